@@ -1,0 +1,5 @@
+//! From a database server's ELF and DWARF to a [`Profile`](profile::Profile).
+
+pub mod addr;
+pub mod profile;
+pub mod reason;

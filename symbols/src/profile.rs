@@ -1,0 +1,265 @@
+//! The answer of this crate: everything the agent must know of one build of a server.
+//!
+//! A profile is plain data. It is computed from DWARF, or loaded from a stored file for a stripped
+//! build, and cached. Names on the left of its maps are *roles* (`block.space`, `page_dirty`); the
+//! server's own names for them are in the server definitions (`symbols/servers/*.toml`), so nothing
+//! that reads a profile knows which version it has.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::addr::{FileOff, LinkAddr};
+use crate::reason::Reason;
+
+/// Version of the serialised form. A cached profile of another version is recomputed.
+pub const PROFILE_FORMAT: u32 = 1;
+
+/// One build of a server, as the agent sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Profile {
+    /// [`PROFILE_FORMAT`] at the time of writing.
+    pub format: u32,
+    /// Which server this is.
+    pub server: ServerId,
+    /// Which build this is.
+    pub binary: BinaryId,
+    /// Where the facts came from.
+    pub source: Source,
+    /// Probe sites by event role. An event may have several sites (inlined copies, clones).
+    pub sites: BTreeMap<String, Vec<Site>>,
+    /// Field offsets by role, each from the start of the outermost type named by the role.
+    pub fields: BTreeMap<String, Field>,
+    /// Sizes of types in bytes, by role (`block`, `chunk`, `pool`, ...).
+    pub sizes: BTreeMap<String, u64>,
+    /// Global variables by role.
+    pub globals: BTreeMap<String, Global>,
+    /// Values of enumerators by the server's own name for them.
+    pub enums: BTreeMap<String, i64>,
+    /// How a descriptor's state word maps to the states of the page list.
+    pub states: BTreeMap<i64, PageState>,
+    /// What makes a resident page eligible, in order; the first that fails names the reason.
+    pub rules: Vec<Rule>,
+    /// What was looked for and not found, and why.
+    pub missing: Vec<Missing>,
+}
+
+/// Which server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerId {
+    /// `mysql`, `mariadb` or `percona`.
+    pub family: String,
+    /// Version as the binary states it, e.g. `5.6.24`.
+    pub version: String,
+    /// Name of the server definition that was applied, e.g. `mysql-5.6`.
+    pub definition: String,
+}
+
+/// Which build.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BinaryId {
+    /// `.note.gnu.build-id`, hexadecimal, where there is one.
+    pub build_id: Option<String>,
+    /// BLAKE3 of the file, hexadecimal, where there is no build id.
+    pub content_hash: Option<String>,
+    /// Size of the file in bytes.
+    pub size: u64,
+    /// True when the program is position independent: a load bias is to be added to link addresses.
+    pub pie: bool,
+}
+
+impl BinaryId {
+    /// The cache key: the build id, or `blake3-` and the content hash.
+    #[must_use]
+    pub fn key(&self) -> String {
+        match (&self.build_id, &self.content_hash) {
+            (Some(id), _) => id.clone(),
+            (None, Some(hash)) => format!("blake3-{hash}"),
+            (None, None) => String::from("unknown"),
+        }
+    }
+}
+
+/// Where the facts of a profile came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Source {
+    /// DWARF in the binary itself.
+    OwnDwarf,
+    /// DWARF in a separate file.
+    DebugFile {
+        /// Path (or URL) of the file.
+        path: String,
+    },
+    /// A stored profile of this build id; symbol addresses checked against the binary's `.dynsym`.
+    Stored {
+        /// Name of the stored profile.
+        name: String,
+    },
+}
+
+/// One place to put a probe.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// Linkage name of the function (or of the caller that it was inlined into).
+    pub function: String,
+    /// Start of the function or inlined copy.
+    pub entry: LinkAddr,
+    /// Instruction to probe: the first in the prologue that the kernel emulates (one trap), while
+    /// the arguments still stand where `args` says; `entry` if there is none.
+    pub probe: LinkAddr,
+    /// `probe` as an offset in the file.
+    pub file_offset: FileOff,
+    /// What the kernel does with the probed instruction.
+    pub instruction: Instruction,
+    /// Mnemonic and operands of the probed instruction, for people.
+    pub text: String,
+    /// Entry, return or inlined copy.
+    pub kind: SiteKind,
+    /// Where each argument stands at `probe`.
+    pub args: Vec<ArgLoc>,
+}
+
+/// What kind of place a site is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SiteKind {
+    /// The function's own body.
+    Function,
+    /// An out-of-line copy with a suffix (`.isra`, `.constprop`, `.part`).
+    Clone,
+    /// A copy inlined into another function.
+    Inlined,
+}
+
+/// How the kernel executes the instruction under an x86-64 uprobe
+/// (`arch/x86/kernel/uprobes.c`, `branch_setup_xol_ops` and `push_setup_xol_ops`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Instruction {
+    /// Emulated: `push reg`, `nop`, relative `call`/`jmp`. One trap a hit.
+    Emulated,
+    /// Executed out of line and single-stepped. Two traps a hit.
+    SingleStepped,
+}
+
+/// Where an argument stands, in DWARF register numbers of x86-64
+/// (0 rax, 1 rdx, 2 rcx, 3 rbx, 4 rsi, 5 rdi, 6 rbp, 7 rsp, 8..15 r8..r15).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum ArgLoc {
+    /// In a register.
+    Register {
+        /// DWARF register number.
+        reg: u16,
+    },
+    /// In memory at `reg + offset`.
+    Memory {
+        /// DWARF register number of the base.
+        reg: u16,
+        /// Signed displacement in bytes.
+        offset: i64,
+    },
+    /// A constant.
+    Constant {
+        /// The value.
+        value: u64,
+    },
+    /// Unknown or optimised out.
+    Unknown,
+}
+
+/// Where a field is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Field {
+    /// The server's own path, e.g. `buf_block_t.page.state`.
+    pub path: String,
+    /// Byte offset of the storage unit that holds the field, from the start of the outermost type.
+    pub offset: u64,
+    /// Size of the field (or of a bit-field's storage unit) in bytes.
+    pub size: u64,
+    /// Position and width in bits inside the storage unit read as a little-endian integer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bits: Option<Bits>,
+}
+
+/// A bit-field inside its storage unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bits {
+    /// Bits below the field.
+    pub shift: u8,
+    /// Width in bits.
+    pub width: u8,
+}
+
+/// A global variable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Global {
+    /// The server's own name.
+    pub name: String,
+    /// Its link address.
+    pub addr: LinkAddr,
+    /// Its size in bytes (0 where the source does not say).
+    pub size: u64,
+}
+
+/// State of a block in the page list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PageState {
+    /// On the free list, or ready for use.
+    Free,
+    /// Holds something of the server's that is not a file page (hash index, lock heap, buddy frames).
+    Memory,
+    /// Leaving the pool.
+    Evicting,
+    /// A compressed-only descriptor, or a watch sentinel: no frame.
+    NoFrame,
+    /// Holds a file page; the rules decide the rest.
+    Page,
+}
+
+/// One condition of the clean rule, evaluated on a descriptor that holds a file page.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rule {
+    /// Role of the field.
+    pub field: String,
+    /// Comparison.
+    pub op: Op,
+    /// Operand (enumerators already resolved).
+    pub value: i64,
+    /// Mask applied to the field first; all bits when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<u64>,
+    /// Short reason when the condition fails: `dirty`, `io`, `latched`, `fixed`, `compressed`, ...
+    pub reason: String,
+}
+
+/// Comparison of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    /// Equal.
+    Eq,
+    /// Not equal.
+    Ne,
+    /// Signed greater than.
+    Gt,
+    /// Signed less than or equal.
+    Le,
+}
+
+/// Something looked for and not found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// `site`, `field`, `size`, `global` or `enum`.
+    pub what: String,
+    /// Its role.
+    pub role: String,
+    /// The server's own name for it.
+    pub name: String,
+    /// Whether the agent can do without it.
+    pub required: bool,
+    /// Why there is no answer.
+    pub reason: Reason,
+}
