@@ -1,5 +1,6 @@
 //! From a database server's ELF and DWARF to a [`Profile`](profile::Profile).
 
 pub mod addr;
+pub mod elf;
 pub mod profile;
 pub mod reason;

@@ -1,0 +1,54 @@
+//! Link addresses of a program and where their bytes lie in the file.
+
+use object::LittleEndian;
+use object::elf::{PF_X, PT_LOAD};
+use object::read::elf::ProgramHeader;
+
+use super::Program;
+use crate::addr::{FileOff, LinkAddr};
+
+impl Program {
+    /// Where the byte at `addr` lies in the file: `addr - p_vaddr + p_offset` of the `PT_LOAD` that
+    /// holds it. None when no segment does, or only its zero-filled tail (`.bss`).
+    #[must_use]
+    pub fn file_offset(&self, addr: LinkAddr) -> Option<FileOff> {
+        let elf = self.elf().ok()?;
+        elf.elf_program_headers().iter().find_map(|segment| {
+            if segment.p_type(LittleEndian) != PT_LOAD {
+                return None;
+            }
+            let inside = addr.0.checked_sub(segment.p_vaddr(LittleEndian))?;
+            if inside >= segment.p_filesz(LittleEndian) {
+                return None;
+            }
+            let offset = segment.p_offset(LittleEndian).checked_add(inside)?;
+            (offset < self.bytes().len() as u64).then_some(FileOff(offset))
+        })
+    }
+
+    /// True when `addr` lies in a segment that is mapped executable.
+    #[must_use]
+    pub fn is_code(&self, addr: LinkAddr) -> bool {
+        self.elf().is_ok_and(|elf| {
+            elf.elf_program_headers().iter().any(|segment| {
+                segment.p_type(LittleEndian) == PT_LOAD
+                    && segment.p_flags(LittleEndian).0 & PF_X.0 != 0
+                    && addr
+                        .0
+                        .checked_sub(segment.p_vaddr(LittleEndian))
+                        .is_some_and(|inside| inside < segment.p_filesz(LittleEndian))
+            })
+        })
+    }
+
+    /// At most `len` bytes of the file's image from `addr` on; shorter at the end of the file, empty
+    /// where the file has no bytes.
+    #[must_use]
+    pub fn bytes_at(&self, addr: LinkAddr, len: usize) -> &[u8] {
+        let Some(start) = self.file_offset(addr).and_then(|o| usize::try_from(o.0).ok()) else {
+            return &[];
+        };
+        let bytes = self.bytes().get(start..).unwrap_or_default();
+        bytes.get(..len).unwrap_or(bytes)
+    }
+}
