@@ -1,0 +1,157 @@
+//! What was looked for, where, and why it was refused.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use super::debuginfod::FetchError;
+use crate::elf::ElfError;
+use crate::reason::Reason;
+
+/// What a file is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// The separate debug file of the program.
+    DebugFile,
+    /// The dwz alternate, which holds what several debug files share.
+    Alternate,
+    /// The `.dwo` or `.dwp` of a unit.
+    SplitUnit,
+}
+
+/// Where a file was looked for or found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A path of the observer's (`/proc/PID/root/...` for one below the target's root).
+    File(PathBuf),
+    /// An address at a debuginfod server.
+    Url(String),
+}
+
+/// One look at one place.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What for.
+    pub wanted: Wanted,
+    /// Where.
+    pub place: Place,
+    /// What became of it.
+    pub outcome: Result<(), Refusal>,
+}
+
+/// Why the file at a place is not used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// No such file.
+    #[error("not there")]
+    Absent,
+    /// A folder, pipe, socket or device.
+    #[error("not a regular file")]
+    NotAFile,
+    /// It cannot be looked at or opened.
+    #[error("cannot be opened")]
+    Open(#[source] io::Error),
+    /// Not an ELF that can be read.
+    #[error("not a usable x86-64 ELF file")]
+    Elf(#[source] Option<object::Error>),
+    /// It belongs to another build; the reason is a [`Reason::BuildIdMismatch`].
+    #[error("{0}")]
+    OtherBuild(Reason),
+    /// It belongs to another build, by the CRC-32 of its bytes.
+    #[error("of another build: its CRC-32 is {found:#010x}, the debug link wants {wanted:#010x}")]
+    OtherCrc {
+        /// The CRC in `.gnu_debuglink`.
+        wanted: u32,
+        /// The CRC of the file.
+        found: u32,
+    },
+    /// It has no `.debug_info`: the program itself, or another stripped copy.
+    #[error("holds no debug information")]
+    NoDebugInfo,
+    /// A `.dwo` or `.dwp` of another build.
+    #[error("holds no unit {wanted:#018x}")]
+    NoSuchUnit {
+        /// `DW_AT_GNU_dwo_id`, or the id in the header of a DWARF 5 skeleton unit.
+        wanted: u64,
+    },
+    /// Its DWARF cannot be read.
+    #[error("its DWARF is broken")]
+    Dwarf(#[source] gimli::Error),
+    /// A debuginfod server did not deliver it.
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+}
+
+impl Refusal {
+    pub(super) fn from_open(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Absent,
+            _ => Self::Open(error),
+        }
+    }
+
+    /// Drops the path, which is the one under `/proc/self/fd` that the file was opened by.
+    pub(super) fn from_elf(error: ElfError) -> Self {
+        match error {
+            ElfError::Open { source, .. } => Self::from_open(source),
+            ElfError::NotElf { source, .. } => Self::Elf(source),
+            ElfError::Section { source, .. } => Self::Elf(Some(source)),
+            _ => Self::Elf(None),
+        }
+    }
+
+    /// What the operator can do about it; none where the next place may still have the file.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Absent | Self::NotAFile | Self::NoDebugInfo => None,
+            Self::Open(_) => Some("run as root, or let this user read the debug files"),
+            Self::Elf(_) | Self::Dwarf(_) => {
+                Some("the file is damaged: reinstall the server's debug package")
+            }
+            Self::OtherBuild(_) | Self::OtherCrc { .. } | Self::NoSuchUnit { .. } => Some(
+                "install the debug package of exactly the version that runs (a server that was \
+                 upgraded but not restarted still runs the old one)",
+            ),
+            Self::Fetch(error) => error.hint(),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::DebugFile => "debug file",
+            Self::Alternate => "dwz alternate",
+            Self::SplitUnit => "split unit",
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "`{}`", path.display()),
+            Self::Url(url) => write!(f, "`{url}`"),
+        }
+    }
+}
+
+/// One line: what, where, what became of it and why.
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: ", self.wanted, self.place)?;
+        let refusal = match &self.outcome {
+            Ok(()) => return f.write_str("used"),
+            Err(refusal) => refusal,
+        };
+        write!(f, "{refusal}")?;
+        let mut cause = std::error::Error::source(refusal);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

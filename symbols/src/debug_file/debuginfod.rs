@@ -1,0 +1,151 @@
+//! One file from one debuginfod server.
+//!
+//! Protocol: `GET /buildid/<hex>/debuginfo` (debuginfod(8)). The answer is foreign: it is limited
+//! in time and size while it arrives, and goes to a file that nobody takes for a debug file until
+//! the caller has checked it.
+
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use tempfile::NamedTempFile;
+
+use super::link::BuildId;
+use super::options::Debuginfod;
+
+/// What must arrive within [`Debuginfod::timeout`], in bytes (debuginfod-client-config(7)).
+const FIRST_BYTES: u64 = 100 << 10;
+
+/// Bytes per read.
+const CHUNK: usize = 64 << 10;
+
+/// Why a debuginfod server did not deliver a file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The server does not have this build (404).
+    #[error("the server does not know this build")]
+    Unknown,
+    /// Any other answer than the file.
+    #[error("the server answers with HTTP status {0}")]
+    Status(u16),
+    /// No connection, no answer, or one that breaks off.
+    #[error("the transfer failed")]
+    Transfer(#[source] Box<ureq::Error>),
+    /// A wait, or the first 100 KiB, took longer than [`Debuginfod::timeout`].
+    #[error("too slow: {received} bytes in {limit:?}")]
+    Slow {
+        /// Bytes that arrived.
+        received: u64,
+        /// [`Debuginfod::timeout`].
+        limit: Duration,
+    },
+    /// The transfer took longer than [`Debuginfod::max_time`].
+    #[error("not done after {0:?}")]
+    Long(Duration),
+    /// The file is larger than [`Debuginfod::max_bytes`].
+    #[error("larger than {0} bytes")]
+    TooLarge(u64),
+    /// The file cannot be written down.
+    #[error("cannot write below `{folder}`")]
+    Write {
+        /// The cache folder, or the one for temporary files.
+        folder: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl FetchError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => None,
+            Self::Status(_) | Self::Transfer(_) => {
+                Some("check DEBUGINFOD_URLS, and that the server can be reached from here")
+            }
+            Self::Slow { .. } => Some("give it longer with DEBUGINFOD_TIMEOUT (seconds)"),
+            Self::Long(_) => Some("give it longer with DEBUGINFOD_MAXTIME (seconds)"),
+            Self::TooLarge(_) => Some("allow a larger file with DEBUGINFOD_MAXSIZE (bytes)"),
+            Self::Write { .. } => Some("name a writable folder with DEBUGINFOD_CACHE_PATH"),
+        }
+    }
+}
+
+/// The address of the debug file of build `id` at the server `base`.
+pub(super) fn url(base: &str, id: &BuildId) -> String {
+    format!("{}/buildid/{}/debuginfo", base.trim_end_matches('/'), id.hex())
+}
+
+/// Fetches `url` into a temporary file in the cache folder, unchecked.
+pub(super) fn fetch(url: &str, config: &Debuginfod) -> Result<NamedTempFile, FetchError> {
+    let start = Instant::now();
+    let agent: ureq::Agent = ureq::Agent::config_builder()
+        .timeout_resolve(Some(config.timeout))
+        .timeout_connect(Some(config.timeout))
+        .timeout_recv_response(Some(config.timeout))
+        .timeout_per_read(Some(config.timeout))
+        .timeout_per_write(Some(config.timeout))
+        .timeout_global(Some(config.max_time))
+        .http_status_as_error(false)
+        .build()
+        .into();
+    let failed = |error, received| match error {
+        ureq::Error::Timeout(ureq::Timeout::Global) => FetchError::Long(config.max_time),
+        ureq::Error::Timeout(_) => FetchError::Slow { received, limit: config.timeout },
+        other => FetchError::Transfer(Box::new(other)),
+    };
+    let mut answer = agent.get(url).call().map_err(|error| failed(error, 0))?;
+    match answer.status().as_u16() {
+        200 => {}
+        404 => return Err(FetchError::Unknown),
+        other => return Err(FetchError::Status(other)),
+    }
+    let too_large = FetchError::TooLarge(config.max_bytes);
+    if answer.body().content_length().is_some_and(|length| length > config.max_bytes) {
+        return Err(too_large);
+    }
+    let (mut file, folder) = temporary(config)?;
+    let mut reader = answer.body_mut().as_reader();
+    let mut chunk = vec![0; CHUNK];
+    let mut received = 0;
+    loop {
+        let n = reader.read(&mut chunk).map_err(|error| failed(error.into(), received))?;
+        if n == 0 {
+            return Ok(file);
+        }
+        received += n as u64;
+        if received > config.max_bytes {
+            return Err(too_large);
+        }
+        if received < FIRST_BYTES && start.elapsed() > config.timeout {
+            return Err(FetchError::Slow { received, limit: config.timeout });
+        }
+        file.write_all(&chunk[..n])
+            .map_err(|source| FetchError::Write { folder: folder.clone(), source })?;
+    }
+}
+
+/// Moves a file that was checked to its name in the cache, whole or not at all.
+pub(super) fn keep(
+    file: NamedTempFile,
+    id: &BuildId,
+    cache_dir: &std::path::Path,
+) -> io::Result<()> {
+    let path = cache_dir.join(id.path());
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    file.as_file().sync_data()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn temporary(config: &Debuginfod) -> Result<(NamedTempFile, PathBuf), FetchError> {
+    let folder = config.cache_dir.clone().unwrap_or_else(std::env::temp_dir);
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| NamedTempFile::with_prefix_in(".fetch-", &folder))
+        .map(|file| (file, folder.clone()))
+        .map_err(|source| FetchError::Write { folder, source })
+}

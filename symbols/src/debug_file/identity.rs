@@ -1,0 +1,62 @@
+//! Whether a file that was found is the one that is wanted.
+
+use object::{Object, ObjectSection};
+
+use super::attempt::{Refusal, Wanted};
+use super::link::BuildId;
+use crate::elf::Program;
+use crate::reason::Reason;
+
+/// What proves that a debug file belongs to a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Identity {
+    /// Both must have this build id. It stands above the CRC: dwz and other tools rewrite a debug
+    /// file after the link to it was written, and leave the id alone.
+    Build(BuildId),
+    /// The program has no build id; the debug file's bytes must have this CRC-32.
+    Crc(u32),
+}
+
+impl Identity {
+    /// Checks that `found` is the wanted build and usable as `wanted`. A CRC reads all of it.
+    pub(super) fn check(&self, found: &Program, wanted: Wanted) -> Result<(), Refusal> {
+        self.check_build(found)?;
+        let has_dwarf = has_dwarf(found)?;
+        // The stripped program passes for its own debug file by its build id. An alternate may hold
+        // shared strings only.
+        if wanted == Wanted::DebugFile && !has_dwarf {
+            return Err(Refusal::NoDebugInfo);
+        }
+        Ok(())
+    }
+
+    fn check_build(&self, found: &Program) -> Result<(), Refusal> {
+        match self {
+            Self::Build(wanted) if found.build_id_hex() == Some(wanted.hex()) => Ok(()),
+            Self::Build(wanted) => Err(Refusal::OtherBuild(Reason::BuildIdMismatch {
+                binary: wanted.hex(),
+                debug: found.build_id_hex().unwrap_or_else(|| String::from("none")),
+            })),
+            Self::Crc(wanted) => match crc32fast::hash(found.bytes()) {
+                crc if crc == *wanted => Ok(()),
+                found => Err(Refusal::OtherCrc { wanted: *wanted, found }),
+            },
+        }
+    }
+}
+
+/// True when the file has a `.debug_info` with bytes. Nothing is decompressed.
+///
+/// # Errors
+/// A section lies outside of the file, as in one that was cut short.
+pub(super) fn has_dwarf(program: &Program) -> Result<bool, Refusal> {
+    let elf = program.elf().map_err(Refusal::from_elf)?;
+    let mut found = false;
+    for section in elf.sections() {
+        let malformed = |source| Refusal::Elf(Some(source));
+        let bytes = section.compressed_data().map_err(malformed)?;
+        let name = section.name_bytes().map_err(malformed)?;
+        found |= matches!(name, b".debug_info" | b".zdebug_info") && !bytes.data.is_empty();
+    }
+    Ok(found)
+}

@@ -1,0 +1,126 @@
+//! Where the separate debug information of a program lies, and how it is opened.
+//!
+//! A program names its debug file by build id or by `.gnu_debuglink`; a debug file that dwz has
+//! shrunk names an alternate by `.gnu_debugaltlink`; a skeleton unit names its split unit. Each is
+//! looked for below the target's root, then below the observer's, then at the debuginfod servers
+//! that the options name (split units are not served there).
+//!
+//! ```text
+//! sections -> link -> candidates (pure) -> places (open in a root) -> identity -> DebugFiles
+//!                                          debuginfod (fetch) ---------^
+//! ```
+//!
+//! # Invariants
+//! - A file is believed only when its build id is the wanted one, or its CRC-32 where the program
+//!   has no build id, or its unit's id for split DWARF. Never by its name.
+//! - What was refused stays in [`DebugFiles::tried`], with the reason.
+//! - Nothing is asked of a server unless the options name it.
+
+mod attempt;
+mod candidates;
+mod debuginfod;
+mod identity;
+mod link;
+mod options;
+mod places;
+mod root;
+mod search;
+mod split;
+
+use std::path::{Path, PathBuf};
+
+pub use attempt::{Attempt, Place, Refusal, Wanted};
+pub use debuginfod::FetchError;
+pub use options::{Debuginfod, SearchOptions};
+pub use split::{DwoLoader, SplitFile, SplitUnit};
+
+use crate::elf::Program;
+use crate::reason::Reason;
+use search::Search;
+
+/// The separate debug information of one program.
+#[derive(Debug)]
+pub struct DebugFiles {
+    /// The separate debug file; none when the program has DWARF of its own, or none was found.
+    pub debug: Option<DebugElf>,
+    /// The dwz alternate of `debug`, or of the program itself.
+    pub alt: Option<DebugElf>,
+    /// Opens split units.
+    pub dwo: DwoLoader,
+    /// Every place that was looked at, in order.
+    pub tried: Vec<Attempt>,
+}
+
+/// A file with debug information that was checked.
+#[derive(Debug)]
+pub struct DebugElf {
+    /// Where it was found; a fetched file has its URL.
+    pub place: Place,
+    /// The file, mapped.
+    pub elf: Program,
+    /// Its path inside its root, and the folder that it really lies in; none for a fetched file.
+    path: Option<PathBuf>,
+    real_dir: Option<PathBuf>,
+}
+
+impl DebugElf {
+    fn new(place: Place, elf: Program) -> Self {
+        Self { place, elf, path: None, real_dir: None }
+    }
+
+    /// The folders that a relative name in this file starts from.
+    fn dirs(&self) -> Vec<PathBuf> {
+        let looked_up = self.path.as_deref().and_then(Path::parent).map(Path::to_owned);
+        looked_up.into_iter().chain(self.real_dir.clone()).collect()
+    }
+}
+
+/// Finds the separate debug information of `program`, which runs with `root` as its root folder
+/// (`/proc/PID/root`, or `/`).
+///
+/// That nothing is found is no error: [`DebugFiles::reason`] and [`DebugFiles::hint`] say why and
+/// what to do.
+#[must_use]
+pub fn find(program: &Program, root: &Path, options: &SearchOptions) -> DebugFiles {
+    let mut search = Search::new(program, root, options);
+    let own = matches!(identity::has_dwarf(program), Ok(true));
+    let debug = if own { None } else { search.debug_file(program) };
+    let alt = match &debug {
+        Some(debug) => search.alternate(&debug.elf, &debug.dirs()),
+        None => search.alternate(program, &[]),
+    };
+    let holder = debug.as_ref().and_then(|debug| debug.path.clone());
+    let (places, tried) = search.into_parts();
+    DebugFiles { debug, alt, dwo: DwoLoader::new(places, program, holder), tried }
+}
+
+impl DebugFiles {
+    /// Why there is no debug file: one of another build was found, or none at all.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        let crc = |crc| format!("crc32-{crc:08x}");
+        let mismatch = self.refusals().find_map(|refusal| match refusal {
+            Refusal::OtherBuild(reason) => Some(reason.clone()),
+            Refusal::OtherCrc { wanted, found } => {
+                Some(Reason::BuildIdMismatch { binary: crc(wanted), debug: crc(found) })
+            }
+            _ => None,
+        });
+        mismatch.unwrap_or(Reason::Stripped)
+    }
+
+    /// What the operator can do to have the debug information found: the remedy for the first file
+    /// that was there and refused, else the packages and variables that bring one.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        self.refusals().find_map(Refusal::hint).unwrap_or(
+            "install the server's debug symbols (Debian: the `-dbgsym` package; MySQL's and \
+             Percona's repositories: `-dbgsym` or `-debuginfo`), or set DEBUGINFOD_URLS to a \
+             server that has them",
+        )
+    }
+
+    fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+        self.tried.iter().filter_map(|attempt| attempt.outcome.as_ref().err())
+    }
+}

@@ -1,0 +1,125 @@
+//! A root folder that the search looks below: the target's, or the observer's own.
+//!
+//! A server may run in a container or chroot, whose links and folders mean what they mean *there*.
+//! So every path is resolved by the kernel inside the root (`RESOLVE_IN_ROOT`, openat2(2), Linux
+//! 5.6): an absolute link of the target's cannot lead to a file of the observer's.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::attempt::Refusal;
+use crate::elf::Program;
+
+/// How often a lookup is repeated that a rename elsewhere has disturbed (EAGAIN, openat2(2)).
+const LOOKUPS: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Root {
+    dir: OwnedFd,
+    /// As given, for messages: `/proc/PID/root`.
+    shown: PathBuf,
+    /// The program inside this root.
+    program: PathBuf,
+}
+
+impl Root {
+    /// Opens `root`; `program` is a path of the observer's to the program that runs in it.
+    pub(super) fn open(root: &Path, program: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(root, flags, Mode::empty())?;
+        let program = real_path(program);
+        let inside = match program.strip_prefix(real_path(root)) {
+            Ok(inside) => Path::new("/").join(inside),
+            // The target's mount namespace is another: its paths are already those inside.
+            Err(_) => program,
+        };
+        Ok(Self { dir, shown: root.to_owned(), program: inside })
+    }
+
+    /// The program's path inside this root.
+    pub(super) fn program(&self) -> &Path {
+        &self.program
+    }
+
+    /// Its folder, where relative names start.
+    pub(super) fn program_dir(&self) -> &Path {
+        self.program.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// True when both are the same folder, as for a server that runs in no other root.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let id = |root: &Self| rustix::fs::fstat(&root.dir).ok().map(|st| (st.st_dev, st.st_ino));
+        id(self).is_some() && id(self) == id(other)
+    }
+
+    /// `path` with this root in front, for people.
+    pub(super) fn show(&self, path: &Path) -> PathBuf {
+        self.shown.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
+    /// Opens `path`, absolute inside this root, as an ELF.
+    ///
+    /// The file is looked at before it is opened: opening a pipe waits, opening a device may act.
+    pub(super) fn open_elf(&self, path: &Path) -> Result<Opened, Refusal> {
+        let file = self.lookup(path).map_err(Refusal::from_open)?;
+        let kind = rustix::fs::fstat(&file).map_err(|e| Refusal::from_open(e.into()))?;
+        if FileType::from_raw_mode(kind.st_mode) != FileType::RegularFile {
+            return Err(Refusal::NotAFile);
+        }
+        // The link in /proc opens exactly the file that was looked at, whatever its name means now.
+        let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        let elf = Program::open(&link).map_err(Refusal::from_elf)?;
+        let real_dir = self.real_dir(&link);
+        Ok(Opened { elf, real_dir })
+    }
+
+    fn lookup(&self, path: &Path) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let mut last = Errno::AGAIN;
+        for _ in 0..LOOKUPS {
+            match rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+            {
+                Ok(file) => return Ok(file),
+                Err(Errno::AGAIN) => last = Errno::AGAIN,
+                Err(other) => return Err(other.into()),
+            }
+        }
+        Err(last.into())
+    }
+
+    /// The folder inside this root that an opened file really lies in, links resolved.
+    fn real_dir(&self, link: &Path) -> Option<PathBuf> {
+        let real = std::fs::read_link(link).ok()?;
+        let root = std::fs::read_link(format!("/proc/self/fd/{}", self.dir.as_raw_fd())).ok()?;
+        Some(Path::new("/").join(real.strip_prefix(root).ok()?).parent()?.to_owned())
+    }
+}
+
+/// An ELF and the folder that it really lies in.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) elf: Program,
+    pub(super) real_dir: Option<PathBuf>,
+}
+
+/// `path` with links resolved where this process can see them.
+///
+/// The text of `/proc/PID/exe` is a path of the target's mount namespace; resolved here it could
+/// lead to another file of that name. So it is the answer as it stands, without the mark of a file
+/// that was replaced while it runs.
+fn real_path(path: &Path) -> PathBuf {
+    match std::fs::read_link(path) {
+        Ok(text) if path.starts_with("/proc") => {
+            let bytes = text.as_os_str().as_bytes();
+            let live = bytes.strip_suffix(b" (deleted)").unwrap_or(bytes);
+            PathBuf::from(OsString::from_vec(live.to_vec()))
+        }
+        _ => path.canonicalize().unwrap_or_else(|_| path.to_owned()),
+    }
+}
