@@ -1,0 +1,178 @@
+//! Both halves together: page to file, file to disk.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use super::disks::{Disk, DiskRanges, Disks};
+use super::error::LocateError;
+use super::extents::Extents;
+use super::file_flags;
+use super::ids::{FileId, PageNo, SpaceId};
+use super::mounts::{Backing, Mounts, Share};
+use super::reason::NotOnDisk;
+use super::stamp::Stamp;
+use super::tablespaces::{Changes, Place, Tablespaces};
+
+/// How long a map is used again for a file that looks unchanged. Allocation, truncation and hole
+/// punching show in size, blocks and change time; defragmenting (`e4defrag`, `xfs_fsr`) moves
+/// blocks and leaves all three as they are.
+const MAX_MAP_AGE: Duration = Duration::from_secs(30);
+
+/// What holds the bytes of a page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// These ranges of whole disks, in the order of the page's bytes.
+    Disk(DiskRanges),
+    /// A share: file and offset say where; [`Locator::share_of`] names the file there.
+    Share,
+}
+
+/// Finds pages of one server. Call [`refresh`](Self::refresh) before a list is made; lookups then
+/// ask the kernel once for each file that they touch.
+pub struct Locator {
+    tablespaces: Tablespaces,
+    mounts: Mounts,
+    disks: Disks,
+    maps: HashMap<FileId, FileMap>,
+    round: u64,
+}
+
+/// One file on its device, as it was when it was mapped.
+struct FileMap {
+    stamp: Stamp,
+    mapped_at: Instant,
+    /// The last round in which the map was found good.
+    checked_in: u64,
+    layout: Result<Layout, NotOnDisk>,
+    /// Where the last search among the extents ended.
+    hint: usize,
+}
+
+enum Layout {
+    Device { device: super::DeviceId, extents: Extents },
+    Share(Share),
+}
+
+impl Locator {
+    /// Looks at the files of the server with process id `pid`.
+    ///
+    /// # Errors
+    /// [`LocateError`] when the process cannot be looked at.
+    pub fn open(pid: u32) -> Result<Self, LocateError> {
+        let tablespaces = Tablespaces::open(pid)?;
+        let mounts = Mounts::parse(&tablespaces.process().mountinfo()?);
+        Ok(Self { tablespaces, mounts, disks: Disks::new(), maps: HashMap::new(), round: 0 })
+    }
+
+    /// Looks again at files, mounts and devices; maps are proved or made anew on their next use.
+    ///
+    /// # Errors
+    /// [`LocateError`] when the process cannot be looked at.
+    pub fn refresh(&mut self) -> Result<Changes, LocateError> {
+        let changes = self.tablespaces.refresh()?;
+        self.mounts = Mounts::parse(&self.tablespaces.process().mountinfo()?);
+        self.disks.forget_maps();
+        self.maps.retain(|id, _| self.tablespaces.file(*id).is_some());
+        self.round += 1;
+        Ok(changes)
+    }
+
+    /// The data files.
+    #[must_use]
+    pub fn tablespaces(&self) -> &Tablespaces {
+        &self.tablespaces
+    }
+
+    /// The disks that lookups have led to so far.
+    pub fn disks(&self) -> impl Iterator<Item = &Disk> {
+        self.disks.iter()
+    }
+
+    /// The share that a file lies on, once a lookup has led there.
+    #[must_use]
+    pub fn share_of(&self, file: FileId) -> Option<&Share> {
+        match self.maps.get(&file)?.layout.as_ref().ok()? {
+            Layout::Share(share) => Some(share),
+            Layout::Device { .. } => None,
+        }
+    }
+
+    /// File and offset of a page; asks nobody.
+    ///
+    /// # Errors
+    /// The reason why the page has no place.
+    pub fn place(&self, space: SpaceId, page: PageNo) -> Result<Place, NotOnDisk> {
+        self.tablespaces.lookup(space, page)
+    }
+
+    /// What holds the bytes of a place. Fastest when places come in file order.
+    ///
+    /// # Errors
+    /// The reason why they cannot be read from a disk.
+    pub fn medium(&mut self, place: Place) -> Result<Medium, NotOnDisk> {
+        let round = self.round;
+        if self.maps.get(&place.file).is_none_or(|map| map.checked_in != round) {
+            self.check(place.file)?;
+        }
+        let map = self.maps.get_mut(&place.file).ok_or(NotOnDisk::FileChanged)?;
+        let (device, extents) = match &map.layout {
+            Ok(Layout::Device { device, extents }) => (*device, extents),
+            Ok(Layout::Share(_)) => return Ok(Medium::Share),
+            Err(reason) => return Err(*reason),
+        };
+        let device = self.disks.map(device)?;
+        let mut ranges = DiskRanges::new();
+        extents.resolve(place.offset.0, place.len_bytes.into(), &mut map.hint, |at, len| {
+            device.resolve(at, len, &mut ranges)
+        })?;
+        Ok(Medium::Disk(ranges))
+    }
+
+    /// Makes sure that there is a map of the file that is true in this round.
+    fn check(&mut self, id: FileId) -> Result<(), NotOnDisk> {
+        let file = self.tablespaces.file(id).ok_or(NotOnDisk::FileChanged)?;
+        let now = &file.candidate.stamp;
+        if let Some(map) = self.maps.get_mut(&id)
+            && map.mapped_at.elapsed() < MAX_MAP_AGE
+            && now.proves_unchanged_since(&map.stamp)
+        {
+            map.checked_in = self.round;
+            return Ok(());
+        }
+        let map = FileMap {
+            stamp: *now,
+            mapped_at: Instant::now(),
+            checked_in: self.round,
+            layout: self.layout(id),
+            hint: 0,
+        };
+        self.maps.insert(id, map);
+        Ok(())
+    }
+
+    fn layout(&self, id: FileId) -> Result<Layout, NotOnDisk> {
+        let file = self.tablespaces.file(id).ok_or(NotOnDisk::FileChanged)?;
+        let stamp = &file.candidate.stamp;
+        let backing = self.mounts.backing(stamp, &file.candidate.path)?;
+        let (device, may_be_realtime) = match backing {
+            Backing::Share(share) => return Ok(Layout::Share(share)),
+            Backing::Device(device) => (device, false),
+            Backing::DeviceOrRealtime(device) => (device, true),
+        };
+        if stamp.encoded {
+            return Err(NotOnDisk::ExtentEncoded);
+        }
+        let (process, view) = (self.tablespaces.process(), self.tablespaces.view());
+        let opened = match file.candidate.open(process, view) {
+            Ok(Some(opened)) => opened,
+            Ok(None) => return Err(NotOnDisk::FileChanged),
+            Err(_) => return Err(NotOnDisk::FileUnreadable),
+        };
+        if may_be_realtime
+            && file_flags::is_realtime(&opened).map_err(|_| NotOnDisk::FileUnreadable)?
+        {
+            return Err(NotOnDisk::RealtimeDevice);
+        }
+        Ok(Layout::Device { device, extents: Extents::of(&opened)? })
+    }
+}

@@ -1,0 +1,134 @@
+//! One tablespace: which pages of it lie in which file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
+
+use smallvec::SmallVec;
+
+use super::header::Header;
+use super::ids::{FileId, PageNo, SpaceId};
+use super::names::Role;
+use super::reason::NotOnDisk;
+use super::tablespaces::DataFile;
+
+/// Ids of session temporary tablespaces, MySQL 8.0 and later (`dict_sys_t::s_min_temp_space_id`).
+const SESSION_TEMPORARY: RangeInclusive<u32> = 4_243_767_280..=4_244_167_279;
+/// Id of the global temporary tablespace, MySQL 8.0 and later (`s_temp_space_id`).
+const GLOBAL_TEMPORARY: u32 = 0xffff_fffd;
+
+/// A run of pages in one file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub(crate) file: FileId,
+    /// Number of the file's first page within the space.
+    pub(crate) first: u32,
+    /// Whole pages of the space in this file.
+    pub(crate) pages: u32,
+}
+
+/// A tablespace with its files in page order.
+#[derive(Clone, Debug)]
+pub(crate) struct Space {
+    pub(crate) page_bytes: u32,
+    refused: Option<NotOnDisk>,
+    pub(crate) parts: SmallVec<[Part; 1]>,
+}
+
+impl Space {
+    /// The part in which a page lies.
+    pub(crate) fn part_of(&self, page: PageNo) -> Result<&Part, NotOnDisk> {
+        if let Some(reason) = self.refused {
+            return Err(reason);
+        }
+        let after = self.parts.partition_point(|part| part.first <= page.0);
+        let part = after.checked_sub(1).and_then(|index| self.parts.get(index));
+        let part = part.ok_or(NotOnDisk::BeyondEof)?;
+        match page.0 - part.first {
+            0 => Err(NotOnDisk::FirstPage),
+            index if index >= part.pages => Err(NotOnDisk::BeyondEof),
+            _ => Ok(part),
+        }
+    }
+
+    /// What to say of a space that no file claims.
+    pub(crate) fn reason_for_unknown(id: SpaceId) -> NotOnDisk {
+        match id.0 {
+            GLOBAL_TEMPORARY => NotOnDisk::Temporary,
+            id if SESSION_TEMPORARY.contains(&id) => NotOnDisk::Temporary,
+            _ => NotOnDisk::SpaceNotOpen,
+        }
+    }
+
+    /// Puts the spaces together from what the files say of themselves.
+    pub(crate) fn assemble(files: &BTreeMap<FileId, DataFile>) -> HashMap<SpaceId, Self> {
+        let mut spaces: HashMap<SpaceId, (u8, Self)> = HashMap::new();
+        for (id, file) in files {
+            let Header::Space { id: space, flags } = file.header else { continue };
+            // Space 0 is never believed of a table's file: a page that was not written says 0 too.
+            if space == SpaceId::SYSTEM && file.candidate.role == Role::Tablespace {
+                continue;
+            }
+            let page_bytes = flags.page_bytes().unwrap_or(u32::MAX);
+            let part = Part { file: *id, first: 0, pages: whole_pages(file, page_bytes) };
+            let parts = SmallVec::from_elem(part, 1);
+            let claim = Self { page_bytes, refused: file.refused(), parts };
+            let rank = rank(file);
+            match spaces.get_mut(&space) {
+                Some((best, _)) if *best > rank => {}
+                Some((best, known)) if *best == rank => {
+                    known.refused = Some(NotOnDisk::AmbiguousSpace);
+                }
+                _ => drop(spaces.insert(space, (rank, claim))),
+            }
+        }
+        let mut spaces: HashMap<_, _> =
+            spaces.into_iter().map(|(id, (_, space))| (id, space)).collect();
+        if let Some(system) = spaces.get_mut(&SpaceId::SYSTEM) {
+            system.add_parts(files);
+        }
+        spaces
+    }
+
+    /// Adds the later files of the system tablespace, each at the page number that its own first
+    /// page names. A file that the server's configuration names freely must follow exactly.
+    fn add_parts(&mut self, files: &BTreeMap<FileId, DataFile>) {
+        let mut later: Vec<_> = files
+            .iter()
+            .filter_map(|(id, file)| match file.header {
+                Header::SystemPart { first } => Some((first.0, *id, file)),
+                _ => None,
+            })
+            .collect();
+        later.sort_unstable_by_key(|(first, id, _)| (*first, *id));
+        for (first, id, file) in later {
+            let Some(previous) = self.parts.last_mut() else { return };
+            let follows = previous.first.checked_add(previous.pages) == Some(first);
+            if !follows && file.candidate.role != Role::System {
+                continue;
+            }
+            if first <= previous.first {
+                self.refused = Some(NotOnDisk::AmbiguousSpace);
+                return;
+            }
+            // A file longer than its share: the server counts whole MiB (`innodb_data_file_path`).
+            previous.pages = previous.pages.min(first - previous.first);
+            self.parts.push(Part { file: id, first, pages: whole_pages(file, self.page_bytes) });
+            self.refused = self.refused.or(file.refused());
+        }
+    }
+}
+
+/// Of several files with the same id, the one that the server works on counts: a copy left in the
+/// data directory is not open, and a dropped file has no name.
+fn rank(file: &DataFile) -> u8 {
+    match (file.candidate.stamp.links, file.candidate.fd) {
+        (0, _) => 0,
+        (_, None) => 1,
+        (_, Some(_)) => 2,
+    }
+}
+
+/// A partly written last page does not count: its tail would be read from past the end.
+fn whole_pages(file: &DataFile, page_bytes: u32) -> u32 {
+    u32::try_from(file.size_bytes() / u64::from(page_bytes)).unwrap_or(u32::MAX)
+}
