@@ -1,1 +1,89 @@
-fn main(){}
+//! `cargo xtask`: the project's own commands. See CONTRIBUTING.md.
+#![expect(clippy::print_stdout, reason = "a program for people")]
+
+mod bench;
+mod check;
+mod ebpf;
+mod fuzz;
+mod house;
+mod packages;
+mod pins;
+mod run;
+mod setup;
+mod test;
+mod test_report;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+use crate::setup::Consent;
+
+/// Builds, runs, tests and measures Poolferry; installs what is missing for it.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Show the buffer pool of the running server, or of a private demo server if none runs
+    Run(run::Arguments),
+    /// Build the eBPF programs and the release binaries
+    Build(SetupOptions),
+    /// Fetch the servers that the demo, the tests and the benchmarks start
+    Fetch(SetupOptions),
+    /// Run all tests, with real servers, and count what was skipped
+    Test(test::Arguments),
+    /// Check format, lints, documentation and the rules of the house
+    Check(SetupOptions),
+    /// Measure, and print the figures beside their limits
+    Bench(bench::Arguments),
+    /// Fuzz the parsers of foreign bytes
+    Fuzz(fuzz::Arguments),
+}
+
+/// Options of every command that installs what is missing.
+#[derive(Debug, Clone, Copy, clap::Args)]
+struct SetupOptions {
+    /// Install what is missing without asking (also when there is no terminal, or with CI=true)
+    #[arg(long)]
+    yes: bool,
+}
+
+impl SetupOptions {
+    fn consent(self) -> Consent {
+        Consent::new(self.yes)
+    }
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().task) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<ExitCode> {
+    match task {
+        Task::Run(arguments) => return run::perform(arguments),
+        Task::Build(options) => {
+            setup::for_build(options.consent())?;
+            ebpf::build()?;
+            workspace::build_release(&[])?;
+        }
+        Task::Fetch(options) => setup::for_tests(options.consent())?,
+        Task::Test(arguments) => return test::perform(arguments),
+        Task::Check(options) => return check::perform(options, &Cli::command()),
+        Task::Bench(arguments) => return bench::perform(arguments),
+        Task::Fuzz(arguments) => return fuzz::perform(arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}

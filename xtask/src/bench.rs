@@ -1,0 +1,59 @@
+//! `cargo xtask bench`: builds for release and hands over to the program that measures.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Subcommand;
+use test_servers::Release;
+use test_servers::cache::Cache;
+
+use crate::ebpf;
+use crate::packages;
+use crate::setup::{self, Consent};
+use crate::workspace;
+
+/// Options of `bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    subject: Subject,
+}
+
+#[derive(Debug, Subcommand)]
+enum Subject {
+    /// What observing costs and how right it is, beside its limits and peers
+    Observe {
+        /// Write the figures as JSON too: name, value, unit, peer or limit, ratio
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Small pools and short runs: shows that it works, not what it costs
+        #[arg(long)]
+        quick: bool,
+        /// Install what is missing without asking (also when there is no terminal, or with CI=true)
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Sets up, builds, and becomes the program that measures.
+pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
+    let Subject::Observe { out, quick, yes } = arguments.subject;
+    setup::for_tests(Consent::new(yes))?;
+    ebpf::build()?;
+    let release = workspace::build_release(&["--workspace", "--bins"])?;
+    let program = release.join("bench-observe");
+    let mut bench = packages::as_root(&program.to_string_lossy());
+    bench.env("POOLFERRY_CACHE", Cache::open()?.root());
+    for server in Release::ALL {
+        bench.env(server.variable(), server.installed()?.program);
+    }
+    if let Some(out) = out {
+        bench.arg("--out").arg(out);
+    }
+    if quick {
+        bench.arg("--quick");
+    }
+    Err(bench.exec()).with_context(|| format!("failed to start `{}`", program.display()))
+}

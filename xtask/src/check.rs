@@ -1,0 +1,61 @@
+//! `cargo xtask check`: what must hold of every commit, besides the tests. Everything runs; failures are listed at the end.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use test_servers::command;
+
+use crate::house;
+use crate::setup;
+use crate::{SetupOptions, ebpf, workspace};
+
+/// Runs all checks; `commands` is the command line of this program, which the documentation has to match.
+pub(crate) fn perform(options: SetupOptions, commands: &clap::Command) -> Result<ExitCode> {
+    setup::for_build(options.consent())?;
+    let mut failures = Vec::new();
+    let mut check = |name: &str, result: Result<()>| {
+        println!("{} {name}", if result.is_ok() { "ok    " } else { "FAILED" });
+        if let Err(error) = result {
+            failures.push(format!("{name}: {error:#}"));
+        }
+    };
+    check("format", command::run(workspace::cargo().args(["fmt", "--all", "--check"])));
+    check("format of ebpf-probes", ebpf_format());
+    check("eBPF programs build", ebpf::build().map(drop));
+    check("lints", lints());
+    check("documentation", documentation());
+    for rule in house::RULES {
+        check(rule.name, house::apply(rule, commands));
+    }
+    if failures.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("\n{} checks failed:", failures.len());
+    for failure in failures {
+        println!("{failure}");
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+fn ebpf_format() -> Result<()> {
+    let folder = workspace::root().join("ebpf-probes");
+    command::run(workspace::cargo().args(["fmt", "--check"]).current_dir(folder))
+}
+
+fn lints() -> Result<()> {
+    command::run(workspace::cargo().args([
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn documentation() -> Result<()> {
+    let mut doc = workspace::cargo();
+    doc.args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    command::run(&mut doc).context("see the warnings above")
+}

@@ -1,0 +1,125 @@
+//! `cargo xtask fuzz`: libFuzzer on the parsers of foreign bytes, with the stable compiler.
+//!
+//! What `cargo fuzz` asks of a nightly is only the coverage instrumentation; LLVM's own pass gives it to any compiler.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use test_servers::command;
+
+use crate::workspace;
+
+/// Coverage as libFuzzer reads it: a counter for each edge, and the table of their addresses.
+const FLAGS: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+                     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters \
+                     -Cllvm-args=-sanitizer-coverage-pc-table \
+                     -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks --cfg=fuzzing";
+/// The flags do not go to build scripts and macros when a target is named.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// A target with a known bug behind five bytes: proves that coverage guides the fuzzer.
+const PLANTED: &str = "planted_bug";
+/// Without coverage, five bytes take centuries; with it, under a second.
+const PLANTED_SECONDS: u32 = 60;
+/// Memory that one input may make a parser use, in MiB.
+const RSS_LIMIT_MIB: u32 = 2048;
+
+/// Options of `fuzz`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// One target (a file of tests/fuzz/targets); all of them without
+    target: Option<String>,
+    /// Seconds for each target
+    #[arg(long, default_value_t = 60)]
+    seconds: u32,
+}
+
+/// Builds the targets, proves that the fuzzer finds a bug, and runs them.
+pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
+    let known = targets()?;
+    let chosen = match arguments.target {
+        None => known.iter().filter(|name| *name != PLANTED).cloned().collect(),
+        Some(name) if known.contains(&name) => vec![name],
+        Some(name) => bail!("no fuzz target `{name}`; there are: {}", known.join(", ")),
+    };
+    let programs = build()?;
+    let found = !command::succeeds(&mut fuzzer(&programs, PLANTED, PLANTED_SECONDS)?);
+    ensure!(found, "the fuzzer did not find the planted bug: it sees no coverage");
+    let mut failed = Vec::new();
+    for name in chosen {
+        println!("fuzzing {name} for {} s", arguments.seconds);
+        if command::run(&mut fuzzer(&programs, &name, arguments.seconds)?).is_err() {
+            failed.push(name);
+        }
+    }
+    if failed.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!(
+        "found something in: {}; the inputs are in {}",
+        failed.join(", "),
+        artifacts().display()
+    );
+    Ok(ExitCode::FAILURE)
+}
+
+fn folder() -> PathBuf {
+    workspace::root().join("tests/fuzz")
+}
+
+fn artifacts() -> PathBuf {
+    workspace::target().join("fuzz/artifacts")
+}
+
+/// Names of all targets.
+fn targets() -> Result<Vec<String>> {
+    let folder = folder().join("targets");
+    let mut names = Vec::new();
+    for file in fs::read_dir(&folder).with_context(|| format!("no `{}`", folder.display()))? {
+        let path = file?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            names.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Builds all targets and gives the folder of their programs.
+fn build() -> Result<PathBuf> {
+    let target = workspace::target().join("fuzz");
+    command::run(
+        workspace::cargo()
+            .args(["build", "--release", "--target", TARGET])
+            .env("RUSTFLAGS", FLAGS)
+            .env("CARGO_TARGET_DIR", &target)
+            .current_dir(folder()),
+    )
+    .context("failed to build the fuzz targets")?;
+    Ok(target.join(TARGET).join("release"))
+}
+
+/// The command that fuzzes `name`; its corpus is kept for the next time.
+fn fuzzer(programs: &std::path::Path, name: &str, seconds: u32) -> Result<Command> {
+    let (corpus, artifacts) =
+        (workspace::target().join("fuzz/corpus").join(name), artifacts().join(name));
+    if name == PLANTED {
+        // A corpus that was kept would hold the answer.
+        let _ = fs::remove_dir_all(&corpus);
+    }
+    fs::create_dir_all(&corpus)?;
+    fs::create_dir_all(&artifacts)?;
+    let mut fuzzer = Command::new(programs.join(name));
+    fuzzer.arg(&corpus);
+    let seeds = folder().join("seeds").join(name);
+    if seeds.is_dir() {
+        fuzzer.arg(seeds);
+    }
+    fuzzer
+        .arg(format!("-max_total_time={seconds}"))
+        .arg(format!("-rss_limit_mb={RSS_LIMIT_MIB}"))
+        .arg("-timeout=10")
+        .arg(format!("-artifact_prefix={}/", artifacts.display()));
+    Ok(fuzzer)
+}

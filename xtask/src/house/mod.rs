@@ -1,0 +1,83 @@
+//! Rules that no other tool checks, one small file each. A rule sees one file at a time, and says where it is broken.
+
+mod commands;
+mod length;
+mod links;
+mod paths;
+mod safety;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use test_servers::command;
+
+use crate::workspace;
+
+/// One rule: what it is called, and what it finds in a file.
+pub(crate) struct Rule {
+    pub(crate) name: &'static str,
+    find: fn(&Source<'_>) -> Vec<Finding>,
+}
+
+/// All rules.
+pub(crate) const RULES: &[Rule] = &[
+    Rule { name: "no file is too long", find: length::find },
+    Rule { name: "unsafe blocks of the eBPF programs say why", find: safety::find },
+    Rule { name: "no path of one machine only", find: paths::find },
+    Rule { name: "the commands that the documentation names exist", find: commands::find },
+    Rule { name: "links in the documentation lead to files", find: links::find },
+];
+
+/// A file of the repository.
+struct Source<'a> {
+    /// Relative to the top of the repository.
+    path: &'a Path,
+    text: &'a str,
+    /// The command line that the documentation has to match.
+    commands: &'a clap::Command,
+}
+
+/// Where a rule is broken, and how.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    /// Counted from 1.
+    line: usize,
+    message: String,
+}
+
+impl Source<'_> {
+    fn is(&self, extension: &str) -> bool {
+        self.path.extension().is_some_and(|own| own == extension)
+    }
+
+    /// The lines, counted from 1.
+    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
+    }
+}
+
+/// Applies `rule` to all files that git knows or would add.
+pub(crate) fn apply(rule: &Rule, commands: &clap::Command) -> Result<()> {
+    let mut git = Command::new("git");
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    let list = command::output(git.current_dir(workspace::root()))?;
+    let mut found = String::new();
+    for name in list.split_terminator('\0') {
+        // What is no text, or was just removed, is nothing to read.
+        let Ok(text) = fs::read_to_string(workspace::root().join(name)) else { continue };
+        let source = Source { path: Path::new(name), text: &text, commands };
+        for finding in (rule.find)(&source) {
+            found.push_str(&format!("\n  {name}:{}: {}", finding.line, finding.message));
+        }
+    }
+    if found.is_empty() { Ok(()) } else { bail!("{found}") }
+}
+
+#[cfg(test)]
+fn find_in(rule: fn(&Source<'_>) -> Vec<Finding>, path: &str, text: &str) -> Vec<usize> {
+    let commands = clap::Command::new("xtask").subcommand(clap::Command::new("test"));
+    let source = Source { path: Path::new(path), text, commands: &commands };
+    rule(&source).into_iter().map(|finding| finding.line).collect()
+}

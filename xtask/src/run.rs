@@ -1,0 +1,154 @@
+//! `cargo xtask run`: attach to the server that runs, or to a private demo server.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use test_servers::{Config, Dataset, Load, LoadSpec, Server, Workload};
+
+use crate::ebpf;
+use crate::setup::{self, Consent};
+use crate::workspace;
+
+/// Pool of the demo server, in MiB.
+const POOL_MIB: u64 = 512;
+/// About 700 MB: the pool fills, and pages are evicted.
+const DATA: Dataset = Dataset { tables: 4, rows: 750_000 };
+/// Transactions per second: enough to see the pool live, and most of the machine left.
+const RATE: u32 = 100;
+
+/// Options of `run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Options for `poolferry trace`, such as `--pid 42`, `--format jsonl` or `--duration 10s`;
+    /// `--yes` installs what is missing without asking
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Sets up, builds, and attaches.
+pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
+    let yes = arguments.arguments.iter().any(|argument| argument == "--yes");
+    let mut passed = arguments.arguments;
+    passed.retain(|argument| argument != "--yes");
+    let consent = Consent::new(yes);
+
+    let demo = !names_a_server(&passed) && running_servers()?.is_empty();
+    setup::for_build(consent)?;
+    if demo {
+        setup::for_demo(consent)?;
+    }
+    ebpf::build()?;
+    let release = workspace::build_release(&["--package", "userspace", "--bin", "poolferry"])?;
+    let mut agent = agent(&release.join("poolferry"));
+    if !demo {
+        let error = agent.args(passed).exec();
+        return Err(error).context("failed to start `poolferry`");
+    }
+    with_demo_server(agent.args(passed))
+}
+
+/// `poolferry trace`, as root.
+fn agent(program: &Path) -> Command {
+    let mut command = if rustix::process::geteuid().is_root() {
+        Command::new(program)
+    } else {
+        eprintln!("attaching probes wants root: starting `poolferry` through sudo");
+        let mut sudo = Command::new("sudo");
+        sudo.arg(program);
+        sudo
+    };
+    command.arg("trace");
+    command
+}
+
+/// Whether the options choose a server, so that none has to be looked for.
+fn names_a_server(arguments: &[OsString]) -> bool {
+    let is = |argument: &str, name: &str| {
+        argument == name || argument.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
+    };
+    let mut words = arguments.iter().filter_map(|argument| argument.to_str());
+    words.any(|word| is(word, "--pid") || is(word, "--name") || word == "--help" || word == "-h")
+}
+
+/// Process ids of the database servers on this machine, by the name of their program.
+fn running_servers() -> Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in fs::read_dir("/proc").context("failed to read `/proc`")? {
+        let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if matches!(name.trim_end(), "mysqld" | "mariadbd") {
+            pids.push(pid);
+        }
+    }
+    Ok(pids)
+}
+
+/// Runs `agent` on a private server under load; leaves neither processes nor files, however it ends.
+fn with_demo_server(agent: &mut Command) -> Result<ExitCode> {
+    eprintln!(
+        "no database server runs here: starting a private MySQL 5.6.24 with a pool of {POOL_MIB} MiB \
+         under a sysbench read-write load (the first time, its tables are made: a minute)"
+    );
+    // Until here an interrupt ends this program, and the server's guard cleans up.
+    let (server, load) = demo_server()?;
+    let told_to_end = Arc::new(AtomicBool::new(false));
+    flag::register(SIGTERM, Arc::clone(&told_to_end))?;
+    flag::register(SIGHUP, Arc::clone(&told_to_end))?;
+    // The terminal's Ctrl-C reaches the agent by itself; here it must only not end us before the agent.
+    flag::register(SIGINT, Arc::default())?;
+    let mut child = agent
+        .args(["--pid", &server.pid().to_string()])
+        .spawn()
+        .context("failed to start `poolferry`")?;
+    let status = wait(&mut child, &told_to_end);
+    drop(load);
+    drop(server);
+    status
+}
+
+fn demo_server() -> Result<(Server, Load)> {
+    let server = Server::mysql56(Config::new().pool_mib(POOL_MIB).sysbench(DATA))?;
+    let mut load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).rate(RATE).uniform())?;
+    load.wait_for_seconds(1)?;
+    Ok((server, load))
+}
+
+/// Waits for the agent, and hands on to it, once, that it is to end.
+fn wait(child: &mut Child, told_to_end: &AtomicBool) -> Result<ExitCode> {
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+            return Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
+        }
+        if told_to_end.swap(false, Ordering::Relaxed)
+            && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
+        {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_a_server;
+
+    #[test]
+    fn options_that_choose_a_server_are_seen() {
+        let named =
+            |words: &[&str]| names_a_server(&words.iter().map(Into::into).collect::<Vec<_>>());
+        assert!(named(&["--format", "jsonl", "--pid", "42"]) && named(&["--name=mysqld"]));
+        assert!(!named(&["--format", "jsonl"]) && !named(&["--pids"]));
+    }
+}

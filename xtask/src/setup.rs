@@ -1,0 +1,119 @@
+//! Installs what is missing: says what and why, asks on a terminal, and does nothing where all is there.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::{Result, bail};
+use test_servers::Release;
+
+use crate::ebpf;
+use crate::packages::{self, Purpose};
+
+/// Whether to ask before something is installed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Consent {
+    Ask,
+    Given,
+}
+
+impl Consent {
+    /// Asks only on a terminal, and neither with `--yes` nor in CI.
+    pub(crate) fn new(yes: bool) -> Self {
+        let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        if yes || ci || !io::stdin().is_terminal() { Self::Given } else { Self::Ask }
+    }
+}
+
+/// For a build of the whole: the eBPF toolchain.
+pub(crate) fn for_build(consent: Consent) -> Result<()> {
+    Plan::default().with_ebpf().carry_out(consent)
+}
+
+/// For the demo server.
+pub(crate) fn for_demo(consent: Consent) -> Result<()> {
+    Plan::default().with_servers(&[Release::Mysql56]).carry_out(consent)
+}
+
+/// For tests and benchmarks.
+pub(crate) fn for_tests(consent: Consent) -> Result<()> {
+    let plan = Plan::default().with_ebpf().with_packages(Purpose::Tests);
+    plan.with_servers(&Release::ALL).carry_out(consent)
+}
+
+/// What is missing.
+#[derive(Debug, Default)]
+struct Plan {
+    packages: Vec<&'static packages::Package>,
+    bpf_linker: bool,
+    releases: Vec<Release>,
+}
+
+impl Plan {
+    fn with_packages(mut self, purpose: Purpose) -> Self {
+        self.packages.extend(packages::missing(&[purpose]));
+        self
+    }
+
+    fn with_ebpf(mut self) -> Self {
+        if ebpf::Toolchain::find().is_none() {
+            self.bpf_linker = !ebpf::bpf_linker_is_here();
+            self = self.with_packages(Purpose::Ebpf);
+        }
+        self
+    }
+
+    fn with_servers(mut self, releases: &[Release]) -> Self {
+        self.releases.extend(releases.iter().filter(|release| release.installed().is_err()));
+        self.with_packages(Purpose::Servers)
+    }
+
+    fn carry_out(self, consent: Consent) -> Result<()> {
+        let lines = self.lines();
+        if lines.is_empty() {
+            return Ok(());
+        }
+        println!("This needs, and will install:");
+        for line in lines {
+            println!("  {line}");
+        }
+        if consent == Consent::Ask && !agreed()? {
+            bail!("nothing was installed");
+        }
+        let names: Vec<&str> = self.packages.iter().map(|package| package.name).collect();
+        if !names.is_empty() {
+            packages::install(&names)?;
+        }
+        if self.bpf_linker {
+            ebpf::install_bpf_linker()?;
+        }
+        for release in self.releases {
+            println!("fetching {release}");
+            release.fetch()?;
+        }
+        Ok(())
+    }
+
+    /// What is to be installed, for people.
+    fn lines(&self) -> Vec<String> {
+        let package = |package: &&packages::Package| {
+            format!("{:14} (Debian package) {}", package.name, package.why)
+        };
+        let mut lines: Vec<String> = self.packages.iter().map(package).collect();
+        if self.bpf_linker {
+            lines.push(
+                "bpf-linker     (crates.io, into the cache folder) links the eBPF programs".into(),
+            );
+        }
+        lines.extend(self.releases.iter().map(|release| {
+            format!("{release}: a real server, into the cache folder; nothing of it is installed")
+        }));
+        lines
+    }
+}
+
+fn agreed() -> Result<bool> {
+    print!("Go ahead? [Y/n] ");
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "" | "y" | "Y" | "yes"))
+}

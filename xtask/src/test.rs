@@ -1,0 +1,69 @@
+//! `cargo xtask test`: every test of the workspace, with the real parts, and what could not run.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use test_servers::cache::Cache;
+use test_servers::{Release, command};
+
+use crate::ebpf;
+use crate::setup::{self, Consent};
+use crate::test_report::TestReport;
+use crate::workspace;
+
+/// Options of `test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Install what is missing without asking (also when there is no terminal, or with CI=true)
+    #[arg(long)]
+    yes: bool,
+    /// Run only tests whose names contain this
+    filter: Option<String>,
+}
+
+/// Sets up, builds, and runs the tests.
+pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
+    setup::for_tests(Consent::new(arguments.yes))?;
+    ebpf::build()?;
+    // Tests that start the agent take it from here.
+    command::run(workspace::cargo().args(["build", "--workspace", "--bins"]))?;
+    let mut tests = tests(arguments.filter.as_deref())?;
+    let report = run(&mut tests)?;
+    println!("\n{}", report.summary());
+    Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One test at a time: they start servers, load probes into the kernel and measure.
+fn tests(filter: Option<&str>) -> Result<Command> {
+    let mut cargo = workspace::cargo();
+    cargo.args(["test", "--workspace", "--no-fail-fast", "--"]);
+    cargo.args(["--test-threads=1", "--show-output"]).args(filter);
+    cargo.env("POOLFERRY_CACHE", Cache::open()?.root());
+    for release in Release::ALL {
+        cargo.env(release.variable(), release.installed()?.program);
+    }
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("probes and namespaces want root: running the test programs through sudo");
+        cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo --preserve-env");
+    }
+    Ok(cargo)
+}
+
+/// Runs the tests, with their output passed on as it comes.
+fn run(tests: &mut Command) -> Result<TestReport> {
+    let mut child = tests.stdout(Stdio::piped()).spawn().context("failed to start cargo")?;
+    let stdout = child.stdout.take().context("cargo has no output")?;
+    let mut report = TestReport::default();
+    let mut lines = BufReader::new(stdout);
+    let mut line = Vec::new();
+    // Tests may print what is no UTF-8.
+    while lines.read_until(b'\n', &mut line)? > 0 {
+        let text = String::from_utf8_lossy(&line);
+        print!("{text}");
+        report.line(text.trim_end());
+        line.clear();
+    }
+    report.end(child.wait()?.success());
+    Ok(report)
+}
