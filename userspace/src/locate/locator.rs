@@ -1,6 +1,7 @@
 //! Both halves together: page to file, file to disk.
 
 use std::collections::HashMap;
+use std::fs;
 use std::time::{Duration, Instant};
 
 use super::disks::{Disk, DiskRanges, Disks};
@@ -8,7 +9,7 @@ use super::error::LocateError;
 use super::extents::Extents;
 use super::file_flags;
 use super::ids::{FileId, PageNo, SpaceId};
-use super::mounts::{Backing, Mounts, Share};
+use super::mounts::{Backing, Mounts, Names, Share};
 use super::reason::NotOnDisk;
 use super::stamp::Stamp;
 use super::tablespaces::{Changes, Place, Tablespaces};
@@ -60,7 +61,7 @@ impl Locator {
     /// [`LocateError`] when the process cannot be looked at.
     pub fn open(pid: u32) -> Result<Self, LocateError> {
         let tablespaces = Tablespaces::open(pid)?;
-        let mounts = Mounts::parse(&tablespaces.process().mountinfo()?);
+        let mounts = mounts(&tablespaces)?;
         Ok(Self { tablespaces, mounts, disks: Disks::new(), maps: HashMap::new(), round: 0 })
     }
 
@@ -70,7 +71,7 @@ impl Locator {
     /// [`LocateError`] when the process cannot be looked at.
     pub fn refresh(&mut self) -> Result<Changes, LocateError> {
         let changes = self.tablespaces.refresh()?;
-        self.mounts = Mounts::parse(&self.tablespaces.process().mountinfo()?);
+        self.mounts = mounts(&self.tablespaces)?;
         self.disks.forget_maps();
         self.maps.retain(|id, _| self.tablespaces.file(*id).is_some());
         self.round += 1;
@@ -153,7 +154,9 @@ impl Locator {
     fn layout(&self, id: FileId) -> Result<Layout, NotOnDisk> {
         let file = self.tablespaces.file(id).ok_or(NotOnDisk::FileChanged)?;
         let stamp = &file.candidate.stamp;
-        let backing = self.mounts.backing(stamp, &file.candidate.path)?;
+        let outside = self.tablespaces.view().outside(file.path());
+        let names = Names { inside: file.path(), outside: &outside };
+        let backing = self.mounts.backing(stamp, names)?;
         let (device, may_be_realtime) = match backing {
             Backing::Share(share) => return Ok(Layout::Share(share)),
             Backing::Device(device) => (device, false),
@@ -175,4 +178,11 @@ impl Locator {
         }
         Ok(Layout::Device { device, extents: Extents::of(&opened)? })
     }
+}
+
+fn mounts(tablespaces: &Tablespaces) -> Result<Mounts, LocateError> {
+    let inside = tablespaces.process().mountinfo()?;
+    // Without ours a server in a chroot may stand on nothing known; that is a reason, no error.
+    let outside = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    Ok(Mounts::parse(&inside, &String::from_utf8_lossy(&outside)))
 }

@@ -34,6 +34,7 @@
 //! answer `space-not-open` until the server opens them.
 
 mod candidates;
+mod data_file;
 mod device_mapper;
 mod disks;
 mod error;
@@ -53,10 +54,11 @@ mod stamp;
 mod sysfs;
 mod tablespaces;
 
+pub use data_file::DataFile;
 pub use disks::{Disk, DiskRange, DiskRanges};
 pub use error::LocateError;
 pub use ids::{DeviceId, DiskOffset, FileId, FileOffset, PageNo, SpaceId};
 pub use locator::{Locator, Medium};
 pub use mounts::Share;
 pub use reason::NotOnDisk;
-pub use tablespaces::{Changes, DataFile, Place, Tablespaces};
+pub use tablespaces::{Changes, Place, Tablespaces};

@@ -31,10 +31,26 @@ pub(crate) enum Backing {
     Share(Share),
 }
 
-/// The mounts of one process.
+/// The mounts that the server sees, and those that we see: a server in a chroot is not shown what
+/// its root lies on. The kernel numbers mounts over all namespaces, so that one list can hold both.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
     mounts: Vec<Mount>,
+}
+
+/// A file's two names: mount points are given in one or the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Names<'a> {
+    /// As the server sees it.
+    pub(crate) inside: &'a Path,
+    /// As we see it.
+    pub(crate) outside: &'a Path,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Inside,
+    Outside,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -43,20 +59,27 @@ struct Mount {
     device: DeviceId,
     /// The directory of the file system that is mounted.
     root: PathBuf,
-    /// Where, as the process sees it.
     point: PathBuf,
+    /// Who sees it there.
+    seen: Seen,
     fstype: String,
     source: String,
 }
 
 impl Mounts {
-    /// Reads `/proc/PID/mountinfo` (proc_pid_mountinfo(5)); a line that makes no sense is left out.
-    pub(crate) fn parse(mountinfo: &str) -> Self {
-        Self { mounts: mountinfo.lines().filter_map(Mount::parse).collect() }
+    /// Reads the server's `mountinfo` and our own (proc_pid_mountinfo(5)); a line that makes no
+    /// sense is left out.
+    pub(crate) fn parse(inside: &str, outside: &str) -> Self {
+        let lines = |text: &str, seen| {
+            text.lines().filter_map(|line| Mount::parse(line, seen)).collect::<Vec<_>>()
+        };
+        let mut mounts = lines(inside, Seen::Inside);
+        mounts.extend(lines(outside, Seen::Outside));
+        Self { mounts }
     }
 
-    /// What the file at `path` (as the process sees it) stands on.
-    pub(crate) fn backing(&self, stamp: &Stamp, path: &Path) -> Result<Backing, NotOnDisk> {
+    /// What a file stands on.
+    pub(crate) fn backing(&self, stamp: &Stamp, names: Names<'_>) -> Result<Backing, NotOnDisk> {
         let device = stamp.inode.device;
         let by_id = self.mounts.iter().find(|mount| mount.id == stamp.mount);
         let by_device = || self.mounts.iter().find(|mount| mount.device == device);
@@ -67,12 +90,16 @@ impl Mounts {
             "btrfs" | "bcachefs" | "zfs" => Err(NotOnDisk::CopyOnWrite),
             "overlay" => Err(NotOnDisk::Overlay),
             fstype if is_share(fstype) => {
-                let inside = path.strip_prefix(&mount.point);
-                let inside = inside.map_err(|_| NotOnDisk::UnknownDevice)?;
+                let name = match mount.seen {
+                    Seen::Inside => names.inside,
+                    Seen::Outside => names.outside,
+                };
+                let below = name.strip_prefix(&mount.point);
+                let below = below.map_err(|_| NotOnDisk::UnknownDevice)?;
                 Ok(Backing::Share(Share {
                     fstype: mount.fstype.clone(),
                     source: mount.source.clone(),
-                    path: mount.root.join(inside),
+                    path: mount.root.join(below),
                 }))
             }
             _ => Err(NotOnDisk::UnsupportedFilesystem),
@@ -90,7 +117,7 @@ impl Mount {
     /// 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
     /// id parent device root point options optional... - fstype source options
     /// ```
-    fn parse(line: &str) -> Option<Self> {
+    fn parse(line: &str, seen: Seen) -> Option<Self> {
         let (head, tail) = line.split_once(" - ")?;
         let mut head = head.split(' ');
         let mut tail = tail.split(' ');
@@ -99,6 +126,7 @@ impl Mount {
             device: DeviceId::parse(head.nth(1)?)?,
             root: unescape(head.next()?).into(),
             point: unescape(head.next()?).into(),
+            seen,
             fstype: tail.next()?.into(),
             source: unescape(tail.next()?).to_string_lossy().into(),
         })
@@ -139,6 +167,7 @@ mod tests {
 42 22 0:43 / /pool rw - btrfs /dev/vdb rw
 43 22 0:44 / /shm rw - tmpfs tmpfs rw
 ";
+    const OUTSIDE: &str = "90 22 0:50 / /jail/data rw - virtiofs pool rw\n";
 
     fn stamp(device: DeviceId) -> Stamp {
         let mut stamp = Stamp::of_file(tempfile::tempfile().unwrap()).unwrap();
@@ -149,10 +178,12 @@ mod tests {
 
     #[test]
     fn file_systems_sort_into_devices_shares_and_reasons() {
-        let mounts = Mounts::parse(TABLE);
+        let mounts = Mounts::parse(TABLE, OUTSIDE);
         let of = |minor, path: &str| {
             let device = DeviceId { major: if minor == 0 { 254 } else { 0 }, minor };
-            mounts.backing(&stamp(device), Path::new(path))
+            let outside = Path::new("/jail").join(path.trim_start_matches('/'));
+            let names = Names { inside: Path::new(path), outside: &outside };
+            mounts.backing(&stamp(device), names)
         };
         let disk = Backing::Device(DeviceId { major: 254, minor: 0 });
         assert_eq!(of(0, "/var/lib/mysql/t.ibd"), Ok(disk));
@@ -162,6 +193,9 @@ mod tests {
             path: "/exports/db/shop/t.ibd".into(),
         };
         assert_eq!(of(41, "/var/lib/my sql/shop/t.ibd"), Ok(Backing::Share(share)));
+        let share =
+            Share { fstype: "virtiofs".into(), source: "pool".into(), path: "/t.ibd".into() };
+        assert_eq!(of(50, "/data/t.ibd"), Ok(Backing::Share(share)));
         assert_eq!(of(42, "/data/t.ibd"), Err(NotOnDisk::Overlay));
         assert_eq!(of(43, "/pool/t.ibd"), Err(NotOnDisk::CopyOnWrite));
         assert_eq!(of(44, "/shm/t.ibd"), Err(NotOnDisk::UnsupportedFilesystem));
@@ -172,7 +206,7 @@ mod tests {
         /// Whatever a line holds, reading it comes to an end, and every mount has its fields.
         #[test]
         fn any_line_is_read(line in "[ -~]{0,80}") {
-            let _ = Mounts::parse(&line);
+            let _ = Mounts::parse(&line, &line);
         }
     }
 }

@@ -128,6 +128,11 @@ impl View {
         Ok(openat2(&self.root, path, flags, Mode::empty(), resolve)?)
     }
 
+    /// Our own path for what the server calls `path`.
+    pub(crate) fn outside(&self, path: &Path) -> PathBuf {
+        self.root_path.join(path.strip_prefix("/").unwrap_or(path))
+    }
+
     pub(crate) fn stamp(&self, path: &Path) -> io::Result<Stamp> {
         Ok(Stamp::of_file(self.open(path, OFlags::PATH)?)?)
     }

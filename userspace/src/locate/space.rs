@@ -5,11 +5,11 @@ use std::ops::RangeInclusive;
 
 use smallvec::SmallVec;
 
+use super::data_file::DataFile;
 use super::header::Header;
 use super::ids::{FileId, PageNo, SpaceId};
 use super::names::Role;
 use super::reason::NotOnDisk;
-use super::tablespaces::DataFile;
 
 /// Ids of session temporary tablespaces, MySQL 8.0 and later (`dict_sys_t::s_min_temp_space_id`).
 const SESSION_TEMPORARY: RangeInclusive<u32> = 4_243_767_280..=4_244_167_279;

@@ -5,18 +5,16 @@
 //! file is as it was.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::path::Path;
 
-use rustix::fs::{Advice, fadvise};
 use serde::Serialize;
 
-use super::candidates::{Candidate, Candidates};
+use super::candidates::Candidates;
+use super::data_file::DataFile;
 use super::error::LocateError;
-use super::flags::SpaceFlags;
-use super::header::{Header, first_page_of_part, has_crypt_record, sample_page_types};
+use super::header::{Header, first_page_of_part};
 use super::ids::{FileId, FileOffset, PageNo, SpaceId};
-use super::names::{Role, display_name};
+use super::names::Role;
 use super::process::{Process, View};
 use super::reason::NotOnDisk;
 use super::space::{Part, Space};
@@ -31,61 +29,6 @@ pub struct Place {
     pub offset: FileOffset,
     /// Size of the page in bytes.
     pub len_bytes: u32,
-}
-
-/// One data file as it was at the last look.
-#[derive(Clone, Debug)]
-pub struct DataFile {
-    pub(crate) candidate: Candidate,
-    pub(crate) header: Header,
-    /// Why no page of this file has a place, though its space is known.
-    refused: Option<NotOnDisk>,
-    name: String,
-}
-
-impl DataFile {
-    /// The file's path as the server sees it.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.candidate.path
-    }
-
-    /// `database/table`, or the file's own name where it is not one table's.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Size in bytes.
-    #[must_use]
-    pub fn size_bytes(&self) -> u64 {
-        self.candidate.stamp.size_bytes
-    }
-
-    /// The space that the file says it belongs to.
-    #[must_use]
-    pub fn space(&self) -> Option<SpaceId> {
-        match self.header {
-            Header::Space { id, .. } => Some(id),
-            Header::SystemPart { .. } => Some(SpaceId::SYSTEM),
-            Header::Refused(_) => None,
-        }
-    }
-
-    /// Why the file's pages have no place, if it is for a reason that holds for all of them.
-    #[must_use]
-    pub fn refused(&self) -> Option<NotOnDisk> {
-        match self.header {
-            Header::Refused(reason) => Some(reason),
-            _ => self.refused,
-        }
-    }
-
-    /// True when the server holds the file open.
-    #[must_use]
-    pub fn is_open(&self) -> bool {
-        self.candidate.fd.is_some()
-    }
 }
 
 /// What a look found to be different.
@@ -150,8 +93,7 @@ impl Tablespaces {
         for (inode, candidate) in found {
             let known = self.ids.get(&inode).and_then(|id| Some((*id, self.files.get(id)?)));
             let Some((id, old)) = known else {
-                let file = self.inspect(candidate, None);
-                if let Some(file) = file {
+                if let Some(file) = DataFile::inspect(candidate, None, &self.process, &self.view) {
                     changes.added += 1;
                     self.insert(inode, file);
                 }
@@ -162,7 +104,7 @@ impl Tablespaces {
                 usize::from(old.candidate.stamp.size_bytes != candidate.stamp.size_bytes);
             changes.removed +=
                 usize::from(old.candidate.stamp.links != 0 && candidate.stamp.links == 0);
-            match self.inspect(candidate, Some(old)) {
+            match DataFile::inspect(candidate, Some(old), &self.process, &self.view) {
                 Some(file) => drop(self.files.insert(id, file)),
                 None => drop(self.files.remove(&id)),
             }
@@ -243,69 +185,4 @@ impl Tablespaces {
         self.ids.insert(inode, id);
         self.files.insert(id, file);
     }
-
-    /// Reads what must be read of a file. `None` for a file that is not InnoDB's.
-    fn inspect(&self, candidate: Candidate, old: Option<&DataFile>) -> Option<DataFile> {
-        let unchanged = old.filter(|old| {
-            // What could not be read then may be readable now.
-            !matches!(
-                old.header,
-                Header::Refused(NotOnDisk::FileUnreadable | NotOnDisk::FileChanged)
-            ) && candidate.stamp.proves_unchanged_since(&old.candidate.stamp)
-        });
-        let (header, refused) = match unchanged {
-            Some(old) => (old.header, old.refused),
-            None => match candidate.open(&self.process, &self.view) {
-                Ok(Some(file)) => read(&file, &candidate),
-                Ok(None) => (Header::Refused(NotOnDisk::FileChanged), None),
-                Err(_) => (Header::Refused(NotOnDisk::FileUnreadable), None),
-            },
-        };
-        if candidate.role == Role::Other && !may_be_system(header) {
-            return None;
-        }
-        let shared = matches!(header, Header::Space { flags, .. } if flags.is_shared());
-        let name = match old {
-            Some(old) if old.candidate.path == candidate.path => old.name.clone(),
-            _ => display_name(&candidate.path, candidate.role, shared, &self.view.datadir),
-        };
-        let refused = if candidate.stamp.links == 0 { Some(NotOnDisk::Dropped) } else { refused };
-        Some(DataFile { candidate, header, refused, name })
-    }
-}
-
-fn may_be_system(header: Header) -> bool {
-    match header {
-        Header::Space { id, .. } => id == SpaceId::SYSTEM,
-        Header::SystemPart { .. } => true,
-        Header::Refused(_) => false,
-    }
-}
-
-/// Reads a file's header, and what else decides whether its pages lie on disk as they are.
-fn read(file: &File, candidate: &Candidate) -> (Header, Option<NotOnDisk>) {
-    // A few bytes are wanted; read-ahead would fill the page cache beside the server's direct I/O.
-    // Only advice: the answer does not matter.
-    let _ = fadvise(file, 0, None, Advice::Random);
-    let Ok(header) = Header::read(file) else {
-        return (Header::Refused(NotOnDisk::FileUnreadable), None);
-    };
-    let refused = match header {
-        _ if candidate.role == Role::Temporary => Some(NotOnDisk::Temporary),
-        Header::Space { flags, .. } => stored_plainly(file, candidate, flags).err(),
-        Header::SystemPart { .. } | Header::Refused(_) => None,
-    };
-    (header, refused)
-}
-
-fn stored_plainly(file: &File, candidate: &Candidate, flags: SpaceFlags) -> Result<(), NotOnDisk> {
-    let page_bytes = flags.page_bytes()?;
-    flags.stored_plainly()?;
-    if has_crypt_record(file, page_bytes) {
-        return Err(NotOnDisk::Encrypted);
-    }
-    if candidate.stamp.allocated_bytes < candidate.stamp.size_bytes {
-        sample_page_types(file, candidate.stamp.size_bytes, page_bytes)?;
-    }
-    Ok(())
 }

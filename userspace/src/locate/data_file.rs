@@ -1,0 +1,140 @@
+//! One data file: what its name and its first page say.
+
+use std::fs::File;
+use std::path::Path;
+
+use rustix::fs::{Advice, fadvise};
+
+use super::candidates::Candidate;
+use super::flags::SpaceFlags;
+use super::header::{Header, has_crypt_record, sample_page_types};
+use super::ids::SpaceId;
+use super::names::{Role, display_name};
+use super::process::{Process, View};
+use super::reason::NotOnDisk;
+
+/// One data file as it was at the last look.
+#[derive(Clone, Debug)]
+pub struct DataFile {
+    pub(crate) candidate: Candidate,
+    pub(crate) header: Header,
+    /// Why no page of this file has a place, though its space is known.
+    refused: Option<NotOnDisk>,
+    name: String,
+}
+
+impl DataFile {
+    /// Reads what must be read of a file; `old` is what was known of it. `None` for a file that is
+    /// not InnoDB's.
+    pub(crate) fn inspect(
+        candidate: Candidate,
+        old: Option<&Self>,
+        process: &Process,
+        view: &View,
+    ) -> Option<Self> {
+        let unchanged = old.filter(|old| {
+            // What could not be read then may be readable now.
+            !matches!(
+                old.header,
+                Header::Refused(NotOnDisk::FileUnreadable | NotOnDisk::FileChanged)
+            ) && candidate.stamp.proves_unchanged_since(&old.candidate.stamp)
+        });
+        let (header, refused) = match unchanged {
+            Some(old) => (old.header, old.refused),
+            None => match candidate.open(process, view) {
+                Ok(Some(file)) => read(&file, &candidate),
+                Ok(None) => (Header::Refused(NotOnDisk::FileChanged), None),
+                Err(_) => (Header::Refused(NotOnDisk::FileUnreadable), None),
+            },
+        };
+        if candidate.role == Role::Other && !may_be_system(header) {
+            return None;
+        }
+        let shared = matches!(header, Header::Space { flags, .. } if flags.is_shared());
+        let name = match old {
+            Some(old) if old.candidate.path == candidate.path => old.name.clone(),
+            _ => display_name(&candidate.path, candidate.role, shared, &view.datadir),
+        };
+        let refused = if candidate.stamp.links == 0 { Some(NotOnDisk::Dropped) } else { refused };
+        Some(Self { candidate, header, refused, name })
+    }
+
+    /// The file's path as the server sees it.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.candidate.path
+    }
+
+    /// `database/table`, or the file's own name where it is not one table's.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.candidate.stamp.size_bytes
+    }
+
+    /// The space that the file says it belongs to.
+    #[must_use]
+    pub fn space(&self) -> Option<SpaceId> {
+        match self.header {
+            Header::Space { id, .. } => Some(id),
+            Header::SystemPart { .. } => Some(SpaceId::SYSTEM),
+            Header::Refused(_) => None,
+        }
+    }
+
+    /// Why the file's pages have no place, if it is for a reason that holds for all of them.
+    #[must_use]
+    pub fn refused(&self) -> Option<NotOnDisk> {
+        match self.header {
+            Header::Refused(reason) => Some(reason),
+            _ => self.refused,
+        }
+    }
+
+    /// True when the server holds the file open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.candidate.fd.is_some()
+    }
+}
+
+fn may_be_system(header: Header) -> bool {
+    match header {
+        Header::Space { id, .. } => id == SpaceId::SYSTEM,
+        Header::SystemPart { .. } => true,
+        Header::Refused(_) => false,
+    }
+}
+
+/// Reads a file's header, and what else decides whether its pages lie on disk as they are.
+fn read(file: &File, candidate: &Candidate) -> (Header, Option<NotOnDisk>) {
+    // A few bytes are wanted; read-ahead would fill the page cache beside the server's direct I/O.
+    // Only advice: the answer does not matter.
+    let _ = fadvise(file, 0, None, Advice::Random);
+    let Ok(header) = Header::read(file) else {
+        return (Header::Refused(NotOnDisk::FileUnreadable), None);
+    };
+    let refused = match header {
+        _ if candidate.role == Role::Temporary => Some(NotOnDisk::Temporary),
+        Header::Space { flags, .. } => stored_plainly(file, candidate, flags).err(),
+        Header::SystemPart { .. } | Header::Refused(_) => None,
+    };
+    (header, refused)
+}
+
+fn stored_plainly(file: &File, candidate: &Candidate, flags: SpaceFlags) -> Result<(), NotOnDisk> {
+    let page_bytes = flags.page_bytes()?;
+    flags.stored_plainly()?;
+    if has_crypt_record(file, page_bytes) {
+        return Err(NotOnDisk::Encrypted);
+    }
+    if candidate.stamp.allocated_bytes < candidate.stamp.size_bytes {
+        sample_page_types(file, candidate.stamp.size_bytes, page_bytes)?;
+    }
+    Ok(())
+}
