@@ -1,7 +1,8 @@
 //! The `.dwo` or `.dwp` of a unit of split DWARF.
 //!
 //! A split unit has no build id; it is believed when it holds a unit with the id that the skeleton
-//! unit in the program names (DWARF 5, 7.3.2; before that GNU's `DW_AT_GNU_dwo_id`).
+//! unit in the program names (DWARF 5, 7.3.2; before that GNU's `DW_AT_GNU_dwo_id`). The id is the
+//! compiler's hash over the unit's entries: a build that differs in code only has the same.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -55,13 +56,12 @@ impl DwoLoader {
     pub fn load(&self, unit: &SplitUnit<'_>, tried: &mut Vec<Attempt>) -> Option<SplitFile> {
         let packages = self.packages.get_or_init(|| self.open_packages(tried));
         for package in packages {
-            match check_package(&package.elf, unit.id) {
-                Ok(()) => return Some(SplitFile::Package(Arc::clone(package))),
-                Err(refusal) => tried.push(Attempt {
-                    wanted: Wanted::SplitUnit,
-                    place: package.place.clone(),
-                    outcome: Err(refusal),
-                }),
+            let outcome = check_package(&package.elf, unit.id);
+            let believed = outcome.is_ok();
+            let place = package.place.clone();
+            tried.push(Attempt { wanted: Wanted::SplitUnit, place, outcome });
+            if believed {
+                return Some(SplitFile::Package(Arc::clone(package)));
             }
         }
         let (name, comp_dir) = (link::path(unit.name), link::path(unit.comp_dir));
@@ -76,16 +76,21 @@ impl DwoLoader {
 
     /// All packages that are there; which of them holds a unit is seen when it is wanted.
     fn open_packages(&self, tried: &mut Vec<Attempt>) -> Vec<Arc<DebugElf>> {
-        let mut found = Vec::new();
+        let mut found: Vec<Arc<DebugElf>> = Vec::new();
         for root in self.places.roots() {
             let holder = self.holder.as_deref();
             let dirs = self.places.debug_dirs();
             for path in candidates::package(self.id.as_ref(), root.program(), holder, dirs) {
                 let place = Place::File(root.show(&path));
-                let outcome = root.open_elf(&path).map(|opened| {
-                    found.push(Arc::new(DebugElf::new(place.clone(), opened.elf)));
-                });
-                tried.push(Attempt { wanted: Wanted::SplitUnit, place, outcome });
+                match root.open_elf(&path) {
+                    // The observer may see the target's folders in its own root too.
+                    Ok(file) if found.iter().any(|f| f.elf.file_id() == file.elf.file_id()) => {}
+                    Ok(file) => found.push(Arc::new(DebugElf::new(place, file.elf))),
+                    Err(refusal) => {
+                        let outcome = Err(refusal);
+                        tried.push(Attempt { wanted: Wanted::SplitUnit, place, outcome });
+                    }
+                }
             }
         }
         found
