@@ -129,11 +129,12 @@ impl fmt::Display for Wanted {
     }
 }
 
+/// The path or the URL alone.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "`{}`", path.display()),
-            Self::Url(url) => write!(f, "`{url}`"),
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => f.write_str(url),
         }
     }
 }
@@ -141,7 +142,7 @@ impl fmt::Display for Place {
 /// One line: what, where, what became of it and why.
 impl fmt::Display for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}: ", self.wanted, self.place)?;
+        write!(f, "{} `{}`: ", self.wanted, self.place)?;
         let refusal = match &self.outcome {
             Ok(()) => return f.write_str("used"),
             Err(refusal) => refusal,

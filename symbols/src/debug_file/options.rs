@@ -40,7 +40,8 @@ pub struct Debuginfod {
     pub urls: Vec<String>,
     /// Folder that keeps what was fetched, laid out as a debug folder (`.build-id/xx/yyyy.debug`),
     /// so that gdb's `debug-file-directory` can name it too (`DEBUGINFOD_CACHE_PATH`). It is looked
-    /// up even without URLs. None: a fetched file lives as long as its use.
+    /// up even without URLs. By default `poolferry/debuginfod` in the user's cache
+    /// (`XDG_CACHE_HOME`, else `~/.cache`). None: a fetched file lives as long as its use.
     pub cache_dir: Option<PathBuf>,
     /// Limit on each wait: name resolution, connection, answer, next bytes; and on the first
     /// 100 KiB as a whole (`DEBUGINFOD_TIMEOUT`, seconds).
@@ -76,6 +77,9 @@ impl Debuginfod {
     pub fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Self {
         let default = Self::default();
         let text = |name: &str| var(name).and_then(|value| value.into_string().ok());
+        let folder = |name| var(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let user_cache =
+            || folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
         let urls = text("DEBUGINFOD_URLS").unwrap_or_default();
         Self {
             // `ima:enforcing` and the like are policies on the URLs after them, not URLs.
@@ -84,7 +88,8 @@ impl Debuginfod {
                 .filter(|word| !word.starts_with("ima:"))
                 .map(str::to_owned)
                 .collect(),
-            cache_dir: var("DEBUGINFOD_CACHE_PATH").filter(|p| !p.is_empty()).map(PathBuf::from),
+            cache_dir: folder("DEBUGINFOD_CACHE_PATH")
+                .or_else(|| Some(user_cache()?.join("poolferry/debuginfod"))),
             timeout: seconds(&text, "DEBUGINFOD_TIMEOUT").unwrap_or(default.timeout),
             max_time: seconds(&text, "DEBUGINFOD_MAXTIME").unwrap_or(default.max_time),
             max_bytes: number(&text, "DEBUGINFOD_MAXSIZE").unwrap_or(default.max_bytes),
@@ -139,5 +144,15 @@ mod tests {
         assert_eq!(read.max_time, Debuginfod::default().max_time);
         assert_eq!(read.max_bytes, Debuginfod::default().max_bytes);
         assert_eq!(read.cache_dir, Some(PathBuf::from("/c")));
+    }
+
+    #[test]
+    fn the_cache_is_the_users() {
+        let cache = |vars| from(vars).cache_dir;
+        let below = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(cache(&[("HOME", "/h")]), below("/h/.cache/poolferry/debuginfod"));
+        let both = [("HOME", "/h"), ("XDG_CACHE_HOME", "/x")];
+        assert_eq!(cache(&both), below("/x/poolferry/debuginfod"));
+        assert_eq!(cache(&[("HOME", "")]), None);
     }
 }
