@@ -1,0 +1,67 @@
+//! Every map and global of the programs.
+
+use aya_ebpf::Global;
+use aya_ebpf::bindings::BPF_F_MMAPABLE;
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use probe_abi::{
+    Chunk, Control, Counters, Entry, Histogram, MAX_CHUNKS, PROBES, PageTable, Region,
+    ServerLayout, Target, WALK_REGIONS,
+};
+
+/// Offsets in the server; read-only data, so the verifier sees constants.
+#[unsafe(no_mangle)]
+pub static LAYOUT: Global<ServerLayout> = Global::new(ServerLayout {
+    stride: 0,
+    space: 0,
+    page: 0,
+    io_fix: 0,
+    io_read: 0,
+    io_write: 0,
+    frame: 0,
+    reserved: 0,
+});
+
+/// The residency table, one entry a block, mapped by the agent. The agent sets its size.
+#[map]
+pub static TABLE: Array<Entry> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// Chunks of descriptors, sorted by address.
+#[map]
+pub static CHUNKS: Array<Chunk> = Array::with_max_entries(MAX_CHUNKS as u32, 0);
+
+/// Switches and the kernel's layout.
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
+
+/// Counters by probe.
+#[map]
+pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PROBES as u32, 0);
+
+/// Trace records for the viewer. The agent sets its size.
+#[map]
+pub static TRACE: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// When a thread began its command, and which.
+#[map]
+pub static QUERY_START: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(16384, 0);
+
+/// When a thread began its commit.
+#[map]
+pub static COMMIT_START: LruHashMap<u32, [u64; 2]> = LruHashMap::with_max_entries(16384, 0);
+
+/// Latencies by probe.
+#[map]
+pub static LATENCY: PerCpuArray<Histogram> = PerCpuArray::with_max_entries(PROBES as u32, 0);
+
+/// The process whose page tables are walked in bulk.
+#[map]
+pub static TARGET: Array<Target> = Array::with_max_entries(1, 0);
+
+/// What the bulk walk found, by region.
+#[map]
+pub static REGIONS: Array<Region> = Array::with_max_entries(WALK_REGIONS as u32, BPF_F_MMAPABLE);
+
+/// Last-level page tables that the bulk walk copied, by region.
+#[map]
+pub static TABLES: Array<PageTable> = Array::with_max_entries(WALK_REGIONS as u32, BPF_F_MMAPABLE);

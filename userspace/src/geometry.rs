@@ -1,0 +1,251 @@
+//! Where the pool lies: instances, chunks, blocks. Read from the live server; changes on a resize.
+
+use symbols::profile::Profile;
+use thiserror::Error;
+
+use crate::layout::Layout;
+use crate::memory::{Memory, MemoryError, ServerAddr};
+use crate::target::LoadBias;
+
+/// The pool could not be read, or what was read is no pool.
+#[derive(Debug, Error)]
+pub enum GeometryError {
+    /// A global that is needed is not in the profile.
+    #[error("the profile has no global `{0}`")]
+    NoGlobal(String),
+    /// Memory could not be read.
+    #[error("failed to read {what}")]
+    Memory {
+        /// What was to be read.
+        what: String,
+        /// Why not.
+        #[source]
+        source: MemoryError,
+    },
+    /// The server has not allocated its pool yet.
+    #[error("the server has no buffer pool yet")]
+    NotYet,
+    /// A resize is under way.
+    #[error("the buffer pool is being resized")]
+    Resizing,
+    /// The numbers make no sense.
+    #[error("{what} of {value} makes no sense: the profile does not fit this server")]
+    Absurd {
+        /// Which number.
+        what: &'static str,
+        /// Its value.
+        value: u64,
+    },
+}
+
+impl GeometryError {
+    /// True when the same call may succeed a little later.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::NotYet | Self::Resizing)
+    }
+}
+
+/// Most instances that InnoDB allows (`MAX_BUFFER_POOLS`, buf0buf.h).
+const MAX_INSTANCES: u64 = 64;
+/// More chunks than any server has.
+const MAX_CHUNKS: u64 = probe_abi::MAX_CHUNKS as u64;
+/// More blocks than fit a chunk of 2 TiB.
+const MAX_BLOCKS: u64 = 1 << 30;
+
+/// One chunk: an array of descriptors whose frames follow each other in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Address of the first descriptor.
+    pub descriptors: ServerAddr,
+    /// Address of the first frame; frame i lies `i * page_size` above it (buf0buf.cc, `buf_chunk_init`).
+    pub frames: ServerAddr,
+    /// Number of blocks.
+    pub blocks: u32,
+    /// Index of its first block in pool order.
+    pub first: u32,
+    /// Pool instance.
+    pub instance: u32,
+}
+
+/// The whole pool at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// InnoDB page size in bytes.
+    pub page_size: u32,
+    /// Number of instances.
+    pub instances: u32,
+    /// Chunks in pool order: by instance, then as the server numbers them.
+    pub chunks: Vec<Chunk>,
+}
+
+impl Geometry {
+    /// Reads it from the live server.
+    ///
+    /// # Errors
+    /// When memory cannot be read, the numbers make no sense, the pool is not there yet, or a resize
+    /// is under way.
+    pub fn read(
+        profile: &Profile,
+        layout: &Layout,
+        memory: Memory,
+        bias: LoadBias,
+    ) -> Result<Self, GeometryError> {
+        let reader = Reader { profile, memory, bias };
+        if reader.flag("resizing")? {
+            return Err(GeometryError::Resizing);
+        }
+        let page_size = reader.global("page_size")?;
+        if !page_size.is_power_of_two() || !(1024..=65536).contains(&page_size) {
+            // Zero until the server has read its options.
+            return Err(if page_size == 0 {
+                GeometryError::NotYet
+            } else {
+                GeometryError::Absurd { what: "a page size", value: page_size }
+            });
+        }
+        let page_size = u32::try_from(page_size).unwrap_or(0);
+        let instances = bounded("a number of instances", reader.global("instances")?, MAX_INSTANCES)?;
+        let pools = ServerAddr(reader.global("pool")?);
+        if pools.0 == 0 {
+            return Err(GeometryError::NotYet);
+        }
+        let mut chunks = Vec::new();
+        let mut first = 0_u32;
+        for instance in 0..instances {
+            let pool = pools.plus(u64::from(instance) * layout.pool.pool_size);
+            for (descriptors, blocks) in reader.chunks(layout, pool)? {
+                let frames = reader.pointer(descriptors.plus(layout.block.frame.offset()))?;
+                chunks.push(Chunk { descriptors, frames, blocks, first, instance });
+                first = first
+                    .checked_add(blocks)
+                    .ok_or(GeometryError::Absurd { what: "a number of blocks", value: u64::MAX })?;
+            }
+        }
+        Ok(Self { page_size, instances, chunks })
+    }
+
+    /// Number of blocks over all chunks.
+    #[must_use]
+    pub fn blocks(&self) -> u32 {
+        self.chunks.last().map_or(0, |chunk| chunk.first + chunk.blocks)
+    }
+
+    /// Bytes of all frames.
+    #[must_use]
+    pub fn frame_bytes(&self) -> u64 {
+        u64::from(self.blocks()) * u64::from(self.page_size)
+    }
+
+    /// Address of the frame of a block by its index in pool order.
+    #[must_use]
+    pub fn frame(&self, block: u32) -> Option<ServerAddr> {
+        let at = self.chunks.partition_point(|chunk| chunk.first <= block).checked_sub(1)?;
+        let chunk = &self.chunks[at];
+        let inside = block - chunk.first;
+        (inside < chunk.blocks)
+            .then(|| chunk.frames.plus(u64::from(inside) * u64::from(self.page_size)))
+    }
+
+    /// The chunks as the probes search them: sorted by address.
+    #[must_use]
+    pub fn for_probes(&self, layout: &Layout) -> Vec<probe_abi::Chunk> {
+        let mut list: Vec<_> = self
+            .chunks
+            .iter()
+            .map(|chunk| probe_abi::Chunk {
+                start: chunk.descriptors.0,
+                end: chunk.descriptors.0 + u64::from(chunk.blocks) * layout.block.stride as u64,
+                first: u64::from(chunk.first),
+            })
+            .collect();
+        list.sort_by_key(|chunk| chunk.start);
+        list
+    }
+}
+
+fn bounded(what: &'static str, value: u64, most: u64) -> Result<u32, GeometryError> {
+    match u32::try_from(value) {
+        Ok(small) if (1..=most).contains(&value) => Ok(small),
+        _ => Err(GeometryError::Absurd { what, value }),
+    }
+}
+
+struct Reader<'a> {
+    profile: &'a Profile,
+    memory: Memory,
+    bias: LoadBias,
+}
+
+impl Reader<'_> {
+    fn global(&self, role: &str) -> Result<u64, GeometryError> {
+        let global = self
+            .profile
+            .globals
+            .get(role)
+            .ok_or_else(|| GeometryError::NoGlobal(role.to_owned()))?;
+        let size = match global.size {
+            1 | 2 | 4 => usize::try_from(global.size).unwrap_or(8),
+            _ => 8,
+        };
+        self.memory
+            .integer(self.bias.apply(global.addr), size)
+            .map_err(|source| GeometryError::Memory { what: global.name.clone(), source })
+    }
+
+    /// A flag that older servers do not have.
+    fn flag(&self, role: &str) -> Result<bool, GeometryError> {
+        match self.profile.globals.get(role) {
+            None => Ok(false),
+            Some(global) => self
+                .memory
+                .integer(self.bias.apply(global.addr), 1)
+                .map(|value| value != 0)
+                .map_err(|source| GeometryError::Memory { what: global.name.clone(), source }),
+        }
+    }
+
+    fn pointer(&self, addr: ServerAddr) -> Result<ServerAddr, GeometryError> {
+        self.memory
+            .pointer(addr)
+            .map_err(|source| GeometryError::Memory { what: format!("a pointer at {addr}"), source })
+    }
+
+    /// Descriptor array and length of each chunk of one pool instance.
+    fn chunks(
+        &self,
+        layout: &Layout,
+        pool: ServerAddr,
+    ) -> Result<Vec<(ServerAddr, u32)>, GeometryError> {
+        let read = |addr, len: u64, what: &str| {
+            let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+            self.memory
+                .read(addr, &mut bytes)
+                .map_err(|source| GeometryError::Memory { what: what.to_owned(), source })?;
+            Ok(bytes)
+        };
+        let bytes = read(pool, layout.pool.pool_size, "a buffer pool instance")?;
+        let count = layout.pool.n_chunks.read(&bytes);
+        if count == 0 {
+            return Err(GeometryError::NotYet);
+        }
+        let count = bounded("a number of chunks", count, MAX_CHUNKS)?;
+        if let Some(new) = &layout.pool.n_chunks_new
+            && new.read(&bytes) != u64::from(count)
+        {
+            return Err(GeometryError::Resizing);
+        }
+        let array = ServerAddr(layout.pool.chunks.read(&bytes));
+        let size = layout.pool.chunk_size;
+        let bytes = read(array, size * u64::from(count), "the array of chunks")?;
+        let stride = usize::try_from(size).unwrap_or(1).max(1);
+        bytes
+            .chunks_exact(stride)
+            .map(|chunk| {
+                let len = layout.pool.blocks_len.read(chunk);
+                let blocks = bounded("a number of blocks in a chunk", len, MAX_BLOCKS)?;
+                Ok((ServerAddr(layout.pool.blocks.read(chunk)), blocks))
+            })
+            .collect()
+    }
+}

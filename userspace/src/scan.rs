@@ -1,0 +1,152 @@
+//! The scan: every block descriptor, read in bulk and judged by the clean rule.
+//!
+//! Descriptors are read with `process_vm_readv` in pieces that stay in the cache, so a scan costs one
+//! system call per [`PIECE_BYTES`] and no memory to speak of.
+
+use symbols::profile::PageState;
+
+use crate::geometry::{Chunk, Geometry};
+use crate::layout::{BlockLayout, Layout};
+use crate::memory::{Memory, MemoryError, ServerAddr};
+
+/// Bytes of descriptors read by one system call: small enough for a level-2 cache.
+pub const PIECE_BYTES: usize = 512 << 10;
+
+/// One block as its descriptor describes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Block<'a> {
+    /// Index in pool order.
+    pub index: u32,
+    /// The raw descriptor.
+    bytes: &'a [u8],
+    layout: &'a BlockLayout,
+    /// Where its frame must be, from the chunk's geometry.
+    expected_frame: ServerAddr,
+}
+
+/// What the descriptor alone says of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Free, in other use, or leaving: no page to speak of.
+    NoPage(PageState),
+    /// The state word has a value that the profile does not know.
+    Unknown,
+    /// A file page that satisfies the whole clean rule.
+    Clean,
+    /// A file page that fails this condition of the rule.
+    Fails(usize),
+    /// A file page whose frame pointer is not where the chunk's geometry puts it.
+    FrameElsewhere,
+}
+
+impl Block<'_> {
+    /// Space id.
+    #[must_use]
+    pub fn space(&self) -> u32 {
+        truncate(self.layout.space.read(self.bytes))
+    }
+
+    /// Page number.
+    #[must_use]
+    pub fn page(&self) -> u32 {
+        truncate(self.layout.page.read(self.bytes))
+    }
+
+    /// LSN of the oldest unwritten change, 0 when there is none.
+    #[must_use]
+    pub fn oldest_lsn(&self) -> u64 {
+        self.layout.oldest_lsn.read(self.bytes)
+    }
+
+    /// LSN of the newest change, 0 where none happened since the page was read (or it is not kept).
+    #[must_use]
+    pub fn newest_lsn(&self) -> u64 {
+        self.layout.newest_lsn.map_or(0, |slot| slot.read(self.bytes))
+    }
+
+    /// Address of the frame.
+    #[must_use]
+    pub fn frame(&self) -> ServerAddr {
+        ServerAddr(self.layout.frame.read(self.bytes))
+    }
+
+    /// Address of the tablespace object and the version that the page belongs to, where kept.
+    #[must_use]
+    pub fn space_version(&self) -> Option<(ServerAddr, u32)> {
+        let object = self.layout.space_object?.read(self.bytes);
+        let version = self.layout.space_version?.read(self.bytes);
+        Some((ServerAddr(object), truncate(version)))
+    }
+
+    /// Judges the descriptor.
+    #[must_use]
+    #[inline]
+    pub fn verdict(&self) -> Verdict {
+        match self.layout.page_state(self.bytes) {
+            None => Verdict::Unknown,
+            Some(PageState::Page) => match self.layout.first_failure(self.bytes) {
+                Some(condition) => Verdict::Fails(condition),
+                None if self.frame() == self.expected_frame => Verdict::Clean,
+                None => Verdict::FrameElsewhere,
+            },
+            Some(other) => Verdict::NoPage(other),
+        }
+    }
+}
+
+/// A value that the profile says has at most 32 bits.
+#[expect(clippy::cast_possible_truncation, reason = "the layout's field is 32 bits wide")]
+const fn truncate(value: u64) -> u32 {
+    value as u32
+}
+
+/// Calls `each` with every block of the pool in pool order.
+///
+/// # Errors
+/// When the memory cannot be read: the server is gone or its pool was resized.
+pub fn scan(
+    memory: Memory,
+    layout: &Layout,
+    geometry: &Geometry,
+    mut each: impl FnMut(Block<'_>),
+) -> Result<(), MemoryError> {
+    let mut buffer = vec![0; PIECE_BYTES.max(layout.block.stride)];
+    for chunk in &geometry.chunks {
+        scan_range(memory, layout, geometry.page_size, chunk, 0..chunk.blocks, &mut buffer, &mut each)?;
+    }
+    Ok(())
+}
+
+/// Calls `each` with the blocks of `range` (indices inside the chunk).
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_range(
+    memory: Memory,
+    layout: &Layout,
+    page_size: u32,
+    chunk: &Chunk,
+    range: std::ops::Range<u32>,
+    buffer: &mut [u8],
+    each: &mut impl FnMut(Block<'_>),
+) -> Result<(), MemoryError> {
+    let stride = layout.block.stride;
+    let per_piece = u32::try_from(buffer.len() / stride).unwrap_or(u32::MAX).max(1);
+    let mut at = range.start;
+    while at < range.end {
+        let count = per_piece.min(range.end - at);
+        let bytes = &mut buffer[..count as usize * stride];
+        memory.read(chunk.descriptors.plus(u64::from(at) * stride as u64), bytes)?;
+        for (offset, descriptor) in (0..count).zip(bytes.chunks_exact(stride)) {
+            let inside = at + offset;
+            each(Block {
+                index: chunk.first + inside,
+                bytes: descriptor,
+                layout: &layout.block,
+                expected_frame: chunk.frames.plus(u64::from(inside) * u64::from(page_size)),
+            });
+        }
+        at += count;
+    }
+    Ok(())
+}

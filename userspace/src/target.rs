@@ -1,0 +1,271 @@
+//! The server process: finding it, naming it, noticing that it has gone or become another.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use symbols::addr::LinkAddr;
+use thiserror::Error;
+
+use crate::memory::{Memory, ServerAddr};
+
+/// Program names that are looked for when nobody names one.
+pub const SERVER_NAMES: [&str; 3] = ["mysqld", "mariadbd", "mysqld-debug"];
+
+/// Why no server could be chosen.
+#[derive(Debug, Error)]
+pub enum TargetError {
+    /// Nothing runs.
+    #[error("no running process named {}", names.join(" or "))]
+    None {
+        /// What was looked for.
+        names: Vec<String>,
+    },
+    /// More than one runs.
+    #[error("{} servers are running:\n{}", list.len(), describe(list))]
+    Several {
+        /// All of them.
+        list: Vec<Target>,
+    },
+    /// The process is not there.
+    #[error("no process {pid}")]
+    Gone {
+        /// The pid asked for.
+        pid: u32,
+    },
+    /// The process could not be looked at.
+    #[error("failed to read `{path}`")]
+    Unreadable {
+        /// The file below /proc.
+        path: PathBuf,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// Its program file is not among its mappings.
+    #[error("process {pid} does not map its program `{program}`")]
+    NotMapped {
+        /// The process.
+        pid: u32,
+        /// Its program.
+        program: PathBuf,
+    },
+}
+
+impl TargetError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::None { .. } | Self::Gone { .. } => {
+                Some("start the server first, or name it with --pid or --name")
+            }
+            Self::Several { .. } => Some("choose one with --pid"),
+            Self::Unreadable { .. } => Some("run as root, or with CAP_SYS_PTRACE"),
+            Self::NotMapped { .. } => None,
+        }
+    }
+}
+
+fn describe(list: &[Target]) -> String {
+    let lines: Vec<String> = list
+        .iter()
+        .map(|t| format!("  --pid {:<8} {}  datadir {}", t.pid, t.exe.display(), t.cwd.display()))
+        .collect();
+    lines.join("\n")
+}
+
+/// A server process. A pid alone may be reused: the start time makes it one process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Process id in the observer's pid namespace.
+    pub pid: u32,
+    /// Clock ticks from boot to start (`/proc/PID/stat`, field 22).
+    pub started: u64,
+    /// The program as the process's own namespace names it.
+    pub exe: PathBuf,
+    /// Device and inode of the program: another one after an exec.
+    pub exe_inode: (u64, u64),
+    /// The working directory, which is the data directory of a MySQL server.
+    pub cwd: PathBuf,
+}
+
+impl Target {
+    /// Looks at process `pid`.
+    ///
+    /// # Errors
+    /// When it does not exist or may not be looked at.
+    pub fn of(pid: u32) -> Result<Self, TargetError> {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let stat = fs::read_to_string(proc.join("stat")).map_err(|_| TargetError::Gone { pid })?;
+        let started = start_time(&stat).ok_or(TargetError::Gone { pid })?;
+        let link = |name: &str| {
+            let path = proc.join(name);
+            fs::read_link(&path).map_err(|source| TargetError::Unreadable { path, source })
+        };
+        let exe = link("exe")?;
+        let cwd = link("cwd")?;
+        let path = proc.join("exe");
+        let meta = fs::metadata(&path)
+            .map_err(|source| TargetError::Unreadable { path: path.clone(), source })?;
+        use std::os::unix::fs::MetadataExt as _;
+        Ok(Self { pid, started, exe, exe_inode: (meta.dev(), meta.ino()), cwd })
+    }
+
+    /// Every process whose program has one of `names`, except kernel threads and the unreadable.
+    #[must_use]
+    pub fn all(names: &[String]) -> Vec<Self> {
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        let mut list: Vec<Self> = entries
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter_map(|pid| Self::of(pid).ok())
+            .filter(|target| names.iter().any(|name| target.is_named(name)))
+            .collect();
+        list.sort_by_key(|target| target.pid);
+        list
+    }
+
+    /// The one server to observe: by pid, by name, or the only one that runs.
+    ///
+    /// # Errors
+    /// When there is none, or more than one and no pid was given.
+    pub fn choose(pid: Option<u32>, name: Option<&str>) -> Result<Self, TargetError> {
+        if let Some(pid) = pid {
+            return Self::of(pid);
+        }
+        let names: Vec<String> = match name {
+            Some(name) => vec![name.to_owned()],
+            None => SERVER_NAMES.iter().map(|&n| n.to_owned()).collect(),
+        };
+        let mut list = Self::all(&names);
+        match list.len() {
+            0 => Err(TargetError::None { names }),
+            1 => Ok(list.remove(0)),
+            _ => Err(TargetError::Several { list }),
+        }
+    }
+
+    fn is_named(&self, name: &str) -> bool {
+        let file = self.exe.file_name().map(|f| f.to_string_lossy().into_owned());
+        // A program replaced on disk by an upgrade reads `mysqld (deleted)`.
+        file.is_some_and(|f| f.strip_suffix(" (deleted)").unwrap_or(&f) == name)
+    }
+
+    /// The program file, openable whatever namespace or chroot the server lives in.
+    #[must_use]
+    pub fn program(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/exe", self.pid))
+    }
+
+    /// The server's root directory, likewise.
+    #[must_use]
+    pub fn root(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root", self.pid))
+    }
+
+    /// The server's memory.
+    #[must_use]
+    pub const fn memory(&self) -> Memory {
+        Memory::of(self.pid)
+    }
+
+    /// Whether the same process still runs the same program.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        // A zombie still has its stat but no program any more.
+        Self::of(self.pid)
+            .is_ok_and(|now| now.started == self.started && now.exe_inode == self.exe_inode)
+    }
+
+    /// What to add to a link address: 0 for a fixed-position program.
+    ///
+    /// # Errors
+    /// When the program's mappings cannot be read or do not hold it.
+    pub fn load_bias(&self, pie: bool) -> Result<LoadBias, TargetError> {
+        if !pie {
+            return Ok(LoadBias(0));
+        }
+        let path = PathBuf::from(format!("/proc/{}/maps", self.pid));
+        let maps = fs::read_to_string(&path)
+            .map_err(|source| TargetError::Unreadable { path, source })?;
+        let start = lowest_mapping(&maps, &self.exe, self.exe_inode.1);
+        start
+            .map(LoadBias)
+            .ok_or_else(|| TargetError::NotMapped { pid: self.pid, program: self.exe.clone() })
+    }
+}
+
+/// Difference between where the program lies and where the linker put it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadBias(pub u64);
+
+impl LoadBias {
+    /// Where a link address lies in the process.
+    #[must_use]
+    pub const fn apply(self, addr: LinkAddr) -> ServerAddr {
+        ServerAddr(self.0.wrapping_add(addr.0))
+    }
+}
+
+/// Field 22 of `/proc/PID/stat`. The command name before it may hold blanks and brackets, so count
+/// from the last bracket. A zombie (state Z) counts as gone.
+fn start_time(stat: &str) -> Option<u64> {
+    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
+    let state = fields.next()?;
+    if state == "Z" || state == "X" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// Start of the mapping of file offset 0 of the program: a position-independent program is linked
+/// at 0 (`PT_LOAD` of offset 0 has address 0 in every linker's default layout).
+fn lowest_mapping(maps: &str, exe: &Path, inode: u64) -> Option<u64> {
+    let exe = exe.to_string_lossy();
+    maps.lines()
+        .filter_map(|line| {
+            let mut fields = line.split_ascii_whitespace();
+            let range = fields.next()?;
+            let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
+            let found: u64 = fields.nth(1)?.parse().ok()?;
+            let path = fields.next().unwrap_or_default();
+            // Overlay file systems report another inode in maps than stat does.
+            (offset == 0 && (found == inode || path == exe)).then_some(range)
+        })
+        .filter_map(|range| u64::from_str_radix(range.split('-').next()?, 16).ok())
+        .min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_time_survives_odd_names() {
+        let stat = "12 (my) sql d)) S 1 12 12 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 9 0 777 100 5";
+        assert_eq!(start_time(stat), Some(777));
+        assert_eq!(start_time("12 (a) Z 1 12 12 0 -1 0 1 0 0 0 1 2 0 0 20 0 9 0 777 1 5"), None);
+        for hostile in ["", "(", ")", "1 (a)", "1 (a) S 2 3"] {
+            assert_eq!(start_time(hostile), None);
+        }
+    }
+
+    #[test]
+    fn own_process_is_found_by_name_and_has_a_bias() {
+        let me = Target::of(std::process::id()).unwrap();
+        let name = me.exe.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(Target::all(&[name]).contains(&me));
+        assert!(me.is_alive());
+        let bias = me.load_bias(true).unwrap();
+        // The ELF magic lies where the program begins.
+        assert_eq!(me.memory().integer(ServerAddr(bias.0), 4).unwrap(), 0x464c_457f);
+    }
+
+    #[test]
+    fn a_missing_server_is_an_error_with_a_remedy() {
+        let error = Target::choose(None, Some("no-such-server")).unwrap_err();
+        assert!(error.to_string().contains("no-such-server"));
+        assert!(error.hint().is_some());
+        assert!(matches!(Target::of(u32::MAX), Err(TargetError::Gone { .. })));
+    }
+}
