@@ -1,7 +1,32 @@
 //! From a database server's ELF and DWARF to a [`Profile`](profile::Profile).
+//!
+//! ```text
+//! elf          the program, mapped
+//! version      which version it states     server    which names that version uses (data)
+//! debug_file   where its DWARF may lie      dwarf     reading it
+//! site         the instruction to probe     extract   names + DWARF -> profile
+//! stored       profiles of stripped builds  cache     profiles of earlier runs
+//! resolve      all of it, in order          report    a profile, for people
+//! ```
+//!
+//! What cannot be found is a value with a [`Reason`](reason::Reason), not an error.
 
 pub mod addr;
+mod cache;
 pub mod debug_file;
+mod dwarf;
 pub mod elf;
+pub mod error;
+mod extract;
 pub mod profile;
 pub mod reason;
+pub mod report;
+pub mod resolve;
+pub mod server;
+pub mod site;
+mod stored;
+pub mod version;
+
+pub use error::Error;
+pub use profile::Profile;
+pub use resolve::{Options, Origin, Resolved, Step, Target, resolve};

@@ -44,6 +44,14 @@ pub struct Profile {
     pub missing: Vec<Missing>,
 }
 
+impl Profile {
+    /// True when nothing is missing that the agent cannot do without.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.missing.iter().all(|missing| !missing.required)
+    }
+}
+
 /// Which server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerId {

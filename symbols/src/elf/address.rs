@@ -3,6 +3,7 @@
 use object::LittleEndian;
 use object::elf::{PF_X, PT_LOAD};
 use object::read::elf::ProgramHeader;
+use object::{Object, ObjectSection};
 
 use super::Program;
 use crate::addr::{FileOff, LinkAddr};
@@ -39,6 +40,13 @@ impl Program {
                         .is_some_and(|inside| inside < segment.p_filesz(LittleEndian))
             })
         })
+    }
+
+    /// Where a section is loaded.
+    #[must_use]
+    pub fn section_address(&self, name: &str) -> Option<LinkAddr> {
+        let elf = self.elf().ok()?;
+        elf.section_by_name(name).map(|section| LinkAddr(section.address()))
     }
 
     /// At most `len` bytes of the file's image from `addr` on; shorter at the end of the file, empty

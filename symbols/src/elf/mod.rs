@@ -41,7 +41,7 @@ pub struct FileId {
     /// Size in bytes.
     pub size: u64,
     /// Modification time in nanoseconds since 1970.
-    pub mtime_ns: i128,
+    pub mtime_ns: i64,
 }
 
 /// An x86-64 ELF file.
@@ -74,7 +74,7 @@ impl Program {
             device: meta.dev(),
             inode: meta.ino(),
             size: meta.size(),
-            mtime_ns: i128::from(meta.mtime()) * 1_000_000_000 + i128::from(meta.mtime_nsec()),
+            mtime_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
         };
         let map = map_read_only(&file).map_err(io)?;
         let program =

@@ -45,6 +45,19 @@ impl SymbolTable {
     pub fn get(&self, name: &str) -> &[Symbol] {
         self.by_name.get(name).map_or(&[], Vec::as_slice)
     }
+
+    /// Adds the symbols of a debug file: those at addresses that have no name here yet.
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.has_symtab |= other.has_symtab;
+        for (name, symbols) in other.by_name {
+            let known = self.by_name.entry(name).or_default();
+            for symbol in symbols {
+                if known.iter().all(|k| k.addr != symbol.addr) {
+                    known.push(symbol);
+                }
+            }
+        }
+    }
 }
 
 impl Program {

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) enum Answer {
     /// The file, whole.
     File(Vec<u8>),
+    /// The file of the build that is asked for.
+    ByBuild(Vec<(String, Vec<u8>)>),
     /// A status and nothing else.
     Status(u16),
     /// States the length of the file, sends the first `usize` bytes and hangs up.
@@ -57,6 +59,13 @@ fn serve(stream: TcpStream, answer: Answer, seen: &Mutex<Vec<String>>) {
     let mut lines = BufReader::new(stream.try_clone().expect("a second handle")).lines();
     let first = lines.next().and_then(Result::ok).unwrap_or_default();
     while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+    let answer = match answer {
+        Answer::ByBuild(files) => files
+            .into_iter()
+            .find(|(id, _)| first.starts_with(&format!("GET /buildid/{id}/debuginfo ")))
+            .map_or(Answer::Status(404), |(_, file)| Answer::File(file)),
+        other => other,
+    };
     seen.lock().expect("no server thread panics with it").push(first);
     // A client that gives up closes the connection: writing then fails, and the thread is done.
     let _ = reply(stream, answer);
@@ -72,6 +81,8 @@ fn reply(mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
             stream.write_all(&head(200, Some(bytes.len() as u64)))?;
             stream.write_all(&bytes)
         }
+        // Already looked up by the request.
+        Answer::ByBuild(_) => stream.write_all(&head(500, Some(0))),
         Answer::Status(status) => stream.write_all(&head(status, Some(0))),
         Answer::BreakOff(bytes, sent) => {
             stream.write_all(&head(200, Some(bytes.len() as u64)))?;

@@ -1,0 +1,46 @@
+//! Canonical frame addresses from `.eh_frame`.
+
+use std::borrow::Cow;
+
+use gimli::{BaseAddresses, CfaRule, EhFrame, LittleEndian, UnwindContext, UnwindSection};
+
+use super::location::Base;
+use crate::addr::LinkAddr;
+use crate::elf::Program;
+
+/// The unwind table of the program itself (debug files have none).
+#[derive(Debug)]
+pub(crate) struct Frames<'p> {
+    table: Cow<'p, [u8]>,
+    addresses: BaseAddresses,
+}
+
+impl<'p> Frames<'p> {
+    /// Finds the table; nothing is read yet. A program without one has no answers.
+    pub(crate) fn new(program: &'p Program) -> Self {
+        let table = program.section(".eh_frame").ok().flatten().unwrap_or_default();
+        let mut addresses = BaseAddresses::default();
+        if let Some(address) = program.section_address(".eh_frame") {
+            addresses = addresses.set_eh_frame(address.0);
+        }
+        if let Some(address) = program.section_address(".text") {
+            addresses = addresses.set_text(address.0);
+        }
+        Self { table, addresses }
+    }
+
+    /// The canonical frame address when the instruction at `at` is about to run.
+    pub(crate) fn cfa(&self, at: LinkAddr) -> Option<Base> {
+        let frames = EhFrame::new(&self.table, LittleEndian);
+        let mut context = UnwindContext::new();
+        let row = frames
+            .unwind_info_for_address(&self.addresses, &mut context, at.0, EhFrame::cie_from_offset)
+            .ok()?;
+        match row.cfa() {
+            CfaRule::RegisterAndOffset { register, offset } => {
+                Some(Base { register: register.0, offset: *offset })
+            }
+            CfaRule::Expression(_) => None,
+        }
+    }
+}

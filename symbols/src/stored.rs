@@ -1,0 +1,87 @@
+//! Stored profiles, for builds whose debug information is not to be had: `profiles/*.json`.
+//!
+//! A stored profile is believed for exactly its build id, and only when every address of it that the
+//! program's own symbols can confirm is confirmed.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::addr::LinkAddr;
+use crate::elf::Program;
+use crate::error::{Error, Mismatch};
+use crate::profile::{BinaryId, PROFILE_FORMAT, Profile, Source};
+use crate::site;
+
+/// The embedded profiles, by build id.
+const EMBEDDED: [(&str, &str, &str); 1] = [(
+    "cc8a18826385d7182761a4a8f41044748267244d",
+    "mysql-9.7.4-debian-amd64",
+    include_str!("../profiles/mysql-9.7.4-debian-amd64.json"),
+)];
+
+/// Largest profile file read, in bytes; a real one has 10 KB.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// The stored profile of the program, checked against it: `BUILD-ID.json` in one of `dirs`, else an
+/// embedded one. None when there is none.
+///
+/// # Errors
+/// There is one, but it cannot be read or is not true of the program.
+pub(crate) fn find(
+    program: &Program,
+    binary: &BinaryId,
+    dirs: &[PathBuf],
+) -> Result<Option<Profile>, Error> {
+    let Some(id) = &binary.build_id else { return Ok(None) };
+    let of_folder = dirs.iter().find_map(|dir| {
+        let path = dir.join(format!("{id}.json"));
+        let small = fs::metadata(&path).ok()?.len() <= MAX_BYTES;
+        let text = fs::read_to_string(&path).ok().filter(|_| small)?;
+        Some((path.display().to_string(), text))
+    });
+    let embedded = || {
+        let found = EMBEDDED.iter().find(|(of, ..)| of == id);
+        found.map(|(_, name, text)| ((*name).to_owned(), (*text).to_owned()))
+    };
+    let Some((name, text)) = of_folder.or_else(embedded) else { return Ok(None) };
+    let mut profile: Profile = serde_json::from_str(&text)
+        .map_err(|source| Error::StoredUnreadable { profile: name.clone(), source })?;
+    check(program, binary, &profile, &name)?;
+    profile.source = Source::Stored { name };
+    Ok(Some(profile))
+}
+
+fn check(program: &Program, binary: &BinaryId, profile: &Profile, name: &str) -> Result<(), Error> {
+    let same = |what: String, stored: String, found: String| match stored == found {
+        true => Ok(()),
+        false => {
+            let (profile, path) = (name.to_owned(), program.path().to_owned());
+            Err(Error::from(Box::new(Mismatch { profile, path, what, stored, found })))
+        }
+    };
+    same("the format".into(), profile.format.to_string(), PROFILE_FORMAT.to_string())?;
+    same("the build".into(), profile.binary.key(), binary.key())?;
+    same("the size".into(), profile.binary.size.to_string(), binary.size.to_string())?;
+    same("PIE".into(), profile.binary.pie.to_string(), binary.pie.to_string())?;
+    let functions = profile.sites.values().flatten().map(|site| (&site.function, site.entry));
+    let globals = profile.globals.values().map(|global| (&global.name, global.addr));
+    let stored: Vec<(&String, LinkAddr)> = functions.chain(globals).collect();
+    let symbols = program.symbols(stored.iter().map(|(name, _)| name.as_str()))?;
+    for (symbol, addr) in stored {
+        let exported = symbols.get(symbol);
+        if let Some(first) = exported.first()
+            && exported.iter().all(|symbol| symbol.addr != addr)
+        {
+            same(format!("`{symbol}`"), addr.to_string(), first.addr.to_string())?;
+        }
+    }
+    for site in profile.sites.values().flatten() {
+        let found = site::probe_at(program, site.probe);
+        let what = format!("the instruction at {} of `{}`", site.probe, site.function);
+        same(what, site.text.clone(), found.as_ref().map_or("no code".into(), |p| p.text.clone()))?;
+        let what = format!("the file offset of {}", site.probe);
+        let offset = found.map_or("none".into(), |p| p.file_offset.to_string());
+        same(what, site.file_offset.to_string(), offset)?;
+    }
+    Ok(())
+}
