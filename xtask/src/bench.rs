@@ -42,7 +42,7 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     let Subject::Observe { out, quick, yes } = arguments.subject;
     setup::for_tests(Consent::new(yes))?;
     ebpf::build()?;
-    let release = workspace::build_release(&["--workspace", "--bins"])?;
+    let release = workspace::build_release()?;
     let program = release.join("bench-observe");
     let mut bench = packages::as_root(&program.to_string_lossy());
     bench.env("POOLFERRY_CACHE", Cache::open()?.root());

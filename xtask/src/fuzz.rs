@@ -25,6 +25,16 @@ const PLANTED_SECONDS: u32 = 60;
 /// Memory that one input may make a parser use, in MiB.
 const RSS_LIMIT_MIB: u32 = 2048;
 
+/// Forms of debug information that readers must take apart in different ways.
+const FORMS: &[(&str, &[&str])] = &[
+    ("dwarf2", &["-gdwarf-2", "-gstrict-dwarf"]),
+    ("dwarf4", &["-gdwarf-4"]),
+    ("dwarf5", &["-gdwarf-5"]),
+    ("compressed", &["-g", "-gz"]),
+    ("split", &["-g", "-gsplit-dwarf"]),
+    ("stripped", &["-s"]),
+];
+
 /// Options of `fuzz`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -112,14 +122,38 @@ fn fuzzer(programs: &std::path::Path, name: &str, seconds: u32) -> Result<Comman
     fs::create_dir_all(&artifacts)?;
     let mut fuzzer = Command::new(programs.join(name));
     fuzzer.arg(&corpus);
-    let seeds = folder().join("seeds").join(name);
-    if seeds.is_dir() {
+    if let Some(seeds) = seeds(name)? {
         fuzzer.arg(seeds);
     }
     fuzzer
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-rss_limit_mb={RSS_LIMIT_MIB}"))
-        .arg("-timeout=10")
+        .args(["-timeout=10", "-verbosity=0", "-print_final_stats=1"])
         .arg(format!("-artifact_prefix={}/", artifacts.display()));
     Ok(fuzzer)
+}
+
+/// The folder of inputs to start from: those of tests/fuzz/seeds, C++ sources of them compiled.
+fn seeds(name: &str) -> Result<Option<PathBuf>> {
+    let sources = folder().join("seeds").join(name);
+    if !sources.is_dir() {
+        return Ok(None);
+    }
+    let seeds = workspace::target().join("fuzz/seeds").join(name);
+    fs::create_dir_all(&seeds)?;
+    for source in fs::read_dir(sources)? {
+        let source = source?.path();
+        let file_name = source.file_name().unwrap_or_default().to_string_lossy();
+        if source.extension().is_some_and(|extension| extension == "cc") {
+            for (form, flags) in FORMS {
+                let program = seeds.join(format!("{file_name}-{form}"));
+                let mut compiler = Command::new("g++");
+                compiler.args(["-O1", "-fno-inline", "-rdynamic", "-o"]).arg(program);
+                command::output(compiler.arg(&source).args(*flags))?;
+            }
+        } else {
+            fs::copy(&source, seeds.join(&*file_name))?;
+        }
+    }
+    Ok(Some(seeds))
 }

@@ -77,7 +77,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Build(options) => {
             setup::for_build(options.consent())?;
             ebpf::build()?;
-            workspace::build_release(&[])?;
+            workspace::build_release()?;
         }
         Task::Fetch(options) => setup::for_tests(options.consent())?,
         Task::Test(arguments) => return test::perform(arguments),

@@ -49,7 +49,7 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
         setup::for_demo(consent)?;
     }
     ebpf::build()?;
-    let release = workspace::build_release(&["--package", "userspace", "--bin", "poolferry"])?;
+    let release = workspace::build_release_of(&["--package", "userspace", "--bin", "poolferry"])?;
     let mut agent = agent(&release.join("poolferry"));
     if !demo {
         let error = agent.args(passed).exec();

@@ -25,9 +25,14 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Builds the release binaries of the workspace, or those of `selection` (arguments of cargo), and gives their folder.
-pub(crate) fn build_release(selection: &[&str]) -> Result<PathBuf> {
-    let selection = if selection.is_empty() { &["--workspace", "--bins"][..] } else { selection };
+/// Builds all release binaries, and gives their folder.
+pub(crate) fn build_release() -> Result<PathBuf> {
+    // This program is not for users, and has no second use optimised.
+    build_release_of(&["--workspace", "--exclude", "xtask", "--bins"])
+}
+
+/// Builds the release binaries of `selection` (arguments of cargo), and gives their folder.
+pub(crate) fn build_release_of(selection: &[&str]) -> Result<PathBuf> {
     command::run(cargo().args(["build", "--release"]).args(selection))?;
     Ok(target().join("release"))
 }

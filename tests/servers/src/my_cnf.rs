@@ -25,7 +25,6 @@ pub(crate) fn render(installed: &Installed, config: &Config, seen: &Seen<'_>) ->
     line("tmpdir", &seen.scratch.display());
     line("socket", &seen.scratch.join("mysqld.sock").display());
     line("pid_file", &seen.scratch.join("mysqld.pid").display());
-    line("secure_file_priv", if installed.release == Release::Mysql56 { &"" } else { &"NULL" });
     line("innodb_flush_method", &config.flush_method);
     line("innodb_buffer_pool_size", &format_args!("{}M", config.pool_mib));
     line("innodb_page_size", &config.page_size.bytes());
@@ -41,6 +40,8 @@ pub(crate) fn render(installed: &Installed, config: &Config, seen: &Seen<'_>) ->
             line("explicit_defaults_for_timestamp", &1);
         }
         Release::Mysql97 => {
+            // Debian's default folder is not in this root.
+            line("secure_file_priv", &"NULL");
             line("mysqlx", &0);
             line("auto_generate_certs", &0);
         }

@@ -308,9 +308,11 @@ impl Drop for Server {
     }
 }
 
-/// The last lines of a log.
+/// What a log says of a failure: its errors, and its end. Between them may be a line for each plugin that shuts down.
 fn tail(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(15)..].join("\n")
+    let (before, end) = lines.split_at(lines.len().saturating_sub(10));
+    let errors = before.iter().filter(|line| line.contains("ERROR")).take(10);
+    errors.chain(end).copied().collect::<Vec<_>>().join("\n")
 }

@@ -1,0 +1,14 @@
+//! A hostile profile, as a file of the cache or of the operator may be.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use symbols::profile::Profile;
+
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(profile) = serde_json::from_slice::<Profile>(bytes) {
+        let _ = (profile.is_complete(), profile.binary.key());
+        let text = serde_json::to_vec(&profile).expect("a profile can be written");
+        let again = serde_json::from_slice::<Profile>(&text).expect("and read again");
+        assert_eq!(profile, again);
+    }
+});
