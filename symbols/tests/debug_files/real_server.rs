@@ -56,7 +56,9 @@ fn another_crc_is_refused() {
     let files = lab.find();
     assert!(files.debug.is_none(), "{}", list(&files));
     match try_facts(&lab, &lab.inside(PROGRAM), &options()) {
-        Err(Error::NoDebugInfo { reason: Reason::BuildIdMismatch { .. }, .. }) => {}
+        Err(Error::NoDebugInfo(missing)) => {
+            assert!(matches!(missing.reason, Reason::BuildIdMismatch { .. }), "{missing}");
+        }
         other => panic!("{other:?}"),
     }
 }
