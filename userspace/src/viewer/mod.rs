@@ -1,0 +1,167 @@
+//! The live viewer: one picture after another on a terminal.
+//!
+//! Data and drawing are apart. [`run`] is the driver: it owns the terminal and waits. It feeds a
+//! state machine (`state`) with closed inputs, and pure functions (`view`) draw that state. Nobody
+//! holds a lock of the collector: a picture is immutable and shared.
+//!
+//! ```text
+//! pictures ─┐
+//! keys ─────┼─> run ─> Viewer::apply ─> Outcome ─> commands
+//! ticks ────┘             │
+//!                         └─> view::draw ─> terminal
+//! ```
+
+mod history;
+mod keys;
+mod link_rate;
+mod logs;
+mod palette;
+mod rows;
+mod state;
+mod terminal;
+pub(crate) mod units;
+mod view;
+
+#[cfg(test)]
+#[path = "../../examples/viewer_demo/made_up.rs"]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "made-up figures")]
+pub(crate) mod made_up;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossterm::event::{Event as TerminalEvent, EventStream};
+use futures::StreamExt;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::model::Picture;
+
+pub use link_rate::{BadLinkRate, LinkRate};
+pub use logs::LogSink;
+pub use palette::Colors;
+use state::{Input, Outcome, Viewer};
+use terminal::Screen;
+
+#[cfg(test)]
+use crate::model;
+
+/// What the viewer starts with; the user changes all but the colours by keys.
+#[derive(Clone, Debug)]
+pub struct ViewerOptions {
+    /// Link that the estimate of a migration assumes.
+    pub link_rate: LinkRate,
+    /// Time between pictures, as the agent was started with.
+    pub refresh: Duration,
+    /// Whether the agent traces already.
+    pub tracing: bool,
+    /// Whether the agent looks up frames in the trace already.
+    pub walking: bool,
+    /// Colours of the terminal.
+    pub colors: Colors,
+}
+
+impl Default for ViewerOptions {
+    /// 1 Gbit/s, a picture a second, no tracing, colours as the environment says.
+    fn default() -> Self {
+        Self {
+            link_rate: LinkRate::default(),
+            refresh: Duration::from_secs(1),
+            tracing: false,
+            walking: false,
+            colors: Colors::from_env(),
+        }
+    }
+}
+
+/// What the user switches in the agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Trace records on or off.
+    Trace(bool),
+    /// Frames in the trace records on or off.
+    Walk(bool),
+    /// Time between pictures.
+    Refresh(Duration),
+}
+
+/// Why the viewer had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewerError {
+    /// No terminal, or one that cannot do what is needed.
+    #[error("failed to take the terminal")]
+    Take(#[source] io::Error),
+    /// The terminal went away while drawing.
+    #[error("failed to draw on the terminal")]
+    Draw(#[source] io::Error),
+    /// The terminal went away while reading keys.
+    #[error("failed to read keys from the terminal")]
+    Keys(#[source] io::Error),
+    /// Another part of the program panicked; its message is on standard error.
+    #[error("another part of the program panicked while the viewer was open")]
+    Panicked,
+}
+
+impl ViewerError {
+    /// The remedy, where the operator has one.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Take(_) => Some("without a terminal use `--format jsonl` or `--format text`"),
+            Self::Draw(_) | Self::Keys(_) | Self::Panicked => None,
+        }
+    }
+}
+
+/// How often the age of the picture is drawn when nothing else happens.
+const TICK: Duration = Duration::from_millis(500);
+
+/// Shows pictures until the user quits.
+///
+/// The terminal is given back whenever the future ends, also when it is dropped. When `pictures` is
+/// closed, the last picture stays on the screen, marked as such, until the user quits. Commands that
+/// nobody receives are dropped.
+///
+/// # Errors
+/// [`ViewerError`] when the terminal cannot be used (any longer), or when another thread panicked.
+pub async fn run(
+    mut pictures: watch::Receiver<Arc<Picture>>,
+    options: ViewerOptions,
+    commands: mpsc::UnboundedSender<Command>,
+) -> Result<(), ViewerError> {
+    let mut screen = Screen::take().map_err(ViewerError::Take)?;
+    let mut keyboard = EventStream::new();
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let first = Arc::clone(&pictures.borrow_and_update());
+    let mut viewer = Viewer::new(&options, first, Instant::now());
+    let mut open = true;
+    loop {
+        if !screen.draw(|frame| view::draw(frame, &viewer)).map_err(ViewerError::Draw)? {
+            return Err(ViewerError::Panicked);
+        }
+        let input = tokio::select! {
+            changed = pictures.changed(), if open => if changed.is_ok() {
+                Input::Picture(Arc::clone(&pictures.borrow_and_update()))
+            } else {
+                open = false;
+                Input::Ended
+            },
+            event = keyboard.next() => match event {
+                Some(Ok(TerminalEvent::Key(key))) => Input::Key(key),
+                Some(Ok(_)) => Input::Redraw,
+                Some(Err(error)) => return Err(ViewerError::Keys(error)),
+                None => return Ok(()),
+            },
+            _ = ticks.tick() => Input::Redraw,
+        };
+        match viewer.apply(input, Instant::now()) {
+            Outcome::Continue => {}
+            Outcome::Quit => return Ok(()),
+            Outcome::Send(command) => {
+                let _ = commands.send(command);
+            }
+        }
+    }
+}

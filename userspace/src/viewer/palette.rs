@@ -1,0 +1,287 @@
+//! Colours and emphasis, in one place: how many colours the terminal has, and what each means.
+//!
+//! Only attributes (bold, dim, reverse) are used where colour is unwanted; each state then has a
+//! character of its own in the map.
+
+use std::env;
+
+use ratatui::style::{Color, Modifier, Style};
+
+use crate::model::Cell;
+
+use super::units;
+
+/// How many colours the terminal shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colors {
+    /// None, or the user does not want any.
+    None,
+    /// The 256 of xterm.
+    Indexed,
+    /// 24 bits.
+    True,
+}
+
+impl Colors {
+    /// What the environment asks for: `NO_COLOR` (set and not empty, see no-color.org) and
+    /// `TERM=dumb` mean none; `COLORTERM` announces 24 bits.
+    #[must_use]
+    pub fn from_env() -> Self {
+        Self::from_vars(|name| env::var(name).ok())
+    }
+
+    fn from_vars(var: impl Fn(&str) -> Option<String>) -> Self {
+        let unwanted = var("NO_COLOR").is_some_and(|value| !value.is_empty());
+        if unwanted || var("TERM").as_deref() == Some("dumb") {
+            return Self::None;
+        }
+        match var("COLORTERM").as_deref() {
+            Some("truecolor" | "24bit") => Self::True,
+            _ => Self::Indexed,
+        }
+    }
+}
+
+/// Number of states that a block can be in.
+pub(super) const STATES: usize = 6;
+
+/// All states in the order of the legend.
+pub(super) const ALL: [Cell; STATES] =
+    [Cell::Clean, Cell::Dirty, Cell::Io, Cell::Ineligible, Cell::Other, Cell::Free];
+
+type Rgb = [u8; 3];
+
+const ACCENT: Rgb = [126, 180, 202];
+const WARNING: Rgb = [214, 170, 84];
+const ALARM: Rgb = [229, 83, 75];
+
+/// Styles for what the views draw.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Palette {
+    colors: Colors,
+}
+
+impl Palette {
+    pub(super) const fn new(colors: Colors) -> Self {
+        Self { colors }
+    }
+
+    /// Whether a cell of the map can hold two colours.
+    pub(super) const fn colored(self) -> bool {
+        !matches!(self.colors, Colors::None)
+    }
+
+    /// What stands back: units, rules, explanations.
+    pub(super) fn dim(self) -> Style {
+        Style::new().add_modifier(Modifier::DIM)
+    }
+
+    /// Names and figures that stand out.
+    pub(super) fn strong(self) -> Style {
+        Style::new().add_modifier(Modifier::BOLD)
+    }
+
+    /// What the keys act on.
+    pub(super) fn accent(self) -> Style {
+        self.emphasis(ACCENT, Modifier::BOLD)
+    }
+
+    /// Curves and bars.
+    pub(super) fn curve(self) -> Style {
+        self.emphasis(ACCENT, Modifier::empty())
+    }
+
+    /// Something to know.
+    pub(super) fn warning(self) -> Style {
+        self.emphasis(WARNING, Modifier::BOLD)
+    }
+
+    /// Something is wrong: losses, drift.
+    pub(super) fn alarm(self) -> Style {
+        let plain = if self.colored() { Modifier::BOLD } else { Modifier::REVERSED };
+        self.emphasis(ALARM, plain)
+    }
+
+    /// The state's own colour.
+    pub(super) fn state(self, state: Cell) -> Style {
+        self.emphasis(rgb(state), Modifier::empty())
+    }
+
+    /// Colour of a part of the map that stands for several blocks.
+    ///
+    /// The weights are the square roots of the counts: one dirty page among a hundred clean ones
+    /// must still tint its cell, and must not outshine it.
+    pub(super) fn mix(self, counts: &[u32; STATES]) -> Color {
+        let mut sum = [0.0; 3];
+        let mut weights = 0.0;
+        for (state, count) in ALL.into_iter().zip(counts) {
+            let weight = f64::from(*count).sqrt();
+            weights += weight;
+            for (channel, value) in sum.iter_mut().zip(rgb(state)) {
+                *channel += weight * f64::from(value);
+            }
+        }
+        self.paint(sum.map(|channel| to_channel(channel / f64::max(weights, 1.0))))
+    }
+
+    fn emphasis(self, color: Rgb, modifier: Modifier) -> Style {
+        let style = Style::new().add_modifier(modifier);
+        if self.colored() { style.fg(self.paint(color)) } else { style }
+    }
+
+    fn paint(self, color: Rgb) -> Color {
+        match self.colors {
+            Colors::None => Color::Reset,
+            Colors::Indexed => Color::Indexed(nearest_indexed(color)),
+            Colors::True => Color::Rgb(color[0], color[1], color[2]),
+        }
+    }
+}
+
+/// The state's character where there is no colour.
+pub(super) const fn letter(state: Cell) -> char {
+    match state {
+        Cell::Free => '.',
+        Cell::Clean => 'o',
+        Cell::Dirty => '#',
+        Cell::Io => '*',
+        Cell::Ineligible => 'x',
+        Cell::Other => '+',
+    }
+}
+
+/// The state's name in the legend.
+pub(super) const fn name(state: Cell) -> &'static str {
+    match state {
+        Cell::Free => "free",
+        Cell::Clean => "clean",
+        Cell::Dirty => "dirty",
+        Cell::Io => "I/O",
+        Cell::Ineligible => "ineligible",
+        Cell::Other => "other",
+    }
+}
+
+/// Place of a state in [`ALL`] and in the counts of [`Palette::mix`].
+pub(super) const fn index(state: Cell) -> usize {
+    match state {
+        Cell::Clean => 0,
+        Cell::Dirty => 1,
+        Cell::Io => 2,
+        Cell::Ineligible => 3,
+        Cell::Other => 4,
+        Cell::Free => 5,
+    }
+}
+
+/// Points of xterm's cube and greys, so that the pure states look the same on every terminal and
+/// mixes have neighbours to fall on.
+const fn rgb(state: Cell) -> Rgb {
+    match state {
+        Cell::Free => [48, 48, 48],
+        Cell::Clean => [95, 175, 135],
+        Cell::Dirty => [255, 175, 0],
+        Cell::Io => [95, 135, 255],
+        Cell::Ineligible => [175, 135, 215],
+        Cell::Other => [138, 138, 138],
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a mean of channels stays between 0 and 255"
+)]
+fn to_channel(value: f64) -> u8 {
+    value.round() as u8
+}
+
+/// Nearest of xterm's 6x6x6 cube (16..232) and its greys (232..256).
+fn nearest_indexed(color: Rgb) -> u8 {
+    const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
+    let distance = |other: Rgb| -> u32 {
+        color.iter().zip(other).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
+    };
+    let cube = (0..216_u8).map(|i| {
+        let level = |n: u8| LEVELS[usize::from(n % 6)];
+        (16 + i, [level(i / 36), level(i / 6), level(i)])
+    });
+    let greys = (0..24_u8).map(|i| (232 + i, [8 + 10 * i; 3]));
+    cube.chain(greys).min_by_key(|(_, other)| distance(*other)).map_or(0, |(index, _)| index)
+}
+
+/// A curve of the newest `width` values in eighths of a line, scaled to its own maximum.
+pub(super) fn curve(values: impl DoubleEndedIterator<Item = f64>, width: usize) -> String {
+    const EIGHTHS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    let mut newest: Vec<f64> = values.rev().take(width).collect();
+    newest.reverse();
+    let top = newest.iter().copied().fold(0.0, f64::max);
+    let step = |value: f64| {
+        let level = (1..8).filter(|level| value * 8.0 > top * f64::from(*level)).count();
+        EIGHTHS[level]
+    };
+    let drawn = newest.iter().map(|v| if *v > 0.0 { step(*v) } else { ' ' }).collect::<String>();
+    format!("{drawn:>width$}")
+}
+
+/// A bar of `width` cells, filled to `share` (0 to 1) in eighths of a cell.
+pub(super) fn bar(share: f64, width: usize) -> (String, String) {
+    const PARTS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
+    let cells = units::to_f64(width as u64);
+    let eighths =
+        (1..=width * 8).take_while(|i| units::to_f64(*i as u64) <= share * cells * 8.0).count();
+    let part = PARTS[eighths % 8];
+    let rest = width - eighths / 8 - usize::from(!part.is_empty());
+    ("█".repeat(eighths / 8) + part, "░".repeat(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn environment_decides_on_colour() {
+        let colors = |vars: &[(&str, &str)]| {
+            Colors::from_vars(|name| {
+                vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned())
+            })
+        };
+        assert_eq!(colors(&[]), Colors::Indexed);
+        assert_eq!(colors(&[("COLORTERM", "truecolor")]), Colors::True);
+        assert_eq!(colors(&[("NO_COLOR", "1"), ("COLORTERM", "truecolor")]), Colors::None);
+        assert_eq!(colors(&[("NO_COLOR", "")]), Colors::Indexed, "empty means not set");
+        assert_eq!(colors(&[("TERM", "dumb")]), Colors::None);
+    }
+
+    #[test]
+    fn one_dirty_page_tints_its_cell() {
+        let palette = Palette::new(Colors::True);
+        let clean = palette.mix(&[100, 0, 0, 0, 0, 0]);
+        let tinted = palette.mix(&[99, 1, 0, 0, 0, 0]);
+        assert_eq!(clean, Color::Rgb(95, 175, 135));
+        assert_ne!(clean, tinted);
+    }
+
+    #[test]
+    fn every_state_keeps_a_colour_and_a_letter_of_its_own() {
+        let colors: Vec<_> = ALL.map(|s| nearest_indexed(rgb(s))).to_vec();
+        let letters: Vec<_> = ALL.map(letter).to_vec();
+        for i in 0..STATES {
+            assert_eq!(index(ALL[i]), i);
+            assert!(!colors[..i].contains(&colors[i]), "{:?}", ALL[i]);
+            assert!(!letters[..i].contains(&letters[i]), "{:?}", ALL[i]);
+        }
+        assert_eq!([[255, 0, 0], rgb(Cell::Free)].map(nearest_indexed), [196, 236]);
+    }
+
+    #[test]
+    fn curves_and_bars_fit_their_width() {
+        assert_eq!(curve([0.0, 1.0, 4.0, 8.0].into_iter(), 6), "   ▁▄█");
+        assert_eq!(curve([9.0, 8.0, 8.0].into_iter(), 2), "██");
+        assert_eq!(curve([].into_iter(), 2), "  ");
+        assert_eq!(bar(0.5, 4), ("██".into(), "░░".into()));
+        assert_eq!(bar(0.54, 4), ("██▏".into(), "░".into()));
+        assert_eq!(bar(7.0, 4), ("████".into(), String::new()));
+        assert_eq!(bar(f64::NAN, 1), (String::new(), "░".into()));
+    }
+}

@@ -1,0 +1,136 @@
+//! Draws the state. Nothing here changes it, waits or computes anything that outlives the frame.
+
+mod footer;
+mod header;
+mod health;
+mod help;
+mod map;
+mod pool;
+mod probes;
+mod small;
+mod tables;
+mod trace;
+
+#[cfg(test)]
+mod tests;
+
+use ratatui::Frame;
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::text::Line;
+use ratatui::widgets::{Block, Borders};
+
+use super::palette::Palette;
+use super::state::{Pane, Viewer};
+
+/// Below this, only the main figures are shown.
+const SMALLEST: (u16, u16) = (76, 20);
+
+/// From this on, all panes stand side by side.
+const WIDE: (u16, u16) = (150, 40);
+
+/// Draws everything.
+pub(super) fn draw(frame: &mut Frame, viewer: &Viewer) {
+    let area = frame.area();
+    if !fits(area, SMALLEST) {
+        return small::draw(frame, area, viewer, SMALLEST);
+    }
+    let heights = [header::height(viewer), 0, 1];
+    let [head, body, foot] = Layout::vertical([
+        Constraint::Length(heights[0]),
+        Constraint::Fill(1),
+        Constraint::Length(heights[2]),
+    ])
+    .areas(inset(area));
+    header::draw(frame, head, viewer);
+    if fits(area, WIDE) && !viewer.zoomed {
+        all_panes(frame, body, viewer);
+    } else {
+        one_pane(frame, body, viewer);
+    }
+    footer::draw(frame, foot, viewer);
+    if viewer.help {
+        help::draw(frame, area, viewer);
+    }
+}
+
+fn one_pane(frame: &mut Frame, area: Rect, viewer: &Viewer) {
+    match viewer.pane {
+        Pane::Pool => {
+            let [map, figures] =
+                Layout::vertical([Constraint::Fill(1), Constraint::Length(pool::HEIGHT)])
+                    .areas(area);
+            map::draw(frame, map, viewer);
+            pool::draw_beside(frame, figures, viewer);
+        }
+        Pane::Tables => tables::draw(frame, area, viewer),
+        Pane::Probes => probes::draw(frame, area, viewer),
+        Pane::Trace => trace::draw(frame, area, viewer),
+    }
+}
+
+fn all_panes(frame: &mut Frame, area: Rect, viewer: &Viewer) {
+    let [left, right] =
+        Layout::horizontal([Constraint::Fill(1), Constraint::Length(78)]).spacing(2).areas(area);
+    let [map, tables] =
+        Layout::vertical([Constraint::Fill(3), Constraint::Fill(2)]).spacing(1).areas(left);
+    map::draw(frame, map, viewer);
+    tables::draw(frame, tables, viewer);
+    let [figures, probes, trace] = Layout::vertical([
+        Constraint::Length(pool::HEIGHT),
+        Constraint::Length(probes::height(viewer)),
+        Constraint::Fill(1),
+    ])
+    .spacing(1)
+    .areas(right);
+    pool::draw_beside(frame, figures, viewer);
+    probes::draw(frame, probes, viewer);
+    trace::draw(frame, trace, viewer);
+}
+
+const fn fits(area: Rect, (width, height): (u16, u16)) -> bool {
+    area.width >= width && area.height >= height
+}
+
+/// The area without its first and last column.
+const fn inset(area: Rect) -> Rect {
+    Rect { x: area.x + 1, width: area.width - 2, ..area }
+}
+
+/// Draws the rule with the title of a part; returns what is left for the part.
+fn section(frame: &mut Frame, area: Rect, style: Section<'_>, palette: Palette) -> Rect {
+    let title = if style.focused { palette.accent() } else { palette.strong() };
+    let block = Block::new()
+        .borders(Borders::TOP)
+        .border_style(palette.dim())
+        .title_top(Line::styled(format!("{} ", style.title), title))
+        .title_top(Line::styled(format!(" {}", style.note), palette.dim()).right_aligned());
+    let inner = block.inner(area);
+    frame.render_widget(block, area);
+    inner
+}
+
+/// How a part is headed.
+struct Section<'a> {
+    title: &'a str,
+    /// Explanation at the right end of the rule.
+    note: &'a str,
+    /// Whether keys act on it.
+    focused: bool,
+}
+
+impl<'a> Section<'a> {
+    /// The heading of a pane that keys can act on.
+    fn of_pane(title: &'a str, note: &'a str, pane: Pane, viewer: &Viewer) -> Self {
+        Self { title, note, focused: viewer.pane == pane }
+    }
+
+    /// A heading that never has the focus.
+    const fn plain(title: &'a str, note: &'a str) -> Self {
+        Self { title, note, focused: false }
+    }
+}
+
+/// First of `height` lines such that the marked one stands in the middle where it can.
+fn first_line(marked: usize, lines: usize, height: usize) -> usize {
+    marked.saturating_sub(height / 2).min(lines.saturating_sub(height))
+}
