@@ -5,21 +5,32 @@
 //! | stage | module |
 //! |---|---|
 //! | find the server process | [`target`], [`memory`] |
-//! | compile the profile for reading, find the pool | [`layout`], [`geometry`] |
+//! | compile the profile, find the pool, prove both | [`layout`], [`geometry`], [`prove`]; together [`server`] |
 //! | attach the probes, map the residency table | [`probes`], [`residency`] |
-//! | scan the descriptors | [`scan`] |
+//! | scan the descriptors, hold the table against them | [`scan`], [`audit`] |
 //! | virtual addresses to physical frames | [`frames`] |
 //! | pages to bytes on disk | [`locate`] |
-//! | show it | [`model`] |
+//! | the page list | [`page_list`] |
+//! | all of it, live | [`observer`] |
+//! | show it | [`model`], [`viewer`], [`stream`], [`openmetrics`] |
 
+pub mod audit;
+pub mod clock;
+pub mod cost;
 pub mod frames;
 pub mod geometry;
 pub mod layout;
 pub mod locate;
 pub mod memory;
 pub mod model;
+pub mod observer;
+pub mod openmetrics;
+pub mod page_list;
 pub mod probes;
+pub mod prove;
 pub mod residency;
 pub mod scan;
+pub mod server;
+pub mod stream;
 pub mod target;
 pub mod viewer;

@@ -32,7 +32,8 @@ pub struct Picture {
     pub audit: Audit,
     /// What observing costs.
     pub cost: Cost,
-    /// The newest trace events, oldest first; empty while tracing is off.
+    /// The newest trace events, oldest first; empty while tracing is off. Records of their own.
+    #[serde(skip)]
     pub events: Vec<Event>,
     /// Things that the operator should know (`pool is being resized`, `server has exited`, ...).
     pub notices: Vec<String>,

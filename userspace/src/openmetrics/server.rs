@@ -1,0 +1,163 @@
+//! `GET /metrics` over HTTP/1.1.
+//!
+//! Whoever asks gets the newest picture that there is; nothing waits for the collector, and the
+//! collector waits for nobody. A client costs bounded memory and time: at most [`CLIENTS`] at once,
+//! a limited head, a limited time to send it and to take the answer; a request's body is not read.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::model::Picture;
+
+/// Connections served at once; others wait in the listener's queue.
+const CLIENTS: usize = 16;
+
+/// Longest head of a request in bytes (hyper's smallest allowed buffer).
+const HEAD_BYTES: usize = 8192;
+
+/// Time for the head of a request.
+const HEAD_TIME: Duration = Duration::from_secs(5);
+
+/// Time for a connection as a whole.
+const CONNECTION_TIME: Duration = Duration::from_secs(30);
+
+/// Pause after a failed `accept` (out of descriptors): else the loop would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why metrics cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// The address cannot be listened on.
+    #[error("failed to listen on {address} for metrics")]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl MetricsError {
+    /// The remedy, where the operator has one.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        let Self::Listen { source, .. } = self;
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Some("choose another port with `--metrics ADDRESS:PORT`"),
+            io::ErrorKind::AddrNotAvailable => {
+                Some("`--metrics` takes an address of this machine, such as `127.0.0.1:9464`")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A listening server; it answers while [`MetricsServer::run`] is polled.
+#[derive(Debug)]
+pub struct MetricsServer {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl MetricsServer {
+    /// Listens on an address; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// [`MetricsError::Listen`].
+    pub async fn bind(address: SocketAddr) -> Result<Self, MetricsError> {
+        let failed = |source| MetricsError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address that it listens on.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until it is dropped; trouble with a client ends that client only.
+    pub async fn run(self, pictures: watch::Receiver<Arc<Picture>>) -> Infallible {
+        let places = Arc::new(Semaphore::new(CLIENTS));
+        loop {
+            // never closed, so never an error
+            let place = Arc::clone(&places).acquire_owned().await.ok();
+            match self.listener.accept().await {
+                Ok((stream, client)) => {
+                    let pictures = pictures.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = serve(stream, pictures).await {
+                            log::debug!("metrics client {client}: {error}");
+                        }
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    log::warn!("failed to accept a metrics client on {}: {error}", self.address);
+                    sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    pictures: watch::Receiver<Arc<Picture>>,
+) -> Result<(), hyper::Error> {
+    let answers = service_fn(move |request| {
+        // the lock of the channel is held for the copy of a pointer only
+        let picture = Arc::clone(&pictures.borrow());
+        async move { Ok::<_, Infallible>(answer(&request, picture)) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_buf_size(HEAD_BYTES)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), answers);
+    // a client that takes its answer too slowly is cut off
+    timeout(CONNECTION_TIME, connection).await.unwrap_or(Ok(()))
+}
+
+fn answer(request: &Request<Incoming>, picture: Arc<Picture>) -> Response<Full<Bytes>> {
+    if request.uri().path() != "/metrics" {
+        return plain(StatusCode::NOT_FOUND, "only /metrics is here\n");
+    }
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match super::encode(picture) {
+        Ok(text) => {
+            let mut response = Response::new(Full::from(text));
+            let media = HeaderValue::from_static(super::CONTENT_TYPE);
+            response.headers_mut().insert(CONTENT_TYPE, media);
+            response
+        }
+        Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be encoded\n"),
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    response
+}

@@ -1,0 +1,203 @@
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::*;
+use crate::viewer::made_up::MadeUp;
+
+fn picture() -> Picture {
+    MadeUp::new(3_000).step()
+}
+
+fn text(picture: Picture) -> String {
+    encode(Arc::new(picture)).unwrap()
+}
+
+/// The value of the series with this name and labels.
+fn value(text: &str, series: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in\n{text}")).parse().unwrap()
+}
+
+fn table(space: u32, name: &str, resident_bytes: u64) -> TableRow {
+    let name = name.to_owned();
+    TableRow { space, name, resident_bytes, dirty_bytes: 0, eligible_bytes: 0, file_bytes: 0 }
+}
+
+#[test]
+fn ends_with_its_mark_and_declares_before_it_counts() {
+    let text = text(picture());
+    assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1);
+    let mut declared = Vec::new();
+    for line in text.lines().filter(|line| *line != "# EOF") {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let name = rest.split(' ').next().unwrap();
+            assert!(!declared.contains(&name), "{name} is declared twice");
+            declared.push(name);
+        } else if !line.starts_with('#') {
+            let family = declared.last().unwrap();
+            assert!(line.starts_with(family), "{line} is not of {family}");
+        }
+    }
+}
+
+#[test]
+fn names_from_the_server_are_escaped() {
+    let mut picture = picture();
+    picture.tables = vec![table(7, "we\"ird\\na\nme", 1)];
+    let text = text(picture);
+    let series = r#"poolferry_table_resident_bytes{space="7",table="we\"ird\\na\nme"}"#;
+    assert!((value(&text, series) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn many_tables_are_summed_beyond_the_limit() {
+    let mut picture = picture();
+    let many = u32::try_from(TABLES).unwrap() + 30;
+    picture.tables = (0..many).map(|i| table(i, &format!("t{i}"), u64::from(i) + 1)).collect();
+    let text = text(picture);
+    let series = text.matches("poolferry_table_resident_bytes{").count();
+    assert_eq!(series, TABLES + 1);
+    // the 30 smallest: 1 + 2 + ... + 30
+    let other = value(&text, r#"poolferry_table_resident_bytes{space="",table="other"}"#);
+    assert!((other - 465.0).abs() < 1e-9, "{other}");
+    assert!(text.contains(r#"table="t79""#) && !text.contains(r#"table="t29""#));
+}
+
+#[test]
+fn latencies_are_cumulative_and_complete() {
+    let mut picture = picture();
+    let queries = picture.queries.as_mut().unwrap();
+    queries.buckets = vec![0; 40];
+    // below what is shown, 1 us to 2 us, above what is shown
+    (queries.buckets[3], queries.buckets[10], queries.buckets[39]) = (5, 7, 2);
+    (queries.count, queries.sum_ns) = (14, 2_500_000_000);
+    let text = text(picture);
+    let bucket = |le: &str| value(&text, &format!("poolferry_query_seconds_bucket{{le=\"{le}\"}}"));
+    let seen = [bucket("0.000001023"), bucket("0.000002047"), bucket("+Inf")];
+    assert_eq!(seen.map(|count| count.to_string()), ["5", "12", "14"]);
+    assert!((value(&text, "poolferry_query_seconds_count") - 14.0).abs() < 1e-9);
+    assert!((value(&text, "poolferry_query_seconds_sum") - 2.5).abs() < 1e-9);
+}
+
+#[test]
+fn what_was_not_asked_for_is_not_there() {
+    let mut picture = picture();
+    (picture.queries, picture.commits, picture.cost.bpf_cpu) = (None, None, None);
+    let text = text(picture);
+    for name in ["query", "commit", "bpf_cpu"] {
+        assert!(!text.contains(&format!("poolferry_{name}")), "{name}");
+    }
+}
+
+/// The reference parser in Python takes it. Skipped, and said so, where that is not installed.
+#[test]
+fn the_reference_parser_accepts_it() {
+    const PROGRAM: &str = "
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
+families = list(parse(sys.stdin.read()))
+print(len(families), sum(len(f.samples) for f in families))
+";
+    let available = Command::new("python3")
+        .args(["-c", "import prometheus_client.openmetrics.parser"])
+        .stderr(Stdio::null())
+        .status();
+    if !available.is_ok_and(|status| status.success()) {
+        println!("SKIPPED: python3 with the package prometheus-client is not installed");
+        return;
+    }
+    let mut picture = picture();
+    picture.tables.push(table(900, "we\"ird\\na\nme {x=\"y\"} \u{e9}", 1));
+    let text = text(picture);
+    let check = |text: &str| {
+        let mut python = Command::new("python3")
+            .args(["-c", PROGRAM])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        python.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        python.wait_with_output().unwrap()
+    };
+    let taken = check(&text);
+    assert!(taken.status.success(), "{}\n{text}", String::from_utf8_lossy(&taken.stderr));
+    let series = text.lines().filter(|line| !line.starts_with('#')).count();
+    let families = text.matches("# TYPE").count();
+    assert_eq!(String::from_utf8_lossy(&taken.stdout).trim(), format!("{families} {series}"));
+    assert!(!check(text.trim_end_matches("# EOF\n")).status.success(), "it takes anything");
+}
+
+async fn serve() -> (SocketAddr, watch::Sender<Arc<Picture>>) {
+    let (sender, receiver) = watch::channel(Arc::new(picture()));
+    let server = MetricsServer::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = server.address();
+    tokio::spawn(server.run(receiver));
+    (address, sender)
+}
+
+/// Sends bytes as they are; the whole answer.
+async fn ask(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // a server that has answered early may close while this is still sending
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn answers_good_and_bad_requests() {
+    let (address, _sender) = serve().await;
+    let long = format!("GET /metrics HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(64 << 10));
+    let cases: [(&[u8], &str); 6] = [
+        (b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 200"),
+        (b"HEAD /metrics HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 200"),
+        (b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", "HTTP/1.1 404"),
+        (b"POST /metrics HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n", "HTTP/1.1 405"),
+        (b"\x16\x03\x01 nonsense\r\n\r\n", "HTTP/1.1 400"),
+        (long.as_bytes(), "HTTP/1.1 431"),
+    ];
+    for (request, status) in cases {
+        let shown = String::from_utf8_lossy(&request[..request.len().min(40)]);
+        let answer = ask(address, request).await;
+        assert!(answer.starts_with(status), "{shown:?}: {answer:?}");
+    }
+    let good = ask(address, cases[0].0).await;
+    assert!(good.contains(CONTENT_TYPE) && good.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn the_newest_picture_is_handed_out_and_the_last_one_stays() {
+    let (address, sender) = serve().await;
+    let mut newer = picture();
+    newer.audit.drift = 77;
+    sender.send(Arc::new(newer)).unwrap();
+    drop(sender);
+    let answer = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.contains("poolferry_audit_drift_blocks_total 77\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn silent_clients_do_not_keep_others_out() {
+    let (address, _sender) = serve().await;
+    let mut silent = Vec::new();
+    for _ in 0..8 {
+        silent.push(TcpStream::connect(address).await.unwrap());
+    }
+    let answer = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_named_with_its_remedy() {
+    let (address, _sender) = serve().await;
+    let error = MetricsServer::bind(address).await.unwrap_err();
+    assert_eq!(error.to_string(), format!("failed to listen on {address} for metrics"));
+    assert!(error.hint().is_some_and(|hint| hint.contains("--metrics")));
+}

@@ -1,0 +1,108 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use serde_json::Value;
+
+use super::*;
+use crate::viewer::made_up::MadeUp;
+
+fn picture(tracing: bool) -> Picture {
+    let mut pool = MadeUp::new(3_000);
+    pool.tracing = tracing;
+    pool.step()
+}
+
+fn lines(records: &[u8]) -> Vec<String> {
+    std::str::from_utf8(records).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn kinds(lines: &[String]) -> Vec<String> {
+    let kind = |line: &String| {
+        let value: Value = serde_json::from_str(line).unwrap();
+        value["record"].as_str().unwrap().to_owned()
+    };
+    lines.iter().map(kind).collect()
+}
+
+#[test]
+fn a_picture_is_one_object_without_cells() {
+    let picture = picture(false);
+    let lines = lines(&Records::new(Format::Jsonl).encode(&picture).unwrap());
+    assert_eq!(lines.len(), 1);
+    let value: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(value["record"], "picture");
+    assert_eq!(value["totals"]["clean"], picture.totals.clean);
+    assert_eq!(value["server"]["pid"], 4711);
+    assert_eq!(value["tables"].as_array().unwrap().len(), picture.tables.len());
+    assert!(value.get("cells").is_none() && value.get("events").is_none());
+}
+
+#[test]
+fn every_event_is_written_once_and_gaps_are_told() {
+    let mut picture = picture(true);
+    let all = std::mem::take(&mut picture.events);
+    let mut records = Records::new(Format::Jsonl);
+    let mut written = Vec::new();
+    let gap_before_third = [&all[0..10], &all[5..15], &all[5..15], &all[40..43]];
+    for window in gap_before_third {
+        picture.events = window.to_vec();
+        written.extend(records.encode(&picture).unwrap());
+    }
+    let lines = lines(&written);
+    let mut expected = vec!["event"; 10];
+    expected.push("picture");
+    expected.extend(["event"; 5]);
+    expected.extend(["picture", "picture", "gap", "event", "event", "event", "picture"]);
+    assert_eq!(kinds(&lines), expected);
+    let time = |line: &String| serde_json::from_str::<Value>(line).unwrap()["time_ns"].as_u64();
+    let times: Vec<_> = lines.iter().filter_map(time).collect();
+    assert!(times.is_sorted_by(|a, b| a < b), "an event was repeated: {times:?}");
+}
+
+#[test]
+fn text_is_lines_that_no_name_can_break() {
+    let mut picture = picture(true);
+    picture.notices.push("evil\n\u{1b}[2Jname".to_owned());
+    picture.audit.drift = 7;
+    let events = picture.events.len();
+    let lines = lines(&Records::new(Format::Text).encode(&picture).unwrap());
+    assert_eq!(lines.len(), events + 2);
+    assert_eq!(lines[events], "notice  evil\u{fffd}\u{fffd}[2Jname");
+    let last = lines.last().unwrap();
+    assert!(last.contains("drift 7") && last.contains("queries"), "{last}");
+}
+
+/// Every write fails with an error of this kind.
+struct Failing(ErrorKind);
+
+impl AsyncWrite for Failing {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(self.0.into()))
+    }
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_closed_reader_ends_the_stream_and_other_errors_are_errors() {
+    for (kind, clean) in [(ErrorKind::BrokenPipe, true), (ErrorKind::StorageFull, false)] {
+        for format in [Format::Jsonl, Format::Text] {
+            let (_sender, receiver) = watch::channel(Arc::new(picture(false)));
+            let ended = run(receiver, format, Failing(kind)).await;
+            assert_eq!(ended.is_ok(), clean, "{kind} {format:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_pictures_ends_the_stream() {
+    let (sender, receiver) = watch::channel(Arc::new(picture(false)));
+    drop(sender);
+    let mut out = Vec::new();
+    run(receiver, Format::Jsonl, &mut out).await.unwrap();
+    assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+}
