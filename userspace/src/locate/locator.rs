@@ -1,8 +1,9 @@
 //! Both halves together: page to file, file to disk.
 
-use std::collections::HashMap;
 use std::fs;
 use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
 
 use super::disks::{Disk, DiskRanges, Disks};
 use super::error::LocateError;
@@ -34,7 +35,7 @@ pub struct Locator {
     tablespaces: Tablespaces,
     mounts: Mounts,
     disks: Disks,
-    maps: HashMap<FileId, FileMap>,
+    maps: FxHashMap<FileId, FileMap>,
     round: u64,
 }
 
@@ -62,7 +63,7 @@ impl Locator {
     pub fn open(pid: u32) -> Result<Self, LocateError> {
         let tablespaces = Tablespaces::open(pid)?;
         let mounts = mounts(&tablespaces)?;
-        Ok(Self { tablespaces, mounts, disks: Disks::new(), maps: HashMap::new(), round: 0 })
+        Ok(Self { tablespaces, mounts, disks: Disks::new(), maps: FxHashMap::default(), round: 0 })
     }
 
     /// Looks again at files, mounts and devices; maps are proved or made anew on their next use.

@@ -119,7 +119,12 @@ impl Process {
 impl View {
     /// Opens a file or directory by the server's own path for it.
     pub(crate) fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        // A pipe or a terminal in the data directory must not hold us; openat2 refuses the flags
+        // that say so beside O_PATH, which opens neither.
+        let flags = match flags.contains(OFlags::PATH) {
+            true => flags | OFlags::CLOEXEC,
+            false => flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
+        };
         let path = match path.strip_prefix("/").unwrap_or(path) {
             root if root.as_os_str().is_empty() => Path::new("."),
             path => path,

@@ -1,8 +1,9 @@
 //! One tablespace: which pages of it lie in which file.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
+use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::data_file::DataFile;
@@ -60,8 +61,8 @@ impl Space {
     }
 
     /// Puts the spaces together from what the files say of themselves.
-    pub(crate) fn assemble(files: &BTreeMap<FileId, DataFile>) -> HashMap<SpaceId, Self> {
-        let mut spaces: HashMap<SpaceId, (u8, Self)> = HashMap::new();
+    pub(crate) fn assemble(files: &BTreeMap<FileId, DataFile>) -> FxHashMap<SpaceId, Self> {
+        let mut spaces: FxHashMap<SpaceId, (u8, Self)> = FxHashMap::default();
         for (id, file) in files {
             let Header::Space { id: space, flags } = file.header else { continue };
             // Space 0 is never believed of a table's file: a page that was not written says 0 too.
@@ -81,7 +82,7 @@ impl Space {
                 _ => drop(spaces.insert(space, (rank, claim))),
             }
         }
-        let mut spaces: HashMap<_, _> =
+        let mut spaces: FxHashMap<_, _> =
             spaces.into_iter().map(|(id, (_, space))| (id, space)).collect();
         if let Some(system) = spaces.get_mut(&SpaceId::SYSTEM) {
             system.add_parts(files);

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use super::candidates::Candidates;
@@ -52,7 +53,7 @@ pub struct Tablespaces {
     view: View,
     ids: HashMap<Inode, FileId>,
     files: BTreeMap<FileId, DataFile>,
-    by_id: HashMap<SpaceId, Space>,
+    by_id: FxHashMap<SpaceId, Space>,
     next_id: u32,
 }
 
@@ -69,7 +70,7 @@ impl Tablespaces {
             candidates: Candidates::default(),
             ids: HashMap::new(),
             files: BTreeMap::new(),
-            by_id: HashMap::new(),
+            by_id: FxHashMap::default(),
             next_id: 0,
         };
         spaces.refresh()?;
