@@ -4,11 +4,11 @@ use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use symbols::debug_file::{DebugFiles, SearchOptions, find};
+use symbols::debug_file::{DebugFiles, SearchOptions, SplitUnit, find};
 use symbols::elf::Program;
 
 use crate::common::skip;
-use crate::lab::{Lab, PROGRAM, assert_found_at};
+use crate::lab::{Lab, PROGRAM, assert_found_at, list};
 
 const TOOLS: [&str; 3] = ["gcc", "objcopy", "strip"];
 
@@ -42,7 +42,13 @@ fn after_its_program_was_deleted() {
     let server = Server::start(Command::new(lab.inside(PROGRAM)).arg("wait"));
     let real = lab.inside("/usr/sbin/server.debug").canonicalize().unwrap();
     std::fs::remove_file(lab.inside(PROGRAM)).unwrap();
-    assert_found_at(&server.find(), &server.root(real.to_str().unwrap()));
+    let mut files = server.find();
+    assert_found_at(&files, &server.root(real.to_str().unwrap()));
+
+    // The kernel marks the link of a deleted program; that mark is no part of its name.
+    let unit = SplitUnit { id: gimli::DwoId(1), name: b"none.dwo", comp_dir: b"" };
+    assert!(files.dwo.load(&unit, &mut files.tried).is_none());
+    assert!(list(&files).contains("/usr/sbin/server.dwp`"), "{}", list(&files));
 }
 
 /// A process that is up; ended when the test is.

@@ -92,6 +92,24 @@ fn cut_short() {
 }
 
 #[test]
+fn damaged() {
+    let Some(lab) = Lab::with(&["gcc"]) else { return };
+    for version in [4, 5] {
+        compile(&lab, version);
+        let whole = fs::read(lab.path(DWO)).unwrap();
+        let mut refused = 0;
+        for at in (0..whole.len()).step_by(5) {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            fs::write(lab.path(DWO), bytes).unwrap();
+            // Damage beside what proves the unit is not seen here; it must not end the search.
+            refused += usize::from(load(&lab).0.is_none());
+        }
+        assert!(refused > 0, "no damage was seen");
+    }
+}
+
+#[test]
 fn in_a_package_of_binutils() {
     // Its dwp knows DWARF 4 only.
     assert_in_a_package_of("dwp", &[4]);
