@@ -40,6 +40,8 @@ pub(crate) struct Index {
     functions: HashMap<DieRef, String>,
     /// Copies of any function, with what they are a copy of.
     copies: Vec<CopyRef>,
+    /// Qualified names of declared types, for definitions that stand outside their namespace.
+    declared: HashMap<DieRef, String>,
     walked: HashSet<UnitId>,
 }
 
@@ -162,18 +164,21 @@ impl<'d> Walk<'_, 'd> {
     }
 
     fn note_type(&mut self, entry: &Die<'d>, scopes: &[Scope]) {
-        if entry.attr(DW_AT_declaration).is_some() {
-            return;
-        }
         let Some(name) = self.info.name(self.unit, entry) else { return };
         let last = |wanted: &String| wanted.rsplit("::").next() == Some(&name);
         if !self.wanted.types.iter().any(last) {
             return;
         }
-        let scopes = scopes.iter().filter_map(|scope| scope.name.as_deref());
-        let qualified = scopes.chain([name.as_ref()]).collect::<Vec<_>>().join("::");
-        if self.wanted.types.contains(&qualified) {
-            let die = self.die(entry);
+        let specified = self.info.origin(self.unit, entry);
+        let declared = specified.and_then(|declaration| self.index.declared.get(&declaration));
+        let qualified = declared.cloned().unwrap_or_else(|| {
+            let scopes = scopes.iter().filter_map(|scope| scope.name.as_deref());
+            scopes.chain([name.as_ref()]).collect::<Vec<_>>().join("::")
+        });
+        let die = self.die(entry);
+        if entry.attr(DW_AT_declaration).is_some() {
+            self.index.declared.insert(die, qualified);
+        } else if self.wanted.types.contains(&qualified) {
             self.index.types.entry(qualified).or_default().push(die);
         }
     }

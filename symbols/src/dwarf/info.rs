@@ -80,13 +80,13 @@ impl<'d> DebugInfo<'d> {
         self.units_of(self.files.len() - 1)
     }
 
-    /// Units of the program or its debug file.
+    /// Units of the program or its debug file, type units too.
     pub(crate) fn units(&self) -> Vec<UnitId> {
         self.units_of(MAIN)
     }
 
     fn units_of(&self, file: usize) -> Vec<UnitId> {
-        let count = self.files.get(file).map_or(0, |f| f.in_info);
+        let count = self.files.get(file).map_or(0, |f| f.slots.len());
         (0..count).map(|slot| UnitId { file, slot }).collect()
     }
 

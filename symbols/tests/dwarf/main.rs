@@ -1,0 +1,13 @@
+//! Layouts and sites of small servers, built here by the real compilers in many ways, against what
+//! the compiler and a debugger say of them.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as their tests do")]
+
+mod build;
+#[path = "../common/mod.rs"]
+mod common;
+
+mod hostile;
+mod layout;
+mod refused;
+mod sites;

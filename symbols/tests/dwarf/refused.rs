@@ -1,0 +1,104 @@
+//! Programs that have no profile, and what the error says.
+
+use std::fs;
+
+use symbols::{Error, Options, Target, resolve};
+
+use crate::build::{Build, profile};
+
+#[test]
+fn not_a_server() {
+    let own = std::env::current_exe().unwrap();
+    let error = profile(&own).unwrap_err();
+    assert!(matches!(error, Error::NotAServer { .. }), "{error}");
+    assert!(error.hint().unwrap().contains("mysqld"));
+}
+
+#[test]
+fn not_an_elf() {
+    let Some(build) = Build::with(&[], &[("mysqld_safe", "#!/bin/sh\nexec mysqld\n")]) else {
+        return;
+    };
+    let error = profile(&build.path("mysqld_safe")).unwrap_err();
+    assert!(error.to_string().contains("not a 64-bit little-endian ELF"), "{error}");
+    assert!(error.hint().unwrap().contains("wrapper script"));
+    let error = profile(&build.path("absent")).unwrap_err();
+    assert!(error.to_string().contains("cannot open"), "{error}");
+}
+
+#[test]
+fn of_another_machine() {
+    let Some(build) = Build::with(&[], &[]) else { return };
+    let mut bytes = fs::read(std::env::current_exe().unwrap()).unwrap();
+    bytes[18..20].copy_from_slice(&183_u16.to_le_bytes()); // e_machine: AArch64
+    fs::write(build.path("server"), bytes).unwrap();
+    let error = profile(&build.path("server")).unwrap_err();
+    assert!(error.to_string().contains("for machine 183"), "{error}");
+}
+
+/// A server's dispatch function, and a version that is not known, or MariaDB's.
+fn server(version: &str) -> String {
+    let body = "enum enum_server_command { COM_QUERY }; struct THD; unsigned used;
+        bool dispatch_command(enum_server_command, THD *, char *, unsigned) { return used++; }
+        int main() { return version[0]; }";
+    format!("extern const char version[] = \"{version}\";\n{body}")
+}
+
+#[test]
+fn of_an_unknown_version() {
+    for version in ["5.5.62", "5.6.49-MariaDB"] {
+        let source = server(version);
+        let Some(build) = Build::with(&["g++"], &[("main.cc", &source)]) else { return };
+        let error = profile(&build.compile(&["-g"], &["main.cc"])).unwrap_err();
+        assert!(matches!(error, Error::UnknownVersion { .. }), "{error}");
+        assert!(error.to_string().contains(version), "{error}");
+    }
+}
+
+#[test]
+fn stripped_without_a_stored_profile() {
+    let source = server("5.6.24");
+    let Some(build) = Build::with(&["g++", "strip"], &[("main.cc", &source)]) else { return };
+    let program = build.compile(&["-g", "-Wl,--build-id=sha1"], &["main.cc"]);
+    build.try_run("strip", &["server"]).unwrap();
+    let error = profile(&program).unwrap_err();
+    let Error::NoDebugInfo(missing) = &error else { panic!("{error}") };
+    assert_eq!(missing.reason, symbols::reason::Reason::Stripped);
+    assert!(error.hint().unwrap().contains("debug symbols"), "{:?}", error.hint());
+}
+
+#[test]
+fn with_a_stored_profile_that_is_not_true() {
+    let source = server("5.6.24");
+    let Some(build) = Build::with(&["g++", "strip"], &[("main.cc", &source)]) else { return };
+    let program = build.compile(&["-g", "-Wl,--build-id=sha1", "-no-pie"], &["main.cc"]);
+    let mut stored = profile(&program).unwrap();
+    build.try_run("strip", &["server"]).unwrap();
+    stored.binary.size = fs::metadata(&program).unwrap().len();
+    let options =
+        Options { cache_dir: None, profile_dirs: vec![build.path("")], ..Options::default() };
+    let target = Target { program: &program, root: &build.path("") };
+    let id = stored.binary.build_id.clone().unwrap();
+    let store = |profile: &symbols::Profile| {
+        fs::write(build.path(&format!("{id}.json")), serde_json::to_vec(profile).unwrap()).unwrap();
+    };
+    store(&stored);
+    let resolved = resolve(&target, &options).unwrap();
+    assert_eq!(resolved.profile.sites, stored.sites);
+
+    let mut moved = stored.clone();
+    moved.sites.get_mut("query").unwrap()[0].entry.0 += 16;
+    store(&moved);
+    let error = resolve(&target, &options).unwrap_err();
+    assert!(error.to_string().contains("`_Z16dispatch_command"), "{error}");
+
+    let mut other = stored.clone();
+    other.sites.get_mut("query").unwrap()[0].text = String::from("push %r15");
+    store(&other);
+    let error = resolve(&target, &options).unwrap_err();
+    assert!(error.to_string().contains("the instruction at"), "{error}");
+
+    fs::write(build.path(&format!("{id}.json")), "{").unwrap();
+    let error = resolve(&target, &options).unwrap_err();
+    assert!(matches!(error, Error::StoredUnreadable { .. }), "{error}");
+}
