@@ -46,6 +46,7 @@ fn lints() -> Result<()> {
     command::run(workspace::cargo().args([
         "clippy",
         "--quiet",
+        "--keep-going",
         "--workspace",
         "--all-targets",
         "--",
@@ -56,6 +57,7 @@ fn lints() -> Result<()> {
 
 fn documentation() -> Result<()> {
     let mut doc = workspace::cargo();
-    doc.args(["doc", "--quiet", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
+    doc.args(["doc", "--quiet", "--keep-going", "--workspace", "--no-deps"])
+        .env("RUSTDOCFLAGS", "-D warnings");
     command::run(&mut doc).context("see the warnings above")
 }

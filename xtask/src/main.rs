@@ -81,7 +81,11 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Fetch(options) => setup::for_tests(options.consent())?,
         Task::Test(arguments) => return test::perform(arguments),
-        Task::Check(options) => return check::perform(options, &Cli::command()),
+        Task::Check(options) => {
+            let mut commands = Cli::command();
+            commands.build(); // adds `help`
+            return check::perform(options, &commands);
+        }
         Task::Bench(arguments) => return bench::perform(arguments),
         Task::Fuzz(arguments) => return fuzz::perform(arguments),
     }
