@@ -162,6 +162,10 @@ pub struct BlockLayout {
     pub oldest_lsn: Slot,
     /// Address of the frame.
     pub frame: Slot,
+    /// Address of the compressed copy, 0 for none.
+    pub zip_data: Option<Slot>,
+    /// Value of the I/O state while a read is under way.
+    pub io_read: u8,
     /// Address of the tablespace object, where the descriptor keeps it (8.0+).
     pub space_object: Option<Slot>,
     /// Version of the tablespace that the page belongs to (8.0.23+).
@@ -225,7 +229,6 @@ pub struct Layout {
     pub pool: PoolLayout,
     /// Tablespace objects.
     pub space: Option<SpaceLayout>,
-    io_read: u8,
     io_write: u8,
 }
 
@@ -257,6 +260,7 @@ impl Layout {
         let states = profile.states.iter().map(|(v, s)| (v.cast_unsigned(), *s)).collect();
         let pool_size = find.size("pool")?;
         let chunk_size = find.size("chunk")?;
+        let io_read = find.enumerator("BUF_IO_READ")?;
         Ok(Self {
             block: BlockLayout {
                 stride: usize::try_from(stride).unwrap_or(usize::MAX),
@@ -267,6 +271,8 @@ impl Layout {
                 newest_lsn: block("block.newest_lsn").ok(),
                 oldest_lsn: block("block.oldest_lsn")?,
                 frame: block("block.frame")?,
+                zip_data: block("block.zip_data").ok(),
+                io_read,
                 space_object: block("block.space_ptr").ok(),
                 space_version: block("block.space_version").ok(),
                 states,
@@ -288,7 +294,6 @@ impl Layout {
                 (Ok(id), Ok(version)) => Some(SpaceLayout { id, version }),
                 _ => None,
             },
-            io_read: find.enumerator("BUF_IO_READ")?,
             io_write: find.enumerator("BUF_IO_WRITE")?,
         })
     }
@@ -302,7 +307,7 @@ impl Layout {
             space: offset(&self.block.space),
             page: offset(&self.block.page),
             io_fix: offset(&self.block.io_fix),
-            io_read: u32::from(self.io_read),
+            io_read: u32::from(self.block.io_read),
             io_write: u32::from(self.io_write),
             frame: offset(&self.block.frame),
             reserved: 0,

@@ -64,6 +64,18 @@ impl Block<'_> {
         self.layout.newest_lsn.map_or(0, |slot| slot.read(self.bytes))
     }
 
+    /// Whether the block has a compressed copy of its page (`zip.data`): its frame is on no disk.
+    #[must_use]
+    pub fn is_compressed(&self) -> bool {
+        self.layout.zip_data.is_some_and(|slot| slot.read(self.bytes) != 0)
+    }
+
+    /// Whether its page is being read.
+    #[must_use]
+    pub fn is_being_read(&self) -> bool {
+        self.layout.io_fix.read(self.bytes) == u64::from(self.layout.io_read)
+    }
+
     /// Address of the frame.
     #[must_use]
     pub fn frame(&self) -> ServerAddr {

@@ -53,7 +53,8 @@ async fn main() -> anyhow::Result<()> {
     }
     tokio::spawn(async move {
         let mut refresh = Duration::from_secs(1);
-        for number in 1.. {
+        for number in 0.. {
+            let _ = writeln!(LogSink, "picture {number} is made");
             let wait = tokio::time::sleep(refresh);
             tokio::pin!(wait);
             loop {
@@ -66,7 +67,6 @@ async fn main() -> anyhow::Result<()> {
                     },
                 }
             }
-            let _ = writeln!(LogSink, "picture {number} is made");
             let ended = options.pictures.is_some_and(|most| number >= most);
             if ended || sender.send(Arc::new(picture(&mut pool, options.trouble))).is_err() {
                 break;

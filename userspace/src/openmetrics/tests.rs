@@ -108,8 +108,10 @@ print(len(families), sum(len(f.samples) for f in families))
         .stderr(Stdio::null())
         .status();
     if !available.is_ok_and(|status| status.success()) {
-        println!("SKIPPED: python3 with the package prometheus-client is not installed");
-        return;
+        return test_servers::skipped(
+            "the_reference_parser_accepts_it",
+            "python3 with the package prometheus-client is not installed",
+        );
     }
     let mut picture = picture();
     picture.tables.push(table(900, "we\"ird\\na\nme {x=\"y\"} \u{e9}", 1));

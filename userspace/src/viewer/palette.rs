@@ -109,13 +109,13 @@ impl Palette {
 
     /// Colour of a part of the map that stands for several blocks.
     ///
-    /// The weights are the square roots of the counts: one dirty page among a hundred clean ones
-    /// must still tint its cell, and must not outshine it.
+    /// The weight of a state is its count to the power of 3/4: a few dirty pages among a hundred
+    /// clean ones must tint their cell, and the cell must still be told for a clean one.
     pub(super) fn mix(self, counts: &[u32; STATES]) -> Color {
         let mut sum = [0.0; 3];
         let mut weights = 0.0;
         for (state, count) in ALL.into_iter().zip(counts) {
-            let weight = f64::from(*count).sqrt();
+            let weight = f64::from(*count).powf(0.75);
             weights += weight;
             for (channel, value) in sum.iter_mut().zip(rgb(state)) {
                 *channel += weight * f64::from(value);

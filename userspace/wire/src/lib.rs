@@ -1,1 +1,184 @@
-//! placeholder
+//! The binary page list: what the guest hands to the host.
+//!
+//! Everything is little-endian. The host reads it in place from the guest's RAM, so it trusts nothing
+//! of it: [`List::parse`] checks every length before use, allocates nothing that the bytes ask for,
+//! and never panics.
+//!
+//! ```text
+//! offset size
+//!      0    8  magic "PFPAGES\0"
+//!      8    2  version (1)
+//!     10    2  length of this header (64)
+//!     12    2  length of a run (16)
+//!     14    1  log2 of the frame size (12)
+//!     15    1  log2 of the disk unit (9)
+//!     16    4  page size of the database in bytes
+//!     20    4  number of media
+//!     24    8  length of the media table in bytes (a multiple of 8)
+//!     32    8  number of runs
+//!     40    8  number of database pages behind them
+//!     48    8  CLOCK_MONOTONIC of the guest when the list was begun, in ns
+//!     56    8  CLOCK_MONOTONIC when it was done, in ns
+//!     64       media table: per medium
+//!                2 kind (0 disk, 1 file on a share), 2 length of the name, then the name,
+//!                padded with zeros to a multiple of 8
+//!              runs: per run
+//!                8 guest frame number (40 bits) | number of frames - 1 (24 bits) << 40
+//!                8 place in disk units (48 bits) | index of the medium << 48
+//! ```
+//!
+//! Runs are sorted by medium and place, so that the destination reads in disk order, and merged: frame
+//! and place both go on from run to run nowhere. 40 bits of frames reach 4 PiB of RAM, 48 bits of
+//! 512-byte units reach 128 PiB of disk.
+
+mod decode;
+mod encode;
+
+pub use decode::{List, ListError, Media, Runs};
+pub use encode::{EncodeError, encode, sort_and_merge};
+
+/// First bytes of a list.
+pub const MAGIC: [u8; 8] = *b"PFPAGES\0";
+/// Version that this crate writes and reads.
+pub const VERSION: u16 = 1;
+/// Bytes of the header.
+pub const HEADER_BYTES: usize = 64;
+/// Bytes of one run.
+pub const RUN_BYTES: usize = 16;
+/// log2 of the frame size.
+pub const FRAME_SHIFT: u8 = 12;
+/// log2 of the unit of places on disk.
+pub const UNIT_SHIFT: u8 = 9;
+
+const FRAME_BITS: u32 = 40;
+const UNIT_BITS: u32 = 48;
+/// Most frames of one run: 64 GiB.
+pub const MAX_RUN_FRAMES: u32 = 1 << 24;
+
+/// A run: guest frames that follow each other and whose bytes follow each other on one medium.
+///
+/// Sixteen bytes in memory as on the wire; an 8 GiB pool scattered over single frames needs 32 MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Run {
+    // Place first: the derived order is the order of the list.
+    place: u64,
+    frames: u64,
+}
+
+impl Run {
+    /// A run of `frames` guest frames from number `gfn`, whose bytes stand at unit `unit` of medium
+    /// `medium`; `None` where a number does not fit its field.
+    #[must_use]
+    pub fn new(gfn: u64, frames: u32, medium: u16, unit: u64) -> Option<Self> {
+        let fits = gfn >> FRAME_BITS == 0
+            && unit >> UNIT_BITS == 0
+            && (1..=MAX_RUN_FRAMES).contains(&frames);
+        fits.then(|| Self {
+            place: unit | u64::from(medium) << UNIT_BITS,
+            frames: gfn | u64::from(frames - 1) << FRAME_BITS,
+        })
+    }
+
+    /// First guest frame number.
+    #[must_use]
+    pub const fn gfn(&self) -> u64 {
+        self.frames & ((1 << FRAME_BITS) - 1)
+    }
+
+    /// Number of frames, 1 to [`MAX_RUN_FRAMES`].
+    #[must_use]
+    pub const fn frames(&self) -> u32 {
+        (self.frames >> FRAME_BITS) as u32 + 1
+    }
+
+    /// Index of the medium in the media table.
+    #[must_use]
+    pub const fn medium(&self) -> u16 {
+        (self.place >> UNIT_BITS) as u16
+    }
+
+    /// Place on the medium in units of 512 bytes.
+    #[must_use]
+    pub const fn unit(&self) -> u64 {
+        self.place & ((1 << UNIT_BITS) - 1)
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        (self.frames() as u64) << FRAME_SHIFT
+    }
+
+    /// This run and `next` as one, when both frames and places go on without a gap.
+    #[must_use]
+    pub fn joined(&self, next: &Self) -> Option<Self> {
+        let units = self.bytes() >> UNIT_SHIFT;
+        let goes_on = self.medium() == next.medium()
+            && self.unit() + units == next.unit()
+            && self.gfn() + u64::from(self.frames()) == next.gfn();
+        if !goes_on {
+            return None;
+        }
+        Self::new(self.gfn(), self.frames() + next.frames(), self.medium(), self.unit())
+    }
+
+    fn to_bytes(self) -> [u8; RUN_BYTES] {
+        let mut bytes = [0; RUN_BYTES];
+        bytes[..8].copy_from_slice(&self.frames.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.place.to_le_bytes());
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8; RUN_BYTES]) -> Self {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = *bytes;
+        Self {
+            frames: u64::from_le_bytes([a, b, c, d, e, f, g, h]),
+            place: u64::from_le_bytes(rest),
+        }
+    }
+}
+
+/// What a run's bytes lie on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A whole disk, by serial number, PCI path or other name that the host can match.
+    Disk(String),
+    /// A file on a share, by the share's own path of it.
+    ShareFile(String),
+}
+
+impl Medium {
+    const DISK: u16 = 0;
+    const SHARE_FILE: u16 = 1;
+
+    const fn kind(&self) -> u16 {
+        match self {
+            Self::Disk(_) => Self::DISK,
+            Self::ShareFile(_) => Self::SHARE_FILE,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Disk(name) | Self::ShareFile(name) => name,
+        }
+    }
+}
+
+/// The header's numbers that are not lengths of the list itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Page size of the database in bytes.
+    pub page_size: u32,
+    /// Number of database pages behind the runs.
+    pub pages: u64,
+    /// CLOCK_MONOTONIC of the guest when the list was begun, in ns.
+    pub begun_ns: u64,
+    /// CLOCK_MONOTONIC of the guest when the list was done, in ns.
+    pub done_ns: u64,
+}
+
+#[cfg(test)]
+mod tests;

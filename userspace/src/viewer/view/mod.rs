@@ -16,6 +16,7 @@ mod tests;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::Modifier;
 use ratatui::text::Line;
 use ratatui::widgets::{Block, Borders};
 
@@ -99,6 +100,8 @@ const fn inset(area: Rect) -> Rect {
 /// Draws the rule with the title of a part; returns what is left for the part.
 fn section(frame: &mut Frame, area: Rect, style: Section<'_>, palette: Palette) -> Rect {
     let title = if style.focused { palette.accent() } else { palette.strong() };
+    // the title lies on the rule and would take over its dimness
+    let title = title.remove_modifier(Modifier::DIM);
     let block = Block::new()
         .borders(Borders::TOP)
         .border_style(palette.dim())

@@ -99,6 +99,9 @@ fn a_wide_terminal_shows_all_panes_and_zooms_into_one() {
     press(&mut viewer, "2z");
     let zoomed = text(&render(&viewer, 200, 60));
     assert_shows(&zoomed, &["Tables ─", "sbtest/sbtest3"]);
+    let buffer = render(&viewer, 200, 60);
+    let title = &buffer[find(&buffer, "Tables ─")];
+    assert!(title.modifier.contains(Modifier::BOLD) && !title.modifier.contains(Modifier::DIM));
     assert!(!zoomed.contains("Pool map"), "{zoomed}");
 }
 

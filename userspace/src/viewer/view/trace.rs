@@ -51,7 +51,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         right("thread"),
         right("block"),
         right("page"),
-        Line::from("of"),
+        Line::from("table"),
     ])
     .style(palette.dim());
     frame.render_widget(Table::new(rows, widths).header(titles).column_spacing(1), inner);

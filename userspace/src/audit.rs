@@ -1,0 +1,224 @@
+//! The audit: the residency table held against fresh scans of the descriptors.
+//!
+//! A probe fires at the entry of a function, the descriptor changes inside it, so for a moment the two
+//! differ with nothing wrong. What differs is therefore looked at again, with growing pauses, and only
+//! a block whose table entry and descriptor both stay as they are and still contradict each other has
+//! lost an update: *drift*. Drift is counted and repaired (the scan's word is laid under the entry).
+//!
+//! One contradiction is no drift: the table says dirty, the descriptor clean, and the frame does not
+//! carry the newest LSN. That page was taken off the flush list without a write, and the table is
+//! right that the disk does not hold it.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use probe_abi::state;
+use symbols::profile::PageState;
+
+use crate::memory::{MemoryError, ServerAddr};
+use crate::model::Audit;
+use crate::residency::{Residency, Resident};
+use crate::scan::{Block, Verdict, scan, scan_range};
+use crate::server::Server;
+
+/// Pauses before each further look at what differs. A thread between its trap and its store may be
+/// descheduled; on a machine that is short of CPUs that takes tens of milliseconds.
+const PAUSES: [Duration; 4] = [
+    Duration::from_millis(2),
+    Duration::from_millis(20),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+];
+
+/// What a descriptor says, in the terms of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// It holds this.
+    Known(Resident),
+    /// Being read, or compressed: the table need not say anything of it.
+    Untracked,
+}
+
+/// Compares table and descriptors over and over, and keeps count.
+#[derive(Default)]
+pub struct Auditor {
+    totals: Audit,
+}
+
+impl Auditor {
+    /// What was found so far.
+    #[must_use]
+    pub const fn totals(&self) -> Audit {
+        self.totals
+    }
+
+    /// Lays a scan under the table: what was there before the probes were. Events win: a block that has
+    /// had one already is left alone.
+    ///
+    /// # Errors
+    /// When the descriptors cannot be read.
+    pub fn lay_base(server: &Server, residency: &mut Residency) -> Result<(), MemoryError> {
+        scan(server.memory(), &server.layout, &server.geometry, |block| {
+            let word = residency.table().word(block.index);
+            if let (0, Found::Known(found)) = (word, found(&block)) {
+                residency.lay(block.index, word, found);
+            }
+        })
+    }
+
+    /// One whole scan, with `each` called on every block on the way. Returns the drift found now.
+    ///
+    /// # Errors
+    /// When the descriptors cannot be read.
+    pub fn scan(
+        &mut self,
+        server: &Server,
+        residency: &mut Residency,
+        mut each: impl FnMut(&Block<'_>),
+    ) -> Result<u64, MemoryError> {
+        let mut suspects = Vec::new();
+        scan(server.memory(), &server.layout, &server.geometry, |block| {
+            each(&block);
+            if differs(found(&block), residency.get(block.index)) {
+                suspects.push(block.index);
+            }
+        })?;
+        self.totals.scans += 1;
+        self.totals.compared += u64::from(server.geometry.blocks());
+        self.settle(server, residency, suspects)
+    }
+
+    /// Looks at suspects again until each is explained or proven to have drifted.
+    fn settle(
+        &mut self,
+        server: &Server,
+        residency: &mut Residency,
+        mut suspects: Vec<u32>,
+    ) -> Result<u64, MemoryError> {
+        let mut last: Vec<(u32, u32, Found)> = Vec::new();
+        let first = suspects.len() as u64;
+        for pause in PAUSES {
+            if suspects.is_empty() {
+                break;
+            }
+            sleep(pause);
+            let mut still = Vec::new();
+            for &index in &suspects {
+                let before = residency.table().word(index);
+                let Some(found) = look(server, index)? else { continue };
+                let same = residency.table().word(index) == before;
+                if same && differs(found, residency.get(index)) {
+                    still.push((index, before, found));
+                }
+            }
+            suspects = still.iter().map(|(index, ..)| *index).collect();
+            // Only what stayed exactly as it was counts in the end.
+            if pause == PAUSES[PAUSES.len() - 1] {
+                still.retain(|now| last.contains(now));
+            }
+            last = still;
+        }
+        let mut drift = 0;
+        for (index, word, found) in last {
+            let Found::Known(truth) = found else { continue };
+            let believed = residency.get(index);
+            if believed.state == state::DIRTY
+                && truth.state == state::CLEAN
+                && (believed.space, believed.page) == (truth.space, truth.page)
+                && !is_written(server, index)?
+            {
+                continue;
+            }
+            log::warn!("block {index}: the table says {believed:?}, the descriptor {truth:?}");
+            drift += 1;
+            self.totals.falsely_clean += u64::from(believed.state == state::CLEAN);
+            residency.lay(index, word, truth);
+            self.totals.repaired += 1;
+        }
+        self.totals.drift += drift;
+        self.totals.transient += first - drift;
+        Ok(drift)
+    }
+}
+
+/// The descriptor's word in the table's terms.
+fn found(block: &Block<'_>) -> Found {
+    let free = Found::Known(Resident { state: state::FREE, space: 0, page: 0 });
+    match block.verdict() {
+        // Between the hash table and the free list; the event comes at the free list.
+        Verdict::NoPage(PageState::Evicting) => Found::Untracked,
+        Verdict::NoPage(_) | Verdict::Unknown => free,
+        _ if block.is_compressed() || block.is_being_read() => Found::Untracked,
+        _ => {
+            let state = if block.oldest_lsn() == 0 { state::CLEAN } else { state::DIRTY };
+            Found::Known(Resident { state, space: block.space(), page: block.page() })
+        }
+    }
+}
+
+/// Whether the two contradict each other. What page a free block held does not matter.
+fn differs(found: Found, believed: Resident) -> bool {
+    let Found::Known(found) = found else { return false };
+    let free = |state| state == state::FREE || state == state::UNSEEN;
+    match (free(found.state), free(believed.state)) {
+        (true, true) => false,
+        (true, false) | (false, true) => true,
+        (false, false) => found != believed,
+    }
+}
+
+/// Reads one descriptor again; nothing when the block is no longer in the geometry.
+fn look(server: &Server, index: u32) -> Result<Option<Found>, MemoryError> {
+    let chunks = &server.geometry.chunks;
+    let Some(at) = chunks.partition_point(|c| c.first <= index).checked_sub(1) else {
+        return Ok(None);
+    };
+    let (chunk, inside) = (&chunks[at], index - chunks[at].first);
+    let mut buffer = vec![0; server.layout.block.stride];
+    let mut result = None;
+    let page_size = server.geometry.page_size;
+    let range = inside..inside + 1;
+    let memory = server.memory();
+    scan_range(memory, &server.layout, page_size, chunk, range, &mut buffer, &mut |block| {
+        result = Some(found(&block));
+    })?;
+    Ok(result)
+}
+
+/// Whether the frame carries the page's newest LSN, as every written page does.
+fn is_written(server: &Server, index: u32) -> Result<bool, MemoryError> {
+    let Some(newest) = server.layout.block.newest_lsn else { return Ok(false) };
+    let chunks = &server.geometry.chunks;
+    let at = chunks.partition_point(|c| c.first <= index).saturating_sub(1);
+    let (Some(chunk), Some(frame)) = (chunks.get(at), server.geometry.frame(index)) else {
+        return Ok(false);
+    };
+    let descriptor =
+        chunk.descriptors.plus(u64::from(index - chunk.first) * server.layout.block.stride as u64);
+    let lsn = server.memory().integer(descriptor.plus(newest.offset()), newest.size())?;
+    let stamp = server.memory().integer(ServerAddr(frame.0).plus(16), 8)?;
+    Ok(stamp.swap_bytes() == lsn)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn known(state: u32, space: u32, page: u32) -> Resident {
+        Resident { state, space, page }
+    }
+
+    #[test]
+    fn only_contradictions_differ() {
+        let clean = known(state::CLEAN, 5, 7);
+        assert!(!differs(Found::Untracked, clean));
+        assert!(!differs(Found::Known(clean), clean));
+        assert!(differs(Found::Known(clean), known(state::DIRTY, 5, 7)));
+        assert!(differs(Found::Known(clean), known(state::CLEAN, 5, 8)));
+        assert!(differs(Found::Known(clean), known(state::FREE, 5, 7)));
+        let free = known(state::FREE, 0, 0);
+        assert!(differs(Found::Known(free), clean));
+        assert!(!differs(Found::Known(free), known(state::UNSEEN, 0, 0)));
+        assert!(!differs(Found::Known(free), known(state::FREE, 9, 9)), "what left does not matter");
+    }
+}

@@ -1,0 +1,121 @@
+//! Errors as the user reads them: what failed, the chain of causes, and what to do.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use userspace::locate::LocateError;
+use userspace::observer::ObserveError;
+use userspace::openmetrics::MetricsError;
+use userspace::page_list::ListError;
+use userspace::server::ServerError;
+use userspace::stream::StreamError;
+use userspace::viewer::ViewerError;
+
+/// Why a command ended early.
+pub(crate) enum Failure {
+    /// The reader of our output is gone, which is no failure.
+    BrokenPipe,
+    /// Something failed.
+    Error {
+        /// The error with its sources.
+        error: Box<dyn Error + Send + Sync>,
+        /// The remedy.
+        hint: Option<String>,
+    },
+}
+
+impl Failure {
+    pub(crate) fn new(error: impl Error + Send + Sync + 'static, hint: Option<String>) -> Self {
+        Self::Error { error: Box::new(error), hint }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::Error { error, hint } = self else { return Ok(()) };
+        writeln!(f, "error: {error}")?;
+        let (mut said, mut source) = (error.to_string(), error.source());
+        while let Some(cause) = source {
+            let text = cause.to_string();
+            // Libraries repeat the text of what they wrap; once is enough.
+            if !said.contains(&text) {
+                writeln!(f, "  caused by: {text}")?;
+            }
+            said = text;
+            source = cause.source();
+        }
+        if let Some(hint) = hint {
+            writeln!(f, "hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::BrokenPipe;
+        }
+        Self::new(error, None)
+    }
+}
+
+impl From<ListError> for Failure {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::Write(error) => error.into(),
+            ListError::Encode(page_wire::EncodeError::Io(error)) => error.into(),
+            other => Self::new(other, None),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        if error.io_error_kind() == Some(io::ErrorKind::BrokenPipe) {
+            return Self::BrokenPipe;
+        }
+        Self::new(error, None)
+    }
+}
+
+macro_rules! failures {
+    ($($error:ty: $hint:expr,)+) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Self {
+                #[expect(clippy::redundant_closure_call, reason = "one closure an error type")]
+                let hint: Option<String> = ($hint)(&error);
+                Self::new(error, hint)
+            }
+        }
+    )+};
+}
+
+failures! {
+    ServerError: |e: &ServerError| e.hint(),
+    ObserveError: |e: &ObserveError| e.hint(),
+    LocateError: |_: &LocateError| None,
+    userspace::frames::FramesError: |_: &userspace::frames::FramesError| {
+        Some("frame numbers need CAP_SYS_ADMIN; run as root, or see `poolferry doctor`".to_owned())
+    },
+    userspace::target::TargetError: |e: &userspace::target::TargetError| e.hint().map(str::to_owned),
+    symbols::Error: |e: &symbols::Error| e.hint().map(str::to_owned),
+    ViewerError: |e: &ViewerError| e.hint().map(str::to_owned),
+    MetricsError: |e: &MetricsError| e.hint().map(str::to_owned),
+    StreamError: |_: &StreamError| None,
+}
+
+/// Sends log records to standard error; those that come while the viewer has the screen, afterwards.
+pub(crate) fn log_to_stderr(verbose: u8) {
+    let level = match verbose {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .parse_default_env()
+        .target(env_logger::Target::Pipe(Box::new(userspace::viewer::LogSink)))
+        .init();
+}

@@ -1,0 +1,61 @@
+//! `poolferry`: observes a running, unmodified mysqld.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
+
+mod doctor;
+mod failure;
+mod pages;
+mod server_args;
+mod symbols;
+mod trace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+
+/// Observes the buffer pool of a running, unmodified mysqld with eBPF.
+#[derive(Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    /// More about what goes on, on standard error; twice for the eBPF programs' own log.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Watch a server's buffer pool live.
+    Trace(trace::Args),
+    /// List a server's pages: frames, places on disk, eligible or why not.
+    Pages(pages::Args),
+    /// Show what is known of a server binary: probe sites, fields, globals.
+    Symbols(symbols::Args),
+    /// Check what observing needs of this machine, with a remedy for each finding.
+    Doctor(doctor::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Trace(args) => trace::run(&args, cli.verbose),
+        Command::Pages(args) => {
+            failure::log_to_stderr(cli.verbose);
+            pages::run(&args)
+        }
+        Command::Symbols(args) => {
+            failure::log_to_stderr(cli.verbose);
+            symbols::run(&args)
+        }
+        Command::Doctor(args) => return doctor::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

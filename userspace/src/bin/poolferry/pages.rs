@@ -1,0 +1,73 @@
+//! `poolferry pages`: the page list.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use userspace::frames::Frames;
+use userspace::locate::Locator;
+use userspace::page_list::{self, Filter, Format, RowWriter, Summary};
+use userspace::server::Server;
+
+use crate::failure::Failure;
+use crate::server_args::ServerArgs;
+
+/// Options of `poolferry pages`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Form of the list.
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    /// Counts and bytes by table, state and reason in place of the list (table or jsonl).
+    #[arg(long)]
+    summary: bool,
+    /// Only eligible pages.
+    #[arg(long)]
+    eligible: bool,
+    /// Only pages of this tablespace.
+    #[arg(long, value_name = "ID")]
+    space: Option<u32>,
+    /// File to write to [default: standard output].
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let server = Server::open(args.server.choose()?, &args.server.symbols.options())?;
+    let mut locator = Locator::open(server.target.pid)?;
+    let (mut frames, why) = Frames::open(server.target.pid)?;
+    if let Some(error) = why {
+        log::info!("pagemap serves the list: {error}");
+    }
+    let out: Box<dyn Write> = match &args.output {
+        Some(path) => Box::new(File::create(path)?),
+        None => Box::new(io::stdout().lock()),
+    };
+    let mut out = BufWriter::with_capacity(1 << 20, out);
+    let filter = Filter { eligible: args.eligible, space: args.space };
+    if args.format == Format::Bin && !args.summary {
+        let built = page_list::build(&server, None, &mut locator, &mut frames)?;
+        log::info!("{:?} by {}", built.steps, frames.name());
+        built.write(&mut out)?;
+        return Ok(out.flush()?);
+    }
+    if args.summary {
+        let mut summary = Summary::new(server.geometry.page_size);
+        page_list::rows(&server, None, &mut locator, &mut frames, filter, |row| {
+            summary.add(row);
+            Ok(())
+        })?;
+        if args.format == Format::Jsonl {
+            serde_json::to_writer(&mut out, &summary)?;
+            out.write_all(b"\n")?;
+        } else {
+            summary.write(&mut out)?;
+        }
+        return Ok(out.flush()?);
+    }
+    let mut writer = RowWriter::new(args.format, out)?;
+    page_list::rows(&server, None, &mut locator, &mut frames, filter, |row| writer.write(row))?;
+    Ok(writer.finish()?)
+}

@@ -1,0 +1,66 @@
+//! `poolferry symbols`: what is known of a server binary.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use symbols::report::Report;
+use symbols::{Origin, Target};
+
+use crate::failure::Failure;
+use crate::server_args::ServerArgs;
+
+/// Options of `poolferry symbols`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A server binary, in place of a running server.
+    #[arg(value_name = "PROGRAM", conflicts_with_all = ["pid", "name"])]
+    program: Option<PathBuf>,
+    /// Root folder that PROGRAM runs in: its debug files are looked for there too.
+    #[arg(long, value_name = "DIR", default_value = "/", requires = "program")]
+    root: PathBuf,
+    #[command(flatten)]
+    server: ServerArgs,
+    /// The profile itself, as JSON: what `--profiles` reads.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let options = args.server.symbols.options();
+    let resolved = match &args.program {
+        Some(program) => resolve(program, &args.root, &options)?,
+        None => {
+            let target = args.server.choose()?;
+            resolve(&target.program(), &target.root(), &options)?
+        }
+    };
+    let mut out = io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &resolved.profile)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    write!(out, "{}", Report(&resolved.profile))?;
+    for attempt in &resolved.tried {
+        writeln!(out, "looked for debug information: {attempt}")?;
+    }
+    let origin = match resolved.origin {
+        Origin::Cached => "from the cache",
+        Origin::Computed => "computed now",
+    };
+    let steps: Vec<String> = resolved
+        .steps
+        .iter()
+        .map(|step| format!("{} {:.1} ms", step.name, step.took.as_secs_f64() * 1e3))
+        .collect();
+    writeln!(out, "{origin}: {}", steps.join(", "))?;
+    Ok(())
+}
+
+fn resolve(
+    program: &Path,
+    root: &Path,
+    options: &symbols::Options,
+) -> Result<symbols::Resolved, symbols::Error> {
+    symbols::resolve(&Target { program, root }, options)
+}

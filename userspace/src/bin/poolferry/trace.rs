@@ -1,0 +1,254 @@
+//! `poolferry trace`: the live viewer, or records on standard output.
+
+use std::io::IsTerminal as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use userspace::model::Picture;
+use userspace::observer::{ObserveError, ObserveOptions, Observer};
+use userspace::openmetrics::MetricsServer;
+use userspace::probes::ProbeOptions;
+use userspace::stream;
+use userspace::viewer::{self, Command, LinkRate, ViewerOptions};
+
+use crate::failure::{self, Failure};
+use crate::server_args::ServerArgs;
+
+/// Options of `poolferry trace`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// Viewer, or records [default: viewer on a terminal, else text].
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Time between pictures, e.g. `500ms`, `2s`.
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    refresh: Duration,
+    /// End after this time, e.g. `10s`, `5m`.
+    #[arg(long, value_parser = duration)]
+    duration: Option<Duration>,
+    /// Write a record for every page event.
+    #[arg(long)]
+    events: bool,
+    /// Add the physical frame to the records of page reads (an eBPF page-table walk).
+    #[arg(long, requires = "events")]
+    walk: bool,
+    /// Probe commands and commits too: rate and latency.
+    #[arg(long)]
+    queries: bool,
+    /// Serve OpenMetrics on this address, e.g. `127.0.0.1:9464`.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    metrics: Option<SocketAddr>,
+    /// Link that the estimate of a migration assumes, e.g. `1gbit`, `25gbit`.
+    #[arg(long, value_name = "RATE", default_value_t = LinkRate::default())]
+    link_rate: LinkRate,
+    /// Size of the trace ring in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    ring: u32,
+}
+
+/// What comes out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// The full-screen viewer.
+    Viewer,
+    /// A line of figures a picture.
+    Text,
+    /// JSON Lines.
+    Jsonl,
+    /// Nothing; for `--metrics` alone.
+    None,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let number: f64 = number.parse().map_err(|_| "a number and a unit, e.g. `10s`".to_owned())?;
+    let scale = match unit {
+        "ms" => 1e-3,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(format!("unknown unit `{unit}`; ms, s, m and h are known")),
+    };
+    Duration::try_from_secs_f64(number * scale)
+        .ok()
+        .filter(|d| *d >= Duration::from_millis(10))
+        .ok_or_else(|| "at least 10ms".to_owned())
+}
+
+/// How often the trace ring is emptied.
+const DRAIN_EVERY: Duration = Duration::from_millis(100);
+
+pub(crate) fn run(args: &Args, verbose: u8) -> Result<(), Failure> {
+    let terminal = std::io::stdout().is_terminal();
+    let format = args.format.unwrap_or(if terminal { Format::Viewer } else { Format::Text });
+    failure::log_to_stderr(verbose);
+    let runtime = tokio::runtime::Runtime::new()?;
+    runtime.block_on(observe(args, format, verbose))
+}
+
+async fn observe(args: &Args, format: Format, verbose: u8) -> Result<(), Failure> {
+    let options = ObserveOptions {
+        probes: ProbeOptions {
+            queries: args.queries,
+            ring_bytes: args.ring,
+            log: verbose > 1,
+            ..ProbeOptions::default()
+        },
+        trace: args.events,
+        statistics: true,
+        cells: format == Format::Viewer,
+    };
+    let metrics = match args.metrics {
+        Some(address) => Some(MetricsServer::bind(address).await?),
+        None => None,
+    };
+    let target = args.server.choose()?;
+    let symbols = args.server.symbols.options();
+    let attached = tokio::task::spawn_blocking(move || Observer::attach(target, &symbols, options));
+    let mut observer = attached.await.map_err(|e| Failure::new(e, None))??;
+    if args.walk {
+        observer.set_walk(true)?;
+    }
+    let log = if verbose > 1 { Some(observer.take_log()?) } else { None };
+    let first = observer.picture()?;
+    let (sender, pictures) = watch::channel(first);
+    let (commands, receiver) = mpsc::unbounded_channel();
+    let (stop, stopped) = channel::<()>();
+    let collector = Collector { observer, sender, receiver, log, refresh: args.refresh };
+    let collecting = thread::spawn(move || collector.run(&stopped));
+    let shown = show(args, format, metrics, pictures, commands).await;
+    drop(stop);
+    let collected = collecting.join().unwrap_or(Ok(()));
+    shown?;
+    Ok(collected?)
+}
+
+/// Shows pictures until the user, the time, a signal or the server ends it.
+async fn show(
+    args: &Args,
+    format: Format,
+    metrics: Option<MetricsServer>,
+    pictures: watch::Receiver<Arc<Picture>>,
+    commands: mpsc::UnboundedSender<Command>,
+) -> Result<(), Failure> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let (for_metrics, mut for_end) = (pictures.clone(), pictures.clone());
+    let front = async {
+        match format {
+            Format::Viewer => {
+                let options = ViewerOptions {
+                    link_rate: args.link_rate,
+                    refresh: args.refresh,
+                    tracing: args.events,
+                    walking: args.walk,
+                    ..ViewerOptions::default()
+                };
+                viewer::run(pictures, options, commands).await.map_err(Failure::from)
+            }
+            Format::Text | Format::Jsonl => {
+                let format =
+                    if format == Format::Text { stream::Format::Text } else { stream::Format::Jsonl };
+                stream::run(pictures, format, tokio::io::stdout()).await.map_err(Failure::from)
+            }
+            Format::None => {
+                while for_end.changed().await.is_ok() {}
+                Ok(())
+            }
+        }
+    };
+    let serve = async {
+        match metrics {
+            Some(server) => match server.run(for_metrics).await {},
+            None => std::future::pending().await,
+        }
+    };
+    let time = async {
+        match args.duration {
+            Some(duration) => tokio::time::sleep(duration).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        shown = front => shown,
+        () = serve => Ok(()),
+        () = time => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+        _ = terminate.recv() => Ok(()),
+        _ = hangup.recv() => Ok(()),
+    }
+}
+
+/// The thread that owns the observer.
+struct Collector {
+    observer: Observer,
+    sender: watch::Sender<Arc<Picture>>,
+    receiver: mpsc::UnboundedReceiver<Command>,
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+    refresh: Duration,
+}
+
+impl Collector {
+    /// Takes pictures until told to stop or the server ends. Dropping the observer detaches.
+    fn run(mut self, stopped: &std::sync::mpsc::Receiver<()>) -> Result<(), ObserveError> {
+        let mut next = Instant::now() + self.refresh;
+        loop {
+            let wait = next.saturating_duration_since(Instant::now()).min(DRAIN_EVERY);
+            match stopped.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) => {}
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            self.obey()?;
+            self.observer.drain_trace();
+            if let Some(log) = &mut self.log {
+                log.flush();
+            }
+            if Instant::now() >= next {
+                if self.sender.send(self.observer.picture()?).is_err() {
+                    return Ok(());
+                }
+                next = Instant::now() + self.refresh;
+            }
+        }
+    }
+
+    /// Carries out what the user switched.
+    fn obey(&mut self) -> Result<(), ObserveError> {
+        while let Ok(command) = self.receiver.try_recv() {
+            match command {
+                Command::Trace(on) => self.observer.set_trace(on)?,
+                Command::Walk(on) => {
+                    if let Err(error) = self.observer.set_walk(on) {
+                        log::warn!("no frames in the trace: {error}");
+                    }
+                }
+                Command::Refresh(time) => self.refresh = time,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["", "s", "1x", "-1s", "0s", "1e99h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

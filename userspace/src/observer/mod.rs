@@ -1,0 +1,331 @@
+//! One server observed: the stages put together, and a picture of it on request.
+//!
+//! ```text
+//! target -> server (profile, geometry, proof) -> probes + table -> base scan
+//!                                     then, over and over:  trace, counters, audit -> picture
+//! ```
+
+mod picture;
+mod rates;
+mod spaces;
+mod trace;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::audit::Auditor;
+use crate::cost::Meter;
+use crate::frames::{Frames, FramesError, Walk};
+use crate::geometry::GeometryError;
+use crate::locate::{LocateError, Locator};
+use crate::memory::MemoryError;
+use crate::model::Picture;
+use crate::page_list::{self, Built, ListError};
+use crate::probes::{ProbeOptions, Probes, ProbesError};
+use crate::prove::ProveError;
+use crate::residency::Residency;
+use crate::server::{Server, ServerError};
+use crate::target::Target;
+use rates::RateMeter;
+use spaces::Spaces;
+use trace::Trace;
+
+/// Observing had to end, or could not begin.
+#[derive(Debug, Error)]
+pub enum ObserveError {
+    /// The server cannot be observed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The probes cannot be set or read.
+    #[error(transparent)]
+    Probes(#[from] ProbesError),
+    /// The descriptors cannot be read.
+    #[error("failed to read the pool")]
+    Memory(#[from] MemoryError),
+    /// The files cannot be looked at.
+    #[error(transparent)]
+    Locate(#[from] LocateError),
+    /// Frames cannot be translated.
+    #[error(transparent)]
+    Frames(#[from] FramesError),
+    /// The pool cannot be found any more.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The profile does not fit any more.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
+    /// A page list could not be made.
+    #[error(transparent)]
+    List(#[from] ListError),
+    /// The server is gone.
+    #[error("the server (pid {pid}) has exited or executed another program")]
+    Exited {
+        /// Its process id.
+        pid: u32,
+    },
+}
+
+impl ObserveError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Server(error) => error.hint(),
+            Self::Probes(error) => Some(error.hint().to_owned()),
+            Self::Memory(error) => error.hint().map(str::to_owned),
+            Self::Prove(error) => error.hint().map(str::to_owned),
+            Self::Exited { .. } => {
+                Some("start again to attach to the server's new process".to_owned())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How to observe.
+#[derive(Clone, Copy, Debug)]
+pub struct ObserveOptions {
+    /// What to attach.
+    pub probes: ProbeOptions,
+    /// Begin with trace records on.
+    pub trace: bool,
+    /// Count the run time of the eBPF programs (costs some ns a hit while it is on).
+    pub statistics: bool,
+    /// Fill in one cell a block.
+    pub cells: bool,
+}
+
+impl Default for ObserveOptions {
+    fn default() -> Self {
+        Self { probes: ProbeOptions::default(), trace: false, statistics: true, cells: false }
+    }
+}
+
+/// Most of one CPU that scanning descriptors for the live picture may take.
+const SCAN_SHARE: u32 = 50; // one fiftieth: 2 %
+
+/// How often the server's files are looked at.
+const FILES_EVERY: Duration = Duration::from_secs(2);
+
+/// An observed server.
+pub struct Observer {
+    server: Server,
+    options: ObserveOptions,
+    probes: Probes,
+    residency: Residency,
+    auditor: Auditor,
+    locator: Locator,
+    spaces: Spaces,
+    frames: Option<Frames>,
+    trace: Trace,
+    meter: Meter,
+    rates: RateMeter,
+    attached: Instant,
+    next_scan: Instant,
+    next_files: Instant,
+    notices: Vec<String>,
+}
+
+impl Observer {
+    /// Attaches to a server: probes first, then the scan of what was there before.
+    ///
+    /// # Errors
+    /// When any stage fails; nothing stays attached then.
+    pub fn attach(
+        target: Target,
+        symbols: &symbols::Options,
+        options: ObserveOptions,
+    ) -> Result<Self, ObserveError> {
+        let server = Server::open(target, symbols)?;
+        let locator = Locator::open(server.target.pid)?;
+        let (mut probes, residency) = set_probes(&server, options)?;
+        let trace = Trace::new(probes.take_trace()?);
+        probes.set_trace(options.trace)?;
+        let now = Instant::now();
+        let mut observer = Self {
+            spaces: Spaces::of(&locator),
+            server,
+            options,
+            probes,
+            residency,
+            auditor: Auditor::default(),
+            locator,
+            frames: None,
+            trace,
+            meter: Meter::start(options.statistics),
+            rates: RateMeter::default(),
+            attached: now,
+            next_scan: now,
+            next_files: now + FILES_EVERY,
+            notices: Vec::new(),
+        };
+        observer.rates.advance(&observer.probes)?;
+        Ok(observer)
+    }
+
+    /// The server.
+    #[must_use]
+    pub const fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The probes.
+    #[must_use]
+    pub const fn probes(&self) -> &Probes {
+        &self.probes
+    }
+
+    /// The programs' log records, to be passed on by the caller.
+    ///
+    /// # Errors
+    /// When they were taken before.
+    pub fn take_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, ObserveError> {
+        Ok(self.probes.take_log()?)
+    }
+
+    /// Switches trace records.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_trace(&mut self, on: bool) -> Result<(), ObserveError> {
+        self.options.trace = on;
+        Ok(self.probes.set_trace(on)?)
+    }
+
+    /// Switches the page-table walk in the probes: trace records then carry the frame.
+    ///
+    /// # Errors
+    /// When the kernel's layout cannot be found or proven.
+    pub fn set_walk(&mut self, on: bool) -> Result<(), ObserveError> {
+        let kernel = if on {
+            Some(Walk::open(self.server.target.pid).map_err(FramesError::from)?.kernel())
+        } else {
+            None
+        };
+        Ok(self.probes.set_walk(kernel)?)
+    }
+
+    /// Empties the trace ring; to be called a few times a second while tracing.
+    pub fn drain_trace(&mut self) {
+        self.trace.drain();
+    }
+
+    /// One audit now, whatever the picture's own rhythm; returns the drift found.
+    ///
+    /// # Errors
+    /// When the server is gone.
+    pub fn audit(&mut self) -> Result<u64, ObserveError> {
+        self.check_server()?;
+        Ok(self.auditor.scan(&self.server, &mut self.residency, |_| {})?)
+    }
+
+    /// What all audits found.
+    #[must_use]
+    pub const fn audited(&self) -> crate::model::Audit {
+        self.auditor.totals()
+    }
+
+    /// What the probes and scans know of each block.
+    #[must_use]
+    pub const fn residency(&self) -> &Residency {
+        &self.residency
+    }
+
+    /// Makes the page list of this moment.
+    ///
+    /// # Errors
+    /// When the server is gone or something cannot be read.
+    pub fn page_list(&mut self) -> Result<Built, ObserveError> {
+        self.check_server()?;
+        let frames = match &mut self.frames {
+            Some(frames) => frames,
+            none => {
+                let (frames, why) = Frames::open(self.server.target.pid)?;
+                if let Some(error) = why {
+                    log::warn!("pagemap serves the list: {error}");
+                }
+                none.insert(frames)
+            }
+        };
+        let residency = Some(&self.residency);
+        Ok(page_list::build(&self.server, residency, &mut self.locator, frames)?)
+    }
+
+    /// Makes a picture of this moment.
+    ///
+    /// # Errors
+    /// When the server is gone or something cannot be read.
+    pub fn picture(&mut self) -> Result<Arc<Picture>, ObserveError> {
+        self.notices.clear();
+        self.check_server()?;
+        let now = Instant::now();
+        if now >= self.next_files {
+            self.locator.refresh()?;
+            self.spaces = Spaces::of(&self.locator);
+            self.next_files = now + FILES_EVERY;
+        }
+        self.trace.drain();
+        let tally = if now >= self.next_scan {
+            let tally = self.tally_by_scan()?;
+            self.next_scan = now + now.elapsed() * SCAN_SHARE;
+            tally
+        } else {
+            self.tally_by_table()
+        };
+        Ok(Arc::new(self.compose(tally)?))
+    }
+
+    /// Notices an exit, an exec and a resize.
+    fn check_server(&mut self) -> Result<(), ObserveError> {
+        if !self.server.target.is_alive() {
+            return Err(ObserveError::Exited { pid: self.server.target.pid });
+        }
+        match self.server.current_geometry() {
+            Ok(geometry) if geometry == self.server.geometry => Ok(()),
+            Ok(geometry) => {
+                self.notices.push(format!(
+                    "the pool was resized from {} to {} blocks",
+                    self.server.geometry.blocks(),
+                    geometry.blocks()
+                ));
+                self.server.adopt(geometry)?;
+                self.reattach()
+            }
+            Err(error) if error.is_passing() => {
+                self.notices.push(error.to_string());
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// New probes with a table of the right size, and a new base. Counters begin anew.
+    fn reattach(&mut self) -> Result<(), ObserveError> {
+        let (mut probes, residency) = set_probes(&self.server, self.options)?;
+        self.trace = Trace::new(probes.take_trace()?);
+        probes.set_trace(self.options.trace)?;
+        self.probes = probes;
+        self.residency = residency;
+        self.rates = RateMeter::default();
+        Ok(self.rates.advance(&self.probes).map(drop)?)
+    }
+}
+
+/// Attaches, then lays the scan under the table, so that nothing falls between.
+fn set_probes(
+    server: &Server,
+    options: ObserveOptions,
+) -> Result<(Probes, Residency), ObserveError> {
+    let (probes, table) = Probes::attach(
+        &server.target,
+        server.profile(),
+        &server.layout,
+        &server.geometry,
+        options.probes,
+    )?;
+    let mut residency = Residency::new(table);
+    Auditor::lay_base(server, &mut residency)?;
+    Ok((probes, residency))
+}

@@ -1,0 +1,151 @@
+//! Putting a picture together.
+
+use std::collections::HashMap;
+
+use probe_abi::state;
+use symbols::profile::{PageState, Source};
+
+use super::{ObserveError, Observer};
+use crate::layout::Layout;
+use crate::locate::{Locator, PageNo, SpaceId};
+use crate::model::{self, Cell, Picture, TableRow, Totals};
+use crate::scan::{Block, Verdict};
+
+/// Blocks counted by state and table.
+pub(super) struct Tally {
+    cells: Option<Vec<Cell>>,
+    counts: [u64; 6],
+    tables: HashMap<u32, [u64; 3]>,
+}
+
+impl Tally {
+    fn new(blocks: u32, cells: bool) -> Self {
+        let cells = cells.then(|| vec![Cell::Other; blocks as usize]);
+        Self { cells, counts: [0; 6], tables: HashMap::new() }
+    }
+
+    fn add(&mut self, block: u32, cell: Cell, space: Option<u32>) {
+        self.counts[cell as usize] += 1;
+        if let Some(slot) = self.cells.as_mut().and_then(|cells| cells.get_mut(block as usize)) {
+            *slot = cell;
+        }
+        if let Some(space) = space {
+            let table = self.tables.entry(space).or_default();
+            table[0] += 1;
+            table[1] += u64::from(cell == Cell::Dirty);
+            table[2] += u64::from(cell == Cell::Clean);
+        }
+    }
+
+    const fn count(&self, cell: Cell) -> u64 {
+        self.counts[cell as usize]
+    }
+}
+
+/// Cell of a page without unwritten changes.
+fn clean_cell(locator: &Locator, space: u32, page: u32) -> Cell {
+    match locator.place(SpaceId(space), PageNo(page)) {
+        Ok(_) => Cell::Clean,
+        Err(_) => Cell::Ineligible,
+    }
+}
+
+fn cell(block: &Block<'_>, layout: &Layout, locator: &Locator) -> (Cell, Option<u32>) {
+    let cell = match block.verdict() {
+        Verdict::NoPage(PageState::Free) => return (Cell::Free, None),
+        Verdict::NoPage(_) | Verdict::Unknown => return (Cell::Other, None),
+        Verdict::Fails(rule) if layout.block.rule[rule].reason == "io" => Cell::Io,
+        Verdict::Fails(_) if block.oldest_lsn() != 0 => Cell::Dirty,
+        Verdict::Fails(_) | Verdict::FrameElsewhere => Cell::Ineligible,
+        Verdict::Clean => clean_cell(locator, block.space(), block.page()),
+    };
+    (cell, Some(block.space()))
+}
+
+impl Observer {
+    /// Counts by a scan of the descriptors, which is an audit too.
+    pub(super) fn tally_by_scan(&mut self) -> Result<Tally, ObserveError> {
+        let mut tally = Tally::new(self.server.geometry.blocks(), self.options.cells);
+        let (locator, layout) = (&self.locator, &self.server.layout);
+        self.auditor.scan(&self.server, &mut self.residency, |block| {
+            let (cell, space) = cell(block, layout, locator);
+            tally.add(block.index, cell, space);
+        })?;
+        Ok(tally)
+    }
+
+    /// Counts by the residency table alone: no read of the server's memory.
+    pub(super) fn tally_by_table(&self) -> Tally {
+        let blocks = self.server.geometry.blocks();
+        let mut tally = Tally::new(blocks, self.options.cells);
+        for block in 0..blocks {
+            let known = self.residency.get(block);
+            let (cell, space) = match known.state {
+                state::CLEAN => {
+                    (clean_cell(&self.locator, known.space, known.page), Some(known.space))
+                }
+                state::DIRTY => (Cell::Dirty, Some(known.space)),
+                _ => (Cell::Free, None),
+            };
+            tally.add(block, cell, space);
+        }
+        tally
+    }
+
+    pub(super) fn compose(&mut self, tally: Tally) -> Result<Picture, ObserveError> {
+        let page = u64::from(self.server.geometry.page_size);
+        let advance = self.rates.advance(&self.probes)?;
+        let totals = Totals {
+            free: tally.count(Cell::Free),
+            clean: tally.count(Cell::Clean),
+            dirty: tally.count(Cell::Dirty),
+            io: tally.count(Cell::Io),
+            ineligible: tally.count(Cell::Ineligible),
+            other: tally.count(Cell::Other),
+            eligible_bytes: tally.count(Cell::Clean) * page,
+            pool_bytes: self.server.geometry.frame_bytes(),
+        };
+        let row = |(&space, pages): (&u32, &[u64; 3])| {
+            let (name, file_bytes) = self.spaces.get(space);
+            let [resident_bytes, dirty_bytes, eligible_bytes] = pages.map(|count| count * page);
+            TableRow { space, name, resident_bytes, dirty_bytes, eligible_bytes, file_bytes }
+        };
+        let tables = tally.tables.iter().map(row).collect();
+        let latency = |latency| self.options.probes.queries.then_some(latency);
+        Ok(Picture {
+            since_attach: self.attached.elapsed(),
+            server: self.describe(),
+            cells: tally.cells.unwrap_or_default(),
+            totals,
+            tables,
+            probes: advance.rows,
+            rates: advance.rates,
+            queries: latency(advance.queries),
+            commits: latency(advance.commits),
+            audit: self.auditor.totals(),
+            cost: self.meter.read(self.probes.run_time()),
+            events: self.trace.take(),
+            notices: self.notices.clone(),
+        })
+    }
+
+    fn describe(&self) -> model::Server {
+        let profile = match &self.server.profile().source {
+            Source::OwnDwarf => "the program's own DWARF".to_owned(),
+            Source::DebugFile { path } => format!("debug file {path}"),
+            Source::Stored { name } => format!("stored profile {name}"),
+        };
+        let geometry = &self.server.geometry;
+        model::Server {
+            pid: self.server.target.pid,
+            version: self.server.version(),
+            program: self.server.target.exe.display().to_string(),
+            datadir: self.locator.tablespaces().datadir().display().to_string(),
+            profile,
+            page_size: geometry.page_size,
+            instances: geometry.instances,
+            chunks: u32::try_from(geometry.chunks.len()).unwrap_or(u32::MAX),
+            blocks: geometry.blocks().into(),
+        }
+    }
+}

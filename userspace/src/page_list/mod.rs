@@ -1,0 +1,50 @@
+//! The page list: which pages can be left out of a migration, in which frames they are, and where the
+//! destination finds the same bytes. And for every other block, why not.
+//!
+//! Two forms are made from the same judgement ([`Judge`]):
+//! - [`build`]: runs of eligible pages for the host, merged and in disk order, as fast as memory can
+//!   be read ([`page_wire`] is the format);
+//! - [`rows`]: one row a block for people and programs, streamed.
+//!
+//! The list is a hint (invariant I1): every page on it is proven or given back later. So a doubt costs
+//! the saving of one page, never correctness; whatever is in doubt is not listed.
+
+mod build;
+mod judge;
+mod lsn;
+mod media;
+mod output;
+mod rows;
+mod summary;
+
+pub use build::{Built, Steps, build, raw_reads};
+pub use judge::{Judge, Reason, State};
+pub use output::{Format, RowWriter};
+pub use rows::{Filter, Row, rows};
+pub use summary::{Group, Summary};
+
+use thiserror::Error;
+
+use crate::frames::FramesError;
+use crate::locate::LocateError;
+use crate::memory::MemoryError;
+
+/// A list could not be made.
+#[derive(Debug, Error)]
+pub enum ListError {
+    /// The descriptors could not be read.
+    #[error("failed to scan the pool")]
+    Scan(#[from] MemoryError),
+    /// Frames could not be translated.
+    #[error("failed to translate addresses")]
+    Frames(#[from] FramesError),
+    /// The files could not be looked at.
+    #[error("failed to look at the server's files")]
+    Locate(#[from] LocateError),
+    /// The list could not be written.
+    #[error("failed to write the page list")]
+    Write(#[from] std::io::Error),
+    /// The list does not fit its format.
+    #[error(transparent)]
+    Encode(#[from] page_wire::EncodeError),
+}

@@ -1,0 +1,145 @@
+//! The proof of a profile: what the descriptors say must stand in the frames.
+//!
+//! Every page in a frame carries its own page number and space id (`FIL_PAGE_OFFSET` at 4,
+//! `FIL_PAGE_SPACE_ID` at 34, big-endian; fil0fil.h). A profile with a wrong offset or stride cannot
+//! agree with them. Before this has passed, nothing that was read is believed.
+
+use thiserror::Error;
+
+use crate::geometry::Geometry;
+use crate::layout::Layout;
+use crate::memory::{Memory, MemoryError, ServerAddr};
+use crate::scan::{Verdict, scan};
+
+/// Pages looked at.
+const SAMPLE: usize = 1024;
+/// Bytes of a page that hold its identity.
+const HEADER: usize = 38;
+
+/// The profile does not fit the live pool.
+#[derive(Debug, Error)]
+pub enum ProveError {
+    /// Memory could not be read.
+    #[error("failed to read the pool")]
+    Memory(#[from] MemoryError),
+    /// The pool holds no page yet.
+    #[error("the pool holds no page yet that could prove the profile")]
+    Empty,
+    /// Descriptors and frames disagree.
+    #[error("the profile does not fit this server: {wrong} of {of} descriptors disagree with their frames")]
+    Disproved {
+        /// Pages that disagree.
+        wrong: usize,
+        /// Pages compared.
+        of: usize,
+    },
+    /// The state words make no sense.
+    #[error("the profile does not fit this server: {unknown} of {of} blocks are in no known state")]
+    States {
+        /// Blocks with an unknown state word.
+        unknown: u64,
+        /// Blocks looked at.
+        of: u64,
+    },
+}
+
+impl ProveError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Disproved { .. } | Self::States { .. } => Some(
+                "the stored profile or the debug file belongs to another build: clear the profile \
+                 cache, or install the debug symbols of exactly this build",
+            ),
+            Self::Empty => Some("try again when the server has opened its tables"),
+            Self::Memory(_) => None,
+        }
+    }
+}
+
+/// How well the profile fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Proof {
+    /// Pages compared.
+    pub compared: usize,
+    /// Pages whose frame disagreed: read or created while we looked.
+    pub wrong: usize,
+}
+
+/// Compares up to 1024 pages spread over the pool; at least 99 % must agree.
+///
+/// # Errors
+/// When they do not, or nothing could be compared.
+pub fn prove(memory: Memory, layout: &Layout, geometry: &Geometry) -> Result<Proof, ProveError> {
+    let sample = sample(memory, layout, geometry)?;
+    if sample.is_empty() {
+        return Err(ProveError::Empty);
+    }
+    let (mut compared, mut wrong) = (0, 0);
+    for (space, page, frame) in sample {
+        let mut header = [0; HEADER];
+        memory.read(frame, &mut header)?;
+        // A page of zeros was allocated and never written; it has no identity to compare.
+        if header == [0; HEADER] {
+            continue;
+        }
+        let word = |at: usize| {
+            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        compared += 1;
+        wrong += usize::from(word(4) != page || word(34) != space);
+    }
+    if compared == 0 {
+        return Err(ProveError::Empty);
+    }
+    if wrong * 100 > compared {
+        return Err(ProveError::Disproved { wrong, of: compared });
+    }
+    Ok(Proof { compared, wrong })
+}
+
+/// Reservoir sample of the pages that are in no transit.
+fn sample(
+    memory: Memory,
+    layout: &Layout,
+    geometry: &Geometry,
+) -> Result<Vec<(u32, u32, ServerAddr)>, ProveError> {
+    let mut sample = Vec::with_capacity(SAMPLE);
+    let (mut seen, mut unknown, mut blocks) = (0_u64, 0_u64, 0_u64);
+    let mut elsewhere = 0_usize;
+    // Any spread will do; a fixed seed makes the same pool give the same sample.
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    scan(memory, layout, geometry, |block| {
+        blocks += 1;
+        match block.verdict() {
+            Verdict::Clean => {}
+            Verdict::FrameElsewhere => {
+                elsewhere += 1;
+                return;
+            }
+            Verdict::Unknown => {
+                unknown += 1;
+                return;
+            }
+            _ => return,
+        }
+        seen += 1;
+        let found = (block.space(), block.page(), block.frame());
+        if sample.len() < SAMPLE {
+            sample.push(found);
+            return;
+        }
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        if let Some(slot) = usize::try_from((random >> 16) % seen).ok().filter(|s| *s < SAMPLE) {
+            sample[slot] = found;
+        }
+    })?;
+    if unknown * 100 > blocks {
+        return Err(ProveError::States { unknown, of: blocks });
+    }
+    if sample.is_empty() && elsewhere > 0 {
+        return Err(ProveError::Disproved { wrong: elsewhere, of: elsewhere });
+    }
+    Ok(sample)
+}

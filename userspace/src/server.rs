@@ -1,0 +1,151 @@
+//! A server whose profile is resolved, compiled and proven: all that can be known without a probe.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use symbols::profile::Profile;
+use symbols::{Options, Resolved};
+use thiserror::Error;
+
+use crate::geometry::{Geometry, GeometryError};
+use crate::layout::{Layout, LayoutError};
+use crate::memory::Memory;
+use crate::prove::{Proof, ProveError, prove};
+use crate::target::{LoadBias, Target, TargetError};
+
+/// How long a server that is starting or resizing is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The server cannot be observed.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// No process, or too many.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// No profile.
+    #[error(transparent)]
+    Symbols(#[from] symbols::Error),
+    /// The profile lacks something.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The pool could not be found.
+    #[error(transparent)]
+    Geometry(#[from] GeometryError),
+    /// The profile is wrong.
+    #[error(transparent)]
+    Prove(#[from] ProveError),
+}
+
+impl ServerError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Target(error) => error.hint().map(str::to_owned),
+            Self::Symbols(error) => error.hint().map(|hint| hint.to_string()),
+            Self::Layout(error) => Some(error.hint().to_owned()),
+            Self::Geometry(GeometryError::Memory { source, .. }) => {
+                source.hint().map(str::to_owned)
+            }
+            Self::Geometry(error) if error.is_passing() => {
+                Some("try again when the server has started, or its resize is over".to_owned())
+            }
+            Self::Geometry(_) => None,
+            Self::Prove(error) => error.hint().map(str::to_owned),
+        }
+    }
+}
+
+/// A server that can be observed.
+pub struct Server {
+    /// The process.
+    pub target: Target,
+    /// Its profile, and where that came from.
+    pub resolved: Resolved,
+    /// The compiled profile.
+    pub layout: Layout,
+    /// Where the program was loaded.
+    pub bias: LoadBias,
+    /// Where the pool lies.
+    pub geometry: Geometry,
+    /// How well the profile fits.
+    pub proof: Proof,
+}
+
+impl Server {
+    /// Resolves, compiles and proves.
+    ///
+    /// # Errors
+    /// When any stage fails; a server that is just starting is waited for a little.
+    pub fn open(target: Target, options: &Options) -> Result<Self, ServerError> {
+        let (program, root) = (target.program(), target.root());
+        let resolved =
+            symbols::resolve(&symbols::Target { program: &program, root: &root }, options)?;
+        let layout = Layout::compile(&resolved.profile)?;
+        let bias = target.load_bias(resolved.profile.binary.pie)?;
+        let memory = target.memory();
+        let profile = &resolved.profile;
+        let (geometry, proof) = patiently(|| {
+            let geometry = Geometry::read(profile, &layout, memory, bias)?;
+            let proof = prove(memory, &layout, &geometry)?;
+            Ok((geometry, proof))
+        })?;
+        Ok(Self { target, resolved, layout, bias, geometry, proof })
+    }
+
+    /// The profile.
+    #[must_use]
+    pub const fn profile(&self) -> &Profile {
+        &self.resolved.profile
+    }
+
+    /// The server's memory.
+    #[must_use]
+    pub const fn memory(&self) -> Memory {
+        self.target.memory()
+    }
+
+    /// Where the pool lies now.
+    ///
+    /// # Errors
+    /// While a resize is under way, or when the server is gone.
+    pub fn current_geometry(&self) -> Result<Geometry, GeometryError> {
+        Geometry::read(self.profile(), &self.layout, self.memory(), self.bias)
+    }
+
+    /// Takes a geometry that has changed, and proves the profile on it again.
+    ///
+    /// # Errors
+    /// When the proof fails.
+    pub fn adopt(&mut self, geometry: Geometry) -> Result<(), ProveError> {
+        self.proof = prove(self.memory(), &self.layout, &geometry)?;
+        self.geometry = geometry;
+        Ok(())
+    }
+
+    /// Family and version, e.g. `mysql 5.6.24`.
+    #[must_use]
+    pub fn version(&self) -> String {
+        let server = &self.profile().server;
+        format!("{} {}", server.family, server.version)
+    }
+}
+
+/// Tries again while the server is starting or resizing.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, ServerError>) -> Result<T, ServerError> {
+    let start = Instant::now();
+    loop {
+        match attempt() {
+            Err(ServerError::Geometry(error))
+                if error.is_passing() && start.elapsed() < PATIENCE =>
+            {
+                sleep(PAUSE);
+            }
+            Err(ServerError::Prove(ProveError::Empty)) if start.elapsed() < PATIENCE => {
+                sleep(PAUSE);
+            }
+            other => return other,
+        }
+    }
+}

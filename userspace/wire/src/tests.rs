@@ -1,0 +1,102 @@
+//! The list against itself, against a naive model, and against hostile bytes.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn media() -> Vec<Medium> {
+    vec![Medium::Disk("serial-1".into()), Medium::ShareFile("/export/db/t1.ibd".into())]
+}
+
+fn written(facts: &Facts, media: &[Medium], runs: &[Run]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(&mut bytes, facts, media, runs).unwrap();
+    bytes
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read(
+        pages in proptest::collection::vec((0u64..1000, 0u16..2, 0u64..4000), 0..200),
+    ) {
+        let mut runs: Vec<Run> =
+            pages.iter().map(|&(gfn, medium, unit)| Run::new(gfn, 4, medium, unit * 8).unwrap()).collect();
+        sort_and_merge(&mut runs);
+        let facts = Facts { page_size: 16384, pages: 7, begun_ns: 1, done_ns: 2 };
+        let bytes = written(&facts, &media(), &runs);
+        prop_assert_eq!(bytes.len() % 8, 0);
+        let list = List::parse(&bytes).unwrap();
+        prop_assert_eq!(list.facts(), facts);
+        prop_assert_eq!(list.media().collect::<Vec<_>>(), media());
+        prop_assert_eq!(list.runs().collect::<Vec<_>>(), runs);
+    }
+
+    #[test]
+    fn merging_keeps_every_frame_at_its_place(
+        pages in proptest::collection::btree_set(0u64..300, 0..200),
+    ) {
+        // Frame n stands at unit 8n, shuffled by the set's order; gaps stay gaps.
+        let mut runs: Vec<Run> =
+            pages.iter().rev().map(|&n| Run::new(n, 1, 0, n * 8).unwrap()).collect();
+        sort_and_merge(&mut runs);
+        let spread: Vec<u64> = runs
+            .iter()
+            .flat_map(|run| {
+                assert_eq!(run.unit(), run.gfn() * 8);
+                run.gfn()..run.gfn() + u64::from(run.frames())
+            })
+            .collect();
+        prop_assert_eq!(&spread, &pages.iter().copied().collect::<Vec<_>>());
+        let gaps = spread.windows(2).filter(|pair| pair[0] + 1 != pair[1]).count();
+        prop_assert_eq!(runs.len(), if spread.is_empty() { 0 } else { gaps + 1 });
+    }
+
+    #[test]
+    fn hostile_bytes_never_panic(
+        changes in proptest::collection::vec((0usize..200, any::<u8>()), 0..20),
+        keep in 0usize..400,
+    ) {
+        let runs = [Run::new(1, 4, 0, 8).unwrap(), Run::new(9, 1, 1, 16).unwrap()];
+        let mut bytes = written(&Facts::default(), &media(), &runs);
+        for (at, value) in changes {
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = value;
+            }
+        }
+        bytes.truncate(keep);
+        if let Ok(list) = List::parse(&bytes) {
+            prop_assert!(list.runs().all(|run| usize::from(run.medium()) < list.media().count()));
+        }
+    }
+}
+
+#[test]
+fn numbers_that_do_not_fit_are_refused() {
+    assert!(Run::new(1 << 40, 1, 0, 0).is_none());
+    assert!(Run::new(0, 0, 0, 0).is_none());
+    assert!(Run::new(0, MAX_RUN_FRAMES + 1, 0, 0).is_none());
+    assert!(Run::new(0, 1, 0, 1 << 48).is_none());
+    let last = Run::new((1 << 40) - 1, MAX_RUN_FRAMES, u16::MAX, (1 << 48) - 1).unwrap();
+    assert_eq!((last.gfn(), last.frames()), ((1 << 40) - 1, MAX_RUN_FRAMES));
+    assert_eq!((last.medium(), last.unit()), (u16::MAX, (1 << 48) - 1));
+}
+
+#[test]
+fn each_fault_has_its_error() {
+    let runs = [Run::new(1, 4, 0, 8).unwrap(), Run::new(9, 1, 1, 16).unwrap()];
+    let good = written(&Facts::default(), &media(), &runs);
+    let broken = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        List::parse(&bytes).unwrap_err()
+    };
+    assert_eq!(broken(0, 0), ListError::Magic);
+    assert_eq!(broken(8, 9), ListError::Version { found: 9 });
+    assert!(matches!(broken(14, 13), ListError::Unexpected { what: "frame size", .. }));
+    assert!(matches!(broken(39, 255), ListError::Unexpected { .. } | ListError::Short { .. }));
+    assert_eq!(broken(20, 200), ListError::Media);
+    assert!(matches!(broken(good.len() - 2, 7), ListError::NoMedium { index: 1, medium: 7, .. }));
+    assert!(matches!(List::parse(&good[..good.len() - 1]), Err(ListError::Short { .. })));
+    let swapped = written(&Facts::default(), &media(), &[runs[1], runs[0]]);
+    assert_eq!(List::parse(&swapped).unwrap_err(), ListError::Order { index: 1 });
+}
