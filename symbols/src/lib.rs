@@ -1,4 +1,4 @@
-//! From a database server's ELF and DWARF to a [`Profile`](profile::Profile).
+//! From a database server's ELF and DWARF to a [`Profile`].
 //!
 //! ```text
 //! elf          the program, mapped
