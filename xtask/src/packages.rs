@@ -110,10 +110,11 @@ pub(crate) fn install(names: &[&str]) -> Result<()> {
     if !command::exists("apt-get") {
         bail!("apt-get is not here; on this system, install what stands for: {}", names.join(" "));
     }
-    command::run(as_root("apt-get").args(["update", "--quiet"]))?;
+    println!("installing {}", names.join(" "));
+    command::run(as_root("apt-get").args(["update", "--quiet=2"]))?;
     command::run(
         as_root("apt-get")
-            .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+            .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
             .args(names),
     )
     .with_context(|| format!("failed to install {}", names.join(" ")))
