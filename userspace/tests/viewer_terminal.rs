@@ -1,9 +1,13 @@
 //! The viewer gives the terminal back: the example `viewer_demo` in a real pseudo-terminal.
 
-use std::env;
+use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{env, fs};
 
+use tempfile::TempDir;
 use test_servers::skipped;
 
 /// Control sequences of the alternate screen and the cursor (xterm's private modes 1049 and 25).
@@ -11,38 +15,86 @@ const ENTER: &str = "\u{1b}[?1049h";
 const LEAVE: &str = "\u{1b}[?1049l";
 const SHOW_CURSOR: &str = "\u{1b}[?25h";
 
-/// What the terminal received, and whether its settings after the demo are those before it.
+/// Longest that anything may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The demo in a pseudo-terminal made by `script`.
 struct Session {
-    received: String,
-    settings_kept: bool,
+    folder: TempDir,
+    script: Child,
 }
 
-/// Runs the demo under `script`, which makes a pseudo-terminal; `None` and a counted skip where
-/// that cannot be had.
-fn demo(test: &str, arguments: &str, keys: &str) -> Option<Session> {
-    let Some(demo) = example("viewer_demo").filter(|path| path.exists()) else {
-        skipped(test, "the example viewer_demo is not built (`cargo test -p userspace` does)");
-        return None;
-    };
-    if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
-        skipped(test, "`script` of util-linux is not installed");
-        return None;
+impl Session {
+    /// Starts the demo; `None` and a counted skip where that cannot be done.
+    fn start(test: &str, arguments: &str) -> Option<Self> {
+        if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
+            skipped(test, "`script` of util-linux is not installed");
+            return None;
+        }
+        let Some(demo) = example("viewer_demo").filter(|path| path.exists()) else {
+            skipped(test, "the example viewer_demo is not built (`cargo test -p userspace` does)");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let command = format!(
+            "stty rows 24 cols 80; stty -g >before; {} --blocks 5000 {arguments}; stty -g >after",
+            demo.display(),
+        );
+        let script = Command::new("script")
+            .args(["-qfc", &command, "received"])
+            .current_dir(folder.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        Some(Self { folder, script })
     }
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let session = format!(
-        "stty rows 24 cols 80; stty -g > {}; {} --blocks 5000 {arguments}; stty -g > {}",
-        at("before").display(),
-        demo.display(),
-        at("after").display(),
-    );
-    let typed = format!("(sleep 1; printf '{keys}'; sleep 2)");
-    let run = format!("{typed} | script -qec '{session}' /dev/null");
-    let run = Command::new("sh").args(["-c", &run]).stdin(Stdio::null()).output().unwrap();
-    let received = String::from_utf8_lossy(&run.stdout).into_owned();
-    let read = |name| std::fs::read_to_string(at(name)).unwrap_or_default();
-    let settings_kept = !read("before").is_empty() && read("before") == read("after");
-    Some(Session { received, settings_kept })
+
+    /// What the terminal has received so far.
+    fn received(&self) -> String {
+        self.read("received")
+    }
+
+    /// Whether the terminal's settings are those from before the demo.
+    fn settings_kept(&self) -> bool {
+        let before = self.read("before");
+        !before.is_empty() && before == self.read("after")
+    }
+
+    fn type_keys(&mut self, keys: &str) {
+        self.script.stdin.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
+    }
+
+    fn wait_for(&self, text: &str) {
+        self.wait(text, || self.received().contains(text));
+    }
+
+    fn wait_for_end(&mut self) {
+        self.wait("the end", || !self.read("after").is_empty());
+        drop(self.script.stdin.take());
+        self.script.wait().unwrap();
+    }
+
+    fn wait(&self, what: &str, happened: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !happened() {
+            assert!(start.elapsed() < PATIENCE, "no {what} in {:?}", self.received());
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn read(&self, name: &str) -> String {
+        let bytes = fs::read(self.folder.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // its own child only, and only when a test has failed half-way
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
 }
 
 /// Cargo puts examples beside the folder of the test programs.
@@ -58,23 +110,29 @@ fn position(received: &str, wanted: &str) -> usize {
 #[test]
 fn a_panic_on_another_thread_gives_the_terminal_back_first() {
     let name = "a_panic_on_another_thread_gives_the_terminal_back_first";
-    let Some(session) = demo(name, "--panic-after 1", "") else { return };
-    let received = &session.received;
-    let left = position(received, LEAVE);
-    assert!(position(received, ENTER) < position(received, "Pool map"));
-    assert!(position(received, "Pool map") < left && left < position(received, SHOW_CURSOR));
-    assert!(left < position(received, "asked for by --panic-after"), "the message was hidden");
-    assert!(!received[left..].contains("Pool map"), "it drew on: {received:?}");
-    assert!(session.settings_kept);
+    let Some(mut session) = Session::start(name, "--panic-after 2") else { return };
+    session.wait_for_end();
+    let received = session.received();
+    let (entered, left) = (position(&received, ENTER), position(&received, LEAVE));
+    assert!(entered < position(&received, "Pool map") && position(&received, "Pool map") < left);
+    assert!(left < position(&received, SHOW_CURSOR));
+    assert!(left < position(&received, "asked for by --panic-after"), "the message was hidden");
+    assert!(!received[left..].contains("live,"), "it drew on: {received:?}");
+    assert!(session.settings_kept());
 }
 
 #[test]
 fn quitting_gives_the_terminal_back_and_then_the_held_log() {
     let name = "quitting_gives_the_terminal_back_and_then_the_held_log";
-    let Some(session) = demo(name, "", "q") else { return };
-    let received = &session.received;
-    let left = position(received, LEAVE);
-    assert!(position(received, "Pool map") < left);
-    assert!(left < position(received, "picture 0 is made"), "a log line was drawn over");
-    assert!(session.settings_kept);
+    let Some(mut session) = Session::start(name, "") else { return };
+    session.wait_for("Pool map");
+    // the demo logs the command before it makes the picture with the events
+    session.type_keys("4t");
+    session.wait_for("written");
+    session.type_keys("q");
+    session.wait_for_end();
+    let received = session.received();
+    let left = position(&received, LEAVE);
+    assert!(left < position(&received, "wanted: Trace(true)"), "a log line was drawn over");
+    assert!(session.settings_kept());
 }

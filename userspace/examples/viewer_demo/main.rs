@@ -53,18 +53,20 @@ async fn main() -> anyhow::Result<()> {
     }
     tokio::spawn(async move {
         let mut refresh = Duration::from_secs(1);
-        for number in 0.. {
-            let _ = writeln!(LogSink, "picture {number} is made");
+        for number in 1.. {
             let wait = tokio::time::sleep(refresh);
             tokio::pin!(wait);
             loop {
                 tokio::select! {
                     () = &mut wait => break,
-                    Some(command) = wanted.recv() => match command {
-                        Command::Trace(on) => pool.tracing = on,
-                        Command::Walk(_) => {}
-                        Command::Refresh(time) => refresh = time,
-                    },
+                    Some(command) = wanted.recv() => {
+                        let _ = writeln!(LogSink, "wanted: {command:?}");
+                        match command {
+                            Command::Trace(on) => pool.tracing = on,
+                            Command::Walk(_) => {}
+                            Command::Refresh(time) => refresh = time,
+                        }
+                    }
                 }
             }
             let ended = options.pictures.is_some_and(|most| number >= most);

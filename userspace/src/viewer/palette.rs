@@ -197,17 +197,28 @@ fn to_channel(value: f64) -> u8 {
 }
 
 /// Nearest of xterm's 6x6x6 cube (16..232) and its greys (232..256).
+///
+/// Computed, not searched for: the map asks for it once a half cell and frame.
 fn nearest_indexed(color: Rgb) -> u8 {
     const LEVELS: [u8; 6] = [0, 95, 135, 175, 215, 255];
     let distance = |other: Rgb| -> u32 {
         color.iter().zip(other).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
     };
-    let cube = (0..216_u8).map(|i| {
-        let level = |n: u8| LEVELS[usize::from(n % 6)];
-        (16 + i, [level(i / 36), level(i / 6), level(i)])
+    // the borders lie half-way between levels, which are 40 apart from the second on
+    let [red, green, blue] = color.map(|channel| match channel {
+        0..48 => 0,
+        48..115 => 1,
+        _ => (channel - 35) / 40,
     });
-    let greys = (0..24_u8).map(|i| (232 + i, [8 + 10 * i; 3]));
-    cube.chain(greys).min_by_key(|(_, other)| distance(*other)).map_or(0, |(index, _)| index)
+    let cube = [red, green, blue].map(|level| LEVELS[usize::from(level)]);
+    // the nearest grey is that of the mean; greys are 8, 18, ... 238
+    let mean = color.iter().map(|channel| u16::from(*channel)).sum::<u16>() / 3;
+    let step = u8::try_from(mean.saturating_sub(3) / 10).unwrap_or(23).min(23);
+    if distance([8 + 10 * step; 3]) < distance(cube) {
+        232 + step
+    } else {
+        16 + 36 * red + 6 * green + blue
+    }
 }
 
 /// A curve of the newest `width` values in eighths of a line, scaled to its own maximum.
@@ -272,6 +283,26 @@ mod tests {
             assert!(!letters[..i].contains(&letters[i]), "{:?}", ALL[i]);
         }
         assert_eq!([[255, 0, 0], rgb(Cell::Free)].map(nearest_indexed), [196, 236]);
+    }
+
+    #[test]
+    fn indexed_colours_are_the_nearest() {
+        let level = |n: u8| [0_u8, 95, 135, 175, 215, 255][usize::from(n % 6)];
+        let rgb_of = |index: u8| match index {
+            232.. => [8 + 10 * (index - 232); 3],
+            _ => [(index - 16) / 36, (index - 16) / 6, index - 16].map(level),
+        };
+        let distance = |a: Rgb, b: Rgb| -> u32 {
+            a.iter().zip(b).map(|(a, b)| u32::from(a.abs_diff(b)).pow(2)).sum()
+        };
+        let channel = || (0..=255_u8).step_by(17);
+        for color in
+            channel().flat_map(|r| channel().flat_map(move |g| channel().map(move |b| [r, g, b])))
+        {
+            let best = (16..=255).map(|index| distance(color, rgb_of(index))).min();
+            let found = distance(color, rgb_of(nearest_indexed(color)));
+            assert_eq!(Some(found), best, "{color:?}");
+        }
     }
 
     #[test]
