@@ -1,4 +1,4 @@
-//! The walk in bulk: whole last-level tables are copied out, 256 regions of 2 MiB a run.
+//! The walk in bulk: whole last-level tables are copied out, 64 regions of 2 MiB a run.
 //!
 //! The agent runs these programs through `BPF_PROG_TEST_RUN` (raw tracepoint, kernel 5.10), so no
 //! trap is paid. One `bpf_probe_read_kernel` of 4 KiB brings 512 entries, which the agent decodes in

@@ -30,6 +30,11 @@ const PAUSES: [Duration; 4] = [
     Duration::from_millis(300),
 ];
 
+/// Scans that lay the base, at most, and the pause after each: longer than a thread stays descheduled
+/// inside a probed function.
+const BASE_ROUNDS: u32 = 10;
+const BASE_PAUSE: Duration = Duration::from_millis(100);
+
 /// What a descriptor says, in the terms of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Found {
@@ -55,15 +60,28 @@ impl Auditor {
     /// Lays a scan under the table: what was there before the probes were. Events win: a block that has
     /// had one already is left alone.
     ///
+    /// A thread that was inside a probed function when the probe was set raises no event and may
+    /// change its descriptor after the scan. So the scan is made again until one finds nothing new.
+    ///
     /// # Errors
     /// When the descriptors cannot be read.
     pub fn lay_base(server: &Server, residency: &mut Residency) -> Result<(), MemoryError> {
-        scan(server.memory(), &server.layout, &server.geometry, |block| {
-            let word = residency.table().word(block.index);
-            if let (0, Found::Known(found)) = (word, found(&block)) {
-                residency.lay(block.index, word, found);
+        for round in 0..BASE_ROUNDS {
+            let mut news = 0_u64;
+            scan(server.memory(), &server.layout, &server.geometry, |block| {
+                let Found::Known(found) = found(&block) else { return };
+                let word = residency.table().word(block.index);
+                if word == 0 && (round == 0 || differs(Found::Known(found), residency.get(block.index))) {
+                    residency.lay(block.index, word, found);
+                    news += 1;
+                }
+            })?;
+            if round > 0 && news == 0 {
+                break;
             }
-        })
+            sleep(BASE_PAUSE);
+        }
+        Ok(())
     }
 
     /// One whole scan, with `each` called on every block on the way. Returns the drift found now.

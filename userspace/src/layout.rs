@@ -218,6 +218,8 @@ pub struct SpaceLayout {
     pub id: Slot,
     /// Version, compared with the descriptor's.
     pub version: Slot,
+    /// Set when the space is being dropped, where the server keeps such a flag.
+    pub deleted: Option<Slot>,
 }
 
 /// A compiled profile.
@@ -291,7 +293,10 @@ impl Layout {
                 find.slot("space.id", UNKNOWN_SIZE),
                 find.slot("space.version", UNKNOWN_SIZE),
             ) {
-                (Ok(id), Ok(version)) => Some(SpaceLayout { id, version }),
+                (Ok(id), Ok(version)) => {
+                    let deleted = find.slot("space.deleted", UNKNOWN_SIZE).ok();
+                    Some(SpaceLayout { id, version, deleted })
+                }
                 _ => None,
             },
             io_write: find.enumerator("BUF_IO_WRITE")?,

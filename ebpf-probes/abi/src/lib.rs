@@ -215,7 +215,7 @@ pub struct Control {
 }
 
 /// Regions of 2 MiB that one bulk walk covers.
-pub const WALK_REGIONS: usize = 256;
+pub const WALK_REGIONS: usize = 64;
 
 /// Bytes of virtual address space behind one region.
 pub const REGION_BYTES: u64 = 2 << 20;

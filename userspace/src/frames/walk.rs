@@ -1,4 +1,4 @@
-//! The eBPF page-table walk, driven: runs of 256 regions of 2 MiB, entries decoded here.
+//! The eBPF page-table walk, driven: runs of 64 regions of 2 MiB, entries decoded here.
 #![expect(unsafe_code, reason = "maps kernel memory that eBPF programs write")]
 
 use std::os::fd::{AsFd as _, AsRawFd as _};

@@ -198,11 +198,16 @@ impl SpaceVersions<'_> {
     }
 }
 
-/// Id and version of a tablespace object; nothing when it cannot be read.
+/// Id and version of a tablespace object; nothing when it cannot be read or is being dropped.
 fn read_space(memory: Memory, layout: &SpaceLayout, object: ServerAddr) -> Option<(u32, u32)> {
     let read = |slot: &crate::layout::Slot| {
         let value = memory.integer(object.plus(slot.offset()), slot.size()).ok()?;
         u32::try_from(value).ok()
     };
+    if let Some(deleted) = &layout.deleted
+        && read(deleted)? != 0
+    {
+        return None;
+    }
     Some((read(&layout.id)?, read(&layout.version)?))
 }
