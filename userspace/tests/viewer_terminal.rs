@@ -1,6 +1,6 @@
 //! The viewer gives the terminal back: the example `viewer_demo` in a real pseudo-terminal.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -26,16 +26,16 @@ struct Session {
 
 impl Session {
     /// Starts the demo; `None` and a counted skip where that cannot be done.
-    fn start(test: &str, arguments: &str) -> Option<Self> {
+    fn start(test: &str, arguments: &str) -> io::Result<Option<Self>> {
         if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
             skipped(test, "`script` of util-linux is not installed");
-            return None;
+            return Ok(None);
         }
         let Some(demo) = example("viewer_demo").filter(|path| path.exists()) else {
             skipped(test, "the example viewer_demo is not built (`cargo test -p userspace` does)");
-            return None;
+            return Ok(None);
         };
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir()?;
         let command = format!(
             "stty rows 24 cols 80; stty -g >before; {} --blocks 5000 {arguments}; stty -g >after",
             demo.display(),
@@ -45,9 +45,8 @@ impl Session {
             .current_dir(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        Some(Self { folder, script })
+            .spawn()?;
+        Ok(Some(Self { folder, script }))
     }
 
     /// What the terminal has received so far.
@@ -61,18 +60,19 @@ impl Session {
         !before.is_empty() && before == self.read("after")
     }
 
-    fn type_keys(&mut self, keys: &str) {
-        self.script.stdin.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
+    fn type_keys(&mut self, keys: &str) -> io::Result<()> {
+        let Some(keyboard) = &mut self.script.stdin else { return Ok(()) };
+        keyboard.write_all(keys.as_bytes())
     }
 
     fn wait_for(&self, text: &str) {
         self.wait(text, || self.received().contains(text));
     }
 
-    fn wait_for_end(&mut self) {
+    fn wait_for_end(&mut self) -> io::Result<()> {
         self.wait("the end", || !self.read("after").is_empty());
         drop(self.script.stdin.take());
-        self.script.wait().unwrap();
+        self.script.wait().map(|_| ())
     }
 
     fn wait(&self, what: &str, happened: impl Fn() -> bool) {
@@ -108,10 +108,10 @@ fn position(received: &str, wanted: &str) -> usize {
 }
 
 #[test]
-fn a_panic_on_another_thread_gives_the_terminal_back_first() {
+fn a_panic_on_another_thread_gives_the_terminal_back_first() -> io::Result<()> {
     let name = "a_panic_on_another_thread_gives_the_terminal_back_first";
-    let Some(mut session) = Session::start(name, "--panic-after 2") else { return };
-    session.wait_for_end();
+    let Some(mut session) = Session::start(name, "--panic-after 2")? else { return Ok(()) };
+    session.wait_for_end()?;
     let received = session.received();
     let (entered, left) = (position(&received, ENTER), position(&received, LEAVE));
     assert!(entered < position(&received, "Pool map") && position(&received, "Pool map") < left);
@@ -119,20 +119,22 @@ fn a_panic_on_another_thread_gives_the_terminal_back_first() {
     assert!(left < position(&received, "asked for by --panic-after"), "the message was hidden");
     assert!(!received[left..].contains("live,"), "it drew on: {received:?}");
     assert!(session.settings_kept());
+    Ok(())
 }
 
 #[test]
-fn quitting_gives_the_terminal_back_and_then_the_held_log() {
+fn quitting_gives_the_terminal_back_and_then_the_held_log() -> io::Result<()> {
     let name = "quitting_gives_the_terminal_back_and_then_the_held_log";
-    let Some(mut session) = Session::start(name, "") else { return };
+    let Some(mut session) = Session::start(name, "")? else { return Ok(()) };
     session.wait_for("Pool map");
     // the demo logs the command before it makes the picture with the events
-    session.type_keys("4t");
+    session.type_keys("4t")?;
     session.wait_for("written");
-    session.type_keys("q");
-    session.wait_for_end();
+    session.type_keys("q")?;
+    session.wait_for_end()?;
     let received = session.received();
     let left = position(&received, LEAVE);
     assert!(left < position(&received, "wanted: Trace(true)"), "a log line was drawn over");
     assert!(session.settings_kept());
+    Ok(())
 }

@@ -18,6 +18,7 @@ mod logs;
 mod palette;
 mod rows;
 mod state;
+mod strokes;
 mod terminal;
 pub(crate) mod units;
 mod view;

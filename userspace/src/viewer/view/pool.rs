@@ -9,6 +9,7 @@ use crate::model::{Cell, Latency, Totals};
 use super::super::history::Series;
 use super::super::palette::{self, Palette, STATES};
 use super::super::state::Viewer;
+use super::super::strokes;
 use super::super::units;
 use super::{Section, section};
 
@@ -73,7 +74,7 @@ fn draw_traffic(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         Line::from(vec![
             Span::raw(format!("{name:<10}")),
             Span::styled(format!("{:>10} ", units::rate(rate)), palette.strong()),
-            Span::styled(palette::curve(series.values(), width), palette.curve()),
+            Span::styled(strokes::curve(series.values(), width), palette.curve()),
         ])
     };
     let latency = |name: &'static str, latency: Option<&Latency>, series: &Series| match latency {
@@ -107,7 +108,7 @@ fn draw_migration(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let inner = section(frame, area, Section::plain("Migration", &note), palette);
     let totals = &viewer.picture.totals;
     let share = units::share(totals.eligible_bytes, totals.pool_bytes);
-    let (filled, rest) = palette::bar(share, usize::from(inner.width));
+    let (filled, rest) = strokes::bar(share, usize::from(inner.width));
     let time = |bytes| units::time(viewer.link_rate.time_for(bytes));
     let text = Line::from(vec![
         Span::styled(units::bytes(totals.eligible_bytes), palette.strong()),

@@ -8,8 +8,8 @@ use ratatui::widgets::{Cell, Row, Table};
 
 use crate::model::{Latency, ProbeRow};
 
-use super::super::palette;
 use super::super::state::{Pane, Viewer};
+use super::super::strokes;
 use super::super::units;
 use super::{Section, first_line, section};
 
@@ -76,7 +76,7 @@ fn row(probe: &ProbeRow, viewer: &Viewer, width: usize) -> Row<'static> {
         right(units::count(value), style)
     };
     let curve = viewer.history.probe(&probe.name);
-    let curve = curve.map_or_else(String::new, |series| palette::curve(series.values(), width));
+    let curve = curve.map_or_else(String::new, |series| strokes::curve(series.values(), width));
     Row::new([
         Cell::from(units::clean(&probe.name)),
         right(units::rate(probe.rate), palette.strong()),
