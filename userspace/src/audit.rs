@@ -71,7 +71,9 @@ impl Auditor {
             scan(server.memory(), &server.layout, &server.geometry, |block| {
                 let Found::Known(found) = found(&block) else { return };
                 let word = residency.table().word(block.index);
-                if word == 0 && (round == 0 || differs(Found::Known(found), residency.get(block.index))) {
+                if word == 0
+                    && (round == 0 || differs(Found::Known(found), residency.get(block.index)))
+                {
                     residency.lay(block.index, word, found);
                     news += 1;
                 }
@@ -237,6 +239,9 @@ mod tests {
         let free = known(state::FREE, 0, 0);
         assert!(differs(Found::Known(free), clean));
         assert!(!differs(Found::Known(free), known(state::UNSEEN, 0, 0)));
-        assert!(!differs(Found::Known(free), known(state::FREE, 9, 9)), "what left does not matter");
+        assert!(
+            !differs(Found::Known(free), known(state::FREE, 9, 9)),
+            "what left does not matter"
+        );
     }
 }

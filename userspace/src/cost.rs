@@ -27,9 +27,8 @@ impl Meter {
     /// when dropped.
     #[must_use]
     pub fn start(statistics: bool) -> Self {
-        let enabled = statistics
-            .then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime).ok())
-            .flatten();
+        let enabled =
+            statistics.then(|| aya::sys::enable_stats(aya::sys::Stats::RunTime).ok()).flatten();
         let counts = enabled.is_some();
         let last = Reading { at: Instant::now(), cpu: cpu_time(), bpf_ns: 0, bpf_runs: 0 };
         Self { last, _statistics: enabled, counts }
@@ -38,8 +37,7 @@ impl Meter {
     /// Cost since the last call; `bpf` is the programs' run time in ns and number of runs so far.
     #[expect(clippy::cast_precision_loss, reason = "shares and means, for showing")]
     pub fn read(&mut self, bpf: (u64, u64)) -> Cost {
-        let now =
-            Reading { at: Instant::now(), cpu: cpu_time(), bpf_ns: bpf.0, bpf_runs: bpf.1 };
+        let now = Reading { at: Instant::now(), cpu: cpu_time(), bpf_ns: bpf.0, bpf_runs: bpf.1 };
         let wall = (now.at - self.last.at).as_secs_f64().max(1e-9);
         let bpf_ns = now.bpf_ns.saturating_sub(self.last.bpf_ns);
         let runs = now.bpf_runs.saturating_sub(self.last.bpf_runs);

@@ -105,7 +105,8 @@ impl Geometry {
             });
         }
         let page_size = u32::try_from(page_size).unwrap_or(0);
-        let instances = bounded("a number of instances", reader.global("instances")?, MAX_INSTANCES)?;
+        let instances =
+            bounded("a number of instances", reader.global("instances")?, MAX_INSTANCES)?;
         let pools = ServerAddr(reader.global("pool")?);
         if pools.0 == 0 {
             return Err(GeometryError::NotYet);
@@ -206,9 +207,10 @@ impl Reader<'_> {
     }
 
     fn pointer(&self, addr: ServerAddr) -> Result<ServerAddr, GeometryError> {
-        self.memory
-            .pointer(addr)
-            .map_err(|source| GeometryError::Memory { what: format!("a pointer at {addr}"), source })
+        self.memory.pointer(addr).map_err(|source| GeometryError::Memory {
+            what: format!("a pointer at {addr}"),
+            source,
+        })
     }
 
     /// Descriptor array and length of each chunk of one pool instance.

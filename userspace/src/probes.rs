@@ -10,9 +10,7 @@ use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
 use aya::programs::{ProbeKind, ProgramError, UProbe};
 use aya::{Ebpf, EbpfLoader};
-use probe_abi::{
-    Control, Cookie, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout,
-};
+use probe_abi::{Control, Cookie, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout};
 use symbols::profile::{ArgLoc, Profile, Site};
 use thiserror::Error;
 
@@ -86,7 +84,9 @@ impl ProbesError {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NotBuiltIn => "build with `cargo xtask build`, which compiles the eBPF programs first",
+            Self::NotBuiltIn => {
+                "build with `cargo xtask build`, which compiles the eBPF programs first"
+            }
             Self::NoSite { .. } | Self::NoArgument { .. } => {
                 "`poolferry symbols` shows what was found; install the server's debug symbols"
             }
@@ -162,7 +162,12 @@ struct Plan {
 }
 
 const RESIDENCY: [Plan; 4] = [
-    Plan { program: "page_io_complete", event: "page_io_complete", argument: Some(0), optional: false },
+    Plan {
+        program: "page_io_complete",
+        event: "page_io_complete",
+        argument: Some(0),
+        optional: false,
+    },
     Plan { program: "page_dirty", event: "page_dirty", argument: Some(0), optional: false },
     Plan { program: "page_dirty", event: "page_dirty_sorted", argument: Some(0), optional: true },
     Plan { program: "block_free", event: "block_free", argument: Some(0), optional: false },
@@ -308,7 +313,11 @@ impl Probes {
     ///
     /// # Errors
     /// When a map refuses it.
-    pub fn set_geometry(&mut self, layout: &Layout, geometry: &Geometry) -> Result<(), ProbesError> {
+    pub fn set_geometry(
+        &mut self,
+        layout: &Layout,
+        geometry: &Geometry,
+    ) -> Result<(), ProbesError> {
         let list = geometry.for_probes(layout);
         let map = self.ebpf.map_mut("CHUNKS").ok_or_else(|| missing("CHUNKS"))?;
         let mut chunks: Array<_, probe_abi::Chunk> =
@@ -406,15 +415,15 @@ impl Probes {
     /// Run time in ns and number of runs of all programs, where the kernel counts them.
     #[must_use]
     pub fn run_time(&self) -> (u64, u64) {
-        self.ebpf
-            .programs()
-            .filter_map(|(_, program)| program.info().ok())
-            .fold((0, 0), |(ns, runs), info| {
+        self.ebpf.programs().filter_map(|(_, program)| program.info().ok()).fold(
+            (0, 0),
+            |(ns, runs), info| {
                 (
                     ns + u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
                     runs + info.run_count(),
                 )
-            })
+            },
+        )
     }
 }
 

@@ -26,7 +26,9 @@ pub enum ProveError {
     #[error("the pool holds no page yet that could prove the profile")]
     Empty,
     /// Descriptors and frames disagree.
-    #[error("the profile does not fit this server: {wrong} of {of} descriptors disagree with their frames")]
+    #[error(
+        "the profile does not fit this server: {wrong} of {of} descriptors disagree with their frames"
+    )]
     Disproved {
         /// Pages that disagree.
         wrong: usize,

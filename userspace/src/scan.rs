@@ -124,7 +124,15 @@ pub fn scan(
 ) -> Result<(), MemoryError> {
     let mut buffer = vec![0; PIECE_BYTES.max(layout.block.stride)];
     for chunk in &geometry.chunks {
-        scan_range(memory, layout, geometry.page_size, chunk, 0..chunk.blocks, &mut buffer, &mut each)?;
+        scan_range(
+            memory,
+            layout,
+            geometry.page_size,
+            chunk,
+            0..chunk.blocks,
+            &mut buffer,
+            &mut each,
+        )?;
     }
     Ok(())
 }

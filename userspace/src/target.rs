@@ -186,8 +186,8 @@ impl Target {
             return Ok(LoadBias(0));
         }
         let path = PathBuf::from(format!("/proc/{}/maps", self.pid));
-        let maps = fs::read_to_string(&path)
-            .map_err(|source| TargetError::Unreadable { path, source })?;
+        let maps =
+            fs::read_to_string(&path).map_err(|source| TargetError::Unreadable { path, source })?;
         let start = lowest_mapping(&maps, &self.exe, self.exe_inode.1);
         start
             .map(LoadBias)

@@ -23,7 +23,14 @@ impl Area {
         // SAFETY: a fresh private mapping, owned by `Area`.
         let base = unsafe {
             let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-            libc::mmap(std::ptr::null_mut(), mapped, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0)
+            libc::mmap(
+                std::ptr::null_mut(),
+                mapped,
+                libc::PROT_READ | libc::PROT_WRITE,
+                flags,
+                -1,
+                0,
+            )
         };
         assert_ne!(base, libc::MAP_FAILED, "{}", io::Error::last_os_error());
         let skip = base.cast::<u8>().align_offset(2 * MIB);
@@ -88,8 +95,13 @@ fn walk_and_pagemap_agree_on_pages_of_every_kind() {
     fenced.touch(4096);
     fenced.protect(4096 * 3, 4 * MIB);
     let empty = Area::new(8 * MIB, false);
-    let areas =
-        [("small", &small), ("huge", &huge), ("holes", &holes), ("fenced", &fenced), ("empty", &empty)];
+    let areas = [
+        ("small", &small),
+        ("huge", &huge),
+        ("holes", &holes),
+        ("fenced", &fenced),
+        ("empty", &empty),
+    ];
     for (name, area) in areas {
         let (by_walk, by_pagemap) = both(area, &mut walk);
         let wrong = by_walk.iter().zip(&by_pagemap).filter(|(a, b)| a != b).count();

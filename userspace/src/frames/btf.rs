@@ -51,11 +51,11 @@ fn word(bytes: &[u8], at: usize) -> Result<u32, BtfError> {
 /// Bytes that follow the 12-byte header of a type of this kind with `len` elements.
 fn trailer(kind: u32, len: usize) -> Result<usize, BtfError> {
     Ok(match kind {
-        1 | 14 | 17 => 4,                            // int, var, decl tag
-        2 | 7..=12 | 16 | 18 => 0,                   // pointer, fwd, typedef, qualifiers, func, float, type tag
-        3 => 12,                                     // array
+        1 | 14 | 17 => 4,                               // int, var, decl tag
+        2 | 7..=12 | 16 | 18 => 0, // pointer, fwd, typedef, qualifiers, func, float, type tag
+        3 => 12,                   // array
         KIND_STRUCT | KIND_UNION | 15 | 19 => len * 12, // members, data section, enum64
-        6 | 13 => len * 8,                           // enum, function prototype
+        6 | 13 => len * 8,         // enum, function prototype
         _ => return Err(BtfError::Malformed("unknown kind of type")),
     })
 }
@@ -75,8 +75,8 @@ impl<'a> Btf<'a> {
             let start = header.checked_add(offset as usize)?;
             bytes.get(start..start.checked_add(len as usize)?)
         };
-        let section = part(word(bytes, 8)?, word(bytes, 12)?)
-            .ok_or(BtfError::Malformed("type section"))?;
+        let section =
+            part(word(bytes, 8)?, word(bytes, 12)?).ok_or(BtfError::Malformed("type section"))?;
         let strings = part(word(bytes, 16)?, word(bytes, 20)?)
             .ok_or(BtfError::Malformed("string section"))?;
         let mut types = Vec::new();
@@ -133,7 +133,10 @@ impl<'a> Btf<'a> {
             let anonymous = self.strings.get(name as usize) == Some(&0);
             // Type 0 is void; the first of the section has number 1.
             let at = (kind as usize).checked_sub(1).and_then(|n| self.types.get(n));
-            if anonymous && depth > 0 && let Some(&at) = at {
+            if anonymous
+                && depth > 0
+                && let Some(&at) = at
+            {
                 let inner = self.get(at)?;
                 if matches!(inner.kind, KIND_STRUCT | KIND_UNION)
                     && let Some(inside) = self.member(&inner, member, depth - 1)?
@@ -165,7 +168,8 @@ mod tests {
     fn hostile_bytes_are_refused() {
         let bytes = std::fs::read("/sys/kernel/btf/vmlinux").unwrap();
         for len in [0, 1, 2, 8, 23, 24, 100, 4096] {
-            let _ = Btf::parse(&bytes[..len.min(bytes.len())]).map(|b| b.offset("task_struct", "mm"));
+            let _ =
+                Btf::parse(&bytes[..len.min(bytes.len())]).map(|b| b.offset("task_struct", "mm"));
         }
         let mut seed = 1_u64;
         for _ in 0..200 {

@@ -59,7 +59,7 @@ const ADDRESS_BITS: u64 = 0x000f_ffff_ffff_f000;
 const DIRECT_MAP_5: u64 = 0xff11_0000_0000_0000;
 const DIRECT_MAP_4: u64 = 0xffff_8880_0000_0000;
 /// Pages of our own that the walk is proven on.
-const PROOF_PAGES: usize = 4096;
+const PROOF_PAGES: usize = 1024;
 
 /// Finds the layout and leaves it set in `programs`, proven.
 ///

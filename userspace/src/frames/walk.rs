@@ -74,9 +74,10 @@ impl Programs {
     fn new() -> Result<Self, WalkError> {
         let mut ebpf = load(&Settings::default())?;
         for name in ["find_task", "walk_bulk", "peek"] {
-            program(&mut ebpf, name)?
-                .load()
-                .map_err(|source| ProbesError::Program { program: name, source: Box::new(source) })?;
+            program(&mut ebpf, name)?.load().map_err(|source| ProbesError::Program {
+                program: name,
+                source: Box::new(source),
+            })?;
         }
         let regions = map(&mut ebpf, "REGIONS", WALK_REGIONS * size_of::<Region>())?;
         let tables = map(&mut ebpf, "TABLES", WALK_REGIONS * size_of::<PageTable>())?;
@@ -89,9 +90,7 @@ impl Programs {
     pub(super) fn set_kernel(&mut self, kernel: KernelLayout) -> Result<(), WalkError> {
         self.kernel = kernel;
         let control = Control { kernel, ..Control::default() };
-        self.control
-            .set(0, control, 0)
-            .map_err(|source| failed("CONTROL", source))
+        self.control.set(0, control, 0).map_err(|source| failed("CONTROL", source))
     }
 
     /// The process that was found last.
@@ -226,7 +225,10 @@ fn program<'a>(
         .map_err(|source| ProbesError::Program { program: name, source: Box::new(source) })
 }
 
-fn failed(program: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> WalkError {
+fn failed(
+    program: &'static str,
+    source: impl std::error::Error + Send + Sync + 'static,
+) -> WalkError {
     WalkError::Run { program, source: Box::new(source) }
 }
 
@@ -299,6 +301,10 @@ mod tests {
         assert_eq!(leaf(inverted, mask, 0).number(), Some(0x12345), "PROT_NONE is inverted");
         let huge = 0x8000_0000_4020_00e7;
         let huge_mask = mask & !(REGION_BYTES - 1);
-        assert_eq!(leaf(huge, huge_mask, 3).number(), Some(0x40203), "PAT at bit 12 is not address");
+        assert_eq!(
+            leaf(huge, huge_mask, 3).number(),
+            Some(0x40203),
+            "PAT at bit 12 is not address"
+        );
     }
 }

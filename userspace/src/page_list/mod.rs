@@ -10,10 +10,12 @@
 //! the saving of one page, never correctness; whatever is in doubt is not listed.
 
 mod build;
+mod candidates;
 mod judge;
 mod lsn;
 mod media;
 mod output;
+mod placed;
 mod rows;
 mod summary;
 

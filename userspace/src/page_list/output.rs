@@ -28,8 +28,19 @@ pub enum RowWriter<W: Write> {
 }
 
 const COLUMNS: [&str; 13] = [
-    "space", "page", "block", "state", "eligible", "reason", "frame_va", "gpas", "file",
-    "file_offset", "disk", "newest_lsn", "oldest_lsn",
+    "space",
+    "page",
+    "block",
+    "state",
+    "eligible",
+    "reason",
+    "frame_va",
+    "gpas",
+    "file",
+    "file_offset",
+    "disk",
+    "newest_lsn",
+    "oldest_lsn",
 ];
 
 impl<W: Write> RowWriter<W> {
@@ -49,7 +60,15 @@ impl<W: Write> RowWriter<W> {
                 writeln!(
                     out,
                     "{:>10} {:>10} {:>8} {:9} {:18} {:>14} {:>14} {:>12} {:>20}  FILE",
-                    "SPACE", "PAGE", "BLOCK", "STATE", "ELIGIBLE", "FRAME", "GPA", "FILE-OFFSET", "DISK"
+                    "SPACE",
+                    "PAGE",
+                    "BLOCK",
+                    "STATE",
+                    "ELIGIBLE",
+                    "FRAME",
+                    "GPA",
+                    "FILE-OFFSET",
+                    "DISK"
                 )?;
                 Self::Table(out)
             }
@@ -119,11 +138,8 @@ fn fields(row: &Row<'_>) -> [String; 13] {
     let number = |n: Option<u32>| n.map(|n| n.to_string()).unwrap_or_default();
     let gpas: Vec<String> =
         row.gpas.iter().map(|g| g.map_or_else(|| "-".to_owned(), |g| format!("{g:#x}"))).collect();
-    let disk: Vec<String> = row
-        .disk
-        .iter()
-        .map(|d| format!("{}@{}+{}", d.device, d.offset.0, d.len_bytes))
-        .collect();
+    let disk: Vec<String> =
+        row.disk.iter().map(|d| format!("{}@{}+{}", d.device, d.offset.0, d.len_bytes)).collect();
     [
         number(row.space),
         number(row.page),

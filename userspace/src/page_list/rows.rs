@@ -98,26 +98,34 @@ pub fn rows(
             let mut piece = Vec::new();
             let page_size = server.geometry.page_size;
             let layout = &server.layout;
-            scan_range(server.memory(), layout, page_size, chunk, at..end, &mut buffer, &mut |block| {
-                let (state, reason) = judge.judge(&block);
-                let page = !matches!(reason, Some(Reason::State(_)));
-                piece.push(Row {
-                    space: page.then(|| block.space()),
-                    page: page.then(|| block.page()),
-                    block: block.index,
-                    instance: chunk.instance,
-                    state,
-                    eligible: false,
-                    reason,
-                    frame_va: block.frame().0,
-                    gpas: Vec::new(),
-                    file: None,
-                    file_offset: None,
-                    disk: DiskRanges::new(),
-                    newest_lsn: if page { block.newest_lsn() } else { 0 },
-                    oldest_lsn: if page { block.oldest_lsn() } else { 0 },
-                });
-            })?;
+            scan_range(
+                server.memory(),
+                layout,
+                page_size,
+                chunk,
+                at..end,
+                &mut buffer,
+                &mut |block| {
+                    let (state, reason) = judge.judge(&block);
+                    let page = !matches!(reason, Some(Reason::State(_)));
+                    piece.push(Row {
+                        space: page.then(|| block.space()),
+                        page: page.then(|| block.page()),
+                        block: block.index,
+                        instance: chunk.instance,
+                        state,
+                        eligible: false,
+                        reason,
+                        frame_va: block.frame().0,
+                        gpas: Vec::new(),
+                        file: None,
+                        file_offset: None,
+                        disk: DiskRanges::new(),
+                        newest_lsn: if page { block.newest_lsn() } else { 0 },
+                        oldest_lsn: if page { block.oldest_lsn() } else { 0 },
+                    });
+                },
+            )?;
             if residency.is_none() {
                 mark_detached(server, &mut piece);
             }
@@ -172,8 +180,7 @@ fn place(row: &mut Row<'_>, locator: &mut Locator) {
     let (Some(space), Some(page)) = (row.space, row.page) else { return };
     let found = locator.place(SpaceId(space), PageNo(page)).and_then(|place| {
         row.file_offset = Some(place.offset.0);
-        row.file =
-            locator.tablespaces().file(place.file).map(|f| f.path().display().to_string());
+        row.file = locator.tablespaces().file(place.file).map(|f| f.path().display().to_string());
         if let locate::Medium::Disk(ranges) = locator.medium(place)? {
             row.disk = ranges;
         }

@@ -58,7 +58,9 @@ impl Summary {
         }
         if let Some(space) = row.space {
             let (name, group) = self.spaces.entry(space).or_default();
-            if name.is_empty() && let Some(file) = &row.file {
+            if name.is_empty()
+                && let Some(file) = &row.file
+            {
                 name.clone_from(file);
             }
             group.add(bytes, row.eligible);

@@ -2,9 +2,7 @@
 
 use thiserror::Error;
 
-use crate::{
-    FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, Medium, RUN_BYTES, Run, UNIT_SHIFT, VERSION,
-};
+use crate::{FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, Medium, RUN_BYTES, Run, UNIT_SHIFT, VERSION};
 
 /// The bytes are no list that this version reads.
 #[derive(Debug, Error, PartialEq, Eq)]

@@ -4,9 +4,7 @@ use std::io::{self, Write};
 
 use thiserror::Error;
 
-use crate::{
-    FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, Medium, RUN_BYTES, Run, UNIT_SHIFT, VERSION,
-};
+use crate::{FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, Medium, RUN_BYTES, Run, UNIT_SHIFT, VERSION};
 
 /// A list could not be written.
 #[derive(Debug, Error)]
@@ -17,32 +15,42 @@ pub enum EncodeError {
         /// What is too long.
         what: &'static str,
     },
+    /// The header announces another number of runs.
+    #[error("{announced} runs announced, {written} written")]
+    Count {
+        /// Number in the header.
+        announced: u64,
+        /// Number of runs that came.
+        written: u64,
+    },
     /// The writer failed.
     #[error("failed to write the page list")]
     Io(#[from] io::Error),
 }
 
-/// Sorts runs into the order of the list and merges those that go on from each other, in place.
-pub fn sort_and_merge(runs: &mut Vec<Run>) {
-    runs.sort_unstable();
-    runs.dedup_by(|next, last| match last.joined(next) {
-        Some(joined) => {
-            *last = joined;
-            true
+/// Joins runs that go on from each other; the runs come in the order of the list.
+pub fn merged(runs: impl Iterator<Item = Run>) -> impl Iterator<Item = Run> {
+    let mut runs = runs.peekable();
+    std::iter::from_fn(move || {
+        let mut run = runs.next()?;
+        while let Some(joined) = runs.peek().and_then(|next| run.joined(next)) {
+            run = joined;
+            runs.next();
         }
-        None => false,
-    });
+        Some(run)
+    })
 }
 
-/// Writes a whole list; `runs` must be sorted ([`sort_and_merge`]).
+/// Writes a whole list; the `count` runs come sorted and [`merged`].
 ///
 /// # Errors
-/// When a name does not fit, or the writer fails.
+/// When a name does not fit, the writer fails, or there are not `count` runs.
 pub fn encode(
     out: &mut impl Write,
     facts: &Facts,
     media: &[Medium],
-    runs: &[Run],
+    count: u64,
+    runs: impl Iterator<Item = Run>,
 ) -> Result<(), EncodeError> {
     let mut table = Vec::new();
     for medium in media {
@@ -54,7 +62,7 @@ pub fn encode(
         table.extend_from_slice(name);
         table.resize(table.len().next_multiple_of(8), 0);
     }
-    let count =
+    let media_count =
         u16::try_from(media.len()).map_err(|_| EncodeError::TooLong { what: "the media table" })?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(&MAGIC);
@@ -63,16 +71,16 @@ pub fn encode(
     header.extend_from_slice(&(RUN_BYTES as u16).to_le_bytes());
     header.extend_from_slice(&[FRAME_SHIFT, UNIT_SHIFT]);
     header.extend_from_slice(&facts.page_size.to_le_bytes());
-    header.extend_from_slice(&u32::from(count).to_le_bytes());
-    for number in
-        [table.len() as u64, runs.len() as u64, facts.pages, facts.begun_ns, facts.done_ns]
-    {
+    header.extend_from_slice(&u32::from(media_count).to_le_bytes());
+    for number in [table.len() as u64, count, facts.pages, facts.begun_ns, facts.done_ns] {
         header.extend_from_slice(&number.to_le_bytes());
     }
     out.write_all(&header)?;
     out.write_all(&table)?;
+    let mut written = 0;
     for run in runs {
         out.write_all(&run.to_bytes())?;
+        written += 1;
     }
-    Ok(())
+    if written == count { Ok(()) } else { Err(EncodeError::Count { announced: count, written }) }
 }

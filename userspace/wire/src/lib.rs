@@ -35,7 +35,7 @@ mod decode;
 mod encode;
 
 pub use decode::{List, ListError, Media, Runs};
-pub use encode::{EncodeError, encode, sort_and_merge};
+pub use encode::{EncodeError, encode, merged};
 
 /// First bytes of a list.
 pub const MAGIC: [u8; 8] = *b"PFPAGES\0";

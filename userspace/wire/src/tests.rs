@@ -8,9 +8,14 @@ fn media() -> Vec<Medium> {
     vec![Medium::Disk("serial-1".into()), Medium::ShareFile("/export/db/t1.ibd".into())]
 }
 
+fn sorted_and_merged(mut runs: Vec<Run>) -> Vec<Run> {
+    runs.sort_unstable();
+    merged(runs.into_iter()).collect()
+}
+
 fn written(facts: &Facts, media: &[Medium], runs: &[Run]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode(&mut bytes, facts, media, runs).unwrap();
+    encode(&mut bytes, facts, media, runs.len() as u64, runs.iter().copied()).unwrap();
     bytes
 }
 
@@ -19,9 +24,8 @@ proptest! {
     fn what_is_written_is_read(
         pages in proptest::collection::vec((0u64..1000, 0u16..2, 0u64..4000), 0..200),
     ) {
-        let mut runs: Vec<Run> =
-            pages.iter().map(|&(gfn, medium, unit)| Run::new(gfn, 4, medium, unit * 8).unwrap()).collect();
-        sort_and_merge(&mut runs);
+        let runs = pages.iter().map(|&(gfn, medium, unit)| Run::new(gfn, 4, medium, unit * 8).unwrap());
+        let runs = sorted_and_merged(runs.collect());
         let facts = Facts { page_size: 16384, pages: 7, begun_ns: 1, done_ns: 2 };
         let bytes = written(&facts, &media(), &runs);
         prop_assert_eq!(bytes.len() % 8, 0);
@@ -36,9 +40,8 @@ proptest! {
         pages in proptest::collection::btree_set(0u64..300, 0..200),
     ) {
         // Frame n stands at unit 8n, shuffled by the set's order; gaps stay gaps.
-        let mut runs: Vec<Run> =
-            pages.iter().rev().map(|&n| Run::new(n, 1, 0, n * 8).unwrap()).collect();
-        sort_and_merge(&mut runs);
+        let runs = pages.iter().rev().map(|&n| Run::new(n, 1, 0, n * 8).unwrap());
+        let runs = sorted_and_merged(runs.collect());
         let spread: Vec<u64> = runs
             .iter()
             .flat_map(|run| {

@@ -3,4 +3,6 @@ use std::process::ExitCode;
 /// Options of `poolferry doctor`.
 #[derive(clap::Args)]
 pub(crate) struct Args {}
-pub(crate) fn run(_: &Args) -> ExitCode { ExitCode::SUCCESS }
+pub(crate) fn run(_: &Args) -> ExitCode {
+    ExitCode::SUCCESS
+}

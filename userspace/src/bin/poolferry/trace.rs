@@ -156,8 +156,11 @@ async fn show(
                 viewer::run(pictures, options, commands).await.map_err(Failure::from)
             }
             Format::Text | Format::Jsonl => {
-                let format =
-                    if format == Format::Text { stream::Format::Text } else { stream::Format::Jsonl };
+                let format = if format == Format::Text {
+                    stream::Format::Text
+                } else {
+                    stream::Format::Jsonl
+                };
                 stream::run(pictures, format, tokio::io::stdout()).await.map_err(Failure::from)
             }
             Format::None => {
