@@ -63,11 +63,12 @@ const PACKAGES: &[Package] = {
         package("dwz", Tests, Some("dwz"), "debug files with an alternate"),
         package("e2fsprogs", Tests, Some("mkfs.ext4"), "file systems on loop devices"),
         package("elfutils", Tests, Some("eu-strip"), "separate debug files"),
+        package("fdisk", Tests, Some("sfdisk"), "partitions on loop devices"),
         package("g++", Tests, Some("g++"), "programs with every kind of DWARF; libFuzzer"),
         package("gdb", Tests, Some("gdb"), "peer for the layout of structures"),
         package("llvm", Tests, Some("llvm-dwarfdump"), "peer for the reading of DWARF"),
         package("lvm2", Tests, Some("lvm"), "linear LVM, to find a page on the disk below"),
-        package("parted", Tests, Some("parted"), "partitions on loop devices"),
+        package("python3-prometheus-client", Tests, None, "peer for the reading of metrics"),
         package("tmux", Tests, Some("tmux"), "a terminal for the viewer"),
         package("xfsprogs", Tests, Some("mkfs.xfs"), "file systems on loop devices"),
     ]
