@@ -10,6 +10,11 @@ use thiserror::Error;
 pub struct ServerAddr(pub u64);
 
 impl ServerAddr {
+    /// The address as a pointer-sized number; one that does not fit (on 32-bit machines) reads nowhere.
+    fn local(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+
     /// This address moved up by `bytes`; wraps like the hardware, so a wild pointer fails to be read.
     #[must_use]
     pub const fn plus(self, bytes: u64) -> Self {
@@ -118,7 +123,7 @@ impl Memory {
             let remote: Vec<libc::iovec> = batch
                 .iter()
                 .map(|(addr, buffer)| libc::iovec {
-                    iov_base: std::ptr::with_exposed_provenance_mut(addr.0 as usize),
+                    iov_base: std::ptr::with_exposed_provenance_mut(addr.local()),
                     iov_len: buffer.len(),
                 })
                 .collect();

@@ -1,5 +1,6 @@
 //! Both ways from virtual addresses to frames, compared on the same pages of this process.
 #![expect(unsafe_code, reason = "maps memory of every kind for the walk to find")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::io;
 use std::time::{Duration, Instant};

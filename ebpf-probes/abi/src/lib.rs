@@ -326,7 +326,7 @@ impl Cookie {
     /// The argument is in memory at `reg + displacement`.
     #[must_use]
     pub const fn memory(reg: u8, displacement: i32) -> Self {
-        Self(reg as u64 | 1 << 8 | (displacement as u32 as u64) << 32)
+        Self(reg as u64 | 1 << 8 | (displacement.cast_unsigned() as u64) << 32)
     }
 
     /// DWARF register number.
@@ -338,7 +338,7 @@ impl Cookie {
     /// Displacement when the argument is in memory.
     #[must_use]
     pub const fn displacement(self) -> Option<i64> {
-        if self.0 & 1 << 8 != 0 { Some((self.0 >> 32) as u32 as i32 as i64) } else { None }
+        if self.0 & 1 << 8 != 0 { Some(((self.0 >> 32) as u32).cast_signed() as i64) } else { None }
     }
 }
 

@@ -12,4 +12,15 @@ macro_rules! pod {
     )*};
 }
 
-pod!(Chunk, Control, Counters, Entry, Histogram, KernelLayout, Record, Region, ServerLayout, Target);
+pod!(
+    Chunk,
+    Control,
+    Counters,
+    Entry,
+    Histogram,
+    KernelLayout,
+    Record,
+    Region,
+    ServerLayout,
+    Target
+);

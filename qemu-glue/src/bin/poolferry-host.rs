@@ -1,5 +1,4 @@
 //! `poolferry-host`: the hypervisor's side. It reads the page list that a guest made.
-#![expect(clippy::print_stdout, reason = "a program talks to its user")]
 
 use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
@@ -48,7 +47,8 @@ struct Line<'a> {
 
 fn main() -> Result<()> {
     let Command::List { file, format } = Cli::parse().command;
-    let bytes = std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
+    let bytes =
+        std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
     let list = List::parse(&bytes).with_context(|| format!("`{}`", file.display()))?;
     let media: Vec<Medium> = list.media().collect();
     let mut out = BufWriter::new(io::stdout().lock());

@@ -157,7 +157,7 @@ fn place<'a>(
     media: &mut MediaTable,
 ) -> Result<Found, Reason<'a>> {
     // Pages smaller than a frame have no frame of their own.
-    if frames.is_empty() || frames.iter().any(|frame| *frame == Frame::ABSENT) {
+    if frames.is_empty() || frames.contains(&Frame::ABSENT) {
         return Err(Reason::FrameAbsent);
     }
     let (space, page) = (SpaceId(candidate.space), PageNo(candidate.page));
@@ -166,7 +166,7 @@ fn place<'a>(
         return Err(Reason::NotOnDisk(NotOnDisk::Compressed));
     }
     let whole = |number: Option<u16>, offset: u64| {
-        let aligned = offset % UNIT == 0;
+        let aligned = offset.is_multiple_of(UNIT);
         number
             .filter(|_| aligned)
             .and_then(|number| Whole::new(number, offset / UNIT, candidate.block))

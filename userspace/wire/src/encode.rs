@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use thiserror::Error;
 
-use crate::{FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, Medium, RUN_BYTES, Run, UNIT_SHIFT, VERSION};
+use crate::{
+    FRAME_SHIFT, Facts, HEADER_BYTES, HEADER_BYTES_FIELD, MAGIC, Medium, RUN_BYTES_FIELD, Run,
+    UNIT_SHIFT, VERSION,
+};
 
 /// A list could not be written.
 #[derive(Debug, Error)]
@@ -67,8 +70,8 @@ pub fn encode(
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(&MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());
-    header.extend_from_slice(&(HEADER_BYTES as u16).to_le_bytes());
-    header.extend_from_slice(&(RUN_BYTES as u16).to_le_bytes());
+    header.extend_from_slice(&HEADER_BYTES_FIELD.to_le_bytes());
+    header.extend_from_slice(&RUN_BYTES_FIELD.to_le_bytes());
     header.extend_from_slice(&[FRAME_SHIFT, UNIT_SHIFT]);
     header.extend_from_slice(&facts.page_size.to_le_bytes());
     header.extend_from_slice(&u32::from(media_count).to_le_bytes());

@@ -43,8 +43,10 @@ pub const MAGIC: [u8; 8] = *b"PFPAGES\0";
 pub const VERSION: u16 = 1;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 64;
+const HEADER_BYTES_FIELD: u16 = 64;
 /// Bytes of one run.
 pub const RUN_BYTES: usize = 16;
+const RUN_BYTES_FIELD: u16 = 16;
 /// log2 of the frame size.
 pub const FRAME_SHIFT: u8 = 12;
 /// log2 of the unit of places on disk.

@@ -84,7 +84,6 @@ macro_rules! failures {
     ($($error:ty: $hint:expr,)+) => {$(
         impl From<$error> for Failure {
             fn from(error: $error) -> Self {
-                #[expect(clippy::redundant_closure_call, reason = "one closure an error type")]
                 let hint: Option<String> = ($hint)(&error);
                 Self::new(error, hint)
             }

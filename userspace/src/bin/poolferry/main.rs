@@ -1,6 +1,4 @@
 //! `poolferry`: observes a running, unmodified mysqld.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program talks to its user")]
-
 mod doctor;
 mod failure;
 mod pages;
