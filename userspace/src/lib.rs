@@ -13,10 +13,12 @@
 //! | the page list | [`page_list`] |
 //! | all of it, live | [`observer`] |
 //! | show it | [`model`], [`viewer`], [`stream`], [`openmetrics`] |
+//! | what all of it needs of a machine | [`doctor`] |
 
 pub mod audit;
 pub mod clock;
 pub mod cost;
+pub mod doctor;
 pub mod frames;
 pub mod geometry;
 pub mod layout;

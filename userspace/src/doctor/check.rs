@@ -56,12 +56,6 @@ impl Check {
     pub(super) fn unknown(name: &'static str, found: impl Into<String>) -> Self {
         Self { name, status: Status::Unknown, found: found.into(), remedy: None }
     }
-
-    /// The same with a remedy where there is one.
-    pub(super) fn with_hint(mut self, hint: Option<impl Into<String>>) -> Self {
-        self.remedy = hint.map(Into::into);
-        self
-    }
 }
 
 /// All findings.
@@ -98,7 +92,8 @@ pub(super) fn causes(error: &dyn Error) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let full = error.to_string();
-        let cause: String = full.lines().next().unwrap_or_default().chars().take(MAX_CAUSE_CHARS).collect();
+        let cause: String =
+            full.lines().next().unwrap_or_default().chars().take(MAX_CAUSE_CHARS).collect();
         if !text.contains(&cause) {
             if !text.is_empty() {
                 text.push_str(": ");

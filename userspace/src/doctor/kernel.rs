@@ -69,7 +69,9 @@ pub(super) fn type_information(bytes: Option<&[u8]>) -> Check {
         MEMBERS.iter().try_for_each(|(of, member)| btf.offset(of, member).map(drop))
     });
     match asked {
-        Ok(()) => Check::ok(NAME, format!("{} KiB, with all members asked for", bytes.len() / 1024)),
+        Ok(()) => {
+            Check::ok(NAME, format!("{} KiB, with all members asked for", bytes.len() / 1024))
+        }
         Err(error) => Check::warning(NAME, error.to_string(), REMEDY),
     }
 }

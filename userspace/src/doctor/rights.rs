@@ -50,7 +50,8 @@ pub(super) fn capabilities(held: Option<Capabilities>) -> Check {
     };
     let missing: Vec<_> = NEEDED.iter().filter(|(any, ..)| !held.any(any)).collect();
     if !missing.is_empty() {
-        let names: Vec<_> = missing.iter().map(|(_, name, why)| format!("{name} ({why})")).collect();
+        let names: Vec<_> =
+            missing.iter().map(|(_, name, why)| format!("{name} ({why})")).collect();
         return Check::fail(
             NAME,
             format!("missing: {}", names.join(", ")),
@@ -92,7 +93,9 @@ pub(super) fn user_namespace(link: Option<&str>) -> Check {
 pub(super) fn pid_namespace(link: Option<&str>) -> Check {
     const NAME: &str = "pid namespace";
     match link.and_then(namespace_number) {
-        Some(INITIAL_PID) => Check::ok(NAME, "the initial one: servers in every container are seen"),
+        Some(INITIAL_PID) => {
+            Check::ok(NAME, "the initial one: servers in every container are seen")
+        }
         Some(_) => Check::warning(
             NAME,
             "not the initial one: only servers in it are seen, and the page-table walk finds none",
@@ -110,7 +113,9 @@ pub(super) fn ptrace_scope(scope: Option<&str>, held: Option<Capabilities>) -> C
     match scope.map(|text| (text.trim(), privileged)) {
         None => Check::ok(NAME, "not limited (no Yama)"),
         Some(("0", _)) => Check::ok(NAME, "0: not limited"),
-        Some((scope @ ("1" | "2"), true)) => Check::ok(NAME, format!("{scope}: CAP_SYS_PTRACE passes")),
+        Some((scope @ ("1" | "2"), true)) => {
+            Check::ok(NAME, format!("{scope}: CAP_SYS_PTRACE passes"))
+        }
         Some((scope @ ("1" | "2"), false)) => Check::fail(
             NAME,
             format!("{scope}: the server's memory may not be read without CAP_SYS_PTRACE"),
@@ -144,7 +149,9 @@ pub(super) fn unprivileged(bpf: Option<&str>, perf: Option<&str>) -> Check {
 pub(super) fn kernel_addresses(restrict: Option<&str>) -> Check {
     const NAME: &str = "kernel addresses";
     match restrict.map(str::trim) {
-        Some("2") => Check::ok(NAME, "hidden (kptr_restrict=2): the walk searches the direct map itself"),
+        Some("2") => {
+            Check::ok(NAME, "hidden (kptr_restrict=2): the walk searches the direct map itself")
+        }
         Some(value) => Check::ok(NAME, format!("shown to the privileged (kptr_restrict={value})")),
         None => Check::unknown(NAME, "the kernel does not say"),
     }
@@ -171,7 +178,11 @@ mod tests {
     #[test]
     fn every_missing_capability_is_named() {
         assert_eq!(capabilities(holding(&[BPF, PERFMON, SYS_PTRACE, SYS_ADMIN, 2])).status, Ok);
-        assert_eq!(capabilities(holding(&[SYS_PTRACE, SYS_ADMIN, 1])).status, Ok, "stands for both");
+        assert_eq!(
+            capabilities(holding(&[SYS_PTRACE, SYS_ADMIN, 1])).status,
+            Ok,
+            "stands for both"
+        );
         let check = capabilities(holding(&[BPF, PERFMON, SYS_PTRACE, 2]));
         assert_eq!(check.status, Fail);
         assert!(check.found.contains("CAP_SYS_ADMIN") && !check.found.contains("CAP_BPF"));
@@ -198,7 +209,9 @@ mod tests {
     #[test]
     fn yama_stops_even_root_at_three() {
         let root = holding(&[SYS_PTRACE]);
-        for (scope, with, without) in [("0", Ok, Ok), ("1\n", Ok, Fail), ("2", Ok, Fail), ("3", Fail, Fail)] {
+        for (scope, with, without) in
+            [("0", Ok, Ok), ("1\n", Ok, Fail), ("2", Ok, Fail), ("3", Fail, Fail)]
+        {
             assert_eq!(ptrace_scope(Some(scope), root).status, with, "{scope}");
             assert_eq!(ptrace_scope(Some(scope), holding(&[])).status, without, "{scope}");
         }

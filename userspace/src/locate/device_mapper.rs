@@ -110,7 +110,7 @@ fn ask(control: &File, device: DeviceId, bytes: usize) -> io::Result<(Header, Ve
 }
 
 /// Reads the targets behind the header; `None` when they do not hold together.
-fn parse(data: &[u8], count: u32) -> Option<Vec<Target>> {
+pub(super) fn parse(data: &[u8], count: u32) -> Option<Vec<Target>> {
     let mut targets = Vec::new();
     let mut at = 0_usize;
     for _ in 0..count {

@@ -53,7 +53,7 @@ impl Header {
         }
     }
 
-    fn parse(page: &[u8; HEADER_BYTES]) -> Self {
+    pub(super) fn parse(page: &[u8; HEADER_BYTES]) -> Self {
         let (first, space, fsp_space) = (be32(page, 4), be32(page, 34), be32(page, 38));
         let (page_type, fsp_size) = (be16(page, 24), be32(page, 46));
         let answer = Self::Space { id: SpaceId(space), flags: SpaceFlags(be32(page, 54)) };

@@ -42,6 +42,8 @@ mod extents;
 mod fiemap;
 mod file_flags;
 mod flags;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod header;
 mod ids;
 mod locator;

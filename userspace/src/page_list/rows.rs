@@ -16,7 +16,7 @@ use crate::server::Server;
 /// Blocks in memory at a time.
 const PIECE_BLOCKS: u32 = 4096;
 
-/// One block; the fields are the keys of the JSON Lines contract.
+/// One block; the fields are the keys of the JSON Lines contract, but for `instance`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row<'a> {
     /// Space id, where the block holds a page.
@@ -26,6 +26,7 @@ pub struct Row<'a> {
     /// Index of the block in pool order.
     pub block: u32,
     /// Pool instance.
+    #[serde(skip)]
     pub instance: u32,
     /// State.
     pub state: State,

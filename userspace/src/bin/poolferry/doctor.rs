@@ -1,8 +1,44 @@
-//! `poolferry doctor`.
+//! `poolferry doctor`: what observing needs, with the remedy for each finding.
+
+use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+
+use userspace::doctor::{self, Report};
+use userspace::viewer::Colors;
+
+use crate::failure::Failure;
+use crate::server_args::ServerArgs;
+
 /// Options of `poolferry doctor`.
 #[derive(clap::Args)]
-pub(crate) struct Args {}
-pub(crate) fn run(_: &Args) -> ExitCode {
-    ExitCode::SUCCESS
+pub(crate) struct Args {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// The findings as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Success when observing works, failure when a check failed.
+pub(crate) fn run(args: &Args) -> ExitCode {
+    let report = doctor::examine(args.server.choose(), &args.server.symbols.options());
+    match show(&report, args.json) {
+        Ok(()) | Err(Failure::BrokenPipe) if report.works => ExitCode::SUCCESS,
+        Ok(()) | Err(Failure::BrokenPipe) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprint!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(report: &Report, json: bool) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, report)?;
+        writeln!(out)?;
+        return Ok(());
+    }
+    let colors = if out.is_terminal() { Colors::from_env() } else { Colors::None };
+    Ok(report.write(&mut out, colors)?)
 }

@@ -1,0 +1,17 @@
+//! A hostile profile, compiled and used on hostile descriptors.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use symbols::profile::Profile;
+use userspace::layout::Layout;
+
+fuzz_target!(|input: (&[u8], &[u8])| {
+    let (profile, descriptor) = input;
+    let Ok(profile) = serde_json::from_slice::<Profile>(profile) else { return };
+    if let Ok(layout) = Layout::compile(&profile) {
+        let _ = layout.block.page_state(descriptor);
+        let _ = layout.block.first_failure(descriptor);
+        let _ = layout.block.frame.read_signed(descriptor);
+        let _ = layout.for_probes();
+    }
+});

@@ -1,0 +1,225 @@
+//! One server: whether it can be resolved, proven and probed.
+
+use symbols::profile::{Instruction, Profile, SiteKind, Source};
+use symbols::{Options, Resolved};
+
+use super::check::causes;
+use super::{Check, storage};
+use crate::geometry::Geometry;
+use crate::prove::Proof;
+use crate::server::{Server, ServerError};
+use crate::target::{SERVER_NAMES, Target, TargetError};
+use crate::viewer::units;
+
+const DEBUG_INFORMATION: &str = "debug information";
+const POOL: &str = "buffer pool";
+
+/// All checks of a server.
+pub(super) fn checks(target: Result<Target, TargetError>, options: &Options) -> Vec<Check> {
+    let target = match target {
+        Ok(target) => target,
+        Err(error) => return vec![nobody(&error)],
+    };
+    let (pid, exe, cwd) = (target.pid, target.exe.display(), target.cwd.display());
+    let mut checks = vec![Check::ok("server", format!("pid {pid}, {exe}, data directory {cwd}"))];
+    match Server::open(target.clone(), options) {
+        Ok(server) => {
+            checks.push(resolved(&server.resolved));
+            checks.push(pool(&server.geometry, server.proof));
+            checks.push(sites(server.profile()));
+        }
+        Err(ServerError::Symbols(error)) => checks.push(unresolved(&error)),
+        Err(error) => {
+            // The profile is there, so the finding on it comes first.
+            let (program, root) = (target.program(), target.root());
+            let profile =
+                symbols::resolve(&symbols::Target { program: &program, root: &root }, options);
+            checks.extend(profile.ok().as_ref().map(resolved));
+            checks.push(no_pool(&error));
+        }
+    }
+    checks.extend(storage::checks(&target));
+    checks
+}
+
+/// There is no one server to check.
+fn nobody(error: &TargetError) -> Check {
+    const NAME: &str = "server";
+    match error {
+        TargetError::None { names } if *names == SERVER_NAMES => {
+            Check::ok(NAME, "none is running; only the machine was checked")
+        }
+        TargetError::Several { list } => {
+            let pids: Vec<_> = list.iter().map(|target| target.pid.to_string()).collect();
+            let found =
+                format!("{} are running, none was checked: pids {}", list.len(), pids.join(", "));
+            Check::warning(NAME, found, "choose one with --pid")
+        }
+        _ => Check::fail(NAME, causes(error), error.hint().unwrap_or("name another with --pid")),
+    }
+}
+
+fn resolved(resolved: &Resolved) -> Check {
+    let profile = &resolved.profile;
+    let source = match &profile.source {
+        Source::OwnDwarf => String::from("its own"),
+        Source::DebugFile { path } => format!("from {path}"),
+        Source::Stored { name } => format!("stored profile {name}"),
+    };
+    let server = &profile.server;
+    let mut found = format!("{} {}: {source}", server.family, server.version);
+    if !profile.missing.is_empty() {
+        let roles: Vec<_> = profile.missing.iter().map(|missing| missing.role.as_str()).collect();
+        found.push_str(&format!("; does without {}", roles.join(", ")));
+    }
+    Check::ok(DEBUG_INFORMATION, found)
+}
+
+fn unresolved(error: &symbols::Error) -> Check {
+    let remedy = error.hint().unwrap_or("`poolferry symbols` shows where it was looked for");
+    Check::fail(DEBUG_INFORMATION, causes(error), remedy)
+}
+
+fn pool(geometry: &Geometry, proof: Proof) -> Check {
+    let blocks: u64 = geometry.chunks.iter().map(|chunk| u64::from(chunk.blocks)).sum();
+    let page = u64::from(geometry.page_size);
+    let found = format!(
+        "{} in {} instances and {} chunks, pages of {}; {} of {} descriptors agree with their frames",
+        units::bytes(blocks.saturating_mul(page)),
+        geometry.instances,
+        geometry.chunks.len(),
+        units::bytes(page),
+        proof.compared - proof.wrong.min(proof.compared),
+        proof.compared,
+    );
+    Check::ok(POOL, found)
+}
+
+fn no_pool(error: &ServerError) -> Check {
+    let hint = error.hint().unwrap_or_else(|| "start with -v for more".to_owned());
+    Check::fail(POOL, causes(error), hint)
+}
+
+/// How the probes will stand in the server's text.
+///
+/// Linux 6.18 and later turn a probed five-byte `nop` into a `call`, which writes below the stack
+/// pointer (arch/x86/kernel/uprobes.c, `arch_uprobe_optimize`): harmless at a function's entry, not
+/// further in, where a leaf function may keep values there (System V ABI for AMD64, 3.2.2).
+fn sites(profile: &Profile) -> Check {
+    const NAME: &str = "probe sites";
+    let all = || profile.sites.values().flatten();
+    let (count, one_trap) =
+        (all().count(), all().filter(|site| site.instruction == Instruction::Emulated).count());
+    let rewritten = all()
+        .filter(|site| site.text.starts_with("nopl") || site.text.starts_with("nopw"))
+        .filter(|site| site.kind == SiteKind::Inlined || site.probe != site.entry)
+        .count();
+    let found =
+        format!("{count}, of which {one_trap} cost one trap and {} cost two", count - one_trap);
+    if rewritten > 0 {
+        return Check::warning(
+            NAME,
+            format!("{found}; {rewritten} stand on a long nop within a function"),
+            "on Linux 6.18 and later, observe a build without patchable entries, or an older kernel",
+        );
+    }
+    Check::ok(NAME, format!("{found}; none on an instruction that the kernel rewrites into a call"))
+}
+
+#[cfg(test)]
+mod tests {
+    use symbols::addr::{FileOff, LinkAddr};
+    use symbols::profile::Site;
+
+    use super::super::Status::{Fail, Ok as Fine, Warning};
+    use super::*;
+    use crate::geometry::{Chunk, GeometryError};
+    use crate::memory::ServerAddr;
+    use crate::prove::ProveError;
+
+    fn stored() -> Profile {
+        let text = include_str!("../../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn no_server_is_fine_unless_one_was_named() {
+        let none = |names: &[&str]| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            nobody(&TargetError::None { names }).status
+        };
+        assert_eq!(none(&SERVER_NAMES), Fine);
+        assert_eq!(none(&["mysqld-x"]), Fail);
+        assert_eq!(nobody(&TargetError::Gone { pid: 7 }).status, Fail);
+        let me = Target::of(std::process::id()).unwrap();
+        let several = nobody(&TargetError::Several { list: vec![me.clone(), me] });
+        assert_eq!(several.status, Warning);
+        assert!(several.remedy.unwrap().contains("--pid"));
+    }
+
+    #[test]
+    fn a_process_that_is_no_server_fails_with_a_remedy() {
+        let options = Options { cache_dir: None, ..Options::default() };
+        let checks = checks(Target::of(std::process::id()), &options);
+        let found = checks.iter().find(|check| check.name == DEBUG_INFORMATION).unwrap();
+        assert_eq!(found.status, Fail);
+        assert!(found.found.contains("no database server"), "{}", found.found);
+        assert!(found.remedy.as_ref().unwrap().contains("mysqld"));
+    }
+
+    #[test]
+    fn a_pool_says_its_size_and_proof() {
+        let chunk = Chunk {
+            descriptors: ServerAddr(0),
+            frames: ServerAddr(0),
+            blocks: 8192,
+            first: 0,
+            instance: 0,
+        };
+        let geometry = Geometry { page_size: 16384, instances: 2, chunks: vec![chunk; 2] };
+        let check = pool(&geometry, Proof { compared: 1000, wrong: 3 });
+        assert!(check.found.contains("997 of 1000"), "{}", check.found);
+        assert!(check.found.contains("256"), "{}", check.found);
+        let check = no_pool(&ServerError::Prove(ProveError::Disproved { wrong: 9, of: 10 }));
+        assert_eq!(check.status, Fail);
+        assert!(check.remedy.unwrap().contains("debug symbols"));
+        let check = no_pool(&ServerError::Geometry(GeometryError::Resizing));
+        assert!(check.remedy.unwrap().contains("try again"));
+    }
+
+    #[test]
+    fn sites_are_counted_by_cost_and_hazard() {
+        let mut profile = stored();
+        assert_eq!(sites(&profile).status, Fine);
+        let site = |text: &str, probe| Site {
+            function: String::from("f"),
+            entry: LinkAddr(0x1000),
+            probe: LinkAddr(probe),
+            file_offset: FileOff(probe),
+            instruction: Instruction::SingleStepped,
+            text: String::from(text),
+            kind: SiteKind::Function,
+            args: Vec::new(),
+        };
+        profile.sites.clear();
+        profile.sites.insert(String::from("e"), vec![site("nopl (%rax,%rax)", 0x1000)]);
+        assert_eq!(sites(&profile).status, Fine, "at the entry nothing lies below the stack yet");
+        profile.sites.insert(String::from("i"), vec![site("nopl (%rax,%rax)", 0x1004)]);
+        let check = sites(&profile);
+        assert_eq!(check.status, Warning);
+        assert!(check.found.starts_with("2, of which 0 cost one trap and 2"), "{}", check.found);
+    }
+
+    #[test]
+    fn the_source_of_a_profile_is_named() {
+        let profile = stored();
+        let resolved = Resolved {
+            profile,
+            origin: symbols::Origin::Computed,
+            steps: Vec::new(),
+            tried: Vec::new(),
+        };
+        let check = super::resolved(&resolved);
+        assert!(check.found.starts_with("mysql 9.7.4: "), "{}", check.found);
+    }
+}

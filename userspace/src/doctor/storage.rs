@@ -1,0 +1,288 @@
+//! Where a server's data files lie, and whether what it wrote is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use super::Check;
+use super::check::causes;
+use crate::frames::FRAME_BYTES;
+use crate::locate::{Disk, FileOffset, Locator, Medium, NotOnDisk, Place};
+use crate::target::Target;
+use crate::viewer::units;
+
+/// Most files that a disk map is asked for.
+const MOST_FILES: usize = 256;
+
+const FILE_SYSTEM: &str = "data file system";
+const FLUSHING: &str = "data file writes";
+const PLACES: &str = "places on disk";
+
+/// All checks of a server's files.
+pub(super) fn checks(target: &Target) -> Vec<Check> {
+    let mut locator = match Locator::open(target.pid) {
+        Ok(locator) => locator,
+        Err(error) => {
+            let remedy = error.hint().unwrap_or("run as root");
+            return vec![Check::fail(PLACES, causes(&error), remedy)];
+        }
+    };
+    let mounts = mounts(&locator);
+    let mountinfo: String =
+        ["/proc/self/mountinfo".to_owned(), format!("/proc/{}/mountinfo", target.pid)]
+            .iter()
+            .filter_map(|path| fs::read_to_string(path).ok())
+            .collect();
+    let mut checks = vec![
+        file_systems(&mounts, &mountinfo),
+        flushing(&opened(target.pid, &locator)),
+        places(&tally(&mut locator)),
+    ];
+    checks.extend(locator.disks().map(disk));
+    checks
+}
+
+/// The mounts, by the kernel's number, through which the server sees its files.
+fn mounts(locator: &Locator) -> BTreeSet<u64> {
+    locator.tablespaces().files().map(|(_, file)| file.candidate.stamp.mount).collect()
+}
+
+/// Type and source of each mount, from the text of `mountinfo` (proc_pid_mountinfo(5)).
+fn file_systems(mounts: &BTreeSet<u64>, mountinfo: &str) -> Check {
+    let known: BTreeSet<String> = mountinfo
+        .lines()
+        .filter_map(|line| {
+            let (head, tail) = line.split_once(" - ")?;
+            let number = head.split(' ').next()?.parse().ok()?;
+            let mut tail = tail.split(' ');
+            let (fstype, source) = (tail.next()?, tail.next()?);
+            mounts.contains(&number).then(|| format!("{fstype} on {source}"))
+        })
+        .collect();
+    if known.is_empty() {
+        return Check::unknown(FILE_SYSTEM, "the mounts do not say");
+    }
+    Check::ok(FILE_SYSTEM, known.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+/// Name and open flags of one data file.
+type Opened = (String, Option<u32>);
+
+/// The data files that the server holds open, temporary ones left out.
+fn opened(pid: u32, locator: &Locator) -> Vec<Opened> {
+    let files = locator.tablespaces().files().map(|(_, file)| file);
+    files
+        .filter(|file| file.refused() != Some(NotOnDisk::Temporary))
+        .filter_map(|file| {
+            let number = file.candidate.fd?;
+            let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+            Some((file.name().to_owned(), open_flags(&text)))
+        })
+        .collect()
+}
+
+/// The line `flags:` of `/proc/PID/fdinfo/N`, octal (proc_pid_fdinfo(5)).
+fn open_flags(fdinfo: &str) -> Option<u32> {
+    let line = fdinfo.lines().find_map(|line| line.strip_prefix("flags:"))?;
+    u32::from_str_radix(line.trim(), 8).ok()
+}
+
+/// Whether writes bypass the page cache. `innodb_flush_method` alone does not tell: the server goes
+/// on without `O_DIRECT` where the file system refuses it (`os_file_set_nocache`, os0file.cc).
+fn flushing(opened: &[Opened]) -> Check {
+    const REMEDY: &str = "set innodb_flush_method=O_DIRECT on a file system that has it; without it, \
+                          recently written pages are sent as ever";
+    let direct = libc::O_DIRECT.cast_unsigned();
+    let cached: Vec<&str> = opened
+        .iter()
+        .filter(|(_, flags)| flags.is_some_and(|flags| flags & direct == 0))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let known = opened.iter().filter(|(_, flags)| flags.is_some()).count();
+    if known == 0 {
+        return Check::unknown(FLUSHING, "no data file is open");
+    }
+    if cached.is_empty() {
+        return Check::ok(FLUSHING, format!("O_DIRECT on all {known} open data files"));
+    }
+    let some = cached.iter().take(3).copied().collect::<Vec<_>>().join(", ");
+    let found = format!(
+        "through the page cache in {} of {known} open data files ({some}{}): what the server calls \
+         clean may not be on disk yet",
+        cached.len(),
+        if cached.len() > 3 { ", ..." } else { "" },
+    );
+    Check::warning(FLUSHING, found, REMEDY)
+}
+
+/// How many files lie where.
+#[derive(Debug, Default)]
+struct Tally {
+    on_disk: usize,
+    on_share: usize,
+    nowhere: BTreeMap<NotOnDisk, usize>,
+}
+
+/// Asks for the first bytes of each data file, those that the server has open first.
+fn tally(locator: &mut Locator) -> Tally {
+    let mut files: Vec<_> = locator
+        .tablespaces()
+        .files()
+        .map(|(id, file)| (!file.is_open(), id, file.refused()))
+        .collect();
+    files.sort_unstable();
+    let mut tally = Tally::default();
+    for (_, file, refused) in files.into_iter().take(MOST_FILES) {
+        let len_bytes = u32::try_from(FRAME_BYTES).unwrap_or(4096);
+        let place = Place { file, offset: FileOffset(0), len_bytes };
+        match refused.map_or_else(|| locator.medium(place), Err) {
+            Ok(Medium::Disk(_)) => tally.on_disk += 1,
+            Ok(Medium::Share) => tally.on_share += 1,
+            Err(reason) => *tally.nowhere.entry(reason).or_default() += 1,
+        }
+    }
+    tally
+}
+
+/// What would give files a place; none where it is the way of the table itself.
+fn remedy_for(reason: NotOnDisk) -> Option<&'static str> {
+    match reason {
+        NotOnDisk::CopyOnWrite | NotOnDisk::UnsupportedFilesystem => {
+            Some("put the data directory on ext4 or XFS, or on a share")
+        }
+        NotOnDisk::Overlay => {
+            Some("put the data directory on a volume, not in the container's own layers")
+        }
+        NotOnDisk::StackedDevice => {
+            Some("put the data directory on a plain disk, a partition or a linear logical volume")
+        }
+        NotOnDisk::RealtimeDevice => Some("put the data files on the data section of XFS"),
+        NotOnDisk::UnknownDevice => {
+            Some("have sysfs mounted on /sys, and run in the host's mount namespace")
+        }
+        NotOnDisk::FileUnreadable => Some("run as root, or with CAP_DAC_READ_SEARCH"),
+        NotOnDisk::ExtentEncoded | NotOnDisk::ExtentShared | NotOnDisk::ExtentsTooMany => {
+            Some("copy the file anew, without reflinks, compression or fragments")
+        }
+        _ => None,
+    }
+}
+
+fn places(tally: &Tally) -> Check {
+    let mut parts = Vec::new();
+    for (count, what) in [(tally.on_disk, "on disks"), (tally.on_share, "on shares")] {
+        if count > 0 {
+            parts.push(format!("{count} {what}"));
+        }
+    }
+    parts.extend(tally.nowhere.iter().map(|(reason, count)| format!("{count} without ({reason})")));
+    if parts.is_empty() {
+        return Check::unknown(PLACES, "no data file was found");
+    }
+    let found = format!("data files: {}", parts.join(", "));
+    match tally.nowhere.keys().find_map(|reason| remedy_for(*reason)) {
+        Some(remedy) => Check::warning(PLACES, found, remedy),
+        None => Check::ok(PLACES, found),
+    }
+}
+
+/// What the host can know a disk by.
+fn disk(disk: &Disk) -> Check {
+    const NAME: &str = "disk";
+    let mut names: Vec<String> = Vec::new();
+    names.extend(disk.serial.as_ref().map(|serial| format!("serial {serial}")));
+    names.extend(disk.wwid.as_ref().map(|wwid| format!("wwid {wwid}")));
+    names.extend(disk.pci.last().map(|pci| format!("PCI {pci}")));
+    names.extend(disk.backing_file.as_ref().map(|file| format!("file {}", file.display())));
+    // Devices without a bus still have a fixed place in the machine, e.g. virtio over MMIO.
+    if names.is_empty() {
+        names.extend(disk.hardware_path.as_ref().map(|path| format!("device {path}")));
+    }
+    let head = format!("{} ({} {})", disk.name, disk.device, units::bytes(disk.size_bytes));
+    if disk.serial.is_some() || disk.wwid.is_some() || !names.is_empty() {
+        return Check::ok(NAME, format!("{head}: {}", names.join(", ")));
+    }
+    Check::warning(
+        NAME,
+        format!("{head}: nothing that the host could know it by"),
+        "give the virtual disk a serial number (QEMU: `serial=NAME` on the device)",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Status::{Ok as Fine, Unknown, Warning};
+    use super::*;
+    use crate::locate::DeviceId;
+
+    #[test]
+    fn open_flags_are_octal() {
+        assert_eq!(open_flags("pos:\t0\nflags:\t02140002\nmnt_id:\t29\n"), Some(0o2_140_002));
+        for hostile in ["", "flags:", "flags:\t9", "flags:\t777777777777777"] {
+            assert_eq!(open_flags(hostile), None, "{hostile}");
+        }
+    }
+
+    #[test]
+    fn files_in_the_page_cache_are_named() {
+        let file = |name: &str, flags| (name.to_owned(), Some(flags));
+        let direct = file("shop/a", 0o2_140_002);
+        assert_eq!(flushing(std::slice::from_ref(&direct)).status, Fine);
+        assert_eq!(flushing(&[]).status, Unknown);
+        assert_eq!(flushing(&[("x".to_owned(), None)]).status, Unknown);
+        let mixed = flushing(&[direct, file("shop/b", 0o2_100_002)]);
+        assert_eq!(mixed.status, Warning);
+        assert!(
+            mixed.found.contains("1 of 2") && mixed.found.contains("(shop/b)"),
+            "{}",
+            mixed.found
+        );
+        let many: Vec<_> = (0..5).map(|n| file(&n.to_string(), 2)).collect();
+        assert!(flushing(&many).found.contains("(0, 1, 2, ...)"));
+    }
+
+    #[test]
+    fn mounts_are_found_by_number() {
+        let table =
+            "22 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n40 22 0:41 / /db rw - nfs4 h:/e rw\n";
+        let of = |numbers: &[u64]| file_systems(&numbers.iter().copied().collect(), table);
+        assert_eq!(of(&[22]).found, "ext4 on /dev/vda");
+        assert_eq!(of(&[22, 40]).found, "ext4 on /dev/vda, nfs4 on h:/e");
+        assert_eq!(of(&[7]).status, Unknown);
+        assert_eq!(file_systems(&BTreeSet::from([1]), "1 - \n - \n1 2 -").status, Unknown);
+    }
+
+    #[test]
+    fn only_what_an_operator_can_change_is_a_finding() {
+        let mut files = Tally { on_disk: 3, ..Tally::default() };
+        files.nowhere.insert(NotOnDisk::Temporary, 2);
+        let check = places(&files);
+        assert_eq!(check.status, Fine);
+        assert_eq!(check.found, "data files: 3 on disks, 2 without (temporary)");
+        files.nowhere.insert(NotOnDisk::Overlay, 1);
+        assert!(places(&files).remedy.unwrap().contains("volume"));
+        assert_eq!(places(&Tally { on_share: 2, ..Tally::default() }).status, Fine);
+        assert_eq!(places(&Tally::default()).status, Unknown);
+    }
+
+    #[test]
+    fn a_disk_needs_a_name_that_the_host_knows() {
+        let bare = Disk {
+            device: DeviceId { major: 254, minor: 0 },
+            name: String::from("vda"),
+            size_bytes: 1 << 30,
+            logical_block_bytes: 512,
+            serial: None,
+            wwid: None,
+            pci: Vec::new(),
+            hardware_path: None,
+            backing_file: None,
+            backing_offset: None,
+        };
+        assert_eq!(disk(&bare).status, Warning);
+        assert!(disk(&bare).remedy.unwrap().contains("serial="));
+        let named = Disk { serial: Some(String::from("pool0")), ..bare.clone() };
+        assert!(disk(&named).found.ends_with("serial pool0"));
+        let placed = Disk { pci: vec![String::from("0000:00:02.0")], ..bare };
+        assert!(disk(&placed).found.ends_with("PCI 0000:00:02.0"));
+    }
+}
