@@ -83,6 +83,11 @@ impl Report {
     }
 }
 
+/// A number and its noun, e.g. `1 chunk`, `2 chunks`.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
 /// Longest text that is kept of one error: the verifier's log has thousands of lines.
 const MAX_CAUSE_CHARS: usize = 160;
 

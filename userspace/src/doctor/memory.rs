@@ -89,7 +89,7 @@ pub(super) fn huge_pages(enabled: Option<&str>, khugepaged: Option<&str>) -> Che
     let collapses = khugepaged.map(str::trim) != Some("0");
     match mode {
         "never" => Check::ok(NAME, "never: none is made, none is split"),
-        "madvise" => Check::ok(NAME, "madvise: only where the server asks (it does not)"),
+        "madvise" => Check::ok(NAME, "madvise: only where the server asks for them"),
         "always" if collapses => Check::warning(
             NAME,
             "always: khugepaged may move 512 frames of the pool at a time after a list is made",

@@ -3,7 +3,7 @@
 use symbols::profile::{Instruction, Profile, SiteKind, Source};
 use symbols::{Options, Resolved};
 
-use super::check::causes;
+use super::check::{causes, counted};
 use super::{Check, storage};
 use crate::geometry::Geometry;
 use crate::prove::Proof;
@@ -47,7 +47,7 @@ fn nobody(error: &TargetError) -> Check {
     const NAME: &str = "server";
     match error {
         TargetError::None { names } if *names == SERVER_NAMES => {
-            Check::ok(NAME, "none is running; only the machine was checked")
+            Check::ok(NAME, "none runs that we may look at; only the machine was checked")
         }
         TargetError::Several { list } => {
             let pids: Vec<_> = list.iter().map(|target| target.pid.to_string()).collect();
@@ -84,10 +84,10 @@ fn pool(geometry: &Geometry, proof: Proof) -> Check {
     let blocks: u64 = geometry.chunks.iter().map(|chunk| u64::from(chunk.blocks)).sum();
     let page = u64::from(geometry.page_size);
     let found = format!(
-        "{} in {} instances and {} chunks, pages of {}; {} of {} descriptors agree with their frames",
+        "{} in {} and {}, pages of {}; {} of {} descriptors agree with their frames",
         units::bytes(blocks.saturating_mul(page)),
-        geometry.instances,
-        geometry.chunks.len(),
+        counted(usize::try_from(geometry.instances).unwrap_or(usize::MAX), "instance"),
+        counted(geometry.chunks.len(), "chunk"),
         units::bytes(page),
         proof.compared - proof.wrong.min(proof.compared),
         proof.compared,
@@ -179,7 +179,7 @@ mod tests {
         let geometry = Geometry { page_size: 16384, instances: 2, chunks: vec![chunk; 2] };
         let check = pool(&geometry, Proof { compared: 1000, wrong: 3 });
         assert!(check.found.contains("997 of 1000"), "{}", check.found);
-        assert!(check.found.contains("256"), "{}", check.found);
+        assert!(check.found.contains("2 instances and 2 chunks"), "{}", check.found);
         let check = no_pool(&ServerError::Prove(ProveError::Disproved { wrong: 9, of: 10 }));
         assert_eq!(check.status, Fail);
         assert!(check.remedy.unwrap().contains("debug symbols"));

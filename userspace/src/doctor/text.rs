@@ -1,9 +1,10 @@
-//! The report for people: a mark a line, the remedy under each finding.
+//! The report for people: a mark for each check, the remedy under each finding.
 
 use std::io::{self, Write};
 
 use crossterm::style::{Color, Stylize as _};
 
+use super::check::counted;
 use super::{Check, Report, Status};
 use crate::viewer::{Colors, units};
 
@@ -28,18 +29,22 @@ impl Status {
     }
 }
 
+/// Columns that a finding has at least, however narrow the terminal.
+const LEAST_COLUMNS: usize = 30;
+
 impl Report {
-    /// Writes the report, one line a check.
+    /// Writes the report in lines of at most `columns`.
     ///
     /// # Errors
     /// When `out` fails.
-    pub fn write(&self, out: &mut impl Write, colors: Colors) -> io::Result<()> {
+    pub fn write(&self, out: &mut impl Write, colors: Colors, columns: usize) -> io::Result<()> {
         let all = self.machine.iter().chain(&self.server);
-        let width = all.map(|check| check.name.len()).max().unwrap_or(0);
+        let name = all.map(|check| check.name.len()).max().unwrap_or(0);
+        let layout = Layout { colors, name, columns };
         for (title, checks) in [("This machine", &self.machine), ("The server", &self.server)] {
             writeln!(out, "{title}")?;
             for check in checks {
-                line(out, check, width, colors)?;
+                layout.write(out, check)?;
             }
             writeln!(out)?;
         }
@@ -47,32 +52,60 @@ impl Report {
     }
 
     fn verdict(&self) -> String {
-        let plural = |count, one: &str| match count {
-            1 => format!("1 {one}"),
-            count => format!("{count} {one}s"),
-        };
-        let warnings = plural(self.count(Status::Warning), "warning");
+        let warnings = counted(self.count(Status::Warning), "warning");
         match self.count(Status::Fail) {
             0 => format!("Observing works here ({warnings})."),
             failed => {
-                format!("Observing does not work here: {} ({warnings}).", plural(failed, "failure"))
+                format!(
+                    "Observing does not work here: {} ({warnings}).",
+                    counted(failed, "failure")
+                )
             }
         }
     }
 }
 
-fn line(out: &mut impl Write, check: &Check, width: usize, colors: Colors) -> io::Result<()> {
-    let mark = check.status.mark();
-    match colors {
-        Colors::None => write!(out, "  {mark}")?,
-        _ => write!(out, "  {}", mark.with(check.status.color()))?,
+/// How lines look.
+struct Layout {
+    colors: Colors,
+    /// Width of the names' column.
+    name: usize,
+    /// Width of the whole.
+    columns: usize,
+}
+
+impl Layout {
+    fn write(&self, out: &mut impl Write, check: &Check) -> io::Result<()> {
+        let (mark, indent) = (check.status.mark(), 2 + 7 + 2 + self.name + 2);
+        match self.colors {
+            Colors::None => write!(out, "  {mark}")?,
+            _ => write!(out, "  {}", mark.with(check.status.color()))?,
+        }
+        write!(out, "  {:1$}  ", check.name, self.name)?;
+        let room = self.columns.saturating_sub(indent).max(LEAST_COLUMNS);
+        // Paths, serial numbers and version strings are foreign: no control characters.
+        let mut lines = wrap(&units::clean(&check.found), room);
+        if let Some(remedy) = &check.remedy {
+            lines.extend(wrap(&format!("remedy: {}", units::clean(remedy)), room));
+        }
+        writeln!(out, "{}", lines.join(&format!("\n{:indent$}", "")))
     }
-    // Paths, serial numbers and version strings are foreign: no control characters.
-    writeln!(out, "  {:width$}  {}", check.name, units::clean(&check.found))?;
-    if let Some(remedy) = &check.remedy {
-        writeln!(out, "  {:7}  {:width$}  remedy: {}", "", "", units::clean(remedy))?;
+}
+
+/// Breaks at blanks; a longer word keeps a line of its own.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
     }
-    Ok(())
+    lines
 }
 
 #[cfg(test)]
@@ -81,7 +114,7 @@ mod tests {
 
     fn text(report: &Report, colors: Colors) -> String {
         let mut out = Vec::new();
-        report.write(&mut out, colors).unwrap();
+        report.write(&mut out, colors, 200).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -104,6 +137,18 @@ The server
 Observing does not work here: 1 failure (1 warning).
 ";
         assert_eq!(text(&report, Colors::None), expected);
+    }
+
+    #[test]
+    fn lines_are_broken_at_blanks() {
+        assert_eq!(wrap("ab cd efghij k", 5), ["ab cd", "efghij", "k"]);
+        assert_eq!(wrap("", 5), [""]);
+        let report = Report::new(vec![Check::fail("a", "word ".repeat(40), "x")], Vec::new());
+        let mut out = Vec::new();
+        report.write(&mut out, Colors::None, 60).unwrap();
+        let shown = String::from_utf8(out).unwrap();
+        assert!(shown.lines().all(|line| line.len() <= 60), "{shown}");
+        assert_eq!(shown.matches("word").count(), 40);
     }
 
     #[test]

@@ -39,6 +39,9 @@ fn show(report: &Report, json: bool) -> Result<(), Failure> {
         writeln!(out)?;
         return Ok(());
     }
-    let colors = if out.is_terminal() { Colors::from_env() } else { Colors::None };
-    Ok(report.write(&mut out, colors)?)
+    if !out.is_terminal() {
+        return Ok(report.write(&mut out, Colors::None, usize::MAX)?);
+    }
+    let columns = crossterm::terminal::size().map_or(80, |(columns, _)| columns.into());
+    Ok(report.write(&mut out, Colors::from_env(), columns)?)
 }
