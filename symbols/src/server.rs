@@ -159,7 +159,7 @@ pub fn recognise(program: &Program) -> Result<(Definition, ServerId), Error> {
     let symbols = program.symbols(names)?;
     let has_all = |d: &Definition| d.exports.iter().all(|name| !symbols.get(name).is_empty());
     let candidates: Vec<Definition> = definitions.into_iter().filter(has_all).collect();
-    if candidates.is_empty() {
+    if candidates.is_empty() && !has_command_loop(program)? {
         return Err(Error::NotAServer { path: program.path().to_owned() });
     }
     let texts = version_texts(program)?;
@@ -174,6 +174,14 @@ pub fn recognise(program: &Program) -> Result<(Definition, ServerId), Error> {
         }
     }
     Err(unknown_version(program, texts))
+}
+
+/// Whether the program exports `do_command(THD*)`, the loop that serves a client in every relative of
+/// MySQL (sql_parse.cc; MariaDB 10.6 added a parameter).
+fn has_command_loop(program: &Program) -> Result<bool, Error> {
+    let names = ["_Z10do_commandP3THD", "_Z10do_commandP3THDb"];
+    let symbols = program.symbols(names)?;
+    Ok(names.iter().any(|name| !symbols.get(name).is_empty()))
 }
 
 fn unknown_version(program: &Program, texts: Vec<VersionText>) -> Error {
