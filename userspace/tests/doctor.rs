@@ -136,5 +136,7 @@ fn in_a_pid_namespace_pagemap_serves_the_list() {
     assert_status(&report, &["uprobes", "frame numbers (pagemap)"], "ok");
     let walk = check(&report, "page-table walk (eBPF)")["found"].as_str().unwrap();
     assert!(walk.ends_with("pagemap serves the list"), "{walk}");
+    let remedy = check(&report, "page-table walk (eBPF)")["remedy"].as_str().unwrap();
+    assert!(remedy.contains("initial pid namespace"), "{remedy}");
     assert_eq!(report["works"], true, "{report:#}");
 }

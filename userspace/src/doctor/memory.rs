@@ -65,12 +65,13 @@ fn walk(proven: Result<KernelLayout, WalkError>, pagemap_works: bool) -> Check {
             "see the findings on capabilities and eBPF programs"
         }
         WalkError::Kernel(KernelError::Pagemap(error)) => error.hint(),
-        WalkError::Kernel(_) => {
-            "none needed; a kernel with BTF and an x86-64 direct map makes lists faster"
+        WalkError::Kernel(KernelError::NoDirectMap { .. } | KernelError::Disproved { .. })
+        | WalkError::Gone { .. }
+        | WalkError::Fault { .. } => {
+            "run in the initial pid namespace: the walk looks processes up by their numbers there; in it \
+             already, none is needed: pagemap is slower, no more"
         }
-        WalkError::Gone { .. } | WalkError::Fault { .. } => {
-            "run in the initial pid namespace: the walk looks processes up by their initial numbers"
-        }
+        WalkError::Kernel(_) => "none is needed: pagemap is slower, no more",
     };
     let instead = if pagemap_works { "pagemap serves the list" } else { "nothing serves the list" };
     Check::warning(NAME, format!("{}; {instead}", causes(&error)), remedy)

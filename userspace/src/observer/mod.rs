@@ -215,9 +215,9 @@ impl Observer {
     /// One audit now, whatever the picture's own rhythm; returns the drift found.
     ///
     /// # Errors
-    /// When the server is gone.
+    /// When the server is gone, or its pool is being resized.
     pub fn audit(&mut self) -> Result<u64, ObserveError> {
-        self.check_server()?;
+        self.check_server()?.or_error()?;
         Ok(self.auditor.scan(&self.server, &mut self.residency, |_| {})?)
     }
 
@@ -236,9 +236,9 @@ impl Observer {
     /// Makes the page list of this moment.
     ///
     /// # Errors
-    /// When the server is gone or something cannot be read.
+    /// When the server is gone, its pool is being resized, or something cannot be read.
     pub fn page_list(&mut self) -> Result<Built, ObserveError> {
-        self.check_server()?;
+        self.check_server()?.or_error()?;
         let frames = match &mut self.frames {
             Some(frames) => frames,
             none => {
@@ -259,7 +259,7 @@ impl Observer {
     /// When the server is gone or something cannot be read.
     pub fn picture(&mut self) -> Result<Arc<Picture>, ObserveError> {
         self.notices.clear();
-        self.check_server()?;
+        let pool = self.check_server()?;
         let now = Instant::now();
         if now >= self.next_files {
             self.locator.refresh()?;
@@ -267,10 +267,17 @@ impl Observer {
             self.next_files = now + FILES_EVERY;
         }
         self.trace.drain();
-        let tally = if now >= self.next_scan {
-            let tally = self.tally_by_scan()?;
+        let tally = if now >= self.next_scan && matches!(pool, Pool::Settled) {
+            let tally = self.tally_by_scan();
             self.next_scan = now + now.elapsed() * SCAN_SHARE;
-            tally
+            match tally {
+                // A resize may begin between the look at the geometry and the scan.
+                Err(ObserveError::Memory(error)) if !error.is_gone() => {
+                    self.notices.push(format!("no scan this time: {error}"));
+                    self.tally_by_table()
+                }
+                other => other?,
+            }
         } else {
             self.tally_by_table()
         };
@@ -278,12 +285,12 @@ impl Observer {
     }
 
     /// Notices an exit, an exec and a resize.
-    fn check_server(&mut self) -> Result<(), ObserveError> {
+    fn check_server(&mut self) -> Result<Pool, ObserveError> {
         if !self.server.target.is_alive() {
             return Err(ObserveError::Exited { pid: self.server.target.pid });
         }
         match self.server.current_geometry() {
-            Ok(geometry) if geometry == self.server.geometry => Ok(()),
+            Ok(geometry) if geometry == self.server.geometry => Ok(Pool::Settled),
             Ok(geometry) => {
                 self.notices.push(format!(
                     "the pool was resized from {} to {} blocks",
@@ -291,11 +298,12 @@ impl Observer {
                     geometry.blocks()
                 ));
                 self.server.adopt(geometry)?;
-                self.reattach()
+                self.reattach()?;
+                Ok(Pool::Settled)
             }
             Err(error) if error.is_passing() => {
                 self.notices.push(error.to_string());
-                Ok(())
+                Ok(Pool::Unsettled(error))
             }
             Err(error) => Err(error.into()),
         }
@@ -310,6 +318,22 @@ impl Observer {
         self.residency = residency;
         self.rates = RateMeter::default();
         Ok(self.rates.advance(&self.probes).map(drop)?)
+    }
+}
+
+/// Whether descriptors may be read where they were.
+enum Pool {
+    Settled,
+    /// Starting or being resized: chunks may be unmapped at any moment.
+    Unsettled(GeometryError),
+}
+
+impl Pool {
+    fn or_error(self) -> Result<(), GeometryError> {
+        match self {
+            Self::Settled => Ok(()),
+            Self::Unsettled(error) => Err(error),
+        }
     }
 }
 
