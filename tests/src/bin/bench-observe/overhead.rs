@@ -1,0 +1,217 @@
+//! What the probes cost a loaded server, in stretches with and without them, one after the other.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use probe_abi::Probe;
+use test_servers::{Config, Load, LoadSpec, Release, Server, Workload};
+use userspace::probes::{ProbeOptions, Probes};
+use userspace::residency::Table;
+use userspace::server::Server as Observed;
+use userspace::target::Target;
+
+use crate::bpftrace::Bpftrace;
+use crate::figure::{Figure, Goal};
+use crate::report::Report;
+use crate::sample::{median, number};
+use crate::scale::Scale;
+
+/// Connections: as many as keep two CPUs busy between sysbench and the server.
+const THREADS: u32 = 2;
+/// What the load gets to settle in after a change.
+const SETTLE: Duration = Duration::from_millis(300);
+/// Seconds before the first stretch.
+const WARM_UP: usize = 4;
+
+/// What is attached during a stretch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Without,
+    Probes,
+    Empty,
+    Bpftrace,
+}
+
+/// Holds the probes of a stretch in place.
+enum Attached {
+    Nothing,
+    Ours(Box<Probes>, #[expect(dead_code, reason = "held as an agent holds it")] Table),
+    Peer(#[expect(dead_code, reason = "detaches when dropped")] Bpftrace),
+}
+
+/// What a stretch gave.
+struct Stretch {
+    way: Way,
+    tps: f64,
+    /// Hits a second by probe, where ours were attached.
+    hits: Vec<f64>,
+}
+
+pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
+    if let Err(error) = Release::Mysql56.installed() {
+        report.skip("overhead", error);
+        return Ok(());
+    }
+    for (name, mib) in [("warm", scale.warm_mib), ("thrashing", scale.thrashing_mib)] {
+        let config = Config::new().pool_mib(mib).sysbench(scale.data);
+        let server = Server::start(Release::Mysql56, config)?;
+        if name == "warm" {
+            warm(&server, scale)?;
+        }
+        let data = data_bytes(&server)? / number(mib << 20);
+        report.add(Figure::cost(format!("{name}: data beside the pool"), data, "x"));
+        let target = Target::of(server.pid())?;
+        let observed = Observed::open(target, &symbols::Options::default())?;
+        for (load, workload) in
+            [("read-only", Workload::ReadOnly), ("read-write", Workload::ReadWrite)]
+        {
+            let name = format!("{name}, {load}");
+            let ways = ways(report, &name, &server, &observed);
+            let stretches = run(&server, &observed, workload, &ways, scale)?;
+            tell(report, &name, &ways, &stretches);
+        }
+    }
+    Ok(())
+}
+
+/// Reads every page of every table, by its primary and its secondary index.
+fn warm(server: &Server, scale: &Scale) -> Result<()> {
+    for table in 1..=scale.data.tables {
+        server.query(&format!(
+            "SELECT SUM(LENGTH(c)), SUM(LENGTH(pad)) FROM sbtest.sbtest{table}; \
+             SELECT SUM(k) FROM sbtest.sbtest{table} FORCE INDEX (k_{table})"
+        ))?;
+    }
+    Ok(())
+}
+
+fn data_bytes(server: &Server) -> Result<f64> {
+    let mut bytes = 0;
+    for file in std::fs::read_dir(server.datadir().join("sbtest"))? {
+        let file = file?;
+        if file.path().extension().is_some_and(|extension| extension == "ibd") {
+            bytes += file.metadata()?.len();
+        }
+    }
+    Ok(number(bytes))
+}
+
+/// The ways to compare. The peers matter where hits are many: when thrashing.
+fn ways(report: &mut Report, name: &str, server: &Server, observed: &Observed) -> Vec<Way> {
+    let mut ways = vec![Way::Without, Way::Probes, Way::Empty];
+    if name == "thrashing, read-only" {
+        match attach(Way::Bpftrace, server, observed) {
+            Ok(_) => ways.push(Way::Bpftrace),
+            Err(error) => report.skip(&format!("{name}: bpftrace"), format!("{error:#}")),
+        }
+    }
+    ways
+}
+
+fn attach(way: Way, server: &Server, observed: &Observed) -> Result<Attached> {
+    let options = match way {
+        Way::Without => return Ok(Attached::Nothing),
+        Way::Bpftrace => {
+            let peer = Bpftrace::attach(server.program(), server.pid(), &points(observed))?;
+            return Ok(Attached::Peer(peer));
+        }
+        Way::Probes => ProbeOptions::default(),
+        Way::Empty => ProbeOptions { empty: true, ..ProbeOptions::default() },
+    };
+    let (probes, table) = Probes::attach(
+        &observed.target,
+        observed.profile(),
+        &observed.layout,
+        &observed.geometry,
+        options,
+    )?;
+    Ok(Attached::Ours(Box::new(probes), table))
+}
+
+/// Where the residency probes stand.
+fn points(observed: &Observed) -> Vec<String> {
+    ["page_io_complete", "page_dirty", "page_dirty_sorted", "block_free"]
+        .iter()
+        .filter_map(|event| observed.profile().sites.get(*event))
+        .flatten()
+        .map(|site| format!("{:#x}", site.probe.0))
+        .collect()
+}
+
+/// One load from beginning to end; what is attached changes under it.
+fn run(
+    server: &Server,
+    observed: &Observed,
+    workload: Workload,
+    ways: &[Way],
+    scale: &Scale,
+) -> Result<Vec<Stretch>> {
+    let mut load = server.load(&LoadSpec::new(workload, THREADS).uniform())?;
+    load.wait_for_seconds(WARM_UP)?;
+    let mut stretches = Vec::new();
+    for round in 0..scale.rounds {
+        let mut order = ways.to_vec();
+        order.rotate_left(round % ways.len());
+        for way in order {
+            let attached = attach(way, server, observed)?;
+            thread::sleep(SETTLE);
+            stretches.push(stretch(&mut load, way, &attached, scale.stretch_seconds)?);
+        }
+    }
+    load.stop()?;
+    Ok(stretches)
+}
+
+fn stretch(load: &mut Load, way: Way, attached: &Attached, seconds: usize) -> Result<Stretch> {
+    // The second that has begun belongs to what was attached before.
+    let first = load.seconds().len() + 1;
+    load.wait_for_seconds(first)?;
+    let before = hits(attached)?;
+    load.wait_for_seconds(first + seconds)?;
+    let after = hits(attached)?;
+    let reported = load.seconds();
+    let tps: f64 = reported[first..first + seconds].iter().map(|second| second.tps).sum();
+    let length = number(seconds as u64);
+    let hits = before.iter().zip(&after).map(|(a, b)| number(b - a) / length).collect();
+    Ok(Stretch { way, tps: tps / length, hits })
+}
+
+fn hits(attached: &Attached) -> Result<Vec<u64>> {
+    let Attached::Ours(probes, _) = attached else { return Ok(Vec::new()) };
+    let counters = probes.counters().context("failed to read the counters")?;
+    Ok(counters.iter().map(|counter| counter.hits).collect())
+}
+
+fn tell(report: &mut Report, name: &str, ways: &[Way], stretches: &[Stretch]) {
+    let tps = |way| {
+        let of_way = stretches.iter().filter(|stretch| stretch.way == way);
+        median(&of_way.map(|stretch| stretch.tps).collect::<Vec<_>>())
+    };
+    let without = tps(Way::Without);
+    let figure = |what: &str, value| {
+        Figure::cost(format!("{name}: TPS {what}"), value, "1/s").against("without", without)
+    };
+    let (probes, empty) = (tps(Way::Probes), tps(Way::Empty));
+    let probed = figure("with residency probes", probes);
+    if name.starts_with("warm") {
+        report.add(probed.goal(Goal::AtLeast(0.99)));
+        report.add(figure("with empty probes", empty));
+    } else {
+        // What hits cost at least on this machine, and one point.
+        report.add(probed.goal(Goal::AtLeast(empty / without - 0.01)));
+        report.add(figure("with empty probes", empty));
+    }
+    if ways.contains(&Way::Bpftrace) {
+        report.add(figure("with bpftrace", tps(Way::Bpftrace)));
+    }
+    for probe in [Probe::Read, Probe::Written, Probe::Dirty, Probe::Free] {
+        let rates: Vec<f64> = stretches
+            .iter()
+            .filter(|stretch| stretch.way == Way::Probes)
+            .filter_map(|stretch| stretch.hits.get(probe as usize).copied())
+            .collect();
+        let name = format!("{name}: hits of `{}`", probe.name());
+        report.add(Figure::cost(name, median(&rates), "1/s"));
+    }
+}

@@ -1,0 +1,161 @@
+//! A process whose functions are probed: three that do nothing, called in a row on real descriptors.
+//!
+//! Their first instruction is `push`, as at most points of a server: the kernel emulates it, so a hit
+//! costs one trap.
+#![expect(unsafe_code, reason = "functions whose first instruction is known are written in assembly")]
+
+use std::arch::global_asm;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use probe_abi::ServerLayout;
+use serde::{Deserialize, Serialize};
+
+/// Name of the argument by which this program becomes the probed one.
+pub(crate) const ARGUMENT: &str = "probed-process";
+
+/// Descriptors that the calls go round.
+pub(crate) const BLOCKS: u32 = 1024;
+
+global_asm!(
+    ".macro bench_observe_nothing name",
+    ".globl \\name",
+    ".type \\name, @function",
+    "\\name: push rbp",
+    "pop rbp",
+    "ret",
+    ".size \\name, . - \\name",
+    ".endm",
+    "bench_observe_nothing bench_observe_io_complete",
+    "bench_observe_nothing bench_observe_dirty",
+    "bench_observe_nothing bench_observe_free",
+);
+
+type Function = unsafe extern "C" fn(descriptor: u64);
+
+unsafe extern "C" {
+    fn bench_observe_io_complete(descriptor: u64);
+    fn bench_observe_dirty(descriptor: u64);
+    fn bench_observe_free(descriptor: u64);
+}
+
+/// Their symbols, in the same order.
+pub(crate) const NAMES: [&str; 3] =
+    ["bench_observe_io_complete", "bench_observe_dirty", "bench_observe_free"];
+
+/// In the order of [`Where::functions`].
+const FUNCTIONS: [Function; 3] =
+    [bench_observe_io_complete, bench_observe_dirty, bench_observe_free];
+
+/// Where the process has what is to be probed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Where {
+    /// Offsets in the program's file.
+    pub(crate) functions: [u64; 3],
+    /// Address of the first descriptor.
+    pub(crate) descriptors: u64,
+}
+
+/// The probed process, as the one that measures sees it. Dropped, it ends.
+pub(crate) struct Probed {
+    child: Child,
+    requests: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    pub(crate) at: Where,
+}
+
+impl Probed {
+    /// Starts it with descriptors of this layout.
+    pub(crate) fn start(layout: &ServerLayout) -> Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(ARGUMENT)
+            .args([layout.stride, layout.io_fix, layout.io_read].map(|n| n.to_string()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("failed to start the probed process")?;
+        let requests = child.stdin.take().context("the probed process has no input")?;
+        let output = child.stdout.take().context("the probed process has no output")?;
+        let mut answers = BufReader::new(output);
+        let mut line = String::new();
+        answers.read_line(&mut line)?;
+        let at = serde_json::from_str(&line).context("the probed process does not say where")?;
+        Ok(Self { child, requests, answers, at })
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it call function `function` so often, and gives the time of a call in ns.
+    pub(crate) fn call(&mut self, function: usize, calls: u64) -> Result<f64> {
+        writeln!(self.requests, "{function} {calls}")?;
+        let mut line = String::new();
+        self.answers.read_line(&mut line)?;
+        line.trim().parse().context("the probed process gives no time")
+    }
+}
+
+impl Drop for Probed {
+    fn drop(&mut self) {
+        // An error means that it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The probed process itself: says where things are, then calls as asked until its input ends.
+pub(crate) fn be_probed(arguments: &[String]) -> Result<()> {
+    let numbers: Vec<usize> =
+        arguments.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let [stride, io_fix, io_read] = numbers.as_slice() else {
+        anyhow::bail!("the probed process wants three numbers")
+    };
+    ensure!(io_fix < stride, "the I/O state does not lie in a descriptor");
+    let mut descriptors = vec![0_u8; stride * BLOCKS as usize];
+    for descriptor in descriptors.chunks_exact_mut(*stride) {
+        descriptor[*io_fix] = u8::try_from(*io_read)?;
+    }
+    let first = descriptors.as_ptr().expose_provenance() as u64;
+    let functions = FUNCTIONS.map(|function| function as *const ()).map(file_offset);
+    let [Some(a), Some(b), Some(c)] = functions else {
+        anyhow::bail!("the functions are in no mapping of this program")
+    };
+    println!("{}", serde_json::to_string(&Where { functions: [a, b, c], descriptors: first })?);
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let (function, calls) = line.split_once(' ').context("a request is two numbers")?;
+        let function = *FUNCTIONS.get(function.parse::<usize>()?).context("no such function")?;
+        let calls: u64 = calls.parse()?;
+        println!("{}", time(function, calls, first, *stride as u64));
+    }
+    drop(descriptors);
+    Ok(())
+}
+
+/// Time of a call in ns.
+fn time(function: Function, calls: u64, first: u64, stride: u64) -> f64 {
+    let start = Instant::now();
+    for call in 0..calls {
+        let descriptor = first + call % u64::from(BLOCKS) * stride;
+        // SAFETY: the functions take an integer, touch nothing but their own stack, and return.
+        unsafe { function(descriptor) };
+    }
+    start.elapsed().as_secs_f64() * 1e9 / calls.max(1) as f64
+}
+
+/// Offset in its file of what is mapped at `address` (`/proc/self/maps`, proc(5)).
+fn file_offset(address: *const ()) -> Option<u64> {
+    let address = address.expose_provenance() as u64;
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let start = u64::from_str_radix(start, 16).ok()?;
+        let end = u64::from_str_radix(end, 16).ok()?;
+        let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
+        (start..end).contains(&address).then(|| address - start + offset)
+    })
+}
