@@ -1,1 +1,3 @@
-//! placeholder
+//! Tests of the whole path with real servers: `tests/observe` has those of the observing side.
+//!
+//! Parts that every suite needs (servers, load, skipping) are in the crate `test_servers`.

@@ -40,6 +40,7 @@ fn tests(filter: Option<&str>) -> Result<Command> {
     cargo.args(["test", "--workspace", "--no-fail-fast", "--"]);
     cargo.args(["--test-threads=1", "--show-output"]).args(filter);
     cargo.env("POOLFERRY_CACHE", Cache::open()?.root());
+    cargo.env("POOLFERRY_BIN", workspace::target().join("debug/poolferry"));
     for release in Release::ALL {
         cargo.env(release.variable(), release.installed()?.program);
     }

@@ -1,0 +1,137 @@
+//! The list, the descriptors and the server's own view of its pool are the same.
+
+use std::collections::BTreeMap;
+
+use test_servers::{Config, Release};
+use userspace::geometry::Geometry;
+use userspace::scan::{Verdict, scan};
+use userspace::server::Server as Observed;
+
+use crate::lab::{DATA, on_each_mysql, open, settle, start, touch_all, warm};
+use crate::listed::{Listed, list};
+use crate::told::{Told, ask};
+
+/// Looks at most, until the pool stands still around one question.
+const LOOKS: usize = 40;
+
+/// The server's word for each block of the list, in its order.
+fn by_block(geometry: &Geometry, told: &BTreeMap<(u32, u32), Told>) -> Vec<Told> {
+    let mut first = BTreeMap::new();
+    let mut list = Vec::new();
+    for chunk in &geometry.chunks {
+        let start = *first.entry(chunk.instance).or_insert(chunk.first);
+        for inside in 0..chunk.blocks {
+            list.push(told[&(chunk.instance, chunk.first - start + inside)].clone());
+        }
+    }
+    assert_eq!(list.len(), told.len(), "the server tells of more blocks than the geometry has");
+    list
+}
+
+/// Whether the list says of a block what the server says.
+fn agrees(row: &Listed, told: &Told) -> bool {
+    told.states().contains(&row.state.as_str())
+        && row.id() == told.id
+        && (row.newest_lsn, row.oldest_lsn) == (told.newest_lsn, told.oldest_lsn)
+}
+
+/// Every block that holds a page, by index, as the raw descriptors have it.
+fn descriptors(server: &Observed) -> Vec<(u32, (u32, u32), u64)> {
+    let mut pages = Vec::new();
+    scan(server.memory(), &server.layout, &server.geometry, |block| {
+        if !matches!(block.verdict(), Verdict::NoPage(_) | Verdict::Unknown) {
+            pages.push((block.index, (block.space(), block.page()), block.oldest_lsn()));
+        }
+    })
+    .unwrap();
+    pages
+}
+
+/// Asks the server between two lists that are the same: the pool stood still meanwhile.
+fn stand_still(
+    server: &test_servers::Server,
+    observed: &Observed,
+) -> (Vec<Listed>, Vec<Told>, Vec<(u32, (u32, u32), u64)>) {
+    let mut moved = Vec::new();
+    for _ in 0..LOOKS {
+        let before = list(observed, None);
+        let told = ask(server);
+        let descriptors = descriptors(observed);
+        let after = list(observed, None);
+        let pairs = before.iter().zip(&after).filter(|(before, after)| before.held() != after.held());
+        moved = pairs.map(|(before, after)| format!("{before:?} -> {after:?}")).take(5).collect();
+        if before.iter().map(Listed::held).eq(after.iter().map(Listed::held)) {
+            return (after, by_block(&observed.geometry, &told), descriptors);
+        }
+    }
+    panic!("the pool never stands still: {moved:#?}");
+}
+
+fn assert_same(server: &test_servers::Server, observed: &Observed) -> usize {
+    let (rows, told, descriptors) = stand_still(server, observed);
+    assert_eq!(rows.len(), told.len());
+    let different: Vec<_> =
+        rows.iter().zip(&told).filter(|(row, told)| !agrees(row, told)).take(5).collect();
+    assert!(different.is_empty(), "{different:#?}");
+    let listed: Vec<_> = rows
+        .iter()
+        .filter_map(|row| Some((row.block, row.id()?, row.oldest_lsn)))
+        .collect();
+    assert_eq!(listed, descriptors);
+    listed.len()
+}
+
+/// At rest: every block, its page, both LSNs and its state, without exception.
+fn a_pool_at_rest_is_listed_as_the_server_tells_it(release: Release) {
+    let server = warm(release, Config::new().pool_mib(96));
+    let pages = assert_same(&server, &open(&server));
+    assert!(pages > 2000, "only {pages} pages are resident");
+}
+
+/// With dirty pages, which the server writes out meanwhile: what stood still around the question.
+fn dirty_pages_are_listed_as_the_server_tells_it(release: Release) {
+    let server = start(release, Config::new().pool_mib(96).sysbench(DATA));
+    touch_all(&server);
+    settle(&server);
+    server.query("SET GLOBAL innodb_max_dirty_pages_pct=99; SET GLOBAL innodb_io_capacity=100").unwrap();
+    let observed = open(&server);
+    server.query("UPDATE sbtest.sbtest1 SET c = REVERSE(c)").unwrap();
+    let before = list(&observed, None);
+    let told = by_block(&observed.geometry, &ask(&server));
+    let after = list(&observed, None);
+    let still: Vec<_> = before
+        .iter()
+        .zip(&after)
+        .zip(&told)
+        .filter(|((before, after), _)| before.held() == after.held())
+        .map(|((_, after), told)| (after, told))
+        .collect();
+    let different: Vec<_> = still.iter().filter(|(row, told)| !agrees(row, told)).take(5).collect();
+    assert!(different.is_empty(), "{different:#?}");
+    let dirty = still.iter().filter(|(row, _)| row.state == "dirty").count();
+    let clean = still.iter().filter(|(row, _)| row.state == "clean").count();
+    println!("{dirty} dirty and {clean} clean of {} blocks stood still", before.len());
+    assert!(dirty > 100 && clean > 1000, "{dirty} dirty, {clean} clean");
+    assert!(still.iter().all(|(row, _)| row.state != "dirty" || !row.eligible));
+}
+
+/// Blocks of eight instances (InnoDB keeps to one below 1 GiB) are told apart.
+fn eight_instances_are_listed_as_the_server_tells_it(release: Release) {
+    let server = warm(release, Config::new().pool_mib(1024).instances(8));
+    let observed = open(&server);
+    assert_eq!(observed.geometry.instances, 8);
+    assert_same(&server, &observed);
+    let mut resident = [0; 8];
+    for (index, ..) in descriptors(&observed) {
+        let chunks = &observed.geometry.chunks;
+        let at = chunks.partition_point(|chunk| chunk.first <= index) - 1;
+        resident[chunks[at].instance as usize] += 1;
+    }
+    assert!(resident.iter().all(|pages| *pages > 10), "pages by instance: {resident:?}");
+}
+
+on_each_mysql!(
+    a_pool_at_rest_is_listed_as_the_server_tells_it,
+    dirty_pages_are_listed_as_the_server_tells_it,
+    eight_instances_are_listed_as_the_server_tells_it,
+);

@@ -1,0 +1,132 @@
+//! Eligible pages at rest: what the frame holds, the file holds, and the whole disk.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use test_servers::{Config, Release, Server};
+use userspace::memory::ServerAddr;
+use userspace::server::Server as Observed;
+
+use crate::lab::{self, on_each_mysql, open, warm};
+use crate::listed::{Listed, eligible, list};
+use crate::volume::{Volume, with_own_mounts};
+
+/// Bytes at an address that `O_DIRECT` accepts.
+#[repr(align(4096))]
+struct Aligned([u8; 16384]);
+
+/// Reads files as the server names them, and whole disks as the list names them.
+struct Media {
+    root: PathBuf,
+    open: BTreeMap<String, File>,
+}
+
+impl Media {
+    fn of(server: &Observed) -> Self {
+        Self { root: server.target.root(), open: BTreeMap::new() }
+    }
+
+    fn in_file(&mut self, row: &Listed) -> Vec<u8> {
+        let name = row.file.as_ref().unwrap();
+        let path = self.root.join(Path::new(name).strip_prefix("/").unwrap());
+        let file = self.open.entry(name.clone()).or_insert_with(|| File::open(path).unwrap());
+        let mut bytes = vec![0; row.gpas.len() * 4096];
+        file.read_exact_at(&mut bytes, row.file_offset.unwrap()).unwrap();
+        bytes
+    }
+
+    /// Past the page cache, which knows nothing of what the file system wrote.
+    fn on_disk(&mut self, row: &Listed) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for range in &row.disk {
+            let disk = self.open.entry(range.device.clone()).or_insert_with(|| {
+                let link = fs::read_link(format!("/sys/dev/block/{}", range.device)).unwrap();
+                let path = Path::new("/dev").join(link.file_name().unwrap());
+                File::options().read(true).custom_flags(libc::O_DIRECT).open(path).unwrap()
+            });
+            let mut buffer = Box::new(Aligned([0; 16384]));
+            let piece = &mut buffer.0[..usize::try_from(range.len).unwrap()];
+            disk.read_exact_at(piece, range.offset).unwrap();
+            bytes.extend_from_slice(piece);
+        }
+        bytes
+    }
+}
+
+/// The frame's bytes, read out of the server's memory.
+fn in_frame(server: &Observed, row: &Listed) -> Vec<u8> {
+    let mut bytes = vec![0; server.geometry.page_size as usize];
+    server.memory().read(ServerAddr(row.frame_va), &mut bytes).unwrap();
+    bytes
+}
+
+/// Compares the frame of every eligible page with what `read` gives; returns how many there were.
+/// A page that the server changed meanwhile is left out: it is not at rest.
+fn assert_equal(server: &Observed, mut read: impl FnMut(&Listed) -> Vec<u8>) -> usize {
+    let before = list(server, None);
+    let wrong: Vec<&Listed> =
+        eligible(&before).filter(|row| read(row) != in_frame(server, row)).collect();
+    let after = list(server, None);
+    let rested = |row: &&&Listed| after[row.block as usize].held() == row.held();
+    let wrong: Vec<_> = wrong.iter().filter(rested).take(3).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    eligible(&before).count()
+}
+
+/// Compares with the files, and sees that little is left out.
+pub(crate) fn assert_files_hold_the_frames(server: &Server) -> Observed {
+    let observed = open(server);
+    let mut media = Media::of(&observed);
+    let compared = assert_equal(&observed, |row| media.in_file(row));
+    let rows = list(&observed, None);
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for row in rows.iter().filter(|row| row.id().is_some()) {
+        *reasons.entry(row.reason.as_deref().unwrap_or("eligible")).or_default() += 1;
+    }
+    println!("{compared} pages compared; {reasons:?}");
+    let resident: usize = reasons.values().sum();
+    assert!(compared * 10 > resident * 9, "{compared} of {resident} pages are eligible");
+    observed
+}
+
+fn files_hold_the_frames(release: Release) {
+    assert_files_hold_the_frames(&warm(release, Config::new().pool_mib(96)));
+}
+
+/// On a disk that the test can read as a whole: a file system on a loop device.
+fn disks_hold_the_frames(release: Release) {
+    let volume = Volume::new();
+    let server = warm(release, Config::new().pool_mib(96).datadir_in(volume.path()));
+    rustix::fs::sync();
+    let observed = assert_files_hold_the_frames(&server);
+    let mut media = Media::of(&observed);
+    let compared = assert_equal(&observed, |row| media.on_disk(row));
+    println!("{compared} pages compared with {}", volume.device());
+    let rows = list(&observed, None);
+    let device = volume.device();
+    assert!(eligible(&rows).flat_map(|row| &row.disk).all(|range| range.device == device));
+}
+
+on_each_mysql!(files_hold_the_frames);
+
+mod disks_hold_the_frames {
+    use super::{Release, lab, with_own_mounts};
+
+    #[test]
+    fn mysql56() {
+        let name = concat!(module_path!(), "::mysql56");
+        lab::run(name, Release::Mysql56, |release| {
+            with_own_mounts(name, move || super::disks_hold_the_frames(release));
+        });
+    }
+
+    #[test]
+    fn mysql97() {
+        let name = concat!(module_path!(), "::mysql97");
+        lab::run(name, Release::Mysql97, |release| {
+            with_own_mounts(name, move || super::disks_hold_the_frames(release));
+        });
+    }
+}

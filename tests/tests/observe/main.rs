@@ -1,0 +1,24 @@
+//! Observing real servers, from the process to the page list.
+//!
+//! | module | what it holds against what |
+//! |---|---|
+//! | [`agreement`] | descriptors and list against the server's own `INNODB_BUFFER_PAGE` |
+//! | [`content`] | eligible frames against the bytes of files and whole disks |
+//! | [`translation`] | page-table walk against pagemap; the binary list against the rows |
+//! | [`contract`] | the keys and types of the JSON Lines form |
+//! | [`under_load`] | the residency table against the descriptors, during and after a load |
+//!
+//! Tests start servers and set probes, so they take turns ([`lab::run`]) whatever the number of
+//! test threads.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod agent;
+mod agreement;
+mod content;
+mod contract;
+mod lab;
+mod listed;
+mod told;
+mod translation;
+mod under_load;
+mod volume;

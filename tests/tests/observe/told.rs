@@ -1,0 +1,55 @@
+//! The pool as the server itself tells it: `information_schema.INNODB_BUFFER_PAGE`.
+//!
+//! A table that reads the descriptors under the pool's mutex, so it is the truth, and too slow and
+//! disturbing for anything but tests.
+
+use std::collections::BTreeMap;
+
+use test_servers::Server;
+
+/// One block. `BLOCK_ID` counts all blocks of an instance in the order of its chunks
+/// (`i_s_innodb_fill_buffer_pool`, handler/i_s.cc, 5.6.24 and 9.7).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Told {
+    pub(crate) state: String,
+    pub(crate) id: Option<(u32, u32)>,
+    pub(crate) newest_lsn: u64,
+    pub(crate) oldest_lsn: u64,
+    pub(crate) io_fix: String,
+}
+
+/// All blocks by instance and index in the instance.
+pub(crate) fn ask(server: &Server) -> BTreeMap<(u32, u32), Told> {
+    let sql = "SELECT POOL_ID, BLOCK_ID, PAGE_STATE, IO_FIX, SPACE, PAGE_NUMBER,
+                      NEWEST_MODIFICATION, OLDEST_MODIFICATION
+               FROM information_schema.INNODB_BUFFER_PAGE";
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    let small = |text: &str| text.parse::<u32>().unwrap();
+    let rows = server.query(sql).unwrap().into_iter().map(|row| {
+        let holds_page = row[2] == "FILE_PAGE";
+        let told = Told {
+            state: row[2].clone(),
+            id: holds_page.then(|| (small(&row[4]), small(&row[5]))),
+            newest_lsn: if holds_page { number(&row[6]) } else { 0 },
+            oldest_lsn: if holds_page { number(&row[7]) } else { 0 },
+            io_fix: row[3].clone(),
+        };
+        ((small(&row[0]), small(&row[1])), told)
+    });
+    rows.collect()
+}
+
+impl Told {
+    /// The states that the list may give this block.
+    pub(crate) fn states(&self) -> &'static [&'static str] {
+        match (self.state.as_str(), self.io_fix.as_str()) {
+            ("FILE_PAGE", "IO_READ" | "IO_WRITE") => &["io"],
+            ("FILE_PAGE", _) if self.oldest_lsn != 0 => &["dirty"],
+            ("FILE_PAGE", _) => &["clean"],
+            ("NOT_USED" | "READY_FOR_USE", _) => &["free"],
+            ("MEMORY", _) => &["memory"],
+            ("REMOVE_HASH", _) => &["evicting"],
+            _ => &[],
+        }
+    }
+}

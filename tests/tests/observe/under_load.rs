@@ -1,0 +1,96 @@
+//! The residency table against the descriptors: no update lost, during a load and after it.
+
+use std::time::{Duration, Instant};
+
+use probe_abi::state;
+use symbols::profile::PageState;
+use test_servers::{Config, LoadSpec, Release, Workload};
+use userspace::memory::Memory;
+use userspace::observer::Observer;
+use userspace::scan::{Block, Verdict, scan};
+
+use crate::lab::{DATA, eventually, observe, on_each_mysql, settle, start};
+
+/// What the table must say of a block; nothing where the descriptor alone does not decide.
+fn expected(block: &Block<'_>) -> Option<(u32, Option<(u32, u32)>)> {
+    match block.verdict() {
+        Verdict::NoPage(PageState::Evicting) => None,
+        Verdict::NoPage(_) | Verdict::Unknown => Some((state::FREE, None)),
+        _ if block.is_compressed() || block.is_being_read() => None,
+        _ => {
+            let state = if block.oldest_lsn() == 0 { state::CLEAN } else { state::DIRTY };
+            Some((state, Some((block.space(), block.page()))))
+        }
+    }
+}
+
+/// Whether a page that looks clean was taken off the flush list without having been written: its
+/// frame does not carry its newest LSN (`FIL_PAGE_LSN` at 16).
+fn is_unwritten(memory: Memory, block: &Block<'_>) -> bool {
+    let stamp = memory.integer(block.frame().plus(16), 8).unwrap().swap_bytes();
+    block.newest_lsn() != 0 && stamp != block.newest_lsn()
+}
+
+/// Blocks of which table and descriptor say different things.
+pub(crate) fn contradictions(observer: &Observer) -> Vec<String> {
+    let (server, residency) = (observer.server(), observer.residency());
+    let mut found = Vec::new();
+    scan(server.memory(), &server.layout, &server.geometry, |block| {
+        let Some((state, page)) = expected(&block) else { return };
+        let known = residency.get(block.index);
+        let agrees = match page {
+            None => matches!(known.state, state::FREE | state::UNSEEN),
+            Some(page) => known.state == state && (known.space, known.page) == page,
+        };
+        let detached = known.state == state::DIRTY
+            && state == state::CLEAN
+            && page == Some((known.space, known.page))
+            && is_unwritten(server.memory(), &block);
+        if !agrees && !detached {
+            found.push(format!("block {}: {known:?}, descriptor {state} {page:?}", block.index));
+        }
+    })
+    .unwrap();
+    found
+}
+
+/// Waits until the last events have landed in table and descriptors alike.
+pub(crate) fn assert_table_is_true(observer: &Observer) {
+    let mut last = Vec::new();
+    let agrees = eventually(|| {
+        last = contradictions(observer);
+        last.is_empty()
+    });
+    assert!(agrees, "{} blocks: {:#?}", last.len(), &last[..last.len().min(5)]);
+}
+
+/// A pool smaller than the data, so that pages come and go all the time.
+fn the_table_loses_nothing_under_a_load(release: Release) {
+    let config = Config::new().pool_mib(24).sysbench(DATA);
+    let server = start(release, config);
+    let mut observer = observe(&server);
+    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 4).seconds(12).uniform()).unwrap();
+    let end = Instant::now() + Duration::from_secs(11);
+    while Instant::now() < end {
+        observer.audit().unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    let summary = load.wait().unwrap();
+    settle(&server);
+    observer.audit().unwrap();
+    assert_table_is_true(&observer);
+    let audited = observer.audited();
+    let counters = observer.probes().counters().unwrap();
+    println!("{} transactions; {audited:?}; {counters:?}", summary.transactions);
+    assert_eq!((audited.drift, audited.falsely_clean), (0, 0), "{audited:?}");
+    assert!(audited.scans > 10 && audited.compared > 10_000, "{audited:?}");
+    for probe in [probe_abi::Probe::Read, probe_abi::Probe::Written, probe_abi::Probe::Dirty] {
+        let counted = counters[probe as usize];
+        assert!(counted.hits > 100, "{}: {counted:?}", probe.name());
+        assert_eq!((counted.foreign, counted.faults), (0, 0), "{}", probe.name());
+    }
+    assert!(counters[probe_abi::Probe::Free as usize].hits > 100, "{counters:?}");
+    assert_eq!(server.query_one("SELECT 1").unwrap(), "1");
+}
+
+on_each_mysql!(the_table_loses_nothing_under_a_load);
