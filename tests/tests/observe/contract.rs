@@ -10,8 +10,18 @@ use crate::lab::{on_each_mysql, warm};
 use crate::listed::parse;
 
 const ALWAYS: [&str; 12] = [
-    "block", "disk", "eligible", "file", "file_offset", "frame_va", "gpas", "newest_lsn",
-    "oldest_lsn", "page", "space", "state",
+    "block",
+    "disk",
+    "eligible",
+    "file",
+    "file_offset",
+    "frame_va",
+    "gpas",
+    "newest_lsn",
+    "oldest_lsn",
+    "page",
+    "space",
+    "state",
 ];
 
 /// Whether a value has the type that its key promises.
@@ -67,7 +77,12 @@ fn every_line_has_the_keys_of_the_contract(release: Release) {
     println!("{states:?}");
     assert!(states["clean"] > 2000 && states["free"] > 0, "{states:?}");
     // Blocks stand in order, each once.
-    assert!(parse(&text).iter().map(|row| row.block).eq(0..u32::try_from(text.lines().count()).unwrap()));
+    assert!(
+        parse(&text)
+            .iter()
+            .map(|row| row.block)
+            .eq(0..u32::try_from(text.lines().count()).unwrap())
+    );
 }
 
 on_each_mysql!(every_line_has_the_keys_of_the_contract);
