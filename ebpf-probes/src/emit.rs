@@ -53,17 +53,20 @@ pub fn page(
         let frame = read::word(descriptor + u64::from(maps::LAYOUT.load().frame));
         pfn = frame.and_then(|va| walk::current_frame(&control.kernel, va)).unwrap_or(0);
     }
-    record(probe, Record {
-        time_ns,
-        value: descriptor,
-        pfn,
-        probe: probe as u32,
-        tid: bpf_get_current_pid_tgid() as u32,
-        block,
-        space,
-        page,
-        reserved: 0,
-    });
+    record(
+        probe,
+        Record {
+            time_ns,
+            value: descriptor,
+            pfn,
+            probe: probe as u32,
+            tid: bpf_get_current_pid_tgid() as u32,
+            block,
+            space,
+            page,
+            reserved: 0,
+        },
+    );
 }
 
 /// Puts a record into the ring; the reader polls, so no event pays for a wake-up.

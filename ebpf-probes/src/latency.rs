@@ -38,17 +38,20 @@ pub fn end(starts: &LruHashMap<u32, [u64; 2]>, probe: Probe) {
     }
     emit::hit(probe);
     if maps::CONTROL.get(0).is_some_and(|c| c.trace != 0) {
-        emit::record(probe, Record {
-            time_ns: now,
-            value: elapsed,
-            pfn: 0,
-            probe: probe as u32,
-            tid: thread,
-            block: value as u32,
-            space: 0,
-            page: 0,
-            reserved: 0,
-        });
+        emit::record(
+            probe,
+            Record {
+                time_ns: now,
+                value: elapsed,
+                pfn: 0,
+                probe: probe as u32,
+                tid: thread,
+                block: value as u32,
+                space: 0,
+                page: 0,
+                reserved: 0,
+            },
+        );
     }
 }
 
