@@ -58,7 +58,10 @@ impl Auditor {
     }
 
     /// Lays a scan under the table: what was there before the probes were. Events win: a block that has
-    /// had one already is left alone.
+    /// had one since is left alone.
+    ///
+    /// What the table holds when this is called counts for nothing: the probes were set one after the
+    /// other, and a page that was seen being read may have become dirty before that could be seen.
     ///
     /// A thread that was inside a probed function when the probe was set raises no event and may
     /// change its descriptor after the scan. So the scan is made again until one finds nothing new.
@@ -66,12 +69,14 @@ impl Auditor {
     /// # Errors
     /// When the descriptors cannot be read.
     pub fn lay_base(server: &Server, residency: &mut Residency) -> Result<(), MemoryError> {
+        let blocks = server.geometry.blocks();
+        let begun: Vec<u32> = (0..blocks).map(|block| residency.table().word(block)).collect();
         for round in 0..BASE_ROUNDS {
             let mut news = 0_u64;
             scan(server.memory(), &server.layout, &server.geometry, |block| {
                 let Found::Known(found) = found(&block) else { return };
                 let word = residency.table().word(block.index);
-                if word == 0
+                if begun.get(block.index as usize) == Some(&word)
                     && (round == 0 || differs(Found::Known(found), residency.get(block.index)))
                 {
                     residency.lay(block.index, word, found);

@@ -16,6 +16,10 @@ const SAMPLE: usize = 1024;
 /// Bytes of a page that hold its identity.
 const HEADER: usize = 38;
 
+/// The remedy where the profile does not fit the server.
+pub(crate) const OTHER_BUILD: &str = "the stored profile or the debug file belongs to another build: \
+    clear the profile cache, or install the debug symbols of exactly this build";
+
 /// The profile does not fit the live pool.
 #[derive(Debug, Error)]
 pub enum ProveError {
@@ -48,16 +52,19 @@ pub enum ProveError {
 impl ProveError {
     /// What the operator can do about it.
     #[must_use]
-    pub const fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Disproved { .. } | Self::States { .. } => Some(
-                "the stored profile or the debug file belongs to another build: clear the profile \
-                 cache, or install the debug symbols of exactly this build",
-            ),
+            Self::Disproved { .. } | Self::States { .. } => Some(OTHER_BUILD),
             Self::Empty => Some("try again when the server has opened its tables"),
-            Self::Memory(_) => None,
+            Self::Memory(error) => hint_for(error),
         }
     }
+}
+
+/// The remedy where an address that came by the profile cannot be read: it is wild, unless the
+/// right to read or the server itself is missing.
+pub(crate) fn hint_for(error: &MemoryError) -> Option<&'static str> {
+    error.hint().or((!error.is_gone()).then_some(OTHER_BUILD))
 }
 
 /// How well the profile fits.

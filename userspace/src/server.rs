@@ -10,7 +10,7 @@ use thiserror::Error;
 use crate::geometry::{Geometry, GeometryError};
 use crate::layout::{Layout, LayoutError};
 use crate::memory::Memory;
-use crate::prove::{Proof, ProveError, prove};
+use crate::prove::{self, Proof, ProveError, prove};
 use crate::target::{LoadBias, Target, TargetError};
 
 /// How long a server that is starting or resizing is waited for.
@@ -46,12 +46,12 @@ impl ServerError {
             Self::Symbols(error) => error.hint().map(|hint| hint.to_string()),
             Self::Layout(error) => Some(error.hint().to_owned()),
             Self::Geometry(GeometryError::Memory { source, .. }) => {
-                source.hint().map(str::to_owned)
+                prove::hint_for(source).map(str::to_owned)
             }
             Self::Geometry(error) if error.is_passing() => {
                 Some("try again when the server has started, or its resize is over".to_owned())
             }
-            Self::Geometry(_) => None,
+            Self::Geometry(_) => Some(prove::OTHER_BUILD.to_owned()),
             Self::Prove(error) => error.hint().map(str::to_owned),
         }
     }

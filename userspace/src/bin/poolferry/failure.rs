@@ -12,6 +12,10 @@ use userspace::server::ServerError;
 use userspace::stream::StreamError;
 use userspace::viewer::ViewerError;
 
+/// The remedy where frames cannot be found.
+const FRAMES_HINT: &str =
+    "frame numbers need CAP_SYS_ADMIN; run as root, or see `poolferry doctor`";
+
 /// Why a command ended early.
 pub(crate) enum Failure {
     /// The reader of our output is gone, which is no failure.
@@ -66,7 +70,14 @@ impl From<ListError> for Failure {
         match error {
             ListError::Write(error) => error.into(),
             ListError::Encode(page_wire::EncodeError::Io(error)) => error.into(),
-            other => Self::new(other, None),
+            other => {
+                let hint = match &other {
+                    ListError::Scan(error) => error.hint().map(str::to_owned),
+                    ListError::Frames(_) => Some(FRAMES_HINT.to_owned()),
+                    _ => None,
+                };
+                Self::new(other, hint)
+            }
         }
     }
 }
@@ -96,7 +107,7 @@ failures! {
     ObserveError: |e: &ObserveError| e.hint(),
     LocateError: |_: &LocateError| None,
     userspace::frames::FramesError: |_: &userspace::frames::FramesError| {
-        Some("frame numbers need CAP_SYS_ADMIN; run as root, or see `poolferry doctor`".to_owned())
+        Some(FRAMES_HINT.to_owned())
     },
     userspace::target::TargetError: |e: &userspace::target::TargetError| e.hint().map(str::to_owned),
     symbols::Error: |e: &symbols::Error| e.hint().map(str::to_owned),
