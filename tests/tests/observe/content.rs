@@ -75,24 +75,30 @@ fn assert_equal(server: &Observed, mut read: impl FnMut(&Listed) -> Vec<u8>) -> 
     eligible(&before).count()
 }
 
-/// Compares with the files, and sees that little is left out.
+/// Compares with the files.
 pub(crate) fn assert_files_hold_the_frames(server: &Server) -> Observed {
     let observed = open(server);
     let mut media = Media::of(&observed);
     let compared = assert_equal(&observed, |row| media.in_file(row));
-    let rows = list(&observed, None);
-    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
-    for row in rows.iter().filter(|row| row.id().is_some()) {
-        *reasons.entry(row.reason.as_deref().unwrap_or("eligible")).or_default() += 1;
-    }
-    println!("{compared} pages compared; {reasons:?}");
-    let resident: usize = reasons.values().sum();
-    assert!(compared * 10 > resident * 9, "{compared} of {resident} pages are eligible");
+    println!("{compared} pages compared");
+    assert!(compared > 100, "{compared} pages are eligible");
     observed
 }
 
+/// On a server whose pages are of plain tables, little may be left out.
+fn assert_little_is_left_out(observed: &Observed) {
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    for row in list(observed, None).into_iter().filter(|row| row.id().is_some()) {
+        *reasons.entry(row.reason.unwrap_or_else(|| "eligible".to_owned())).or_default() += 1;
+    }
+    println!("{reasons:?}");
+    let resident: usize = reasons.values().sum();
+    assert!(reasons["eligible"] * 10 > resident * 9, "of {resident} pages: {reasons:?}");
+}
+
 fn files_hold_the_frames(release: Release) {
-    assert_files_hold_the_frames(&warm(release, Config::new().pool_mib(96)));
+    let server = warm(release, Config::new().pool_mib(96));
+    assert_little_is_left_out(&assert_files_hold_the_frames(&server));
 }
 
 /// On a disk that the test can read as a whole: a file system on a loop device.
@@ -104,6 +110,7 @@ fn disks_hold_the_frames(release: Release) {
     let mut media = Media::of(&observed);
     let compared = assert_equal(&observed, |row| media.on_disk(row));
     println!("{compared} pages compared with {}", volume.device());
+    assert!(compared > 2000, "{compared} pages are eligible");
     let rows = list(&observed, None);
     let device = volume.device();
     assert!(eligible(&rows).flat_map(|row| &row.disk).all(|range| range.device == device));

@@ -7,17 +7,32 @@
 //! | [`translation`] | page-table walk against pagemap; the binary list against the rows |
 //! | [`contract`] | the keys and types of the JSON Lines form |
 //! | [`under_load`] | the residency table against the descriptors, during and after a load |
+//! | [`losses`] | trace records against the probes' counters, with a tiny ring |
+//! | [`page_sizes`], [`tables`], [`resize`], [`isolation`] | servers that are not plain |
+//! | [`strangers`], [`rights`] | what cannot be observed, and the error that says so |
+//! | [`endings`], [`detach`] | servers and agents that end, in order and not |
 //!
 //! Tests start servers and set probes, so they take turns ([`lab::run`]) whatever the number of
 //! test threads.
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
 
 mod agent;
 mod agreement;
 mod content;
 mod contract;
+mod detach;
+mod endings;
+mod isolation;
 mod lab;
 mod listed;
+mod losses;
+mod page_sizes;
+mod resize;
+mod rights;
+mod strangers;
+mod tables;
+mod text;
 mod told;
 mod translation;
 mod under_load;

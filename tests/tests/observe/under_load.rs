@@ -93,4 +93,23 @@ fn the_table_loses_nothing_under_a_load(release: Release) {
     assert_eq!(server.query_one("SELECT 1").unwrap(), "1");
 }
 
-on_each_mysql!(the_table_loses_nothing_under_a_load);
+/// Probes are set one after the other while pages are read, changed and written: what was seen by
+/// some of them only must not be believed.
+fn attaching_under_a_load_loses_nothing(release: Release) {
+    let server = start(release, Config::new().pool_mib(32).sysbench(DATA));
+    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 4)).unwrap();
+    for attachment in 0..5 {
+        let mut observer = observe(&server);
+        for _ in 0..3 {
+            observer.audit().unwrap();
+        }
+        let audited = observer.audited();
+        assert_eq!((audited.drift, audited.falsely_clean), (0, 0), "{attachment}: {audited:?}");
+    }
+    let observer = observe(&server);
+    load.stop().unwrap();
+    settle(&server);
+    assert_table_is_true(&observer);
+}
+
+on_each_mysql!(the_table_loses_nothing_under_a_load, attaching_under_a_load_loses_nothing);

@@ -1,0 +1,77 @@
+//! Servers behind namespaces and roots of their own, and two at once.
+
+use probe_abi::Probe;
+use test_servers::{Config, Isolation, LoadSpec, Release, Server, Workload};
+use userspace::observer::Observer;
+use userspace::target::{Target, TargetError};
+
+use crate::agent::{Agent, complaint};
+use crate::content::assert_files_hold_the_frames;
+use crate::lab::{observe, on_each_mysql, settle, target, warm};
+use crate::text::{Text, assert_unharmed};
+use crate::under_load::assert_table_is_true;
+
+fn hits(observer: &Observer) -> u64 {
+    observer.probes().counters().unwrap().iter().map(|counters| counters.hits).sum()
+}
+
+/// In mount and pid namespaces of its own (and 9.7 in a chroot besides): paths, pid and program are
+/// others than those outside.
+fn a_server_in_namespaces_is_observed(release: Release) {
+    let server = warm(release, Config::new().pool_mib(64).isolation(Isolation::Namespaces));
+    let inside = server.query_one("SELECT @@datadir").unwrap();
+    assert_ne!(std::path::Path::new(&inside), server.datadir());
+    let mut observer = observe(&server);
+    let text = Text::of(observer.server());
+    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(3)).unwrap();
+    load.wait().unwrap();
+    settle(&server);
+    assert!(hits(&observer) > 100, "{} hits", hits(&observer));
+    observer.audit().unwrap();
+    assert_table_is_true(&observer);
+    assert_eq!(observer.audited().drift, 0);
+    assert_files_hold_the_frames(&server);
+    assert!(observer.page_list().unwrap().facts.pages > 1000);
+    drop(observer);
+    assert_unharmed(&server, server.pid(), &text);
+}
+
+/// Two servers of the same program file, on which the kernel sets one probe for both.
+fn one_of_two_servers_is_observed_alone(release: Release) {
+    let (quiet, busy) = (small(release), small(release));
+    let (of_quiet, of_busy) = (observe(&quiet), observe(&busy));
+    let before = hits(&of_quiet);
+    let load = busy.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(4).uniform()).unwrap();
+    load.wait().unwrap();
+    settle(&busy);
+    let (idle, worked) = (hits(&of_quiet) - before, hits(&of_busy));
+    println!("{idle} hits of the quiet server, {worked} of the busy one");
+    assert!(worked > 2000 && idle < worked / 20, "{idle} and {worked} hits");
+    for observer in [&of_quiet, &of_busy] {
+        let counters = observer.probes().counters().unwrap();
+        assert_eq!(counters[Probe::Dirty as usize].foreign, 0, "{counters:?}");
+        assert_table_is_true(observer);
+    }
+    several_are_listed(&quiet, &busy);
+}
+
+fn small(release: Release) -> Server {
+    warm(release, Config::new().pool_mib(24))
+}
+
+/// Nobody guesses which one is meant.
+fn several_are_listed(one: &Server, other: &Server) {
+    let Err(error) = Target::choose(None, None) else { panic!("one of two was chosen") };
+    let TargetError::Several { list } = &error else { panic!("{error}") };
+    assert!(list.contains(&target(one)) && list.contains(&target(other)), "{list:?}");
+    assert!(error.hint().unwrap().contains("--pid"));
+    let Some(agent) = Agent::find("one_of_two_servers_is_observed_alone") else { return };
+    let output = agent.try_run(&["pages"]);
+    let said = complaint(&output);
+    assert!(!output.status.success());
+    for server in [one, other] {
+        assert!(said.contains(&format!("--pid {}", server.pid())), "{said}");
+    }
+}
+
+on_each_mysql!(a_server_in_namespaces_is_observed, one_of_two_servers_is_observed_alone);

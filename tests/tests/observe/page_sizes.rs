@@ -1,0 +1,64 @@
+//! Servers with pages of 4 KiB (one frame) and 8 KiB (two).
+
+use page_wire::List;
+use test_servers::{Config, PageSize, Release, Server};
+
+use crate::content::assert_files_hold_the_frames;
+use crate::lab::{observe, on_each_mysql, settle, start};
+use crate::listed::{eligible, list};
+use crate::under_load::assert_table_is_true;
+
+/// About 5 MB of rows, made and changed under the probes.
+pub(crate) fn fill(server: &Server, table: &str, options: &str) {
+    let double = format!("INSERT INTO {table} (b) SELECT b FROM {table};");
+    let sql = format!(
+        "CREATE DATABASE IF NOT EXISTS shop;
+         CREATE TABLE {table} (a INT PRIMARY KEY AUTO_INCREMENT, b VARCHAR(250)) {options};
+         INSERT INTO {table} (b) VALUES (REPEAT('poolferry ', 25)); {}
+         UPDATE {table} SET b = CONCAT('x', b) WHERE a % 7 = 0;",
+        double.repeat(14)
+    );
+    server.query(&sql).unwrap();
+}
+
+fn observe_pages_of(release: Release, size: PageSize) {
+    let server = start(release, Config::new().pool_mib(32).page_size(size));
+    let mut observer = observe(&server);
+    assert_eq!(observer.server().geometry.page_size, size.bytes());
+    fill(&server, "shop.t", "");
+    observer.audit().unwrap();
+    settle(&server);
+    observer.audit().unwrap();
+    assert_table_is_true(&observer);
+    assert_eq!(observer.audited().drift, 0);
+
+    assert_files_hold_the_frames(&server);
+    let frames = usize::try_from(size.bytes() / 4096).unwrap();
+    let rows = list(observer.server(), Some(observer.residency()));
+    assert!(rows.iter().all(|row| row.gpas.len() == frames));
+    let bytes = u64::from(size.bytes());
+    let aligned = |offset: Option<u64>| offset.is_some_and(|offset| offset % bytes == 0);
+    assert!(eligible(&rows).all(|row| aligned(row.file_offset)));
+    let of_table =
+        eligible(&rows).filter(|row| row.file.as_ref().unwrap().ends_with("/shop/t.ibd"));
+    let in_table = of_table.count() as u64;
+    assert!(in_table * bytes > 4 << 20, "{in_table} pages of the table");
+
+    let mut binary = Vec::new();
+    observer.page_list().unwrap().write(&mut binary).unwrap();
+    let parsed = List::parse(&binary).unwrap();
+    assert_eq!(parsed.facts().page_size, size.bytes());
+    let listed: u64 = parsed.runs().map(|run| run.bytes()).sum();
+    assert_eq!(listed, parsed.facts().pages * bytes);
+    assert!(parsed.facts().pages > in_table, "{:?}", parsed.facts());
+}
+
+fn pages_of_4_kib(release: Release) {
+    observe_pages_of(release, PageSize::K4);
+}
+
+fn pages_of_8_kib(release: Release) {
+    observe_pages_of(release, PageSize::K8);
+}
+
+on_each_mysql!(pages_of_4_kib, pages_of_8_kib);

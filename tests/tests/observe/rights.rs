@@ -1,0 +1,47 @@
+//! The program without the rights that it needs.
+
+use std::process::{Command, Output};
+
+use test_servers::{Config, Release, command, skipped};
+
+use crate::agent::{Agent, complaint};
+use crate::lab::{open, run, start};
+use crate::text::{Text, assert_unharmed};
+
+/// Runs the program as root without `capabilities` (a list such as `-bpf,-sys_admin`).
+fn without(agent: &Agent, capabilities: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new("setpriv");
+    command.args(["--bounding-set", capabilities]).arg(agent.path()).args(arguments);
+    command.output().unwrap()
+}
+
+fn assert_clear(output: &Output, what: &str, remedy: &str) {
+    let said = complaint(output);
+    println!("{said}");
+    assert!(!output.status.success() && output.stdout.is_empty(), "{said}");
+    assert!(said.starts_with("error: ") && said.contains(what), "{said}");
+    assert!(said.contains("\nhint: ") && said.contains(remedy), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn without_capabilities_the_program_says_what_is_missing() {
+    const TEST: &str = "without_capabilities_the_program_says_what_is_missing";
+    run(TEST, Release::Mysql56, |release| {
+        if !command::exists("setpriv") {
+            return skipped(TEST, "`setpriv` is not installed");
+        }
+        let Some(agent) = Agent::find(TEST) else { return };
+        let server = start(release, Config::new().pool_mib(32));
+        let pid = server.pid().to_string();
+        let text = Text::of(&open(&server));
+        let trace = ["trace", "--format", "text", "--duration", "1s", "--pid", &pid];
+        let pages = ["pages", "--format", "bin", "--pid", &pid];
+        assert_clear(&without(&agent, "-bpf,-sys_admin", &trace), "eBPF", "poolferry doctor");
+        assert_clear(&without(&agent, "-perfmon,-sys_admin", &trace), "eBPF", "poolferry doctor");
+        assert_clear(&without(&agent, "-bpf,-sys_admin", &pages), "frame", "CAP_SYS_ADMIN");
+        assert_clear(&without(&agent, "-sys_ptrace", &trace), "/exe", "CAP_SYS_PTRACE");
+        assert_unharmed(&server, server.pid(), &text);
+        assert!(without(&agent, "-net_raw", &trace).status.success(), "with all that it needs");
+    });
+}

@@ -1,0 +1,143 @@
+//! What cannot be observed: the error says what is wrong and what would help.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use symbols::debug_file::Refusal;
+use symbols::{Options, Profile};
+use test_servers::{Config, Release, Server, command, skipped};
+use userspace::observer::{ObserveError, ObserveOptions, Observer};
+use userspace::target::Target;
+
+use crate::agent::{Agent, complaint};
+use crate::lab::{open, run, start, target};
+use crate::text::{Text, assert_unharmed};
+
+/// Nothing of earlier runs, nothing from elsewhere.
+fn bare() -> Options {
+    let mut options = Options { cache_dir: None, ..Options::default() };
+    options.debug_files.debuginfod.urls.clear();
+    options.debug_files.debuginfod.cache_dir = None;
+    options
+}
+
+/// Tries to attach, which must fail with a text and a remedy; gives both.
+fn refusal(target: Target, options: &Options) -> (ObserveError, String) {
+    let Err(error) = Observer::attach(target, options, ObserveOptions::default()) else {
+        panic!("a stranger was attached to")
+    };
+    let hint = error.hint().unwrap_or_else(|| panic!("no remedy: {error}"));
+    println!("{error}\nhint: {hint}");
+    (error, hint)
+}
+
+#[test]
+fn a_program_that_is_no_server_is_refused() {
+    run("a_program_that_is_no_server_is_refused", Release::Mysql56, |_| {
+        let mut sleep = Command::new("sleep").arg("1000").spawn().unwrap();
+        let (error, hint) = refusal(Target::of(sleep.id()).unwrap(), &bare());
+        assert!(error.to_string().contains("no database server"), "{error}");
+        assert!(hint.contains("mysqld"), "{hint}");
+        assert_eq!(sleep.try_wait().unwrap(), None, "it goes on");
+        sleep.kill().unwrap();
+        sleep.wait().unwrap();
+    });
+}
+
+/// Of a family whose layout nothing here describes, and stripped.
+#[test]
+fn a_stripped_server_without_profile_is_refused() {
+    const TEST: &str = "a_stripped_server_without_profile_is_refused";
+    run(TEST, Release::Mariadb, |release| {
+        let server = start(release, Config::new().pool_mib(32));
+        let (error, hint) = refusal(target(&server), &bare());
+        let text = error.to_string();
+        assert!(text.contains("mariadbd") || text.contains("/exe"), "{text}");
+        assert!(hint.to_lowercase().contains("mysql") || hint.contains("debug"), "{hint}");
+        assert_eq!(server.query_one("SELECT 1").unwrap(), "1");
+        let Some(agent) = Agent::find(TEST) else { return };
+        let output = agent.try_run(&["pages", "--pid", &server.pid().to_string()]);
+        let said = complaint(&output);
+        assert!(!output.status.success() && output.stdout.is_empty());
+        assert!(said.starts_with("error: ") && said.contains("\nhint: "), "{said}");
+    });
+}
+
+/// Lies where the debug file of 9.7 would lie, and is another program's.
+#[test]
+fn a_debug_file_of_another_build_is_passed_over() {
+    const TEST: &str = "a_debug_file_of_another_build_is_passed_over";
+    run(TEST, Release::Mysql97, |release| {
+        if !command::exists("g++") {
+            return skipped(TEST, "`g++` is not installed");
+        }
+        let server = start(release, Config::new().pool_mib(32));
+        let build_id = open(&server).profile().binary.build_id.clone().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (first, rest) = build_id.split_at(2);
+        let place = folder.path().join(".build-id").join(first);
+        fs::create_dir_all(&place).unwrap();
+        let (source, debug) = (folder.path().join("t.cc"), place.join(format!("{rest}.debug")));
+        fs::write(&source, "struct buf_block_t { int page; } block; int main() {}").unwrap();
+        let mut compiler = Command::new("g++");
+        compiler.args(["-g", "-Wl,--build-id", "-o"]).args([&debug, &source]);
+        assert!(compiler.status().unwrap().success());
+        let mut options = bare();
+        options.debug_files.debug_dirs = vec![folder.path().to_owned()];
+        let observed = userspace::server::Server::open(target(&server), &options).unwrap();
+        let refused = observed.resolved.tried.iter().any(|attempt| {
+            matches!(attempt.outcome, Err(Refusal::OtherBuild(_)))
+                && attempt.place.to_string().contains(&build_id[2..])
+        });
+        assert!(refused, "{:?}", observed.resolved.tried);
+    });
+}
+
+/// Keeps a profile in `folder` as one that the operator stored for its build.
+fn store(folder: &Path, profile: &Profile) -> Options {
+    let name = format!("{}.json", profile.binary.build_id.as_ref().unwrap());
+    fs::write(folder.join(name), serde_json::to_string(profile).unwrap()).unwrap();
+    Options { profile_dirs: vec![folder.to_owned()], ..bare() }
+}
+
+/// A profile that is wrong in one number does not pass the proof, whichever the number is.
+#[test]
+fn a_profile_that_does_not_fit_is_refused() {
+    run("a_profile_that_does_not_fit_is_refused", Release::Mysql97, |release| {
+        // Two chunks, or the size of one would not matter.
+        let chunks = "innodb_buffer_pool_chunk_size=16M";
+        let server = start(release, Config::new().pool_mib(32).option(chunks));
+        let observed = open(&server);
+        let text = Text::of(&observed);
+        let folder = tempfile::tempdir().unwrap();
+        let right = observed.profile();
+        assert_eq!(
+            attach(&server, &store(folder.path(), right)).err().map(|e| e.to_string()),
+            None
+        );
+        for role in ["block.space", "block.page", "block.frame", "chunk.blocks"] {
+            let mut wrong = right.clone();
+            wrong.fields.get_mut(role).unwrap().offset += 4;
+            println!("{role} 4 bytes too far:");
+            refusal(target(&server), &store(folder.path(), &wrong));
+        }
+        for role in ["block", "chunk"] {
+            let mut wrong = right.clone();
+            *wrong.sizes.get_mut(role).unwrap() += 8;
+            println!("{role} 8 bytes too large:");
+            refusal(target(&server), &store(folder.path(), &wrong));
+        }
+        for role in ["pool", "page_size"] {
+            let mut wrong = right.clone();
+            wrong.globals.get_mut(role).unwrap().addr.0 += 8;
+            println!("{role} 8 bytes too far:");
+            refusal(target(&server), &store(folder.path(), &wrong));
+        }
+        assert_unharmed(&server, server.pid(), &text);
+    });
+}
+
+fn attach(server: &Server, options: &Options) -> Result<Observer, ObserveError> {
+    Observer::attach(target(server), options, ObserveOptions::default())
+}
