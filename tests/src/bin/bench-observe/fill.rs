@@ -36,6 +36,13 @@ pub(crate) fn full_pool(release: Release, pool_mib: u64) -> Result<Server> {
         ))?;
         rows += limit;
     }
+    // MyISAM, so that the order itself takes no room in the pool; before the restart, as it is
+    // made by reading the table from end to end.
+    server.query(&format!(
+        "CREATE TABLE fill.o (id INT NOT NULL, reader INT NOT NULL) ENGINE=MyISAM; \
+         INSERT INTO fill.o SELECT id, FLOOR(RAND() * {READERS}) FROM fill.t \
+         WHERE id % {ROWS_A_PAGE} = 0 ORDER BY RAND()"
+    ))?;
     server.shut_down()?;
     server.start_again()?;
     read_in_random_order(&server)?;
@@ -46,12 +53,6 @@ pub(crate) fn full_pool(release: Release, pool_mib: u64) -> Result<Server> {
 }
 
 fn read_in_random_order(server: &Server) -> Result<()> {
-    // MyISAM, so that the order itself takes no room in the pool.
-    server.query(&format!(
-        "CREATE TABLE fill.o (id INT NOT NULL, reader INT NOT NULL) ENGINE=MyISAM; \
-         INSERT INTO fill.o SELECT id, FLOOR(RAND() * {READERS}) FROM fill.t \
-         WHERE id % {ROWS_A_PAGE} = 0 ORDER BY RAND()"
-    ))?;
     server.query("SET GLOBAL innodb_old_blocks_time = 0")?;
     thread::scope(|scope| {
         let readers: Vec<_> = (0..READERS)

@@ -184,11 +184,16 @@ fn hits(attached: &Attached) -> Result<Vec<u64>> {
 }
 
 fn tell(report: &mut Report, name: &str, ways: &[Way], stretches: &[Stretch]) {
-    let tps = |way| {
+    let all = |way| -> Vec<f64> {
         let of_way = stretches.iter().filter(|stretch| stretch.way == way);
-        median(&of_way.map(|stretch| stretch.tps).collect::<Vec<_>>())
+        of_way.map(|stretch| stretch.tps).collect()
     };
+    let tps = |way| median(&all(way));
     let without = tps(Way::Without);
+    // How far this machine lets stretches differ that are alike.
+    let away: Vec<f64> =
+        all(Way::Without).iter().map(|tps| 100.0 * (tps / without - 1.0).abs()).collect();
+    report.add(Figure::cost(format!("{name}: median deviation of TPS"), median(&away), "%"));
     let figure = |what: &str, value| {
         Figure::cost(format!("{name}: TPS {what}"), value, "1/s").against("without", without)
     };
