@@ -6,8 +6,9 @@
 //! then:     candidates in file order -> place on disk -> sort by disk
 //! at last:  runs, made and merged while they are written
 //! ```
-//! Memory: 12 bytes an eligible page and 4 bytes a frame. Runs are never all in memory: scattered
-//! frames would make more of them than pages.
+//! Memory: 12 bytes an eligible page and 4 bytes a frame, the frames twice for a moment (by block and
+//! in the order of the list). Runs are never all in memory: scattered frames would make more of them
+//! than pages.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -39,7 +40,6 @@ pub struct Built {
     /// How long each step took.
     pub steps: Steps,
     placed: Placed,
-    frames: Vec<Frame>,
     runs: u64,
 }
 
@@ -63,7 +63,7 @@ pub struct Steps {
 impl Built {
     /// The merged runs in the order of the list.
     pub fn runs(&self) -> impl Iterator<Item = Run> {
-        self.placed.runs(&self.frames)
+        self.placed.runs()
     }
 
     /// Number of runs.
@@ -120,9 +120,10 @@ pub fn build(
     clock.lap();
     let mut media = MediaTable::default();
     let placed = Placed::of(geometry, candidates, &table, locator, &mut media, &mut left_out);
+    drop(table);
     let media = media.into_media(locator);
     let locate_s = clock.lap();
-    let runs = placed.runs(&table).count() as u64;
+    let runs = placed.runs().count() as u64;
     let merge_s = clock.lap();
     let facts = Facts {
         page_size: geometry.page_size,
@@ -133,7 +134,7 @@ pub fn build(
     let total_s = start.elapsed().as_secs_f64();
     let steps = Steps { refresh_s, scan_s, translate_s, locate_s, merge_s, total_s };
     let left_out = LeftOut::names(&left_out);
-    Ok(Built { facts, media, left_out, steps, placed, frames: table, runs })
+    Ok(Built { facts, media, left_out, steps, placed, runs })
 }
 
 /// Time since the last lap.

@@ -46,6 +46,9 @@ impl Whole {
 pub(super) struct Placed {
     /// In the order of the list.
     whole: Vec<Whole>,
+    /// Their frames, `per_page` each, in the same order: the table by block is far larger than any
+    /// cache, so it is looked into once a page and not at every pass.
+    frames: Vec<Frame>,
     /// Runs of pages that lie in several pieces; few, and in the order of the list.
     pieces: Vec<Run>,
     cut: u64,
@@ -63,29 +66,44 @@ impl Placed {
         left_out: &mut LeftOut<'_>,
     ) -> Self {
         let per_page = usize::try_from(u64::from(geometry.page_size) / FRAME_BYTES).unwrap_or(0);
-        let mut placed = Self { whole: Vec::new(), pieces: Vec::new(), cut: 0, per_page };
+        let mut placed =
+            Self { whole: Vec::new(), frames: Vec::new(), pieces: Vec::new(), cut: 0, per_page };
         // In place: the allocation of the candidates becomes that of the placed pages.
         placed.whole = candidates
             .into_iter()
-            .filter_map(|candidate| {
-                let own = page_frames(frames, candidate.block, per_page);
-                match place(&candidate, own, locator, media) {
-                    Ok(Found::Whole(whole)) => Some(whole),
-                    Ok(Found::Pieces(pieces)) => {
-                        placed.pieces.extend(pieces);
-                        placed.cut += 1;
-                        None
-                    }
-                    Err(reason) => {
-                        left_out.add(reason);
-                        None
-                    }
+            .filter_map(|candidate| match place(&candidate, frames, per_page, locator, media) {
+                Ok(Found::Whole(whole)) => Some(whole),
+                Ok(Found::Pieces(pieces)) => {
+                    placed.pieces.extend(pieces);
+                    placed.cut += 1;
+                    None
+                }
+                Err(reason) => {
+                    left_out.add(reason);
+                    None
                 }
             })
             .collect();
-        placed.whole.sort_unstable_by_key(Whole::key);
+        // Stable, as that sort is quick where extents have left sorted stretches.
+        placed.whole.sort_by_key(Whole::key);
         placed.pieces.sort_unstable();
+        placed.gather(frames, left_out);
         placed
+    }
+
+    /// Takes the pages' frames out of the table; a page without all of them is counted out.
+    fn gather(&mut self, table: &[Frame], left_out: &mut LeftOut<'_>) {
+        let Self { whole, frames, per_page, .. } = self;
+        frames.reserve_exact(whole.len() * *per_page);
+        whole.retain(|page| {
+            let own = page_frames(table, page.block, *per_page);
+            if let Some(own) = own {
+                frames.extend_from_slice(own);
+            } else {
+                left_out.add(Reason::FrameAbsent);
+            }
+            own.is_some()
+        });
     }
 
     /// Number of pages.
@@ -94,18 +112,22 @@ impl Placed {
     }
 
     /// The merged runs in the order of the list.
-    pub(super) fn runs<'a>(&'a self, frames: &'a [Frame]) -> impl Iterator<Item = Run> + 'a {
-        let whole = self.whole.iter().flat_map(|page| {
-            let own = page_frames(frames, page.block, self.per_page);
-            FrameRuns { rest: own, medium: page.medium(), unit: page.unit() }
+    pub(super) fn runs(&self) -> impl Iterator<Item = Run> {
+        let frames = self.frames.chunks_exact(self.per_page.max(1));
+        let whole = self.whole.iter().zip(frames).flat_map(|(page, own)| FrameRuns {
+            rest: own,
+            medium: page.medium(),
+            unit: page.unit(),
         });
         merged(interleave(whole, self.pieces.iter().copied()))
     }
 }
 
-fn page_frames(frames: &[Frame], block: u32, per_page: usize) -> &[Frame] {
+/// The frames of a page, if all are there. Pages smaller than a frame have none of their own.
+fn page_frames(table: &[Frame], block: u32, per_page: usize) -> Option<&[Frame]> {
     let first = block as usize * per_page;
-    frames.get(first..first + per_page).unwrap_or_default()
+    let own = table.get(first..first + per_page)?;
+    (!own.is_empty() && !own.contains(&Frame::ABSENT)).then_some(own)
 }
 
 /// Two ordered sequences as one.
@@ -152,17 +174,17 @@ enum Found {
 
 fn place<'a>(
     candidate: &Candidate,
-    frames: &[Frame],
+    table: &[Frame],
+    per_page: usize,
     locator: &mut Locator,
     media: &mut MediaTable,
 ) -> Result<Found, Reason<'a>> {
-    // Pages smaller than a frame have no frame of their own.
-    if frames.is_empty() || frames.contains(&Frame::ABSENT) {
+    if per_page == 0 {
         return Err(Reason::FrameAbsent);
     }
     let (space, page) = (SpaceId(candidate.space), PageNo(candidate.page));
     let place = locator.place(space, page).map_err(Reason::NotOnDisk)?;
-    if u64::from(place.len_bytes) != frames.len() as u64 * FRAME_BYTES {
+    if u64::from(place.len_bytes) != per_page as u64 * FRAME_BYTES {
         return Err(Reason::NotOnDisk(NotOnDisk::Compressed));
     }
     let whole = |number: Option<u16>, offset: u64| {
@@ -176,7 +198,10 @@ fn place<'a>(
     match locator.medium(place).map_err(Reason::NotOnDisk)? {
         locate::Medium::Disk(ranges) => match ranges.as_slice() {
             [range] => whole(media.disk(range.device), range.offset.0),
-            ranges => pieces(ranges, frames, media).map(Found::Pieces),
+            ranges => {
+                let own = page_frames(table, candidate.block, per_page);
+                pieces(ranges, own.ok_or(Reason::FrameAbsent)?, media).map(Found::Pieces)
+            }
         },
         locate::Medium::Share => whole(media.file(place.file), place.offset.0),
     }
@@ -214,15 +239,20 @@ mod tests {
 
     #[test]
     fn scattered_and_contiguous_frames_make_the_runs_they_are() {
-        let frames = [7, 8, 20, 21, 22, 23, 24, 25].map(Frame::from_number);
+        let table = [7, 8, 20, 21, 22, 23, 24, 25, 30, 0, 32, 33].map(Frame::from_number);
         let whole = |unit, block| Whole::new(0, unit, block).unwrap();
-        let placed = Placed {
-            whole: vec![whole(0, 0), whole(32, 1)],
+        let mut placed = Placed {
+            whole: vec![whole(0, 0), whole(32, 1), whole(64, 2), whole(96, 3)],
+            frames: Vec::new(),
             pieces: vec![run(100, 1, 16)],
             cut: 1,
             per_page: 4,
         };
-        let runs: Vec<Run> = placed.runs(&frames).collect();
+        // Block 2 lacks a frame, block 3 is not in the table.
+        let mut left_out = LeftOut::default();
+        placed.gather(&table, &mut left_out);
+        assert_eq!(left_out.names()["frame-absent"], 2);
+        let runs: Vec<Run> = placed.runs().collect();
         // 7-8 at unit 0, 20-21 at 16 (where the piece also claims to be), 22-25 at 32.
         assert!(runs.contains(&run(7, 2, 0)));
         assert!(runs.contains(&run(100, 1, 16)));
