@@ -21,8 +21,10 @@ impl Bpftrace {
             points.iter().map(|point| format!("uprobe:{program}:{point}")).collect();
         // The tick is set after the probes: its first word means that they stand. (`BEGIN` is
         // itself a probe on a symbol that stripped builds of bpftrace do not have.)
-        let script =
-            format!("{} {{ @hits = count(); }} interval:ms:100 {{ printf(\"set\\n\"); }}", points.join(", "));
+        let script = format!(
+            "{} {{ @hits = count(); }} interval:ms:100 {{ printf(\"set\\n\"); }}",
+            points.join(", ")
+        );
         let mut child = Command::new("bpftrace")
             // A point inside of a function is not where a symbol stands.
             .args(["--unsafe", "-B", "line", "-p", &pid.to_string(), "-e", &script])

@@ -144,7 +144,8 @@ impl fmt::Display for Short {
             size if size >= 0.1 => format!("{:.3}", self.0),
             _ => format!("{:.5}", self.0),
         };
-        f.pad(&text)
+        let short = if text.contains('.') { text.trim_end_matches('0') } else { &text };
+        f.pad(short.trim_end_matches('.'))
     }
 }
 
@@ -168,8 +169,7 @@ mod tests {
     #[test]
     fn a_figure_reads_as_one_line() {
         let figure = Figure::cost("list", 15.25, "ms").against("raw", 10.0).goal(Goal::AtMost(1.5));
-        let words: Vec<String> =
-            figure.to_string().split_whitespace().map(str::to_owned).collect();
+        let words: Vec<String> = figure.to_string().split_whitespace().map(str::to_owned).collect();
         assert_eq!(words.join(" "), "list 15.25 ms vs raw 10 ratio 1.525 <= 1.5 FAIL");
     }
 }

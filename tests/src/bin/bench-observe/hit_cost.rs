@@ -67,7 +67,8 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
             let turn = (at + round) % ways.len();
             let attached = bench.attach(ways[turn])?;
             for (function, times) in times[turn].iter_mut().enumerate() {
-                let calls = if ways[turn] == Way::Nothing { scale.calls * 100 } else { scale.calls };
+                let calls =
+                    if ways[turn] == Way::Nothing { scale.calls * 100 } else { scale.calls };
                 let time = bench.probed.call(function, calls)?;
                 // The first round warms up and does not count.
                 if round > 0 {

@@ -132,8 +132,9 @@ impl Disks {
             let Some((wanted, rest)) = expected.split_at_checked(len) else { return Ok(false) };
             let Some(disk) = self.open.get(&range.device) else { return Ok(false) };
             let found = &mut self.buffer[start..start + len];
-            disk.read_exact_at(found, range.offset.0)
-                .with_context(|| format!("failed to read disk {} at {}", range.device, range.offset.0))?;
+            disk.read_exact_at(found, range.offset.0).with_context(|| {
+                format!("failed to read disk {} at {}", range.device, range.offset.0)
+            })?;
             if *found != *wanted {
                 return Ok(false);
             }

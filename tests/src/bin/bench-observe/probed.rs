@@ -2,7 +2,10 @@
 //!
 //! Their first instruction is `push`, as at most points of a server: the kernel emulates it, so a hit
 //! costs one trap.
-#![expect(unsafe_code, reason = "functions whose first instruction is known are written in assembly")]
+#![expect(
+    unsafe_code,
+    reason = "functions whose first instruction is known are written in assembly"
+)]
 
 use std::arch::global_asm;
 use std::io::{BufRead as _, BufReader, Write as _};
