@@ -31,6 +31,9 @@ enum Subject {
         /// Small pools and short runs: shows that it works, not what it costs
         #[arg(long)]
         quick: bool,
+        /// Only these groups of figures: agreement, losses, hit-cost, symbols, list, overhead
+        #[arg(long, value_name = "GROUP", num_args = 1..)]
+        only: Vec<String>,
         /// Install what is missing without asking (also when there is no terminal, or with CI=true)
         #[arg(long)]
         yes: bool,
@@ -39,7 +42,7 @@ enum Subject {
 
 /// Sets up, builds, and becomes the program that measures.
 pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
-    let Subject::Observe { out, quick, yes } = arguments.subject;
+    let Subject::Observe { out, quick, only, yes } = arguments.subject;
     setup::for_tests(Consent::new(yes))?;
     ebpf::build()?;
     let release = workspace::build_release()?;
@@ -54,6 +57,9 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     }
     if quick {
         bench.arg("--quick");
+    }
+    if !only.is_empty() {
+        bench.arg("--only").args(only);
     }
     Err(bench.exec()).with_context(|| format!("failed to start `{}`", program.display()))
 }

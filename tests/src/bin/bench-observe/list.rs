@@ -28,6 +28,9 @@ const QUERY: &str = "SELECT * FROM information_schema.INNODB_BUFFER_PAGE";
 const NARROW_QUERY: &str = "SELECT POOL_ID, BLOCK_ID, SPACE, PAGE_NUMBER, IO_FIX, FIX_COUNT, \
     OLDEST_MODIFICATION FROM information_schema.INNODB_BUFFER_PAGE WHERE PAGE_STATE = 'FILE_PAGE'";
 
+/// Takes the time of one step, in s.
+type StepTime = fn(&Steps) -> f64;
+
 /// Times of the same work on one pool, in ms, in the order of the rounds.
 #[derive(Default)]
 struct Times {
@@ -162,7 +165,7 @@ fn query(server: &Server, sql: &str) -> Result<()> {
 fn compare(report: &mut Report, mib: u64, times: &Times) {
     let list = median(&times.list);
     let figure = |what: &str, value| Figure::cost(format!("list of {mib} MiB{what}"), value, "ms");
-    let steps: [(&str, fn(&Steps) -> f64); 5] = [
+    let steps: [(&str, StepTime); 5] = [
         (": looking at files", |steps| steps.refresh_s),
         (": descriptors", |steps| steps.scan_s),
         (": frames, beside the descriptors", |steps| steps.translate_s),
