@@ -80,6 +80,14 @@ impl Extents {
         Ok(())
     }
 
+    /// The run of the file around `start` that lies in one usable piece: where it starts in the file,
+    /// its length, and where it starts on the device.
+    pub(crate) fn around(&self, start: u64, hint: usize) -> Option<(u64, u64, u64)> {
+        let extent = self.extents.get(self.find(start, hint)?)?;
+        let inside = extent.start <= start && start < extent.end();
+        inside.then_some((extent.start, extent.len, extent.at.ok()?))
+    }
+
     /// Index of the last extent that starts at or before `start`.
     fn find(&self, start: u64, hint: usize) -> Option<usize> {
         for index in [hint, hint + 1] {

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
-use super::disks::{Disk, DiskRanges, Disks};
+use super::disks::{Disk, DiskRange, DiskRanges, Disks};
 use super::error::LocateError;
 use super::extents::Extents;
 use super::file_flags;
-use super::ids::{FileId, PageNo, SpaceId};
+use super::ids::{DiskOffset, FileId, PageNo, SpaceId};
 use super::mounts::{Backing, Mounts, Names, Share};
 use super::reason::NotOnDisk;
 use super::stamp::Stamp;
@@ -37,6 +37,32 @@ pub struct Locator {
     disks: Disks,
     maps: FxHashMap<FileId, FileMap>,
     round: u64,
+    /// Where the last lookup ended: the pages after it mostly lie in the same stretch.
+    stretch: Option<Stretch>,
+}
+
+/// A run of a file that lies in one piece on one disk.
+#[derive(Clone, Copy)]
+struct Stretch {
+    file: FileId,
+    /// First and last byte of the run in the file, the latter exclusive.
+    from: u64,
+    until: u64,
+    /// Where it starts on the disk.
+    disk: DiskRange,
+}
+
+impl Stretch {
+    #[inline]
+    fn holds(&self, place: &Place) -> Option<DiskRange> {
+        let (start, len) = (place.offset.0, u64::from(place.len_bytes));
+        let inside = self.file == place.file && self.from <= start && start + len <= self.until;
+        inside.then(|| DiskRange {
+            device: self.disk.device,
+            offset: DiskOffset(self.disk.offset.0 + (start - self.from)),
+            len_bytes: len,
+        })
+    }
 }
 
 /// One file on its device, as it was when it was mapped.
@@ -63,7 +89,14 @@ impl Locator {
     pub fn open(pid: u32) -> Result<Self, LocateError> {
         let tablespaces = Tablespaces::open(pid)?;
         let mounts = mounts(&tablespaces)?;
-        Ok(Self { tablespaces, mounts, disks: Disks::new(), maps: FxHashMap::default(), round: 0 })
+        Ok(Self {
+            tablespaces,
+            mounts,
+            disks: Disks::new(),
+            maps: FxHashMap::default(),
+            round: 0,
+            stretch: None,
+        })
     }
 
     /// Looks again at files, mounts and devices; maps are proved or made anew on their next use.
@@ -76,6 +109,7 @@ impl Locator {
         self.disks.forget_maps();
         self.maps.retain(|id, _| self.tablespaces.file(*id).is_some());
         self.round += 1;
+        self.stretch = None;
         Ok(changes)
     }
 
@@ -111,7 +145,15 @@ impl Locator {
     ///
     /// # Errors
     /// The reason why they cannot be read from a disk.
+    #[inline]
     pub fn medium(&mut self, place: Place) -> Result<Medium, NotOnDisk> {
+        if let Some(range) = self.stretch.and_then(|stretch| stretch.holds(&place)) {
+            return Ok(Medium::Disk(DiskRanges::from_iter([range])));
+        }
+        self.find_medium(place)
+    }
+
+    fn find_medium(&mut self, place: Place) -> Result<Medium, NotOnDisk> {
         let round = self.round;
         if self.maps.get(&place.file).is_none_or(|map| map.checked_in != round) {
             self.check(place.file)?;
@@ -127,6 +169,13 @@ impl Locator {
         extents.resolve(place.offset.0, place.len_bytes.into(), &mut map.hint, |at, len| {
             device.resolve(at, len, &mut ranges)
         })?;
+        self.stretch = extents.around(place.offset.0, map.hint).and_then(|(from, len, at)| {
+            let mut whole = DiskRanges::new();
+            device.resolve(at, len, &mut whole).ok()?;
+            // Several disks behind one extent (a linear volume): no stretch, but right.
+            let [disk] = whole.as_slice() else { return None };
+            Some(Stretch { file: place.file, from, until: from + len, disk: *disk })
+        });
         Ok(Medium::Disk(ranges))
     }
 
