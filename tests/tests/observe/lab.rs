@@ -87,10 +87,15 @@ pub(crate) fn status(server: &Server, name: &str) -> u64 {
 }
 
 /// Asks until `condition` holds, but not for ever; says whether it does.
-pub(crate) fn eventually(mut condition: impl FnMut() -> bool) -> bool {
+pub(crate) fn eventually(condition: impl FnMut() -> bool) -> bool {
+    within(LIMIT, condition)
+}
+
+/// Waits until `condition` holds, for `limit` at most; whether it does.
+pub(crate) fn within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let since = Instant::now();
     while !condition() {
-        if since.elapsed() > LIMIT {
+        if since.elapsed() > limit {
             return false;
         }
         sleep(Duration::from_millis(50));
