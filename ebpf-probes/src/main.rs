@@ -36,29 +36,39 @@ use probe_abi::{Probe, state};
 pub fn page_io_complete(ctx: ProbeContext) -> u32 {
     let descriptor = read::argument(&ctx);
     let layout = maps::LAYOUT.load();
-    match read::byte(descriptor + u64::from(layout.io_fix)) {
-        Some(io) if u32::from(io) == layout.io_read => {
-            table::event(&ctx, Probe::Read, descriptor, state::CLEAN);
+    let Some(head) = read::Head::of(descriptor) else {
+        emit::fault(&ctx, Probe::Read, descriptor);
+        return 0;
+    };
+    let probe = match head.byte(layout.io_fix) {
+        Some(io) if u32::from(io) == layout.io_read => Probe::Read,
+        Some(io) if u32::from(io) == layout.io_write => Probe::Written,
+        _ => {
+            emit::fault(&ctx, Probe::Read, descriptor);
+            return 0;
         }
-        Some(io) if u32::from(io) == layout.io_write => {
-            table::event(&ctx, Probe::Written, descriptor, state::CLEAN);
-        }
-        _ => emit::fault(&ctx, Probe::Read, descriptor),
-    }
+    };
+    table::event(&ctx, probe, descriptor, Some(&head), state::CLEAN);
     0
 }
 
 /// `buf_flush_insert_into_flush_list`, entry.
 #[uprobe]
 pub fn page_dirty(ctx: ProbeContext) -> u32 {
-    table::event(&ctx, Probe::Dirty, read::argument(&ctx), state::DIRTY);
+    let descriptor = read::argument(&ctx);
+    let Some(head) = read::Head::of(descriptor) else {
+        emit::fault(&ctx, Probe::Dirty, descriptor);
+        return 0;
+    };
+    table::event(&ctx, Probe::Dirty, descriptor, Some(&head), state::DIRTY);
     0
 }
 
 /// `buf_LRU_block_free_non_file_page`, entry.
 #[uprobe]
 pub fn block_free(ctx: ProbeContext) -> u32 {
-    table::event(&ctx, Probe::Free, read::argument(&ctx), state::FREE);
+    // The descriptor's id is already reset (8.0+).
+    table::event(&ctx, Probe::Free, read::argument(&ctx), None, state::FREE);
     0
 }
 

@@ -5,14 +5,16 @@ use aya_ebpf::programs::ProbeContext;
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
 use probe_abi::{Control, Entry, Probe, STATE_BITS, state};
 
-use crate::{emit, maps, read};
+use crate::read::Head;
+use crate::{emit, maps};
 
 /// Steps of the binary search: log2 of `MAX_CHUNKS`, and one.
 const SEARCH_STEPS: u32 = 13;
 
-/// Takes one event of the block whose descriptor stands at `descriptor`.
+/// Takes one event of the block whose descriptor stands at `descriptor`. Without the descriptor's
+/// head the entry keeps the page that it names.
 #[inline(always)]
-pub fn event(ctx: &ProbeContext, probe: Probe, descriptor: u64, state: u32) {
+pub fn event(ctx: &ProbeContext, probe: Probe, descriptor: u64, head: Option<&Head>, state: u32) {
     let Some(control) = maps::CONTROL.get(0) else { return };
     let Some(index) = block_index(descriptor, control) else {
         emit::foreign(ctx, probe, descriptor);
@@ -22,19 +24,19 @@ pub fn event(ctx: &ProbeContext, probe: Probe, descriptor: u64, state: u32) {
         emit::foreign(ctx, probe, descriptor);
         return;
     };
-    let id = if state == state::FREE {
-        // The descriptor's id is already reset (8.0+): the entry keeps the page that left.
+    let id = match head {
         // SAFETY: `entry` points into the table; entries are plain integers.
-        unsafe { (read_volatile(addr_of!((*entry).space)), read_volatile(addr_of!((*entry).page))) }
-    } else {
-        let layout = maps::LAYOUT.load();
-        let space = read::half(descriptor + u64::from(layout.space));
-        let page = read::half(descriptor + u64::from(layout.page));
-        match (space, page) {
-            (Some(space), Some(page)) => (space, page),
-            _ => {
-                emit::fault(ctx, probe, descriptor);
-                return;
+        None => unsafe {
+            (read_volatile(addr_of!((*entry).space)), read_volatile(addr_of!((*entry).page)))
+        },
+        Some(head) => {
+            let layout = maps::LAYOUT.load();
+            match (head.half(layout.space), head.half(layout.page)) {
+                (Some(space), Some(page)) => (space, page),
+                _ => {
+                    emit::fault(ctx, probe, descriptor);
+                    return;
+                }
             }
         }
     };

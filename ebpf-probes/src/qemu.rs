@@ -1,0 +1,105 @@
+//! The programs on QEMU's functions, in an object of their own.
+//!
+//! | program | attached to | what it does |
+//! |---|---|---|
+//! | `qemu_enter` | any function, entry | a record with one register |
+//! | `qemu_return` | any function, return | a record |
+//!
+//! Which function it is says the attach cookie, so two programs serve all of them.
+
+#![no_std]
+#![no_main]
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, pt_regs};
+use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
+use aya_ebpf::macros::{map, uprobe, uretprobe};
+use aya_ebpf::maps::{PerCpuArray, RingBuf};
+use aya_ebpf::programs::{ProbeContext, RetProbeContext};
+use probe_abi::qemu::{CallCookie, CallCounters, CallRecord, MAX_FUNCTIONS, edge};
+
+/// Records for the reader. 8 Ki records; the reader sets another size.
+#[map]
+static CALLS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
+
+/// Counters by function.
+#[map]
+static CALL_COUNTERS: PerCpuArray<CallCounters> = PerCpuArray::with_max_entries(MAX_FUNCTIONS, 0);
+
+/// A function was entered.
+#[uprobe]
+pub fn qemu_enter(ctx: ProbeContext) -> u32 {
+    let cookie = cookie(&ctx);
+    count(cookie, |c| c.entries += 1);
+    // SAFETY: `regs` is the program's own context, which the verifier checks.
+    let value = register(unsafe { &*ctx.regs }, cookie);
+    record(cookie, edge::ENTRY, value);
+    0
+}
+
+/// A function returned.
+#[uretprobe]
+pub fn qemu_return(ctx: RetProbeContext) -> u32 {
+    let cookie = cookie(&ctx);
+    count(cookie, |c| c.returns += 1);
+    record(cookie, edge::RETURN, 0);
+    0
+}
+
+#[inline(always)]
+fn cookie(ctx: &impl EbpfContext) -> CallCookie {
+    // SAFETY: the helper takes the program's own context.
+    CallCookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) })
+}
+
+/// The registers that carry a function's first arguments (System V ABI x86-64).
+#[inline(always)]
+fn register(regs: &pt_regs, cookie: CallCookie) -> u64 {
+    match cookie.register() {
+        Some(1) => regs.rdx,
+        Some(2) => regs.rcx,
+        Some(4) => regs.rsi,
+        Some(5) => regs.rdi,
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn count(cookie: CallCookie, add: impl FnOnce(&mut CallCounters)) {
+    if let Some(counters) = CALL_COUNTERS.get_ptr_mut(cookie.function()) {
+        // SAFETY: a per-CPU value that nothing else on this CPU touches while the program runs.
+        add(unsafe { &mut *counters });
+    }
+}
+
+/// Puts a record into the ring; the reader polls, so no call pays for a wake-up.
+#[inline(always)]
+fn record(cookie: CallCookie, edge: u32, value: u64) {
+    match CALLS.reserve::<CallRecord>(0) {
+        Some(mut slot) => {
+            slot.write(CallRecord {
+                // SAFETY: the helper takes nothing and reads a clock.
+                time_ns: unsafe { bpf_ktime_get_ns() },
+                value,
+                function: cookie.function(),
+                edge,
+                tid: bpf_get_current_pid_tgid() as u32,
+                reserved: 0,
+            });
+            slot.submit(u64::from(BPF_RB_NO_WAKEUP));
+        }
+        None => count(cookie, |c| c.lost += 1),
+    }
+}
+
+/// The verifier proves that nothing here can panic; this satisfies the compiler.
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+/// As the agent's programs have it.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
