@@ -3,6 +3,8 @@
 //! Descriptors are read with `process_vm_readv` in pieces that stay in the cache, so a scan costs one
 //! system call per [`PIECE_BYTES`] and no memory to speak of.
 
+use std::ops::Range;
+
 use symbols::profile::PageState;
 
 use crate::geometry::{Chunk, Geometry};
@@ -122,17 +124,32 @@ pub fn scan(
     geometry: &Geometry,
     mut each: impl FnMut(Block<'_>),
 ) -> Result<(), MemoryError> {
-    let mut buffer = vec![0; PIECE_BYTES.max(layout.block.stride)];
+    scan_blocks(memory, layout, geometry, 0..u32::MAX, &mut scan_buffer(layout), &mut each)
+}
+
+/// A buffer for [`scan_blocks`] and [`scan_range`].
+#[must_use]
+pub fn scan_buffer(layout: &Layout) -> Vec<u8> {
+    vec![0; PIECE_BYTES.max(layout.block.stride)]
+}
+
+/// Calls `each` with the blocks of `range` (indices in pool order); what lies beyond the pool is
+/// left out.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_blocks(
+    memory: Memory,
+    layout: &Layout,
+    geometry: &Geometry,
+    range: Range<u32>,
+    buffer: &mut [u8],
+    each: &mut impl FnMut(Block<'_>),
+) -> Result<(), MemoryError> {
     for chunk in &geometry.chunks {
-        scan_range(
-            memory,
-            layout,
-            geometry.page_size,
-            chunk,
-            0..chunk.blocks,
-            &mut buffer,
-            &mut each,
-        )?;
+        let inside = |index: u32| index.saturating_sub(chunk.first).min(chunk.blocks);
+        let range = inside(range.start)..inside(range.end);
+        scan_range(memory, layout, geometry.page_size, chunk, range, buffer, each)?;
     }
     Ok(())
 }
@@ -146,7 +163,7 @@ pub fn scan_range(
     layout: &Layout,
     page_size: u32,
     chunk: &Chunk,
-    range: std::ops::Range<u32>,
+    range: Range<u32>,
     buffer: &mut [u8],
     each: &mut impl FnMut(Block<'_>),
 ) -> Result<(), MemoryError> {

@@ -153,6 +153,19 @@ impl Locator {
         self.find_medium(place)
     }
 
+    /// Number of pages after the one last looked up, at `place`, whose bytes follow it on its disk
+    /// without a break: they need no lookup.
+    #[must_use]
+    pub fn pages_on_disk_after(&self, space: SpaceId, page: PageNo, place: &Place) -> u32 {
+        let Some(stretch) = self.stretch.filter(|stretch| stretch.holds(place).is_some()) else {
+            return 0;
+        };
+        let len = u64::from(place.len_bytes);
+        let mapped = (stretch.until - place.offset.0 - len) / len;
+        let in_file = self.tablespaces.pages_after(space, page);
+        u32::try_from(mapped).unwrap_or(u32::MAX).min(in_file)
+    }
+
     fn find_medium(&mut self, place: Place) -> Result<Medium, NotOnDisk> {
         let round = self.round;
         if self.maps.get(&place.file).is_none_or(|map| map.checked_in != round) {

@@ -131,6 +131,13 @@ impl Tablespaces {
         })
     }
 
+    /// Number of pages after `page` that follow it in its file.
+    #[must_use]
+    pub fn pages_after(&self, space: SpaceId, page: PageNo) -> u32 {
+        let part = self.by_id.get(&space).and_then(|known| known.part_of(page).ok());
+        part.map_or(0, |part| part.pages - 1 - (page.0 - part.first))
+    }
+
     /// A file by its id; `None` once it is gone.
     #[must_use]
     pub fn file(&self, id: FileId) -> Option<&DataFile> {

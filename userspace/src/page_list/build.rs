@@ -1,10 +1,11 @@
 //! The fast form: from the live pool to merged runs in disk order.
 //!
 //! ```text
-//! thread 1: scan descriptors -> judge -> candidates -> sort by space and page
-//! thread 2: page tables of all frames, in bulk
-//! then:     candidates in file order -> place on disk -> sort by disk
-//! at last:  runs, made and merged while they are written
+//! two threads: scan descriptors -> judge -> candidates -> sort by space and page
+//! one beside:  page tables of all frames, in bulk
+//! then:        candidates in file order -> place on disk -> sort by disk
+//! two threads: each page's frames, in the order of the list
+//! at last:     runs, made and merged while they are written
 //! ```
 //! Memory: 12 bytes an eligible page and 4 bytes a frame, the frames twice for a moment (by block and
 //! in the order of the list). Runs are never all in memory: scattered frames would make more of them
@@ -14,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use page_wire::{Facts, Medium, Run, encode};
+use page_wire::{Encoder, Facts, Medium};
 use serde::Serialize;
 
 use super::ListError;
@@ -61,11 +62,6 @@ pub struct Steps {
 }
 
 impl Built {
-    /// The merged runs in the order of the list.
-    pub fn runs(&self) -> impl Iterator<Item = Run> {
-        self.placed.runs()
-    }
-
     /// Number of runs.
     #[must_use]
     pub const fn run_count(&self) -> u64 {
@@ -83,7 +79,9 @@ impl Built {
     /// # Errors
     /// When the writer fails.
     pub fn write(&self, out: &mut impl Write) -> Result<(), ListError> {
-        Ok(encode(out, &self.facts, &self.media, self.runs, self.runs())?)
+        let mut encoder = Encoder::new(out, &self.facts, &self.media, self.runs)?;
+        self.placed.each_run(|run| encoder.push(run))?;
+        Ok(encoder.finish()?)
     }
 }
 
@@ -123,7 +121,7 @@ pub fn build(
     drop(table);
     let media = media.into_media(locator);
     let locate_s = clock.lap();
-    let runs = placed.runs().count() as u64;
+    let runs = placed.count_runs();
     let merge_s = clock.lap();
     let facts = Facts {
         page_size: geometry.page_size,

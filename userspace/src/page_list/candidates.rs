@@ -1,13 +1,15 @@
 //! The scan's harvest: pages that may be left out but for their place, in file order.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::ListError;
 use super::judge::{Judge, Reason};
 use super::lsn::find_detached;
+use super::threads::both;
 use crate::memory::ServerAddr;
 use crate::residency::Residency;
-use crate::scan::scan;
+use crate::scan::{Block, scan_blocks, scan_buffer};
 use crate::server::Server;
 
 /// An eligible page, but for its place.
@@ -16,6 +18,12 @@ pub(super) struct Candidate {
     pub(super) space: u32,
     pub(super) page: u32,
     pub(super) block: u32,
+}
+
+impl Candidate {
+    const fn key(&self) -> u64 {
+        (self.space as u64) << 32 | self.page as u64
+    }
 }
 
 /// Blocks left out, by reason. There are few reasons, so a list is quicker than a map.
@@ -27,9 +35,20 @@ pub(super) struct LeftOut<'a> {
 impl<'a> LeftOut<'a> {
     #[inline]
     pub(super) fn add(&mut self, reason: Reason<'a>) {
+        self.add_many(reason, 1);
+    }
+
+    #[inline]
+    fn add_many(&mut self, reason: Reason<'a>, more: u64) {
         match self.counts.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, count)) => *count += 1,
-            None => self.counts.push((reason, 1)),
+            Some((_, count)) => *count += more,
+            None => self.counts.push((reason, more)),
+        }
+    }
+
+    fn join(&mut self, other: Self) {
+        for (reason, count) in other.counts {
+            self.add_many(reason, count);
         }
     }
 
@@ -43,16 +62,42 @@ impl<'a> LeftOut<'a> {
     }
 }
 
-/// Scans and judges; the candidates are sorted by space and page.
+/// What one thread or both together found.
+type Found<'a> = (Vec<Candidate>, LeftOut<'a>);
+
+/// Blocks that a thread takes at a time: the frames are translated beside, so halves would not end
+/// together.
+const SHARE_BLOCKS: u32 = 1 << 14;
+
+/// Scans and judges on two threads; the candidates are sorted by space and page.
 pub(super) fn find<'a>(
     server: &'a Server,
     residency: Option<&'a Residency>,
-) -> Result<(Vec<Candidate>, LeftOut<'a>), ListError> {
+) -> Result<Found<'a>, ListError> {
+    let next = AtomicU32::new(0);
+    let (first, second) =
+        both(|| find_some(server, residency, &next), || find_some(server, residency, &next));
+    let ((mut candidates, mut left_out), (others, others_left_out)) = (first?, second?);
+    candidates.extend_from_slice(&others);
+    drop(others);
+    left_out.join(others_left_out);
+    // Stable, as that sort finds the two sorted halves and only merges them.
+    candidates.sort_by_key(Candidate::key);
+    Ok((candidates, left_out))
+}
+
+/// As [`find`], of the blocks that this thread takes from `next`.
+fn find_some<'a>(
+    server: &'a Server,
+    residency: Option<&'a Residency>,
+    next: &AtomicU32,
+) -> Result<Found<'a>, ListError> {
+    let (memory, layout, geometry) = (server.memory(), &server.layout, &server.geometry);
     let mut judge = Judge::new(server, residency);
     let mut candidates = Vec::new();
     let mut left_out = LeftOut::default();
     let mut changed = Vec::new();
-    scan(server.memory(), &server.layout, &server.geometry, |block| match judge.judge(&block) {
+    let mut take = |block: Block<'_>| match judge.judge(&block) {
         (_, None) => {
             let newest = block.newest_lsn();
             if residency.is_none() && newest != 0 {
@@ -65,9 +110,18 @@ pub(super) fn find<'a>(
             });
         }
         (_, Some(reason)) => left_out.add(reason),
-    })?;
+    };
+    let mut buffer = scan_buffer(layout);
+    loop {
+        let first = next.fetch_add(SHARE_BLOCKS, Ordering::Relaxed);
+        if first >= geometry.blocks() {
+            break;
+        }
+        let share = first..first.saturating_add(SHARE_BLOCKS);
+        scan_blocks(memory, layout, geometry, share, &mut buffer, &mut take)?;
+    }
     remove_detached(server, &changed, &mut candidates, &mut left_out);
-    candidates.sort_unstable_by_key(|c| u64::from(c.space) << 32 | u64::from(c.page));
+    candidates.sort_unstable_by_key(Candidate::key);
     Ok((candidates, left_out))
 }
 

@@ -18,6 +18,7 @@ mod output;
 mod placed;
 mod rows;
 mod summary;
+mod threads;
 
 pub use build::{Built, Steps, build, raw_reads};
 pub use judge::{Judge, Reason, State};

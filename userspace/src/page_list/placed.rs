@@ -1,10 +1,13 @@
 //! Candidates with their place on disk, and the runs that they make.
 
-use page_wire::{Run, merged};
+use std::convert::Infallible;
+
+use page_wire::{Merger, Run};
 
 use super::candidates::{Candidate, LeftOut};
 use super::judge::Reason;
 use super::media::MediaTable;
+use super::threads::both;
 use crate::frames::{FRAME_BYTES, Frame};
 use crate::geometry::Geometry;
 use crate::locate::{self, Locator, NotOnDisk, PageNo, SpaceId};
@@ -68,20 +71,33 @@ impl Placed {
         let per_page = usize::try_from(u64::from(geometry.page_size) / FRAME_BYTES).unwrap_or(0);
         let mut placed =
             Self { whole: Vec::new(), frames: Vec::new(), pieces: Vec::new(), cut: 0, per_page };
-        // In place: the allocation of the candidates becomes that of the placed pages.
-        placed.whole = candidates
-            .into_iter()
-            .filter_map(|candidate| match place(&candidate, frames, per_page, locator, media) {
-                Ok(Found::Whole(whole)) => Some(whole),
+        let mut find =
+            |candidate: Candidate| match place(&candidate, frames, per_page, locator, media) {
+                Ok(Found::Whole(whole, pages_after)) => {
+                    (Some(whole), Some(Straight { whole, from: candidate, pages_after }))
+                }
                 Ok(Found::Pieces(pieces)) => {
                     placed.pieces.extend(pieces);
                     placed.cut += 1;
-                    None
+                    (None, None)
                 }
                 Err(reason) => {
                     left_out.add(reason);
-                    None
+                    (None, None)
                 }
+            };
+        let units = u64::from(geometry.page_size) / UNIT;
+        let mut straight: Option<Straight> = None;
+        // In place: the allocation of the candidates becomes that of the placed pages.
+        placed.whole = candidates
+            .into_iter()
+            .filter_map(|candidate| {
+                if let Some(whole) = straight.and_then(|s| s.whole(&candidate, units)) {
+                    return Some(whole);
+                }
+                let (whole, next) = find(candidate);
+                straight = next;
+                whole
             })
             .collect();
         // Stable, as that sort is quick where extents have left sorted stretches.
@@ -93,17 +109,37 @@ impl Placed {
 
     /// Takes the pages' frames out of the table; a page without all of them is counted out.
     fn gather(&mut self, table: &[Frame], left_out: &mut LeftOut<'_>) {
+        let per_page = self.per_page.max(1);
+        self.frames = vec![Frame::ABSENT; self.whole.len() * per_page];
+        let middle = self.whole.len() / 2;
+        let (first, second) = self.whole.split_at(middle);
+        let (first_frames, second_frames) = self.frames.split_at_mut(middle * per_page);
+        let complete = both(
+            || copy_frames(first, table, first_frames, per_page),
+            || copy_frames(second, table, second_frames, per_page),
+        );
+        if complete != (true, true) {
+            self.remove_absent(left_out);
+        }
+    }
+
+    /// Counts out the pages that lack a frame.
+    fn remove_absent(&mut self, left_out: &mut LeftOut<'_>) {
         let Self { whole, frames, per_page, .. } = self;
-        frames.reserve_exact(whole.len() * *per_page);
-        whole.retain(|page| {
-            let own = page_frames(table, page.block, *per_page);
-            if let Some(own) = own {
-                frames.extend_from_slice(own);
-            } else {
+        let per_page = (*per_page).max(1);
+        let mut kept = 0;
+        for page in 0..whole.len() {
+            let own = page * per_page..(page + 1) * per_page;
+            if frames[own.clone()].contains(&Frame::ABSENT) {
                 left_out.add(Reason::FrameAbsent);
+            } else {
+                whole[kept] = whole[page];
+                frames.copy_within(own, kept * per_page);
+                kept += 1;
             }
-            own.is_some()
-        });
+        }
+        whole.truncate(kept);
+        frames.truncate(kept * per_page);
     }
 
     /// Number of pages.
@@ -111,16 +147,88 @@ impl Placed {
         self.whole.len() as u64 + self.cut
     }
 
-    /// The merged runs in the order of the list.
-    pub(super) fn runs(&self) -> impl Iterator<Item = Run> {
-        let frames = self.frames.chunks_exact(self.per_page.max(1));
-        let whole = self.whole.iter().zip(frames).flat_map(|(page, own)| FrameRuns {
-            rest: own,
-            medium: page.medium(),
-            unit: page.unit(),
-        });
-        merged(interleave(whole, self.pieces.iter().copied()))
+    /// Calls `each` with the merged runs in the order of the list. They are joined inside each half
+    /// only, so that the halves can be counted side by side.
+    pub(super) fn each_run<E>(
+        &self,
+        mut each: impl FnMut(Run) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.halves().iter().try_for_each(|half| half.each_run(self.per_page, &mut each))
     }
+
+    /// Number of runs.
+    pub(super) fn count_runs(&self) -> u64 {
+        let [first, second] = self.halves();
+        let count = |half: Half<'_>| {
+            let mut count = 0;
+            let Ok(()) = half.each_run(self.per_page, &mut |_| {
+                count += 1;
+                Ok::<(), Infallible>(())
+            });
+            count
+        };
+        let (first, second): (u64, u64) = both(|| count(first), || count(second));
+        first + second
+    }
+
+    fn halves(&self) -> [Half<'_>; 2] {
+        let (first, second) = self.whole.split_at(self.whole.len() / 2);
+        let (frames, second_frames) = self.frames.split_at(first.len() * self.per_page.max(1));
+        let border = second.first().map_or(self.pieces.len(), |page| {
+            self.pieces
+                .partition_point(|run| (run.medium(), run.unit()) < (page.medium(), page.unit()))
+        });
+        let (pieces, second_pieces) = self.pieces.split_at(border);
+        [
+            Half { whole: first, frames, pieces },
+            Half { whole: second, frames: second_frames, pieces: second_pieces },
+        ]
+    }
+}
+
+/// The first or the last half of a list.
+struct Half<'a> {
+    whole: &'a [Whole],
+    frames: &'a [Frame],
+    pieces: &'a [Run],
+}
+
+impl Half<'_> {
+    /// One plain loop, as it goes over every page of the pool twice.
+    fn each_run<E>(
+        &self,
+        per_page: usize,
+        each: &mut impl FnMut(Run) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut merger = Merger::default();
+        let mut push = |run| merger.push(run).map_or(Ok(()), &mut *each);
+        let mut pieces = self.pieces.iter().copied().peekable();
+        for (page, own) in self.whole.iter().zip(self.frames.chunks_exact(per_page.max(1))) {
+            let place = (page.medium(), page.unit());
+            while let Some(piece) = pieces.next_if(|piece| (piece.medium(), piece.unit()) < place) {
+                push(piece)?;
+            }
+            for run in (FrameRuns { rest: own, medium: page.medium(), unit: page.unit() }) {
+                push(run)?;
+            }
+        }
+        for piece in pieces {
+            push(piece)?;
+        }
+        merger.finish().map_or(Ok(()), each)
+    }
+}
+
+/// Copies the pages' frames out of the table; false when a page lacks one.
+fn copy_frames(pages: &[Whole], table: &[Frame], out: &mut [Frame], per_page: usize) -> bool {
+    let mut complete = true;
+    for (page, out) in pages.iter().zip(out.chunks_exact_mut(per_page)) {
+        match page_frames(table, page.block, per_page) {
+            Some(own) => out.copy_from_slice(own),
+            None => complete = false,
+        }
+    }
+    complete
 }
 
 /// The frames of a page, if all are there. Pages smaller than a frame have none of their own.
@@ -128,19 +236,6 @@ fn page_frames(table: &[Frame], block: u32, per_page: usize) -> Option<&[Frame]>
     let first = block as usize * per_page;
     let own = table.get(first..first + per_page)?;
     (!own.is_empty() && !own.contains(&Frame::ABSENT)).then_some(own)
-}
-
-/// Two ordered sequences as one.
-fn interleave(
-    a: impl Iterator<Item = Run>,
-    b: impl Iterator<Item = Run>,
-) -> impl Iterator<Item = Run> {
-    let (mut a, mut b) = (a.peekable(), b.peekable());
-    std::iter::from_fn(move || match (a.peek(), b.peek()) {
-        (Some(x), Some(y)) if y < x => b.next(),
-        (Some(_), _) => a.next(),
-        (None, _) => b.next(),
-    })
 }
 
 /// Runs of frames whose bytes follow each other on a medium: one a change of frame.
@@ -157,8 +252,10 @@ impl Iterator for FrameRuns<'_> {
     fn next(&mut self) -> Option<Run> {
         // Absent frames and places that do not fit were counted out before.
         let gfn = self.rest.first()?.number()?;
-        let follows = |(i, f): &(u64, &Frame)| f.number() == Some(gfn + i);
-        let count = (0..).zip(self.rest).take_while(follows).count();
+        let mut count = 1;
+        while self.rest.get(count).is_some_and(|f| f.number() == Some(gfn + count as u64)) {
+            count += 1;
+        }
         let run = Run::new(gfn, u32::try_from(count).ok()?, self.medium, self.unit)?;
         self.rest = &self.rest[count..];
         self.unit += run.bytes() / UNIT;
@@ -166,9 +263,29 @@ impl Iterator for FrameRuns<'_> {
     }
 }
 
+/// Pages whose places follow from that of the first.
+#[derive(Clone, Copy)]
+struct Straight {
+    from: Candidate,
+    whole: Whole,
+    pages_after: u32,
+}
+
+impl Straight {
+    /// The place of a page that lies in it; `units` is the length of a page.
+    #[inline]
+    fn whole(&self, page: &Candidate, units: u64) -> Option<Whole> {
+        let ahead = page.page.checked_sub(self.from.page)?;
+        let inside = page.space == self.from.space && ahead <= self.pages_after;
+        let unit = self.whole.unit() + u64::from(ahead) * units;
+        inside.then(|| Whole::new(self.whole.medium(), unit, page.block)).flatten()
+    }
+}
+
 /// Where a page lies.
 enum Found {
-    Whole(Whole),
+    /// In one piece, and so do this many pages after it.
+    Whole(Whole, u32),
     Pieces(Vec<Run>),
 }
 
@@ -192,18 +309,23 @@ fn place<'a>(
         number
             .filter(|_| aligned)
             .and_then(|number| Whole::new(number, offset / UNIT, candidate.block))
-            .map(Found::Whole)
             .ok_or(Reason::TooLarge)
     };
     match locator.medium(place).map_err(Reason::NotOnDisk)? {
         locate::Medium::Disk(ranges) => match ranges.as_slice() {
-            [range] => whole(media.disk(range.device), range.offset.0),
+            [range] => {
+                let after = locator.pages_on_disk_after(space, page, &place);
+                Ok(Found::Whole(whole(media.disk(range.device), range.offset.0)?, after))
+            }
             ranges => {
                 let own = page_frames(table, candidate.block, per_page);
                 pieces(ranges, own.ok_or(Reason::FrameAbsent)?, media).map(Found::Pieces)
             }
         },
-        locate::Medium::Share => whole(media.file(place.file), place.offset.0),
+        locate::Medium::Share => {
+            let after = locator.tablespaces().pages_after(space, page);
+            Ok(Found::Whole(whole(media.file(place.file), place.offset.0)?, after))
+        }
     }
 }
 
@@ -252,7 +374,12 @@ mod tests {
         let mut left_out = LeftOut::default();
         placed.gather(&table, &mut left_out);
         assert_eq!(left_out.names()["frame-absent"], 2);
-        let runs: Vec<Run> = placed.runs().collect();
+        let mut runs = Vec::new();
+        let Ok(()) = placed.each_run(|run| {
+            runs.push(run);
+            Ok::<(), Infallible>(())
+        });
+        assert_eq!(placed.count_runs(), runs.len() as u64);
         // 7-8 at unit 0, 20-21 at 16 (where the piece also claims to be), 22-25 at 32.
         assert!(runs.contains(&run(7, 2, 0)));
         assert!(runs.contains(&run(100, 1, 16)));

@@ -32,19 +32,33 @@ pub enum EncodeError {
 }
 
 /// Joins runs that go on from each other; the runs come in the order of the list.
-pub fn merged(runs: impl Iterator<Item = Run>) -> impl Iterator<Item = Run> {
-    let mut runs = runs.peekable();
-    std::iter::from_fn(move || {
-        let mut run = runs.next()?;
-        while let Some(joined) = runs.peek().and_then(|next| run.joined(next)) {
-            run = joined;
-            runs.next();
+#[derive(Debug, Default)]
+pub struct Merger(Option<Run>);
+
+impl Merger {
+    /// Takes the next run; gives the one before it once that can grow no more.
+    #[inline]
+    pub fn push(&mut self, next: Run) -> Option<Run> {
+        match self.0.and_then(|run| run.joined(&next)) {
+            Some(joined) => {
+                self.0 = Some(joined);
+                None
+            }
+            None => self.0.replace(next),
         }
-        Some(run)
-    })
+    }
+
+    /// The last run.
+    #[must_use]
+    pub fn finish(self) -> Option<Run> {
+        self.0
+    }
 }
 
-/// Writes a whole list; the `count` runs come sorted and [`merged`].
+/// Runs are handed to the writer in batches of this size, which stay in the cache.
+const BATCH_BYTES: usize = 1 << 15;
+
+/// Writes a whole list; the `count` runs come sorted and merged.
 ///
 /// # Errors
 /// When a name does not fit, the writer fails, or there are not `count` runs.
@@ -55,6 +69,65 @@ pub fn encode(
     count: u64,
     runs: impl Iterator<Item = Run>,
 ) -> Result<(), EncodeError> {
+    let mut encoder = Encoder::new(out, facts, media, count)?;
+    for run in runs {
+        encoder.push(run)?;
+    }
+    encoder.finish()
+}
+
+/// Writes a list run by run.
+pub struct Encoder<W> {
+    out: W,
+    batch: Vec<u8>,
+    announced: u64,
+    written: u64,
+}
+
+impl<W: Write> Encoder<W> {
+    /// Writes header and media table of a list of `count` runs.
+    ///
+    /// # Errors
+    /// When a name does not fit or the writer fails.
+    pub fn new(
+        mut out: W,
+        facts: &Facts,
+        media: &[Medium],
+        count: u64,
+    ) -> Result<Self, EncodeError> {
+        let head = head(facts, media, count)?;
+        out.write_all(&head)?;
+        Ok(Self { out, batch: Vec::with_capacity(BATCH_BYTES), announced: count, written: 0 })
+    }
+
+    /// Writes the next run.
+    ///
+    /// # Errors
+    /// When the writer fails.
+    #[inline]
+    pub fn push(&mut self, run: Run) -> Result<(), EncodeError> {
+        self.batch.extend_from_slice(&run.to_bytes());
+        self.written += 1;
+        if self.batch.len() >= BATCH_BYTES {
+            self.out.write_all(&self.batch)?;
+            self.batch.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is left.
+    ///
+    /// # Errors
+    /// When the writer fails or other than `count` runs came.
+    pub fn finish(mut self) -> Result<(), EncodeError> {
+        self.out.write_all(&self.batch)?;
+        let Self { announced, written, .. } = self;
+        if written == announced { Ok(()) } else { Err(EncodeError::Count { announced, written }) }
+    }
+}
+
+/// Header and media table.
+fn head(facts: &Facts, media: &[Medium], count: u64) -> Result<Vec<u8>, EncodeError> {
     let mut table = Vec::new();
     for medium in media {
         let name = medium.name().as_bytes();
@@ -78,12 +151,6 @@ pub fn encode(
     for number in [table.len() as u64, count, facts.pages, facts.begun_ns, facts.done_ns] {
         header.extend_from_slice(&number.to_le_bytes());
     }
-    out.write_all(&header)?;
-    out.write_all(&table)?;
-    let mut written = 0;
-    for run in runs {
-        out.write_all(&run.to_bytes())?;
-        written += 1;
-    }
-    if written == count { Ok(()) } else { Err(EncodeError::Count { announced: count, written }) }
+    header.extend_from_slice(&table);
+    Ok(header)
 }

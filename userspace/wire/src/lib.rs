@@ -31,11 +31,14 @@
 //! and place both go on from run to run nowhere. 40 bits of frames reach 4 PiB of RAM, 48 bits of
 //! 512-byte units reach 128 PiB of disk.
 
+pub mod ask;
 mod decode;
 mod encode;
+mod length;
 
 pub use decode::{List, ListError, Media, Runs};
-pub use encode::{EncodeError, encode, merged};
+pub use encode::{EncodeError, Encoder, Merger, encode};
+pub use length::encoded_bytes;
 
 /// First bytes of a list.
 pub const MAGIC: [u8; 8] = *b"PFPAGES\0";

@@ -10,7 +10,10 @@ fn media() -> Vec<Medium> {
 
 fn sorted_and_merged(mut runs: Vec<Run>) -> Vec<Run> {
     runs.sort_unstable();
-    merged(runs.into_iter()).collect()
+    let mut merger = Merger::default();
+    let mut merged: Vec<Run> = runs.into_iter().filter_map(|run| merger.push(run)).collect();
+    merged.extend(merger.finish());
+    merged
 }
 
 fn written(facts: &Facts, media: &[Medium], runs: &[Run]) -> Vec<u8> {

@@ -1,0 +1,226 @@
+//! What host and guest say to each other over a port: the host asks, the agent answers.
+//!
+//! One JSON object a line, each of bounded length, either side ignoring empty lines:
+//!
+//! ```text
+//! host  -> {"id":7,"hello":{"version":1}}           agent -> {"id":7,"hello":{"version":1,...}}
+//!          {"id":8,"page-list":null}                          {"id":8,"page-list":{"list":3,...}}
+//!          {"id":9,"copy":{"list":3,"offset":0,...}}          {"id":9,"copied":{"offset":0,...}}
+//!          {"id":10,"release":{"list":3}}                     {"id":10,"released":null}
+//!          {"id":11,"status":null}                            {"id":11,"status":{...}}
+//!                                              or, to any     {"id":8,"error":{"what":...,"hint":...}}
+//! ```
+//! The list itself does not travel: it lies in pinned pages of the agent, and the answer says in which
+//! frames ([`GuestRun`]) and what its bytes hash to. Who cannot read the guest's RAM has it copied.
+//!
+//! A port may still hold bytes for somebody who asked before: an answer counts only under the id that
+//! was asked with, and ids are not used twice on a port in living memory.
+
+mod lines;
+mod status;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use lines::{LineError, Lines, from_line, to_line};
+pub use status::{Blocks, Kinds, Observed, PerSecond, ServerState, Status, Times};
+
+/// Version of these messages; both sides must have the same.
+pub const VERSION: u32 = 1;
+/// Longest ask in bytes, its end of line included.
+pub const MAX_ASK_BYTES: usize = 4096;
+/// Longest answer in bytes, its end of line included.
+pub const MAX_ANSWER_BYTES: usize = 4 << 20;
+/// Most runs of frames in an answer: beyond, the list is copied. (40 bytes each at most.)
+pub const MAX_GUEST_RUNS: usize = 1 << 16;
+/// Most bytes of one copy; two thirds of what fits an answer as base64.
+pub const MAX_COPY_BYTES: u32 = 2 << 20;
+/// Longest list in bytes: 32 Mi runs, for 128 GiB of pool in single frames.
+pub const MAX_LIST_BYTES: u64 = 512 << 20;
+
+/// A question of the host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// Comes back with the answer.
+    pub id: u64,
+    /// The question.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// What the host asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum What {
+    /// Who is there?
+    Hello {
+        /// [`VERSION`] of the host.
+        version: u32,
+    },
+    /// Make a list and hold it still. The one before is released.
+    PageList,
+    /// Bytes of the list, where the host cannot read them in place.
+    Copy {
+        /// Number of the list.
+        list: u64,
+        /// Where to begin, in bytes.
+        offset: u64,
+        /// How many bytes, at most [`MAX_COPY_BYTES`].
+        len: u32,
+    },
+    /// The list has been read.
+    Release {
+        /// Number of the list.
+        list: u64,
+    },
+    /// How are the server and its pool?
+    Status,
+}
+
+/// An answer of the agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    /// Id of the question; 0 where that could not be read.
+    pub id: u64,
+    /// The answer.
+    #[serde(flatten)]
+    pub what: Said,
+}
+
+/// What the agent says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Said {
+    /// To [`What::Hello`].
+    Hello(Hello),
+    /// To [`What::PageList`].
+    PageList(Box<PageList>),
+    /// To [`What::Copy`].
+    Copied(Copied),
+    /// To [`What::Release`].
+    Released,
+    /// To [`What::Status`].
+    Status(Box<Status>),
+    /// To any: it could not be done.
+    Error(Trouble),
+}
+
+impl Said {
+    /// Name of the kind, for errors.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::PageList(_) => "page-list",
+            Self::Copied(_) => "copied",
+            Self::Released => "released",
+            Self::Status(_) => "status",
+            Self::Error(_) => "error",
+        }
+    }
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`] of the agent.
+    pub version: u32,
+    /// Version of `poolferry`.
+    pub program: String,
+    /// Process id of the agent, in the guest.
+    pub pid: u32,
+    /// The guest's kernel (`uname -r`).
+    pub kernel: String,
+    /// Whether there is a server to make a list of.
+    pub server: ServerState,
+}
+
+/// Why there is no answer but this.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trouble {
+    /// What failed, and why.
+    pub what: String,
+    /// What the operator can do about it, in the guest.
+    pub hint: Option<String>,
+}
+
+/// Guest frames that follow each other: number of the first (guest-physical address by 4096), and how
+/// many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestRun(pub u64, pub u32);
+
+/// A list that the agent holds still.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PageList {
+    /// Its number, for [`What::Copy`] and [`What::Release`].
+    pub list: u64,
+    /// Its length in bytes.
+    pub length: u64,
+    /// BLAKE3 of its bytes, lowercase hexadecimal.
+    pub blake3: String,
+    /// Where its pages lie, in the order of its bytes, the last page in part only. Empty where they
+    /// are not known, or more than [`MAX_GUEST_RUNS`]: the list must be copied.
+    pub runs: Vec<GuestRun>,
+    /// How its pages are held.
+    pub pinned: Pinned,
+    /// Seconds that the agent holds them, unless released before.
+    pub held_s: u64,
+    /// Number of database pages on it.
+    pub pages: u64,
+    /// Blocks of the pool that are not on it, by reason.
+    pub left_out: BTreeMap<String, u64>,
+    /// How long each step took in the guest.
+    pub steps: Steps,
+}
+
+/// How the list's pages are kept from moving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pinned {
+    /// A long-term pin: the kernel moves them for nobody.
+    LongTerm,
+    /// Locked only: compaction may still move them, and the hash then shows it.
+    Locked,
+    /// Not even locked.
+    No,
+}
+
+/// Wall-clock seconds of the steps of a list in the guest; scan and translate run side by side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Steps {
+    /// Writing out what the server wrote through the page cache (`syncfs`).
+    pub sync_s: f64,
+    /// Looking at the server's files.
+    pub refresh_s: f64,
+    /// Reading and judging descriptors, and sorting what is left.
+    pub scan_s: f64,
+    /// Virtual addresses to frames.
+    pub translate_s: f64,
+    /// Pages to disk, and sorting.
+    pub locate_s: f64,
+    /// Making and merging runs, to count them.
+    pub merge_s: f64,
+    /// Getting and pinning the pages that the list is written to.
+    pub pin_s: f64,
+    /// Writing the list into them.
+    pub encode_s: f64,
+    /// Hashing it.
+    pub hash_s: f64,
+    /// Finding its own frames.
+    pub frames_s: f64,
+    /// From the question to the answer.
+    pub total_s: f64,
+}
+
+/// A piece of the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Copied {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// Its bytes in base64 (RFC 4648, section 4).
+    pub data: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! The messages as text, and lines from bytes that come in pieces or from a stranger.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn line(what: What) -> String {
+    let line = to_line(&Ask { id: 7, what }, MAX_ASK_BYTES).unwrap();
+    String::from_utf8(line).unwrap()
+}
+
+fn list() -> PageList {
+    PageList {
+        list: 3,
+        length: 5000,
+        blake3: "00".repeat(32),
+        runs: vec![GuestRun(0x1234, 2)],
+        pinned: Pinned::LongTerm,
+        held_s: 60,
+        pages: 9,
+        left_out: BTreeMap::from([("dirty".to_owned(), 4)]),
+        steps: Steps { total_s: 0.5, ..Steps::default() },
+    }
+}
+
+#[test]
+fn the_text_of_the_asks_is_the_contract() {
+    assert_eq!(line(What::Hello { version: 1 }), "{\"id\":7,\"hello\":{\"version\":1}}\n");
+    assert_eq!(line(What::PageList), "{\"id\":7,\"page-list\":null}\n");
+    let copy = What::Copy { list: 3, offset: 4096, len: 10 };
+    assert_eq!(line(copy), "{\"id\":7,\"copy\":{\"list\":3,\"offset\":4096,\"len\":10}}\n");
+    assert_eq!(line(What::Release { list: 3 }), "{\"id\":7,\"release\":{\"list\":3}}\n");
+    assert_eq!(line(What::Status), "{\"id\":7,\"status\":null}\n");
+}
+
+#[test]
+fn asks_and_answers_survive_the_line() {
+    for what in [What::PageList, What::Status, What::Copy { list: 1, offset: 2, len: 3 }] {
+        let ask = Ask { id: u64::MAX, what };
+        assert_eq!(from_line::<Ask>(&to_line(&ask, MAX_ASK_BYTES).unwrap()).unwrap(), ask);
+    }
+    let trouble = Trouble { what: "no server".into(), hint: None };
+    let pages = Said::PageList(Box::new(list()));
+    for what in [Said::Released, Said::Error(trouble), pages] {
+        let answer = Answer { id: 9, what };
+        let text = to_line(&answer, MAX_ANSWER_BYTES).unwrap();
+        assert_eq!(from_line::<Answer>(&text).unwrap(), answer);
+    }
+}
+
+#[test]
+fn the_longest_answers_fit_a_line() {
+    let runs = vec![GuestRun((1 << 40) - 1, u32::MAX); MAX_GUEST_RUNS];
+    let list = PageList { runs, length: MAX_LIST_BYTES, ..list() };
+    let answer = Answer { id: u64::MAX, what: Said::PageList(Box::new(list)) };
+    to_line(&answer, MAX_ANSWER_BYTES).unwrap();
+    let data = "A".repeat((MAX_COPY_BYTES as usize).div_ceil(3) * 4);
+    let answer = Answer { id: u64::MAX, what: Said::Copied(Copied { offset: u64::MAX, data }) };
+    to_line(&answer, MAX_ANSWER_BYTES).unwrap();
+    assert!(to_line(&answer, MAX_ANSWER_BYTES / 4).is_err());
+}
+
+#[test]
+fn what_is_no_message_is_refused() {
+    for text in ["", "{}", "[]", "{\"id\":1}", "{\"id\":-1,\"status\":null}", "{\"id\":1,\"x\":{}}"] {
+        assert!(from_line::<Ask>(text.as_bytes()).is_err(), "{text}");
+        assert!(from_line::<Answer>(text.as_bytes()).is_err(), "{text}");
+    }
+    // Deep nesting must not reach the end of the stack.
+    let deep = "[".repeat(MAX_ANSWER_BYTES);
+    assert!(from_line::<Answer>(deep.as_bytes()).is_err());
+}
+
+#[test]
+fn a_long_line_costs_itself_only() {
+    let mut lines = Lines::new(4);
+    let mut bytes = &b"abcdefgh"[..];
+    assert!(matches!(lines.take(&mut bytes), Some(Err(LineError::TooLong { limit: 4 }))));
+    let mut bytes = &b"ij\n\nabcd\nabcde\nx\n"[..];
+    assert_eq!(lines.take(&mut bytes).unwrap().unwrap(), b"abcd");
+    assert!(lines.take(&mut bytes).unwrap().is_err());
+    assert_eq!(lines.take(&mut bytes).unwrap().unwrap(), b"x");
+    assert!(lines.take(&mut bytes).is_none());
+}
+
+proptest! {
+    #[test]
+    fn lines_do_not_depend_on_how_they_come(
+        texts in proptest::collection::vec("[a-z]{1,9}", 0..20),
+        cuts in proptest::collection::vec(1usize..7, 1..40),
+    ) {
+        let all: Vec<u8> = texts.iter().flat_map(|text| [text.as_bytes(), b"\n"].concat()).collect();
+        let mut rest = &all[..];
+        let (mut lines, mut found) = (Lines::new(9), Vec::new());
+        for cut in cuts.into_iter().cycle() {
+            if rest.is_empty() {
+                break;
+            }
+            let (mut piece, after) = rest.split_at(cut.min(rest.len()));
+            rest = after;
+            while let Some(line) = lines.take(&mut piece) {
+                found.push(String::from_utf8(line.unwrap()).unwrap());
+            }
+        }
+        prop_assert_eq!(found, texts);
+    }
+
+    #[test]
+    fn strangers_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let mut lines = Lines::new(64);
+        let mut rest = &bytes[..];
+        while let Some(line) = lines.take(&mut rest) {
+            if let Ok(line) = line {
+                prop_assert!(line.len() <= 64);
+                let _ = from_line::<Answer>(&line);
+            }
+        }
+        prop_assert!(rest.is_empty());
+    }
+}
