@@ -188,8 +188,13 @@ fn tell(report: &mut Report, name: &str, ways: &[Way], stretches: &[Stretch]) {
         let of_way = stretches.iter().filter(|stretch| stretch.way == way);
         of_way.map(|stretch| stretch.tps).collect()
     };
-    let tps = |way| median(&all(way));
-    let without = tps(Way::Without);
+    let without = median(&all(Way::Without));
+    // Each stretch beside the one without probes of its own round: the machine drifts in between.
+    let tps = |way| {
+        let pairs: Vec<f64> =
+            all(way).iter().zip(all(Way::Without)).map(|(with, without)| with / without).collect();
+        without * median(&pairs)
+    };
     // How far this machine lets stretches differ that are alike.
     let away: Vec<f64> =
         all(Way::Without).iter().map(|tps| 100.0 * (tps / without - 1.0).abs()).collect();
