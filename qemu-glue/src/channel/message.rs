@@ -1,0 +1,154 @@
+//! What the hosts say to each other.
+
+use serde::{Deserialize, Serialize};
+
+use crate::set::{Block, SetRun};
+
+/// Version of the channel's messages; both sides must have the same.
+pub const VERSION: u32 = 1;
+
+/// Pages `first`, `first + 1`, ... of the set, `count` of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PageRange {
+    /// Number of the first page.
+    pub first: u32,
+    /// How many, at least 1.
+    pub count: u32,
+}
+
+/// First word of either side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Version of `poolferry-host`.
+    pub program: String,
+    /// Version of the QEMU beside it, `major.minor.micro`.
+    pub qemu: String,
+    /// Names the migration in the reports of both sides.
+    pub migration: String,
+}
+
+/// What the source wants to skip; the runs follow in [`Message::Runs`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// RAM blocks that runs name by index.
+    pub blocks: Vec<Block>,
+    /// Media that runs name by index, as the guest's list names them.
+    pub media: Vec<String>,
+    /// Number of runs to come.
+    pub runs: u64,
+    /// Migration capabilities that the destination's QEMU must have set, and no others of the kind.
+    pub capabilities: Vec<String>,
+}
+
+/// The destination is ready: its QEMU listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// URI for `migrate` at the source (`tcp:HOST:PORT`).
+    pub uri: String,
+    /// Media that it cannot read, with the reason.
+    ///
+    /// N.B. The numbers of the set's pages stay as they were offered, so the source must not arm a
+    /// smaller set: it gives these pages back once they are hinted, which costs no byte (QEMU sends
+    /// them once, only later). Hashes of them are answered [`NotPlaced::ReadFailed`].
+    pub media_left_out: Vec<(u16, String)>,
+}
+
+/// The destination will not restore; the migration can still be a stock one when `uri` is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// What failed, and why.
+    pub reason: String,
+    /// What the operator can do.
+    pub hint: String,
+    /// Where the destination's QEMU listens all the same.
+    pub uri: Option<String>,
+}
+
+/// Why a page was not placed and has to travel by network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NotPlaced {
+    /// Storage has other bytes than the source's RAM.
+    Differs,
+    /// Storage did not give the bytes.
+    ReadFailed,
+    /// The page could not be installed.
+    InstallFailed,
+    /// Its time had run out.
+    TooLate,
+}
+
+/// How far the destination is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes read from storage.
+    pub storage_bytes: u64,
+    /// Pages installed by us.
+    pub installed: u64,
+    /// Pages where QEMU had been before us.
+    pub delivered: u64,
+    /// Pages not placed.
+    pub not_placed: u64,
+    /// Bytes of hashes waiting for storage.
+    pub queued: u64,
+}
+
+/// How the migration ended, as the source sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finish {
+    /// `completed`, `failed`, `cancelled`.
+    pub status: String,
+    /// Why, when it did not complete.
+    pub reason: Option<String>,
+}
+
+/// Last word of the destination.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Finished {
+    /// The totals.
+    pub progress: Progress,
+    /// CPU seconds of the receiver.
+    pub cpu_s: f64,
+    /// Highest resident memory of the receiver in bytes.
+    pub peak_memory_bytes: u64,
+    /// What happened beside the path, for the report.
+    pub remarks: Vec<String>,
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// First word of either side.
+    Hello(Hello),
+    /// Source: what it wants to skip.
+    Offer(Offer),
+    /// Source: the next runs of the offer, in the order of the storage.
+    Runs(Vec<SetRun>),
+    /// Source: that was all of the offer.
+    OfferEnd,
+    /// Destination: ready.
+    Ready(Ready),
+    /// Destination: not ready.
+    Refused(Refused),
+    /// Source: BLAKE3 of the pages from `first` on, taken after the hint had returned (invariant I2).
+    Hashes {
+        /// Number of the first page.
+        first: u32,
+        /// 32 bytes a page.
+        hashes: Vec<[u8; 32]>,
+    },
+    /// Source: these pages travel by network; leave them.
+    Taken(Vec<PageRange>),
+    /// Destination: these are accounted for, installed by us or delivered by QEMU.
+    Placed(Vec<PageRange>),
+    /// Destination: these were not placed.
+    NotPlaced(NotPlaced, Vec<PageRange>),
+    /// Destination: how far it is.
+    Progress(Progress),
+    /// Source: the end.
+    Finish(Finish),
+    /// Destination: the end.
+    Finished(Finished),
+}

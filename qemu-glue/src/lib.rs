@@ -1,0 +1,22 @@
+//! The hypervisors' side of a migration that leaves the buffer pool behind.
+//!
+//! ```text
+//! source:       agent -> list -> guest (RAM blocks, clip) -> set -> shim (skip) -> hash -> channel
+//! destination:  channel -> storage (disk order) -> compare -> install (userfaultfd) -> channel
+//! source:       channel -> shim (confirm, give back) -> hold -> switchover -> report
+//! ```
+//! One function reads as this path: [`source::migrate`] at the source, [`dest::receive`] at the
+//! destination. Pages are named by RAM block and offset ([`set`]); every number from the guest is
+//! clipped to its own RAM and disks before anything uses it.
+
+pub mod agent;
+pub mod channel;
+pub mod dest;
+pub mod guest;
+pub mod qmp;
+pub mod report;
+pub mod set;
+pub mod shim;
+pub mod source;
+pub mod storage;
+pub mod timeline;

@@ -1,0 +1,268 @@
+//! The set of pages that a migration skips: where each lies in RAM, and where on storage.
+//!
+//! Both hosts hold the same set and number its pages 0, 1, 2, ... in the order of the runs, which is
+//! the order of the storage. Everything after the offer speaks of these numbers.
+
+use std::fmt;
+use std::ops::Range;
+
+use thiserror::Error;
+
+/// Bytes of a page of guest RAM as QEMU tracks it on x86-64.
+pub const PAGE_BYTES: u64 = 4096;
+/// Most pages of a set: 16 TiB of RAM.
+pub const MAX_PAGES: u64 = u32::MAX as u64;
+/// Bytes of a run on the channel.
+pub const RUN_BYTES: usize = 24;
+
+/// Number of a page in the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageIndex(pub u32);
+
+impl fmt::Display for PageIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "page {} of the set", self.0)
+    }
+}
+
+/// Pages of one RAM block that follow each other there and on storage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetRun {
+    /// Index in [`SkipSet::blocks`].
+    pub block: u16,
+    /// Index in [`SkipSet::media`].
+    pub medium: u16,
+    /// Number of pages, at least 1.
+    pub pages: u32,
+    /// Offset of the first page in the RAM block, in bytes; page-aligned.
+    pub offset: u64,
+    /// Offset of its bytes on the medium; a multiple of 512.
+    pub place: u64,
+}
+
+impl SetRun {
+    /// Length in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.pages as u64 * PAGE_BYTES
+    }
+
+    /// As it stands on the channel, little-endian: 2 block, 2 medium, 4 pages, 8 offset, 8 place.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; RUN_BYTES] {
+        let mut bytes = [0; RUN_BYTES];
+        bytes[..2].copy_from_slice(&self.block.to_le_bytes());
+        bytes[2..4].copy_from_slice(&self.medium.to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.pages.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.offset.to_le_bytes());
+        bytes[16..].copy_from_slice(&self.place.to_le_bytes());
+        bytes
+    }
+
+    /// The inverse of [`Self::to_bytes`]; nothing is checked.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; RUN_BYTES]) -> Self {
+        let [a, b, c, d, e, f, g, h, rest @ ..] = *bytes;
+        let [o0, o1, o2, o3, o4, o5, o6, o7, rest @ ..] = rest;
+        Self {
+            block: u16::from_le_bytes([a, b]),
+            medium: u16::from_le_bytes([c, d]),
+            pages: u32::from_le_bytes([e, f, g, h]),
+            offset: u64::from_le_bytes([o0, o1, o2, o3, o4, o5, o6, o7]),
+            place: u64::from_le_bytes(rest),
+        }
+    }
+}
+
+/// A RAM block that runs point into.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Block {
+    /// QEMU's id of it (`RAMBlock.idstr`), the same on both sides.
+    pub name: String,
+    /// Used length in bytes.
+    pub length: u64,
+}
+
+/// A set that is no set.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum SetError {
+    /// A run without pages, or with an offset that is not that of a page.
+    #[error("run {0} is empty or not aligned")]
+    Unaligned(usize),
+    /// A run points to a block or a medium that does not exist.
+    #[error("run {0} names an unknown RAM block or medium")]
+    Unknown(usize),
+    /// A run reaches beyond its RAM block or the highest offset.
+    #[error("run {0} reaches beyond its RAM block")]
+    Beyond(usize),
+    /// Two runs share a page.
+    #[error("two runs share the page at offset {offset:#x} of block {block}")]
+    Overlap {
+        /// Index of the block.
+        block: u16,
+        /// Offset in it, in bytes.
+        offset: u64,
+    },
+    /// More pages than a set holds.
+    #[error("more than {MAX_PAGES} pages")]
+    TooLarge,
+}
+
+/// The set, checked: runs lie in their blocks and share no page.
+#[derive(Clone, Debug, Default)]
+pub struct SkipSet {
+    blocks: Vec<Block>,
+    media: Vec<String>,
+    runs: Vec<SetRun>,
+    /// Number of the first page of each run, and at last the number of pages.
+    firsts: Vec<u32>,
+}
+
+impl SkipSet {
+    /// Checks and numbers the runs, which keep their order.
+    ///
+    /// # Errors
+    /// [`SetError`] names the first run that is wrong.
+    pub fn new(
+        blocks: Vec<Block>,
+        media: Vec<String>,
+        runs: Vec<SetRun>,
+    ) -> Result<Self, SetError> {
+        let mut firsts = Vec::with_capacity(runs.len() + 1);
+        let mut pages = 0_u64;
+        for (index, run) in runs.iter().enumerate() {
+            let aligned = run.offset.is_multiple_of(PAGE_BYTES) && run.place.is_multiple_of(512);
+            if run.pages == 0 || !aligned {
+                return Err(SetError::Unaligned(index));
+            }
+            let block = blocks.get(usize::from(run.block)).ok_or(SetError::Unknown(index))?;
+            media.get(usize::from(run.medium)).ok_or(SetError::Unknown(index))?;
+            let end = run.offset.checked_add(run.bytes()).ok_or(SetError::Beyond(index))?;
+            if end > block.length || run.place.checked_add(run.bytes()).is_none() {
+                return Err(SetError::Beyond(index));
+            }
+            firsts.push(u32::try_from(pages).map_err(|_| SetError::TooLarge)?);
+            pages += u64::from(run.pages);
+        }
+        firsts.push(u32::try_from(pages).map_err(|_| SetError::TooLarge)?);
+        let set = Self { blocks, media, runs, firsts };
+        let mut before: Option<SetRun> = None;
+        for (_, run) in set.in_ram_order() {
+            if let Some(before) = before
+                && before.block == run.block
+                && before.offset + before.bytes() > run.offset
+            {
+                return Err(SetError::Overlap { block: run.block, offset: run.offset });
+            }
+            before = Some(run);
+        }
+        Ok(set)
+    }
+
+    /// The RAM blocks.
+    #[must_use]
+    pub fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Names of the media as the guest's list has them (`serial:...`, `pci:...`).
+    #[must_use]
+    pub fn media(&self) -> &[String] {
+        &self.media
+    }
+
+    /// The runs in the order of the storage.
+    #[must_use]
+    pub fn runs(&self) -> &[SetRun] {
+        &self.runs
+    }
+
+    /// Number of pages.
+    #[must_use]
+    pub fn pages(&self) -> u32 {
+        self.firsts.last().copied().unwrap_or(0)
+    }
+
+    /// Bytes of RAM that the set covers.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        u64::from(self.pages()) * PAGE_BYTES
+    }
+
+    /// Runs with the number of their first page, by block and offset.
+    #[must_use]
+    pub fn in_ram_order(&self) -> Vec<(PageIndex, SetRun)> {
+        let numbered = self.firsts.iter().map(|first| PageIndex(*first)).zip(self.runs.iter().copied());
+        let mut runs: Vec<_> = numbered.collect();
+        runs.sort_unstable_by_key(|(_, run)| (run.block, run.offset));
+        runs
+    }
+
+    /// The pieces of runs that the pages `range` consist of, with the number of their first page.
+    /// Numbers beyond the set are left out.
+    pub fn pieces(&self, range: Range<u32>) -> impl Iterator<Item = (PageIndex, SetRun)> + '_ {
+        let end = range.end.min(self.pages());
+        // The run that holds the first page: the last one that starts at or before it.
+        let run = self.firsts.partition_point(|first| *first <= range.start).saturating_sub(1);
+        let from = range.start;
+        self.runs.iter().zip(&self.firsts).skip(run).map_while(move |(run, first)| {
+            let (start, stop) = (from.max(*first), end.min(first + run.pages));
+            (start < stop).then(|| {
+                let ahead = u64::from(start - first) * PAGE_BYTES;
+                let piece = SetRun {
+                    pages: stop - start,
+                    offset: run.offset + ahead,
+                    place: run.place + ahead,
+                    ..*run
+                };
+                (PageIndex(start), piece)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block() -> Vec<Block> {
+        vec![Block { name: "mem0".into(), length: 1 << 20 }]
+    }
+
+    fn run(page: u64, pages: u32, place: u64) -> SetRun {
+        SetRun { block: 0, medium: 0, pages, offset: page * PAGE_BYTES, place }
+    }
+
+    fn set(runs: Vec<SetRun>) -> Result<SkipSet, SetError> {
+        SkipSet::new(block(), vec!["serial:a".into()], runs)
+    }
+
+    #[test]
+    fn pages_are_numbered_in_the_order_of_the_runs() {
+        let set = set(vec![run(10, 3, 0), run(2, 4, 1 << 20)]).unwrap();
+        assert_eq!(set.pages(), 7);
+        let pieces: Vec<_> = set.pieces(1..5).collect();
+        assert_eq!(pieces, [(PageIndex(1), run(11, 2, 4096)), (PageIndex(3), run(2, 2, 1 << 20))]);
+        assert_eq!(set.pieces(0..u32::MAX).map(|(_, r)| r.pages).sum::<u32>(), 7);
+        assert_eq!(set.pieces(7..9).count(), 0);
+        assert_eq!(set.in_ram_order()[0], (PageIndex(3), run(2, 4, 1 << 20)));
+    }
+
+    #[test]
+    fn what_is_no_set_is_refused() {
+        assert_eq!(set(vec![run(0, 0, 0)]).unwrap_err(), SetError::Unaligned(0));
+        assert_eq!(set(vec![run(0, 1, 7)]).unwrap_err(), SetError::Unaligned(0));
+        assert_eq!(set(vec![run(255, 2, 0)]).unwrap_err(), SetError::Beyond(0));
+        assert_eq!(set(vec![run(u64::MAX / 4096, 2, 0)]).unwrap_err(), SetError::Beyond(0));
+        let other = SetRun { block: 1, ..run(0, 1, 0) };
+        assert_eq!(set(vec![other]).unwrap_err(), SetError::Unknown(0));
+        let overlap = set(vec![run(4, 2, 0), run(5, 2, 1 << 16)]).unwrap_err();
+        assert_eq!(overlap, SetError::Overlap { block: 0, offset: 5 * PAGE_BYTES });
+    }
+
+    #[test]
+    fn runs_survive_the_channel() {
+        let run = SetRun { block: 7, medium: 9, pages: 12, offset: 1 << 40, place: 512 };
+        assert_eq!(SetRun::from_bytes(&run.to_bytes()), run);
+    }
+}
