@@ -1,0 +1,79 @@
+//! Layout of the memory that the library in QEMU shares with the host's program.
+//!
+//! The library makes one sparse file in memory (memfd) and seals its size, so that an access can never
+//! fault. The host finds it among the descriptors of the QEMU process. Nothing else passes between
+//! the two: no side ever waits for the other.
+//!
+//! | from | bytes | what | written by |
+//! |---|---|---|---|
+//! | 0 | 4096 | [`Control`] | each its part |
+//! | [`BLOCKS_AT`] | [`MAX_BLOCKS`] x 264 | [`Block`]s that runs name by index | host |
+//! | [`RUNS_AT`] | [`MAX_RUNS`] x 24 | [`Run`]s by block and offset | host |
+//! | [`CONFIRMED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: placed at the destination | host |
+//! | [`GIVE_BACK_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: send it after all | host |
+//!
+//! Bit `n % 64` of the 64-bit word `n / 64` of a bitmap is page `n` of the set. Bits are only ever set
+//! while a set is armed; the host clears both bitmaps before it arms the next.
+//!
+//! ```text
+//! host     writes blocks, runs, counts, clears the bitmaps       armed = taken + 1
+//! library  first sync of the next migration: copies, checks      taken = armed; Hinting, Hinted | Refused
+//! host     confirmed, give_back + give_back_asked                while the migration runs
+//! library  each sync: gives back what is asked; with the VM stopped all that is not confirmed
+//! library  clean-up of the migration                             Ended
+//! ```
+//! All integers are of this machine: both sides run on it.
+
+#![no_std]
+
+mod control;
+mod reason;
+mod table;
+
+pub use control::{Control, Entry, SYNC_TIMES, State, SyncTime};
+pub use reason::{Reason, SETTINGS, SYMBOLS};
+pub use table::{BLOCK_NAME_BYTES, Block, Run};
+
+use core::ffi::CStr;
+use core::mem::size_of;
+
+/// Name of the file, as in `/proc/PID/fd/N -> /memfd:poolferry-qemu (deleted)`.
+pub const FILE_NAME: &CStr = c"poolferry-qemu";
+
+/// First word of the file.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"PFerryQ\x1a");
+
+/// Changes with every change of the layout or of what it means.
+pub const ABI_VERSION: u32 = 1;
+
+/// Bytes of a page of guest RAM as QEMU tracks it on x86-64.
+pub const PAGE_BYTES: u64 = 4096;
+
+/// Most RAM blocks of a set.
+pub const MAX_BLOCKS: usize = 32;
+/// Most runs of a set: 384 MiB of them.
+pub const MAX_RUNS: usize = 1 << 24;
+/// Most pages of a set: 1 TiB of guest RAM.
+pub const MAX_PAGES: u32 = 1 << 28;
+/// Most pages that [`Control::hold`] marks: those below 1 MiB, which no set has.
+pub const MAX_HOLD_PAGES: u32 = 256;
+
+/// Where the blocks begin, in bytes.
+pub const BLOCKS_AT: usize = size_of::<Control>();
+/// Where the runs begin, in bytes.
+pub const RUNS_AT: usize = 0x4000;
+/// Where the bitmap of placed pages begins, in bytes.
+pub const CONFIRMED_AT: usize = RUNS_AT + MAX_RUNS * size_of::<Run>();
+/// Bytes of one bitmap.
+pub const BITMAP_BYTES: usize = MAX_PAGES as usize / 8;
+/// Where the bitmap of pages to give back begins, in bytes.
+pub const GIVE_BACK_AT: usize = CONFIRMED_AT + BITMAP_BYTES;
+/// Length of the file in bytes; nearly all of it is hole.
+pub const FILE_BYTES: usize = GIVE_BACK_AT + BITMAP_BYTES;
+
+const _: () = assert!(size_of::<Control>() as u64 == PAGE_BYTES);
+const _: () = assert!(size_of::<Block>() == 264 && size_of::<Run>() == 24);
+const _: () = assert!(BLOCKS_AT + MAX_BLOCKS * size_of::<Block>() <= RUNS_AT);
+// Each part is mapped by itself.
+const _: () = assert!(CONFIRMED_AT.is_multiple_of(size_of::<Control>()));
+const _: () = assert!(GIVE_BACK_AT.is_multiple_of(size_of::<Control>()));
