@@ -1,0 +1,208 @@
+//! The guest as the laboratory sees it: what runs in it, what it said, and when.
+
+use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::port::{Heard, Port};
+use crate::protocol::{Ask, Tick, Told};
+
+/// A guest without an accelerator boots within this time, on a machine that does other things.
+const BOOT_LIMIT: Duration = Duration::from_secs(180);
+/// The server answers within this time.
+const SERVER_LIMIT: Duration = Duration::from_secs(240);
+/// A single question is answered within this time; reading all tables is the longest.
+const ASK_LIMIT: Duration = Duration::from_secs(900);
+/// Time between two ticks.
+pub const TICK_MS: u32 = 10;
+
+/// A line that a program in the guest wrote, and when it arrived here.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// When it arrived.
+    pub at: Instant,
+    /// The line.
+    pub text: String,
+}
+
+/// A guest that has booted.
+#[derive(Debug)]
+pub struct Guest {
+    port: Port,
+    lines: BTreeMap<String, Vec<Line>>,
+    ended: BTreeMap<String, String>,
+    ticks: Vec<(Instant, Tick)>,
+}
+
+impl Guest {
+    /// Waits until a guest that boots behind `socket` says that it is up.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn boots(socket: &Path) -> Result<Self> {
+        let mut port = Port::new();
+        let stream = port.connect(socket)?;
+        port.speak_to(stream);
+        port.listen("the guest is up", BOOT_LIMIT, |heard| {
+            Ok(matches!(heard.told, Told::Hello).then_some(()))
+        })?;
+        Ok(Self { port, lines: BTreeMap::new(), ended: BTreeMap::new(), ticks: Vec::new() })
+    }
+
+    /// Listens behind `socket` too, where the guest will arrive.
+    ///
+    /// # Errors
+    /// Nobody listens there.
+    pub fn expect_at(&self, socket: &Path) -> Result<UnixStream> {
+        self.port.connect(socket)
+    }
+
+    /// The guest has arrived behind `stream`.
+    pub fn arrived(&mut self, stream: UnixStream) {
+        self.port.speak_to(stream);
+    }
+
+    /// Runs a program in the guest and gives its output.
+    ///
+    /// # Errors
+    /// It fails (the text has what it wrote), or the guest does not answer.
+    pub fn run(&mut self, argv: &[&str], input: &str) -> Result<String> {
+        let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
+        let what = argv.join(" ");
+        self.answer(&what, Ask::Run { argv, input: input.to_owned() })
+    }
+
+    /// Starts a program in the guest.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(&mut self, name: &str, argv: &[&str], env: &[(&str, &str)]) -> Result<()> {
+        self.hear();
+        self.lines.remove(name);
+        self.ended.remove(name);
+        let argv = argv.iter().map(|word| (*word).to_owned()).collect();
+        let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        self.answer(name, Ask::Start { name: name.to_owned(), argv, env }).map(drop)
+    }
+
+    /// Sends a signal to a program that was started.
+    ///
+    /// # Errors
+    /// It was never started, or has ended.
+    pub fn signal(&mut self, name: &str, signal: rustix::process::Signal) -> Result<()> {
+        let ask = Ask::Signal { name: name.to_owned(), signal: signal.as_raw() };
+        self.answer(name, ask).map(drop)
+    }
+
+    /// Begins to tick.
+    ///
+    /// # Errors
+    /// The guest does not answer.
+    pub fn tick(&mut self) -> Result<()> {
+        self.answer("tick", Ask::Tick { every_ms: TICK_MS }).map(drop)
+    }
+
+    /// Starts MySQL and waits until it answers.
+    ///
+    /// # Errors
+    /// It ends, or does not answer in time; the text has what it wrote.
+    pub fn start_mysql(&mut self) -> Result<()> {
+        let argv = ["/opt/mysql/mysqld", "--defaults-file=/lab/my.cnf"];
+        self.start("mysqld", &argv, &[("LD_LIBRARY_PATH", "/opt/mysql")])?;
+        let since = Instant::now();
+        while self.sql("SELECT 1").is_err() {
+            if self.how_ended("mysqld").is_some() || since.elapsed() > SERVER_LIMIT {
+                let said: Vec<_> = self.lines("mysqld").iter().map(|l| l.text.as_str()).collect();
+                bail!("MySQL does not run in the guest\n{}", said.join("\n"));
+            }
+            crate::wait::pause(Duration::from_millis(500))?;
+        }
+        Ok(())
+    }
+
+    /// Runs SQL statements and gives the rows of all results, cells parted by tabs.
+    ///
+    /// # Errors
+    /// A statement fails; those after it are not run.
+    pub fn sql(&mut self, sql: &str) -> Result<Vec<String>> {
+        let argv = [
+            "mariadb",
+            "--no-defaults",
+            "--user=root",
+            "--batch",
+            "--skip-column-names",
+            "--socket=/run/mysqld.sock",
+        ];
+        Ok(self.run(&argv, sql)?.lines().map(str::to_owned).collect())
+    }
+
+    /// The single value that `sql` gives, as a number.
+    ///
+    /// # Errors
+    /// As for [`sql`](Self::sql), or it is no number.
+    pub fn number(&mut self, sql: &str) -> Result<u64> {
+        let rows = self.sql(sql)?;
+        let cell = rows.first().and_then(|row| row.split('\t').next_back());
+        let cell = cell.with_context(|| format!("`{sql}` gave no row"))?;
+        cell.parse().with_context(|| format!("`{sql}` gave `{cell}`"))
+    }
+
+    /// Takes note of what has come.
+    pub fn hear(&mut self) {
+        let Self { port, lines, ended, ticks } = self;
+        for heard in port.hear() {
+            note(heard, lines, ended, ticks);
+        }
+    }
+
+    /// Lines that the program `name` has written so far.
+    pub fn lines(&mut self, name: &str) -> &[Line] {
+        self.hear();
+        self.lines.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// How the program `name` has ended, if it has.
+    pub fn how_ended(&mut self, name: &str) -> Option<&str> {
+        self.hear();
+        self.ended.get(name).map(String::as_str)
+    }
+
+    /// All ticks so far, with their arrival here.
+    pub fn ticks(&mut self) -> &[(Instant, Tick)] {
+        self.hear();
+        &self.ticks
+    }
+
+    fn answer(&mut self, what: &str, ask: Ask) -> Result<String> {
+        let wanted = self.port.ask(ask)?;
+        let Self { port, lines, ended, ticks } = self;
+        port.listen(&format!("the guest's answer to `{what}`"), ASK_LIMIT, |heard| {
+            match heard.told {
+                Told::Done { id, output } if id == wanted => return Ok(Some(output)),
+                Told::Failed { id, reason } if id == wanted => bail!("in the guest: {reason}"),
+                _ => note(heard, lines, ended, ticks),
+            }
+            Ok(None)
+        })
+    }
+}
+
+fn note(
+    heard: Heard,
+    lines: &mut BTreeMap<String, Vec<Line>>,
+    ended: &mut BTreeMap<String, String>,
+    ticks: &mut Vec<(Instant, Tick)>,
+) {
+    match heard.told {
+        Told::Line { name, text } => {
+            lines.entry(name).or_default().push(Line { at: heard.at, text })
+        }
+        Told::Ended { name, status } => drop(ended.insert(name, status)),
+        Told::Tick(tick) => ticks.push((heard.at, tick)),
+        // Answers that nobody waits for any more.
+        Told::Hello | Told::Done { .. } | Told::Failed { .. } => {}
+    }
+}

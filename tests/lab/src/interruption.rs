@@ -1,0 +1,58 @@
+//! How long nobody was served, from the ticks of the guest.
+
+use std::time::{Duration, Instant};
+
+use crate::protocol::Tick;
+
+/// The longest silence around a migration.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Interruption {
+    /// Between two ticks as they arrived at the hosts: what a client sees.
+    pub heard: Duration,
+    /// Between two ticks by the guest's own clock, which an accelerator may stop with the VM.
+    pub by_guest: Duration,
+}
+
+impl Interruption {
+    /// Looks at the ticks between `from` and `until`; `None` where there are fewer than two.
+    #[must_use]
+    pub fn between(ticks: &[(Instant, Tick)], from: Instant, until: Instant) -> Option<Self> {
+        let mut within: Vec<_> =
+            ticks.iter().filter(|(at, _)| (from..=until).contains(at)).copied().collect();
+        // The last of the source and the first of the destination come by two sockets.
+        within.sort_by_key(|(_, tick)| tick.number);
+        within
+            .windows(2)
+            .map(|pair| Self {
+                heard: pair[1].0.saturating_duration_since(pair[0].0),
+                by_guest: Duration::from_nanos(
+                    pair[1].1.guest_ns.saturating_sub(pair[0].1.guest_ns),
+                ),
+            })
+            .reduce(|a, b| Self {
+                heard: a.heard.max(b.heard),
+                by_guest: a.by_guest.max(b.by_guest),
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_silence_is_found() {
+        let start = Instant::now();
+        let tick = |number: u64, heard_ms: u64, guest_ms: u64| {
+            let tick = Tick { number, guest_ns: guest_ms * 1_000_000 };
+            (start + Duration::from_millis(heard_ms), tick)
+        };
+        // Out of order where the sockets change.
+        let ticks = [tick(0, 0, 0), tick(1, 10, 10), tick(3, 95, 30), tick(2, 90, 20)];
+        let end = start + Duration::from_secs(1);
+        let found = Interruption::between(&ticks, start, end).unwrap();
+        assert_eq!(found.heard, Duration::from_millis(80));
+        assert_eq!(found.by_guest, Duration::from_millis(10));
+        assert_eq!(Interruption::between(&ticks[..1], start, end), None);
+    }
+}

@@ -1,0 +1,194 @@
+//! A laboratory: all of its parts, in the order in which they come and go.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use test_servers::cache::Cache;
+
+use crate::database::{Database, Known};
+use crate::guest::Guest;
+use crate::image::{Image, Tools, make_tools};
+use crate::network::{Host, Network};
+use crate::scratch::Scratch;
+use crate::setup::{Programs, Setup};
+use crate::steps::step;
+use crate::storage::Storage;
+use crate::vm::{Hardware, Machine, Media, Start};
+use crate::{check, wait, workload};
+
+/// Name of the agent in the guest.
+pub const AGENT: &str = "agent";
+
+/// Files in the laboratory's folder.
+const TOOLS: &str = "tools.raw";
+const INITRAMFS: &str = "initramfs";
+
+/// A VM that runs at one of two hosts.
+// Fields are dropped in this order: what runs goes before what it runs on.
+#[derive(Debug)]
+pub struct Laboratory {
+    pub(crate) machine: Machine,
+    pub(crate) guest: Guest,
+    pub(crate) storage: Storage,
+    pub(crate) network: Network,
+    pub(crate) setup: Setup,
+    pub(crate) programs: Programs,
+    hardware: Hardware,
+    image: Image,
+    database: Database,
+    machines: u32,
+    pub(crate) scratch: Scratch,
+}
+
+impl Laboratory {
+    /// Makes what is not in the cache, and boots the VM at host A.
+    ///
+    /// # Errors
+    /// A program that is needed is missing or fails; the text says which.
+    pub fn boot(cache: &Cache, setup: Setup, programs: Programs) -> Result<Self> {
+        let image = step("guest image", || Image::ready(cache))?;
+        let database = step("database", || Database::ready(cache, setup.pool, setup.fill))?;
+        let scratch = Scratch::new(cache)?;
+        let network = step("namespaces and links", || {
+            Network::new(&scratch, setup.network_rate, setup.storage_rate)
+        })?;
+        let data = scratch.path().join("data.raw");
+        let storage = step("storage", || {
+            database.copy_to(&data)?;
+            Storage::new(setup.storage, data, scratch.path().join("storage.log"), &network)
+        })?;
+        let tools =
+            Tools { lab_guest: programs.lab_guest.clone(), poolferry: programs.poolferry.clone() };
+        step("tools disk", || {
+            make_tools(&tools, setup.pool, &scratch.path().join(TOOLS))?;
+            image.make_initramfs(&scratch.path().join(INITRAMFS))
+        })?;
+        let hardware = Hardware {
+            qemu: programs.qemu.clone(),
+            qemu_env: programs.qemu_env.clone(),
+            library: programs.library.clone(),
+            accelerator: setup.accel,
+            memory: setup.memory,
+            vcpus: setup.vcpus,
+        };
+        let [tools, initramfs] = [TOOLS, INITRAMFS].map(|name| scratch.path().join(name));
+        let media = Media { image: &image, initramfs: &initramfs, tools: &tools, data: &storage };
+        let folder = scratch.path().join("vm-0");
+        let machine = Machine::start(&hardware, &media, &network, Host::A, Start::Boot, folder)?;
+        let guest =
+            step("boot", || Guest::boots(&machine.port()).with_context(|| machine.console()))?;
+        Ok(Self {
+            machine,
+            guest,
+            storage,
+            network,
+            setup,
+            programs,
+            hardware,
+            image,
+            database,
+            machines: 1,
+            scratch,
+        })
+    }
+
+    /// Starts the server, fills its pool, and starts the load and the ticks.
+    ///
+    /// # Errors
+    /// A program in the guest fails; the text has what it wrote.
+    pub fn busy(&mut self) -> Result<()> {
+        let Self { guest, setup, database, .. } = self;
+        step("MySQL starts", || guest.start_mysql())?;
+        step("the pool fills", || workload::warm(guest, database.known()))?;
+        guest.tick()?;
+        step("the load runs", || {
+            workload::start(guest, setup.workload, setup.threads, database.known())
+        })
+    }
+
+    /// Starts the agent.
+    ///
+    /// # Errors
+    /// The laboratory was started without one, or it ends at once.
+    pub fn start_agent(&mut self) -> Result<()> {
+        anyhow::ensure!(self.programs.poolferry.is_some(), "no agent: `poolferry` is not built");
+        let guest = &mut self.guest;
+        step("the agent starts", || {
+            guest.start(AGENT, &["/lab/poolferry", "agent"], &[("RUST_LOG", "info")])?;
+            wait::pause(Duration::from_secs(1))?;
+            let Some(status) = guest.how_ended(AGENT).map(str::to_owned) else { return Ok(()) };
+            let said: Vec<_> = guest.lines(AGENT).iter().map(|line| line.text.clone()).collect();
+            anyhow::bail!("the agent ended in the guest: {status}\n{}", said.join("\n"))
+        })
+    }
+
+    /// Starts a QEMU at the other host that waits for the VM.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn destination(&mut self) -> Result<Machine> {
+        let folder = self.scratch.path().join(format!("vm-{}", self.machines));
+        self.machines += 1;
+        let [tools, initramfs] = [TOOLS, INITRAMFS].map(|name| self.scratch.path().join(name));
+        let media =
+            Media { image: &self.image, initramfs: &initramfs, tools: &tools, data: &self.storage };
+        let host = self.machine.host().other();
+        Machine::start(&self.hardware, &media, &self.network, host, Start::Incoming, folder)
+    }
+
+    /// Ends the load, and reads the whole database.
+    ///
+    /// # Errors
+    /// It is not what it must be.
+    pub fn check(&mut self) -> Result<()> {
+        let Self { guest, setup, database, .. } = self;
+        workload::stop(guest, setup.workload)?;
+        step("every table is checked", || check::database(guest, database.known(), setup.workload))
+    }
+
+    /// Starts the load again, after [`check`](Self::check).
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn resume_load(&mut self) -> Result<()> {
+        let Self { guest, setup, database, .. } = self;
+        if setup.workload == workload::Workload::Idle {
+            return workload::settle(guest);
+        }
+        workload::start(guest, setup.workload, setup.threads, database.known())
+    }
+
+    /// The guest.
+    pub fn guest(&mut self) -> &mut Guest {
+        &mut self.guest
+    }
+
+    /// The QEMU that the VM runs in.
+    pub fn machine(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
+    /// The disk.
+    pub fn storage(&mut self) -> &mut Storage {
+        &mut self.storage
+    }
+
+    /// The links.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// What is known of the tables.
+    #[must_use]
+    pub fn known(&self) -> &Known {
+        self.database.known()
+    }
+
+    /// Folder for the files of this laboratory.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.scratch.path()
+    }
+}

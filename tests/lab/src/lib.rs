@@ -1,0 +1,38 @@
+//! A laboratory on one machine: two hypervisors and a storage server in network namespaces, links as slow as wanted, and
+//! a VM with a busy MySQL that migrates between them.
+//!
+//! ```text
+//! image, database -> disks -> network, storage -> machine (boots) -> guest: mysqld, agent, sysbench, ticks
+//!   -> machine (incoming) -> migration (stock or Poolferry) -> identity -> cont -> check -> report
+//! ```
+//! A migration is one hop of the VM from host to host; the next goes back. After each, with both VMs paused, the
+//! RAM of both is compared byte by byte ([`identity`]): a difference is a failure, not a figure.
+//!
+//! Nothing is left behind, whatever ends the laboratory ([`scratch`]).
+
+pub mod accelerator;
+pub mod check;
+pub mod database;
+pub mod ferry;
+pub mod guest;
+pub mod hop;
+pub mod identity;
+pub mod image;
+pub mod interruption;
+pub mod laboratory;
+pub mod monitor;
+pub mod network;
+pub mod port;
+pub mod process;
+pub mod protocol;
+pub mod rate;
+pub mod scratch;
+pub mod setup;
+pub mod size;
+pub mod steps;
+pub mod stock;
+pub mod storage;
+pub mod vm;
+pub mod wait;
+pub mod watch;
+pub mod workload;

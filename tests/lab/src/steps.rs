@@ -1,0 +1,18 @@
+//! What a laboratory does, and how long each part of it takes, for people.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+/// Does `step` and prints its name and how long it took.
+///
+/// # Errors
+/// What `step` returns.
+#[expect(clippy::print_stdout, reason = "the laboratory tells what it does")]
+pub fn step<T>(name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
+    let since = Instant::now();
+    let done = step();
+    let mark = if done.is_ok() { "" } else { "  FAILED" };
+    println!("{:8.1} s  {name}{mark}", since.elapsed().as_secs_f64());
+    done
+}

@@ -1,0 +1,43 @@
+//! A migration with nothing but QEMU: what Poolferry is measured against.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+
+use crate::vm::Machine;
+use crate::watch::{Ended, Watch};
+
+/// Port of the migration at the destination.
+const PORT: u16 = 4444;
+/// Far above any link here: what limits is the link.
+const BANDWIDTH: u64 = 10 << 30;
+/// QEMU's own default, made explicit.
+const DOWNTIME_MS: u64 = 300;
+
+/// Migrates, and watches.
+///
+/// # Errors
+/// QEMU refuses something, or does not come to an end within `limit`.
+pub fn migrate(
+    source: &mut Machine,
+    destination: &mut Machine,
+    watch: &mut Watch,
+    limit: Duration,
+) -> Result<Ended> {
+    let address = destination.host().migration_address();
+    let uri = format!("tcp:{address}:{PORT}");
+    destination.monitor().execute("migrate-incoming", json!({ "uri": uri }))?;
+    parameters(source)?;
+    source.monitor().execute("migrate", json!({ "uri": uri }))?;
+    watch.to_end(source, limit)
+}
+
+/// What every migration of a laboratory starts from.
+///
+/// # Errors
+/// QEMU refuses.
+pub fn parameters(source: &mut Machine) -> Result<()> {
+    let parameters = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME_MS });
+    source.monitor().execute("migrate-set-parameters", parameters).map(drop)
+}

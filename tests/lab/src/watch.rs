@@ -1,0 +1,176 @@
+//! A migration as QEMU and the links show it, whoever drives it.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+
+use crate::network::{Carried, MIGRATION, STORAGE};
+use crate::vm::Machine;
+use crate::wait;
+
+/// Time between two looks.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// The migration at one moment.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Look {
+    /// Since the watch began.
+    pub at: Duration,
+    /// RAM that QEMU has still to send, in bytes.
+    pub remaining: u64,
+    /// Pages that the guest wrote per second.
+    pub dirty_pages_per_s: u64,
+    /// What the links have carried since the watch began.
+    pub links: Links,
+}
+
+/// Bytes on the links.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Links {
+    /// Received by the destination on the migration link.
+    pub network: u64,
+    /// Received by the destination on its storage link.
+    pub storage: u64,
+}
+
+/// How a migration ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// `completed`, `failed`, `cancelled`.
+    pub status: String,
+    /// Why, where QEMU tells.
+    pub reason: Option<String>,
+    /// `query-migrate` at the end.
+    pub statistics: Value,
+    /// When its end was seen.
+    pub at: Instant,
+}
+
+/// Looks at a migration while it goes on.
+#[derive(Debug)]
+pub struct Watch {
+    begun: Instant,
+    begun_at: SystemTime,
+    destination: u32,
+    before: Links,
+    last: Option<Instant>,
+    /// When QEMU was first seen to migrate.
+    started: Option<Instant>,
+    looks: Vec<Look>,
+}
+
+impl Watch {
+    /// Begins to count what the links of `destination` carry.
+    ///
+    /// # Errors
+    /// Its process is gone.
+    pub fn begin(destination: &Machine) -> Result<Self> {
+        Ok(Self {
+            begun: Instant::now(),
+            begun_at: SystemTime::now(),
+            destination: destination.pid(),
+            before: links(destination.pid())?,
+            last: None,
+            started: None,
+            looks: Vec::new(),
+        })
+    }
+
+    /// Looks, if it is time for it; gives the end of the migration once there is one.
+    ///
+    /// # Errors
+    /// QEMU at the source is gone.
+    pub fn look(&mut self, source: &mut Machine) -> Result<Option<Ended>> {
+        if self.last.is_some_and(|last| last.elapsed() < EVERY) {
+            return Ok(None);
+        }
+        self.last = Some(Instant::now());
+        let statistics = source.monitor().execute("query-migrate", json!({}))?;
+        let number = |key: &str| statistics["ram"][key].as_u64().unwrap_or(0);
+        // The destination may be gone where that is what is being tried.
+        let links = links(self.destination).unwrap_or(self.before);
+        self.looks.push(Look {
+            at: self.begun.elapsed(),
+            remaining: number("remaining"),
+            dirty_pages_per_s: number("dirty-pages-rate"),
+            links: Links {
+                network: links.network.saturating_sub(self.before.network),
+                storage: links.storage.saturating_sub(self.before.storage),
+            },
+        });
+        let status = statistics["status"].as_str().unwrap_or("none").to_owned();
+        if status != "none" && self.started.is_none() {
+            self.started = Some(Instant::now());
+        }
+        match status.as_str() {
+            // 7.2 may say so a moment before it knows how long it took.
+            "completed" if statistics["total-time"].as_u64() == Some(0) => Ok(None),
+            "completed" | "failed" | "cancelled" => {
+                let reason = statistics["error-desc"].as_str().map(str::to_owned);
+                Ok(Some(Ended { status, reason, statistics, at: Instant::now() }))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Looks until the migration has ended.
+    ///
+    /// # Errors
+    /// It does not within `limit`, or QEMU at the source is gone.
+    pub fn to_end(&mut self, source: &mut Machine, limit: Duration) -> Result<Ended> {
+        wait::until("the end of the migration", limit, || self.look(source))
+    }
+
+    /// When the watch began.
+    #[must_use]
+    pub fn begun(&self) -> (Instant, SystemTime) {
+        (self.begun, self.begun_at)
+    }
+
+    /// When QEMU was first seen to migrate, since the watch began.
+    #[must_use]
+    pub fn started(&self) -> Duration {
+        self.started.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.begun))
+    }
+
+    /// All looks.
+    #[must_use]
+    pub fn looks(&self) -> &[Look] {
+        &self.looks
+    }
+
+    /// What the links have carried in all until now.
+    ///
+    /// # Errors
+    /// The destination is gone.
+    pub fn links(&self) -> Result<Links> {
+        let now = links(self.destination)?;
+        Ok(Links {
+            network: now.network.saturating_sub(self.before.network),
+            storage: now.storage.saturating_sub(self.before.storage),
+        })
+    }
+}
+
+fn links(pid: u32) -> Result<Links> {
+    let carried = Carried::now(pid)?;
+    Ok(Links { network: carried.received(MIGRATION), storage: carried.received(STORAGE) })
+}
+
+/// Waits until the destination has all of the VM and holds it, paused.
+///
+/// # Errors
+/// It does not get there.
+pub fn arrives(destination: &mut Machine) -> Result<()> {
+    wait::until("the VM at the destination", Duration::from_secs(60), || {
+        destination.process().still_runs()?;
+        let state = destination.monitor().run_state()?;
+        match state.as_str() {
+            "paused" | "prelaunch" => Ok(Some(())),
+            "inmigrate" | "postmigrate" | "finish-migrate" => Ok(None),
+            other => bail!("the destination is `{other}`, not paused"),
+        }
+    })
+    .context("the VM has left the source but is not at the destination")
+}
