@@ -1,0 +1,77 @@
+//! Why a VM's RAM or disks cannot be seen.
+
+use std::io;
+
+use thiserror::Error;
+
+use super::Gpa;
+use crate::qmp::QmpError;
+
+/// The VM cannot be seen from the host as it has to be.
+#[derive(Debug, Error)]
+pub enum GuestError {
+    /// QEMU did not tell.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// QEMU's text has no RAM block or no RAM in guest-physical memory.
+    #[error("QEMU's `{command}` shows no {what}")]
+    Nothing {
+        /// The command.
+        command: &'static str,
+        /// What is missing.
+        what: &'static str,
+    },
+    /// No block of RAM lies in a file that other processes can map.
+    #[error("no RAM of this VM is shared memory")]
+    NotShared,
+    /// A file of QEMU's process could not be read.
+    #[error("failed to read `{path}`: {error}")]
+    Proc {
+        /// The file.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file behind a block could not be opened or mapped.
+    #[error("failed to {doing} the memory file of RAM block `{block}`: {error}")]
+    File {
+        /// `open` or `map`.
+        doing: &'static str,
+        /// The block.
+        block: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The file is not where QEMU's mappings say.
+    #[error("RAM block `{block}` does not lie in the file that QEMU maps for it")]
+    Elsewhere {
+        /// The block.
+        block: String,
+    },
+    /// An address that is not RAM of the VM.
+    #[error("{bytes} bytes at guest-physical {gpa} are not RAM of this VM")]
+    NotRam {
+        /// First address.
+        gpa: Gpa,
+        /// Length in bytes.
+        bytes: u64,
+    },
+}
+
+impl GuestError {
+    /// What an operator can do, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Qmp(error) => error.hint(),
+            Self::NotShared => Some(
+                "start QEMU with `-object memory-backend-memfd,id=mem0,size=...,share=on \
+                 -machine memory-backend=mem0`",
+            ),
+            Self::Proc { .. } | Self::File { .. } => {
+                Some("run poolferry-host as root or as the user that QEMU runs as")
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The file behind a piece of another process's memory.
+//!
+//! `/proc/PID/maps` says which file QEMU maps at an address. The file itself is opened through the
+//! descriptor that QEMU keeps of it, or, where that is closed, through `/proc/PID/map_files`, which
+//! asks for CAP_CHECKPOINT_RESTORE. Formats: Linux `Documentation/filesystems/proc.rst`.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+
+use super::GuestError;
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    ReadWrite,
+}
+
+/// A shared mapping of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mapping {
+    start: u64,
+    end: u64,
+    /// Place of `start` in the file, in bytes.
+    file_offset: u64,
+    device: (u32, u32),
+    inode: u64,
+}
+
+impl Mapping {
+    /// Place in the file of the byte at `address`, when all `bytes` from there lie in this mapping.
+    pub(super) fn place(&self, address: u64, bytes: u64) -> Option<u64> {
+        let ahead = address.checked_sub(self.start)?;
+        (address.checked_add(bytes)? <= self.end).then(|| self.file_offset + ahead)
+    }
+
+    /// Opens the file.
+    pub(super) fn open(&self, pid: u32, access: Access) -> io::Result<File> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(access == Access::ReadWrite);
+        for path in self.candidates(pid) {
+            // Descriptors come and go while we look; only the file's identity counts.
+            if fs::metadata(&path).is_ok_and(|meta| self.is(&meta)) {
+                let file = options.open(&path)?;
+                if self.is(&file.metadata()?) {
+                    return Ok(file);
+                }
+            }
+        }
+        let (start, end) = (self.start, self.end);
+        let file = options.open(format!("/proc/{pid}/map_files/{start:x}-{end:x}"))?;
+        if self.is(&file.metadata()?) { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    fn candidates(&self, pid: u32) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok();
+        entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
+    }
+
+    fn is(&self, meta: &fs::Metadata) -> bool {
+        let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
+        meta.ino() == self.inode && device == self.device
+    }
+}
+
+/// Shared mappings of files in process `pid`.
+pub(super) fn shared(pid: u32) -> Result<Vec<Mapping>, GuestError> {
+    let path = format!("/proc/{pid}/maps");
+    let text = fs::read_to_string(&path).map_err(|error| GuestError::Proc { path, error })?;
+    Ok(text.lines().filter_map(line).collect())
+}
+
+/// `7f1c3fe00000-7f1c4fe00000 rw-s 00000000 00:01 2051    /memfd:memory-backend-memfd (deleted)`
+fn line(text: &str) -> Option<Mapping> {
+    let mut words = text.split_ascii_whitespace();
+    let (start, end) = words.next()?.split_once('-')?;
+    let shared = words.next()?.ends_with('s');
+    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+    let file_offset = hex(words.next()?)?;
+    let (major, minor) = words.next()?.split_once(':')?;
+    let number = |text: &str| u32::from_str_radix(text, 16).ok();
+    let device = (number(major)?, number(minor)?);
+    let inode: u64 = words.next()?.parse().ok()?;
+    let (start, end) = (hex(start)?, hex(end)?);
+    let sane = start < end && file_offset.checked_add(end - start).is_some();
+    (shared && inode != 0 && sane).then_some(Mapping { start, end, file_offset, device, inode })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn lines_of_the_kernel_are_read() {
+        let text = "7f1c3fe00000-7f1c4fe00000 rw-s 00001000 00:01 2051                       /memfd:memory-backend-memfd (deleted)";
+        let mapping = line(text).unwrap();
+        assert_eq!(mapping.place(0x7f1c_3fe0_2000, 4096), Some(0x3000));
+        assert_eq!(mapping.place(0x7f1c_4fdf_f000, 4096), Some(0x1000_0000));
+        assert_eq!(mapping.place(0x7f1c_4fdf_f000, 4097), None);
+        assert_eq!(mapping.place(u64::MAX, 2), None);
+        assert!(line(&text.replace("rw-s", "rw-p")).is_none());
+        assert!(line("7f1c3fe00000-7f1c4fe00000 rw-s 00000000 00:01 0").is_none());
+    }
+
+    #[test]
+    fn the_file_of_a_mapping_is_found_in_a_process() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 8192]).unwrap();
+        // SAFETY: the file is private to this test; nobody changes it.
+        #[expect(unsafe_code, reason = "memmap2's contract: nobody truncates the file")]
+        let map = unsafe { memmap2::MmapOptions::new().map(&file) }.unwrap();
+        let address = map.as_ptr() as u64;
+        let pid = std::process::id();
+        let mappings = shared(pid).unwrap();
+        let mapping = mappings.iter().find(|m| m.place(address, 8192).is_some()).unwrap();
+        let opened = mapping.open(pid, Access::ReadWrite).unwrap();
+        assert_eq!(opened.metadata().unwrap().ino(), file.metadata().unwrap().ino());
+    }
+}

@@ -1,0 +1,28 @@
+//! A VM as its host sees it: RAM blocks, where they stand in guest-physical memory, and disks.
+//!
+//! Guest-physical addresses come from the guest and mean nothing until [`GuestRam`] has turned them
+//! into a block and an offset. It knows plain RAM from 1 MiB on only: below lie windows that firmware
+//! maps at run time (PAM, SMRAM), and they are never worth the trouble.
+
+pub mod disks;
+mod error;
+mod mapping;
+mod mtree;
+mod ram;
+mod ramblock;
+
+pub use error::GuestError;
+pub use ram::{Clipped, GuestRam, RamBlock};
+
+/// Guest-physical address in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Gpa(pub u64);
+
+impl std::fmt::Display for Gpa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// First guest-physical address that counts as RAM.
+pub const LOWEST: Gpa = Gpa(1 << 20);

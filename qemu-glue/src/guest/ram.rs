@@ -1,0 +1,296 @@
+//! The RAM of a VM, mapped from its memory files.
+#![expect(unsafe_code, reason = "guest RAM is memory that a guest writes while we read it")]
+
+use std::fs::File;
+
+use memmap2::{MmapOptions, MmapRaw};
+
+use super::mapping::{self, Access};
+use super::{Gpa, GuestError, LOWEST, mtree, ramblock};
+use crate::qmp::Qmp;
+use crate::set::PAGE_BYTES;
+
+/// A RAM block that lies in a file which QEMU maps shared.
+#[derive(Debug)]
+pub struct RamBlock {
+    /// `RAMBlock.idstr`.
+    pub name: String,
+    /// Used length in bytes.
+    pub length: u64,
+    /// Bytes of a page of the memory backend; 4096 unless it has huge pages.
+    pub page_bytes: u64,
+    /// Where QEMU's process has its first byte.
+    pub host_address: u64,
+    /// The file, opened for reading, or for writing too ([`GuestRam::writable`]).
+    pub file: File,
+    /// Place of the block's first byte in the file, in bytes.
+    pub file_offset: u64,
+    map: MmapRaw,
+}
+
+/// Guest-physical addresses of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Window {
+    start: u64,
+    bytes: u64,
+    block: usize,
+    offset: u64,
+}
+
+/// A piece of RAM as block and offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clipped {
+    /// Index in [`GuestRam::blocks`].
+    pub block: usize,
+    /// Offset in the block, in bytes.
+    pub offset: u64,
+    /// Bytes from the start of what was asked for to this piece.
+    pub ahead: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+/// The shared RAM of a VM and where it stands in guest-physical memory.
+#[derive(Debug)]
+pub struct GuestRam {
+    blocks: Vec<RamBlock>,
+    /// By address; they do not overlap.
+    windows: Vec<Window>,
+}
+
+impl GuestRam {
+    /// Finds and maps, for reading only, the RAM of the QEMU with process id `pid` behind `qmp`.
+    ///
+    /// # Errors
+    /// [`GuestError`] when no RAM is shared, or its files cannot be opened.
+    pub async fn of(qmp: &Qmp, pid: u32) -> Result<Self, GuestError> {
+        Self::open(qmp, pid, Access::Read).await
+    }
+
+    /// [`Self::of`] with files opened for writing, for a destination.
+    ///
+    /// # Errors
+    /// As for [`Self::of`].
+    pub async fn writable(qmp: &Qmp, pid: u32) -> Result<Self, GuestError> {
+        Self::open(qmp, pid, Access::ReadWrite).await
+    }
+
+    async fn open(qmp: &Qmp, pid: u32, access: Access) -> Result<Self, GuestError> {
+        let listed = ramblock::parse(&qmp.hmp("info ramblock").await?);
+        let ranges = mtree::parse(&qmp.hmp("info mtree -f").await?);
+        let nothing = |command, what| GuestError::Nothing { command, what };
+        if listed.is_empty() {
+            return Err(nothing("info ramblock", "RAM block"));
+        }
+        if ranges.is_empty() {
+            return Err(nothing("info mtree -f", "RAM"));
+        }
+        let mappings = mapping::shared(pid)?;
+        let mut ram = Self { blocks: Vec::new(), windows: Vec::new() };
+        for range in &ranges {
+            let Some(line) = named(&listed, &range.region) else { continue };
+            let end = range.offset + range.bytes;
+            if range.start + range.bytes <= LOWEST.0 || end > line.used {
+                continue;
+            }
+            let block = match ram.blocks.iter().position(|block| block.name == line.name) {
+                Some(block) => block,
+                None => {
+                    // The monitor names the host address of an address of RAM in every version,
+                    // `info ramblock` from 8.2 on only.
+                    let text = qmp.hmp(&format!("gpa2hva {:#x}", range.start)).await?;
+                    let here = host_address(&text).and_then(|at| at.checked_sub(range.offset));
+                    let Some(start) = here else { continue };
+                    let found = mappings.iter().find_map(|m| Some((m, m.place(start, line.used)?)));
+                    let Some((mapping, file_offset)) = found else { continue };
+                    let file = mapping.open(pid, access);
+                    let failed = |doing| {
+                        let block = line.name.clone();
+                        move |error| GuestError::File { doing, block, error }
+                    };
+                    let file = file.map_err(failed("open"))?;
+                    let map = map(&file, file_offset, line.used).map_err(failed("map"))?;
+                    ram.blocks.push(RamBlock {
+                        name: line.name.clone(),
+                        length: line.used,
+                        page_bytes: line.page_bytes,
+                        host_address: start,
+                        file,
+                        file_offset,
+                        map: map
+                            .ok_or_else(|| GuestError::Elsewhere { block: line.name.clone() })?,
+                    });
+                    ram.blocks.len() - 1
+                }
+            };
+            let (start, bytes, offset) = (range.start, range.bytes, range.offset);
+            ram.windows.push(Window { start, bytes, block, offset });
+        }
+        if ram.blocks.is_empty() { Err(GuestError::NotShared) } else { Ok(ram) }
+    }
+
+    /// The blocks.
+    #[must_use]
+    pub fn blocks(&self) -> &[RamBlock] {
+        &self.blocks
+    }
+
+    /// Pages of RAM from 1 MiB on.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.windows.iter().map(|window| window.bytes / PAGE_BYTES).sum()
+    }
+
+    /// Block (index in [`Self::blocks`]) and offset of `bytes` bytes at `gpa`; `None` unless all of
+    /// them are RAM of one block from 1 MiB on, one after the other.
+    #[must_use]
+    pub fn resolve(&self, gpa: Gpa, bytes: u64) -> Option<(usize, u64)> {
+        let mut pieces = self.clip(gpa, bytes);
+        let piece = pieces.next().filter(|piece| piece.bytes == bytes)?;
+        Some((piece.block, piece.offset))
+    }
+
+    /// The parts of `bytes` bytes at `gpa` that are RAM from 1 MiB on, in order. At most one part a
+    /// window, however much is asked for.
+    pub fn clip(&self, gpa: Gpa, bytes: u64) -> impl Iterator<Item = Clipped> + '_ {
+        let end = gpa.0.saturating_add(bytes);
+        let first = self.windows.partition_point(|window| window.start + window.bytes <= gpa.0);
+        self.windows[first..].iter().take_while(move |window| window.start < end).filter_map(
+            move |window| {
+                let from = gpa.0.max(window.start).max(LOWEST.0);
+                let to = end.min(window.start + window.bytes);
+                let bytes = to.checked_sub(from).filter(|bytes| *bytes > 0)?;
+                let offset = window.offset + (from - window.start);
+                Some(Clipped { block: window.block, offset, ahead: from - gpa.0, bytes })
+            },
+        )
+    }
+
+    /// Copies guest RAM at `gpa` into `into`.
+    ///
+    /// # Errors
+    /// [`GuestError::NotRam`] unless [`Self::resolve`] knows the place.
+    pub fn read(&self, gpa: Gpa, into: &mut [u8]) -> Result<(), GuestError> {
+        let bytes = into.len() as u64;
+        let (block, offset) = self.resolve(gpa, bytes).ok_or(GuestError::NotRam { gpa, bytes })?;
+        self.copy(block, offset, into).ok_or(GuestError::NotRam { gpa, bytes })
+    }
+
+    /// Copies what block `block` has at `offset`; `None` when that is not inside the block. The guest
+    /// may write meanwhile: what is copied is some mix of before and after.
+    #[must_use]
+    pub fn copy(&self, block: usize, offset: u64, into: &mut [u8]) -> Option<()> {
+        let map = &self.blocks.get(block)?.map;
+        let offset = usize::try_from(offset).ok()?;
+        if offset.checked_add(into.len())? > map.len() {
+            return None;
+        }
+        // SAFETY: source lies in the mapping by the check above, and the mapping lives as long as
+        // `self`; QEMU never truncates the file under a running VM. Guest and QEMU may write the source
+        // at any time, so no reference to it is made: the bytes are copied through raw pointers into
+        // memory that is ours alone.
+        unsafe { map.as_ptr().add(offset).copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
+        Some(())
+    }
+
+    /// A RAM of blocks in files of ours, at guest-physical 0 and on, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_files(files: Vec<(String, File, u64)>) -> Self {
+        let mut ram = Self { blocks: Vec::new(), windows: Vec::new() };
+        let mut start = 0;
+        for (name, file, length) in files {
+            let map = map(&file, 0, length).unwrap().unwrap();
+            let block = ram.blocks.len();
+            ram.windows.push(Window { start, bytes: length, block, offset: 0 });
+            start += length;
+            let (page_bytes, host_address, file_offset) = (PAGE_BYTES, 0, 0);
+            ram.blocks.push(RamBlock {
+                name,
+                length,
+                page_bytes,
+                host_address,
+                file,
+                file_offset,
+                map,
+            });
+        }
+        ram
+    }
+}
+
+/// Maps a block; `None` when the file is shorter than the block.
+fn map(file: &File, offset: u64, length: u64) -> std::io::Result<Option<MmapRaw>> {
+    if offset.checked_add(length).is_none_or(|end| file.metadata().is_ok_and(|m| m.len() < end)) {
+        return Ok(None);
+    }
+    let too_long = |_| std::io::ErrorKind::FileTooLarge;
+    let length = usize::try_from(length).map_err(too_long)?;
+    MmapOptions::new().offset(offset).len(length).map_raw_read_only(file).map(Some)
+}
+
+/// The block of a memory region: their names are equal, or the block's has the owner's path before it
+/// (`/objects/mem0`, `0000:00:02.0/vga.vram`). A name that fits several blocks is nobody's.
+fn named<'a>(blocks: &'a [ramblock::Line], region: &str) -> Option<&'a ramblock::Line> {
+    if let Some(block) = blocks.iter().find(|block| block.name == region) {
+        return Some(block);
+    }
+    let tail = |block: &&ramblock::Line| {
+        block.name.strip_suffix(region).is_some_and(|owner| owner.ends_with('/'))
+    };
+    let mut fitting = blocks.iter().filter(tail);
+    fitting.next().filter(|_| fitting.next().is_none())
+}
+
+/// `Host virtual address for 0x100000 (mem0) is 0x7f5f5ff00000`
+fn host_address(text: &str) -> Option<u64> {
+    let (_, address) = text.trim_end().rsplit_once(" is 0x")?;
+    u64::from_str_radix(address, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    fn ram() -> GuestRam {
+        let mut file = tempfile::tempfile().unwrap();
+        for page in 0..1024_u32 {
+            file.write_all(&[page.to_le_bytes()[0]; 4096]).unwrap();
+        }
+        GuestRam::of_files(vec![("mem0".into(), file, 4 << 20)])
+    }
+
+    #[test]
+    fn addresses_are_clipped_to_ram_from_one_mebibyte() {
+        let ram = ram();
+        assert_eq!(ram.resolve(Gpa(2 << 20), 4096), Some((0, 2 << 20)));
+        assert_eq!(ram.resolve(Gpa(4096), 4096), None);
+        assert_eq!(ram.resolve(Gpa((4 << 20) - 4096), 8192), None);
+        assert_eq!(ram.resolve(Gpa(u64::MAX), u64::MAX), None);
+        let pieces: Vec<_> = ram.clip(Gpa(0), u64::MAX).collect();
+        assert_eq!(pieces, [Clipped { block: 0, offset: 1 << 20, ahead: 1 << 20, bytes: 3 << 20 }]);
+    }
+
+    #[test]
+    fn bytes_are_those_of_the_address() {
+        let ram = ram();
+        let mut page = [0; 4096];
+        ram.read(Gpa(300 * 4096), &mut page).unwrap();
+        assert_eq!(page, [300_u32.to_le_bytes()[0]; 4096]);
+        assert!(ram.read(Gpa(1024 * 4096), &mut page).is_err());
+        assert!(ram.copy(0, u64::MAX, &mut page).is_none());
+        assert!(ram.copy(1, 0, &mut page).is_none());
+    }
+
+    #[test]
+    fn a_region_finds_its_block() {
+        let line = |name: &str| ramblock::Line { name: name.into(), page_bytes: 4096, used: 0 };
+        let blocks = [line("/objects/mem0"), line("pc.bios"), line("a/rom"), line("b/rom")];
+        assert_eq!(named(&blocks, "mem0").unwrap().name, "/objects/mem0");
+        assert!(named(&blocks, "em0").is_none());
+        assert!(named(&blocks, "rom").is_none());
+        let text = "Host virtual address for 0x100000 (mem0) is 0x7f5f5ff00000\r\n";
+        assert_eq!(host_address(text), Some(0x7f5f_5ff0_0000));
+    }
+}

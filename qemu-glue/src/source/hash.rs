@@ -1,0 +1,203 @@
+//! Hashes of the set's pages in the source's RAM, taken after the hint had returned (invariant I2).
+//!
+//! Threads of low priority take batches off a common counter, so hashes come nearly in the order of
+//! the set, which is the order of the disk. What takes the hashes sets the pace: when its queue is
+//! full, the threads wait.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use crate::guest::GuestRam;
+use crate::set::{PAGE_BYTES, PageIndex, SkipSet};
+
+/// Pages of a batch: 8 KiB of hashes for 1 MiB of RAM.
+pub const BATCH_PAGES: u32 = 256;
+/// Batches that wait for the channel: 4 MiB of RAM ahead of it per thread at most.
+const QUEUE: usize = 64;
+/// Added to the niceness of the threads: the guest's CPUs come first.
+const NICE: i32 = 10;
+
+/// Hashes of pages that follow each other in the set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hashed {
+    /// Number of the first page.
+    pub first: PageIndex,
+    /// BLAKE3 of each page.
+    pub hashes: Vec<[u8; 32]>,
+}
+
+/// Starts `threads` threads that hash all pages of `set`. The receiver ends when all are hashed, or
+/// soon after `stop` is set or it is dropped.
+///
+/// The caller has seen the hint return: whatever the threads read, they read after it.
+pub fn start(
+    ram: &Arc<GuestRam>,
+    set: &Arc<SkipSet>,
+    threads: usize,
+    stop: &Arc<AtomicBool>,
+) -> std::io::Result<mpsc::Receiver<Hashed>> {
+    let (sender, receiver) = mpsc::channel(QUEUE);
+    let next = Arc::new(AtomicU32::new(0));
+    for number in 0..threads.max(1) {
+        let worker = Worker {
+            blocks: blocks(ram, set),
+            ram: Arc::clone(ram),
+            set: Arc::clone(set),
+            next: Arc::clone(&next),
+            stop: Arc::clone(stop),
+            sender: sender.clone(),
+        };
+        thread::Builder::new().name(format!("hash-{number}")).spawn(move || worker.run())?;
+    }
+    Ok(receiver)
+}
+
+/// A bounded share of this machine: a quarter of its CPUs, at least one and at most eight. One thread
+/// hashes more than a 10 Gbit/s storage link brings.
+#[must_use]
+pub fn default_threads() -> usize {
+    (thread::available_parallelism().map_or(1, usize::from) / 4).clamp(1, 8)
+}
+
+/// By block of the set: its index in the RAM.
+fn blocks(ram: &GuestRam, set: &SkipSet) -> Vec<Option<usize>> {
+    let index = |name: &str| ram.blocks().iter().position(|block| block.name == name);
+    set.blocks().iter().map(|block| index(&block.name)).collect()
+}
+
+struct Worker {
+    ram: Arc<GuestRam>,
+    set: Arc<SkipSet>,
+    blocks: Vec<Option<usize>>,
+    next: Arc<AtomicU32>,
+    stop: Arc<AtomicBool>,
+    sender: mpsc::Sender<Hashed>,
+}
+
+impl Worker {
+    fn run(self) {
+        // On Linux this is the niceness of the calling thread; without it we are only less polite.
+        let _ = rustix::process::nice(NICE);
+        loop {
+            let first = self.next.fetch_add(BATCH_PAGES, Ordering::Relaxed);
+            // `next` may go round after 4 Gi pages; a set has 256 Mi at most.
+            if first >= self.set.pages() || self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let Some(hashes) = self.batch(first) else {
+                // Cannot be: the set was made from these blocks. Without hashes, these pages go back.
+                log::error!("page {first} of the set is in no RAM block");
+                return;
+            };
+            if self.sender.blocking_send(Hashed { first: PageIndex(first), hashes }).is_err() {
+                return;
+            }
+        }
+    }
+
+    fn batch(&self, first: u32) -> Option<Vec<[u8; 32]>> {
+        let mut hashes = Vec::with_capacity(BATCH_PAGES as usize);
+        let mut page = [0; 4096];
+        for (_, run) in self.set.pieces(first..first.saturating_add(BATCH_PAGES)) {
+            let block = (*self.blocks.get(usize::from(run.block))?)?;
+            for number in 0..u64::from(run.pages) {
+                // A copy, as the guest may write the page while we hash it; it costs a few percent.
+                self.ram.copy(block, run.offset + number * PAGE_BYTES, &mut page)?;
+                hashes.push(*blake3::hash(&page).as_bytes());
+            }
+        }
+        Some(hashes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::set::{Block, SetRun};
+
+    fn parts(pages: u64) -> (Arc<GuestRam>, Arc<SkipSet>) {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut page = [0; 4096];
+        for number in 0..pages {
+            page[..8].copy_from_slice(&number.to_le_bytes());
+            file.write_all(&page).unwrap();
+        }
+        let length = pages * PAGE_BYTES;
+        let ram = GuestRam::of_files(vec![("mem0".into(), file, length)]);
+        // Backwards in RAM, in pieces of seven pages, so that batches cross runs.
+        let runs = (0..pages / 7).map(|piece| SetRun {
+            block: 0,
+            medium: 0,
+            pages: 7,
+            offset: (pages - 7 * (piece + 1)) * PAGE_BYTES,
+            place: piece * 7 * PAGE_BYTES,
+        });
+        let blocks = vec![Block { name: "mem0".into(), length }];
+        let set = SkipSet::new(blocks, vec!["serial:a".into()], runs.collect()).unwrap();
+        (Arc::new(ram), Arc::new(set))
+    }
+
+    #[tokio::test]
+    async fn each_page_is_hashed_once_and_rightly() {
+        let (ram, set) = parts(2100);
+        let stop = Arc::default();
+        let mut receiver = start(&ram, &set, 3, &stop).unwrap();
+        let mut seen = vec![None; set.pages() as usize];
+        while let Some(Hashed { first, hashes }) = receiver.recv().await {
+            for (hash, at) in hashes.into_iter().zip(first.0 as usize..) {
+                assert_eq!(seen[at].replace(hash), None);
+            }
+        }
+        for (first, run) in set.pieces(0..set.pages()) {
+            for number in 0..run.pages {
+                let mut page = [0; 4096];
+                let at = run.offset / PAGE_BYTES + u64::from(number);
+                page[..8].copy_from_slice(&at.to_le_bytes());
+                let hash = seen[(first.0 + number) as usize];
+                assert_eq!(hash, Some(*blake3::hash(&page).as_bytes()));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn hashing_ends_when_it_is_told_to() {
+        let (ram, set) = parts(70_000);
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut receiver = start(&ram, &set, 1, &stop).unwrap();
+        receiver.recv().await.unwrap();
+        stop.store(true, Ordering::Relaxed);
+        let mut batches = 1;
+        while receiver.recv().await.is_some() {
+            batches += 1;
+        }
+        assert!(batches <= QUEUE + 3, "{batches}");
+    }
+
+    /// Prints what one thread does, beside BLAKE3 without the copy.
+    #[tokio::test]
+    #[ignore = "a measurement: cargo test --release -p qemu-glue hashing_speed -- --ignored --nocapture"]
+    async fn hashing_speed() {
+        let (ram, set) = parts(70_000);
+        let gib = |bytes: u64, since: Instant| {
+            bytes as f64 / f64::from(1 << 30) / since.elapsed().as_secs_f64()
+        };
+        for threads in 1..=2 {
+            let begun = Instant::now();
+            let mut receiver = start(&ram, &set, threads, &Arc::default()).unwrap();
+            while receiver.recv().await.is_some() {}
+            println!("{threads} thread(s): {:.2} GiB/s", gib(set.bytes(), begun));
+        }
+        let page = vec![7_u8; 4096];
+        let begun = Instant::now();
+        for _ in 0..70_000 {
+            std::hint::black_box(blake3::hash(std::hint::black_box(&page)));
+        }
+        println!("BLAKE3 alone, one hot page: {:.2} GiB/s", gib(70_000 * 4096, begun));
+    }
+}

@@ -1,0 +1,219 @@
+//! From the guest's list to the set: clipped to its own RAM and disks, nothing twice.
+//!
+//! The guest may write anything into its list (invariant I5). Whatever it writes, the set names only
+//! pages of its RAM from 1 MiB on, each once, and the work is bounded by the size of that RAM and the
+//! length of the list, which its reader has bounded.
+
+use std::collections::BTreeMap;
+
+use page_wire::{FRAME_SHIFT, List, Medium, UNIT_SHIFT};
+use serde::Serialize;
+
+use crate::guest::disks::{self, Disk};
+use crate::guest::{Clipped, Gpa, GuestRam};
+use crate::set::{Block, PAGE_BYTES, SetError, SetRun, SkipSet};
+
+// The library in QEMU has room for so much (`shim_abi`).
+/// Most pages of a set: 1 TiB of RAM.
+const MAX_SET_PAGES: u64 = 1 << 28;
+/// Most runs of a set.
+const MAX_SET_RUNS: usize = 1 << 24;
+/// Most RAM blocks of a set.
+const MAX_SET_BLOCKS: usize = 32;
+/// Pages at the start of block 0 that keep the migration from ending while it is held.
+const HOLD_PAGES: u64 = 256;
+
+/// Why pages of the list are not in the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LeftOut {
+    /// Not plain shared RAM from 1 MiB on.
+    NotRam,
+    /// RAM with pages larger than 4 KiB, of which one delivered page would make its neighbours
+    /// present; or in more blocks than a set has.
+    OtherRam,
+    /// The list has the page already.
+    Twice,
+    /// No disk of this VM, or several, have that name.
+    UnknownMedium,
+    /// A file on a share, which is not read yet.
+    ShareFile,
+    /// Beyond the end of the disk.
+    BeyondDisk,
+    /// Among the pages that keep the migration from ending while it is held.
+    HoldPage,
+    /// More pages than a set holds, or a list that names its pages over and over.
+    TooMany,
+}
+
+/// The set, and what is not in it.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// Pages to skip, in the order of the disks.
+    pub set: SkipSet,
+    /// Pages of 4 KiB that the list has, in or out of the set.
+    pub listed: u64,
+    /// Pages of 4 KiB left out, by reason.
+    pub left_out: BTreeMap<LeftOut, u64>,
+}
+
+/// Makes the set of a list.
+///
+/// # Errors
+/// [`SetError`] never comes from a list, however wrong: it would be a mistake in here.
+pub fn plan(list: &List<'_>, ram: &GuestRam, disks: &[Disk]) -> Result<Plan, SetError> {
+    let mut planner = Planner::new(ram);
+    let media: Vec<Medium> = list.media().collect();
+    let places: Vec<Result<Option<u64>, LeftOut>> =
+        media.iter().map(|medium| end_of(medium, disks)).collect();
+    for run in list.runs() {
+        planner.plan.listed += u64::from(run.frames());
+        let pages = u64::from(run.frames());
+        match places.get(usize::from(run.medium())) {
+            Some(Ok(end)) => planner.take(&run, *end),
+            Some(Err(reason)) => planner.leave(*reason, pages),
+            None => planner.leave(LeftOut::UnknownMedium, pages),
+        }
+    }
+    let names = media.iter().map(|medium| medium.name().to_owned()).collect();
+    planner.finish(names)
+}
+
+/// Size of the medium in bytes where it is known, or why it is of no use.
+fn end_of(medium: &Medium, disks: &[Disk]) -> Result<Option<u64>, LeftOut> {
+    match medium {
+        Medium::ShareFile(_) => Err(LeftOut::ShareFile),
+        Medium::Disk(name) => {
+            let disk = disks::find(disks, name).ok_or(LeftOut::UnknownMedium)?;
+            Ok(Some(disk.bytes).filter(|bytes| *bytes > 0))
+        }
+    }
+}
+
+struct Planner<'a> {
+    ram: &'a GuestRam,
+    plan: Plan,
+    blocks: Vec<Block>,
+    /// By block of the RAM: its index in `blocks`.
+    numbers: Vec<Option<u16>>,
+    /// By block of the RAM: which of its pages are in the set, a bit each.
+    taken: Vec<Vec<u64>>,
+    runs: Vec<SetRun>,
+    pages: u64,
+    /// Pages that may still be looked at.
+    budget: u64,
+}
+
+impl<'a> Planner<'a> {
+    fn new(ram: &'a GuestRam) -> Self {
+        let mut blocks = Vec::new();
+        let mut numbers = Vec::new();
+        for block in ram.blocks() {
+            let number = u16::try_from(blocks.len()).ok();
+            let fits = block.page_bytes == PAGE_BYTES && blocks.len() < MAX_SET_BLOCKS;
+            let number = number.filter(|_| fits);
+            if number.is_some() {
+                blocks.push(Block { name: block.name.clone(), length: block.length });
+            }
+            numbers.push(number);
+        }
+        let words = |length: u64| usize::try_from(length / PAGE_BYTES / 64 + 1).unwrap_or(0);
+        Self {
+            ram,
+            plan: Plan::default(),
+            blocks,
+            numbers,
+            taken: ram.blocks().iter().map(|block| vec![0; words(block.length)]).collect(),
+            runs: Vec::new(),
+            pages: 0,
+            // An honest list names a page once.
+            budget: 2 * ram.pages(),
+        }
+    }
+
+    fn leave(&mut self, reason: LeftOut, pages: u64) {
+        if pages > 0 {
+            *self.plan.left_out.entry(reason).or_default() += pages;
+        }
+    }
+
+    /// One run of the list whose medium ends at `end`, where that is known.
+    fn take(&mut self, run: &page_wire::Run, end: Option<u64>) {
+        let all = u64::from(run.frames());
+        let place = run.unit() << UNIT_SHIFT;
+        // Places have 48 bits of 512 bytes and lengths 36 bits: nothing overflows.
+        let there = end.map_or(all, |end| end.saturating_sub(place) / PAGE_BYTES).min(all);
+        self.leave(LeftOut::BeyondDisk, all - there);
+        let ram = self.ram;
+        let mut inside = 0;
+        for piece in ram.clip(Gpa(run.gfn() << FRAME_SHIFT), there * PAGE_BYTES) {
+            // Windows of RAM start and end at pages; one that does not is no RAM.
+            if !piece.offset.is_multiple_of(PAGE_BYTES) || !piece.ahead.is_multiple_of(PAGE_BYTES) {
+                continue;
+            }
+            let pages = piece.bytes / PAGE_BYTES;
+            inside += pages;
+            self.piece(piece, pages, run.medium(), place + piece.ahead);
+        }
+        self.leave(LeftOut::NotRam, there - inside);
+    }
+
+    fn piece(&mut self, piece: Clipped, pages: u64, medium: u16, place: u64) {
+        let Some(block) = self.numbers[piece.block] else {
+            return self.leave(LeftOut::OtherRam, pages);
+        };
+        let looked = pages.min(self.budget);
+        self.budget -= looked;
+        let first = piece.offset / PAGE_BYTES;
+        let (mut twice, mut hold, mut full) = (0, 0, pages - looked);
+        // Whether the page before went into the last run.
+        let mut goes_on = false;
+        for page in first..first + looked {
+            let (word, bit) = (page / 64, 1_u64 << (page % 64));
+            let taken =
+                usize::try_from(word).ok().and_then(|at| self.taken[piece.block].get_mut(at));
+            let Some(word) = taken else {
+                full += 1;
+                continue;
+            };
+            let skipped = if block == 0 && page < HOLD_PAGES {
+                Some(&mut hold)
+            } else if *word & bit != 0 {
+                Some(&mut twice)
+            } else if self.pages == MAX_SET_PAGES || self.runs.len() == MAX_SET_RUNS {
+                Some(&mut full)
+            } else {
+                None
+            };
+            if let Some(count) = skipped {
+                *count += 1;
+                goes_on = false;
+                continue;
+            }
+            *word |= bit;
+            self.pages += 1;
+            match self.runs.last_mut() {
+                Some(last) if goes_on => last.pages += 1,
+                _ => self.runs.push(SetRun {
+                    block,
+                    medium,
+                    pages: 1,
+                    offset: page * PAGE_BYTES,
+                    place: place + (page - first) * PAGE_BYTES,
+                }),
+            }
+            goes_on = true;
+        }
+        self.leave(LeftOut::Twice, twice);
+        self.leave(LeftOut::HoldPage, hold);
+        self.leave(LeftOut::TooMany, full);
+    }
+
+    fn finish(mut self, media: Vec<String>) -> Result<Plan, SetError> {
+        self.plan.set = SkipSet::new(self.blocks, media, self.runs)?;
+        Ok(self.plan)
+    }
+}
+
+#[cfg(test)]
+mod tests;

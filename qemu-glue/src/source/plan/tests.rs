@@ -1,0 +1,119 @@
+//! Honest lists and lists that lie, against RAM of our own.
+
+use page_wire::{Facts, Run, encode};
+use proptest::prelude::*;
+
+use super::*;
+use crate::guest::disks::Source;
+
+const MIB: u64 = 1 << 20;
+
+fn ram() -> GuestRam {
+    let file = |bytes| {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(bytes).unwrap();
+        file
+    };
+    GuestRam::of_files(vec![
+        ("mem0".into(), file(4 * MIB), 4 * MIB),
+        ("mem1".into(), file(2 * MIB), 2 * MIB),
+    ])
+}
+
+fn disk(serial: &str, bytes: u64) -> Disk {
+    Disk {
+        device: "d".into(),
+        serial: Some(serial.into()),
+        pci: None,
+        node: "n".into(),
+        source: Source::File("/a".into()),
+        direct: true,
+        bytes,
+    }
+}
+
+fn planned(media: &[Medium], mut runs: Vec<Run>) -> Plan {
+    runs.sort_unstable();
+    let mut bytes = Vec::new();
+    let count = runs.len() as u64;
+    encode(&mut bytes, &Facts::default(), media, count, runs.into_iter()).unwrap();
+    let list = List::parse(&bytes).unwrap();
+    plan(&list, &ram(), &[disk("a", 64 * MIB), disk("b", 0)]).unwrap()
+}
+
+fn media() -> Vec<Medium> {
+    vec![
+        Medium::Disk("serial:a".into()),
+        Medium::Disk("serial:strange".into()),
+        Medium::ShareFile("nfs:host:/x".into()),
+    ]
+}
+
+fn run(gfn: u64, frames: u32, medium: u16, unit: u64) -> Run {
+    Run::new(gfn, frames, medium, unit).unwrap()
+}
+
+#[test]
+fn an_honest_list_becomes_the_set_as_it_is() {
+    let plan = planned(&media(), vec![run(600, 4, 0, 64), run(300, 2, 0, 800), run(1100, 8, 0, 0)]);
+    assert!(plan.left_out.is_empty(), "{:?}", plan.left_out);
+    assert_eq!((plan.listed, plan.set.pages()), (14, 14));
+    let runs: Vec<_> =
+        plan.set.runs().iter().map(|r| (r.block, r.offset, r.pages, r.place)).collect();
+    assert_eq!(
+        runs,
+        [(1, 76 * 4096, 8, 0), (0, 600 * 4096, 4, 64 * 512), (0, 300 * 4096, 2, 800 * 512)]
+    );
+}
+
+#[test]
+fn each_lie_has_its_reason() {
+    let runs = vec![
+        run(0, 512, 0, 0),                       // the first MiB is not RAM to us
+        run(500, 20, 0, 1 << 14),                // 12 of them a second time
+        run(1 << 30, 1 << 20, 0, 1 << 15),       // nowhere
+        run(700, 3, 1, 0),                       // no such disk
+        run(800, 5, 2, 0),                       // a share
+        run(900, 16, 0, ((64 * MIB) >> 9) - 64), // half beyond the disk
+        run(1020, 8, 0, 1 << 16),                // over the seam of two blocks
+    ];
+    let plan = planned(&media(), runs);
+    // 16 of the 64 MiB lie before the run that is nowhere; what is beyond the disk is cut first.
+    let nowhere_on_disk = 48 * MIB / 4096;
+    let expected = BTreeMap::from([
+        (LeftOut::NotRam, 256 + nowhere_on_disk),
+        (LeftOut::BeyondDisk, (1 << 20) - nowhere_on_disk + 8),
+        (LeftOut::Twice, 12),
+        (LeftOut::UnknownMedium, 3),
+        (LeftOut::ShareFile, 5),
+    ]);
+    assert_eq!(plan.left_out, expected);
+    assert_eq!(plan.listed, u64::from(plan.set.pages()) + plan.left_out.values().sum::<u64>());
+}
+
+#[test]
+fn a_list_that_repeats_itself_costs_no_more_than_the_ram() {
+    // 20,000 runs that each cover all RAM: 30 million pages, of which 3,072 are looked at.
+    let runs = (0..20_000).map(|unit| run(0, 1536, 0, unit)).collect();
+    let plan = planned(&media(), runs);
+    assert_eq!(plan.set.pages(), 1536 - 256);
+    assert!(plan.left_out[&LeftOut::TooMany] > 20_000_000);
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_list_says_the_set_is_sound(
+        runs in proptest::collection::vec(
+            (0_u64..2048, 1_u32..700, 0_u16..3, 0_u64..200_000), 0..60),
+    ) {
+        let runs = runs.into_iter().map(|(gfn, frames, medium, unit)| run(gfn, frames, medium, unit));
+        let plan = planned(&media(), runs.collect());
+        // `SkipSet::new` has checked bounds and overlap; here the count and the exclusions.
+        let left: u64 = plan.left_out.values().sum();
+        prop_assert_eq!(plan.listed, u64::from(plan.set.pages()) + left);
+        for run in plan.set.runs() {
+            prop_assert!(run.block != 0 || run.offset >= MIB);
+                prop_assert!(run.medium == 0 && run.place + run.bytes() <= 64 * MIB);
+        }
+    }
+}
