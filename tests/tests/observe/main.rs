@@ -8,6 +8,7 @@
 //! | [`contract`] | the keys and types of the JSON Lines form |
 //! | [`under_load`] | the residency table against the descriptors, during and after a load |
 //! | [`losses`] | trace records against the probes' counters, with a tiny ring |
+//! | [`prepared`] | lists that were prepared while the server was watched |
 //! | [`page_sizes`], [`tables`], [`resize`], [`isolation`] | servers that are not plain |
 //! | [`strangers`], [`rights`] | what cannot be observed, and the error that says so |
 //! | [`endings`], [`detach`] | servers and agents that end, in order and not |
@@ -28,6 +29,7 @@ mod lab;
 mod listed;
 mod losses;
 mod page_sizes;
+mod prepared;
 mod resize;
 mod rights;
 mod strangers;

@@ -19,7 +19,7 @@ use page_wire::{Encoder, Facts, Medium};
 use serde::Serialize;
 
 use super::ListError;
-use super::candidates::{LeftOut, find};
+use super::candidates::{Found, LeftOut, find};
 use super::media::MediaTable;
 use super::placed::Placed;
 use crate::clock::monotonic_ns;
@@ -40,6 +40,8 @@ pub struct Built {
     pub left_out: BTreeMap<String, u64>,
     /// How long each step took.
     pub steps: Steps,
+    /// Descriptors that were read; the others had no event since an earlier list judged them.
+    pub judged: u64,
     placed: Placed,
     runs: u64,
 }
@@ -110,7 +112,7 @@ pub fn build(
         let found = find(server, residency).map(|found| (found, clock.lap()));
         (found, translate.join())
     });
-    let ((candidates, mut left_out), scan_s) = found?;
+    let (Found { candidates, mut left_out, judged }, scan_s) = found?;
     let (table, translate_s) = match translated {
         Ok(result) => result?,
         Err(panic) => std::panic::resume_unwind(panic),
@@ -132,7 +134,7 @@ pub fn build(
     let total_s = start.elapsed().as_secs_f64();
     let steps = Steps { refresh_s, scan_s, translate_s, locate_s, merge_s, total_s };
     let left_out = LeftOut::names(&left_out);
-    Ok(Built { facts, media, left_out, steps, placed, runs })
+    Ok(Built { facts, media, left_out, steps, judged, placed, runs })
 }
 
 /// Time since the last lap.
