@@ -24,7 +24,7 @@ pub const SYMBOLS: [&CStr; 16] = [
 ];
 
 /// Settings of a migration that a skip does not go together with, as QMP names them.
-pub const SETTINGS: [&str; 6] = [
+pub const SETTINGS: [&str; 7] = [
     "postcopy-ram",
     "x-ignore-shared",
     "background-snapshot",
@@ -32,6 +32,8 @@ pub const SETTINGS: [&str; 6] = [
     "x-colo",
     // With multifd only: the destination leaves the page of a first zero page untouched (>= 9.1).
     "zero-page-detection=multifd",
+    // Other than normal: the cpr modes.
+    "mode",
 ];
 
 /// Why the library hints nothing.

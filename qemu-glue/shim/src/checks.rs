@@ -1,0 +1,85 @@
+//! What must hold of a set before one page of it is hinted. A hint on memory that QEMU does not migrate
+//! would crash it, and a page that is hinted but not in the books would be lost, so all of it is checked.
+
+use core::ffi::CStr;
+
+use shim_abi::{MAX_HOLD_PAGES, PAGE_BYTES, Reason, Run};
+
+use crate::bits::masks;
+use crate::control::Shared;
+use crate::hypervisor::Hypervisor;
+use crate::skip::Blocks;
+
+/// Looks up the first `count` blocks of the table, and checks that QEMU sends them page by page.
+pub(crate) fn blocks(
+    shared: &Shared,
+    vm: &impl Hypervisor,
+    count: usize,
+) -> Result<Blocks, Reason> {
+    let mut found = Blocks::default();
+    for (index, slot) in found.iter_mut().enumerate().take(count) {
+        let number = index as u64;
+        let told = shared.block(index).ok_or(Reason::UnknownBlock(number))?;
+        let name = CStr::from_bytes_until_nul(&told.name);
+        let name = name.map_err(|_| Reason::UnknownBlock(number))?;
+        let block = vm.block(name).ok_or(Reason::UnknownBlock(number))?;
+        if !block.migratable {
+            return Err(Reason::NotMigratable(number));
+        }
+        if !block.shared {
+            return Err(Reason::NotShared(number));
+        }
+        if block.page_bytes != PAGE_BYTES {
+            return Err(Reason::PageSize { block: number, bytes: block.page_bytes });
+        }
+        if block.length != told.length {
+            return Err(Reason::Length { block: number, bytes: block.length });
+        }
+        *slot = Some(block);
+    }
+    Ok(found)
+}
+
+/// Checks that `runs` lie in their blocks, in order, and have each of the page numbers `0..pages` once.
+///
+/// `seen` has a bit for each page, all zero; it is left full.
+pub(crate) fn runs(
+    runs: &[Run],
+    blocks: &Blocks,
+    pages: u32,
+    seen: &mut [u64],
+) -> Result<(), Reason> {
+    let mut missing = pages;
+    // Block and end of the run before; the pages that hold the switchover are in no run.
+    let mut before = (0, u64::from(MAX_HOLD_PAGES) * PAGE_BYTES);
+    for (index, run) in runs.iter().enumerate() {
+        let number = index as u64;
+        if run.pages == 0 || !run.offset.is_multiple_of(PAGE_BYTES) {
+            return Err(Reason::Unaligned(number));
+        }
+        let block = blocks.get(run.block as usize).and_then(Option::as_ref);
+        let block = block.ok_or(Reason::RunOfNoBlock(number))?;
+        let end = run.offset.checked_add(u64::from(run.pages) * PAGE_BYTES);
+        let end = end.filter(|end| *end <= block.length).ok_or(Reason::Beyond(number))?;
+        let after = run.block > before.0 || (run.block == before.0 && run.offset >= before.1);
+        if !after {
+            return Err(if index == 0 { Reason::HoldPages } else { Reason::Order(number) });
+        }
+        before = (run.block, end);
+        number_pages(run, seen).ok_or(Reason::Numbers(number))?;
+        missing = missing.checked_sub(run.pages).ok_or(Reason::Numbers(number))?;
+    }
+    if missing == 0 { Ok(()) } else { Err(Reason::Missing(u64::from(missing))) }
+}
+
+/// Enters the numbers of a run's pages; `None` if one is beyond the set or has been entered before.
+fn number_pages(run: &Run, seen: &mut [u64]) -> Option<()> {
+    for (word, mask) in masks(run.first..run.first.checked_add(run.pages)?) {
+        let word = seen.get_mut(word)?;
+        if *word & mask != 0 {
+            return None;
+        }
+        *word |= mask;
+    }
+    Some(())
+}

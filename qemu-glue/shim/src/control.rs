@@ -1,0 +1,86 @@
+//! The shared file: made once, its first part mapped as long as the process lives.
+#![expect(unsafe_code, reason = "system calls, and a reference into the mapping that they make")]
+
+use core::ffi::c_int;
+use core::mem;
+use core::ptr;
+use core::slice;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+use shim_abi::{
+    ABI_VERSION, BLOCKS_AT, Block, Control, FILE_BYTES, FILE_NAME, MAGIC, MAX_BLOCKS, RUNS_AT,
+    Reason, State,
+};
+
+/// The file and what is always mapped of it: control page and blocks. The sets, which can be large,
+/// are mapped for the time of a migration only.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) file: c_int,
+    pub(crate) control: &'static Control,
+    blocks: &'static [AtomicU64],
+}
+
+impl Shared {
+    /// Makes the file, or gives the number of the error. It stays open and mapped for good.
+    pub(crate) fn create() -> Result<Self, u64> {
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: the name ends with a zero.
+        let file = check(unsafe { libc::memfd_create(FILE_NAME.as_ptr(), flags) })?;
+        // SAFETY: the descriptor is our own; nothing is mapped yet.
+        check(unsafe { libc::ftruncate(file, FILE_BYTES as libc::off_t) })?;
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: as above.
+        check(unsafe { libc::fcntl(file, libc::F_ADD_SEALS, seals) })?;
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let address =
+            unsafe { libc::mmap(ptr::null_mut(), RUNS_AT, protection, libc::MAP_SHARED, file, 0) };
+        if address == libc::MAP_FAILED {
+            return Err(crate::mapping::errno());
+        }
+        let blocks_words = MAX_BLOCKS * size_of::<Block>() / size_of::<AtomicU64>();
+        // SAFETY: the mapping is page-aligned, zero, longer than both, never unmapped, its file
+        // cannot shrink, and every field is an atomic or never looked at.
+        let (control, blocks) = unsafe {
+            let blocks = address.byte_add(BLOCKS_AT).cast::<AtomicU64>();
+            (&*address.cast::<Control>(), slice::from_raw_parts(blocks, blocks_words))
+        };
+        control.abi.store(ABI_VERSION, Relaxed);
+        control.magic.store(MAGIC, Release);
+        Ok(Self { file, control, blocks })
+    }
+
+    /// A copy of block `index` of the table; `None` beyond the table.
+    pub(crate) fn block(&self, index: usize) -> Option<Block> {
+        const WORDS: usize = size_of::<Block>() / size_of::<u64>();
+        let start = index.checked_mul(WORDS)?;
+        let words = self.blocks.get(start..start.checked_add(WORDS)?)?;
+        let mut copy = [0_u64; WORDS];
+        for (to, from) in copy.iter_mut().zip(words) {
+            *to = from.load(Relaxed);
+        }
+        // SAFETY: the sizes are the same, and any bits are a valid block.
+        Some(unsafe { mem::transmute::<[u64; WORDS], Block>(copy) })
+    }
+
+    /// Publishes `state`; what was stored before is seen by whoever sees it.
+    pub(crate) fn publish(&self, state: State) {
+        self.control.state.store(state as u32, Release);
+    }
+
+    /// Publishes why nothing is done.
+    pub(crate) fn refuse(&self, state: State, reason: Reason) {
+        let (code, detail) = reason.code();
+        for (to, from) in self.control.detail.iter().zip(detail) {
+            to.store(from, Relaxed);
+        }
+        self.control.reason.store(code, Relaxed);
+        self.publish(state);
+    }
+}
+
+fn check(result: c_int) -> Result<c_int, u64> {
+    if result < 0 { Err(crate::mapping::errno()) } else { Ok(result) }
+}

@@ -1,0 +1,82 @@
+//! Giving pages back: marked as written, so that the sync that follows takes them up and QEMU sends them.
+
+use core::sync::atomic::Ordering::Acquire;
+
+use shim_abi::{Control, MAX_HOLD_PAGES, PAGE_BYTES};
+
+use crate::bits::{masks, stretches};
+use crate::hypervisor::Hypervisor;
+use crate::skip::Skip;
+
+/// Which pages to give back.
+#[derive(Clone, Copy)]
+enum Wanted {
+    /// Those that the host asks for.
+    Asked,
+    /// Those, and those that it has not confirmed.
+    Unconfirmed,
+}
+
+impl Skip {
+    /// Gives back what the host asks for, and says how many pages. Looks only if the host has asked anew.
+    pub(crate) fn give_back_asked(&mut self, vm: &impl Hypervisor, control: &Control) -> u64 {
+        let asked = control.give_back_asked.load(Acquire);
+        if asked == self.asked_seen {
+            return 0;
+        }
+        self.asked_seen = asked;
+        self.give_back(vm, Wanted::Asked)
+    }
+
+    /// Gives back all that is not confirmed, and says how many pages.
+    pub(crate) fn give_back_unconfirmed(&mut self, vm: &impl Hypervisor) -> u64 {
+        self.give_back(vm, Wanted::Unconfirmed)
+    }
+
+    /// Marks the pages of block 0 that are in no set, up to `pages` of them.
+    pub(crate) fn hold(&self, vm: &impl Hypervisor, pages: u32) {
+        if let Some(block) = self.block(0) {
+            let bytes = u64::from(pages.min(MAX_HOLD_PAGES)) * PAGE_BYTES;
+            vm.mark_dirty(block, 0, bytes.min(block.length));
+        }
+    }
+
+    fn give_back(&mut self, vm: &impl Hypervisor, wanted: Wanted) -> u64 {
+        let count = self.decide(wanted);
+        if count == 0 {
+            return 0;
+        }
+        // Page numbers follow the storage and runs the RAM, so this touches bits all over the bitmap:
+        // done only if there is a page to give back, as the VM stands still at the last sync.
+        for run in self.runs.iter() {
+            let Some(block) = self.block(run.block) else { continue };
+            let numbers = run.first..run.first.saturating_add(run.pages);
+            let word = |word: usize| self.now.get(word).copied().unwrap_or(0);
+            stretches(numbers, word, |first, pages| {
+                let ahead = u64::from(first - run.first) * PAGE_BYTES;
+                vm.mark_dirty(block, run.offset + ahead, u64::from(pages) * PAGE_BYTES);
+            });
+        }
+        count
+    }
+
+    /// Enters into `now` and into `given` the pages to give back that were not given back before. The
+    /// host goes on writing its bits, so they are read once.
+    fn decide(&mut self, wanted: Wanted) -> u64 {
+        let mut count = 0;
+        let host = self.asked.iter().zip(self.confirmed.iter());
+        let own = self.given.iter_mut().zip(self.now.iter_mut());
+        for (((asked, confirmed), (given, now)), (_, mask)) in
+            host.zip(own).zip(masks(0..self.pages))
+        {
+            let unconfirmed = match wanted {
+                Wanted::Asked => 0,
+                Wanted::Unconfirmed => !confirmed.load(Acquire),
+            };
+            *now = (asked.load(Acquire) | unconfirmed) & mask & !*given;
+            *given |= *now;
+            count += u64::from(now.count_ones());
+        }
+        count
+    }
+}

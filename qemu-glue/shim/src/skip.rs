@@ -1,0 +1,116 @@
+//! The set of one migration: taken over from the host, checked, then hinted and given back.
+
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use shim_abi::{
+    CONFIRMED_AT, Control, GIVE_BACK_AT, MAX_BLOCKS, MAX_PAGES, MAX_RUNS, RUNS_AT, Reason, Run,
+};
+
+use crate::bits::WORD;
+use crate::checks;
+use crate::control::Shared;
+use crate::hypervisor::{Hypervisor, RamBlock};
+use crate::mapping::{Private, SharedWords};
+
+/// Words of a [`Run`] in the shared table.
+const RUN_WORDS: usize = size_of::<Run>() / size_of::<u64>();
+
+/// Blocks by their index in the table.
+pub(crate) type Blocks = [Option<RamBlock>; MAX_BLOCKS];
+
+/// A checked set: its runs lie in blocks that QEMU sends, are in order, and number its pages 0, 1, ...
+/// Blocks and runs are copies that nobody else can change.
+pub(crate) struct Skip {
+    pub(crate) blocks: Blocks,
+    pub(crate) runs: Private<Run>,
+    pub(crate) pages: u32,
+    /// The host's bits: placed at the destination.
+    pub(crate) confirmed: SharedWords,
+    /// The host's bits: to be sent after all.
+    pub(crate) asked: SharedWords,
+    /// What of them was taken over: [`Control::give_back_asked`] at that time.
+    pub(crate) asked_seen: u32,
+    /// Given back to QEMU, once and for all.
+    pub(crate) given: Private<u64>,
+    /// What is being given back right now.
+    pub(crate) now: Private<u64>,
+}
+
+impl Skip {
+    /// Copies and checks the armed set.
+    ///
+    /// # Errors
+    /// The first reason why it must not be hinted.
+    pub(crate) fn take(shared: &Shared, vm: &impl Hypervisor) -> Result<Self, Reason> {
+        if let Some(setting) = vm.clash() {
+            return Err(Reason::Setting(setting));
+        }
+        if !vm.is_running() {
+            return Err(Reason::NotRunning);
+        }
+        let Counts { blocks, runs, pages } = Counts::read(shared.control)?;
+        let blocks = checks::blocks(shared, vm, blocks)?;
+        let runs = copy_runs(shared, runs)?;
+        let words = pages.div_ceil(WORD) as usize;
+        let mut given = Private::new(words)?;
+        checks::runs(&runs, &blocks, pages, &mut given)?;
+        // The check has used it to find page numbers that two runs have.
+        given.fill(0);
+        Ok(Self {
+            blocks,
+            runs,
+            pages,
+            confirmed: SharedWords::new(shared.file, CONFIRMED_AT, words)?,
+            asked: SharedWords::new(shared.file, GIVE_BACK_AT, words)?,
+            asked_seen: 0,
+            given,
+            now: Private::new(words)?,
+        })
+    }
+
+    /// The block of a run; the check has seen it.
+    pub(crate) fn block(&self, index: u32) -> Option<&RamBlock> {
+        self.blocks.get(index as usize)?.as_ref()
+    }
+}
+
+/// How long the tables are.
+struct Counts {
+    blocks: usize,
+    runs: usize,
+    pages: u32,
+}
+
+impl Counts {
+    fn read(control: &Control) -> Result<Self, Reason> {
+        let blocks = control.blocks.load(Relaxed) as usize;
+        let runs = control.runs.load(Relaxed) as usize;
+        let pages = control.pages.load(Relaxed);
+        let fits = (1..=MAX_BLOCKS).contains(&blocks)
+            && (1..=MAX_RUNS).contains(&runs)
+            && (1..=MAX_PAGES).contains(&pages);
+        if fits { Ok(Self { blocks, runs, pages }) } else { Err(Reason::Counts) }
+    }
+}
+
+fn copy_runs(shared: &Shared, count: usize) -> Result<Private<Run>, Reason> {
+    let table = SharedWords::new(shared.file, RUNS_AT, count.saturating_mul(RUN_WORDS))?;
+    let mut copy = Private::new(count)?;
+    for (to, from) in copy.iter_mut().zip(table.chunks_exact(RUN_WORDS)) {
+        if let [offset, numbers, block] = from {
+            *to = run(offset, numbers, block);
+        }
+    }
+    Ok(copy)
+}
+
+/// A run from its words, of which the first half lies in the low bits (this machine is little-endian).
+fn run(offset: &AtomicU64, numbers: &AtomicU64, block: &AtomicU64) -> Run {
+    let halves = |word: &AtomicU64| {
+        let word = word.load(Acquire);
+        (word as u32, (word >> 32) as u32)
+    };
+    let ((first, pages), (block, reserved)) = (halves(numbers), halves(block));
+    Run { offset: offset.load(Acquire), first, pages, block, reserved }
+}

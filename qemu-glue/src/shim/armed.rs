@@ -1,0 +1,228 @@
+//! A set in the library's hands.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use shim_abi::{
+    BLOCK_NAME_BYTES, BLOCKS_AT, MAX_BLOCKS, MAX_HOLD_PAGES, MAX_PAGES, MAX_RUNS, RUNS_AT,
+    SYNC_TIMES,
+};
+
+use super::file::{Bits, SharedFile};
+use super::{Refusal, ShimError, State, Status, SyncTime, bitmap};
+use crate::channel::PageRange;
+use crate::set::{Block, PAGE_BYTES, PageIndex, SetRun, SkipSet};
+
+/// Runs that are written in one go.
+const CHUNK_RUNS: usize = 1 << 14;
+
+/// A set that the library has, from being armed to the end of its migration.
+///
+/// Dropping it disarms the set if no migration has taken it, and lets QEMU switch over. Pages neither
+/// confirmed nor given back are then given back by the library itself.
+#[derive(Debug)]
+pub struct Armed {
+    file: Arc<SharedFile>,
+    generation: u32,
+    names: Vec<String>,
+    pages: u32,
+    confirmed: Bits,
+    give_back: Bits,
+    /// Pages that have one of the two, so that each counts once.
+    accounted: Vec<AtomicU64>,
+    outstanding: AtomicU64,
+}
+
+impl Armed {
+    pub(super) fn new(file: Arc<SharedFile>, set: &SkipSet) -> Result<Self, ShimError> {
+        let control = file.control();
+        let state = shim_abi::State::from_u32(control.state.load(Acquire));
+        if matches!(state, Some(shim_abi::State::Hinting | shim_abi::State::Hinted)) {
+            return Err(ShimError::InUse { pid: file.pid });
+        }
+        let pages = check(set)?;
+        // What a process that died has left armed: this one holds the lock now.
+        let taken = control.taken.load(Acquire);
+        control.armed.store(taken, Release);
+        control.hold.store(0, Relaxed);
+        file.clear()?;
+        write_blocks(&file, set.blocks())?;
+        let runs = set.in_ram_order();
+        write_runs(&file, &runs)?;
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        control.blocks.store(count(set.blocks().len()), Relaxed);
+        control.runs.store(count(runs.len()), Relaxed);
+        control.pages.store(pages, Relaxed);
+        control.give_back_asked.store(0, Relaxed);
+        let (confirmed, give_back) = file.bitmaps(pages)?;
+        let generation = taken.wrapping_add(1);
+        control.armed.store(generation, Release);
+        Ok(Self {
+            generation,
+            names: set.blocks().iter().map(|block| block.name.clone()).collect(),
+            pages,
+            confirmed,
+            give_back,
+            accounted: (0..bitmap::words(pages)).map(|_| AtomicU64::new(0)).collect(),
+            outstanding: AtomicU64::new(pages.into()),
+            file,
+        })
+    }
+
+    /// How far the set is, and the library's figures. Cheap: reads memory.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let control = self.file.control();
+        let taken = control.taken.load(Acquire) == self.generation;
+        let state = match shim_abi::State::from_u32(control.state.load(Acquire)) {
+            Some(shim_abi::State::Hinting) if taken => State::Hinting,
+            Some(shim_abi::State::Hinted) if taken => State::Hinted,
+            Some(shim_abi::State::Refused) if taken => State::Refused,
+            Some(shim_abi::State::Ended) if taken => State::Ended,
+            _ => State::Armed,
+        };
+        let reason = (state == State::Refused)
+            .then(|| Refusal::new(self.file.reason(), |index| self.names.get(index).cloned()));
+        let known = matches!(state, State::Hinting | State::Hinted | State::Ended);
+        let figure = |figure: &AtomicU64| if known { figure.load(Relaxed) } else { 0 };
+        let time = |time: &AtomicU64| Some(figure(time)).filter(|time| *time > 0);
+        Status {
+            state,
+            reason,
+            hint_begun_ns: time(&control.hint_begun),
+            hint_returned_ns: time(&control.hint_returned),
+            final_sync_ns: time(&control.final_sync),
+            cleanup_ns: time(&control.cleanup),
+            syncs: if taken { control.syncs.load(Relaxed) } else { 0 },
+            sync_times: if taken { self.sync_times() } else { Vec::new() },
+            hinted: figure(&control.hinted),
+            given_back_asked: figure(&control.given_back_asked),
+            given_back_unconfirmed: figure(&control.given_back_unconfirmed),
+            held: figure(&control.held),
+        }
+    }
+
+    /// These pages are accounted for at the destination: QEMU need not send them.
+    pub fn confirm(&self, range: PageRange) {
+        let (first, end) = self.clip(range);
+        bitmap::set(self.confirmed.words(), first, end);
+        self.account(first, end);
+    }
+
+    /// These pages are to be sent by QEMU; it learns of them at its next sync. Wins over [`confirm`].
+    ///
+    /// [`confirm`]: Self::confirm
+    pub fn give_back(&self, range: PageRange) {
+        let (first, end) = self.clip(range);
+        bitmap::set(self.give_back.words(), first, end);
+        self.file.control().give_back_asked.fetch_add(1, Release);
+        self.account(first, end);
+    }
+
+    /// With `true`, QEMU finds [`MAX_HOLD_PAGES`] pages (1 MiB, below the 1 MiB of guest RAM that no
+    /// set has) written at each sync while the VM runs.
+    ///
+    /// It switches over nevertheless when they fit into what it may send with the VM stopped:
+    /// `downtime-limit` times the bandwidth that it measures. Set `downtime-limit` to 1 ms, **not to
+    /// 0**: with 0, releases up to 10.x do not sync again at the end of the first pass, find nothing
+    /// pending, and switch over.
+    pub fn set_hold(&self, hold: bool) {
+        let pages = if hold { MAX_HOLD_PAGES } else { 0 };
+        self.file.control().hold.store(pages, Release);
+    }
+
+    /// Pages of the set neither confirmed nor given back; all of them before the hint.
+    #[must_use]
+    pub fn outstanding(&self) -> u64 {
+        self.outstanding.load(Acquire)
+    }
+
+    fn account(&self, first: u32, end: u32) {
+        let new = bitmap::set_new(&self.accounted, first, end);
+        self.outstanding.fetch_sub(new, Release);
+    }
+
+    fn clip(&self, range: PageRange) -> (u32, u32) {
+        (range.first, range.first.saturating_add(range.count).min(self.pages))
+    }
+
+    fn sync_times(&self) -> Vec<SyncTime> {
+        let control = self.file.control();
+        let syncs = control.syncs.load(Relaxed);
+        // One more may be under way; its entry would be that of the oldest.
+        let kept = u32::try_from(SYNC_TIMES).unwrap_or(u32::MAX) - 1;
+        let time = |number: u32| {
+            let entry = control.sync_times.get(number as usize % SYNC_TIMES)?;
+            Some(SyncTime {
+                number,
+                begun_ns: entry.begun.load(Relaxed),
+                ended_ns: Some(entry.ended.load(Relaxed)).filter(|time| *time > 0),
+            })
+        };
+        (syncs.saturating_sub(kept)..syncs).filter_map(time).collect()
+    }
+}
+
+impl Drop for Armed {
+    fn drop(&mut self) {
+        let control = self.file.control();
+        control.hold.store(0, Release);
+        let taken = control.taken.load(Acquire);
+        if taken != self.generation {
+            control.armed.store(taken, Release);
+        }
+    }
+}
+
+/// Number of pages of a set that the library can take.
+fn check(set: &SkipSet) -> Result<u32, ShimError> {
+    let fits = |what, count: usize, limit: usize| {
+        let too_many = ShimError::TooMany { what, count: count as u64, limit: limit as u64 };
+        if count > limit { Err(too_many) } else { Ok(()) }
+    };
+    fits("RAM blocks", set.blocks().len(), MAX_BLOCKS)?;
+    fits("runs", set.runs().len(), MAX_RUNS)?;
+    fits("pages", set.pages() as usize, MAX_PAGES as usize)?;
+    let hold_end = u64::from(MAX_HOLD_PAGES) * PAGE_BYTES;
+    if let Some(block) = set.blocks().first()
+        && set.runs().iter().any(|run| run.block == 0 && run.offset < hold_end)
+    {
+        return Err(ShimError::HoldPages(block.name.clone()));
+    }
+    if set.pages() == 0 { Err(ShimError::Empty) } else { Ok(set.pages()) }
+}
+
+/// As `shim_abi::Block`: 256 bytes of name with its zero, 8 of length.
+fn write_blocks(file: &SharedFile, blocks: &[Block]) -> Result<(), ShimError> {
+    for (index, block) in blocks.iter().enumerate() {
+        let mut bytes = [0; size_of::<shim_abi::Block>()];
+        let (name, length) = bytes.split_at_mut(BLOCK_NAME_BYTES);
+        let text = block.name.as_bytes();
+        if text.len() >= BLOCK_NAME_BYTES || text.contains(&0) {
+            return Err(ShimError::BlockName(block.name.clone()));
+        }
+        name[..text.len()].copy_from_slice(text);
+        length.copy_from_slice(&block.length.to_ne_bytes());
+        file.write(BLOCKS_AT + index * bytes.len(), &bytes)?;
+    }
+    Ok(())
+}
+
+/// As `shim_abi::Run`: 8 bytes of offset, 4 each of first page number, pages, block and nothing.
+fn write_runs(file: &SharedFile, runs: &[(PageIndex, SetRun)]) -> Result<(), ShimError> {
+    let mut bytes = Vec::new();
+    let mut offset = RUNS_AT;
+    for chunk in runs.chunks(CHUNK_RUNS) {
+        bytes.clear();
+        for (first, run) in chunk {
+            bytes.extend_from_slice(&run.offset.to_ne_bytes());
+            for number in [first.0, run.pages, u32::from(run.block), 0] {
+                bytes.extend_from_slice(&number.to_ne_bytes());
+            }
+        }
+        file.write(offset, &bytes)?;
+        offset += bytes.len();
+    }
+    Ok(())
+}

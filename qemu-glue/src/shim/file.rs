@@ -1,0 +1,146 @@
+//! The library's shared file: found among QEMU's descriptors, checked, mapped.
+#![expect(unsafe_code, reason = "references into memory shared with another process")]
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+use std::slice;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{FallocateFlags, SealFlags};
+use shim_abi::{
+    ABI_VERSION, CONFIRMED_AT, Control, FILE_BYTES, GIVE_BACK_AT, MAGIC, RUNS_AT, Reason, State,
+};
+
+use super::{Refusal, ShimError, bitmap};
+
+/// How `/proc/PID/fd` names it.
+const LINK: &str = "/memfd:poolferry-qemu (deleted)";
+
+/// The shared file of one QEMU, locked for this process.
+#[derive(Debug)]
+pub(super) struct SharedFile {
+    pub(super) pid: u32,
+    file: File,
+    control: MmapRaw,
+}
+
+impl SharedFile {
+    pub(super) fn open(pid: u32) -> Result<Self, ShimError> {
+        let path = find(pid)?;
+        let failed = |what| move |source| ShimError::Memory { what, pid, source };
+        let file = File::options().read(true).write(true).open(path).map_err(failed("open"))?;
+        let length = file.metadata().map_err(failed("measure"))?.len();
+        // Nobody who can make the file shorter can then make our accesses fault.
+        let seals = rustix::fs::fcntl_get_seals(&file).map_err(io::Error::from);
+        let seals = seals.map_err(failed("check"))?;
+        if length != FILE_BYTES as u64 || !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
+            return Err(ShimError::Foreign { pid, what: "its length is another, or not sealed" });
+        }
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => ShimError::Reserved { pid },
+            TryLockError::Error(source) => ShimError::Memory { what: "lock", pid, source },
+        })?;
+        let control = MmapOptions::new().len(size_of::<Control>()).map_raw(&file);
+        let shared = Self { pid, file, control: control.map_err(failed("map"))? };
+        shared.check()?;
+        Ok(shared)
+    }
+
+    fn check(&self) -> Result<(), ShimError> {
+        let (pid, control) = (self.pid, self.control());
+        if control.magic.load(Acquire) != MAGIC {
+            return Err(ShimError::Foreign { pid, what: "it does not begin as it should" });
+        }
+        let theirs = control.abi.load(Relaxed);
+        if theirs != ABI_VERSION {
+            return Err(ShimError::OtherVersion { pid, theirs, ours: ABI_VERSION });
+        }
+        match State::from_u32(control.state.load(Acquire)) {
+            Some(State::Starting) | None => {
+                Err(ShimError::Foreign { pid, what: "it is in no known state" })
+            }
+            Some(State::Unusable) => {
+                let refusal = Refusal::new(self.reason(), |_| None);
+                Err(ShimError::Unusable { pid, refusal })
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn control(&self) -> &Control {
+        // SAFETY: mapped at that length and aligned to pages; others write it by atomics only, and
+        // what is no atomic in it is never looked at.
+        unsafe { &*self.control.as_ptr().cast::<Control>() }
+    }
+
+    /// Why the library does nothing; `None` for what this program does not know.
+    pub(super) fn reason(&self) -> Option<Reason> {
+        let control = self.control();
+        let detail = [&control.detail[0], &control.detail[1]].map(|number| number.load(Relaxed));
+        Reason::from_code(control.reason.load(Relaxed), detail)
+    }
+
+    pub(super) fn version(&self) -> (u32, u32, u32) {
+        let [major, minor, micro] = &self.control().version;
+        (major.load(Relaxed), minor.load(Relaxed), micro.load(Relaxed))
+    }
+
+    /// Forgets the tables and bitmaps of the set before: they read zero again and take no memory.
+    pub(super) fn clear(&self) -> Result<(), ShimError> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let (start, length) = (RUNS_AT as u64, (FILE_BYTES - RUNS_AT) as u64);
+        rustix::fs::fallocate(&self.file, flags, start, length)
+            .map_err(|error| self.failed("clear", error.into()))
+    }
+
+    pub(super) fn write(&self, offset: usize, bytes: &[u8]) -> Result<(), ShimError> {
+        self.file.write_all_at(bytes, offset as u64).map_err(|source| self.failed("write", source))
+    }
+
+    /// The bitmap of placed pages and that of pages to give back, for `pages` pages.
+    pub(super) fn bitmaps(&self, pages: u32) -> Result<(Bits, Bits), ShimError> {
+        Ok((self.bits(CONFIRMED_AT, pages)?, self.bits(GIVE_BACK_AT, pages)?))
+    }
+
+    fn bits(&self, offset: usize, pages: u32) -> Result<Bits, ShimError> {
+        let words = bitmap::words(pages);
+        let mapping = MmapOptions::new()
+            .offset(offset as u64)
+            .len(words * size_of::<AtomicU64>())
+            .map_raw(&self.file)
+            .map_err(|source| self.failed("map", source))?;
+        Ok(Bits { mapping, words })
+    }
+
+    fn failed(&self, what: &'static str, source: io::Error) -> ShimError {
+        ShimError::Memory { what, pid: self.pid, source }
+    }
+}
+
+/// A bitmap in the shared file.
+#[derive(Debug)]
+pub(super) struct Bits {
+    mapping: MmapRaw,
+    words: usize,
+}
+
+impl Bits {
+    pub(super) fn words(&self) -> &[AtomicU64] {
+        // SAFETY: mapped at that length and aligned to pages; others use it by atomics only.
+        unsafe { slice::from_raw_parts(self.mapping.as_ptr().cast(), self.words) }
+    }
+}
+
+/// The path of the shared file among the descriptors of `pid`.
+fn find(pid: u32) -> Result<PathBuf, ShimError> {
+    let folder = format!("/proc/{pid}/fd");
+    let entries = fs::read_dir(folder).map_err(|source| ShimError::Descriptors { pid, source })?;
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths
+        .find(|path| fs::read_link(path).is_ok_and(|target| target.as_os_str() == LINK))
+        .ok_or(ShimError::NotLoaded { pid })
+}

@@ -1,0 +1,65 @@
+//! The host's side of the memory shared with the library in QEMU (`libpoolferry_qemu.so`).
+//!
+//! ```text
+//! Shim::open ── arm(set) ──> Armed ── status: Armed, Hinting, Hinted ─────────────> Ended
+//!                              │                    └──────────────── Refused(why)
+//!                              ├─ confirm: placed at the destination, QEMU need not send it
+//!                              ├─ give_back: QEMU sends it after all
+//!                              └─ set_hold: no switchover yet
+//! ```
+//! Everything is words in memory: no call waits for the library, and the library waits for none of
+//! them. A host that dies leaves a migration that ends by itself and is right: what is not confirmed
+//! when the VM has stopped is given back, and a hold has no effect on a stopped VM.
+
+mod armed;
+mod bitmap;
+mod error;
+mod file;
+mod refusal;
+mod status;
+
+pub use armed::Armed;
+pub use error::ShimError;
+pub use refusal::Refusal;
+pub use status::{State, Status, SyncTime};
+
+use std::sync::Arc;
+
+use crate::set::SkipSet;
+use file::SharedFile;
+
+/// The library in one QEMU, reserved for this process.
+#[derive(Debug)]
+pub struct Shim {
+    file: Arc<SharedFile>,
+}
+
+impl Shim {
+    /// Finds the library in the process `qemu_pid` and reserves it.
+    ///
+    /// # Errors
+    /// The library is not loaded, is of another version or cannot work with that QEMU, another process
+    /// uses it, or the process's descriptors cannot be looked at.
+    pub fn open(qemu_pid: u32) -> Result<Self, ShimError> {
+        let file = SharedFile::open(qemu_pid)?;
+        Ok(Self { file: Arc::new(file) })
+    }
+
+    /// QEMU's version as the library sees it: major, minor, micro.
+    #[must_use]
+    pub fn qemu_version(&self) -> (u32, u32, u32) {
+        self.file.version()
+    }
+
+    /// Arms `set` for the next migration: its pages are hinted away before the first page is sent.
+    ///
+    /// The migration has to begin after this. The set is used once; it is disarmed when the migration
+    /// ends, whether it was used or not.
+    ///
+    /// # Errors
+    /// The set is empty, larger than the shared memory, or has a page below 1 MiB of its first block;
+    /// or a set is armed or in use.
+    pub fn arm(&self, set: &SkipSet) -> Result<Armed, ShimError> {
+        Armed::new(Arc::clone(&self.file), set)
+    }
+}
