@@ -54,7 +54,9 @@ impl Plan {
     }
 
     fn with_ebpf(mut self) -> Self {
-        if ebpf::Toolchain::find().is_none() {
+        // Programs that are given need no toolchain.
+        let given = std::env::var_os("POOLFERRY_PROBES").is_some();
+        if !given && ebpf::Toolchain::find().is_none() {
             self.bpf_linker = !ebpf::bpf_linker_is_here();
             self = self.with_packages(Purpose::Ebpf);
         }
