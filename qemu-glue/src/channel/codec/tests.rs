@@ -1,0 +1,143 @@
+//! Every message survives the channel, and no bytes make it panic.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::channel::{Finish, Finished, Hello, Offer, Progress, Ready, Refused};
+use crate::set::Block;
+
+fn range() -> impl Strategy<Value = PageRange> {
+    (0..u32::MAX, 1..u32::MAX)
+        .prop_map(|(first, count)| PageRange { first, count: count.min(u32::MAX - first).max(1) })
+}
+
+fn run() -> impl Strategy<Value = SetRun> {
+    (any::<u16>(), any::<u16>(), any::<u32>(), any::<u64>(), any::<u64>()).prop_map(
+        |(block, medium, pages, offset, place)| SetRun { block, medium, pages, offset, place },
+    )
+}
+
+fn control() -> impl Strategy<Value = Message> {
+    (".*", ".*", any::<u32>(), any::<u64>(), any::<u16>()).prop_map(|(a, b, small, big, index)| {
+        match index % 8 {
+            0 => {
+                Message::Hello(Hello { version: small, program: a.clone(), qemu: b, migration: a })
+            }
+            1 => Message::Offer(Offer {
+                blocks: vec![Block { name: a, length: big }],
+                media: vec![b.clone()],
+                runs: big,
+                capabilities: vec![b],
+            }),
+            2 => Message::Ready(Ready { uri: a, media_left_out: vec![(index, b)] }),
+            3 => Message::Refused(Refused { reason: a.clone(), hint: b, uri: Some(a) }),
+            4 => Message::Progress(Progress { storage_bytes: big, ..Progress::default() }),
+            5 => Message::Finish(Finish { status: a, reason: Some(b) }),
+            6 => Message::Finished(Finished { remarks: vec![a, b], ..Finished::default() }),
+            _ => Message::OfferEnd,
+        }
+    })
+}
+
+fn message() -> impl Strategy<Value = Message> {
+    prop_oneof![
+        control(),
+        vec(run(), 1..50).prop_map(Message::Runs),
+        (any::<u16>(), vec(any::<[u8; 32]>(), 1..50))
+            .prop_map(|(first, hashes)| Message::Hashes { first: first.into(), hashes }),
+        vec(range(), 1..50).prop_map(Message::Taken),
+        vec(range(), 1..50).prop_map(Message::Placed),
+        (0..REASONS.len(), vec(range(), 1..50))
+            .prop_map(|(reason, ranges)| Message::NotPlaced(REASONS[reason], ranges)),
+    ]
+}
+
+fn frames(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut frames = Vec::new();
+    while let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() {
+        let (frame, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        assert!(frame.len() <= MAX_FRAME_BYTES);
+        frames.push(frame);
+        bytes = rest;
+    }
+    frames
+}
+
+proptest! {
+    #[test]
+    fn a_message_survives(message in message()) {
+        let mut bytes = Vec::new();
+        encode(&message, &mut bytes).unwrap();
+        let frames = frames(&bytes);
+        prop_assert_eq!(frames.len(), 1);
+        prop_assert_eq!(decode(frames[0]).unwrap(), message);
+    }
+
+    #[test]
+    fn no_bytes_panic(kind in 0..16_u8, body in vec(any::<u8>(), 0..300)) {
+        let mut frame = vec![kind];
+        frame.extend(body);
+        if let Ok(message) = decode(&frame) {
+            encode(&message, &mut Vec::new()).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_damaged_message_does_not_panic(
+        message in message(),
+        at in any::<prop::sample::Index>(),
+        to: u8,
+    ) {
+        let mut bytes = Vec::new();
+        encode(&message, &mut bytes).unwrap();
+        let mut frame = frames(&bytes)[0].to_vec();
+        let at = at.index(frame.len());
+        frame[at] = to;
+        let _ = decode(&frame);
+    }
+}
+
+/// A list beyond one frame arrives whole, in messages that each fit.
+#[test]
+fn a_long_list_is_cut() {
+    let ranges: Vec<_> = (0..300_000).map(|n| PageRange { first: 2 * n, count: 1 }).collect();
+    let mut bytes = Vec::new();
+    encode(&Message::Placed(ranges.clone()), &mut bytes).unwrap();
+    let mut arrived = Vec::new();
+    for frame in frames(&bytes) {
+        let Message::Placed(part) = decode(frame).unwrap() else { panic!("another kind") };
+        arrived.extend(part);
+    }
+    assert_eq!(arrived, ranges);
+
+    let hashes: Vec<_> = (0..70_000_u32).map(|n| [n.to_le_bytes()[0]; 32]).collect();
+    let mut bytes = Vec::new();
+    encode(&Message::Hashes { first: 5, hashes: hashes.clone() }, &mut bytes).unwrap();
+    let mut next = 5;
+    for frame in frames(&bytes) {
+        let Message::Hashes { first, hashes } = decode(frame).unwrap() else { panic!("another") };
+        assert_eq!(first, next);
+        next += u32::try_from(hashes.len()).unwrap();
+    }
+    assert_eq!(next, 70_005);
+}
+
+#[test]
+fn a_control_message_beyond_a_frame_is_refused() {
+    let finish = Finish { status: "x".repeat(MAX_FRAME_BYTES), reason: None };
+    let mut bytes = vec![1, 2, 3];
+    let error = encode(&Message::Finish(finish), &mut bytes).unwrap_err();
+    assert!(matches!(error, ChannelError::TooLong(_)), "{error}");
+    assert_eq!(bytes, [1, 2, 3], "nothing of it is left");
+}
+
+#[test]
+fn ranges_that_overflow_are_refused() {
+    let mut frame = vec![PLACED];
+    frame.extend(u32::MAX.to_le_bytes());
+    frame.extend(1_u32.to_le_bytes());
+    assert!(decode(&frame).is_err());
+    let empty = [PLACED, 0, 0, 0, 0, 0, 0, 0, 0];
+    assert!(decode(&empty).is_err(), "a range without pages");
+}

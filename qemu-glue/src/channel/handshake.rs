@@ -1,0 +1,120 @@
+//! The first bytes on a channel: who speaks, and whether it is encrypted.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::error::ChannelError;
+use super::frame::{Receiver, Sender};
+use super::noise::{self, Key};
+
+/// First seven bytes of either side; the eighth says how it goes on.
+const PREFACE: [u8; 7] = *b"PFERRY1";
+const PLAIN: u8 = b'P';
+const NOISE: u8 = b'N';
+/// What the other side has for the handshake.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the channel is protected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Not at all: whoever reaches the port can name pages, and read hashes of RAM.
+    Plain,
+    /// Encrypted and authenticated with the key in this file, the same on both hosts.
+    Key(PathBuf),
+}
+
+impl Security {
+    const fn preface(&self) -> u8 {
+        match self {
+            Self::Plain => PLAIN,
+            Self::Key(_) => NOISE,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    Connected,
+    Accepted,
+}
+
+/// Opens the channel on a stream that this side connected.
+///
+/// # Errors
+/// [`ChannelError`] when the key is unusable, differs from the other side's, or the stream breaks.
+pub async fn connect<S>(stream: S, security: &Security) -> Result<(Sender, Receiver), ChannelError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    begin(stream, security, Role::Connected).await
+}
+
+/// Opens the channel on a stream that the other side connected.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn accept<S>(stream: S, security: &Security) -> Result<(Sender, Receiver), ChannelError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    begin(stream, security, Role::Accepted).await
+}
+
+async fn begin<S>(
+    mut stream: S,
+    security: &Security,
+    role: Role,
+) -> Result<(Sender, Receiver), ChannelError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let key = match security {
+        Security::Plain => None,
+        Security::Key(path) => Some(Key::read(path)?),
+    };
+    let handshake = async {
+        preface(&mut stream, security.preface()).await?;
+        Ok(match (&key, role) {
+            (None, _) => (None, None),
+            (Some(key), Role::Connected) => {
+                let (seal, open) = noise::initiate(&mut stream, key).await?;
+                (Some(seal), Some(open))
+            }
+            (Some(key), Role::Accepted) => {
+                let (seal, open) = noise::respond(&mut stream, key).await?;
+                (Some(seal), Some(open))
+            }
+        })
+    };
+    let silent = |_| ChannelError::Silent(PATIENCE.as_secs());
+    let (seal, open) = timeout(PATIENCE, handshake).await.map_err(silent)??;
+    let (read, write) = tokio::io::split(stream);
+    Ok((Sender::new(write, seal), Receiver::new(read, open)))
+}
+
+/// Says the first bytes and holds the other side's against them.
+async fn preface<S>(stream: &mut S, ours: u8) -> Result<(), ChannelError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut bytes = [ours; 8];
+    bytes[..PREFACE.len()].copy_from_slice(&PREFACE);
+    stream.write_all(&bytes).await.map_err(ChannelError::writing)?;
+    stream.flush().await.map_err(ChannelError::writing)?;
+    let mut theirs = [0; 8];
+    stream.read_exact(&mut theirs).await.map_err(ChannelError::reading)?;
+    let name = |mode| if mode == NOISE { "a key" } else { "no key" };
+    match theirs {
+        [rest @ .., mode] if rest == PREFACE && mode == ours => Ok(()),
+        [rest @ .., mode] if rest == PREFACE && (mode == PLAIN || mode == NOISE) => {
+            Err(ChannelError::Security { ours: name(ours), theirs: name(mode) })
+        }
+        _ => Err(ChannelError::Stranger(theirs)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

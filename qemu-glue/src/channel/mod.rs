@@ -1,0 +1,35 @@
+//! The channel between the two hosts: messages over one stream, encrypted unless told otherwise.
+//!
+//! ```text
+//! source                              destination
+//! Hello                        ->
+//!                              <-     Hello
+//! Offer, Runs*, OfferEnd       ->     preflight, holes, userfaultfd, incoming
+//!                              <-     Ready | Refused
+//! (arm, migrate, hint)
+//! Hashes*                      ->     read, compare, install
+//! Taken*                       ->     leave these to QEMU
+//!                              <-     Placed*, NotPlaced*, Progress*
+//! Finish                       ->
+//!                              <-     Finished
+//! ```
+//! A side that does not understand a message ends the channel; a channel that ends costs speed only:
+//! what is not confirmed is given back.
+//!
+//! [`connect`] and [`accept`] open it; [`Sender`] and [`Receiver`] are its ends, for two tasks. The
+//! peer's bytes are not trusted: frames are bounded, and no bytes make a message panic.
+
+mod codec;
+mod error;
+mod frame;
+mod handshake;
+mod message;
+mod noise;
+
+pub use error::ChannelError;
+pub use frame::{Receiver, Sender};
+pub use handshake::{Security, accept, connect};
+pub use message::{
+    Finish, Finished, Hello, Message, NotPlaced, Offer, PageRange, Progress, Ready, Refused,
+    VERSION,
+};
