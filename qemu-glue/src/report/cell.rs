@@ -1,0 +1,185 @@
+//! Records that can be compared: the same VM, load and links, done in several ways.
+
+use super::units;
+use super::{Links, Report, Status};
+
+/// Migrations of the same VM under the same load over the same links.
+#[derive(Debug)]
+pub(crate) struct Cell<'a> {
+    pub(crate) workload: &'a str,
+    pub(crate) memory_bytes: u64,
+    pub(crate) pool_bytes: Option<u64>,
+    pub(crate) links: Links,
+    /// Stock first, Poolferry last.
+    pub(crate) ways: Vec<Way<'a>>,
+}
+
+/// All runs of one way to migrate; at least one.
+#[derive(Debug)]
+pub(crate) struct Way<'a> {
+    pub(crate) mode: &'a str,
+    pub(crate) runs: Vec<&'a Report>,
+}
+
+/// Mode of a migration without Poolferry.
+pub(crate) const STOCK: &str = "stock";
+/// Mode of a migration with Poolferry.
+pub(crate) const POOLFERRY: &str = "poolferry";
+
+/// Sorts records into cells.
+pub(crate) fn cells(reports: &[Report]) -> Vec<Cell<'_>> {
+    let mut cells: Vec<Cell<'_>> = Vec::new();
+    for report in reports {
+        let of = |cell: &Cell<'_>| {
+            cell.workload == report.workload
+                && cell.memory_bytes == report.memory_bytes
+                && cell.pool_bytes == report.pool_bytes
+                && cell.links == report.links
+        };
+        let index = cells.iter().position(of).unwrap_or_else(|| {
+            cells.push(Cell {
+                workload: &report.workload,
+                memory_bytes: report.memory_bytes,
+                pool_bytes: report.pool_bytes,
+                links: report.links,
+                ways: Vec::new(),
+            });
+            cells.len() - 1
+        });
+        cells[index].add(report);
+    }
+    let rank = |cell: &Cell<'_>| {
+        let workload = ["idle", "ro", "rw"].iter().position(|known| *known == cell.workload);
+        let links = (cell.links.network_bits_per_s, cell.links.storage_bits_per_s);
+        (cell.memory_bytes, cell.pool_bytes, links, workload.unwrap_or(3))
+    };
+    cells.sort_by_key(rank);
+    cells
+}
+
+impl<'a> Cell<'a> {
+    fn add(&mut self, report: &'a Report) {
+        let way = self.ways.iter_mut().find(|way| way.mode == report.mode);
+        match way {
+            Some(way) => way.runs.push(report),
+            None => self.ways.push(Way { mode: &report.mode, runs: vec![report] }),
+        }
+        self.ways.sort_by_key(|way| match way.mode {
+            STOCK => 0,
+            POOLFERRY => 2,
+            _ => 1,
+        });
+    }
+
+    /// The runs of one mode.
+    pub(crate) fn way(&self, mode: &str) -> Option<&Way<'a>> {
+        self.ways.iter().find(|way| way.mode == mode)
+    }
+
+    /// What the runs have in common: `read only, 2 GiB VM, 1.2 GiB pool, links 1 Gbit/s and ...`.
+    pub(crate) fn title(&self) -> String {
+        let load = match self.workload {
+            "idle" => "Idle",
+            "ro" => "Read only",
+            "rw" => "Read and write",
+            "unknown" => "Unknown load",
+            other => other,
+        };
+        let pool = self.pool_bytes.map(|pool| format!(", buffer pool {}", units::bytes(pool)));
+        format!(
+            "{load}: {} VM{}; migration link {}, storage link {}",
+            units::bytes(self.memory_bytes),
+            pool.unwrap_or_default(),
+            units::link(self.links.network_bits_per_s),
+            units::link(self.links.storage_bits_per_s),
+        )
+    }
+}
+
+impl<'a> Way<'a> {
+    /// Name for people.
+    pub(crate) fn name(&self) -> &'a str {
+        match self.mode {
+            STOCK => "Stock QEMU",
+            POOLFERRY => "Poolferry",
+            other => other,
+        }
+    }
+
+    /// Median over the runs that completed; `None` where none did.
+    pub(crate) fn median(&self, of: impl Fn(&Report) -> f64) -> Option<f64> {
+        let mut values: Vec<f64> = self.completed().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
+        Some(f64::midpoint(values[low], values[high]))
+    }
+
+    /// The values of all runs that completed.
+    pub(crate) fn values(&self, of: impl Fn(&Report) -> f64) -> Vec<f64> {
+        self.completed().map(of).collect()
+    }
+
+    /// The run that stands for all where only one can be drawn: of those that completed the one whose
+    /// total time is nearest to the median, else the first.
+    pub(crate) fn typical(&self) -> Option<&'a Report> {
+        let Some(median) = self.median(|run| run.total_time_s) else {
+            return self.runs.first().copied();
+        };
+        let distance = |run: &&Report| (run.total_time_s - median).abs();
+        self.completed().min_by(|a, b| distance(a).total_cmp(&distance(b)))
+    }
+
+    /// Runs that completed.
+    pub(crate) fn completed(&self) -> impl Iterator<Item = &'a Report> {
+        self.runs.iter().copied().filter(|run| run.status == Status::Completed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(mode: &str, workload: &str, total_time_s: f64) -> Report {
+        Report {
+            mode: mode.to_owned(),
+            workload: workload.to_owned(),
+            total_time_s,
+            status: Status::Completed,
+            ..Report::default()
+        }
+    }
+
+    #[test]
+    fn what_can_be_compared_comes_together() {
+        let reports = [
+            report(POOLFERRY, "rw", 3.0),
+            report("multifd", "idle", 2.5),
+            report(STOCK, "rw", 9.0),
+            report(POOLFERRY, "idle", 1.0),
+            report(STOCK, "idle", 2.0),
+        ];
+        let cells = cells(&reports);
+        let modes =
+            |cell: &Cell<'_>| cell.ways.iter().map(|way| way.mode.to_owned()).collect::<Vec<_>>();
+        assert_eq!(cells.iter().map(|cell| cell.workload).collect::<Vec<_>>(), ["idle", "rw"]);
+        assert_eq!(modes(&cells[0]), [STOCK, "multifd", POOLFERRY]);
+        assert_eq!(modes(&cells[1]), [STOCK, POOLFERRY]);
+    }
+
+    #[test]
+    fn the_median_is_of_runs_that_completed() {
+        let mut failed = report(STOCK, "ro", 0.1);
+        failed.status = Status::Failed;
+        let reports =
+            [failed, report(STOCK, "ro", 4.0), report(STOCK, "ro", 10.0), report(STOCK, "ro", 5.0)];
+        let cells = cells(&reports);
+        let way = cells[0].way(STOCK).unwrap();
+        assert_eq!(way.median(|run| run.total_time_s), Some(5.0));
+        assert_eq!(way.typical().unwrap().total_time_s, 5.0);
+        let two = Way { mode: STOCK, runs: way.runs[1..3].to_vec() };
+        assert_eq!(two.median(|run| run.total_time_s), Some(7.0));
+        let none = Way { mode: STOCK, runs: way.runs[..1].to_vec() };
+        assert_eq!(none.median(|run| run.total_time_s), None);
+        assert_eq!(none.typical().unwrap().total_time_s, 0.1);
+    }
+}

@@ -1,0 +1,29 @@
+//! What a migration did: `report.json` ([`Report`]), and one page that shows it ([`html`]).
+//!
+//! ```text
+//! source, lab ──> Report ──> report.json ──> cells (same VM, load, links) ──> text, page (charts)
+//! ```
+//! The page needs nothing but itself: no script, no font, no file beside it. Records of several
+//! migrations make one page on which the ways to migrate stand beside each other.
+
+mod cell;
+mod chart;
+mod files;
+mod keys;
+mod page;
+mod record;
+mod series;
+mod side;
+mod text;
+mod units;
+mod verdict;
+
+pub use files::{HTML, JSON, ReportError, find, read, write_page};
+pub use keys::{json_schema, markdown};
+pub use page::html;
+pub use record::{Costs, Links, Machine, Pages, QemuVersions, RamIdentity, Report, SCHEMA, Status};
+pub use series::{Phase, Sample, Sync, Tps};
+pub use side::{Function, FunctionState, Side, Sides};
+pub use text::text;
+
+use series::approximate;

@@ -1,0 +1,81 @@
+//! Two records as a real pair of migrations would leave them, for tests.
+
+use crate::report::series::{Phase, Sample, Sync, Tps};
+use crate::report::{
+    Function, FunctionState, Links, Pages, RamIdentity, Report, Side, Sides, Status,
+};
+
+const GIB: u64 = 1 << 30;
+
+/// Stock in 20 s, Poolferry in 10 s.
+pub(in crate::report) fn sample_reports() -> Vec<Report> {
+    let mut ours = record("poolferry", 10, GIB, GIB);
+    ours.pages = Pages {
+        listed: 270_000,
+        skipped: 262_144,
+        restored: 260_000,
+        delivered: 1_000,
+        given_back: 1_144,
+    };
+    ours.given_back_by_reason = [("differs".to_owned(), 1_100), ("too-late".to_owned(), 44)].into();
+    let steps =
+        [("sync", 0.01), ("scan", 0.02), ("translate", 0.03), ("transfer", 0.001), ("total", 0.07)];
+    ours.list_s = steps.map(|(step, seconds)| (step.to_owned(), seconds)).into();
+    vec![record("stock", 20, 2 * GIB, 0), ours]
+}
+
+fn record(mode: &str, seconds: u32, network_bytes: u64, storage_bytes: u64) -> Report {
+    let total = f64::from(seconds);
+    let sample = |tenth: u32| Sample {
+        at_s: f64::from(tenth) / 10.0,
+        remaining_bytes: network_bytes - network_bytes * u64::from(tenth) / u64::from(seconds * 10),
+        network_bytes: network_bytes * u64::from(tenth) / u64::from(seconds * 10),
+        storage_bytes: storage_bytes * u64::from(tenth) / u64::from(seconds * 10),
+        dirty_pages_per_s: Some(f64::from(tenth % 7) * 100.0),
+        outstanding_pages: (storage_bytes > 0).then(|| u64::from(seconds * 10 - tenth)),
+        placed_pages: (storage_bytes > 0).then_some(u64::from(tenth)),
+        ..Sample::default()
+    };
+    let tps = |second: i32| Tps { at_s: f64::from(second), tps: 1000.0, latency_ms: Some(3.0) };
+    let phase = |name: &str, begin_s, end_s| Phase { name: name.to_owned(), begin_s, end_s };
+    let sync = Sync { begin_s: 1.0, duration_ms: 3.0 };
+    Report {
+        mode: mode.to_owned(),
+        workload: "ro".to_owned(),
+        status: Status::Completed,
+        memory_bytes: 2 * GIB,
+        pool_bytes: Some(GIB * 6 / 5),
+        links: Links {
+            network_bits_per_s: Some(1_000_000_000),
+            storage_bits_per_s: Some(1_000_000_000),
+        },
+        total_time_s: total,
+        downtime_ms: 42.0,
+        network_bytes,
+        storage_bytes,
+        ram_identity: Some(RamIdentity { compared_bytes: 2 * GIB, differing_bytes: 0 }),
+        samples: (0..=seconds * 10).map(sample).collect(),
+        phases: vec![
+            phase("list", -0.5, Some(0.0)),
+            phase("first pass", 0.0, Some(total)),
+            phase("hold", 1.0, None),
+        ],
+        syncs: vec![sync],
+        tps: (-10..30).map(tps).collect(),
+        probes: Sides {
+            source: Some(Side {
+                functions: vec![Function {
+                    name: "vm_start".to_owned(),
+                    state: FunctionState::NeverFired,
+                    calls: 0,
+                }],
+                syncs: vec![sync],
+                vm_stop_s: Some(total - 0.05),
+                ..Side::default()
+            }),
+            destination: None,
+        },
+        remarks: vec!["A remark.".to_owned()],
+        ..Report::default()
+    }
+}

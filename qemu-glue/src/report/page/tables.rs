@@ -1,0 +1,174 @@
+//! Tables: every run, why pages were given back, what the probes tell, where it ran.
+
+use maud::{Markup, html};
+
+use crate::report::cell::{Cell, Way};
+use crate::report::units::{Quantity, bytes, count, percent};
+use crate::report::{FunctionState, Report, Side, Status};
+
+/// Why pages were given back, in the run of median time of each way.
+pub(super) fn reasons(cell: &Cell<'_>) -> Markup {
+    let told: Vec<_> = cell.ways.iter().filter_map(Way::typical).collect();
+    html! {
+        @for run in told.iter().filter(|run| !run.given_back_by_reason.is_empty()) {
+            h3 { "Why pages were given back to QEMU" }
+            table {
+                thead { tr { th { "reason" } th { "pages" } th { "of those skipped" } } }
+                tbody {
+                    @for (reason, pages) in &run.given_back_by_reason {
+                        tr {
+                            td { (reason) }
+                            td.number { (count(*pages)) }
+                            td.number { (percent(*pages, run.pages.skipped)) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Every run.
+pub(super) fn runs(cell: &Cell<'_>) -> Markup {
+    let runs = || cell.ways.iter().flat_map(|way| way.runs.iter().map(move |run| (way, run)));
+    html! {
+        h3 { "Every run" }
+        table {
+            thead {
+                tr {
+                    th { "way" } th { "run" } th { "ended" } th { "total time" } th { "downtime" }
+                    th { "service gap" } th { "migration link" } th { "storage link" } th { "syncs" }
+                    th { "skipped" } th { "restored" } th { "given back" } th { "RAM that differs" }
+                }
+            }
+            tbody { @for (way, run) in runs() { (row(way, run)) } }
+        }
+        @for (way, run) in runs() {
+            @if let Some(reason) = &run.reason {
+                p.remark { (way.name()) (numbered(run)) " did not complete: " (reason) }
+            }
+            @for remark in &run.remarks { p.remark { (way.name()) (numbered(run)) ": " (remark) } }
+        }
+    }
+}
+
+fn numbered(run: &Report) -> String {
+    run.run.map(|number| format!(", run {number}")).unwrap_or_default()
+}
+
+fn row(way: &Way<'_>, run: &Report) -> Markup {
+    let ended = match run.status {
+        Status::Completed => "completed",
+        Status::Failed => "failed",
+        Status::Cancelled => "cancelled",
+    };
+    let gap = run.interruption_ms.map(|gap| Quantity::Milliseconds.text(gap));
+    let identity = run.ram_identity.map(|identity| {
+        let differing = bytes(identity.differing_bytes);
+        format!("{differing} of {}", bytes(identity.compared_bytes))
+    });
+    let none = || "–".to_owned();
+    html! {
+        tr {
+            td { (way.name()) }
+            td.number { (run.run.map_or_else(none, |number| number.to_string())) }
+            td { (ended) }
+            td.number { (Quantity::Seconds.text(run.total_time_s)) }
+            td.number { (Quantity::Milliseconds.text(run.downtime_ms)) }
+            td.number { (gap.unwrap_or_else(none)) }
+            td.number { (bytes(run.network_bytes)) }
+            td.number { (bytes(run.storage_bytes)) }
+            td.number { (count(run.dirty_syncs)) }
+            td.number { (count(run.pages.skipped)) }
+            td.number { (count(run.pages.restored)) }
+            td.number { (count(run.pages.given_back)) }
+            td.number { (identity.unwrap_or_else(none)) }
+        }
+    }
+}
+
+/// What is known of the probes on QEMU's functions, so that nobody takes silence for a fact.
+pub(super) fn probes(cell: &Cell<'_>) -> Markup {
+    let run = cell.ways.iter().rev().filter_map(Way::typical);
+    let probed = run.map(|run| &run.probes).find(|p| p.source.is_some() || p.destination.is_some());
+    let Some(probes) = probed else { return Markup::default() };
+    html! {
+        details {
+            summary { "Probes on QEMU's functions" }
+            @for (name, side) in [("source", &probes.source), ("destination", &probes.destination)] {
+                @if let Some(side) = side { (side_table(name, side)) }
+            }
+        }
+    }
+}
+
+fn side_table(name: &str, side: &Side) -> Markup {
+    let state = |state| match state {
+        FunctionState::Missing => "the program has no such function",
+        FunctionState::NeverFired => "never fired: not called, or called through a private copy",
+        FunctionState::Fired => "fired",
+    };
+    html! {
+        table {
+            thead { tr { th { "at the " (name) } th { "calls" } th { "probe" } } }
+            tbody {
+                @for function in &side.functions {
+                    tr {
+                        td { code { (function.name) } }
+                        td.number { (count(function.calls)) }
+                        td { (state(function.state)) }
+                    }
+                }
+            }
+        }
+        @if side.lost > 0 { p.remark { (count(side.lost)) " records were lost." } }
+    }
+}
+
+/// Where the runs were made.
+pub(super) fn surroundings(cell: &Cell<'_>) -> Markup {
+    let Some(run) = cell.ways.last().and_then(Way::typical) else { return Markup::default() };
+    let (machine, qemu) = (&run.machine, &run.qemu);
+    html! {
+        details {
+            summary { "Where it ran" }
+            table {
+                tbody {
+                    tr { td { "QEMU at the source" } td { (qemu.source) } }
+                    tr { td { "QEMU at the destination" } td { (qemu.destination) } }
+                    tr { td { "processor" } td { (machine.processor) } }
+                    tr { td { "CPUs of the machine" } td { (machine.cpus) } }
+                    tr { td { "memory of the machine" } td { (bytes(machine.memory_bytes)) } }
+                    tr { td { "kernel" } td { (machine.kernel) } }
+                    tr { td { "guest code run by" } td { (machine.accelerator) } }
+                    tr { td { "virtual CPUs" } td { (machine.vcpus) } }
+                }
+            }
+        }
+    }
+}
+
+/// The words that the page uses.
+pub(super) fn glossary() -> Markup {
+    html! {
+        details {
+            summary { "Words on this page" }
+            dl {
+                dt { "skipped" }
+                dd { "QEMU was told not to send the page, before it had sent anything." }
+                dt { "restored" }
+                dd {
+                    "Read from storage at the destination and installed there, after its hash was found equal to that of the source's RAM."
+                }
+                dt { "given back" }
+                dd { "Skipped at first, but not proven in time: QEMU sent it as any other page." }
+                dt { "bitmap sync" }
+                dd { "QEMU learns which pages the guest has written since the sync before." }
+                dt { "RAM that differs" }
+                dd {
+                    "At the switchover, with the VM paused on both hosts, all of its RAM is compared byte by byte. Anything but 0 is a bug."
+                }
+            }
+        }
+    }
+}

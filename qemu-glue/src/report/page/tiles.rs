@@ -1,0 +1,68 @@
+//! The headline figures of a cell.
+
+use maud::{Markup, html};
+
+use crate::report::cell::{Cell, STOCK, Way};
+use crate::report::units::Quantity;
+use crate::report::{Report, approximate, verdict};
+
+/// A tile: what, how much, and what stock QEMU needed.
+struct Tile {
+    name: &'static str,
+    quantity: Quantity,
+    of: fn(&Report) -> f64,
+}
+
+const TILES: [Tile; 4] = [
+    Tile { name: "Total time", quantity: Quantity::Seconds, of: |run| run.total_time_s },
+    Tile { name: "Downtime", quantity: Quantity::Milliseconds, of: |run| run.downtime_ms },
+    Tile {
+        name: "Migration link",
+        quantity: Quantity::Bytes,
+        of: |run| approximate(run.network_bytes),
+    },
+    Tile {
+        name: "Storage link",
+        quantity: Quantity::Bytes,
+        of: |run| approximate(run.storage_bytes),
+    },
+];
+
+/// The tiles of the last way, which is Poolferry where it ran, beside stock QEMU.
+pub(super) fn draw(cell: &Cell<'_>) -> Markup {
+    let Some(way) = cell.ways.last() else { return Markup::default() };
+    let stock = cell.way(STOCK).filter(|stock| stock.mode != way.mode);
+    html! {
+        div.tiles {
+            @for tile in &TILES { (tile.draw(way, stock)) }
+            div.tile {
+                span.name { "RAM of both sides" }
+                @if way.runs.iter().any(|run| verdict::differs(run)) {
+                    strong.bad { "differs" }
+                } @else if way.runs.iter().any(|run| run.ram_identity.is_some()) {
+                    strong { "identical" }
+                } @else {
+                    strong { "–" }
+                }
+                span.beside { (verdict::identity(way)) }
+            }
+        }
+    }
+}
+
+impl Tile {
+    fn draw(&self, way: &Way<'_>, stock: Option<&Way<'_>>) -> Markup {
+        let text = |way: &Way<'_>| way.median(self.of).map(|value| self.quantity.text(value));
+        html! {
+            div.tile {
+                span.name { (self.name) }
+                strong { (text(way).unwrap_or_else(|| "–".to_owned())) }
+                @if let Some(stock) = stock.and_then(text) {
+                    span.beside { "stock QEMU: " (stock) }
+                } @else {
+                    span.beside { (way.name()) }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The record of one migration: the keys of `report.json`.
+//!
+//! Times named `_s` inside the record count from the moment at which QEMU took the `migrate` command
+//! at the source; what came before is negative. The doc comments are the documentation of the keys
+//! (`poolferry-host report --keys`, `docs/report.md`).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::series::{Phase, Sample, Sync, Tps};
+use super::side::Sides;
+
+/// Version of the keys. It changes when one of them goes away or changes its meaning.
+pub const SCHEMA: u32 = 1;
+
+/// What one migration did.
+///
+/// Every key is always written; what was not measured is `null`, or empty where it is a list or a
+/// map. A reader takes a missing key for that.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Report {
+    /// Version of these keys: 1.
+    pub schema: u32,
+    /// Name of the migration, the same at both hosts.
+    pub migration: String,
+    /// Unix time of the `migrate` command, in seconds.
+    pub begun_unix_s: f64,
+    /// How it was done: `stock`, `poolferry`, or the name of another baseline.
+    pub mode: String,
+    /// What ran in the VM: `idle`, `ro` (read only), `rw` (read and write), `unknown`.
+    pub workload: String,
+    /// Number of the run in a series, from 1.
+    pub run: Option<u32>,
+    /// How it ended.
+    pub status: Status,
+    /// Why, where it did not complete.
+    pub reason: Option<String>,
+    /// RAM of the VM in bytes.
+    pub memory_bytes: u64,
+    /// Size of the buffer pool in bytes.
+    pub pool_bytes: Option<u64>,
+    /// Speed to which the links were shaped.
+    pub links: Links,
+    /// Versions of the hypervisors.
+    pub qemu: QemuVersions,
+    /// Where it ran.
+    pub machine: Machine,
+    /// From the `migrate` command to the end of the migration in seconds, as QEMU tells it
+    /// (`query-migrate`: `total-time`).
+    pub total_time_s: f64,
+    /// How long the VM ran on neither side in milliseconds, as QEMU tells it (`query-migrate`:
+    /// `downtime`).
+    pub downtime_ms: f64,
+    /// Longest gap in the service by the guest's own clock around the switchover, in milliseconds.
+    pub interruption_ms: Option<f64>,
+    /// All bytes on the migration link, hashes and requests of Poolferry among them.
+    pub network_bytes: u64,
+    /// Bytes of Poolferry's own channel, which are part of `network_bytes`.
+    pub channel_bytes: u64,
+    /// Bytes that the destination read from storage for the restore.
+    pub storage_bytes: u64,
+    /// Pages of 4 KiB by what became of them.
+    pub pages: Pages,
+    /// Pages that were given back by reason: `differs`, `read-failed`, `install-failed`,
+    /// `too-late`, `unconfirmed`, ... Their sum is `pages.given_back`.
+    pub given_back_by_reason: BTreeMap<String, u64>,
+    /// The comparison of both sides' RAM while both VMs were paused. `null`: not made.
+    pub ram_identity: Option<RamIdentity>,
+    /// Making the page list, in seconds by step: `sync`, `scan`, `translate`, `locate`, `merge`,
+    /// `transfer`, ... `total` is from the request to the host having read the list.
+    pub list_s: BTreeMap<String, f64>,
+    /// How often QEMU synchronised its dirty bitmap (`query-migrate`: `dirty-sync-count`).
+    pub dirty_syncs: u64,
+    /// The migration sampled over time.
+    pub samples: Vec<Sample>,
+    /// Steps of the migration, one after the other.
+    pub phases: Vec<Phase>,
+    /// Bitmap syncs as the library in QEMU saw them.
+    pub syncs: Vec<Sync>,
+    /// Transactions of the workload, second by second, from before the migration to after it.
+    pub tps: Vec<Tps>,
+    /// What probes on the functions of both QEMUs saw.
+    pub probes: Sides,
+    /// What Poolferry itself used.
+    pub costs: Costs,
+    /// What else a reader should know, in sentences.
+    pub remarks: Vec<String>,
+}
+
+impl Default for Report {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            migration: String::new(),
+            begun_unix_s: 0.0,
+            mode: String::new(),
+            workload: "unknown".to_owned(),
+            run: None,
+            status: Status::default(),
+            reason: None,
+            memory_bytes: 0,
+            pool_bytes: None,
+            links: Links::default(),
+            qemu: QemuVersions::default(),
+            machine: Machine::default(),
+            total_time_s: 0.0,
+            downtime_ms: 0.0,
+            interruption_ms: None,
+            network_bytes: 0,
+            channel_bytes: 0,
+            storage_bytes: 0,
+            pages: Pages::default(),
+            given_back_by_reason: BTreeMap::new(),
+            ram_identity: None,
+            list_s: BTreeMap::new(),
+            dirty_syncs: 0,
+            samples: Vec::new(),
+            phases: Vec::new(),
+            syncs: Vec::new(),
+            tps: Vec::new(),
+            probes: Sides::default(),
+            costs: Costs::default(),
+            remarks: Vec::new(),
+        }
+    }
+}
+
+/// How a migration ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// The VM runs at the destination.
+    Completed,
+    /// It failed; the VM runs on at the source.
+    #[default]
+    Failed,
+    /// Somebody ended it; the VM runs on at the source.
+    Cancelled,
+}
+
+/// Speed of the links; `null` is not shaped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Links {
+    /// Migration link, bits per second.
+    pub network_bits_per_s: Option<u64>,
+    /// Storage link, bits per second.
+    pub storage_bits_per_s: Option<u64>,
+}
+
+/// Versions as `query-version` tells them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct QemuVersions {
+    /// At the source.
+    pub source: String,
+    /// At the destination.
+    pub destination: String,
+}
+
+/// The machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Machine {
+    /// Name of its processor.
+    pub processor: String,
+    /// Number of CPUs.
+    pub cpus: u32,
+    /// Its RAM in bytes.
+    pub memory_bytes: u64,
+    /// Release of its kernel.
+    pub kernel: String,
+    /// What ran the guest's code: `kvm`, `tcg`.
+    pub accelerator: String,
+    /// Virtual CPUs of the VM.
+    pub vcpus: u32,
+}
+
+/// Pages of 4 KiB by what became of them; `skipped` = `restored` + `delivered` + `given_back`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Pages {
+    /// The guest's list named them.
+    pub listed: u64,
+    /// QEMU was told to leave them out.
+    pub skipped: u64,
+    /// Read from storage, proven and installed at the destination.
+    pub restored: u64,
+    /// Skipped, but QEMU had delivered them before the restore came (written meanwhile).
+    pub delivered: u64,
+    /// Skipped, but handed back to QEMU, which sent them.
+    pub given_back: u64,
+}
+
+/// RAM of both sides compared byte by byte while both VMs were paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct RamIdentity {
+    /// Bytes compared.
+    pub compared_bytes: u64,
+    /// Bytes that differ: 0, or the migration was wrong.
+    pub differing_bytes: u64,
+}
+
+/// What Poolferry's two processes used on the hosts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Costs {
+    /// CPU seconds at the source.
+    pub source_cpu_s: Option<f64>,
+    /// CPU seconds at the destination.
+    pub destination_cpu_s: Option<f64>,
+    /// Highest resident memory at the source in bytes.
+    pub source_peak_bytes: Option<u64>,
+    /// Highest resident memory at the destination in bytes.
+    pub destination_peak_bytes: Option<u64>,
+}

@@ -1,0 +1,108 @@
+//! What a record holds over time. All times are in seconds since the `migrate` command.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The migration at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Sample {
+    /// When.
+    pub at_s: f64,
+    /// RAM that QEMU has still to send in bytes (`query-migrate`: `ram.remaining`).
+    pub remaining_bytes: u64,
+    /// Bytes on the migration link since the beginning.
+    pub network_bytes: u64,
+    /// Bytes read from storage for the restore since the beginning.
+    pub storage_bytes: u64,
+    /// Rate of the migration link since the sample before, in bytes per second.
+    pub network_bytes_per_s: Option<f64>,
+    /// Rate of the restore's storage reads since the sample before, in bytes per second.
+    pub storage_bytes_per_s: Option<f64>,
+    /// Pages that the guest wrote per second (`query-migrate`: `ram.dirty-pages-rate`).
+    pub dirty_pages_per_s: Option<f64>,
+    /// Skipped pages that are neither placed nor given back.
+    pub outstanding_pages: Option<u64>,
+    /// Skipped pages that are placed.
+    pub placed_pages: Option<u64>,
+}
+
+/// A step of the migration.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Phase {
+    /// Its name: `preflight`, `list`, `offer`, `first pass`, `hold`, `switchover`, ...
+    pub name: String,
+    /// When it began.
+    pub begin_s: f64,
+    /// When it ended; `null`: never, or nobody saw it.
+    pub end_s: Option<f64>,
+}
+
+/// One synchronisation of QEMU's dirty bitmap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Sync {
+    /// When it began.
+    pub begin_s: f64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+}
+
+/// The workload in one second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Tps {
+    /// End of the second.
+    pub at_s: f64,
+    /// Transactions per second.
+    pub tps: f64,
+    /// 95th percentile of the latency in milliseconds.
+    pub latency_ms: Option<f64>,
+}
+
+/// Fills in the rates that are missing, from the bytes of each sample and the one before it.
+pub(super) fn fill_rates(samples: &mut [Sample]) {
+    let mut before = Sample::default();
+    for sample in samples {
+        let elapsed = sample.at_s - before.at_s;
+        if elapsed > 0.0 {
+            let rate = |now: u64, then: u64| Some(approximate(now.saturating_sub(then)) / elapsed);
+            let network = rate(sample.network_bytes, before.network_bytes);
+            let storage = rate(sample.storage_bytes, before.storage_bytes);
+            sample.network_bytes_per_s = sample.network_bytes_per_s.or(network);
+            sample.storage_bytes_per_s = sample.storage_bytes_per_s.or(storage);
+        }
+        before = *sample;
+    }
+}
+
+/// A count as a number to draw and divide; exact up to 2^53.
+#[expect(clippy::cast_precision_loss, reason = "nobody reads the sixteenth digit of a figure")]
+pub(crate) const fn approximate(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_come_from_the_bytes_between_two_samples() {
+        let at = |at_s, network_bytes| Sample { at_s, network_bytes, ..Sample::default() };
+        let mut samples = [at(0.5, 1000), at(0.5, 1200), at(1.0, 1300), at(2.0, 1100)];
+        fill_rates(&mut samples);
+        let rates = samples.map(|sample| sample.network_bytes_per_s);
+        // No time between the first two; bytes that shrink are no rate below zero.
+        assert_eq!(rates, [Some(2000.0), None, Some(200.0), Some(0.0)]);
+        assert_eq!(samples[2].storage_bytes_per_s, Some(0.0));
+    }
+
+    #[test]
+    fn rates_that_were_measured_stay() {
+        let measured = Sample { at_s: 1.0, network_bytes_per_s: Some(7.0), ..Sample::default() };
+        let mut samples = [measured];
+        fill_rates(&mut samples);
+        assert_eq!(samples[0].network_bytes_per_s, Some(7.0));
+    }
+}
