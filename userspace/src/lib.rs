@@ -13,8 +13,10 @@
 //! | the page list | [`page_list`] |
 //! | all of it, live | [`observer`] |
 //! | show it | [`model`], [`viewer`], [`stream`], [`openmetrics`] |
+//! | answer the host | [`agent`] |
 //! | what all of it needs of a machine | [`doctor`] |
 
+pub mod agent;
 pub mod audit;
 pub mod clock;
 pub mod cost;

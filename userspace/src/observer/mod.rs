@@ -177,6 +177,12 @@ impl Observer {
         &self.probes
     }
 
+    /// The server's files.
+    #[must_use]
+    pub const fn locator(&self) -> &Locator {
+        &self.locator
+    }
+
     /// The programs' log records, to be passed on by the caller.
     ///
     /// # Errors

@@ -106,6 +106,7 @@ failures! {
     ServerError: |e: &ServerError| e.hint(),
     ObserveError: |e: &ObserveError| e.hint(),
     LocateError: |_: &LocateError| None,
+    userspace::agent::PortError: |e: &userspace::agent::PortError| e.hint().map(str::to_owned),
     userspace::frames::FramesError: |_: &userspace::frames::FramesError| {
         Some(FRAMES_HINT.to_owned())
     },

@@ -1,4 +1,5 @@
 //! `poolferry`: observes a running, unmodified mysqld.
+mod agent;
 mod doctor;
 mod failure;
 mod pages;
@@ -28,6 +29,8 @@ enum Command {
     Trace(trace::Args),
     /// List a server's pages: frames, places on disk, eligible or why not.
     Pages(pages::Args),
+    /// Answer the host that migrates this VM: page lists and figures, over a virtio-serial port.
+    Agent(agent::Args),
     /// Show what is known of a server binary: probe sites, fields, globals.
     Symbols(symbols::Args),
     /// Check what observing needs of this machine, with a remedy for each finding.
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Trace(args) => trace::run(&args, cli.verbose),
+        Command::Agent(args) => agent::run(&args, cli.verbose),
         Command::Pages(args) => {
             failure::log_to_stderr(cli.verbose);
             pages::run(&args)

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use userspace::agent::Choice;
 use userspace::target::{Target, TargetError};
 
 /// Which server.
@@ -18,6 +19,11 @@ pub(crate) struct ServerArgs {
 }
 
 impl ServerArgs {
+    /// The same for one who waits for the server.
+    pub(crate) fn choice(&self) -> Choice {
+        Choice { pid: self.pid, name: self.name.clone(), symbols: self.symbols.options() }
+    }
+
     pub(crate) fn choose(&self) -> Result<Target, TargetError> {
         Target::choose(self.pid, self.name.as_deref())
     }

@@ -28,8 +28,8 @@ pub enum LineError {
 /// # Errors
 /// [`LineError::TooLong`] beyond `limit`.
 pub fn to_line(object: &impl Serialize, limit: usize) -> Result<Vec<u8>, LineError> {
-    let mut line = serde_json::to_vec(object)
-        .map_err(|source| LineError::Malformed { bytes: 0, source })?;
+    let mut line =
+        serde_json::to_vec(object).map_err(|source| LineError::Malformed { bytes: 0, source })?;
     line.push(b'\n');
     if line.len() > limit { Err(LineError::TooLong { limit }) } else { Ok(line) }
 }

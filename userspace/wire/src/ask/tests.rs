@@ -62,7 +62,8 @@ fn the_longest_answers_fit_a_line() {
 
 #[test]
 fn what_is_no_message_is_refused() {
-    for text in ["", "{}", "[]", "{\"id\":1}", "{\"id\":-1,\"status\":null}", "{\"id\":1,\"x\":{}}"] {
+    for text in ["", "{}", "[]", "{\"id\":1}", "{\"id\":-1,\"status\":null}", "{\"id\":1,\"x\":{}}"]
+    {
         assert!(from_line::<Ask>(text.as_bytes()).is_err(), "{text}");
         assert!(from_line::<Answer>(text.as_bytes()).is_err(), "{text}");
     }

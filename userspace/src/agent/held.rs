@@ -1,0 +1,125 @@
+//! A list, made and held still until the host has read it.
+
+use std::time::{Duration, Instant};
+
+use page_wire::ask::{MAX_LIST_BYTES, PageList, Steps};
+use page_wire::encoded_bytes;
+use thiserror::Error;
+
+use super::durable::{SyncError, make_durable};
+use super::pinned::Pinned;
+use crate::observer::{ObserveError, Observer};
+use crate::page_list::ListError;
+
+/// How long the host has to read it.
+const HELD_FOR: Duration = Duration::from_secs(120);
+
+/// There is no list.
+#[derive(Debug, Error)]
+pub(super) enum HeldError {
+    #[error(transparent)]
+    Sync(#[from] SyncError),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    #[error(transparent)]
+    List(#[from] ListError),
+    #[error("a list of {bytes} bytes is longer than {MAX_LIST_BYTES}")]
+    TooLong { bytes: u64 },
+    #[error("no memory for a list of {bytes} bytes")]
+    Memory {
+        bytes: u64,
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl HeldError {
+    /// What the operator can do about it.
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Sync(error) => Some(error.hint().to_owned()),
+            Self::Observe(error) => error.hint(),
+            Self::List(_) => None,
+            Self::TooLong { .. } => {
+                Some("the VM can be migrated without a list, as QEMU does it".to_owned())
+            }
+            Self::Memory { .. } => Some("leave some of the guest's memory free".to_owned()),
+        }
+    }
+}
+
+/// The list in its pages.
+pub(super) struct Held {
+    pub(super) number: u64,
+    memory: Pinned,
+    until: Instant,
+}
+
+impl Held {
+    /// Makes the list of this moment, and what is told of it.
+    pub(super) fn make(
+        number: u64,
+        observer: &mut Observer,
+    ) -> Result<(Self, PageList), HeldError> {
+        let start = Instant::now();
+        let mut lap = start;
+        let mut lap = move || {
+            let now = Instant::now();
+            (now - std::mem::replace(&mut lap, now)).as_secs_f64()
+        };
+        make_durable(observer.locator())?;
+        let sync_s = lap();
+        let built = observer.page_list()?;
+        lap();
+        let bytes = encoded_bytes(&built.media, built.run_count());
+        let len = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_LIST_BYTES);
+        let len = len.ok_or(HeldError::TooLong { bytes })?;
+        let mut memory = Pinned::new(len).map_err(|source| HeldError::Memory { bytes, source })?;
+        let pin_s = lap();
+        built.write(&mut memory.bytes_mut())?;
+        let encode_s = lap();
+        let hash = blake3::hash(memory.bytes());
+        let hash_s = lap();
+        let runs = memory.frames().unwrap_or_else(|error| {
+            log::warn!("the list must be copied: {error}: {}", error.hint());
+            Vec::new()
+        });
+        let frames_s = lap();
+        let told = PageList {
+            list: number,
+            length: bytes,
+            blake3: hash.to_hex().to_string(),
+            runs,
+            pinned: memory.how(),
+            held_s: HELD_FOR.as_secs(),
+            pages: built.facts.pages,
+            left_out: built.left_out,
+            steps: Steps {
+                sync_s,
+                refresh_s: built.steps.refresh_s,
+                scan_s: built.steps.scan_s,
+                translate_s: built.steps.translate_s,
+                locate_s: built.steps.locate_s,
+                merge_s: built.steps.merge_s,
+                pin_s,
+                encode_s,
+                hash_s,
+                frames_s,
+                total_s: start.elapsed().as_secs_f64(),
+            },
+        };
+        Ok((Self { number, memory, until: Instant::now() + HELD_FOR }, told))
+    }
+
+    /// Bytes of it; `None` where it has none.
+    pub(super) fn piece(&self, offset: u64, len: u32) -> Option<&[u8]> {
+        let start = usize::try_from(offset).ok()?;
+        let end = start.checked_add(usize::try_from(len).ok()?)?;
+        self.memory.bytes().get(start..end)
+    }
+
+    /// Whether the host has had its time.
+    pub(super) fn is_over(&self) -> bool {
+        Instant::now() >= self.until
+    }
+}
