@@ -7,7 +7,7 @@ use test_servers::command;
 
 use crate::house;
 use crate::setup;
-use crate::{SetupOptions, ebpf, workspace};
+use crate::{SetupOptions, ebpf, shim, workspace};
 
 /// Runs all checks; `commands` is the command line of this program, which the documentation has to match.
 pub(crate) fn perform(options: SetupOptions, commands: &clap::Command) -> Result<ExitCode> {
@@ -22,6 +22,9 @@ pub(crate) fn perform(options: SetupOptions, commands: &clap::Command) -> Result
     check("format", command::run(workspace::cargo().args(["fmt", "--all", "--check"])));
     check("format of ebpf-probes", ebpf_format());
     check("eBPF programs build", ebpf::build().map(drop));
+    check("format of the library for QEMU", shim::format());
+    check("library for QEMU builds, and no path of it panics", shim::build().map(drop));
+    check("lints of the library for QEMU", shim::lints());
     check("lints", lints());
     check("documentation", documentation());
     for rule in house::RULES {

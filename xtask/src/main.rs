@@ -10,6 +10,7 @@ mod packages;
 mod pins;
 mod run;
 mod setup;
+mod shim;
 mod test;
 mod test_report;
 mod workspace;
@@ -33,9 +34,9 @@ struct Cli {
 enum Task {
     /// Show the buffer pool of the running server, or of a private demo server if none runs
     Run(run::Arguments),
-    /// Build the eBPF programs and the release binaries
+    /// Build the eBPF programs, the library for QEMU and the release binaries
     Build(SetupOptions),
-    /// Fetch the servers that the demo, the tests and the benchmarks start
+    /// Fetch the servers and QEMUs that the demo, the lab, the tests and the benchmarks start
     Fetch(SetupOptions),
     /// Run all tests, with real servers, and count what was skipped
     Test(test::Arguments),
@@ -77,6 +78,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Build(options) => {
             setup::for_build(options.consent())?;
             ebpf::build()?;
+            shim::build()?;
             workspace::build_release()?;
         }
         Task::Fetch(options) => setup::for_tests(options.consent())?,

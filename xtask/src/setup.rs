@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Result, bail};
+use test_qemus::Release as Qemu;
 use test_servers::Release;
 
 use crate::ebpf;
@@ -36,7 +37,7 @@ pub(crate) fn for_demo(consent: Consent) -> Result<()> {
 /// For tests and benchmarks.
 pub(crate) fn for_tests(consent: Consent) -> Result<()> {
     let plan = Plan::default().with_ebpf().with_packages(Purpose::Tests);
-    plan.with_servers(&Release::ALL).carry_out(consent)
+    plan.with_servers(&Release::ALL).with_qemus(&Qemu::ALL).carry_out(consent)
 }
 
 /// What is missing.
@@ -45,6 +46,7 @@ struct Plan {
     packages: Vec<&'static packages::Package>,
     bpf_linker: bool,
     releases: Vec<Release>,
+    qemus: Vec<Qemu>,
 }
 
 impl Plan {
@@ -66,6 +68,13 @@ impl Plan {
     fn with_servers(mut self, releases: &[Release]) -> Self {
         self.releases.extend(releases.iter().filter(|release| release.installed().is_err()));
         self.with_packages(Purpose::Servers)
+    }
+
+    /// Those of `qemus` that can be fetched.
+    fn with_qemus(mut self, qemus: &[Qemu]) -> Self {
+        let missing = |qemu: &&Qemu| qemu.can_be_fetched() && qemu.installed().is_err();
+        self.qemus.extend(qemus.iter().filter(missing));
+        self
     }
 
     fn carry_out(self, consent: Consent) -> Result<()> {
@@ -91,6 +100,10 @@ impl Plan {
             println!("fetching {release}");
             release.fetch()?;
         }
+        for qemu in self.qemus {
+            println!("fetching {qemu}");
+            qemu.fetch()?;
+        }
         Ok(())
     }
 
@@ -107,6 +120,9 @@ impl Plan {
         }
         lines.extend(self.releases.iter().map(|release| {
             format!("{release}: a real server, into the cache folder; nothing of it is installed")
+        }));
+        lines.extend(self.qemus.iter().map(|qemu| {
+            format!("{qemu}: Debian's own build, into the cache folder; nothing of it is installed")
         }));
         lines
     }

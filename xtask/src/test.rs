@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of the workspace, with the real parts, and what could not run.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
@@ -9,6 +10,7 @@ use test_servers::{Release, command};
 
 use crate::ebpf;
 use crate::setup::{self, Consent};
+use crate::shim;
 use crate::test_report::TestReport;
 use crate::workspace;
 
@@ -28,17 +30,20 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     ebpf::build()?;
     // Tests that start the agent take it from here.
     command::run(workspace::cargo().args(["build", "--workspace", "--bins"]))?;
-    let mut tests = tests(arguments.filter.as_deref())?;
-    let report = run(&mut tests)?;
+    let library = shim::build()?;
+    let filter = arguments.filter.as_deref();
+    let mut report = TestReport::default();
+    run(options(&mut shim::tests(), filter), &mut report)?;
+    run(options(&mut tests(&library)?, filter), &mut report)?;
     println!("\n{}", report.summary());
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// One test at a time: they start servers, load probes into the kernel and measure.
-fn tests(filter: Option<&str>) -> Result<Command> {
+fn tests(library: &Path) -> Result<Command> {
     let mut cargo = workspace::cargo();
-    cargo.args(["test", "--workspace", "--no-fail-fast", "--"]);
-    cargo.args(["--test-threads=1", "--show-output"]).args(filter);
+    cargo.args(["test", "--workspace"]);
+    cargo.env(shim::VARIABLE, library);
     cargo.env("POOLFERRY_CACHE", Cache::open()?.root());
     cargo.env("POOLFERRY_BIN", workspace::target().join("debug/poolferry"));
     for release in Release::ALL {
@@ -51,11 +56,14 @@ fn tests(filter: Option<&str>) -> Result<Command> {
     Ok(cargo)
 }
 
-/// Runs the tests, with their output passed on as it comes.
-fn run(tests: &mut Command) -> Result<TestReport> {
+fn options<'a>(cargo: &'a mut Command, filter: Option<&str>) -> &'a mut Command {
+    cargo.args(["--no-fail-fast", "--", "--test-threads=1", "--show-output"]).args(filter)
+}
+
+/// Runs tests, with their output passed on as it comes.
+fn run(tests: &mut Command, report: &mut TestReport) -> Result<()> {
     let mut child = tests.stdout(Stdio::piped()).spawn().context("failed to start cargo")?;
     let stdout = child.stdout.take().context("cargo has no output")?;
-    let mut report = TestReport::default();
     let mut lines = BufReader::new(stdout);
     let mut line = Vec::new();
     // Tests may print what is no UTF-8.
@@ -66,5 +74,5 @@ fn run(tests: &mut Command) -> Result<TestReport> {
         line.clear();
     }
     report.end(child.wait()?.success());
-    Ok(report)
+    Ok(())
 }
