@@ -120,13 +120,15 @@ impl Armed {
         self.account(first, end);
     }
 
-    /// With `true`, QEMU finds [`MAX_HOLD_PAGES`] pages (1 MiB, below the 1 MiB of guest RAM that no
-    /// set has) written at each sync while the VM runs.
+    /// With `true`, QEMU finds 1 MiB of pages written at each sync while the VM runs: those below 1 MiB
+    /// of the first block, which no set has. So it always has something to send, and does not switch
+    /// over as long as that is more than it may send with the VM stopped.
     ///
-    /// It switches over nevertheless when they fit into what it may send with the VM stopped:
-    /// `downtime-limit` times the bandwidth that it measures. Set `downtime-limit` to 1 ms, **not to
-    /// 0**: with 0, releases up to 10.x do not sync again at the end of the first pass, find nothing
-    /// pending, and switch over.
+    /// What it may send is `downtime-limit` times the bandwidth that it measures: set `downtime-limit`
+    /// to **1 ms** and keep `max-bandwidth` below 1 GB/s. With a limit of **0**, 7.2 and 10.0 never sync
+    /// again: at the end of the first pass they find nothing pending and switch over (seen; 11.1 holds
+    /// with both). Each pass over these pages follows the one before at once, so lower `max-bandwidth`
+    /// when the first pass is over: 1 MiB/s makes it about ten syncs a second.
     pub fn set_hold(&self, hold: bool) {
         let pages = if hold { MAX_HOLD_PAGES } else { 0 };
         self.file.control().hold.store(pages, Release);
