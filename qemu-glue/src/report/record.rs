@@ -69,8 +69,10 @@ pub struct Report {
     pub given_back_by_reason: BTreeMap<String, u64>,
     /// The comparison of both sides' RAM while both VMs were paused. `null`: not made.
     pub ram_identity: Option<RamIdentity>,
-    /// Making the page list, in seconds by step: `sync`, `scan`, `translate`, `locate`, `merge`,
-    /// `transfer`, ... `total` is from the request to the host having read the list.
+    /// Making the page list, in seconds by step. In the guest: `sync`, `refresh`, `scan`,
+    /// `translate`, `locate`, `merge`, `pin`, `encode`, `hash`, `frames`; at the host: `transfer`,
+    /// `verify`. `total` is from the request to the host having read the list; it is less than the
+    /// sum where steps ran side by side.
     pub list_s: BTreeMap<String, f64>,
     /// How often QEMU synchronised its dirty bitmap (`query-migrate`: `dirty-sync-count`).
     pub dirty_syncs: u64,

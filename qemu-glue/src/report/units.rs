@@ -50,7 +50,8 @@ impl Quantity {
     /// The unit in which numbers up to `highest` read best.
     pub(crate) fn unit(self, highest: f64) -> Unit {
         let best = |units: &[Unit]| {
-            let fits = |unit: &&Unit| highest >= unit.size;
+            // 1000 MiB is more than four characters; it is 0.98 GiB.
+            let fits = |unit: &&Unit| highest >= 0.97 * unit.size;
             units.iter().rev().find(fits).or(units.first()).copied()
         };
         let found = match self {
@@ -144,6 +145,7 @@ mod tests {
     fn units_fit_their_numbers() {
         assert_eq!(bytes(0), "0 B");
         assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(1000 << 20), "0.977 GiB");
         assert_eq!(bytes(2 << 30), "2 GiB");
         assert_eq!(link(Some(1_000_000_000)), "1 Gbit/s");
         assert_eq!(link(None), "not shaped");

@@ -43,6 +43,11 @@ impl Row {
     fn sum(&self) -> f64 {
         self.parts.iter().map(Part::length).sum()
     }
+
+    /// Where its last mark is: the end of the bar, or the furthest dot.
+    fn reach(&self) -> f64 {
+        self.dots.iter().copied().filter(|dot| dot.is_finite()).fold(self.sum(), f64::max)
+    }
 }
 
 impl Part {
@@ -92,7 +97,7 @@ impl Bars {
                     title { (quantity.text(*dot)) }
                 }
             }
-            text.value x=(px(scale.at(row.sum()).max(LEFT) + 6.0)) y=(px(text)) {
+            text.value x=(px(scale.at(row.reach()).max(LEFT) + 8.0)) y=(px(text)) {
                 (quantity.text(row.sum()))
             }
         }

@@ -16,7 +16,7 @@ pub(crate) enum Colour {
 }
 
 /// Colours without a meaning of their own, classes `o0` and so on.
-const OTHERS: usize = 8;
+const OTHERS: usize = 12;
 
 impl Colour {
     /// The class that carries it.

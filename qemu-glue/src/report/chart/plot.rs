@@ -50,6 +50,8 @@ pub(crate) struct Plot {
     pub(crate) series: Vec<Series>,
     pub(crate) bands: Vec<Band>,
     pub(crate) levels: Vec<Level>,
+    /// The horizontal axis reaches at least to here, so that charts side by side have the same.
+    pub(crate) until: f64,
 }
 
 const HEIGHT: f64 = 260.0;
@@ -62,7 +64,7 @@ impl Plot {
     pub(crate) fn draw(&self) -> Markup {
         let points = || self.series.iter().flat_map(|series| &series.points);
         let ends = self.bands.iter().flat_map(|band| [band.from, band.to]);
-        let times = points().map(|point| point.0).chain(ends);
+        let times = points().map(|point| point.0).chain(ends).chain([self.until]);
         let x = Scale::exact(times, self.x.quantity, (FRAME.left, FRAME.right));
         let levels = self.levels.iter().map(|level| level.value);
         let heights = points().map(|point| point.1).chain(levels);
@@ -83,7 +85,8 @@ impl Plot {
     }
 }
 
-/// Bands are see-through, and each has its name on a line of its own, since they may overlap.
+/// Bands are see-through, and each has its name on a line of its own, since they may overlap; low in
+/// the chart, where lines are rare.
 fn draw_band(band: &Band, row: usize, x: &Scale) -> Markup {
     let (from, to) = (x.at(band.from), x.at(band.to).max(x.at(band.from) + 1.0));
     // Names near the right end would leave the chart.
@@ -93,7 +96,7 @@ fn draw_band(band: &Band, row: usize, x: &Scale) -> Markup {
     html! {
         rect class=(format!("band {}", band.colour.class())) x=(px(from)) y=(px(FRAME.top))
             width=(px(to - from)) height=(px(FRAME.bottom - FRAME.top)) {}
-        text.note x=(px(at)) y=(px(FRAME.top + BAND_TEXT + line)) text-anchor=(anchor) dx="3" {
+        text.note x=(px(at)) y=(px(FRAME.bottom - 6.0 - line)) text-anchor=(anchor) dx="3" {
             (band.name)
         }
     }
@@ -169,6 +172,7 @@ mod tests {
             series: vec![Series { name, colour: Colour::Ours, form, points }],
             bands: Vec::new(),
             levels: Vec::new(),
+            until: 0.0,
         }
     }
 

@@ -112,8 +112,8 @@ mod tests {
         );
         assert!(scale.at(2.1 * gib) < 20.0 && scale.at(0.0) == 100.0);
         // Rounded up, it has reached the next unit, but its ticks are round in this one.
-        let scale = Scale::new([0.99 * gib].into_iter(), Quantity::Bytes, (100.0, 0.0));
-        assert_eq!((texts(&scale)[1].as_str(), scale.unit().name), ("500", "MiB"));
+        let scale = Scale::new([0.96 * gib].into_iter(), Quantity::Bytes, (100.0, 0.0));
+        assert_eq!((texts(&scale)[1].as_str(), scale.unit().name), ("200", "MiB"));
     }
 
     #[test]

@@ -9,17 +9,17 @@ use crate::report::{Report, approximate};
 /// Steps of making the page list, in the order in which they are done; others follow by name.
 const STEPS: [&str; 12] = [
     "sync",
-    "attach",
+    "refresh",
     "scan",
-    "audit",
-    "judge",
     "translate",
     "locate",
     "merge",
+    "pin",
     "encode",
-    "copy",
+    "hash",
+    "frames",
     "transfer",
-    "read",
+    "verify",
 ];
 /// The key of `list_s` that is the sum.
 const TOTAL: &str = "total";
@@ -128,7 +128,8 @@ fn list(cell: &Cell<'_>) -> Option<Figure> {
     };
     figure(
         "Making the page list, by step",
-        "From the host's request to the host having read the list, in the run of median time.",
+        "From the request to the host having read the list, in the run of median time. Steps that ran \
+         side by side are drawn one after the other.",
         Axis { name: "time", quantity: Quantity::Milliseconds },
         cell.ways.iter().filter_map(row).collect(),
     )

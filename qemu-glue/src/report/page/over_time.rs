@@ -23,7 +23,8 @@ pub(super) fn figures(cell: &Cell<'_>) -> Vec<Figure> {
 /// A plot over time; `None` without series.
 fn plot(title: &str, y: Axis, series: Vec<Series>) -> Option<Plot> {
     let label = title.to_owned();
-    let plot = Plot { label, x: TIME, y, series, bands: Vec::new(), levels: Vec::new() };
+    let plot =
+        Plot { label, x: TIME, y, series, bands: Vec::new(), levels: Vec::new(), until: 0.0 };
     (!plot.series.is_empty()).then_some(plot)
 }
 
@@ -94,7 +95,9 @@ fn throughput(cell: &Cell<'_>, way: &Way<'_>) -> Option<Figure> {
     let title = format!("Throughput of the links: {}", way.name());
     let mut plot = plot(&title, y, series.into_iter().flatten().collect())?;
     plot.levels = limits(cell.links);
-    let caption = "Both links work at the same time when the restore goes on beside QEMU's stream.";
+    let longest = cell.ways.iter().filter_map(Way::typical).map(|run| run.total_time_s);
+    plot.until = longest.fold(0.0, f64::max);
+    let caption = "What went over each link. The limit is the speed to which it is shaped.";
     Some(figure(&plot, caption))
 }
 
@@ -130,6 +133,10 @@ fn rates(samples: &[Sample], of: fn(&Sample) -> u64) -> Vec<(f64, f64)> {
             rates.push((sample.at_s, 8.0 * approximate(bytes) / elapsed));
             before = sample;
         }
+    }
+    // The first rate holds since the first sample.
+    if let [start, first, ..] = &mut rates[..] {
+        start.1 = first.1;
     }
     rates
 }
@@ -215,7 +222,7 @@ mod tests {
         let at = |at_s, network_bytes| Sample { at_s, network_bytes, ..Sample::default() };
         let samples = [at(0.0, 0), at(0.001, 500), at(1.0, 1000), at(1.0, 1000), at(3.0, 5000)];
         let rates = rates(&samples, |s| s.network_bytes);
-        assert_eq!(rates, [(0.0, 0.0), (1.0, 8000.0), (3.0, 16000.0)]);
+        assert_eq!(rates, [(0.0, 8000.0), (1.0, 8000.0), (3.0, 16000.0)]);
         assert!(super::rates(&[], |s| s.network_bytes).is_empty());
     }
 
