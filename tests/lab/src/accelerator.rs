@@ -10,6 +10,15 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcg => "tcg",
+            Self::Kvm => "kvm",
+        }
+    }
+
     /// Value of `-accel`.
     #[must_use]
     pub const fn option(self) -> &'static str {

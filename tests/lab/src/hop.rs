@@ -10,7 +10,7 @@ use crate::identity::{self, Identity};
 use crate::interruption::Interruption;
 use crate::laboratory::Laboratory;
 use crate::steps::step;
-use crate::watch::{self, Ended, Watch};
+use crate::watch::{self, Ended, Links, Watch};
 use crate::workload::{self, Second};
 use crate::{ferry, stock, wait};
 
@@ -46,6 +46,8 @@ pub struct Hop {
     pub watch: Watch,
     /// How it ended.
     pub ended: Ended,
+    /// What the links have carried for it.
+    pub links: Links,
     /// The comparison of both sides' RAM.
     pub identity: Identity,
     /// The silence of the guest, without the time in which it was paused to be compared.
@@ -79,6 +81,7 @@ impl Laboratory {
             );
         }
         watch::arrives(&mut destination)?;
+        let links = watch.links()?;
         let identity = step("RAM of both sides is compared", || {
             identity::compare(&mut self.machine, &mut destination)
         })?;
@@ -96,7 +99,7 @@ impl Laboratory {
         let interruption = Interruption::between(ticks, begun, Instant::now())
             .map(|found| Interruption { heard: found.heard.saturating_sub(paused), ..found });
         let seconds = workload::seconds(&mut self.guest);
-        Ok(Hop { mode, watch, ended, identity, interruption, seconds, qemu })
+        Ok(Hop { mode, watch, ended, links, identity, interruption, seconds, qemu })
     }
 
     fn wait_for_tick(&mut self, since: Instant) -> Result<()> {

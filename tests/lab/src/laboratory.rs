@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail, ensure};
 use test_servers::cache::Cache;
 
 use crate::database::{Database, Known};
@@ -112,15 +112,13 @@ impl Laboratory {
     /// # Errors
     /// The laboratory was started without one, or it ends at once.
     pub fn start_agent(&mut self) -> Result<()> {
-        anyhow::ensure!(self.programs.poolferry.is_some(), "no agent: `poolferry` is not built");
+        ensure!(self.programs.poolferry.is_some(), "no agent: `poolferry` is not built");
         let guest = &mut self.guest;
-        step("the agent starts", || {
-            guest.start(AGENT, &["/lab/poolferry", "agent"], &[("RUST_LOG", "info")])?;
-            wait::pause(Duration::from_secs(1))?;
-            let Some(status) = guest.how_ended(AGENT).map(str::to_owned) else { return Ok(()) };
-            let said: Vec<_> = guest.lines(AGENT).iter().map(|line| line.text.clone()).collect();
-            anyhow::bail!("the agent ended in the guest: {status}\n{}", said.join("\n"))
-        })
+        guest.start(AGENT, &["/lab/poolferry", "agent"], &[])?;
+        wait::pause(Duration::from_secs(1))?;
+        let Some(status) = guest.how_ended(AGENT).map(str::to_owned) else { return Ok(()) };
+        let said: Vec<_> = guest.lines(AGENT).iter().map(|line| line.text.clone()).collect();
+        bail!("the agent ended in the guest: {status}\n{}", said.join("\n"))
     }
 
     /// Starts a QEMU at the other host that waits for the VM.

@@ -26,6 +26,8 @@ pub mod port;
 pub mod process;
 pub mod protocol;
 pub mod rate;
+pub mod record;
+pub mod run;
 pub mod scratch;
 pub mod setup;
 pub mod size;

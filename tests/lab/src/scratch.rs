@@ -9,13 +9,20 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 use test_servers::cache::Cache;
 use test_servers::command;
 
+use crate::wait;
+
 /// First letters of all namespaces of laboratories.
 const PREFIX: &str = "poolferry-";
+
+/// A laboratory that is told to end is gone within this time.
+const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// Ends and removes all of the laboratory `$1` whose folder is `$2`. Network namespaces are named `$1-SITE`.
 const CLEAR: &str = r#"
@@ -52,8 +59,10 @@ impl Scratch {
         sweep(&all)?;
         let path = tempfile::Builder::new().prefix(PREFIX).rand_bytes(5).tempdir_in(&all)?.keep();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Its text is the owner's process id.
         let lock = File::create(path.with_added_extension("lock"))?;
         lock.lock()?;
+        writeln!(&lock, "{}", std::process::id())?;
         let guard = Command::new("sh")
             .args(["-c", &format!("read -r _ && exit 0\n{CLEAR}"), "guard", &name])
             .arg(&path)
@@ -114,11 +123,28 @@ fn sweep(all: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Clears away all laboratories whose owner is dead; those that run stay.
+/// Ends all laboratories: those that run are told to end and get a moment for it, those whose owner is dead are
+/// cleared away.
 ///
 /// # Errors
-/// Something of a dead one does not go away.
-pub fn sweep_all(cache: &Cache) -> Result<()> {
+/// Something of one does not go away.
+pub fn end_all(cache: &Cache) -> Result<()> {
     let all = cache.root().join("labs");
-    if all.is_dir() { sweep(&all) } else { Ok(()) }
+    if !all.is_dir() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(&all)? {
+        let path = entry?.path();
+        let owner = fs::read_to_string(&path).ok().and_then(|pid| pid.trim().parse().ok());
+        if path.extension().is_some_and(|extension| extension == "lock")
+            && File::open(&path).is_ok_and(|file| file.try_lock().is_err())
+            && let Some(owner) = owner.and_then(Pid::from_raw)
+        {
+            let _ = kill_process(owner, Signal::TERM);
+            wait::until("the end of a laboratory", END_LIMIT, || {
+                Ok((!path.exists()).then_some(()))
+            })?;
+        }
+    }
+    sweep(&all)
 }

@@ -4,15 +4,20 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+/// Prints a line.
+#[expect(clippy::print_stdout, reason = "the laboratory tells what it does")]
+pub fn say(line: &str) {
+    println!("{line}");
+}
+
 /// Does `step` and prints its name and how long it took.
 ///
 /// # Errors
 /// What `step` returns.
-#[expect(clippy::print_stdout, reason = "the laboratory tells what it does")]
 pub fn step<T>(name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
     let since = Instant::now();
     let done = step();
     let mark = if done.is_ok() { "" } else { "  FAILED" };
-    println!("{:8.1} s  {name}{mark}", since.elapsed().as_secs_f64());
+    say(&format!("{:8.1} s  {name}{mark}", since.elapsed().as_secs_f64()));
     done
 }

@@ -55,8 +55,6 @@ pub struct Watch {
     destination: u32,
     before: Links,
     last: Option<Instant>,
-    /// When QEMU was first seen to migrate.
-    started: Option<Instant>,
     looks: Vec<Look>,
 }
 
@@ -72,7 +70,6 @@ impl Watch {
             destination: destination.pid(),
             before: links(destination.pid())?,
             last: None,
-            started: None,
             looks: Vec::new(),
         })
     }
@@ -100,9 +97,6 @@ impl Watch {
             },
         });
         let status = statistics["status"].as_str().unwrap_or("none").to_owned();
-        if status != "none" && self.started.is_none() {
-            self.started = Some(Instant::now());
-        }
         match status.as_str() {
             // 7.2 may say so a moment before it knows how long it took.
             "completed" if statistics["total-time"].as_u64() == Some(0) => Ok(None),
@@ -126,12 +120,6 @@ impl Watch {
     #[must_use]
     pub fn begun(&self) -> (Instant, SystemTime) {
         (self.begun, self.begun_at)
-    }
-
-    /// When QEMU was first seen to migrate, since the watch began.
-    #[must_use]
-    pub fn started(&self) -> Duration {
-        self.started.map_or(Duration::ZERO, |at| at.saturating_duration_since(self.begun))
     }
 
     /// All looks.

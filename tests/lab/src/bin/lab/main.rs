@@ -1,23 +1,60 @@
 //! `lab`: what `cargo xtask lab` hands over to.
-#![expect(clippy::print_stdout, reason = "a program for people")]
 
-use std::time::Duration;
+mod up;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
-use lab::hop::Mode;
-use lab::laboratory::Laboratory;
+use clap::{Parser, Subcommand};
+use lab::run::{self, Series};
 use lab::setup::{Programs, Setup};
+use lab::{scratch, wait};
 use test_servers::cache::Cache;
 
-fn main() -> Result<()> {
-    lab::wait::end_in_order()?;
+/// Two hosts, a storage server and a VM with a busy MySQL on one machine.
+#[derive(Debug, Parser)]
+#[command(name = "lab")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Boot the VM with its load and agent, and keep it until Ctrl-C or `down`
+    Up {
+        #[command(flatten)]
+        setup: Setup,
+    },
+    /// Migrate the VM to and fro, compare the RAM of both sides each time, and write a report
+    Migrate {
+        #[command(flatten)]
+        setup: Setup,
+        #[command(flatten)]
+        series: Series,
+    },
+    /// End the laboratories of this user, those that run included
+    Down,
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(task: Task) -> Result<()> {
+    wait::end_in_order()?;
     let cache = Cache::open()?;
-    let mut lab =
-        Laboratory::boot(&cache, Setup::small(lab::workload::Workload::Ro), Programs::find()?)?;
-    lab.busy()?;
-    let folder = std::path::Path::new("/tmp/t3-lab-out");
-    let hop = lab.hop(Mode::Stock, folder, Duration::from_secs(5))?;
-    println!("{:?} {:?} {:?}", hop.ended, hop.identity, hop.interruption);
-    lab.check()?;
-    Ok(())
+    match task {
+        Task::Up { setup } => up::keep(&cache, setup, Programs::find()?),
+        Task::Migrate { setup, series } => {
+            run::run(&cache, &setup, &Programs::find()?, &series).map(drop)
+        }
+        Task::Down => scratch::end_all(&cache),
+    }
 }

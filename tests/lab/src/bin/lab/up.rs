@@ -1,0 +1,39 @@
+//! `lab up`: a laboratory for people.
+
+use anyhow::Result;
+use lab::laboratory::Laboratory;
+use lab::network::Host;
+use lab::setup::{Programs, Setup};
+use lab::steps::say;
+use lab::wait;
+use test_servers::cache::Cache;
+
+/// Boots the VM and a destination for it, tells how to reach them, and keeps them until the user wants an end.
+pub(crate) fn keep(cache: &Cache, setup: Setup, programs: Programs) -> Result<()> {
+    let agent = programs.poolferry.is_some();
+    let mut lab = Laboratory::boot(cache, setup, programs)?;
+    lab.busy()?;
+    if agent {
+        lab.start_agent()?;
+    }
+    let destination = lab.destination()?;
+    let source = lab.machine();
+    for (name, machine) in [("source", &*source), ("destination", &destination)] {
+        say(&format!("\n{name}: monitor `{}`", machine.qmp().display()));
+        say(&format!("  agent's port `{}`", machine.agent().display()));
+    }
+    for host in [Host::A, Host::B] {
+        let space = lab.network().of(host);
+        say(&format!("\nhost {}: ip netns exec {space} COMMAND", host.site()));
+        say(&format!("  address on the migration link {}", host.migration_address()));
+    }
+    say("\nCtrl-C, or `cargo xtask lab down` elsewhere, ends it.");
+    loop {
+        // An end that the user wants is no failure.
+        if wait::go_on().is_err() {
+            return Ok(());
+        }
+        lab.machine().process().still_runs()?;
+        let _ = wait::pause(std::time::Duration::from_millis(500));
+    }
+}

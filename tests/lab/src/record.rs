@@ -1,0 +1,132 @@
+//! From what was measured to `report.json`.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Instant, SystemTime};
+
+use anyhow::Result;
+use qemu_glue::report::{
+    self, Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps,
+};
+
+use crate::hop::{Hop, Mode};
+use crate::rate::Rate;
+use crate::setup::Setup;
+use crate::storage::Kind;
+
+/// The record of a hop. For one of Poolferry's, its own record in `folder` is taken, and what it cannot know or what the
+/// laboratory knows better (the links, the guest, the proof) is put in.
+///
+/// # Errors
+/// Poolferry has written no record.
+pub fn record(hop: &Hop, setup: &Setup, run: u32, folder: &Path) -> Result<Report> {
+    let mut report = match hop.mode {
+        Mode::Stock => Report::default(),
+        Mode::Poolferry => report::read(&folder.join(report::JSON))?,
+    };
+    let (_, begun_at) = hop.watch.begun();
+    let figure = |key: &str| hop.ended.statistics[key].as_f64().unwrap_or(0.0);
+    let total_s = figure("total-time") / 1000.0;
+    // QEMU counts from the command on; the end is what was seen.
+    let end_s = hop.ended.at.saturating_duration_since(hop.watch.begun().0).as_secs_f64();
+    let command_s = (end_s - total_s).max(0.0);
+    report.mode = hop.mode.name().to_owned();
+    report.workload = setup.workload.name().to_owned();
+    report.run = Some(run);
+    report.status = Status::Completed;
+    report.memory_bytes = setup.memory.bytes();
+    report.pool_bytes = Some(setup.pool.bytes());
+    report.links = links(setup);
+    let [source, destination] = hop.qemu.clone();
+    report.qemu = QemuVersions { source, destination };
+    report.machine = machine(setup);
+    report.total_time_s = total_s;
+    report.downtime_ms = figure("downtime");
+    report.interruption_ms = hop.interruption.map(|found| found.heard.as_secs_f64() * 1000.0);
+    report.network_bytes = hop.links.network;
+    report.dirty_syncs = hop.ended.statistics["ram"]["dirty-sync-count"].as_u64().unwrap_or(0);
+    report.ram_identity = Some(RamIdentity {
+        compared_bytes: hop.identity.compared_bytes,
+        differing_bytes: hop.identity.differing_bytes,
+    });
+    if hop.mode == Mode::Stock {
+        let unix = begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        report.begun_unix_s = unix.as_secs_f64() + command_s;
+        report.migration = format!("stock-{run}");
+        report.storage_bytes = 0;
+        report.samples = samples(hop, command_s);
+    }
+    report.tps = tps(hop, command_s);
+    report.remarks.push(format!(
+        "The command took {end_s:.2} s in all, {command_s:.2} s of them before QEMU's own clock began."
+    ));
+    if let Some(found) = hop.interruption {
+        report.remarks.push(format!(
+            "Longest gap between two ticks by the guest's own clock: {:.0} ms.",
+            found.by_guest.as_secs_f64() * 1000.0
+        ));
+    }
+    if setup.storage == Kind::Nbd {
+        report.remarks.push(format!(
+            "The destination received {} bytes on its storage link meanwhile.",
+            hop.links.storage
+        ));
+    }
+    Ok(report)
+}
+
+fn links(setup: &Setup) -> Links {
+    let storage = if setup.storage == Kind::Nbd { setup.storage_rate } else { Rate::UNLIMITED };
+    Links {
+        network_bits_per_s: setup.network_rate.bits_per_second(),
+        storage_bits_per_s: storage.bits_per_second(),
+    }
+}
+
+fn machine(setup: &Setup) -> Machine {
+    let text = |path| fs::read_to_string(path).unwrap_or_default();
+    let value = |text: &str, key: &str| -> String {
+        let line = text.lines().find(|line| line.starts_with(key));
+        let value = line.and_then(|line| line.split_once(':'));
+        value.map_or_else(String::new, |(_, value)| value.trim().to_owned())
+    };
+    let memory = value(&text("/proc/meminfo"), "MemTotal");
+    let kib: u64 = memory.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
+    Machine {
+        processor: value(&text("/proc/cpuinfo"), "model name"),
+        cpus: std::thread::available_parallelism()
+            .map_or(0, |n| u32::try_from(n.get()).unwrap_or(0)),
+        memory_bytes: kib << 10,
+        kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
+        accelerator: setup.accel.name().to_owned(),
+        vcpus: setup.vcpus,
+    }
+}
+
+fn samples(hop: &Hop, command_s: f64) -> Vec<Sample> {
+    let looks = hop.watch.looks().iter();
+    #[expect(clippy::cast_precision_loss, reason = "pages per second, far below 2^53")]
+    let sample = |look: &crate::watch::Look| Sample {
+        at_s: look.at.as_secs_f64() - command_s,
+        remaining_bytes: look.remaining,
+        network_bytes: look.links.network,
+        dirty_pages_per_s: Some(look.dirty_pages_per_s as f64),
+        ..Sample::default()
+    };
+    looks.map(sample).filter(|sample| sample.at_s >= 0.0).collect()
+}
+
+fn tps(hop: &Hop, command_s: f64) -> Vec<Tps> {
+    let (begun, _) = hop.watch.begun();
+    // Those before the watch began have negative times.
+    let since = |at: Instant| match at.checked_duration_since(begun) {
+        Some(after) => after.as_secs_f64(),
+        None => -begun.saturating_duration_since(at).as_secs_f64(),
+    };
+    let second = |second: &crate::workload::Second| Tps {
+        at_s: since(second.at) - command_s,
+        tps: second.tps,
+        latency_ms: Some(second.latency_ms),
+    };
+    hop.seconds.iter().map(second).collect()
+}
