@@ -66,15 +66,16 @@ pub(crate) fn runs(
             return Err(if index == 0 { Reason::HoldPages } else { Reason::Order(number) });
         }
         before = (run.block, end);
-        number_pages(run, seen).ok_or(Reason::Numbers(number))?;
+        number_pages(run, pages, seen).ok_or(Reason::Numbers(number))?;
         missing = missing.checked_sub(run.pages).ok_or(Reason::Numbers(number))?;
     }
     if missing == 0 { Ok(()) } else { Err(Reason::Missing(u64::from(missing))) }
 }
 
 /// Enters the numbers of a run's pages; `None` if one is beyond the set or has been entered before.
-fn number_pages(run: &Run, seen: &mut [u64]) -> Option<()> {
-    for (word, mask) in masks(run.first..run.first.checked_add(run.pages)?) {
+fn number_pages(run: &Run, pages: u32, seen: &mut [u64]) -> Option<()> {
+    let end = run.first.checked_add(run.pages).filter(|end| *end <= pages)?;
+    for (word, mask) in masks(run.first..end) {
         let word = seen.get_mut(word)?;
         if *word & mask != 0 {
             return None;

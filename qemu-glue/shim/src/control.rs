@@ -29,7 +29,7 @@ impl Shared {
         // SAFETY: the name ends with a zero.
         let file = check(unsafe { libc::memfd_create(FILE_NAME.as_ptr(), flags) })?;
         // SAFETY: the descriptor is our own; nothing is mapped yet.
-        check(unsafe { libc::ftruncate(file, FILE_BYTES as libc::off_t) })?;
+        check(unsafe { libc::ftruncate(file, FILE_BYTES.cast_signed() as libc::off_t) })?;
         let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
         // SAFETY: as above.
         check(unsafe { libc::fcntl(file, libc::F_ADD_SEALS, seals) })?;

@@ -20,9 +20,7 @@ struct Mapping {
 impl Mapping {
     fn new(flags: c_int, file: c_int, offset: usize, bytes: usize) -> Result<Self, Reason> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        // An offset is a constant below 2^31.
-        #[expect(clippy::cast_possible_wrap, reason = "see above")]
-        let offset = offset as libc::off_t;
+        let offset = offset.cast_signed() as libc::off_t;
         // SAFETY: a new mapping at an address that the kernel chooses hurts nobody.
         let address =
             unsafe { libc::mmap(ptr::null_mut(), bytes.max(1), protection, flags, file, offset) };

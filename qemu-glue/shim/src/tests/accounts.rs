@@ -1,0 +1,92 @@
+//! The invariant: once the VM has stopped, every hinted page is confirmed or given back.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::Relaxed;
+
+use proptest::prelude::*;
+
+use super::Bench;
+
+/// What the host does between two syncs.
+#[derive(Debug, Clone)]
+enum Step {
+    Confirm(u32),
+    GiveBack(u32),
+    Sync,
+    /// Somebody stops the VM for a sync and lets it go on.
+    Pause,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_u32..200).prop_map(Step::Confirm),
+        3 => (0_u32..200).prop_map(Step::GiveBack),
+        2 => Just(Step::Sync),
+        1 => Just(Step::Pause),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_page_is_confirmed_or_given_back(
+        lengths in prop::collection::vec((0_u64..5, 1_u32..70), 1..12),
+        steps in prop::collection::vec(step(), 0..120),
+    ) {
+        let mut bench = Bench::new();
+        let mut at = 256;
+        let runs: Vec<_> = lengths
+            .into_iter()
+            .map(|(gap, pages)| {
+                let run = (0, at + gap, pages);
+                at += gap + u64::from(pages);
+                run
+            })
+            .collect();
+        let page_of: Vec<u64> = runs
+            .iter()
+            .flat_map(|(_, page, pages)| *page..page + u64::from(*pages))
+            .collect();
+        let count = page_of.len() as u32;
+        bench.arm(&runs);
+        bench.sync();
+        prop_assert_eq!(bench.hinted().len(), page_of.len());
+        let (mut confirmed, mut asked, mut back) =
+            (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        let mut given_back = |bench: &Bench, wanted: &BTreeSet<u32>| {
+            let new: BTreeSet<u32> = wanted.difference(&back).copied().collect();
+            let pages: Vec<_> = new.iter().map(|page| (0, page_of[*page as usize])).collect();
+            back.extend(new);
+            prop_assert_eq!(bench.marked(), pages);
+            Ok(back.len() as u64)
+        };
+        for step in steps {
+            match step {
+                Step::Confirm(page) if page < count => {
+                    bench.confirm(page);
+                    confirmed.insert(page);
+                }
+                Step::GiveBack(page) if page < count => {
+                    bench.give_back(page);
+                    asked.insert(page);
+                }
+                Step::Sync => {
+                    bench.sync();
+                    given_back(&bench, &asked)?;
+                }
+                Step::Pause => {
+                    bench.qemu.stopped.set(true);
+                    bench.sync();
+                    bench.qemu.stopped.set(false);
+                    let left = (0..count).filter(|page| !confirmed.contains(page));
+                    given_back(&bench, &left.chain(asked.iter().copied()).collect())?;
+                }
+                Step::Confirm(_) | Step::GiveBack(_) => {}
+            }
+        }
+        bench.finish();
+        let left = (0..count).filter(|page| !confirmed.contains(page));
+        let total = given_back(&bench, &left.chain(asked.iter().copied()).collect())?;
+        let told = [&bench.control.given_back_asked, &bench.control.given_back_unconfirmed];
+        prop_assert_eq!(told.map(|figure| figure.load(Relaxed)).iter().sum::<u64>(), total);
+    }
+}
