@@ -48,6 +48,9 @@ use watched::Watched;
 const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
 /// A picture younger than this answers an ask for the status.
 const FRESH: Duration = Duration::from_millis(200);
+/// A list notes what it has judged, so that the next one reads only what has changed since: one is
+/// made now and then for nobody, and the host's comes sooner.
+const PREPARE_EVERY: Duration = Duration::from_secs(30);
 /// An ask for a list waits so long for probes that are being set.
 const ATTACH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -75,6 +78,7 @@ pub struct Agent {
     held: Option<Held>,
     lists: u64,
     newest: Option<(Instant, u64, Arc<Picture>)>,
+    prepared: Option<Instant>,
     show: Show,
 }
 
@@ -95,6 +99,7 @@ impl Agent {
             held: None,
             lists: 0,
             newest: None,
+            prepared: None,
             show: Box::new(show),
         })
     }
@@ -125,6 +130,23 @@ impl Agent {
         if self.newest.as_ref().is_none_or(|(taken, ..)| taken.elapsed() >= every) {
             self.take_picture();
         }
+        if self.prepared.is_none_or(|prepared| prepared.elapsed() >= PREPARE_EVERY) {
+            self.prepare();
+        }
+    }
+
+    /// Makes a list for nobody.
+    fn prepare(&mut self) {
+        let Ok(observer) = self.server.observer() else {
+            self.prepared = None;
+            return;
+        };
+        match observer.page_list() {
+            Ok(list) => log::debug!("prepared a list: {:?}", list.steps),
+            // It is the host's list that matters, and it is not asked for yet.
+            Err(error) => log::debug!("a list for nobody failed: {error}"),
+        }
+        self.prepared = Some(Instant::now());
     }
 
     /// How long nothing needs to be looked at.
@@ -140,6 +162,7 @@ impl Agent {
             }
             Ok(Err(error)) => {
                 self.newest = None;
+                self.prepared = None;
                 self.server.lose(&error);
             }
             Err(_) => self.newest = None,

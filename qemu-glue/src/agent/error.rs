@@ -1,0 +1,112 @@
+//! Why there is no answer, or none that can be used.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use page_wire::ask::{LineError, Said, VERSION};
+use thiserror::Error;
+
+/// The agent could not be asked, or has not answered as it should.
+#[derive(Debug, Error)]
+pub enum AgentError {
+    /// Nobody listens on the port's socket.
+    #[error("failed to connect to the agent's port `{path}`")]
+    Connect {
+        /// The chardev's socket.
+        path: PathBuf,
+        /// The kernel's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The socket is there, and nobody answers.
+    #[error("no agent answers on `{path}` within {limit:?}")]
+    Silent {
+        /// The chardev's socket.
+        path: PathBuf,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// The port was closed: QEMU has ended, or its chardev was taken away.
+    #[error("the agent's port was closed while {what} was waited for")]
+    Closed {
+        /// What was waited for.
+        what: &'static str,
+    },
+    /// The port failed.
+    #[error("the agent's port failed")]
+    Io(#[source] io::Error),
+    /// An answer has not come in time.
+    #[error("the agent has not answered with {what} within {limit:?}")]
+    Timeout {
+        /// What was waited for.
+        what: &'static str,
+        /// How long.
+        limit: Duration,
+    },
+    /// The agent speaks another version.
+    #[error("the agent (poolferry {program}) speaks version {theirs}, this program {VERSION}")]
+    Version {
+        /// Its version.
+        theirs: u32,
+        /// The version of its program.
+        program: String,
+    },
+    /// A line that is no answer.
+    #[error("the agent's answer cannot be read")]
+    Garbled(#[source] LineError),
+    /// The answer to another question.
+    #[error("the agent answers `{kind}`, which was not asked for")]
+    Unexpected {
+        /// Which kind of answer.
+        kind: &'static str,
+    },
+    /// The agent says that it cannot, and why.
+    #[error("the guest's agent: {what}")]
+    Refused {
+        /// Its words.
+        what: String,
+        /// Its advice.
+        hint: Option<String>,
+    },
+    /// An answer that contradicts itself or what was asked.
+    #[error("the agent's answer makes no sense: {what}")]
+    Nonsense {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// All bytes came, and they are not those that the agent has hashed.
+    #[error("the page list that was copied is not the one that the agent has made")]
+    Torn,
+}
+
+impl AgentError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Connect { .. } => {
+                "give the VM a virtio-serial port: `-device virtio-serial -chardev \
+                 socket,id=pf,path=PATH,server=on,wait=off -device \
+                 virtserialport,chardev=pf,name=org.poolferry.0`"
+            }
+            Self::Silent { .. } => {
+                "start `poolferry agent` in the guest; if it runs, see that nobody else is connected \
+                 to the port's socket"
+            }
+            Self::Closed { .. } => "see whether QEMU still runs",
+            Self::Timeout { .. } => "see what `poolferry agent` says in the guest, and try again",
+            Self::Version { .. } => "install the same version of Poolferry in the guest and here",
+            Self::Garbled(_) | Self::Nonsense { .. } | Self::Unexpected { .. } | Self::Torn => {
+                "see that the guest runs the same version of Poolferry, and its own agent"
+            }
+            Self::Refused { hint, .. } => return hint.clone(),
+            Self::Io(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    pub(super) const fn unexpected(said: &Said) -> Self {
+        Self::Unexpected { kind: said.kind() }
+    }
+}

@@ -1,0 +1,146 @@
+//! The line to the agent: a question out, its answer in.
+
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use page_wire::ask::{
+    Answer, Ask, Hello, Lines, MAX_ANSWER_BYTES, MAX_ASK_BYTES, Said, VERSION, What, from_line,
+    to_line,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::AgentError;
+
+/// How often the agent is greeted until it answers: what came before it opened the port may be lost.
+const GREET_EVERY: Duration = Duration::from_secs(1);
+/// Bytes read at once.
+const READ_BYTES: usize = 64 << 10;
+
+/// A connection to the port's chardev.
+#[derive(Debug)]
+pub(super) struct Line {
+    path: PathBuf,
+    stream: UnixStream,
+    lines: Lines,
+    /// Read, but not yet made into lines; the part before `taken` is used up.
+    input: Vec<u8>,
+    taken: usize,
+    next_id: u64,
+}
+
+impl Line {
+    pub(super) async fn connect(path: &Path) -> Result<Self, AgentError> {
+        let stream = UnixStream::connect(path)
+            .await
+            .map_err(|source| AgentError::Connect { path: path.to_owned(), source })?;
+        Ok(Self {
+            path: path.to_owned(),
+            stream,
+            lines: Lines::new(MAX_ANSWER_BYTES),
+            input: Vec::new(),
+            taken: 0,
+            next_id: first_id(),
+        })
+    }
+
+    /// Says hello until the agent does too.
+    pub(super) async fn greet(&mut self, limit: Duration) -> Result<Hello, AgentError> {
+        let until = Instant::now() + limit;
+        let silent = AgentError::Silent { path: self.path.clone(), limit };
+        // One id for all of them: whichever is answered will do.
+        let id = self.new_id();
+        let what = "its greeting";
+        while Instant::now() < until {
+            let again = until.min(Instant::now() + GREET_EVERY);
+            let greeting = self.send(id, What::Hello { version: VERSION });
+            match timeout_at(again, greeting).await {
+                Ok(sent) => sent?,
+                Err(_) => continue,
+            }
+            loop {
+                match timeout_at(again, self.answer(what)).await {
+                    Err(_) => break,
+                    Ok(Ok(Answer { id: found, what: Said::Hello(hello) })) if found == id => {
+                        return Ok(hello);
+                    }
+                    // What was meant for somebody before, whole or in part.
+                    Ok(Ok(_) | Err(AgentError::Garbled(_))) => {}
+                    Ok(Err(error)) => return Err(error),
+                }
+            }
+        }
+        Err(silent)
+    }
+
+    /// Asks, and waits for the answer of the same id.
+    pub(super) async fn ask(
+        &mut self,
+        ask: What,
+        what: &'static str,
+        limit: Duration,
+    ) -> Result<Said, AgentError> {
+        let until = Instant::now() + limit;
+        let id = self.new_id();
+        let answer = async {
+            self.send(id, ask).await?;
+            loop {
+                let answer = self.answer(what).await?;
+                // Id 0: it could not read the question, and this was the last one.
+                if answer.id == id || (answer.id == 0 && matches!(answer.what, Said::Error(_))) {
+                    return Ok(answer.what);
+                }
+            }
+        };
+        match timeout_at(until, answer).await {
+            Ok(Ok(Said::Error(trouble))) => {
+                Err(AgentError::Refused { what: trouble.what, hint: trouble.hint })
+            }
+            Ok(answer) => answer,
+            Err(_) => Err(AgentError::Timeout { what, limit }),
+        }
+    }
+
+    async fn send(&mut self, id: u64, what: What) -> Result<(), AgentError> {
+        let ask = to_line(&Ask { id, what }, MAX_ASK_BYTES).map_err(AgentError::Garbled)?;
+        // The end of a line before it: of ours, should its sending have been given up half-way.
+        let line = [b"\n", &ask[..]].concat();
+        self.stream.write_all(&line).await.map_err(AgentError::Io)
+    }
+
+    /// The next answer, whoever it is for. Nothing is lost when this is given up.
+    async fn answer(&mut self, what: &'static str) -> Result<Answer, AgentError> {
+        loop {
+            let mut rest = &self.input[self.taken..];
+            let line = self.lines.take(&mut rest);
+            self.taken = self.input.len() - rest.len();
+            if let Some(line) = line {
+                return line.and_then(|line| from_line(&line)).map_err(AgentError::Garbled);
+            }
+            self.input.clear();
+            self.taken = 0;
+            self.input.reserve(READ_BYTES);
+            let read = self.stream.read_buf(&mut self.input).await.map_err(AgentError::Io)?;
+            if read == 0 {
+                return Err(AgentError::Closed { what });
+            }
+        }
+    }
+
+    fn new_id(&mut self) -> u64 {
+        let id = self.next_id;
+        // 0 is no id.
+        self.next_id = self.next_id.checked_add(1).unwrap_or(1);
+        id
+    }
+}
+
+/// A number that nobody who was here before has counted to: the nanoseconds since 1970, and the
+/// process that reads them.
+fn first_id() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let id = now.as_secs() << 32 | u64::from(now.subsec_nanos());
+    (id ^ u64::from(process::id()) << 16).max(1)
+}

@@ -1,0 +1,157 @@
+//! The guest's agent, asked over the VM's virtio-serial port.
+//!
+//! ```text
+//! connect ─ hello ─> page_list ─┬─ read in place, by the frames that the agent tells ─┐
+//!                               └─ else copied, piece by piece ───────────────────────┴─ hash ─> Listed
+//! ```
+//! Nothing that the agent says is believed: lengths and counts are bounded before anything is allocated,
+//! addresses are read through [`ReadRam`], which knows the VM's RAM, and the bytes count only when they
+//! hash to what was told (a list that has moved, or changes while it is read, does not). What the list
+//! *says* is for its reader to clip and to prove. Every wait has an end; an answer that comes after
+//! that is recognised by its id and left alone, so an agent may be asked again after any error but
+//! [`AgentError::Closed`] and [`AgentError::Io`].
+
+mod error;
+mod line;
+mod listed;
+mod ram;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use page_wire::ask::{Hello, MAX_COPY_BYTES, PageList, Said, Status, VERSION, What};
+
+pub use error::AgentError;
+pub use listed::{How, ListSteps, Listed, NotInPlace};
+pub use ram::{NoRam, ReadRam};
+
+use line::Line;
+use listed::{Copying, Told};
+
+/// How long the agent has to say that it is there; it answers asks one after the other, and the one
+/// before may have been for a list.
+const HELLO_WITHIN: Duration = Duration::from_secs(10);
+/// For short answers.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// For each piece of a list that is copied.
+const PIECE_WITHIN: Duration = Duration::from_secs(10);
+/// Courtesy: the agent gives the pages back by itself later.
+const RELEASE_WITHIN: Duration = Duration::from_secs(2);
+
+/// The agent at the other end of a port.
+#[derive(Debug)]
+pub struct Agent {
+    line: Line,
+    hello: Hello,
+}
+
+impl Agent {
+    /// Connects to the chardev of the VM's port, a unix socket that QEMU listens on
+    /// (`-chardev socket,path=PATH,server=on,wait=off`), and greets the agent.
+    ///
+    /// # Errors
+    /// [`AgentError`] when nobody listens, nobody answers, or another version does.
+    pub async fn connect(path: &Path) -> Result<Self, AgentError> {
+        Self::connect_within(path, HELLO_WITHIN).await
+    }
+
+    /// As [`Self::connect`], with another limit of patience.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_within(path: &Path, limit: Duration) -> Result<Self, AgentError> {
+        let mut line = Line::connect(path).await?;
+        let hello = line.greet(limit).await?;
+        if hello.version != VERSION {
+            return Err(AgentError::Version { theirs: hello.version, program: hello.program });
+        }
+        Ok(Self { line, hello })
+    }
+
+    /// What it said of itself.
+    #[must_use]
+    pub const fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// The guest's page list of this moment, complete and unchanged: the bytes that
+    /// [`page_wire::List::parse`] reads. `timeout` is for all of it, the copying included.
+    ///
+    /// # Errors
+    /// [`AgentError`] when there is no list, with the guest's own words where it has said why.
+    pub async fn page_list(
+        &mut self,
+        ram: &impl ReadRam,
+        timeout: Duration,
+    ) -> Result<Listed, AgentError> {
+        let asked = Instant::now();
+        let until = asked + timeout;
+        let said = self.line.ask(What::PageList, "its page list", timeout).await?;
+        let answer_s = asked.elapsed().as_secs_f64();
+        let Said::PageList(told) = said else { return Err(AgentError::unexpected(&said)) };
+        let told = Told::check(*told)?;
+        let read = self.read(&told, ram, until).await;
+        // Read or not, the pages are of no more use.
+        if let Err(error) = self.release(&told.list).await {
+            log::debug!("the list was not released: {error}");
+        }
+        let mut listed = read?;
+        listed.steps.answer_s = answer_s;
+        listed.steps.total_s = asked.elapsed().as_secs_f64();
+        Ok(listed)
+    }
+
+    /// In place, else copied.
+    async fn read(
+        &mut self,
+        told: &Told,
+        ram: &impl ReadRam,
+        until: Instant,
+    ) -> Result<Listed, AgentError> {
+        let start = Instant::now();
+        match told.read_in_place(ram) {
+            Ok((bytes, hash_s)) => Ok(told.listed(bytes, How::InPlace, start, hash_s)),
+            Err(why) => {
+                log::info!("the page list is copied: {why}");
+                let start = Instant::now();
+                let (bytes, hash_s) = self.copy(told, until).await?;
+                Ok(told.listed(bytes, How::Copied(why), start, hash_s))
+            }
+        }
+    }
+
+    async fn copy(&mut self, told: &Told, until: Instant) -> Result<(Vec<u8>, f64), AgentError> {
+        let mut copying = Copying::of(told);
+        while let Some((offset, len)) = copying.next(MAX_COPY_BYTES / 2) {
+            let left = until.saturating_duration_since(Instant::now()).min(PIECE_WITHIN);
+            let what = What::Copy { list: told.list.list, offset, len };
+            match self.line.ask(what, "a piece of its page list", left).await? {
+                Said::Copied(piece) => copying.take(&piece, len)?,
+                other => return Err(AgentError::unexpected(&other)),
+            }
+        }
+        copying.finish()
+    }
+
+    async fn release(&mut self, told: &PageList) -> Result<(), AgentError> {
+        let what = What::Release { list: told.list };
+        match self.line.ask(what, "the release of its page list", RELEASE_WITHIN).await? {
+            Said::Released => Ok(()),
+            other => Err(AgentError::unexpected(&other)),
+        }
+    }
+
+    /// How the guest's server and its pool are now.
+    ///
+    /// # Errors
+    /// [`AgentError`] when there is no answer.
+    pub async fn status(&mut self) -> Result<Status, AgentError> {
+        match self.line.ask(What::Status, "its status", ANSWER_WITHIN).await? {
+            Said::Status(status) => Ok(*status),
+            other => Err(AgentError::unexpected(&other)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

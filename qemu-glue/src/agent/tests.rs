@@ -1,0 +1,375 @@
+//! Agents that answer late, wrongly, for somebody else, or not at all.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::PathBuf;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use page_wire::ask::{
+    Answer, Ask, Copied, GuestRun, MAX_ANSWER_BYTES, Pinned, ServerState, Steps, Trouble,
+    from_line, to_line,
+};
+use page_wire::{Facts, Medium, Run, encode};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixListener;
+
+use super::*;
+
+const SHORT: Duration = Duration::from_millis(300);
+const LONG: Duration = Duration::from_secs(20);
+/// Where the fake guest's RAM begins.
+const FIRST_FRAME: u64 = 0x1000;
+
+/// What the fake agent does with an ask.
+enum Act {
+    Say(Said),
+    /// Sends bytes as they are.
+    Raw(Vec<u8>),
+    /// Says it under another id.
+    SayTo(u64, Said),
+    Nothing,
+    HangUp,
+}
+
+/// An agent that acts as it is told, one host after the other.
+fn fake(mut act: impl FnMut(&Ask) -> Vec<Act> + Send + 'static) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("port");
+    let listener = UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        'hosts: while let Ok((stream, _)) = listener.accept().await {
+            let (read, mut write) = stream.into_split();
+            let mut lines = BufReader::new(read).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                if line.is_empty() {
+                    continue;
+                }
+                let ask: Ask = from_line(line.as_bytes()).unwrap();
+                for act in act(&ask) {
+                    let said = |id, what| to_line(&Answer { id, what }, MAX_ANSWER_BYTES).unwrap();
+                    let bytes = match act {
+                        Act::Say(what) => said(ask.id, what),
+                        Act::SayTo(id, what) => said(id, what),
+                        Act::Raw(bytes) => bytes,
+                        Act::Nothing => continue,
+                        Act::HangUp => continue 'hosts,
+                    };
+                    if write.write_all(&bytes).await.is_err() {
+                        continue 'hosts;
+                    }
+                }
+            }
+        }
+    });
+    (folder, path)
+}
+
+fn hello() -> Said {
+    Said::Hello(Hello {
+        version: VERSION,
+        program: "0.1.0".into(),
+        pid: 1,
+        kernel: "6.1".into(),
+        server: ServerState::Attached { pid: 2, version: "mysql 5.6.24".into() },
+    })
+}
+
+/// A true list, as long as three frames and a bit.
+fn bytes() -> Vec<u8> {
+    let runs = (0..800).filter_map(|n| Run::new(n * 3 + 1, 1, 0, n * 64));
+    let mut bytes = Vec::new();
+    let media = [Medium::Disk("serial:a".into())];
+    encode(&mut bytes, &Facts::default(), &media, 800, runs).unwrap();
+    bytes
+}
+
+/// As the guest's RAM has it: the list's second half before its first.
+struct Ram(Vec<u8>);
+
+impl Ram {
+    fn of(list: &[u8]) -> (Self, Vec<GuestRun>) {
+        let mut pages = list.to_vec();
+        pages.resize(list.len().next_multiple_of(4096), 0);
+        let split = 2 * 4096;
+        let ram = [&pages[split..], &pages[..split]].concat();
+        let behind = u32::try_from(pages.len() / 4096).unwrap() - 2;
+        let first = GuestRun(FIRST_FRAME + u64::from(behind), 2);
+        (Self(ram), vec![first, GuestRun(FIRST_FRAME, behind)])
+    }
+}
+
+impl ReadRam for Ram {
+    fn read_ram(&self, gpa: u64, out: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let at = gpa.checked_sub(FIRST_FRAME * 4096).and_then(|at| usize::try_from(at).ok());
+        let range = at.and_then(|at| at.checked_add(out.len()).map(|end| at..end));
+        let from = range.and_then(|range| self.0.get(range)).ok_or("not in RAM")?;
+        out.copy_from_slice(from);
+        Ok(())
+    }
+}
+
+fn told(list: &[u8], runs: Vec<GuestRun>) -> PageList {
+    PageList {
+        list: 5,
+        length: list.len() as u64,
+        blake3: blake3::hash(list).to_hex().to_string(),
+        runs,
+        pinned: Pinned::LongTerm,
+        held_s: 60,
+        pages: 800,
+        left_out: BTreeMap::from([("dirty".into(), 7)]),
+        steps: Steps { total_s: 0.25, ..Steps::default() },
+    }
+}
+
+/// An agent that is right in all but what `wrong` makes of the answer.
+fn nearly_right(
+    mut wrong: impl FnMut(&Ask, Said) -> Vec<Act> + Send + 'static,
+) -> (TempDir, PathBuf, Ram) {
+    let list = bytes();
+    let (ram, runs) = Ram::of(&list);
+    let (folder, path) = fake(move |ask| {
+        let said = match ask.what {
+            What::Hello { .. } => hello(),
+            What::PageList => Said::PageList(Box::new(told(&list, runs.clone()))),
+            What::Copy { list: 5, offset, len } => {
+                let at = usize::try_from(offset).unwrap();
+                let data = STANDARD.encode(&list[at..at + len as usize]);
+                Said::Copied(Copied { offset, data })
+            }
+            What::Copy { .. } => panic!("no such list"),
+            What::Release { .. } => Said::Released,
+            What::Status => Said::Error(Trouble { what: "no".into(), hint: None }),
+        };
+        wrong(ask, said)
+    });
+    (folder, path, ram)
+}
+
+/// The same, with the told list changed.
+fn telling(change: impl Fn(&mut PageList) + Send + 'static) -> (TempDir, PathBuf, Ram) {
+    nearly_right(move |_, mut said| {
+        if let Said::PageList(told) = &mut said {
+            change(told);
+        }
+        vec![Act::Say(said)]
+    })
+}
+
+async fn list(path: &Path, ram: &impl ReadRam) -> Result<Listed, AgentError> {
+    Agent::connect(path).await?.page_list(ram, LONG).await
+}
+
+#[tokio::test]
+async fn a_list_is_read_in_place() {
+    let (_folder, path, ram) = nearly_right(|_, said| vec![Act::Say(said)]);
+    let mut agent = Agent::connect(&path).await.unwrap();
+    assert_eq!(agent.hello().kernel, "6.1");
+    let listed = agent.page_list(&ram, LONG).await.unwrap();
+    assert!(matches!(listed.how, How::InPlace));
+    assert_eq!(listed.bytes, bytes());
+    assert_eq!((listed.pages, listed.left_out["dirty"]), (800, 7));
+    assert!(listed.steps.total_s >= listed.steps.answer_s + listed.steps.transfer_s);
+    // And again, as often as one likes.
+    assert_eq!(agent.page_list(&ram, LONG).await.unwrap().bytes, bytes());
+}
+
+#[tokio::test]
+async fn without_ram_it_is_copied() {
+    let (_folder, path, _ram) = nearly_right(|_, said| vec![Act::Say(said)]);
+    let listed = list(&path, &NoRam).await.unwrap();
+    assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { .. })));
+    assert_eq!(listed.bytes, bytes());
+}
+
+#[tokio::test]
+async fn wrong_frames_are_found_out_and_the_list_is_copied() {
+    let (_folder, path, ram) = telling(|told| told.runs[0].0 = 1);
+    let listed = list(&path, &ram).await.unwrap();
+    assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { gfn: 1, .. })));
+    let (_folder, path, ram) = telling(|told| told.runs[0].0 = u64::MAX);
+    let listed = list(&path, &ram).await.unwrap();
+    assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { .. })));
+    let (_folder, path, ram) = telling(|told| told.runs[0].1 = u32::MAX);
+    let listed = list(&path, &ram).await.unwrap();
+    assert!(matches!(listed.how, How::Copied(NotInPlace::Count { .. })));
+    let (_folder, path, ram) = telling(|told| told.runs.clear());
+    let listed = list(&path, &ram).await.unwrap();
+    assert!(matches!(listed.how, How::Copied(NotInPlace::NotTold)));
+    // Pages that have moved: right frames once, other bytes in them now.
+    let (_folder, path, mut ram) = telling(|_| {});
+    ram.0[5000] ^= 1;
+    let listed = list(&path, &ram).await.unwrap();
+    assert!(matches!(listed.how, How::Copied(NotInPlace::Hash)));
+    assert_eq!(listed.bytes, bytes());
+}
+
+#[tokio::test]
+async fn lies_about_the_list_are_errors() {
+    let changes: [fn(&mut PageList); 5] = [
+        |told| told.length = 0,
+        |told| told.length = u64::MAX,
+        |told| told.runs = vec![GuestRun(0, 1); MAX_RUNS_AND_ONE],
+        |told| told.blake3 = "nothing".into(),
+        |told| told.blake3 = "é".repeat(32),
+    ];
+    for change in changes {
+        let (_folder, path, ram) = telling(change);
+        let error = list(&path, &ram).await.unwrap_err();
+        assert!(matches!(error, AgentError::Nonsense { .. }), "{error}");
+        assert!(error.hint().is_some());
+    }
+    let (_folder, path, ram) = telling(|told| told.blake3 = "00".repeat(32));
+    assert!(matches!(list(&path, &ram).await.unwrap_err(), AgentError::Torn));
+    // Longer than it is: what is asked for beyond its end cannot come.
+    let (_folder, path, ram) = nearly_right(|_, said| match said {
+        Said::PageList(mut told) => {
+            told.length += 4096;
+            vec![Act::Say(Said::PageList(told))]
+        }
+        Said::Copied(_) => vec![Act::Say(Said::Copied(Copied { offset: 0, data: "AAAA".into() }))],
+        said => vec![Act::Say(said)],
+    });
+    let _ = &ram;
+    assert!(matches!(list(&path, &NoRam).await, Err(AgentError::Nonsense { .. })));
+}
+
+const MAX_RUNS_AND_ONE: usize = page_wire::ask::MAX_GUEST_RUNS + 1;
+
+#[tokio::test]
+async fn copies_that_are_not_what_was_asked_for_are_errors() {
+    let pieces = [
+        Copied { offset: 1, data: "AAAA".into() },
+        Copied { offset: 0, data: "AAAA".into() },
+        Copied { offset: 0, data: "!".into() },
+    ];
+    for piece in pieces {
+        let (_folder, path, _ram) = nearly_right(move |_, said| match said {
+            Said::Copied(_) => vec![Act::Say(Said::Copied(piece.clone()))],
+            said => vec![Act::Say(said)],
+        });
+        let error = list(&path, &NoRam).await.unwrap_err();
+        assert!(matches!(error, AgentError::Nonsense { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("port");
+    let error = Agent::connect(&path).await.unwrap_err();
+    assert!(matches!(error, AgentError::Connect { .. }));
+    assert!(error.hint().unwrap().contains("virtio-serial"));
+    let (_folder, path) = fake(|_| vec![Act::Nothing]);
+    let error = Agent::connect_within(&path, SHORT).await.unwrap_err();
+    assert!(matches!(error, AgentError::Silent { .. }));
+    assert!(error.hint().unwrap().contains("poolferry agent"));
+}
+
+#[tokio::test]
+async fn an_agent_that_comes_late_is_greeted_again() {
+    let mut asks = 0;
+    let (_folder, path) = fake(move |_| {
+        asks += 1;
+        vec![if asks < 2 { Act::Nothing } else { Act::Say(hello()) }]
+    });
+    Agent::connect(&path).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_meant_for_another_is_left_alone() {
+    let (_folder, path, ram) = nearly_right(|ask, said| {
+        let mut acts = Vec::new();
+        if matches!(ask.what, What::Hello { .. }) {
+            acts.push(Act::Raw(b":\"half of an answer\"}}\n{}\n".to_vec()));
+        }
+        acts.push(Act::SayTo(ask.id.wrapping_sub(1), Said::Released));
+        acts.push(Act::Say(said));
+        acts
+    });
+    assert_eq!(list(&path, &ram).await.unwrap().bytes, bytes());
+}
+
+#[tokio::test]
+async fn a_late_answer_is_not_taken_for_the_next_one() {
+    let mut missed = None;
+    let (_folder, path, ram) = nearly_right(move |ask, said| match (ask.what, missed) {
+        (What::PageList, None) => {
+            missed = Some(ask.id);
+            vec![Act::Nothing]
+        }
+        (What::PageList, Some(id)) => {
+            let old = Said::Error(Trouble { what: "old".into(), hint: None });
+            vec![Act::SayTo(id, old), Act::Say(said)]
+        }
+        _ => vec![Act::Say(said)],
+    });
+    let mut agent = Agent::connect(&path).await.unwrap();
+    let error = agent.page_list(&ram, SHORT).await.unwrap_err();
+    assert!(matches!(error, AgentError::Timeout { .. }), "{error}");
+    assert_eq!(agent.page_list(&ram, LONG).await.unwrap().bytes, bytes());
+}
+
+#[tokio::test]
+async fn an_agent_that_dies_is_an_error() {
+    for dies_at in [What::PageList, What::Release { list: 5 }] {
+        let (_folder, path, ram) = nearly_right(move |ask, said| {
+            vec![if ask.what == dies_at { Act::HangUp } else { Act::Say(said) }]
+        });
+        let listed = list(&path, &ram).await;
+        match dies_at {
+            // The list is here already.
+            What::Release { .. } => assert_eq!(listed.unwrap().bytes, bytes()),
+            _ => assert!(matches!(listed.unwrap_err(), AgentError::Closed { .. })),
+        }
+    }
+    let (_folder, path, _ram) = nearly_right(|_, said| match said {
+        Said::Copied(_) => vec![Act::HangUp],
+        said => vec![Act::Say(said)],
+    });
+    assert!(matches!(list(&path, &NoRam).await, Err(AgentError::Closed { .. })));
+}
+
+#[tokio::test]
+async fn nonsense_and_refusals_are_said() {
+    let (_folder, path, ram) = nearly_right(|ask, said| match ask.what {
+        What::Hello { .. } => vec![Act::Say(said)],
+        What::PageList => vec![Act::Raw(b"{\"id\":\n".to_vec())],
+        _ => vec![Act::Say(Said::Released)],
+    });
+    let mut agent = Agent::connect(&path).await.unwrap();
+    assert!(matches!(agent.page_list(&ram, LONG).await, Err(AgentError::Garbled(_))));
+    let error = agent.status().await.unwrap_err();
+    assert!(matches!(error, AgentError::Unexpected { kind: "released" }));
+    let (_folder, path, ram) = nearly_right(|ask, said| {
+        let (what, hint) = ("no server".to_owned(), Some("start it".to_owned()));
+        vec![Act::Say(match ask.what {
+            What::PageList => Said::Error(Trouble { what, hint }),
+            _ => said,
+        })]
+    });
+    let error = list(&path, &ram).await.unwrap_err();
+    assert_eq!(error.hint().as_deref(), Some("start it"));
+    assert_eq!(error.to_string(), "the guest's agent: no server");
+}
+
+#[tokio::test]
+async fn a_line_without_end_costs_no_memory() {
+    let (_folder, path, ram) = nearly_right(|ask, said| match ask.what {
+        What::PageList => vec![Act::Raw(vec![b'x'; MAX_ANSWER_BYTES + 2])],
+        _ => vec![Act::Say(said)],
+    });
+    assert!(matches!(list(&path, &ram).await, Err(AgentError::Garbled(_))));
+}
+
+#[tokio::test]
+async fn another_version_is_told() {
+    let (_folder, path) = fake(|_| {
+        let Said::Hello(hello) = hello() else { unreachable!() };
+        vec![Act::Say(Said::Hello(Hello { version: 99, ..hello }))]
+    });
+    let error = Agent::connect(&path).await.unwrap_err();
+    assert!(matches!(error, AgentError::Version { theirs: 99, .. }));
+}
