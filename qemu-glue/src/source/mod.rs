@@ -1,4 +1,293 @@
-//! The source: what leaves the VM's memory behind and drives QEMU's migration.
+//! The source: leaves behind what storage has, drives QEMU's migration, and reports.
+//!
+//! [`migrate`] reads as the data path. Until QEMU takes the `migrate` command nothing has changed for the
+//! VM, and whatever fails of ours turns the migration into a stock one. From then on the switchover is
+//! held while pages are outstanding; whatever fails lets it go (see [`ferry`]).
 
+mod cancel;
+mod drive;
+mod error;
+mod ferry;
 pub mod hash;
+mod hold;
+mod ledger;
+mod limits;
+mod link;
+mod offer;
+mod options;
 pub mod plan;
+pub mod preflight;
+mod prepare;
+mod progress;
+mod query;
+mod record;
+
+use std::time::Duration;
+
+pub use cancel::{Cancel, Canceller, cancellation};
+pub use error::MigrateError;
+pub use options::{Mode, Options, Route};
+pub use progress::{Picture, Update};
+use serde_json::{Value, json};
+
+use crate::channel::{Finish, Hello, VERSION};
+use crate::qmp::Qmp;
+use crate::report::{Report, Status};
+use crate::set::SkipSet;
+use drive::{Drive, Ended};
+use ferry::Ferry;
+use limits::Limits;
+use preflight::Checked;
+use prepare::{NotPrepared, Prepared};
+use query::Stage;
+use record::Record;
+
+/// What `query-status` says of a VM that has not gone back to running after a failed migration is asked
+/// for as long.
+const RESUME: Duration = Duration::from_secs(5);
+
+/// Migrates a VM and tells `observer` how it goes. The report says whether it completed.
+///
+/// # Errors
+/// [`MigrateError`] when the migration did not begin; the VM then runs on at the source, and its next
+/// migration works. [`MigrateError::Lost`] when QEMU's monitor broke on the way.
+pub async fn migrate(
+    options: &Options,
+    mut cancel: Cancel,
+    observer: &mut (dyn FnMut(&Update) + Send),
+) -> Result<Report, MigrateError> {
+    let qmp = Qmp::connect(&options.qmp).await?;
+    let mut record = Record::new(mode(options), observer);
+    let prepared = tokio::select! {
+        begun = before(&qmp, options, &mut record) => begun?,
+        _ = cancel.asked() => return Err(MigrateError::Cancelled),
+    };
+    let Before { uri, limits, kept, ferry } = prepared;
+    let mut drive = Drive::new(&qmp, limits, ferry, &mut record);
+    let ended = drive.run(&uri, cancel, options.timeout).await;
+    let ferry = drive.ferry.take();
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            put_back(&qmp, &kept, &mut record).await;
+            return Err(error);
+        }
+    };
+    after(ended, ferry, &mut record).await;
+    if record.report.status == Status::Completed {
+        quit(&qmp, options, &mut record).await;
+    } else {
+        put_back(&qmp, &kept, &mut record).await;
+        runs_on(&qmp, &mut record).await;
+    }
+    Ok(record.finish())
+}
+
+const fn mode(options: &Options) -> &'static str {
+    match options.mode {
+        Mode::Stock { .. } => "stock",
+        Mode::Poolferry(_) => "poolferry",
+    }
+}
+
+/// What there is when QEMU can be told to migrate.
+struct Before {
+    uri: String,
+    limits: Limits,
+    kept: Kept,
+    ferry: Option<Ferry>,
+}
+
+/// What was set before, to be put back when the VM stays.
+struct Kept {
+    limits: Limits,
+    capabilities: Vec<&'static str>,
+}
+
+/// Preflight, list, offer, arming.
+async fn before(
+    qmp: &Qmp,
+    options: &Options,
+    record: &mut Record<'_>,
+) -> Result<Before, MigrateError> {
+    record.begin("preflight");
+    let (found, left_behind) = Limits::read(qmp).await?;
+    if left_behind {
+        record.remark("limits of a migration whose driver was killed were replaced".to_owned());
+    }
+    let limits = Limits {
+        max_bandwidth: options.max_bandwidth.unwrap_or(found.max_bandwidth),
+        downtime_limit: options.downtime_limit_ms.unwrap_or(found.downtime_limit),
+        ..found
+    };
+    let skip = matches!(options.mode, Mode::Poolferry(_));
+    let mut checked = preflight::check(qmp, skip).await?;
+    let report = &mut record.report;
+    report.migration = uuid(qmp).await?;
+    report.qemu.source = qmp.version().to_string();
+    report.machine.accelerator = checked.accelerator.to_owned();
+    report.machine.vcpus = checked.vcpus;
+    record.end("preflight");
+    let (uri, ferry) = match &options.mode {
+        Mode::Stock { uri } => (uri.clone(), None),
+        Mode::Poolferry(route) => agree(qmp, route, &mut checked, record).await?,
+    };
+    let capabilities = capabilities(qmp).await?;
+    Ok(Before { uri, limits, kept: Kept { limits: found, capabilities }, ferry })
+}
+
+/// Where QEMU is to send to, and the ferry unless the migration is to be a stock one.
+async fn agree(
+    qmp: &Qmp,
+    route: &Route,
+    checked: &mut Checked,
+    record: &mut Record<'_>,
+) -> Result<(String, Option<Ferry>), MigrateError> {
+    let prepared = match checked.forbids_skip() {
+        Some(_) => None,
+        None => match prepare::prepare(qmp, route, checked, record).await {
+            Ok(prepared) => Some(prepared),
+            // A monitor that is gone is no reason for a stock migration.
+            Err(NotPrepared::Qmp(error)) if error.is_fatal() => return Err(error.into()),
+            Err(error) => {
+                stock(record, &error.to_string(), error.hint().as_deref());
+                None
+            }
+        },
+    };
+    for finding in &checked.findings {
+        record.remark(format!("{}; {}", finding.what, finding.hint));
+    }
+    let nothing = SkipSet::default();
+    let set = prepared.as_ref().map_or(&nothing, |prepared| &prepared.plan.set);
+    let hello = Hello {
+        version: VERSION,
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        qemu: qmp.version().to_string(),
+        migration: record.report.migration.clone(),
+    };
+    record.begin("offer");
+    let of_both = checked.of_both.clone();
+    let offered = offer::offer(&route.to, &route.security, hello, of_both, set).await;
+    record.end("offer");
+    let (link, agreed) = offered?;
+    record.report.qemu.destination = agreed.qemu;
+    for (index, reason) in &agreed.media_left_out {
+        let name = set.media().get(usize::from(*index)).map_or("?", String::as_str);
+        record.remark(format!("the destination cannot read `{name}`: {reason}"));
+    }
+    if let Some((reason, hint)) = &agreed.refused {
+        stock(record, &format!("the destination refuses: {reason}"), Some(hint));
+        return Ok((agreed.uri, None));
+    }
+    let Some(prepared) = prepared else { return Ok((agreed.uri, None)) };
+    record.report.pages.listed = prepared.plan.listed;
+    Ok((agreed.uri, arm(prepared, link, &agreed.media_left_out, record)))
+}
+
+fn arm(
+    prepared: Prepared,
+    link: link::Link,
+    left_out: &[(u16, String)],
+    record: &mut Record<'_>,
+) -> Option<Ferry> {
+    match Ferry::arm(prepared, link, offer::indices(left_out)) {
+        Ok(ferry) => Some(ferry),
+        Err((error, _)) => {
+            stock(record, &error.to_string(), error.hint());
+            None
+        }
+    }
+}
+
+fn stock(record: &mut Record<'_>, reason: &str, hint: Option<&str>) {
+    let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+    record.remark(format!("the whole memory goes by network: {reason}{hint}"));
+}
+
+/// Turns on what a migration is better with, where QEMU has it: events, and the way back on which the
+/// destination tells that it has the VM (without it, a destination that fails at the very end is taken
+/// for one that runs the VM). Gives what was off before.
+async fn capabilities(qmp: &Qmp) -> Result<Vec<&'static str>, MigrateError> {
+    let on = preflight::enabled(qmp).await?;
+    let off: Vec<&str> = ["events", "return-path"]
+        .into_iter()
+        .filter(|name| !on.iter().any(|on| on == name))
+        .collect();
+    set_capabilities(qmp, &off, true).await?;
+    Ok(off)
+}
+
+async fn set_capabilities(qmp: &Qmp, names: &[&str], on: bool) -> Result<(), MigrateError> {
+    let set = |name: &&str| json!({ "capability": name, "state": on });
+    let capabilities: Vec<Value> = names.iter().map(set).collect();
+    let arguments = json!({ "capabilities": capabilities });
+    qmp.execute("migrate-set-capabilities", arguments).await?;
+    Ok(())
+}
+
+/// The VM stays: its settings are as before, as far as QEMU still answers.
+async fn put_back(qmp: &Qmp, kept: &Kept, record: &mut Record<'_>) {
+    if let Err(error) = kept.limits.set(qmp).await {
+        record.remark(format!("the limits of the migration were not put back: {error}"));
+    }
+    if let Err(error) = set_capabilities(qmp, &kept.capabilities, false).await {
+        record.remark(format!("the migration capabilities were not put back: {error}"));
+    }
+}
+
+/// Takes leave of the destination, and writes down the end.
+async fn after(ended: Ended, ferry: Option<Ferry>, record: &mut Record<'_>) {
+    let (status, word) = match ended.stage {
+        Stage::Completed => (Status::Completed, "completed"),
+        Stage::Cancelled => (Status::Cancelled, "cancelled"),
+        _ => (Status::Failed, "failed"),
+    };
+    record.report.status = status;
+    record.report.reason.clone_from(&ended.reason);
+    if let Some(mut ferry) = ferry {
+        let finish = Finish { status: word.to_owned(), reason: ended.reason };
+        let last_word = ferry.finish(finish).await;
+        record.ferry(&ferry, last_word);
+    }
+    record.ended(&ended.migration);
+}
+
+/// The VM is at the destination: the QEMU that has its old memory must never run it again.
+async fn quit(qmp: &Qmp, options: &Options, record: &mut Record<'_>) {
+    if options.leave_paused {
+        return;
+    }
+    match qmp.execute("quit", json!({})).await {
+        // It may be gone before it has answered.
+        Ok(_) | Err(crate::qmp::QmpError::Closed | crate::qmp::QmpError::Io(_)) => {}
+        Err(error) => record.remark(format!("the source's QEMU was not ended: {error}")),
+    }
+}
+
+/// After a migration that failed, QEMU lets the VM run on by itself; this only looks.
+async fn runs_on(qmp: &Qmp, record: &mut Record<'_>) {
+    let asked = tokio::time::Instant::now();
+    loop {
+        let status = qmp.query::<Value>("query-status").await;
+        match status {
+            Ok(status) if status["running"] == true => return,
+            Ok(_) if asked.elapsed() < RESUME => tokio::time::sleep(RESUME / 50).await,
+            Ok(status) => {
+                let status = status["status"].as_str().unwrap_or("unknown");
+                return record.remark(format!("the VM at the source is in state `{status}`"));
+            }
+            Err(error) => {
+                return record.remark(format!("the source's QEMU does not answer: {error}"));
+            }
+        }
+    }
+}
+
+/// Names the migration: the VM's UUID and the moment.
+async fn uuid(qmp: &Qmp) -> Result<String, MigrateError> {
+    let uuid: Value = qmp.query("query-uuid").await?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs());
+    Ok(format!("{}-{now:x}", uuid["UUID"].as_str().unwrap_or_default()))
+}

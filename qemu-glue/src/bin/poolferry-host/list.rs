@@ -1,31 +1,21 @@
-//! `poolferry-host`: the hypervisor's side. It reads the page list that a guest made.
+//! `poolferry-host list`: the page list that a guest made.
 
 use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, ValueEnum};
 use page_wire::{List, Medium, Run};
 use serde::Serialize;
 
-/// Reads what a guest hands over for a migration.
-#[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Check a binary page list (`poolferry pages --format bin`) and show it.
-    List {
-        /// The list.
-        file: PathBuf,
-        /// Runs one by one as JSON Lines, or numbers for people.
-        #[arg(long, value_enum, default_value = "summary")]
-        format: Format,
-    },
+/// Checks a binary page list (`poolferry pages --format bin`) and shows it.
+#[derive(Args)]
+pub(crate) struct ListArgs {
+    /// The list.
+    file: PathBuf,
+    /// Runs one by one as JSON Lines, or numbers for people.
+    #[arg(long, value_enum, default_value = "summary")]
+    format: Format,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -45,10 +35,11 @@ struct Line<'a> {
     offset: u64,
 }
 
-fn main() -> Result<()> {
-    let Command::List { file, format } = Cli::parse().command;
+/// Runs the command.
+pub(crate) fn run(args: &ListArgs) -> Result<()> {
+    let ListArgs { file, format } = args;
     let bytes =
-        std::fs::read(&file).with_context(|| format!("failed to read `{}`", file.display()))?;
+        std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?;
     let list = List::parse(&bytes).with_context(|| format!("`{}`", file.display()))?;
     let media: Vec<Medium> = list.media().collect();
     let mut out = BufWriter::new(io::stdout().lock());

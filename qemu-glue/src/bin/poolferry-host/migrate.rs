@@ -1,0 +1,156 @@
+//! `poolferry-host migrate`: moves a VM away from this host.
+
+use std::io::{self, IsTerminal as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::{Args, ValueEnum};
+use qemu_glue::channel::Security;
+use qemu_glue::report::{self, Report, Status};
+use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::show::{Bars, Jsonl, Plain, Show};
+
+/// Migrates a VM away from this host. `poolferry-host receive` has to run at the destination.
+///
+/// Ctrl-C cancels the migration; the VM then runs on here. A second one ends this program at once, and
+/// QEMU's migration goes on as a stock one.
+#[derive(Args)]
+pub(crate) struct MigrateArgs {
+    /// QEMU's monitor: the socket of `-qmp unix:SOCKET,server=on,wait=off`.
+    #[arg(long, value_name = "SOCKET")]
+    qmp: PathBuf,
+    /// The guest agent's port: the socket of the VM's chardev.
+    #[arg(long, value_name = "SOCKET", required_if_eq("mode", "poolferry"))]
+    agent: Option<PathBuf>,
+    /// `poolferry-host receive` at the destination.
+    #[arg(long, value_name = "HOST:PORT", required_if_eq("mode", "poolferry"))]
+    to: Option<String>,
+    /// Key of the channel to it, the same file on both hosts (32 bytes).
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Neither encrypt nor authenticate the channel. For networks that nobody else is on.
+    #[arg(long, conflicts_with = "key")]
+    plain: bool,
+    /// Leave behind what storage has, or let QEMU send everything.
+    #[arg(long, value_enum, default_value = "poolferry")]
+    mode: Way,
+    /// Where the destination's QEMU listens, as `tcp:HOST:PORT`.
+    #[arg(long, required_if_eq("mode", "stock"))]
+    uri: Option<String>,
+    /// Most bytes per second on the migration link, 0 for no limit [default: QEMU's setting].
+    #[arg(long, value_name = "BYTES")]
+    max_bandwidth: Option<u64>,
+    /// Milliseconds that the VM may be stopped for the switchover [default: QEMU's setting].
+    #[arg(long, value_name = "MS")]
+    downtime_limit: Option<u64>,
+    /// Cancel the migration when it takes longer [default: never].
+    #[arg(long, value_name = "S")]
+    timeout: Option<u64>,
+    /// Seconds that the guest may take for its page list; without one, all is sent by network.
+    #[arg(long, value_name = "S", default_value_t = 30)]
+    list_timeout: u64,
+    /// Bars on a terminal and lines elsewhere, or one JSON object a line.
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+    /// Write report.json and report.html into this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Keep QEMU here, with its VM paused, after the migration [default: it is told to quit].
+    #[arg(long)]
+    leave_paused: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    /// What storage has stays behind.
+    Poolferry,
+    /// QEMU alone, measured in the same way.
+    Stock,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Format {
+    /// For people.
+    Text,
+    /// For machines.
+    Jsonl,
+}
+
+/// Runs the command; only a migration that completed is a success.
+pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode> {
+    let options = options(args)?;
+    let mut show: Box<dyn Show> = match args.format {
+        Format::Jsonl => Box::new(Jsonl::default()),
+        Format::Text if io::stdout().is_terminal() => Box::new(Bars::new()),
+        Format::Text => Box::new(Plain::default()),
+    };
+    let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
+    let report = runtime.block_on(migrate(&options, show.as_mut()))?;
+    if let Some(folder) = &args.report {
+        let told = |error: report::ReportError| anyhow!("{error}; {}", error.hint());
+        report.write(folder).map_err(told)?;
+        report::write_page(folder, std::slice::from_ref(&report)).map_err(told)?;
+    }
+    show.end(&report);
+    Ok(if report.status == Status::Completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn migrate(options: &Options, show: &mut dyn Show) -> Result<Report> {
+    let (canceller, cancel) = cancellation();
+    let mut interrupts = signal(SignalKind::interrupt()).context("failed to watch for Ctrl-C")?;
+    let mut terminations =
+        signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
+    tokio::spawn(async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = interrupts.recv() => canceller.cancel("interrupted"),
+                _ = terminations.recv() => canceller.cancel("terminated"),
+            }
+        }
+        std::process::exit(130);
+    });
+    let mut observer = |update: &source::Update| show.update(update);
+    source::migrate(options, cancel, &mut observer).await.map_err(told)
+}
+
+fn options(args: &MigrateArgs) -> Result<Options> {
+    let mode = match args.mode {
+        Way::Stock => Mode::Stock { uri: args.uri.clone().context("`--uri` is missing")? },
+        Way::Poolferry => Mode::Poolferry(Route {
+            agent: args.agent.clone().context("`--agent` is missing")?,
+            to: args.to.clone().context("`--to` is missing")?,
+            security: security(args)?,
+            list_timeout: Duration::from_secs(args.list_timeout),
+        }),
+    };
+    Ok(Options {
+        qmp: args.qmp.clone(),
+        mode,
+        max_bandwidth: args.max_bandwidth,
+        downtime_limit_ms: args.downtime_limit,
+        timeout: args.timeout.map(Duration::from_secs),
+        leave_paused: args.leave_paused,
+    })
+}
+
+fn security(args: &MigrateArgs) -> Result<Security> {
+    match (&args.key, args.plain) {
+        (Some(key), _) => Ok(Security::Key(key.clone())),
+        (None, true) => Ok(Security::Plain),
+        (None, false) => Err(anyhow!(
+            "give `--key FILE` (made with `head -c 32 /dev/urandom > FILE; chmod 600 FILE`, the same \
+             on both hosts), or `--plain` where nobody else is on the network"
+        )),
+    }
+}
+
+fn told(error: MigrateError) -> anyhow::Error {
+    match error.hint().map(str::to_owned) {
+        Some(hint) => anyhow!("{error}\nhint: {hint}"),
+        None => anyhow!(error),
+    }
+}

@@ -1,0 +1,251 @@
+//! `poolferry-host receive`: restores at the destination.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use clap::{Args, ValueEnum};
+use qemu_glue::channel::{Progress, Security};
+use qemu_glue::dest::{self, Event, Limits, MigrationAddress, Options, Outcome, ReceiveError};
+use qemu_glue::storage::Address;
+use rustix::net::sockopt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long a source host may be gone before the channel counts as broken.
+const GONE_AFTER: Duration = Duration::from_secs(20);
+
+/// Waits for a source, and restores from storage what it leaves behind.
+///
+/// Start the destination's QEMU with `-incoming defer` and its RAM as memory-backend-memfd,share=on.
+#[derive(Args)]
+pub(crate) struct ReceiveArgs {
+    /// Socket of the monitor of the QEMU that waits.
+    #[arg(long, value_name = "SOCKET")]
+    qmp: PathBuf,
+    /// Where sources connect; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: SocketAddr,
+    /// Where QEMU is to listen, as the source reaches it; without a port it takes a free one.
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    migration_address: MigrationAddress,
+    #[command(flatten)]
+    security: SecurityArgs,
+    /// Where a disk of the VM is, when it is not where this host's QEMU has it: the name as the guest's
+    /// page list has it (`serial:data`), and file:PATH, nbd://HOST:PORT/EXPORT or
+    /// nbd+unix:///EXPORT?socket=PATH.
+    #[arg(long, value_name = "MEDIUM=URI", value_parser = disk)]
+    disk: Vec<(String, Address)>,
+    /// How long storage may take for one request before its pages travel by network.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    storage_timeout: Duration,
+    /// End after the first migration.
+    #[arg(long)]
+    once: bool,
+    /// For people, or JSON Lines.
+    #[arg(long, value_enum, default_value = "text")]
+    format: ReceiveFormat,
+}
+
+/// One of the two has to be chosen.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct SecurityArgs {
+    /// Encrypt and authenticate the channel with the key in this file, the same on both hosts
+    /// (make one with `head -c 32 /dev/urandom`).
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// Do not protect the channel: for links that nobody else reaches.
+    #[arg(long)]
+    plain: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum, PartialEq, Eq)]
+enum ReceiveFormat {
+    /// Lines for people.
+    Text,
+    /// One event a line.
+    Jsonl,
+}
+
+fn disk(text: &str) -> Result<(String, Address)> {
+    let (medium, uri) = text.split_once('=').context("write MEDIUM=URI")?;
+    let address = uri.parse().map_err(|error: qemu_glue::storage::AddressError| {
+        let hint = error.hint();
+        anyhow!(error).context(hint)
+    })?;
+    Ok((medium.to_owned(), address))
+}
+
+fn seconds(text: &str) -> Result<Duration> {
+    let seconds: f64 = text.parse()?;
+    anyhow::ensure!((0.1..=3600.0).contains(&seconds), "0.1 to 3600 seconds");
+    Ok(Duration::from_secs_f64(seconds))
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ReceiveArgs) -> Result<()> {
+    let runtime = Runtime::new().context("failed to start")?;
+    let result = runtime.block_on(serve(args));
+    // A read that a dead storage never answers must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn serve(args: &ReceiveArgs) -> Result<()> {
+    let security = args.security.key.clone().map_or(Security::Plain, Security::Key);
+    let options = Options {
+        qmp: args.qmp.clone(),
+        migration_address: args.migration_address.clone(),
+        security,
+        disks: args.disk.clone(),
+        limits: Limits { patience: args.storage_timeout, ..Limits::default() },
+    };
+    let listener = TcpListener::bind(args.listen).await;
+    let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
+    let mut told = Told { format: args.format, last: Instant::now(), broken: false };
+    told.listening(listener.local_addr()?);
+    let mut terminate = signal(SignalKind::terminate())?;
+    let ends = async {
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    };
+    tokio::select! {
+        served = migrations(&listener, &options, args.once, &mut told) => served,
+        _ = ends => {
+            eprintln!("stopped: pages that were not placed travel by network");
+            process::exit(130);
+        }
+    }
+}
+
+async fn migrations(
+    listener: &TcpListener,
+    options: &Options,
+    once: bool,
+    told: &mut Told,
+) -> Result<()> {
+    loop {
+        let (stream, peer) = listener.accept().await.context("failed to accept a source")?;
+        let kept = keep_alive(&stream);
+        kept.with_context(|| format!("failed to set up the connection of {peer}"))?;
+        let mut begun = false;
+        let mut observer = |event: &Event| {
+            begun = true;
+            told.event(event);
+        };
+        let served = dest::receive(stream, options, &mut observer).await;
+        match served {
+            Ok(_) if once => return Ok(()),
+            // Who did not even get through the handshake was no source.
+            Err(error) if once && begun => return Err(explained(error)),
+            Err(error) => eprintln!("error: {peer}: {:#}", explained(error)),
+            Ok(_) => {}
+        }
+    }
+}
+
+fn explained(error: ReceiveError) -> anyhow::Error {
+    let hint = error.hint();
+    let error = anyhow::Error::new(error);
+    match hint {
+        Some(hint) => error.context(format!("the migration is no longer served (hint: {hint})")),
+        None => error.context("the migration is no longer served"),
+    }
+}
+
+/// Notices a source host that is gone without a word.
+fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
+    let millis = u32::try_from(GONE_AFTER.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_nodelay(stream, true)?;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, GONE_AFTER / 4)?;
+    sockopt::set_tcp_keepintvl(stream, GONE_AFTER / 4)?;
+    sockopt::set_tcp_keepcnt(stream, 3)?;
+    sockopt::set_tcp_user_timeout(stream, millis)
+}
+
+/// Standard output.
+struct Told {
+    format: ReceiveFormat,
+    last: Instant,
+    /// Nobody reads any more; the migration goes on.
+    broken: bool,
+}
+
+impl Told {
+    fn listening(&mut self, address: SocketAddr) {
+        let line = match self.format {
+            ReceiveFormat::Text => format!("listening on {address}"),
+            ReceiveFormat::Jsonl => {
+                serde_json::json!({ "event": "listening", "address": address }).to_string()
+            }
+        };
+        self.line(&line);
+    }
+
+    fn event(&mut self, event: &Event) {
+        let line = match self.format {
+            ReceiveFormat::Jsonl => serde_json::to_string(event).ok(),
+            ReceiveFormat::Text => self.text(event),
+        };
+        if let Some(line) = line {
+            self.line(&line);
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        let mut out = io::stdout().lock();
+        self.broken = self.broken || writeln!(out, "{line}").and_then(|()| out.flush()).is_err();
+    }
+
+    fn text(&mut self, event: &Event) -> Option<String> {
+        Some(match event {
+            Event::Connected { migration } => format!("migration {migration}"),
+            Event::Ready { uri, pages, bytes, media_left_out } => {
+                let mut text = format!("ready on {uri}: {pages} pages, {} MiB", bytes >> 20);
+                for (index, reason) in media_left_out {
+                    text.push_str(&format!("\nmedium {index} is left out: {reason}"));
+                }
+                text
+            }
+            Event::Refused { reason, hint } if hint.is_empty() => {
+                format!("not restoring: {reason}")
+            }
+            Event::Refused { reason, hint } => format!("not restoring: {reason}\nhint: {hint}"),
+            Event::Progress(_) if self.last.elapsed() < Duration::from_secs(1) => return None,
+            Event::Progress(progress) => {
+                self.last = Instant::now();
+                counters(progress)
+            }
+            Event::Finished { outcome } => finished(outcome),
+        })
+    }
+}
+
+fn counters(progress: &Progress) -> String {
+    format!(
+        "{} pages installed, {} delivered by QEMU, {} not placed, {} MiB read",
+        progress.installed,
+        progress.delivered,
+        progress.not_placed,
+        progress.storage_bytes >> 20
+    )
+}
+
+fn finished(outcome: &Outcome) -> String {
+    let mut text = format!("{}: {}", outcome.finish.status, counters(&outcome.finished.progress));
+    if let Some(reason) = &outcome.finish.reason {
+        text.push_str(&format!("\n{reason}"));
+    }
+    for remark in &outcome.finished.remarks {
+        text.push_str(&format!("\nnote: {remark}"));
+    }
+    text
+}

@@ -1,0 +1,67 @@
+//! `poolferry-host report`: the page of migrations that were recorded.
+
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use qemu_glue::report::{self, ReportError};
+
+/// Makes report.html from report.json files, and prints what they say.
+#[derive(Args)]
+pub(crate) struct ReportArgs {
+    /// Folders in or below which report.json files lie, or such files; what can be compared comes
+    /// together.
+    #[arg(required_unless_present_any = ["keys", "schema"])]
+    places: Vec<PathBuf>,
+    /// Folder for report.html [default: the first of PLACES].
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print what the keys of report.json mean, as Markdown.
+    #[arg(long, conflicts_with_all = ["places", "out"])]
+    keys: bool,
+    /// Print the JSON Schema of report.json.
+    #[arg(long, conflicts_with_all = ["places", "out", "keys"])]
+    schema: bool,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ReportArgs) -> Result<()> {
+    if args.keys {
+        return print(&report::markdown());
+    }
+    if args.schema {
+        return print(&format!("{:#}\n", report::json_schema()));
+    }
+    let mut records = Vec::new();
+    for place in &args.places {
+        for path in report::find(place).map_err(told)? {
+            records.push(report::read(&path).map_err(told)?);
+        }
+    }
+    let folder = args.out.as_deref().or(args.places.first().map(|place| folder_of(place)));
+    let folder = folder.context("no folder for the page")?;
+    let page = report::write_page(folder, &records).map_err(told)?;
+    print(&format!("{}\n{}\n", report::text(&records), page.display()))
+}
+
+/// A record's own folder, or the folder itself.
+fn folder_of(place: &Path) -> &Path {
+    match place.parent() {
+        Some(parent) if place.is_file() => parent,
+        _ => place,
+    }
+}
+
+fn told(error: ReportError) -> anyhow::Error {
+    let hint = error.hint();
+    anyhow::Error::new(error).context(format!("no report; {hint}"))
+}
+
+/// A reader that has seen enough is no failure.
+fn print(text: &str) -> Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}

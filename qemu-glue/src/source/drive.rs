@@ -1,0 +1,305 @@
+//! QEMU's migration from the `migrate` command to its end, whichever that is.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::MigrateError;
+use super::cancel::Cancel;
+use super::ferry::{Ferry, News, Stage as Ferrying};
+use super::hold::{Law, Share, View};
+use super::limits::Limits;
+use super::progress::Picture;
+use super::query::{Migration, Stage, stage};
+use super::record::Record;
+use crate::qmp::{Event, Qmp, QmpError};
+
+/// How often the library's memory is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// How often QEMU is asked.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a migration may take to end after it was cancelled.
+const CANCELLING: Duration = Duration::from_secs(60);
+
+/// How it ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) stage: Stage,
+    pub(super) migration: Migration,
+    /// Why, when it did not complete.
+    pub(super) reason: Option<String>,
+}
+
+pub(super) struct Drive<'a, 'o> {
+    qmp: &'a Qmp,
+    limits: Limits,
+    pub(super) ferry: Option<Ferry>,
+    record: &'a mut Record<'o>,
+    law: Law,
+    share: Share,
+    step: &'static str,
+    last: Migration,
+    syncs: u64,
+    cancelled: Option<(String, Instant)>,
+}
+
+impl<'a, 'o> Drive<'a, 'o> {
+    pub(super) fn new(
+        qmp: &'a Qmp,
+        limits: Limits,
+        ferry: Option<Ferry>,
+        record: &'a mut Record<'o>,
+    ) -> Self {
+        Self {
+            qmp,
+            limits,
+            ferry,
+            record,
+            law: Law::new(),
+            share: Share::Full,
+            step: "",
+            last: Migration::default(),
+            syncs: 0,
+            cancelled: None,
+        }
+    }
+
+    /// Migrates to `uri`.
+    ///
+    /// # Errors
+    /// [`MigrateError::Qmp`] when QEMU refuses to begin, [`MigrateError::Lost`] when its monitor breaks.
+    pub(super) async fn run(
+        &mut self,
+        uri: &str,
+        mut cancel: Cancel,
+        limit: Option<Duration>,
+    ) -> Result<Ended, MigrateError> {
+        let mut events = self.qmp.events();
+        match self.ferry {
+            Some(_) => self.limits.hold(self.qmp, Share::Full).await?,
+            None => self.limits.set(self.qmp).await?,
+        }
+        self.record.migrate();
+        self.step("first pass");
+        self.qmp.execute("migrate", json!({ "uri": uri })).await?;
+        let begun = Instant::now();
+        let mut tick = interval(LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut polled = begun;
+        loop {
+            let mut poll = false;
+            tokio::select! {
+                reason = cancel.asked(), if self.cancelled.is_none() => self.cancel(reason).await?,
+                news = news(&mut self.ferry) => self.news(news).await?,
+                event = events.recv() => poll = event.is_ok_and(|event| self.event(&event)),
+                _ = tick.tick() => self.look().await?,
+            }
+            if limit.is_some_and(|limit| begun.elapsed() > limit) && self.cancelled.is_none() {
+                self.cancel("it took longer than allowed".to_owned()).await?;
+            }
+            if poll || polled.elapsed() >= POLL {
+                polled = Instant::now();
+                if let Some(ended) = self.poll().await? {
+                    return Ok(ended);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, name: &'static str) {
+        if self.step != name {
+            self.record.end(self.step);
+            self.record.begin(name);
+            self.step = name;
+        }
+    }
+
+    /// Whether QEMU is to be asked at once.
+    fn event(&mut self, event: &Event) -> bool {
+        if let Some(pass) = event.migration_pass() {
+            self.syncs = self.syncs.max(pass);
+        }
+        event.migration_status().is_some_and(|status| stage(status) != Stage::Running)
+    }
+
+    async fn news(&mut self, news: News) -> Result<(), MigrateError> {
+        let Some(ferry) = &mut self.ferry else { return Ok(()) };
+        match ferry.take(news) {
+            Err(trouble) if ferry.stage() != Ferrying::Over => {
+                self.trouble("trouble", trouble).await
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), MigrateError> {
+        let Some(ferry) = &mut self.ferry else { return Ok(()) };
+        match ferry.look(self.syncs) {
+            Ok(false) => Ok(()),
+            Ok(true) => {
+                ferry.end("");
+                self.release().await
+            }
+            Err(trouble) => self.trouble("trouble", trouble).await,
+        }
+    }
+
+    /// Pages cannot be proven any more: the rest goes back, the migration goes on.
+    async fn trouble(&mut self, reason: &str, trouble: String) -> Result<(), MigrateError> {
+        self.record.remark(format!("the rest of the memory goes by network: {trouble}"));
+        if let Some(ferry) = &mut self.ferry {
+            ferry.end(reason);
+        }
+        self.release().await
+    }
+
+    /// The user's limits again, and no hold: QEMU converges by itself.
+    async fn release(&mut self) -> Result<(), MigrateError> {
+        let restored = self.limits.set(self.qmp).await;
+        // Even when that failed: nothing may keep the migration from ending.
+        if let Some(ferry) = &self.ferry {
+            ferry.let_go();
+        }
+        self.step("convergence");
+        self.survivable(restored)
+    }
+
+    /// An error of one command is noted; a monitor that is gone is the end.
+    fn survivable<T: Default>(&mut self, result: Result<T, QmpError>) -> Result<T, MigrateError> {
+        match result {
+            Ok(value) => Ok(value),
+            Err(error) if error.is_fatal() => Err(MigrateError::Lost(error)),
+            Err(error) => {
+                self.record.remark(error.to_string());
+                Ok(T::default())
+            }
+        }
+    }
+
+    async fn cancel(&mut self, reason: String) -> Result<(), MigrateError> {
+        self.record.remark(format!("the migration is cancelled: {reason}"));
+        self.cancelled = Some((reason, Instant::now()));
+        let cancelled = self.qmp.execute("migrate_cancel", json!({})).await;
+        // The hold stays until QEMU has ended it. Should it be too late to cancel, all must be there.
+        if let Some(ferry) = &mut self.ferry
+            && ferry.stage() != Ferrying::Over
+        {
+            ferry.end("cancelled");
+        }
+        self.survivable(cancelled).map(drop)
+    }
+
+    /// Asks QEMU; tells how it ended once it has.
+    async fn poll(&mut self) -> Result<Option<Ended>, MigrateError> {
+        let answer = Migration::of(self.qmp).await;
+        let Some(migration) = self.survivable(answer.map(Some))? else { return Ok(None) };
+        self.syncs = self.syncs.max(migration.ram.dirty_sync_count);
+        self.last = migration;
+        let picture = self.picture();
+        self.record.picture(picture);
+        match self.last.stage() {
+            Stage::PreSwitchover => {
+                // Somebody has set `pause-before-switchover`. What is not settled by now is given back
+                // by the library as this goes on: the VM has stopped.
+                let state = json!({ "state": "pre-switchover" });
+                let continued = self.qmp.execute("migrate-continue", state).await;
+                self.survivable(continued)?;
+            }
+            Stage::Completed | Stage::Failed | Stage::Cancelled => {
+                return self.ended().await.map(Some);
+            }
+            Stage::None | Stage::Running => self.running().await?,
+        }
+        let late = self.cancelled.as_ref().is_some_and(|(_, at)| at.elapsed() > CANCELLING);
+        if late {
+            let command = "migrate_cancel".to_owned();
+            return Err(MigrateError::Lost(QmpError::TimedOut { command, limit: CANCELLING }));
+        }
+        Ok(None)
+    }
+
+    async fn running(&mut self) -> Result<(), MigrateError> {
+        let Some(ferry) = &self.ferry else {
+            if self.syncs > 1 {
+                self.step("convergence");
+            }
+            return Ok(());
+        };
+        if ferry.stage() == Ferrying::Over {
+            return Ok(());
+        }
+        let given_back = ferry.ledger().given_back_pages();
+        let share = self.law.share(View { syncs: self.syncs, given_back });
+        if self.syncs > 1 {
+            self.step("hold");
+        }
+        if share != self.share {
+            log::debug!("QEMU's share of the link is {share:?}");
+            let set = self.limits.hold(self.qmp, share).await;
+            self.survivable(set)?;
+            self.share = share;
+        }
+        Ok(())
+    }
+
+    async fn ended(&mut self) -> Result<Ended, MigrateError> {
+        let mut migration = self.last.clone();
+        // Completion can be seen before its figures are there.
+        for _ in 0..20 {
+            if migration.stage() != Stage::Completed || migration.total_time > 0 {
+                break;
+            }
+            sleep(Duration::from_millis(50)).await;
+            let again = Migration::of(self.qmp).await;
+            migration = self.survivable(again)?;
+        }
+        self.record.end(self.step);
+        let stage = self.last.stage();
+        let reason = match stage {
+            Stage::Completed => None,
+            _ => {
+                let cancelled = self.cancelled.take().map(|(reason, _)| reason);
+                cancelled.or_else(|| migration.error_desc.clone())
+            }
+        };
+        Ok(Ended { stage, migration, reason })
+    }
+
+    fn picture(&self) -> Picture {
+        let mut picture = Picture {
+            status: self.last.status.clone(),
+            remaining_bytes: self.last.ram.remaining,
+            total_bytes: self.last.ram.total,
+            network_bytes: self.last.ram.transferred,
+            dirty_pages_per_s: self.last.ram.dirty_pages_rate,
+            syncs: self.syncs,
+            waits_for: if self.syncs > 1 { "what the guest writes" } else { "the first pass" },
+            ..Picture::default()
+        };
+        let Some(ferry) = &self.ferry else { return picture };
+        let skipped = ferry.status().hinted;
+        picture.network_bytes += ferry.channel_bytes();
+        picture.storage_bytes = ferry.progress().storage_bytes;
+        picture.hashed_pages = ferry.hashed_pages();
+        if skipped > 0 {
+            picture.skipped_pages = skipped;
+            picture.placed_pages = ferry.ledger().placed_pages();
+            picture.given_back_pages = ferry.ledger().given_back_pages();
+            picture.outstanding_pages = ferry.ledger().outstanding();
+        }
+        match ferry.stage() {
+            Ferrying::Waiting => picture.waits_for = "the library in QEMU",
+            Ferrying::Proving if self.syncs > 1 => picture.waits_for = "storage",
+            Ferrying::Proving | Ferrying::Over => {}
+        }
+        picture
+    }
+}
+
+async fn news(ferry: &mut Option<Ferry>) -> News {
+    match ferry {
+        Some(ferry) => ferry.news().await,
+        None => std::future::pending().await,
+    }
+}

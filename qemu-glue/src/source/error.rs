@@ -1,0 +1,95 @@
+//! Why a migration did not begin, or cannot be driven any more.
+
+use std::io;
+
+use thiserror::Error;
+
+use crate::channel::ChannelError;
+use crate::qmp::QmpError;
+
+/// The migration did not begin, and the VM runs on at the source; but for [`Self::Lost`].
+#[derive(Debug, Error)]
+pub enum MigrateError {
+    /// QEMU cannot be asked, or refused something.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// A migration goes on already.
+    #[error("a migration of this VM is under way ({status})")]
+    UnderWay {
+        /// Its status.
+        status: String,
+    },
+    /// The VM is not one that can be migrated from here.
+    #[error("the VM is in state `{status}`")]
+    NotHere {
+        /// QEMU's run state.
+        status: String,
+    },
+    /// The destination's host does not answer.
+    #[error("failed to reach `poolferry-host receive` at {to}: {error}")]
+    Connect {
+        /// Its address.
+        to: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// The channel to it broke.
+    #[error("the channel to {to} failed: {error}")]
+    Channel {
+        /// Its address.
+        to: String,
+        /// Why.
+        error: ChannelError,
+    },
+    /// It said something else than it should.
+    #[error("{to} answered with something unexpected: {what}")]
+    Unexpected {
+        /// Its address.
+        to: String,
+        /// What it was.
+        what: String,
+    },
+    /// It will not take the VM.
+    #[error("the destination refuses: {reason}")]
+    Refused {
+        /// Its reason.
+        reason: String,
+        /// Its advice.
+        hint: String,
+    },
+    /// Somebody ended it before it began.
+    #[error("ended before the migration began")]
+    Cancelled,
+    /// The monitor failed while the migration ran: nobody knows how it went on.
+    #[error("QEMU's monitor failed in the middle of the migration: {0}")]
+    Lost(QmpError),
+}
+
+impl MigrateError {
+    /// What an operator can do, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Qmp(error) => error.hint(),
+            Self::UnderWay { .. } => {
+                Some("wait for it, or end it with `migrate_cancel` in QEMU's monitor")
+            }
+            Self::NotHere { .. } => {
+                Some("a VM that has migrated away, or has not arrived yet, is at the other host")
+            }
+            Self::Connect { .. } => {
+                Some("start `poolferry-host receive` beside the destination's QEMU first")
+            }
+            Self::Channel { error, .. } => error.hint(),
+            Self::Unexpected { .. } => {
+                Some("install the same version of `poolferry-host` on both hosts")
+            }
+            Self::Refused { hint, .. } => Some(hint.as_str()).filter(|h| !h.is_empty()),
+            Self::Cancelled => None,
+            Self::Lost(_) => Some(
+                "see whether both QEMUs are alive, and `query-migrate` at the source, before any VM \
+                 is told to run",
+            ),
+        }
+    }
+}

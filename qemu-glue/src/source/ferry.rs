@@ -1,0 +1,348 @@
+//! The pages left behind, from the hint to the last one settled.
+//!
+//! ```text
+//! Waiting ── hint returned ──> Proving ── nothing outstanding ──> Over
+//!    └──── refused, trouble ──────┴──────── trouble ────────────────┘
+//! ```
+//! Trouble is whatever keeps pages from being proven. It ends the ferry: what is not settled goes back
+//! to QEMU while the VM still runs, and the migration goes on as a stock one (invariants I1, I8).
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::hash::{self, Hashed};
+use super::ledger::Ledger;
+use super::link::Link;
+use super::prepare::Prepared;
+use crate::channel::{ChannelError, Finish, Finished, Message, NotPlaced, PageRange, Progress};
+use crate::guest::GuestRam;
+use crate::set::SkipSet;
+use crate::shim::{Armed, ShimError, State, Status};
+
+/// How long the library may take from the `migrate` command to the end of its hints; connecting to the
+/// destination's QEMU is part of it.
+const HINT: Duration = Duration::from_secs(60);
+/// How long the destination may say nothing while pages are outstanding.
+const SILENCE: Duration = Duration::from_secs(30);
+/// How long its last word may take.
+const LAST_WORD: Duration = Duration::from_secs(15);
+
+/// Where the ferry is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// The library has not hinted the set yet.
+    Waiting,
+    /// Hashes go out, answers come in.
+    Proving,
+    /// All is settled.
+    Over,
+}
+
+/// Something for the ferry to look at.
+#[derive(Debug)]
+pub(super) enum News {
+    Said(Option<Result<Message, ChannelError>>),
+    Hashed(Option<Hashed>),
+}
+
+pub(super) struct Ferry {
+    armed: Armed,
+    set: Arc<SkipSet>,
+    ram: Arc<GuestRam>,
+    link: Link,
+    ledger: Ledger,
+    /// Hashes, while there are more to come.
+    hashes: Option<mpsc::Receiver<Hashed>>,
+    stop: Arc<AtomicBool>,
+    hashed: u64,
+    left_out: HashSet<u16>,
+    reasons: BTreeMap<String, u64>,
+    progress: Progress,
+    finished: Option<Finished>,
+    stage: Stage,
+    begun: Instant,
+    heard: Instant,
+    /// The channel tells no more.
+    deaf: bool,
+}
+
+impl Ferry {
+    /// Arms the set, and holds the switchover until all is settled.
+    pub(super) fn arm(
+        prepared: Prepared,
+        link: Link,
+        left_out: HashSet<u16>,
+    ) -> Result<Self, (ShimError, Link)> {
+        let Prepared { shim, ram, plan } = prepared;
+        let armed = match shim.arm(&plan.set) {
+            Ok(armed) => armed,
+            Err(error) => return Err((error, link)),
+        };
+        armed.set_hold(true);
+        Ok(Self {
+            armed,
+            ledger: Ledger::new(plan.set.pages()),
+            set: Arc::new(plan.set),
+            ram,
+            link,
+            hashes: None,
+            stop: Arc::default(),
+            hashed: 0,
+            left_out,
+            reasons: BTreeMap::new(),
+            progress: Progress::default(),
+            finished: None,
+            stage: Stage::Waiting,
+            begun: Instant::now(),
+            heard: Instant::now(),
+            deaf: false,
+        })
+    }
+
+    pub(super) const fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.armed.status()
+    }
+
+    pub(super) const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    pub(super) const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    pub(super) const fn hashed_pages(&self) -> u64 {
+        self.hashed
+    }
+
+    pub(super) fn channel_bytes(&self) -> u64 {
+        self.link.bytes()
+    }
+
+    /// What comes next, from the destination or from the threads that hash. Loses nothing when it is
+    /// dropped.
+    pub(super) async fn news(&mut self) -> News {
+        // Hashes are taken only when they can be sent at once.
+        let room = self.link.out.capacity() > 0;
+        let hashes = async {
+            match &mut self.hashes {
+                Some(hashes) if room => hashes.recv().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let said = async {
+            match self.deaf {
+                false => self.link.incoming.recv().await,
+                true => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            said = said => News::Said(said),
+            hashed = hashes => News::Hashed(hashed),
+        }
+    }
+
+    /// Looks at news. An error is trouble: the caller ends the ferry with it.
+    pub(super) fn take(&mut self, news: News) -> Result<(), String> {
+        match news {
+            News::Hashed(Some(hashed)) => self.send(hashed),
+            News::Hashed(None) => {
+                self.hashes = None;
+                Ok(())
+            }
+            News::Said(Some(Ok(message))) => {
+                self.heard = Instant::now();
+                self.hear(message)
+            }
+            News::Said(Some(Err(error))) => {
+                self.deaf = true;
+                Err(format!("the channel to the destination broke: {error}"))
+            }
+            News::Said(None) => {
+                self.deaf = true;
+                Err("the channel to the destination ended".to_owned())
+            }
+        }
+    }
+
+    fn send(&mut self, Hashed { first, hashes }: Hashed) -> Result<(), String> {
+        let count = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
+        // First the ledger: an answer may come before the next line.
+        self.ledger.hash_sent(PageRange { first: first.0, count });
+        self.hashed += u64::from(count);
+        let sent = self.link.out.try_send(Message::Hashes { first: first.0, hashes });
+        sent.map_err(|_| "the channel to the destination takes no more hashes".to_owned())
+    }
+
+    fn hear(&mut self, message: Message) -> Result<(), String> {
+        if self.stage == Stage::Over {
+            // Its last answers may cross with our giving up; what is settled stays settled.
+            match message {
+                Message::Progress(progress) => self.progress = progress,
+                Message::Finished(finished) => self.finish_with(finished),
+                _ => {}
+            }
+            return Ok(());
+        }
+        match message {
+            Message::Placed(ranges) => {
+                for range in ranges {
+                    let fresh = self.ledger.placed(range).map_err(|error| error.to_string())?;
+                    fresh.into_iter().for_each(|range| self.armed.confirm(range));
+                }
+                Ok(())
+            }
+            Message::NotPlaced(why, ranges) => {
+                for range in ranges {
+                    let fresh = self.ledger.given_back(range).map_err(|error| error.to_string())?;
+                    self.give_back(&name(why), &fresh);
+                }
+                Ok(())
+            }
+            Message::Progress(progress) => {
+                self.progress = progress;
+                Ok(())
+            }
+            Message::Finished(finished) => {
+                self.finish_with(finished);
+                Err("the destination has ended the restore".to_owned())
+            }
+            Message::Refused(refused) => {
+                Err(format!("the destination gave up: {}", refused.reason))
+            }
+            _ => Err("the destination said something out of turn".to_owned()),
+        }
+    }
+
+    fn finish_with(&mut self, finished: Finished) {
+        self.progress = finished.progress;
+        self.finished = Some(finished);
+    }
+
+    fn give_back(&mut self, reason: &str, ranges: &[PageRange]) {
+        for range in ranges {
+            self.armed.give_back(*range);
+            *self.reasons.entry(reason.to_owned()).or_default() += u64::from(range.count);
+        }
+    }
+
+    /// Looks at the library and at the clock. `true` when all is settled now; an error is trouble.
+    pub(super) fn look(&mut self, syncs: u64) -> Result<bool, String> {
+        match self.stage {
+            Stage::Over => Ok(false),
+            Stage::Waiting => self.wait_for_hint(syncs).map(|()| false),
+            Stage::Proving if self.ledger.outstanding() == 0 => Ok(true),
+            Stage::Proving if self.heard.elapsed() > SILENCE => {
+                Err(format!("the destination said nothing for {} s", SILENCE.as_secs()))
+            }
+            Stage::Proving => Ok(false),
+        }
+    }
+
+    fn wait_for_hint(&mut self, syncs: u64) -> Result<(), String> {
+        let status = self.armed.status();
+        match status.state {
+            State::Hinted if status.hint_returned_ns.is_some() => self.prove(),
+            State::Refused => {
+                let reason = status.reason.map(|reason| reason.to_string()).unwrap_or_default();
+                Err(format!("the library in QEMU skips nothing: {reason}"))
+            }
+            State::Ended => Err("the library in QEMU has ended before it began".to_owned()),
+            State::Armed if syncs > 1 => {
+                Err("the library in QEMU did not see the migration begin".to_owned())
+            }
+            _ if self.begun.elapsed() > HINT => {
+                Err(format!("the library in QEMU did not act within {} s", HINT.as_secs()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The hint has returned: what is read of RAM from here on counts (invariant I2).
+    fn prove(&mut self) -> Result<(), String> {
+        self.stage = Stage::Proving;
+        self.heard = Instant::now();
+        let started = hash::start(&self.ram, &self.set, hash::default_threads(), &self.stop);
+        self.hashes = Some(started.map_err(|error| format!("no thread to hash with: {error}"))?);
+        let all = self.set.pieces(0..self.set.pages());
+        let unreadable: Vec<PageRange> = all
+            .filter(|(_, run)| self.left_out.contains(&run.medium))
+            .map(|(first, run)| PageRange { first: first.0, count: run.pages })
+            .collect();
+        for range in unreadable {
+            let fresh = self.ledger.given_back(range).map_err(|error| error.to_string())?;
+            self.give_back("medium-left-out", &fresh);
+        }
+        Ok(())
+    }
+
+    /// The ferry is over: what is not settled goes back to QEMU for `reason`. The switchover is still
+    /// held; see [`Self::let_go`].
+    pub(super) fn end(&mut self, reason: &str) {
+        self.stage = Stage::Over;
+        self.stop.store(true, Ordering::Relaxed);
+        self.hashes = None;
+        let rest = self.ledger.give_back_rest();
+        self.give_back(reason, &rest);
+        if !rest.is_empty() {
+            // No error: whether the destination still hears does not matter.
+            let _ = self.link.out.try_send(Message::Taken(rest));
+        }
+    }
+
+    /// Lets QEMU switch over.
+    pub(super) fn let_go(&self) {
+        self.armed.set_hold(false);
+    }
+
+    /// Tells the destination how it ended and waits for its last word.
+    pub(super) async fn finish(&mut self, finish: Finish) -> Option<Finished> {
+        let last_word = async {
+            self.link.out.send(Message::Finish(finish)).await.ok()?;
+            while self.finished.is_none() && !self.deaf {
+                let said = self.link.incoming.recv().await;
+                if self.take(News::Said(said)).is_err() {
+                    break;
+                }
+            }
+            self.finished.take()
+        };
+        tokio::time::timeout(LAST_WORD, last_word).await.ok().flatten()
+    }
+
+    /// Pages given back by reason, with those that the library gave back by itself; none when it had
+    /// left none behind.
+    pub(super) fn reasons(&self, status: &Status) -> BTreeMap<String, u64> {
+        if status.hinted == 0 {
+            return BTreeMap::new();
+        }
+        let mut reasons = self.reasons.clone();
+        if status.given_back_unconfirmed > 0 {
+            reasons.insert("unconfirmed".to_owned(), status.given_back_unconfirmed);
+        }
+        reasons
+    }
+}
+
+impl Drop for Ferry {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The reason as it stands in reports.
+fn name(why: NotPlaced) -> String {
+    match serde_json::to_value(why) {
+        Ok(Value::String(name)) => name,
+        _ => format!("{why:?}"),
+    }
+}

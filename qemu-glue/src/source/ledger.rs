@@ -1,0 +1,176 @@
+//! What has become of each page of the set, as the source knows it.
+
+use fixedbitset::FixedBitSet;
+
+use crate::channel::PageRange;
+
+/// Two bits a page: its hash was sent; it is settled (placed or given back).
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    hashed: FixedBitSet,
+    settled: FixedBitSet,
+    pages: u32,
+    placed: u64,
+    given_back: u64,
+}
+
+/// A destination that settles pages which it cannot know yet.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(super) enum LedgerError {
+    /// Beyond the set.
+    #[error("pages {0}.. of the set do not exist")]
+    Beyond(u32),
+    /// The hash of a page has not been sent.
+    #[error("page {0} of the set cannot be placed: its hash was not sent")]
+    NotHashed(u32),
+}
+
+impl Ledger {
+    /// A ledger of `pages` pages.
+    #[must_use]
+    pub(super) fn new(pages: u32) -> Self {
+        let bits = || FixedBitSet::with_capacity(pages as usize);
+        Self { hashed: bits(), settled: bits(), pages, ..Self::default() }
+    }
+
+    /// Hashes of these pages go out now.
+    pub(super) fn hash_sent(&mut self, range: PageRange) {
+        if let Ok(range) = self.inside(range) {
+            self.hashed.insert_range(index(range));
+        }
+    }
+
+    /// The destination accounts for these pages. Gives the ranges that were not settled before.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: the destination is not to be believed.
+    pub(super) fn placed(&mut self, range: PageRange) -> Result<Vec<PageRange>, LedgerError> {
+        let (first, end) = self.inside(range)?;
+        if !self.hashed.contains_all_in_range(index((first, end))) {
+            let page = (first..end).find(|page| !self.hashed.contains(*page as usize));
+            return Err(LedgerError::NotHashed(page.unwrap_or(first)));
+        }
+        let fresh = self.settle((first, end));
+        self.placed += pages(&fresh);
+        Ok(fresh)
+    }
+
+    /// These pages go back to QEMU. Gives the ranges that were not settled before.
+    ///
+    /// # Errors
+    /// [`LedgerError::Beyond`].
+    pub(super) fn given_back(&mut self, range: PageRange) -> Result<Vec<PageRange>, LedgerError> {
+        let range = self.inside(range)?;
+        let fresh = self.settle(range);
+        self.given_back += pages(&fresh);
+        Ok(fresh)
+    }
+
+    /// All pages that are not settled go back to QEMU.
+    pub(super) fn give_back_rest(&mut self) -> Vec<PageRange> {
+        let fresh = self.settle((0, self.pages));
+        self.given_back += pages(&fresh);
+        fresh
+    }
+
+    /// Pages neither placed nor given back.
+    #[must_use]
+    pub(super) fn outstanding(&self) -> u64 {
+        u64::from(self.pages) - self.placed - self.given_back
+    }
+
+    /// Pages placed.
+    #[must_use]
+    pub(super) const fn placed_pages(&self) -> u64 {
+        self.placed
+    }
+
+    /// Pages given back.
+    #[must_use]
+    pub(super) const fn given_back_pages(&self) -> u64 {
+        self.given_back
+    }
+
+    fn inside(&self, range: PageRange) -> Result<(u32, u32), LedgerError> {
+        let end = range.first.checked_add(range.count).filter(|end| *end <= self.pages);
+        end.map(|end| (range.first, end)).ok_or(LedgerError::Beyond(range.first))
+    }
+
+    fn settle(&mut self, (first, end): (u32, u32)) -> Vec<PageRange> {
+        let mut fresh: Vec<PageRange> = Vec::new();
+        let mut page = first;
+        while page < end {
+            let begun = page;
+            while page < end && !self.settled.contains(page as usize) {
+                page += 1;
+            }
+            if page > begun {
+                fresh.push(PageRange { first: begun, count: page - begun });
+            }
+            while page < end && self.settled.contains(page as usize) {
+                page += 1;
+            }
+        }
+        self.settled.insert_range(index((first, end)));
+        fresh
+    }
+}
+
+const fn index((first, end): (u32, u32)) -> std::ops::Range<usize> {
+    first as usize..end as usize
+}
+
+fn pages(ranges: &[PageRange]) -> u64 {
+    ranges.iter().map(|range| u64::from(range.count)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn range(first: u32, count: u32) -> PageRange {
+        PageRange { first, count }
+    }
+
+    #[test]
+    fn a_destination_cannot_place_what_it_has_not_been_told() {
+        let mut ledger = Ledger::new(100);
+        ledger.hash_sent(range(0, 10));
+        assert_eq!(ledger.placed(range(5, 6)), Err(LedgerError::NotHashed(10)));
+        assert_eq!(ledger.placed(range(95, 6)), Err(LedgerError::Beyond(95)));
+        assert_eq!(ledger.placed(range(1, u32::MAX)), Err(LedgerError::Beyond(1)));
+        assert_eq!(ledger.outstanding(), 100);
+        assert_eq!(ledger.placed(range(2, 3)), Ok(vec![range(2, 3)]));
+        assert_eq!(ledger.placed(range(0, 10)), Ok(vec![range(0, 2), range(5, 5)]));
+        assert_eq!((ledger.outstanding(), ledger.placed_pages()), (90, 10));
+        // Placed stays placed.
+        assert_eq!(ledger.given_back(range(8, 4)), Ok(vec![range(10, 2)]));
+        assert_eq!(ledger.give_back_rest(), [range(12, 88)]);
+        assert_eq!((ledger.outstanding(), ledger.given_back_pages()), (0, 90));
+    }
+
+    proptest! {
+        #[test]
+        fn every_page_is_settled_once(
+            steps in proptest::collection::vec((any::<bool>(), 0_u32..300, 0_u32..80), 0..60),
+        ) {
+            let mut ledger = Ledger::new(256);
+            ledger.hash_sent(range(0, 256));
+            let mut model = [false; 256];
+            for (place, first, count) in steps {
+                let done = if place { ledger.placed(range(first, count)) } else { ledger.given_back(range(first, count)) };
+                let Ok(fresh) = done else {
+                    prop_assert!(first + count > 256);
+                    continue;
+                };
+                for page in fresh.iter().flat_map(|r| r.first..r.first + r.count) {
+                    prop_assert!(!std::mem::replace(&mut model[page as usize], true));
+                }
+            }
+            let settled = model.iter().filter(|settled| **settled).count() as u64;
+            prop_assert_eq!(ledger.outstanding(), 256 - settled);
+        }
+    }
+}

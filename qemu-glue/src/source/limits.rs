@@ -1,0 +1,132 @@
+//! The user's limits of the migration: kept, changed while it is held, and put back.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::hold::Share;
+use crate::qmp::{Qmp, QmpError};
+
+/// Bandwidth while QEMU has nothing to send but what the guest writes over and over, in bytes per
+/// second. QEMU shares it out in tenths of a second, about two pages each. A number that nobody else
+/// sets: see [`Limits::read`].
+const TRICKLE: u64 = 81_921;
+/// Most bandwidth while held. QEMU switches over when what is left fits into `downtime-limit` times the
+/// bandwidth that it measures; [`HELD_DOWNTIME_MS`] of this are 512 KiB, half of what the library in
+/// QEMU keeps dirty.
+const HELD_BANDWIDTH: u64 = 512 << 20;
+/// Milliseconds of `downtime-limit` while held. Not 0: with 0, QEMU up to 10.x does not look at the
+/// bitmap again at the end of the first pass, finds nothing left, and switches over.
+const HELD_DOWNTIME_MS: u64 = 1;
+
+/// QEMU's own defaults (`migration/options.c`, 7.2 to 11.1).
+const DEFAULT_DOWNTIME_MS: u64 = 300;
+const DEFAULT_BANDWIDTH: u64 = 128 << 20;
+
+/// Limits of a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) struct Limits {
+    /// Bytes per second; 0 is without limit.
+    pub(super) max_bandwidth: u64,
+    /// Milliseconds that the VM may be stopped.
+    pub(super) downtime_limit: u64,
+    /// Bytes per second that stand for the measured bandwidth, 0 for none (8.2 and later).
+    #[serde(default)]
+    pub(super) avail_switchover_bandwidth: Option<u64>,
+}
+
+impl Limits {
+    /// The limits that QEMU has now, and whether they were left behind by a held migration whose
+    /// driver was killed; QEMU's defaults stand for those.
+    ///
+    /// # Errors
+    /// When the monitor fails.
+    pub(super) async fn read(qmp: &Qmp) -> Result<(Self, bool), QmpError> {
+        let found: Self = qmp.query("query-migrate-parameters").await?;
+        let limits = found.without_traces();
+        Ok((limits, limits != found))
+    }
+
+    fn without_traces(mut self) -> Self {
+        if self.downtime_limit <= HELD_DOWNTIME_MS {
+            self.downtime_limit = DEFAULT_DOWNTIME_MS;
+        }
+        if self.max_bandwidth == TRICKLE {
+            self.max_bandwidth = DEFAULT_BANDWIDTH;
+        }
+        self
+    }
+
+    /// Sets them.
+    ///
+    /// # Errors
+    /// When QEMU refuses or the monitor fails.
+    pub(super) async fn set(&self, qmp: &Qmp) -> Result<(), QmpError> {
+        set(qmp, self.parameters()).await
+    }
+
+    /// Sets what keeps QEMU from switching over while it sends at `share`.
+    ///
+    /// # Errors
+    /// When QEMU refuses or the monitor fails.
+    pub(super) async fn hold(&self, qmp: &Qmp, share: Share) -> Result<(), QmpError> {
+        set(qmp, self.held(share).parameters()).await
+    }
+
+    fn held(&self, share: Share) -> Self {
+        let unbounded = self.max_bandwidth == 0;
+        let full = if unbounded { HELD_BANDWIDTH } else { self.max_bandwidth.min(HELD_BANDWIDTH) };
+        Self {
+            max_bandwidth: if share == Share::Full { full } else { TRICKLE.min(full) },
+            downtime_limit: HELD_DOWNTIME_MS,
+            avail_switchover_bandwidth: self.avail_switchover_bandwidth.map(|_| 0),
+        }
+    }
+
+    fn parameters(&self) -> Value {
+        let mut parameters = json!({
+            "max-bandwidth": self.max_bandwidth,
+            "downtime-limit": self.downtime_limit,
+        });
+        if let Some(bandwidth) = self.avail_switchover_bandwidth {
+            parameters["avail-switchover-bandwidth"] = bandwidth.into();
+        }
+        parameters
+    }
+}
+
+async fn set(qmp: &Qmp, parameters: Value) -> Result<(), QmpError> {
+    qmp.execute("migrate-set-parameters", parameters).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(max_bandwidth: u64, downtime_limit: u64) -> Limits {
+        Limits { max_bandwidth, downtime_limit, avail_switchover_bandwidth: None }
+    }
+
+    #[test]
+    fn a_held_migration_never_has_more_than_the_library_keeps_dirty() {
+        for user in [0, 1000, 128 << 20, 100 << 30] {
+            for share in [Share::Full, Share::Trickle] {
+                let held = limits(user, 300).held(share);
+                assert!(held.max_bandwidth > 0, "0 would be without limit");
+                assert!(held.max_bandwidth / 1000 * held.downtime_limit < 1 << 20);
+                assert!(user == 0 || held.max_bandwidth <= user);
+            }
+        }
+    }
+
+    #[test]
+    fn traces_of_a_driver_that_was_killed_are_not_taken_for_the_users_limits() {
+        let user = limits(0, 40);
+        assert_eq!(user.without_traces(), user);
+        for share in [Share::Full, Share::Trickle] {
+            let found = limits(64 << 20, 300).held(share).without_traces();
+            assert_eq!(found.downtime_limit, DEFAULT_DOWNTIME_MS);
+            assert!(found.max_bandwidth >= 64 << 20);
+        }
+    }
+}

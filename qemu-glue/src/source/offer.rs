@@ -1,0 +1,114 @@
+//! What source and destination agree on before the migration.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::MigrateError;
+use super::link::Link;
+use crate::channel::{Hello, Message, Offer, Security, VERSION};
+use crate::set::SkipSet;
+
+/// How long the destination may take to answer the greeting.
+const HELLO: Duration = Duration::from_secs(10);
+/// How long it may take to check itself and to punch holes.
+const READY: Duration = Duration::from_secs(120);
+/// Runs of one message: 384 KiB.
+const RUNS: usize = 1 << 14;
+
+/// What the destination has agreed to.
+#[derive(Debug)]
+pub(super) struct Agreed {
+    /// Where its QEMU listens.
+    pub(super) uri: String,
+    /// Version of its QEMU.
+    pub(super) qemu: String,
+    /// Media that it cannot read, by index, with the reason.
+    pub(super) media_left_out: Vec<(u16, String)>,
+    /// Why it restores nothing, and its advice.
+    pub(super) refused: Option<(String, String)>,
+}
+
+/// Greets, offers the set (which may be empty) and waits until the destination's QEMU listens.
+pub(super) async fn offer(
+    to: &str,
+    security: &Security,
+    hello: Hello,
+    capabilities: Vec<String>,
+    set: &SkipSet,
+) -> Result<(Link, Agreed), MigrateError> {
+    let mut link = Link::connect(to, security).await?;
+    say(&link, Message::Hello(hello)).await;
+    let theirs = match hear(&mut link, to, HELLO).await? {
+        Message::Hello(hello) => hello,
+        Message::Refused(refused) => {
+            return Err(MigrateError::Refused { reason: refused.reason, hint: refused.hint });
+        }
+        other => return Err(unexpected(to, &other)),
+    };
+    if theirs.version != VERSION {
+        let what = format!("version {} of the channel; ours is {VERSION}", theirs.version);
+        return Err(MigrateError::Unexpected { to: to.to_owned(), what });
+    }
+    let offer = Offer {
+        blocks: set.blocks().to_vec(),
+        media: set.media().to_vec(),
+        runs: set.runs().len() as u64,
+        capabilities,
+    };
+    say(&link, Message::Offer(offer)).await;
+    for runs in set.runs().chunks(RUNS) {
+        say(&link, Message::Runs(runs.to_vec())).await;
+    }
+    say(&link, Message::OfferEnd).await;
+    let agreed = match hear(&mut link, to, READY).await? {
+        Message::Ready(ready) => Agreed {
+            uri: ready.uri,
+            qemu: theirs.qemu,
+            media_left_out: ready.media_left_out,
+            refused: None,
+        },
+        Message::Refused(refused) => match refused.uri {
+            Some(uri) => Agreed {
+                uri,
+                qemu: theirs.qemu,
+                media_left_out: Vec::new(),
+                refused: Some((refused.reason, refused.hint)),
+            },
+            None => {
+                return Err(MigrateError::Refused { reason: refused.reason, hint: refused.hint });
+            }
+        },
+        other => return Err(unexpected(to, &other)),
+    };
+    Ok((link, agreed))
+}
+
+/// Indices of media as a set.
+pub(super) fn indices(media: &[(u16, String)]) -> HashSet<u16> {
+    media.iter().map(|(index, _)| *index).collect()
+}
+
+async fn say(link: &Link, message: Message) {
+    // A channel that is gone tells why where its answer is waited for.
+    let _ = link.out.send(message).await;
+}
+
+async fn hear(link: &mut Link, to: &str, limit: Duration) -> Result<Message, MigrateError> {
+    match timeout(limit, link.incoming.recv()).await {
+        Ok(Some(Ok(message))) => Ok(message),
+        Ok(Some(Err(error))) => Err(MigrateError::Channel { to: to.to_owned(), error }),
+        Ok(None) => Err(unexpected_text(to, "the end of the channel".to_owned())),
+        Err(_) => Err(unexpected_text(to, format!("nothing within {} s", limit.as_secs()))),
+    }
+}
+
+fn unexpected(to: &str, message: &Message) -> MigrateError {
+    let text = format!("{message:?}");
+    unexpected_text(to, text.chars().take(80).collect())
+}
+
+fn unexpected_text(to: &str, what: String) -> MigrateError {
+    MigrateError::Unexpected { to: to.to_owned(), what }
+}

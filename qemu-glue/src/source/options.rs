@@ -1,0 +1,48 @@
+//! What a migration is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::channel::Security;
+
+/// How a VM is to be migrated.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// QEMU's monitor (QMP, a unix socket).
+    pub qmp: PathBuf,
+    /// The way.
+    pub mode: Mode,
+    /// Most bytes per second on the migration link, 0 for no limit; QEMU's setting where `None`.
+    pub max_bandwidth: Option<u64>,
+    /// Milliseconds that the VM may be stopped for the switchover; QEMU's setting where `None`.
+    pub downtime_limit_ms: Option<u64>,
+    /// The migration is cancelled when it takes longer.
+    pub timeout: Option<Duration>,
+    /// Keep the source QEMU with its paused VM after the migration, instead of telling it to quit.
+    pub leave_paused: bool,
+}
+
+/// The way that memory takes.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// All of it by QEMU to this URI (`tcp:HOST:PORT`); nothing of Poolferry takes part.
+    Stock {
+        /// Where the destination's QEMU listens.
+        uri: String,
+    },
+    /// What storage has stays behind.
+    Poolferry(Route),
+}
+
+/// Whom Poolferry asks, and where it goes.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Chardev of the guest agent's port, a unix socket.
+    pub agent: PathBuf,
+    /// `poolferry-host receive` at the destination, as `HOST:PORT`.
+    pub to: String,
+    /// How the channel to it is protected.
+    pub security: Security,
+    /// How long the guest may take for its page list.
+    pub list_timeout: Duration,
+}

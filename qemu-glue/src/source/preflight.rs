@@ -1,0 +1,175 @@
+//! What must be so before a migration: of the VM, and of QEMU's settings.
+//!
+//! Little stops a migration. What a skip does not go together with makes it a stock one, and the
+//! finding says what to change.
+
+use serde_json::{Value, json};
+
+use super::MigrateError;
+use super::query::{Migration, Stage};
+use crate::guest::disks::Disk;
+use crate::qmp::{Qmp, QmpError, Version};
+
+/// Capabilities under which a skipped page can be lost, or a restored one discarded.
+const CLASHING: [&str; 6] = [
+    "postcopy-ram",
+    "x-ignore-shared",
+    "background-snapshot",
+    "x-colo",
+    "mapped-ram",
+    "rdma-pin-all",
+];
+/// Capabilities that both sides must agree on.
+const OF_BOTH: [&str; 2] = ["multifd", "compress"];
+/// Devices that pin RAM, or log its writes in a way that undoes the skip.
+const PINNING: [&str; 4] = ["vfio-", "vhost-vdpa", "nvme-vfio", "virtio-blk-vfio"];
+
+/// Something that an operator should know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is so.
+    pub what: String,
+    /// What to do about it.
+    pub hint: &'static str,
+    /// Whether nothing can be skipped because of it.
+    pub forbids_skip: bool,
+}
+
+/// The VM before the migration.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// What was found.
+    pub findings: Vec<Finding>,
+    /// Capabilities that are on and that both sides must agree on.
+    pub of_both: Vec<String>,
+    /// `kvm` or `tcg`.
+    pub accelerator: &'static str,
+    /// Number of virtual CPUs.
+    pub vcpus: u32,
+}
+
+impl Checked {
+    fn find(&mut self, forbids_skip: bool, what: String, hint: &'static str) {
+        self.findings.push(Finding { what, hint, forbids_skip });
+    }
+
+    /// The first finding that forbids to skip anything.
+    #[must_use]
+    pub fn forbids_skip(&self) -> Option<&Finding> {
+        self.findings.iter().find(|finding| finding.forbids_skip)
+    }
+
+    /// Adds what the disks tell.
+    pub fn disks(&mut self, disks: &[Disk]) {
+        for disk in disks.iter().filter(|disk| !disk.direct) {
+            let what = format!("disk `{}` goes through this host's page cache", disk.device);
+            self.find(
+                false,
+                what,
+                "set cache.direct=on, or pages that are listed may not be there yet",
+            );
+        }
+    }
+}
+
+/// Checks the VM.
+///
+/// # Errors
+/// [`MigrateError::UnderWay`], [`MigrateError::NotHere`], or when the monitor fails.
+pub async fn check(qmp: &Qmp, skip: bool) -> Result<Checked, MigrateError> {
+    let migration = Migration::of(qmp).await?;
+    if matches!(migration.stage(), Stage::Running | Stage::PreSwitchover) {
+        return Err(MigrateError::UnderWay { status: migration.status });
+    }
+    let status: Value = qmp.query("query-status").await?;
+    let status = status["status"].as_str().unwrap_or_default();
+    if !matches!(status, "running" | "paused" | "suspended" | "prelaunch" | "io-error") {
+        return Err(MigrateError::NotHere { status: status.to_owned() });
+    }
+    let kvm: Value = qmp.query("query-kvm").await?;
+    let enabled = kvm["enabled"].as_bool().unwrap_or(false);
+    let cpus: Vec<Value> = qmp.query("query-cpus-fast").await?;
+    let mut checked = Checked {
+        accelerator: if enabled { "kvm" } else { "tcg" },
+        vcpus: u32::try_from(cpus.len()).unwrap_or(u32::MAX),
+        ..Checked::default()
+    };
+    if skip {
+        version(qmp.version(), &mut checked);
+        capabilities(qmp, &mut checked).await?;
+        devices(qmp, &mut checked).await?;
+        if status != "running" {
+            let what = format!("the VM does not run (`{status}`)");
+            checked.find(true, what, "a VM that is stopped has its whole memory sent");
+        }
+    }
+    Ok(checked)
+}
+
+fn version(version: Version, checked: &mut Checked) {
+    if version < Version::FIRST_SAFE {
+        let what = format!("QEMU {version} can lose writes to pages that were skipped");
+        checked.find(true, what, "use QEMU 6.1 or later");
+    } else if checked.accelerator == "tcg" && !version.is_at_least(9, 0) {
+        let what = format!("QEMU {version} without KVM can itself miss writes of the guest");
+        checked.find(false, what, "use KVM, or QEMU 9.0 or later");
+    }
+}
+
+async fn capabilities(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> {
+    let on = enabled(qmp).await?;
+    let is_on = |name: &str| on.iter().any(|on| on == name);
+    for name in CLASHING.into_iter().filter(|name| is_on(name)) {
+        let what = format!("migration capability `{name}` is on");
+        checked.find(true, what, "turn it off with `migrate-set-capabilities`");
+    }
+    checked.of_both = OF_BOTH.into_iter().filter(|name| is_on(name)).map(str::to_owned).collect();
+    let parameters: Value = qmp.query("query-migrate-parameters").await?;
+    if let Some(mode) = parameters["mode"].as_str().filter(|mode| *mode != "normal") {
+        checked.find(true, format!("migration mode is `{mode}`"), "set it to `normal`");
+    }
+    if is_on("multifd") && parameters["zero-page-detection"] == "multifd" {
+        // From 9.1 on, the destination leaves memory untouched for a first zero page (commit
+        // 5ef7e26bdb), and what storage has would stay in its place.
+        let legacy = json!({ "zero-page-detection": "legacy" });
+        qmp.execute("migrate-set-parameters", legacy).await?;
+        let now: Value = qmp.query("query-migrate-parameters").await?;
+        if now["zero-page-detection"] != "legacy" {
+            let what = "multifd detects zero pages in its own threads".to_owned();
+            checked.find(true, what, "set zero-page-detection to `legacy`");
+        }
+    }
+    Ok(())
+}
+
+/// The capabilities that are on.
+pub async fn enabled(qmp: &Qmp) -> Result<Vec<String>, QmpError> {
+    let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
+    let on = all.iter().filter(|capability| capability["state"] == true);
+    Ok(on.filter_map(|capability| capability["capability"].as_str()).map(str::to_owned).collect())
+}
+
+async fn devices(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> {
+    for folder in ["/machine/peripheral", "/machine/peripheral-anon"] {
+        let children = qmp.execute("qom-list", json!({ "path": folder })).await?;
+        for child in children.as_array().into_iter().flatten() {
+            let kind = child["type"].as_str().unwrap_or_default();
+            let kind = kind.strip_prefix("child<").and_then(|kind| kind.strip_suffix('>'));
+            let Some(kind) = kind else { continue };
+            if PINNING.iter().any(|pinning| kind.starts_with(pinning)) {
+                let what = format!("device `{kind}` reads and writes RAM past QEMU");
+                checked.find(true, what, "take the device away for the migration");
+            }
+        }
+    }
+    // Only builds with SEV have the command.
+    match qmp.execute("query-sev", json!({})).await {
+        Ok(sev) if sev["enabled"] == true => {
+            let what = "the guest's memory is encrypted".to_owned();
+            checked.find(true, what, "its pages cannot be compared with storage");
+        }
+        Err(error) if error.is_fatal() => return Err(error),
+        Ok(_) | Err(_) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! What the migration tells while it runs.
+
+use serde::Serialize;
+
+/// One thing that is told.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "told")]
+pub enum Update {
+    /// A step begins: `preflight`, `list`, `offer`, `first pass`, `hold`, `convergence`, ...
+    Step {
+        /// Its name.
+        name: &'static str,
+    },
+    /// Something that a reader of the report should know.
+    Remark {
+        /// In a sentence.
+        text: String,
+    },
+    /// The migration at this moment.
+    Picture(Picture),
+}
+
+/// The migration at one moment. Pages are of 4 KiB.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Picture {
+    /// Seconds since the `migrate` command.
+    pub at_s: f64,
+    /// QEMU's status.
+    pub status: String,
+    /// RAM that QEMU has still to send, in bytes.
+    pub remaining_bytes: u64,
+    /// RAM of the VM in bytes.
+    pub total_bytes: u64,
+    /// Bytes on the migration link.
+    pub network_bytes: u64,
+    /// Bytes that the destination has read from storage.
+    pub storage_bytes: u64,
+    /// Rate of the migration link in bytes per second, since the picture before.
+    pub network_bytes_per_s: f64,
+    /// Rate of the restore's reads in bytes per second, since the picture before.
+    pub storage_bytes_per_s: f64,
+    /// Pages left behind; 0 until they are.
+    pub skipped_pages: u64,
+    /// Of those: hashed and sent to be proven.
+    pub hashed_pages: u64,
+    /// Of those: proven and placed, or delivered by QEMU.
+    pub placed_pages: u64,
+    /// Of those: handed back to QEMU.
+    pub given_back_pages: u64,
+    /// Of those: neither.
+    pub outstanding_pages: u64,
+    /// Pages that the guest writes per second.
+    pub dirty_pages_per_s: u64,
+    /// Number of bitmap syncs.
+    pub syncs: u64,
+    /// Why the VM has not switched over yet.
+    pub waits_for: &'static str,
+    /// Seconds until memory is there at the present rates, where they tell.
+    pub eta_s: Option<f64>,
+}
+
+impl Picture {
+    /// Fills in what is reckoned from the picture before: rates, and the time that the slower of both
+    /// paths still takes.
+    pub(super) fn reckon(&mut self, before: &Self) {
+        let elapsed = self.at_s - before.at_s;
+        if elapsed <= 0.0 {
+            return;
+        }
+        let rate = |now: u64, then: u64| real(now.saturating_sub(then)) / elapsed;
+        self.network_bytes_per_s = rate(self.network_bytes, before.network_bytes);
+        self.storage_bytes_per_s = rate(self.storage_bytes, before.storage_bytes);
+        let time = |bytes: u64, rate: f64| (rate > 0.0).then(|| real(bytes) / rate);
+        // RAM that is zero takes no bytes on the link, so RAM itself is timed, not the link.
+        let network =
+            time(self.remaining_bytes, rate(before.remaining_bytes, self.remaining_bytes));
+        let storage =
+            time(self.outstanding_pages, rate(before.outstanding_pages, self.outstanding_pages));
+        self.eta_s = match (network, storage) {
+            (Some(network), Some(storage)) => Some(network.max(storage)),
+            (network, storage) => storage.or(network),
+        };
+    }
+}
+
+/// A count as a number to divide.
+#[expect(clippy::cast_precision_loss, reason = "nobody reads the sixteenth digit of a rate")]
+pub(super) const fn real(count: u64) -> f64 {
+    count as f64
+}

@@ -1,0 +1,114 @@
+//! `query-migrate`: how far QEMU is.
+
+use serde::Deserialize;
+
+use crate::qmp::{Qmp, QmpError};
+
+/// State of QEMU's migration. Where a key is missing, its value is 0 or empty: QEMU tells most of them
+/// only in some states.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Migration {
+    /// `none`, `setup`, `active`, `pre-switchover`, `device`, `completed`, `failed`, `cancelling`,
+    /// `cancelled`, ...; empty before the first migration.
+    pub(super) status: String,
+    /// Milliseconds since its beginning, or that it took.
+    pub(super) total_time: u64,
+    /// Milliseconds that the VM ran nowhere; known at the end.
+    pub(super) downtime: u64,
+    /// Milliseconds of its setup.
+    pub(super) setup_time: u64,
+    /// Why it failed (8.0 and later tell this more often).
+    pub(super) error_desc: Option<String>,
+    /// The RAM's part.
+    pub(super) ram: Ram,
+}
+
+/// RAM in `query-migrate`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+pub(super) struct Ram {
+    /// Bytes sent.
+    pub(super) transferred: u64,
+    /// Bytes of RAM still to send.
+    pub(super) remaining: u64,
+    /// Bytes of RAM altogether.
+    pub(super) total: u64,
+    /// Pages sent as zero pages.
+    pub(super) duplicate: u64,
+    /// Pages sent in full.
+    pub(super) normal: u64,
+    /// Pages that the guest wrote in a second.
+    pub(super) dirty_pages_rate: u64,
+    /// Number of bitmap syncs.
+    pub(super) dirty_sync_count: u64,
+    /// Megabits per second on the link.
+    pub(super) mbps: f64,
+}
+
+/// Where a migration can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// None has begun.
+    None,
+    /// It goes on.
+    Running,
+    /// It waits for `migrate-continue`, the VM stopped.
+    PreSwitchover,
+    /// The VM is at the destination.
+    Completed,
+    /// It failed.
+    Failed,
+    /// It was cancelled.
+    Cancelled,
+}
+
+impl Migration {
+    /// Asks QEMU.
+    ///
+    /// # Errors
+    /// When the monitor fails.
+    pub(super) async fn of(qmp: &Qmp) -> Result<Self, QmpError> {
+        qmp.query("query-migrate").await
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub(super) fn stage(&self) -> Stage {
+        stage(&self.status)
+    }
+}
+
+/// The stage that a status of QEMU stands for; one that is not known goes on.
+#[must_use]
+pub(super) fn stage(status: &str) -> Stage {
+    match status {
+        "" | "none" => Stage::None,
+        "pre-switchover" => Stage::PreSwitchover,
+        "completed" => Stage::Completed,
+        "failed" => Stage::Failed,
+        "cancelled" => Stage::Cancelled,
+        _ => Stage::Running,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_qemu_are_read() {
+        let active = r#"{"expected-downtime": 300, "status": "active", "setup-time": 2, "total-time": 412,
+            "ram": {"total": 554508288, "postcopy-requests": 0, "dirty-sync-count": 1, "multifd-bytes": 0,
+            "pages-per-second": 32000, "downtime-bytes": 0, "page-size": 4096, "remaining": 381374464,
+            "postcopy-bytes": 0, "mbps": 1074.5, "transferred": 52428800, "dirty-sync-missed-zero-copy": 0,
+            "precopy-bytes": 52428800, "duplicate": 29000, "dirty-pages-rate": 17, "normal": 12700,
+            "normal-bytes": 52019200}}"#;
+        let migration: Migration = serde_json::from_str(active).unwrap();
+        assert_eq!(migration.stage(), Stage::Running);
+        assert_eq!(migration.ram.remaining, 381_374_464);
+        assert_eq!(migration.ram.dirty_pages_rate, 17);
+        let none: Migration = serde_json::from_str("{}").unwrap();
+        assert_eq!(none.stage(), Stage::None);
+    }
+}

@@ -1,0 +1,177 @@
+//! What is kept of a migration while it runs, for its report.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::ferry::Ferry;
+use super::prepare;
+use super::progress::{Picture, Update, real};
+use super::query::Migration;
+use crate::agent::ListSteps;
+use crate::channel::Finished;
+use crate::report::{Phase, Report, Sample, Sync};
+use crate::shim;
+
+/// The report in the making; it also tells the observer.
+pub(super) struct Record<'a> {
+    pub(super) report: Report,
+    observer: &'a mut (dyn FnMut(&Update) + Send),
+    /// Steps with their begin and end.
+    steps: Vec<(&'static str, Instant, Option<Instant>)>,
+    /// When QEMU took the `migrate` command, and CLOCK_MONOTONIC then, in ns.
+    begun: Option<(Instant, u64)>,
+    last: Picture,
+}
+
+impl<'a> Record<'a> {
+    pub(super) fn new(mode: &str, observer: &'a mut (dyn FnMut(&Update) + Send)) -> Self {
+        let report = Report { mode: mode.to_owned(), ..Report::default() };
+        Self { report, observer, steps: Vec::new(), begun: None, last: Picture::default() }
+    }
+
+    pub(super) fn remark(&mut self, text: String) {
+        log::info!("{text}");
+        (self.observer)(&Update::Remark { text: text.clone() });
+        self.report.remarks.push(text);
+    }
+
+    pub(super) fn begin(&mut self, name: &'static str) {
+        (self.observer)(&Update::Step { name });
+        self.steps.push((name, Instant::now(), None));
+    }
+
+    /// Ends the step, if it goes on.
+    pub(super) fn end(&mut self, name: &'static str) {
+        let going_on =
+            |step: &&mut (&str, Instant, Option<Instant>)| step.0 == name && step.2.is_none();
+        if let Some(step) = self.steps.iter_mut().rev().find(going_on) {
+            step.2 = Some(Instant::now());
+        }
+    }
+
+    pub(super) fn list(&mut self, steps: &ListSteps, in_place: bool) {
+        self.report.list_s = prepare::steps(steps);
+        if !in_place {
+            log::warn!("the page list was copied");
+        }
+    }
+
+    /// QEMU is told to migrate now: times count from here.
+    pub(super) fn migrate(&mut self) {
+        self.begun = Some((Instant::now(), monotonic_ns()));
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.report.begun_unix_s = unix.map_or(0.0, |unix| unix.as_secs_f64());
+    }
+
+    /// Seconds since the `migrate` command.
+    pub(super) fn at_s(&self) -> f64 {
+        self.since(Instant::now())
+    }
+
+    fn since(&self, at: Instant) -> f64 {
+        let Some((begun, _)) = self.begun else { return 0.0 };
+        let before = begun.saturating_duration_since(at).as_secs_f64();
+        at.saturating_duration_since(begun).as_secs_f64() - before
+    }
+
+    /// A moment of the migration.
+    pub(super) fn picture(&mut self, mut picture: Picture) {
+        picture.at_s = self.at_s();
+        picture.reckon(&self.last);
+        let skipped = picture.skipped_pages > 0;
+        self.report.samples.push(Sample {
+            at_s: picture.at_s,
+            remaining_bytes: picture.remaining_bytes,
+            network_bytes: picture.network_bytes,
+            storage_bytes: picture.storage_bytes,
+            network_bytes_per_s: Some(picture.network_bytes_per_s),
+            storage_bytes_per_s: Some(picture.storage_bytes_per_s),
+            dirty_pages_per_s: Some(real(picture.dirty_pages_per_s)),
+            outstanding_pages: skipped.then_some(picture.outstanding_pages),
+            placed_pages: skipped.then_some(picture.placed_pages),
+        });
+        (self.observer)(&Update::Picture(picture.clone()));
+        self.last = picture;
+    }
+
+    /// What the library in QEMU saw at the end.
+    fn library(&mut self, status: &shim::Status) {
+        let Some((_, base)) = self.begun else { return };
+        let seconds = |ns: u64| {
+            let (after, before) = (ns.saturating_sub(base), base.saturating_sub(ns));
+            (real(after) - real(before)) / 1e9
+        };
+        self.report.syncs = status
+            .sync_times
+            .iter()
+            .map(|sync| Sync {
+                begin_s: seconds(sync.begun_ns),
+                duration_ms: sync
+                    .ended_ns
+                    .map_or(0.0, |end| real(end.saturating_sub(sync.begun_ns)) / 1e6),
+            })
+            .collect();
+        if let (Some(begun), Some(returned)) = (status.hint_begun_ns, status.hint_returned_ns) {
+            let (begin_s, end_s) = (seconds(begun), Some(seconds(returned)));
+            self.report.phases.push(Phase { name: "hint".to_owned(), begin_s, end_s });
+        }
+        if let Some(stopped) = status.final_sync_ns {
+            let (begin_s, end_s) = (seconds(stopped), status.cleanup_ns.map(seconds));
+            self.report.phases.push(Phase { name: "switchover".to_owned(), begin_s, end_s });
+        }
+    }
+
+    /// What became of the pages left behind, by the ledger, the library and the destination's last
+    /// word.
+    pub(super) fn ferry(&mut self, ferry: &Ferry, last_word: Option<Finished>) {
+        let status = ferry.status();
+        self.library(&status);
+        let report = &mut self.report;
+        report.given_back_by_reason = ferry.reasons(&status);
+        report.pages.skipped = status.hinted;
+        report.pages.given_back = report.given_back_by_reason.values().sum();
+        let progress = last_word.as_ref().map_or(*ferry.progress(), |word| word.progress);
+        // Settled once: a page that was given back first counts as that.
+        let placed = ferry.ledger().placed_pages();
+        report.pages.delivered = progress.delivered.min(placed);
+        report.pages.restored = placed - report.pages.delivered;
+        report.storage_bytes = progress.storage_bytes;
+        report.channel_bytes = ferry.channel_bytes();
+        if let Some(word) = last_word {
+            report.costs.destination_cpu_s = Some(word.cpu_s);
+            report.costs.destination_peak_bytes = Some(word.peak_memory_bytes);
+            report.remarks.extend(word.remarks.into_iter().take(100));
+        } else {
+            self.remark("the destination's last word is missing".to_owned());
+        }
+    }
+
+    /// What QEMU says at the end.
+    pub(super) fn ended(&mut self, migration: &Migration) {
+        let report = &mut self.report;
+        report.total_time_s = real(migration.total_time) / 1e3;
+        report.downtime_ms = real(migration.downtime);
+        report.network_bytes = migration.ram.transferred + report.channel_bytes;
+        report.dirty_syncs = migration.ram.dirty_sync_count;
+        report.memory_bytes = migration.ram.total;
+    }
+
+    /// The report.
+    pub(super) fn finish(mut self) -> Report {
+        let steps = std::mem::take(&mut self.steps);
+        for (name, begin, end) in steps {
+            self.report.phases.push(Phase {
+                name: name.to_owned(),
+                begin_s: self.since(begin),
+                end_s: end.map(|end| self.since(end)),
+            });
+        }
+        self.report.phases.sort_by(|a, b| a.begin_s.total_cmp(&b.begin_s));
+        self.report
+    }
+}
+
+fn monotonic_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000) + u64::try_from(now.tv_nsec).unwrap_or(0)
+}
