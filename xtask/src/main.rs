@@ -6,6 +6,7 @@ mod check;
 mod ebpf;
 mod fuzz;
 mod house;
+mod lab;
 mod packages;
 mod pins;
 mod run;
@@ -44,6 +45,8 @@ enum Task {
     Check(SetupOptions),
     /// Measure, and print the figures beside their limits
     Bench(bench::Arguments),
+    /// Migrate a VM with a busy MySQL between two hosts on this machine, and prove it
+    Lab(lab::Arguments),
     /// Fuzz the parsers of foreign bytes
     Fuzz(fuzz::Arguments),
 }
@@ -89,6 +92,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             return check::perform(options, &commands);
         }
         Task::Bench(arguments) => return bench::perform(arguments),
+        Task::Lab(arguments) => return lab::perform(arguments),
         Task::Fuzz(arguments) => return fuzz::perform(arguments),
     }
     Ok(ExitCode::SUCCESS)

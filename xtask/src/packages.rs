@@ -12,6 +12,8 @@ pub(crate) enum Purpose {
     Ebpf,
     /// Private servers and their load: demo, tests, benchmarks.
     Servers,
+    /// The laboratory of migrations.
+    Lab,
     /// Programs that tests and benchmarks compare with or try things on.
     Tests,
 }
@@ -36,7 +38,7 @@ const fn package(
 }
 
 const PACKAGES: &[Package] = {
-    use Purpose::{Ebpf, Servers, Tests};
+    use Purpose::{Ebpf, Lab, Servers, Tests};
     &[
         package(
             "rustc-web",
@@ -52,6 +54,10 @@ const PACKAGES: &[Package] = {
         package("npm", Servers, Some("npm"), "fetches MySQL 5.6.24"),
         package("sysbench", Servers, Some("sysbench"), "load on the demo and test servers"),
         package("mariadb-client", Servers, Some("mariadb"), "SQL to the demo and test servers"),
+        package("debootstrap", Lab, Some("debootstrap"), "makes the guest's Debian"),
+        package("e2fsprogs", Lab, Some("mke2fs"), "disks made from folders"),
+        package("iproute2", Lab, Some("tc"), "hosts as network namespaces, links of a speed"),
+        package("qemu-utils", Lab, Some("qemu-nbd"), "the storage server"),
         package(
             "binutils",
             Tests,

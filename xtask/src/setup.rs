@@ -34,9 +34,16 @@ pub(crate) fn for_demo(consent: Consent) -> Result<()> {
     Plan::default().with_servers(&[Release::Mysql56]).carry_out(consent)
 }
 
+/// For the laboratory.
+pub(crate) fn for_lab(consent: Consent) -> Result<()> {
+    let plan = Plan::default().with_ebpf().with_packages(Purpose::Lab);
+    plan.with_servers(&[Release::Mysql56]).with_qemus(&[Qemu::Q100]).carry_out(consent)
+}
+
 /// For tests and benchmarks.
 pub(crate) fn for_tests(consent: Consent) -> Result<()> {
-    let plan = Plan::default().with_ebpf().with_packages(Purpose::Tests);
+    let plan =
+        Plan::default().with_ebpf().with_packages(Purpose::Tests).with_packages(Purpose::Lab);
     plan.with_servers(&Release::ALL).with_qemus(&Qemu::ALL).carry_out(consent)
 }
 

@@ -1,0 +1,43 @@
+//! `cargo xtask lab`: builds for release and hands over to the laboratory.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use test_qemus::Release as Qemu;
+use test_servers::Release;
+use test_servers::cache::Cache;
+
+use crate::setup::{self, Consent};
+use crate::{ebpf, packages, shim, workspace};
+
+/// Options of `lab`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// `up`, `migrate` or `down`, and their options; `migrate --help` lists them.
+    /// `--yes` installs what is missing without asking
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+    arguments: Vec<OsString>,
+}
+
+/// Sets up, builds, and becomes the laboratory, as root.
+pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
+    let yes = arguments.arguments.iter().any(|argument| argument == "--yes");
+    let mut passed = arguments.arguments;
+    passed.retain(|argument| argument != "--yes");
+    setup::for_lab(Consent::new(yes))?;
+    ebpf::build()?;
+    let library = shim::build()?;
+    let selection = ["--package=lab", "--package=qemu-glue", "--package=userspace", "--bins"];
+    let release = workspace::build_release_of(&selection)?;
+
+    let program = release.join("lab");
+    let mut lab = packages::as_root(&program.to_string_lossy());
+    lab.env("POOLFERRY_CACHE", Cache::open()?.root()).env(shim::VARIABLE, library);
+    lab.env(Release::Mysql56.variable(), Release::Mysql56.installed()?.program);
+    if let Some(qemu) = std::env::var_os(Qemu::Q100.variable()) {
+        lab.env(Qemu::Q100.variable(), qemu);
+    }
+    Err(lab.args(passed).exec()).with_context(|| format!("failed to start `{}`", program.display()))
+}
