@@ -2,8 +2,8 @@
 //!
 //! | program | attached to | what it does |
 //! |---|---|---|
-//! | `qemu_enter` | any function, entry | a record with one register |
-//! | `qemu_return` | any function, return | a record |
+//! | `qemu_enter` | any function, entry | counts, and writes a record |
+//! | `qemu_return` | any function, return | the same |
 //!
 //! Which function it is says the attach cookie, so two programs serve all of them.
 
@@ -11,15 +11,15 @@
 #![no_main]
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, pt_regs};
+use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::generated::bpf_get_attach_cookie;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::macros::{map, uprobe, uretprobe};
 use aya_ebpf::maps::{PerCpuArray, RingBuf};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
-use probe_abi::qemu::{CallCookie, CallCounters, CallRecord, MAX_FUNCTIONS, edge};
+use probe_abi::qemu::{CallCounters, CallRecord, MAX_FUNCTIONS, edge};
 
-/// Records for the reader. 8 Ki records; the reader sets another size.
+/// Records for the reader, who sets its size.
 #[map]
 static CALLS: RingBuf = RingBuf::with_byte_size(1 << 18, 0);
 
@@ -30,44 +30,30 @@ static CALL_COUNTERS: PerCpuArray<CallCounters> = PerCpuArray::with_max_entries(
 /// A function was entered.
 #[uprobe]
 pub fn qemu_enter(ctx: ProbeContext) -> u32 {
-    let cookie = cookie(&ctx);
-    count(cookie, |c| c.entries += 1);
-    // SAFETY: `regs` is the program's own context, which the verifier checks.
-    let value = register(unsafe { &*ctx.regs }, cookie);
-    record(cookie, edge::ENTRY, value);
+    let function = function(&ctx);
+    count(function, |c| c.entries += 1);
+    record(function, edge::ENTRY);
     0
 }
 
 /// A function returned.
 #[uretprobe]
 pub fn qemu_return(ctx: RetProbeContext) -> u32 {
-    let cookie = cookie(&ctx);
-    count(cookie, |c| c.returns += 1);
-    record(cookie, edge::RETURN, 0);
+    let function = function(&ctx);
+    count(function, |c| c.returns += 1);
+    record(function, edge::RETURN);
     0
 }
 
 #[inline(always)]
-fn cookie(ctx: &impl EbpfContext) -> CallCookie {
+fn function(ctx: &impl EbpfContext) -> u32 {
     // SAFETY: the helper takes the program's own context.
-    CallCookie(unsafe { bpf_get_attach_cookie(ctx.as_ptr()) })
-}
-
-/// The registers that carry a function's first arguments (System V ABI x86-64).
-#[inline(always)]
-fn register(regs: &pt_regs, cookie: CallCookie) -> u64 {
-    match cookie.register() {
-        Some(1) => regs.rdx,
-        Some(2) => regs.rcx,
-        Some(4) => regs.rsi,
-        Some(5) => regs.rdi,
-        _ => 0,
-    }
+    unsafe { bpf_get_attach_cookie(ctx.as_ptr()) as u32 }
 }
 
 #[inline(always)]
-fn count(cookie: CallCookie, add: impl FnOnce(&mut CallCounters)) {
-    if let Some(counters) = CALL_COUNTERS.get_ptr_mut(cookie.function()) {
+fn count(function: u32, add: impl FnOnce(&mut CallCounters)) {
+    if let Some(counters) = CALL_COUNTERS.get_ptr_mut(function) {
         // SAFETY: a per-CPU value that nothing else on this CPU touches while the program runs.
         add(unsafe { &mut *counters });
     }
@@ -75,21 +61,20 @@ fn count(cookie: CallCookie, add: impl FnOnce(&mut CallCounters)) {
 
 /// Puts a record into the ring; the reader polls, so no call pays for a wake-up.
 #[inline(always)]
-fn record(cookie: CallCookie, edge: u32, value: u64) {
+fn record(function: u32, edge: u32) {
     match CALLS.reserve::<CallRecord>(0) {
         Some(mut slot) => {
             slot.write(CallRecord {
                 // SAFETY: the helper takes nothing and reads a clock.
                 time_ns: unsafe { bpf_ktime_get_ns() },
-                value,
-                function: cookie.function(),
+                function,
                 edge,
                 tid: bpf_get_current_pid_tgid() as u32,
                 reserved: 0,
             });
             slot.submit(u64::from(BPF_RB_NO_WAKEUP));
         }
-        None => count(cookie, |c| c.lost += 1),
+        None => count(function, |c| c.lost += 1),
     }
 }
 

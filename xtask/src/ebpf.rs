@@ -107,26 +107,36 @@ impl Toolchain {
     }
 }
 
-/// Builds the eBPF programs, if anything of them changed, and gives the path of the object.
+/// An object with programs: its name as a binary of the crate, which is also its name in `target/ebpf`.
+const OBJECTS: [(&str, &str); 2] = [("probes", "probes.o"), ("qemu", "qemu.o")];
+
+/// Builds the eBPF programs, if anything of them changed, and gives the path of the agent's object.
 ///
-/// `userspace/build.rs` embeds that file; it is written only when its bytes change, so that the agent is not built again for nothing.
+/// `userspace/build.rs` embeds the agent's object and `qemu-glue/build.rs` the host's. A file is written only when its bytes change, so
+/// that nothing is built again for nothing.
 pub(crate) fn build() -> Result<PathBuf> {
-    let object = workspace::root().join("target/ebpf/probes.o");
+    let target = workspace::root().join("target/ebpf");
     if let Some(given) = env::var_os("POOLFERRY_PROBES") {
         println!("taking the eBPF programs from `{}` (POOLFERRY_PROBES)", given.display());
+        if env::var_os("POOLFERRY_QEMU_PROBES").is_none() && !target.join("qemu.o").exists() {
+            println!("building no probes of QEMU: POOLFERRY_QEMU_PROBES names no object");
+        }
         return Ok(given.into());
     }
     let toolchain = Toolchain::find().context("no toolchain for eBPF; see CONTRIBUTING.md")?;
-    let target = workspace::root().join("target/ebpf");
     command::run(&mut toolchain.build_in(&workspace::root().join("ebpf-probes"), &target))
         .context("failed to build the eBPF programs")?;
-    let built = target.join(pins::BPF_TARGET).join("release/probes");
-    let bytes =
-        fs::read(&built).with_context(|| format!("no eBPF object at `{}`", built.display()))?;
-    if fs::read(&object).ok().as_ref() != Some(&bytes) {
-        fs::write(&object, bytes)?;
+    let folder = target.join(pins::BPF_TARGET).join("release");
+    for (binary, object) in OBJECTS {
+        let built = folder.join(binary);
+        let bytes =
+            fs::read(&built).with_context(|| format!("no eBPF object at `{}`", built.display()))?;
+        let object = target.join(object);
+        if fs::read(&object).ok().as_ref() != Some(&bytes) {
+            fs::write(&object, bytes)?;
+        }
     }
-    Ok(object)
+    Ok(target.join(OBJECTS[0].1))
 }
 
 /// Whether the pinned `bpf-linker` is in the cache and runs.

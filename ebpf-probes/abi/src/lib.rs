@@ -7,6 +7,7 @@
 
 #[cfg(feature = "user")]
 mod pod;
+pub mod qemu;
 
 /// State of a block in the residency table.
 ///
