@@ -26,4 +26,4 @@ pub use series::{Phase, Sample, Sync, Tps};
 pub use side::{Function, FunctionState, Side, Sides};
 pub use text::text;
 
-use series::approximate;
+pub(crate) use series::approximate;

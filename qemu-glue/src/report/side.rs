@@ -31,6 +31,8 @@ pub struct Side {
     pub vm_stop_s: Option<f64>,
     /// When the VM was told to run.
     pub vm_start_s: Option<f64>,
+    /// When the migration took its last state.
+    pub ended_s: Option<f64>,
     /// Records that did not fit and so are missing here.
     pub lost: u64,
 }

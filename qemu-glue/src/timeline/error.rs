@@ -1,0 +1,86 @@
+//! Why there is no time line.
+
+use std::io;
+use std::path::PathBuf;
+
+use aya::EbpfError;
+use aya::programs::ProgramError;
+use thiserror::Error;
+
+/// The probes could not be set. A migration does not need them.
+#[derive(Debug, Error)]
+pub enum TimelineError {
+    /// The binary was built without the eBPF object.
+    #[error("this build of poolferry-host has no eBPF programs in it")]
+    NotBuiltIn,
+    /// The process cannot be looked at.
+    #[error("failed to read the mappings of process {pid}")]
+    Process {
+        /// Which.
+        pid: u32,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Nothing that the process runs exports a function of a migration.
+    #[error("process {pid} runs no program that exports QEMU's migration functions")]
+    NoQemu {
+        /// Which.
+        pid: u32,
+    },
+    /// The kernel or the loader refused the object.
+    #[error("failed to load the eBPF programs for QEMU")]
+    Load(#[source] Box<EbpfError>),
+    /// One program was refused.
+    #[error("failed to load the eBPF program `{program}`")]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The verifier's or the kernel's reason.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// A probe could not be set.
+    #[error("failed to probe {function} at offset {offset:#x} of `{}`", path.display())]
+    Attach {
+        /// The function.
+        function: &'static str,
+        /// File offset of its code.
+        offset: u64,
+        /// In which file.
+        path: PathBuf,
+        /// The kernel's reason.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// A map is missing or refused an access.
+    #[error("failed to access the map `{map}`")]
+    Map {
+        /// Its name.
+        map: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The thread that reads the records could not be started.
+    #[error("failed to start the reader of the records")]
+    Reader(#[source] io::Error),
+}
+
+impl TimelineError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NotBuiltIn => {
+                "build with `cargo xtask build`, which compiles the eBPF programs first"
+            }
+            Self::NoQemu { .. } => {
+                "a QEMU built without modules exports no such functions; the figures of QMP remain"
+            }
+            _ => {
+                "probes want root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE) and a kernel with uprobes"
+            }
+        }
+    }
+}
