@@ -1,0 +1,69 @@
+//! What the destination tells its operator.
+
+use serde::Serialize;
+
+use crate::channel::{Finish, Finished, Progress, Ready};
+use crate::set::SkipSet;
+
+/// Is told of everything.
+pub type Observer<'a> = &'a mut (dyn FnMut(&Event) + Send);
+
+/// Something that has happened.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// A source has connected and said hello.
+    Connected {
+        /// The migration's name.
+        migration: String,
+    },
+    /// This host can restore, and QEMU listens.
+    Ready {
+        /// Where QEMU listens.
+        uri: String,
+        /// Pages of the set.
+        pages: u32,
+        /// Bytes of RAM that the set covers.
+        bytes: u64,
+        /// Media that cannot be read, by index, with the reason.
+        media_left_out: Vec<(u16, String)>,
+    },
+    /// This host does not restore.
+    Refused {
+        /// Why.
+        reason: String,
+        /// What the operator can do; may be empty.
+        hint: String,
+    },
+    /// How far it is.
+    Progress(Progress),
+    /// The end.
+    Finished {
+        /// How it ended.
+        outcome: Outcome,
+    },
+}
+
+impl Event {
+    pub(super) fn ready(ready: &Ready, set: &SkipSet) -> Self {
+        Self::Ready {
+            uri: ready.uri.clone(),
+            pages: set.pages(),
+            bytes: set.bytes(),
+            media_left_out: ready.media_left_out.clone(),
+        }
+    }
+}
+
+/// How a migration ended, seen from the destination.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Outcome {
+    /// Its name.
+    pub migration: String,
+    /// As the source told it.
+    pub finish: Finish,
+    /// What was restored.
+    pub finished: Finished,
+    /// Why nothing was restored.
+    pub refused: Option<String>,
+}

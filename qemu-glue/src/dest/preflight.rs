@@ -1,0 +1,197 @@
+//! Whether this host can restore the offered set: everything that would make a page look delivered
+//! that is not, or change under somebody who holds it.
+
+use std::fs::{self, File};
+use std::os::fd::AsRawFd as _;
+
+use rustix::fs::fstatfs;
+use serde_json::{Value, json};
+
+use super::error::Refusal;
+use super::install::BlockFile;
+use super::{memory, thp};
+use crate::channel::Offer;
+use crate::guest::{GuestRam, RamBlock};
+use crate::qmp::{Qmp, QmpError};
+use crate::set::{PAGE_BYTES, SkipSet};
+
+/// `TMPFS_MAGIC`, of memfds and tmpfs files; hugetlbfs has another.
+const TMPFS: u64 = 0x0102_1994;
+/// Devices that pin the guest's RAM, or hold pages of it, by the start of their QEMU type.
+const PINNING: [&str; 3] = ["vfio-", "vhost-vdpa", "virtio-blk-vhost-vdpa"];
+/// Block drivers that do so.
+const PINNING_DRIVERS: [&str; 3] = ["nvme", "virtio-blk-vfio-pci", "virtio-blk-vhost-vdpa"];
+/// Capabilities with which install-if-absent is wrong.
+const CLASHING: [&str; 6] = [
+    "postcopy-ram",
+    "x-ignore-shared",
+    "background-snapshot",
+    "x-colo",
+    "mapped-ram",
+    "rdma-pin-all",
+];
+
+/// Checks all that can be checked without changing anything.
+pub(super) async fn check(
+    qmp: &Qmp,
+    pid: u32,
+    ram: &GuestRam,
+    offer: &Offer,
+    set: &SkipSet,
+) -> Result<(), Refusal> {
+    waits(qmp).await?;
+    capabilities(qmp, offer).await?;
+    devices(qmp).await?;
+    virtio_mem(qmp, set).await?;
+    for block in blocks(ram, set)? {
+        huge_pages(block, pid)?;
+    }
+    match memory::headroom() {
+        Some(headroom) if headroom < set.bytes() => {
+            Err(Refusal::Headroom { headroom, needed: set.bytes() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// QEMU was started for a migration.
+pub(super) async fn waits(qmp: &Qmp) -> Result<(), Refusal> {
+    let status: Value = qmp.query("query-status").await?;
+    match status["status"].as_str().unwrap_or_default() {
+        "inmigrate" => Ok(()),
+        other => Err(Refusal::NotIncoming { status: other.chars().take(40).collect() }),
+    }
+}
+
+async fn capabilities(qmp: &Qmp, offer: &Offer) -> Result<(), Refusal> {
+    let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
+    for name in CLASHING {
+        let wanted = if offer.capabilities.iter().any(|offered| offered == name) {
+            "asked for by the source"
+        } else if all.iter().any(|own| own["capability"] == name && own["state"] == true) {
+            "set at the destination"
+        } else {
+            continue;
+        };
+        return Err(Refusal::Capability { name: name.to_owned(), wanted });
+    }
+    Ok(())
+}
+
+async fn devices(qmp: &Qmp) -> Result<(), Refusal> {
+    let pinned = |device: &str| Refusal::Pinned { device: device.chars().take(80).collect() };
+    for folder in ["/machine/peripheral", "/machine/peripheral-anon"] {
+        let children = qmp.execute("qom-list", json!({ "path": folder })).await?;
+        for child in children.as_array().into_iter().flatten() {
+            let kind = child["type"].as_str().unwrap_or_default();
+            let kind = kind.strip_prefix("child<").and_then(|kind| kind.strip_suffix('>'));
+            if let Some(kind) = kind
+                && PINNING.iter().any(|pinning| kind.starts_with(pinning))
+            {
+                return Err(pinned(kind));
+            }
+        }
+    }
+    let nodes = qmp.execute("query-named-block-nodes", json!({ "flat": true })).await?;
+    for node in nodes.as_array().into_iter().flatten() {
+        let driver = node["drv"].as_str().unwrap_or_default();
+        if PINNING_DRIVERS.contains(&driver) {
+            return Err(pinned(driver));
+        }
+    }
+    // `vhost-vdpa` network backends are devices of type virtio-net: only the monitor names them.
+    if qmp.hmp("info network").await?.contains("type=vhost-vdpa") {
+        return Err(pinned("vhost-vdpa network"));
+    }
+    let secret = json!({ "path": "/machine", "property": "confidential-guest-support" });
+    match qmp.execute("qom-get", secret).await {
+        Ok(Value::String(path)) if !path.is_empty() => Err(pinned("memory encryption")),
+        // Machines without the property cannot encrypt.
+        Err(error) if error.is_fatal() => Err(error.into()),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+async fn virtio_mem(qmp: &Qmp, set: &SkipSet) -> Result<(), Refusal> {
+    let devices = match qmp.execute("query-memory-devices", json!({})).await {
+        Ok(devices) => devices,
+        // Built without memory devices.
+        Err(QmpError::Refused { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    for device in devices.as_array().into_iter().flatten() {
+        let memdev = device["data"]["memdev"].as_str().unwrap_or_default();
+        let object = memdev.rsplit('/').next().unwrap_or_default();
+        let of_it = |name: &str| !object.is_empty() && name.rsplit('/').next() == Some(object);
+        if device["type"] == "virtio-mem"
+            && let Some(block) = set.blocks().iter().find(|block| of_it(&block.name))
+        {
+            return Err(Refusal::VirtioMem { name: block.name.clone() });
+        }
+    }
+    Ok(())
+}
+
+/// The set's blocks as this QEMU has them, in the set's order.
+pub(super) fn blocks<'a>(ram: &'a GuestRam, set: &SkipSet) -> Result<Vec<&'a RamBlock>, Refusal> {
+    let mut found = Vec::with_capacity(set.blocks().len());
+    for wanted in set.blocks() {
+        let name = || wanted.name.clone();
+        let block = ram.blocks().iter().find(|block| block.name == wanted.name);
+        let block = block.ok_or_else(|| Refusal::NoBlock { name: name() })?;
+        if block.length != wanted.length {
+            let (here, there) = (block.length, wanted.length);
+            return Err(Refusal::BlockLength { name: name(), here, there });
+        }
+        if block.page_bytes != PAGE_BYTES {
+            return Err(Refusal::PageBytes { name: name(), page_bytes: block.page_bytes });
+        }
+        let kind = fstatfs(&block.file).map(|about| u64::try_from(about.f_type).unwrap_or(0));
+        if kind != Ok(TMPFS) {
+            return Err(Refusal::FileSystem { name: name() });
+        }
+        found.push(block);
+    }
+    Ok(found)
+}
+
+/// The blocks' files, for installing pages.
+pub(super) fn files<'a>(blocks: &[&'a RamBlock]) -> Vec<BlockFile<'a>> {
+    let file = |block: &&'a RamBlock| BlockFile {
+        file: &block.file,
+        offset: block.file_offset,
+        length: block.length,
+    };
+    blocks.iter().map(file).collect()
+}
+
+fn huge_pages(block: &RamBlock, pid: u32) -> Result<(), Refusal> {
+    if thp::is_off_for(pid) {
+        return Ok(());
+    }
+    let allowed = match mount(&block.file) {
+        // A memfd's mount is the kernel's own, which no process sees.
+        _ if is_memfd(&block.file) => thp::of_memfds(),
+        Some(mount) => thp::of_mount(pid, mount),
+        None => return Err(Refusal::FileSystem { name: block.name.clone() }),
+    };
+    match thp::fitting(&allowed, block.host_address, block.file_offset) {
+        None => Ok(()),
+        Some(size) => Err(Refusal::HugePages {
+            name: block.name.clone(),
+            bytes: size.bytes,
+            setting: size.setting.clone(),
+        }),
+    }
+}
+
+fn is_memfd(file: &File) -> bool {
+    let link = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    link.is_ok_and(|link| link.to_string_lossy().starts_with("/memfd:"))
+}
+
+/// Id of the mount that the file was opened on.
+fn mount(file: &File) -> Option<u64> {
+    let about = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd())).ok()?;
+    about.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
+}

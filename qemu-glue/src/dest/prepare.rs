@@ -1,0 +1,100 @@
+//! From an offer to a destination that is ready.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::error::Refusal;
+use super::install::Target;
+use super::{Options, holes, incoming, media, preflight};
+use crate::channel::{Offer, Ready};
+use crate::guest::{GuestRam, disks};
+use crate::qmp::Qmp;
+use crate::set::{PAGE_BYTES, SkipSet};
+use crate::storage::Storage;
+
+/// The QEMU that waits.
+pub(super) struct Qemu {
+    qmp: Qmp,
+    pid: u32,
+    /// Why not, where its RAM cannot be reached; the migration can still be a stock one.
+    ram: Result<GuestRam, Refusal>,
+}
+
+impl Qemu {
+    pub(super) async fn connect(path: &Path) -> Result<Self, Refusal> {
+        let qmp = Qmp::connect(path).await?;
+        let pid = qmp.peer_pid()?;
+        let ram = GuestRam::writable(&qmp, pid).await.map_err(Refusal::Guest);
+        Ok(Self { qmp, pid, ram })
+    }
+
+    pub(super) fn version(&self) -> String {
+        self.qmp.version().to_string()
+    }
+
+    /// Pages of its shared RAM: more cannot be offered.
+    pub(super) fn pages(&self) -> u64 {
+        let blocks = self.ram.as_ref().map_or(&[][..], GuestRam::blocks);
+        blocks.iter().map(|block| block.length / PAGE_BYTES).sum()
+    }
+}
+
+/// All that the restore needs.
+pub(super) struct Prepared {
+    pub(super) set: Arc<SkipSet>,
+    pub(super) media: Vec<Option<Storage>>,
+    pub(super) target: Target,
+}
+
+/// Prepares the restore and lets QEMU listen. A refusal comes with where QEMU listens all the same.
+pub(super) async fn prepare(
+    qemu: Result<Qemu, Refusal>,
+    offer: &Offer,
+    set: Result<SkipSet, Refusal>,
+    options: &Options,
+) -> Result<(Prepared, Ready), (Refusal, Option<String>)> {
+    let qemu = qemu.map_err(|refusal| (refusal, None))?;
+    let Qemu { qmp, pid, ram } = qemu;
+    let listen = || incoming::listen(&qmp, &options.migration_address, &offer.capabilities);
+    let prepared = async {
+        preflight::waits(&qmp).await?;
+        ready(&qmp, pid, ram?, offer, set?, options).await
+    };
+    match prepared.await {
+        Ok((prepared, media_left_out)) => match listen().await {
+            Ok(uri) => Ok((prepared, Ready { uri, media_left_out })),
+            Err(refusal) => Err((refusal, None)),
+        },
+        Err(refusal @ Refusal::NotIncoming { .. }) => Err((refusal, None)),
+        Err(refusal) => {
+            let uri = listen().await;
+            let uri = uri.inspect_err(|error| log::warn!("{}", super::error_chain(error)));
+            Err((refusal, uri.ok()))
+        }
+    }
+}
+
+/// Everything up to the holes; QEMU does not listen yet.
+async fn ready(
+    qmp: &Qmp,
+    pid: u32,
+    ram: GuestRam,
+    offer: &Offer,
+    set: SkipSet,
+    options: &Options,
+) -> Result<(Prepared, Vec<(u16, String)>), Refusal> {
+    let install = |(doing, source)| Refusal::Install { doing, source };
+    if set.pages() == 0 {
+        // A stock migration: QEMU's address is all that is asked for.
+        let target = Target::new(&[]).map_err(install)?;
+        return Ok((Prepared { set: Arc::new(set), media: Vec::new(), target }, Vec::new()));
+    }
+    preflight::check(qmp, pid, &ram, offer, &set).await?;
+    let disks = disks::of(qmp).await?;
+    let (media, left_out) = media::open(set.media(), &options.disks, &disks).await?;
+    let blocks = preflight::files(&preflight::blocks(&ram, &set)?);
+    holes::punch(&set, &blocks)?;
+    let target = Target::new(&blocks).map_err(install)?;
+    holes::verify(&set, &blocks)?;
+    Ok((Prepared { set: Arc::new(set), media, target }, left_out))
+}

@@ -1,0 +1,264 @@
+//! The restore: reads storage in its order, proves pages and installs them.
+//!
+//! ```text
+//! hashes -> queue -> request -> buffer -> read ... -> hash, compare, install -> answer
+//!          (in the order          (several in flight)  (as many as there are CPUs)
+//!           of storage)
+//! ```
+//! Every page whose hash was taken gets one answer, unless it was left to QEMU first. Memory is
+//! bounded: hashes by the set (32 bytes a page), bytes by the buffers. A storage that does not answer
+//! in time has its page answered `TooLate`, and gets no further reads until it answers; so the time
+//! that a stall can cost is bounded too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::time::timeout;
+
+use super::install::Target;
+use super::prove::{Answer, Fate, prove};
+use super::queue::{Hash, Job, Queue, QueueError};
+use super::tally::Tally;
+use crate::channel::{NotPlaced, PageRange, Progress};
+use crate::set::SkipSet;
+use crate::storage::{self, Buffer, BufferPool, Storage, StorageError};
+
+/// How much the restore may use.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Requests to storage.
+    pub requests: storage::Limits,
+    /// Requests in flight or in proof.
+    pub buffers: usize,
+    /// How long one request may take.
+    pub patience: Duration,
+    /// Threads that hash, compare and install.
+    pub workers: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let requests = storage::Limits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
+        let workers = available_parallelism().map_or(1, usize::from).min(8);
+        Self { requests, buffers: 32, patience: Duration::from_secs(5), workers }
+    }
+}
+
+/// A restore that runs until it is stopped or dropped.
+pub struct Restore {
+    shared: Arc<Shared>,
+    feeder: JoinHandle<()>,
+    workers: usize,
+}
+
+struct Shared {
+    queue: Arc<Queue>,
+    media: Vec<Option<Medium>>,
+    target: Target,
+    tally: Arc<Tally>,
+    limits: Limits,
+    pool: BufferPool,
+    cpus: Arc<Semaphore>,
+    stopped: AtomicBool,
+}
+
+struct Medium {
+    storage: Storage,
+    /// A request has taken too long and not ended yet.
+    stalled: AtomicBool,
+}
+
+impl Restore {
+    /// Starts it; answers come out of the receiver, which ends when the restore has stopped.
+    ///
+    /// `media` are the set's, in its order; `None` where one cannot be read. `target` has the set's
+    /// blocks, in their order.
+    pub fn start(
+        set: Arc<SkipSet>,
+        media: Vec<Option<Storage>>,
+        target: Target,
+        limits: Limits,
+    ) -> (Self, UnboundedReceiver<Vec<Answer>>) {
+        let medium = |storage| Medium { storage, stalled: AtomicBool::new(false) };
+        let request = usize::try_from(limits.requests.request_bytes).unwrap_or(usize::MAX);
+        let shared = Arc::new(Shared {
+            queue: Arc::new(Queue::new(set)),
+            media: media.into_iter().map(|storage| storage.map(medium)).collect(),
+            target,
+            tally: Arc::default(),
+            limits,
+            pool: BufferPool::new(limits.buffers, request),
+            cpus: Arc::new(Semaphore::new(limits.workers)),
+            stopped: AtomicBool::new(false),
+        });
+        let (answers, receiver) = unbounded_channel();
+        let feeder = tokio::spawn(feed(Arc::clone(&shared), answers));
+        (Self { shared, feeder, workers: limits.workers }, receiver)
+    }
+
+    /// Takes hashes of the pages from `first` on.
+    ///
+    /// # Errors
+    /// [`QueueError`] when they are of no page of the set, or of one that had its hash.
+    pub fn hashes(&self, first: u32, hashes: &[Hash]) -> Result<(), QueueError> {
+        self.shared.queue.put(first, hashes)
+    }
+
+    /// Leaves pages to QEMU.
+    pub fn leave(&self, ranges: &[PageRange]) {
+        ranges.iter().for_each(|range| self.shared.queue.leave(*range));
+    }
+
+    pub(super) fn queue(&self) -> Arc<Queue> {
+        Arc::clone(&self.shared.queue)
+    }
+
+    pub(super) fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.shared.tally)
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.shared.tally.progress(self.shared.queue.pages())
+    }
+
+    /// Stops it: when this returns, nothing is installed any more.
+    pub async fn stop(self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.feeder.abort();
+        // Whoever proves pages holds a permit, and asks `stopped` before it installs.
+        let all = u32::try_from(self.workers).unwrap_or(u32::MAX);
+        let _ended = self.shared.cpus.acquire_many(all).await;
+    }
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::Release);
+        self.feeder.abort();
+    }
+}
+
+/// Makes requests as long as there are pages, and buffers for them.
+async fn feed(shared: Arc<Shared>, answers: UnboundedSender<Vec<Answer>>) {
+    // Aborted with this task.
+    let mut jobs = JoinSet::new();
+    loop {
+        while jobs.try_join_next().is_some() {}
+        shared.queue.ready().await;
+        // First the buffer: while one waits for it, the next request can grow.
+        let buffer = match timeout(shared.limits.patience, shared.pool.take()).await {
+            Ok(Ok(buffer)) => buffer,
+            Ok(Err(error)) => {
+                shared.tally.remark(format!("no memory for a buffer: {error}"));
+                give_up(&shared, &answers, shared.queue.drain(), NotPlaced::ReadFailed);
+                continue;
+            }
+            Err(_late) => {
+                shared.tally.remark("storage holds all buffers".to_owned());
+                give_up(&shared, &answers, shared.queue.drain(), NotPlaced::TooLate);
+                continue;
+            }
+        };
+        let Some(job) = shared.queue.next(&shared.limits.requests) else { continue };
+        let medium = shared.media.get(usize::from(job.request.medium)).and_then(Option::as_ref);
+        match medium {
+            None => give_up(&shared, &answers, pages(&job), NotPlaced::ReadFailed),
+            Some(medium) if medium.stalled.load(Ordering::Acquire) => {
+                give_up(&shared, &answers, pages(&job), NotPlaced::TooLate);
+            }
+            Some(_) => {
+                jobs.spawn(serve(Arc::clone(&shared), job, buffer, answers.clone()));
+            }
+        }
+    }
+}
+
+/// Reads one request, proves and installs its pages.
+async fn serve(
+    shared: Arc<Shared>,
+    job: Job,
+    buffer: Buffer,
+    answers: UnboundedSender<Vec<Answer>>,
+) {
+    let medium = shared.media.get(usize::from(job.request.medium)).and_then(Option::as_ref);
+    let Some(medium) = medium else { return };
+    let Some(buffer) = read(&shared, medium, &job, buffer, &answers).await else { return };
+    shared.tally.read(buffer.filled().len());
+    let Ok(permit) = Arc::clone(&shared.cpus).acquire_owned().await else { return };
+    let proof = spawn_blocking(move || {
+        let stopped = || shared.stopped.load(Ordering::Acquire);
+        let proven = prove(&job, buffer.filled(), &shared.target, &shared.tally, stopped);
+        // The buffer goes before the answers: who waits for it can go on.
+        drop(buffer);
+        let _ = answers.send(proven);
+        drop(permit);
+    });
+    if let Err(error) = proof.await {
+        log::error!("proving pages ended badly; they go back at the final sync: {error}");
+    }
+}
+
+/// Reads one request; `None` when its pages have been answered already.
+async fn read(
+    shared: &Shared,
+    medium: &Medium,
+    job: &Job,
+    buffer: Buffer,
+    answers: &UnboundedSender<Vec<Answer>>,
+) -> Option<Buffer> {
+    let request = &job.request;
+    let bytes = usize::try_from(request.bytes()).unwrap_or(usize::MAX);
+    let mut read = std::pin::pin!(medium.storage.read(request.place, bytes, buffer));
+    let failed = |error: StorageError| {
+        let place = medium.storage.address();
+        let reason = std::error::Error::source(&error).map(ToString::to_string);
+        let reason = reason.unwrap_or_else(|| error.to_string());
+        shared.tally.remark(format!("reading {place} failed: {reason}"));
+    };
+    match timeout(shared.limits.patience, &mut read).await {
+        Ok(Ok(buffer)) => return Some(buffer),
+        Ok(Err(error)) => {
+            failed(error);
+            give_up(shared, answers, pages(job), NotPlaced::ReadFailed);
+        }
+        Err(_late) => {
+            let limit = shared.limits.patience.as_secs_f32();
+            let place = medium.storage.address();
+            shared.tally.remark(format!("{place} does not answer within {limit} s"));
+            medium.stalled.store(true, Ordering::Release);
+            give_up(shared, answers, pages(job), NotPlaced::TooLate);
+            // It may answer yet: then it is used again.
+            match read.await {
+                Ok(_) => medium.stalled.store(false, Ordering::Release),
+                Err(error) => failed(error),
+            }
+        }
+    }
+    None
+}
+
+fn pages(job: &Job) -> Vec<PageRange> {
+    let range = |piece: &storage::Piece| PageRange { first: piece.first.0, count: piece.pages };
+    job.request.pieces.iter().map(range).collect()
+}
+
+fn give_up(
+    shared: &Shared,
+    answers: &UnboundedSender<Vec<Answer>>,
+    ranges: Vec<PageRange>,
+    reason: NotPlaced,
+) {
+    for range in &ranges {
+        shared.tally.not_placed(range.count);
+    }
+    // The receiver goes first only when the channel broke; then the source gives back by itself.
+    let _ =
+        answers.send(ranges.into_iter().map(|range| (Fate::NotPlaced(reason), range)).collect());
+}

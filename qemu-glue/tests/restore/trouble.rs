@@ -1,0 +1,139 @@
+//! Storage that fails: every page is answered, in bounded time, and none wrongly.
+
+use std::fs::OpenOptions;
+use std::time::{Duration, Instant};
+
+use qemu_glue::channel::NotPlaced;
+use qemu_glue::dest::{Fate, Limits};
+use rustix::process::Signal;
+
+use crate::nbd::Server;
+use crate::rig::{PAGES, Rig, file, page};
+
+const READ_FAILED: Fate = Fate::NotPlaced(NotPlaced::ReadFailed);
+const TOO_LATE: Fate = Fate::NotPlaced(NotPlaced::TooLate);
+
+fn impatient() -> Limits {
+    Limits { patience: Duration::from_millis(500), ..Limits::default() }
+}
+
+/// What a page has in RAM agrees with what was answered.
+fn assert_agrees(rig: &Rig, fates: &std::collections::BTreeMap<u32, Fate>) {
+    for (number, fate) in fates {
+        let expected = if *fate == Fate::Placed { page(*number) } else { [0; 4096] };
+        assert_eq!(rig.ram_page(*number), expected, "page {number} is {fate:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_too_short_gives_back_what_it_lacks() {
+    let rig = Rig::new();
+    let half = PAGES / 2;
+    let end = rig.places(half).1 + 2048;
+    OpenOptions::new().write(true).open(rig.disk()).unwrap().set_len(end).unwrap();
+    let mut running = rig.restore(&file(&rig.disk()), Limits::default()).await;
+    running.hash(0..PAGES);
+    running.until(PAGES as usize).await;
+    assert_eq!(running.count(Fate::Placed), half as usize);
+    assert_eq!(running.count(READ_FAILED), (PAGES - half) as usize);
+    assert!(running.fates.iter().all(|(number, fate)| (*fate == READ_FAILED) == (*number >= half)));
+    assert_agrees(&rig, &running.fates);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_of_zeros_gives_everything_back() {
+    let rig = Rig::new();
+    let length = rig.disk().metadata().unwrap().len();
+    let disk = OpenOptions::new().write(true).truncate(true).open(rig.disk()).unwrap();
+    disk.set_len(length).unwrap();
+    let mut running = rig.restore(&file(&rig.disk()), Limits::default()).await;
+    running.hash(0..PAGES);
+    running.until(PAGES as usize).await;
+    assert_eq!(running.count(Fate::NotPlaced(NotPlaced::Differs)), PAGES as usize);
+    assert_agrees(&rig, &running.fates);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_gives_back_what_it_had_not_sent() {
+    let rig = Rig::new();
+    let test = "a_server_that_dies_gives_back_what_it_had_not_sent";
+    let Some(server) = Server::start(test, &rig.disk(), 8) else { return };
+    let mut running = rig.restore(&server.address("data"), impatient()).await;
+    running.hash(0..512);
+    running.until(512).await;
+    drop(server);
+    let begun = Instant::now();
+    running.hash(512..PAGES);
+    running.until(PAGES as usize).await;
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(running.count(Fate::Placed), 512);
+    assert_eq!(running.count(READ_FAILED), (PAGES - 512) as usize);
+    assert_agrees(&rig, &running.fates);
+}
+
+/// A server that stops answering costs its patience once, and is used again when it answers again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stalls_gives_back_in_time_and_is_used_again() {
+    let rig = Rig::new();
+    let test = "a_server_that_stalls_gives_back_in_time_and_is_used_again";
+    let Some(server) = Server::start(test, &rig.disk(), 8) else { return };
+    let mut running = rig.restore(&server.address("data"), impatient()).await;
+    running.hash(0..256);
+    running.until(256).await;
+    server.signal(Signal::STOP);
+    let begun = Instant::now();
+    running.hash(256..1024);
+    running.until(1024).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(running.count(TOO_LATE), 768);
+    // Once it is known to stall, nothing waits for it.
+    let begun = Instant::now();
+    running.hash(1024..1280);
+    running.until(1280).await;
+    assert!(begun.elapsed() < Duration::from_millis(400), "{:?}", begun.elapsed());
+    server.signal(Signal::CONT);
+    // It answers what it was asked, and is asked again.
+    let mut first = 1280;
+    while running.count(Fate::Placed) == 256 {
+        assert!(first < PAGES, "a server that answers again is used again");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        running.hash(first..first + 32);
+        first += 32;
+        running.until(first as usize).await;
+    }
+    // What came too late was not installed.
+    assert_agrees(&rig, &running.fates);
+}
+
+/// With fewer buffers than a stalled server holds, the rest is given back too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stall_that_holds_all_buffers_ends_too() {
+    let rig = Rig::new();
+    let test = "a_stall_that_holds_all_buffers_ends_too";
+    let Some(server) = Server::start(test, &rig.disk(), 8) else { return };
+    let limits = Limits { buffers: 2, ..impatient() };
+    let mut running = rig.restore(&server.address("data"), limits).await;
+    server.signal(Signal::STOP);
+    let begun = Instant::now();
+    running.hash(0..PAGES);
+    running.until(PAGES as usize).await;
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert_eq!(running.count(TOO_LATE), PAGES as usize);
+    running.restore.stop().await;
+    assert_agrees(&rig, &running.fates);
+}
+
+/// A restore that is stopped halfway installs nothing afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_installed_after_the_stop() {
+    let rig = Rig::new();
+    let running = rig.restore(&file(&rig.disk()), Limits::default()).await;
+    running.hash(0..PAGES);
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    running.restore.stop().await;
+    let present = || (0..PAGES).filter(|number| rig.ram_page(*number) == page(*number)).count();
+    // Reading makes holes present too, so only the bytes tell.
+    let then = present();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(present(), then);
+}
