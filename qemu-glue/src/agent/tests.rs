@@ -136,7 +136,8 @@ fn nearly_right(
             What::PageList => Said::PageList(Box::new(told(&list, runs.clone()))),
             What::Copy { list: 5, offset, len } => {
                 let at = usize::try_from(offset).unwrap();
-                let data = STANDARD.encode(&list[at..at + len as usize]);
+                let end = list.len().min(at + len as usize);
+                let data = STANDARD.encode(&list[at..end]);
                 Said::Copied(Copied { offset, data })
             }
             What::Copy { .. } => panic!("no such list"),
@@ -200,7 +201,7 @@ async fn wrong_frames_are_found_out_and_the_list_is_copied() {
     assert!(matches!(listed.how, How::Copied(NotInPlace::NotTold)));
     // Pages that have moved: right frames once, other bytes in them now.
     let (_folder, path, mut ram) = telling(|_| {});
-    ram.0[5000] ^= 1;
+    ram.0[100] ^= 1;
     let listed = list(&path, &ram).await.unwrap();
     assert!(matches!(listed.how, How::Copied(NotInPlace::Hash)));
     assert_eq!(listed.bytes, bytes());
@@ -224,15 +225,7 @@ async fn lies_about_the_list_are_errors() {
     let (_folder, path, ram) = telling(|told| told.blake3 = "00".repeat(32));
     assert!(matches!(list(&path, &ram).await.unwrap_err(), AgentError::Torn));
     // Longer than it is: what is asked for beyond its end cannot come.
-    let (_folder, path, ram) = nearly_right(|_, said| match said {
-        Said::PageList(mut told) => {
-            told.length += 4096;
-            vec![Act::Say(Said::PageList(told))]
-        }
-        Said::Copied(_) => vec![Act::Say(Said::Copied(Copied { offset: 0, data: "AAAA".into() }))],
-        said => vec![Act::Say(said)],
-    });
-    let _ = &ram;
+    let (_folder, path, _ram) = telling(|told| told.length += 4096);
     assert!(matches!(list(&path, &NoRam).await, Err(AgentError::Nonsense { .. })));
 }
 
