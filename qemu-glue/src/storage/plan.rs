@@ -142,7 +142,7 @@ mod tests {
             let (mut next, mut seen, mut open) = (0, 0, None::<Request>);
             let mut check = |request: Request| {
                 prop_assert!(request.bytes() <= LIMITS.request_bytes);
-                prop_assert!(request.place % ALIGN == 0);
+                prop_assert!(request.place.is_multiple_of(ALIGN));
                 for piece in &request.pieces {
                     prop_assert_eq!(piece.first.0, seen);
                     // In these runs RAM and storage differ by nothing but the start.

@@ -1,5 +1,8 @@
 //! The restore with real parts: a memfd with userfaultfd, raw files and `qemu-nbd`.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up its parts ends there")]
+#![expect(clippy::print_stdout, reason = "skip lines and figures")]
+
 mod bench;
 mod nbd;
 mod rig;

@@ -1,0 +1,13 @@
+//! `dest::receive` beside real QEMUs that wait for a migration; the test is the source.
+//!
+//! | module | what it holds against what |
+//! |---|---|
+//! | [`whole`] | the RAM that QEMU has afterwards; a stock migration through the URI that was told |
+//! | [`refusals`] | QEMUs and offers that cannot be served, and that the migration still can be a stock one |
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![expect(clippy::print_stdout, reason = "the line of a test that cannot run here")]
+
+mod qemu;
+mod refusals;
+mod source;
+mod whole;

@@ -1,0 +1,141 @@
+//! The source's end of the channel, and `receive` at the other one.
+
+use std::path::Path;
+use std::time::Duration;
+
+use qemu_glue::channel::{
+    self, Finish, Finished, Hello, Message, NotPlaced, Offer, Receiver, Security, Sender, VERSION,
+};
+use qemu_glue::dest::{self, Limits, Options, Outcome, ReceiveError};
+use qemu_glue::set::{Block, PAGE_BYTES, SetRun};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::qemu::{RAM_BYTES, page};
+
+/// Longer than anything here may take.
+const AT_LAST: Duration = Duration::from_secs(60);
+
+/// A source that is connected to a destination which serves it.
+pub(crate) struct Source {
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
+    served: JoinHandle<Result<Outcome, ReceiveError>>,
+}
+
+pub(crate) fn options(qmp: &Path) -> Options {
+    Options {
+        qmp: qmp.to_owned(),
+        migration_address: "127.0.0.1".parse().unwrap(),
+        security: Security::Plain,
+        disks: Vec::new(),
+        limits: Limits::default(),
+    }
+}
+
+/// An offer of runs given as pages: offset in RAM, place on disk, number.
+pub(crate) fn offer(runs: &[(u64, u64, u32)]) -> (Offer, Vec<SetRun>) {
+    let run = |(offset, place, pages): &(u64, u64, u32)| SetRun {
+        block: 0,
+        medium: 0,
+        pages: *pages,
+        offset: offset * PAGE_BYTES,
+        place: place * PAGE_BYTES,
+    };
+    let offer = Offer {
+        blocks: vec![Block { name: "mem0".into(), length: RAM_BYTES }],
+        media: vec!["serial:data".into()],
+        runs: runs.len() as u64,
+        capabilities: Vec::new(),
+    };
+    (offer, runs.iter().map(run).collect())
+}
+
+impl Source {
+    /// Connects, and greets.
+    pub(crate) async fn connect(options: Options) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let security = options.security.clone();
+        let served = tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            dest::receive(stream, &options, &mut |_| {}).await
+        });
+        let stream = TcpStream::connect(address).await.unwrap();
+        let (sender, receiver) = channel::connect(stream, &security).await.unwrap();
+        let mut source = Self { sender, receiver, served };
+        let hello = Hello {
+            version: VERSION,
+            program: "test".into(),
+            qemu: "10.0.2".into(),
+            migration: "m-1".into(),
+        };
+        source.say(Message::Hello(hello)).await;
+        let Message::Hello(hello) = source.hear().await else { panic!("no greeting") };
+        assert_eq!((hello.version, hello.migration.as_str()), (VERSION, "m-1"));
+        source
+    }
+
+    /// Offers, and hears what the destination says to it.
+    pub(crate) async fn offer(&mut self, (offer, runs): (Offer, Vec<SetRun>)) -> Message {
+        self.say(Message::Offer(offer)).await;
+        self.say(Message::Runs(runs)).await;
+        self.say(Message::OfferEnd).await;
+        self.hear().await
+    }
+
+    /// Tells hashes of the disk's pages.
+    pub(crate) async fn hashes(&mut self, first: u32, disk: std::ops::Range<u64>) {
+        let hashes = disk.map(|number| *blake3::hash(&page(number)).as_bytes()).collect();
+        self.say(Message::Hashes { first, hashes }).await;
+    }
+
+    /// Numbers of placed pages, and of those that are not with the reason, until all `pages` are
+    /// answered.
+    pub(crate) async fn answers(&mut self, pages: usize) -> (Vec<u32>, Vec<(u32, NotPlaced)>) {
+        let (mut placed, mut not) = (Vec::new(), Vec::new());
+        while placed.len() + not.len() < pages {
+            match self.hear().await {
+                Message::Placed(ranges) => {
+                    placed.extend(ranges.iter().flat_map(|r| r.first..r.first + r.count));
+                }
+                Message::NotPlaced(why, ranges) => {
+                    let numbers = ranges.iter().flat_map(|r| r.first..r.first + r.count);
+                    not.extend(numbers.map(|number| (number, why)));
+                }
+                Message::Progress(_) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        (placed, not)
+    }
+
+    /// Ends the migration, and hears the last word.
+    pub(crate) async fn finish(mut self) -> (Finished, Outcome) {
+        let status = "completed".to_owned();
+        self.say(Message::Finish(Finish { status, reason: None })).await;
+        let finished = loop {
+            match self.hear().await {
+                Message::Finished(finished) => break finished,
+                Message::Progress(_) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        (finished, timeout(AT_LAST, self.served).await.unwrap().unwrap().unwrap())
+    }
+
+    /// Goes without a word; gives what the destination makes of it.
+    pub(crate) async fn vanish(self) -> Result<Outcome, ReceiveError> {
+        drop((self.sender, self.receiver));
+        timeout(AT_LAST, self.served).await.unwrap().unwrap()
+    }
+
+    pub(crate) async fn say(&mut self, message: Message) {
+        self.sender.send(&message).await.unwrap();
+    }
+
+    pub(crate) async fn hear(&mut self) -> Message {
+        timeout(AT_LAST, self.receiver.receive()).await.unwrap().unwrap()
+    }
+}
