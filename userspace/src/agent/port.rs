@@ -192,6 +192,7 @@ impl Port {
                 self.input.extend_from_slice(&bytes[..count]);
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::CONNRESET) => self.host_gone(),
             Err(error) => self.broken(error),
         }
     }
@@ -219,6 +220,7 @@ impl Port {
                         return self.host_gone();
                     }
                 }
+                Err(Errno::PIPE | Errno::CONNRESET) => return self.host_gone(),
                 Err(error) => return self.broken(error),
             }
         }
@@ -237,7 +239,7 @@ impl Port {
         self.forget();
     }
 
-    /// The port was unplugged, or the connection reset.
+    /// The port was unplugged.
     fn broken(&mut self, error: Errno) {
         log::warn!("the port failed: {error}");
         match &mut self.link {

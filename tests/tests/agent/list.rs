@@ -1,0 +1,88 @@
+//! The list as the host gets it against one that is made here.
+
+use page_wire::ask::Pinned;
+use page_wire::{HEADER_BYTES, List};
+use qemu_glue::agent::{How, Listed, NoRam, NotInPlace};
+use test_servers::Server;
+use userspace::observer::{ObserveOptions, Observer};
+use userspace::target::Target;
+
+use crate::memory::Memory;
+use crate::stage::{LIST_WITHIN, Stage, warm};
+
+/// A list made by an observer of our own, without its header, which has the time.
+fn made_here(server: &Server) -> Vec<u8> {
+    let target = Target::of(server.pid()).unwrap();
+    let options = ObserveOptions::default();
+    let mut observer = Observer::attach(target, &symbols::Options::default(), options).unwrap();
+    let mut bytes = Vec::new();
+    observer.page_list().unwrap().write(&mut bytes).unwrap();
+    bytes.split_off(HEADER_BYTES)
+}
+
+fn tell(listed: &Listed) {
+    let steps = listed.steps;
+    println!(
+        "{} bytes of list, {:?}, {:?}: {:.1} ms, of which transfer {:.2} ms; {:?}",
+        listed.bytes.len(),
+        listed.how,
+        listed.pinned,
+        steps.total_s * 1e3,
+        steps.transfer_s * 1e3,
+        steps.guest
+    );
+}
+
+#[test]
+fn the_list_lies_in_the_frames_that_the_agent_tells() {
+    let Some(stage) = Stage::set("list::the_list_lies_in_the_frames_that_the_agent_tells") else {
+        return;
+    };
+    let server = warm();
+    let process = stage.agent_on(&server);
+    let mut agent = stage.attached();
+    for _ in 0..2 {
+        let memory = Memory::of(process.pid());
+        let asked = stage.runtime.block_on(agent.page_list(&memory, LIST_WITHIN));
+        let listed = asked.unwrap();
+        tell(&listed);
+        assert!(matches!(listed.how, How::InPlace), "{:?}", listed.how);
+        assert_ne!(listed.pinned, Pinned::No);
+        let list = List::parse(&listed.bytes).unwrap();
+        assert_eq!(list.facts().pages, listed.pages);
+        assert!(listed.pages > 2000, "{} pages", listed.pages);
+        assert_eq!(listed.bytes[HEADER_BYTES..], made_here(&server));
+        assert!(listed.left_out.contains_key("free"), "{:?}", listed.left_out);
+    }
+    // Nothing is held once it was read.
+    assert_eq!(stage.status(&mut agent).list, None);
+    assert!(process.terminate());
+    assert!(!stage.path().exists(), "the socket was left behind");
+}
+
+#[test]
+fn a_host_without_ram_gets_the_same_list() {
+    let Some(stage) = Stage::set("list::a_host_without_ram_gets_the_same_list") else { return };
+    let server = warm();
+    let _process = stage.agent_on(&server);
+    let mut agent = stage.attached();
+    let listed = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap();
+    tell(&listed);
+    assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { .. })), "{:?}", listed.how);
+    assert_eq!(listed.bytes[HEADER_BYTES..], made_here(&server));
+}
+
+/// Frames of another process are not the agent's, so nothing is found there, or other bytes are.
+#[test]
+fn frames_that_hold_something_else_are_found_out() {
+    let Some(stage) = Stage::set("list::frames_that_hold_something_else_are_found_out") else {
+        return;
+    };
+    let server = warm();
+    let _process = stage.agent_on(&server);
+    let mut agent = stage.attached();
+    let other = Memory::of(server.pid());
+    let listed = stage.runtime.block_on(agent.page_list(&other, LIST_WITHIN)).unwrap();
+    assert!(matches!(listed.how, How::Copied(_)));
+    assert_eq!(listed.bytes[HEADER_BYTES..], made_here(&server));
+}

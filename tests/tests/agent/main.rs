@@ -1,0 +1,18 @@
+//! The agent and the host's client of it, with real servers and a socket in place of the port.
+//!
+//! | module | what it holds against what |
+//! |---|---|
+//! | [`list`] | the list read in the agent's frames, and copied, against one made here |
+//! | [`server`] | what the host is told of a server that works, ends, and starts again |
+//! | [`hosts`] | hosts that go in the middle of a word, agents that are killed |
+//!
+//! The agent is the built program. Its memory is read as a host reads a guest's: by the frames that it
+//! tells ([`memory`]). Tests set probes, so they take turns.
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
+
+mod hosts;
+mod list;
+mod memory;
+mod server;
+mod stage;

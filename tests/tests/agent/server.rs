@@ -1,0 +1,96 @@
+//! What the host is told of the server.
+
+use page_wire::ask::{ServerState, Times};
+use qemu_glue::agent::{AgentError, NoRam};
+use test_servers::{LoadSpec, Workload, skipped};
+
+use crate::stage::{LIST_WITHIN, Stage, eventually, other_servers, settle, warm};
+
+/// Statements since the start, which the server counts too.
+fn questions(server: &test_servers::Server) -> u64 {
+    server.query("SHOW GLOBAL STATUS LIKE 'Questions'").unwrap()[0][1].parse().unwrap()
+}
+
+#[test]
+fn figures_of_a_load_are_the_servers_own() {
+    let Some(stage) = Stage::set("server::figures_of_a_load_are_the_servers_own") else { return };
+    let server = warm();
+    let _process =
+        stage.agent(&["--queries", "--refresh", "200ms", "--pid", &server.pid().to_string()]);
+    let mut agent = stage.attached();
+    let before = stage.status(&mut agent).observed.unwrap();
+    let asked_before = questions(&server);
+    let clean = before.blocks.clean;
+    assert!(clean > 2000 && before.blocks.dirty == 0, "{:?}", before.blocks);
+
+    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(3)).unwrap();
+    let mut highest = 0.0_f64;
+    let busy = || {
+        let observed = stage.status(&mut agent).observed.unwrap();
+        highest = highest.max(observed.queries.as_ref().map_or(0.0, |queries| queries.rate));
+        observed.events.dirtied > before.events.dirtied && highest > 0.0
+    };
+    assert!(eventually(busy), "nothing is seen of the load");
+    load.wait().unwrap();
+    let asked = questions(&server) - asked_before;
+
+    let after = stage.status(&mut agent).observed.unwrap();
+    let count = |times: &Option<Times>| times.as_ref().unwrap().count;
+    let seen = count(&after.queries) - count(&before.queries);
+    println!("{seen} commands seen, {asked} counted by the server, up to {highest:.0} a second");
+    // The questions about questions, and statements that prepare or close, are counted on one side
+    // only; a handful a connection.
+    assert!(seen.abs_diff(asked) <= asked / 20 + 100, "{seen} of {asked}");
+    assert!(after.taken_ns > before.taken_ns && after.since_attach_s > before.since_attach_s);
+    assert_eq!(after.drift, 0);
+    settle(&server);
+    let written = stage.status(&mut agent).observed.unwrap().events.writes;
+    assert!(written > before.events.writes);
+}
+
+#[test]
+fn a_server_that_is_gone_is_told_with_a_remedy() {
+    let Some(stage) = Stage::set("server::a_server_that_is_gone_is_told_with_a_remedy") else {
+        return;
+    };
+    let mut server = warm();
+    let _process = stage.agent_on(&server);
+    let mut agent = stage.attached();
+    server.kill().unwrap();
+    let error = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap_err();
+    assert!(matches!(error, AgentError::Refused { .. }), "{error}");
+    assert!(error.hint().is_some(), "{error}");
+    let waits = || match stage.status(&mut agent).server {
+        ServerState::Waiting { why, hint } => why.contains("no process") && hint.is_some(),
+        _ => false,
+    };
+    assert!(eventually(waits), "it is not told");
+    assert_eq!(stage.status(&mut agent).observed, None);
+}
+
+#[test]
+fn a_server_that_starts_again_is_attached_to_again() {
+    let test = "server::a_server_that_starts_again_is_attached_to_again";
+    let Some(stage) = Stage::set(test) else { return };
+    if other_servers() {
+        return skipped(test, "another server runs here, and the agent would have to choose");
+    }
+    // The agent is there before the server.
+    let _process = stage.agent(&[]);
+    let mut agent = stage.connect();
+    let state = stage.status(&mut agent).server;
+    assert!(matches!(state, ServerState::Waiting { .. }), "{state:?}");
+    let mut server = warm();
+    let attached_to = |agent: &mut _, pid| {
+        let is = |state| matches!(state, ServerState::Attached { pid: found, .. } if found == pid);
+        eventually(|| is(stage.status(agent).server))
+    };
+    assert!(attached_to(&mut agent, server.pid()), "the first was not found");
+    let first = server.pid();
+    server.shut_down().unwrap();
+    server.start_again().unwrap();
+    assert_ne!(server.pid(), first);
+    assert!(attached_to(&mut agent, server.pid()), "the second was not found");
+    let listed = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap();
+    assert!(listed.pages > 50, "{} pages", listed.pages);
+}
