@@ -3,10 +3,12 @@
 //! | module | what it holds against what |
 //! |---|---|
 //! | [`whole`] | the RAM that QEMU has afterwards; a stock migration through the URI that was told |
+//! | [`program`] | `poolferry-host receive`: keys, events, exit codes, signals |
 //! | [`refusals`] | QEMUs and offers that cannot be served, and that the migration still can be a stock one |
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "the line of a test that cannot run here")]
 
+mod program;
 mod qemu;
 mod refusals;
 mod source;

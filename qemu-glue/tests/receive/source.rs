@@ -21,7 +21,8 @@ const AT_LAST: Duration = Duration::from_secs(60);
 pub(crate) struct Source {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
-    served: JoinHandle<Result<Outcome, ReceiveError>>,
+    /// `None` when a program serves.
+    served: Option<JoinHandle<Result<Outcome, ReceiveError>>>,
 }
 
 pub(crate) fn options(qmp: &Path) -> Options {
@@ -62,9 +63,16 @@ impl Source {
             let (stream, _) = listener.accept().await.unwrap();
             dest::receive(stream, &options, &mut |_| {}).await
         });
+        let mut source = Self::to(&address.to_string(), &security).await;
+        source.served = Some(served);
+        source
+    }
+
+    /// Connects to who serves already, and greets.
+    pub(crate) async fn to(address: &str, security: &Security) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
-        let (sender, receiver) = channel::connect(stream, &security).await.unwrap();
-        let mut source = Self { sender, receiver, served };
+        let (sender, receiver) = channel::connect(stream, security).await.unwrap();
+        let mut source = Self { sender, receiver, served: None };
         let hello = Hello {
             version: VERSION,
             program: "test".into(),
@@ -113,22 +121,28 @@ impl Source {
 
     /// Ends the migration, and hears the last word.
     pub(crate) async fn finish(mut self) -> (Finished, Outcome) {
+        let served = self.served.take().unwrap();
+        let finished = self.finish_alone().await;
+        (finished, timeout(AT_LAST, served).await.unwrap().unwrap().unwrap())
+    }
+
+    /// [`Self::finish`] with a program.
+    pub(crate) async fn finish_alone(mut self) -> Finished {
         let status = "completed".to_owned();
         self.say(Message::Finish(Finish { status, reason: None })).await;
-        let finished = loop {
+        loop {
             match self.hear().await {
-                Message::Finished(finished) => break finished,
+                Message::Finished(finished) => return finished,
                 Message::Progress(_) => {}
                 other => panic!("{other:?}"),
             }
-        };
-        (finished, timeout(AT_LAST, self.served).await.unwrap().unwrap().unwrap())
+        }
     }
 
     /// Goes without a word; gives what the destination makes of it.
     pub(crate) async fn vanish(self) -> Result<Outcome, ReceiveError> {
         drop((self.sender, self.receiver));
-        timeout(AT_LAST, self.served).await.unwrap().unwrap()
+        timeout(AT_LAST, self.served.unwrap()).await.unwrap().unwrap()
     }
 
     pub(crate) async fn say(&mut self, message: Message) {

@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up its parts ends there")]
 #![expect(clippy::print_stdout, reason = "skip lines and figures")]
 
-mod bench;
 mod nbd;
 mod rig;
 mod storage;

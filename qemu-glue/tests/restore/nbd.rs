@@ -21,6 +21,7 @@ impl Server {
     /// Serves `disk` read-only as export `data`; `None`, with the skip line, where there is no `qemu-nbd`.
     pub(crate) fn start(test: &str, disk: &Path, clients: u32) -> Option<Self> {
         let socket = disk.with_file_name("nbd.sock");
+        let _ = std::fs::remove_file(&socket);
         let mut command = Command::new("qemu-nbd");
         command.args(["--read-only", "--persistent", "--format=raw", "--cache=none"]);
         command.args(["--export-name=data", &format!("--shared={clients}")]);

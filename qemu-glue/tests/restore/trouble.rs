@@ -71,6 +71,27 @@ async fn a_server_that_dies_gives_back_what_it_had_not_sent() {
     assert_agrees(&rig, &running.fates);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_comes_back_is_used_again() {
+    let rig = Rig::new();
+    let test = "a_server_that_comes_back_is_used_again";
+    let Some(server) = Server::start(test, &rig.disk(), 8) else { return };
+    let mut running = rig.restore(&server.address("data"), impatient()).await;
+    running.hash(0..256);
+    running.until(256).await;
+    drop(server);
+    running.hash(256..512);
+    running.until(512).await;
+    assert_eq!((running.count(Fate::Placed), running.count(READ_FAILED)), (256, 256));
+    let _again = Server::start(test, &rig.disk(), 8);
+    // Longer than the server is left alone after it was lost.
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    running.hash(512..PAGES);
+    running.until(PAGES as usize).await;
+    assert_eq!(running.count(Fate::Placed), PAGES as usize - 256);
+    assert_agrees(&rig, &running.fates);
+}
+
 /// A server that stops answering costs its patience once, and is used again when it answers again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_stalls_gives_back_in_time_and_is_used_again() {

@@ -9,9 +9,10 @@ mod stream;
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use self::connection::Connection;
 use self::negotiate::Facts;
@@ -27,12 +28,20 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What it has to accept further ones; one that limits its clients lets them wait for ever.
 const FURTHER_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How often a server that is lost is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// An export, open for reading.
 #[derive(Debug)]
 pub(super) struct Nbd {
+    export: Export,
     facts: Facts,
-    connections: Vec<Connection>,
+    /// How many there were at first.
+    count: usize,
+    connections: Mutex<Vec<Arc<Connection>>>,
     turn: AtomicUsize,
+    /// When the server was last tried again.
+    tried: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Nbd {
@@ -43,7 +52,7 @@ impl Nbd {
         };
         let first = timeout(PATIENCE, Connection::open(export)).await.map_err(late)?;
         let (first, facts) = first?;
-        let mut connections = vec![first];
+        let mut connections = vec![Arc::new(first)];
         if facts.several_connections {
             let further =
                 (1..CONNECTIONS).map(|_| timeout(FURTHER_PATIENCE, Connection::open(export)));
@@ -52,11 +61,18 @@ impl Nbd {
                 if let Ok(Ok((connection, its))) = further
                     && its == facts
                 {
-                    connections.push(connection);
+                    connections.push(Arc::new(connection));
                 }
             }
         }
-        Ok(Self { facts, connections, turn: AtomicUsize::new(0) })
+        Ok(Self {
+            export: export.clone(),
+            facts,
+            count: connections.len(),
+            connections: Mutex::new(connections),
+            turn: AtomicUsize::new(0),
+            tried: tokio::sync::Mutex::new(None),
+        })
     }
 
     pub(super) const fn length(&self) -> u64 {
@@ -64,7 +80,7 @@ impl Nbd {
     }
 
     pub(super) fn manner(&self) -> String {
-        match self.connections.len() {
+        match self.count {
             1 => "1 connection".to_owned(),
             count => format!("{count} connections"),
         }
@@ -78,17 +94,43 @@ impl Nbd {
         buffer: Buffer,
     ) -> io::Result<Buffer> {
         if length > self.facts.longest_read {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "longer than the server reads",
-            ));
+            let what = "longer than the server reads";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
+        let connection = match self.living() {
+            Some(connection) => connection,
+            None => self.again().await?,
+        };
+        connection.read(offset, length, buffer).await
+    }
+
+    /// The next connection that lives; those that do not are forgotten.
+    fn living(&self) -> Option<Arc<Connection>> {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|connection| connection.lives());
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let count = self.connections.len();
-        let mut order = (0..count).map(|ahead| &self.connections[(turn + ahead) % count]);
-        let connection = order.find(|connection| connection.lives());
-        let lost = || io::Error::new(io::ErrorKind::NotConnected, "all connections are lost");
-        connection.ok_or_else(lost)?.read(offset, length, buffer).await
+        connections.get(turn.checked_rem(connections.len())?).map(Arc::clone)
+    }
+
+    /// Connects to a server that was lost, once for all who ask.
+    async fn again(&self) -> io::Result<Arc<Connection>> {
+        let mut tried = self.tried.lock().await;
+        if let Some(connection) = self.living() {
+            return Ok(connection);
+        }
+        if tried.is_some_and(|tried| tried.elapsed() < AGAIN) {
+            return Err(io::Error::new(io::ErrorKind::NotConnected, "the server is lost"));
+        }
+        *tried = Some(Instant::now());
+        let opened = timeout(FURTHER_PATIENCE, Connection::open(&self.export)).await;
+        let (connection, facts) = opened?.map_err(io::Error::other)?;
+        if facts != self.facts {
+            return Err(io::Error::other("the server has another export now"));
+        }
+        let connection = Arc::new(connection);
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.push(Arc::clone(&connection));
+        Ok(connection)
     }
 }
 
