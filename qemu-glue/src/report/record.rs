@@ -74,7 +74,8 @@ pub struct Report {
     /// `verify`. `total` is from the request to the host having read the list; it is less than the
     /// sum where steps ran side by side.
     pub list_s: BTreeMap<String, f64>,
-    /// How often QEMU synchronised its dirty bitmap (`query-migrate`: `dirty-sync-count`).
+    /// How often QEMU synchronised its dirty bitmap (`query-migrate`: `dirty-sync-count`). QEMU 11.1
+    /// leaves out the last time, while the VM stands still; earlier ones count it.
     pub dirty_syncs: u64,
     /// The migration sampled over time.
     pub samples: Vec<Sample>,
