@@ -39,7 +39,8 @@ pub struct ListSteps {
     pub guest: Steps,
     /// From the question to the whole answer, the guest's steps included.
     pub answer_s: f64,
-    /// Taking the bytes over: read in place, or copied.
+    /// What lies between the guest's work and ours: the way of question and answer, and taking the
+    /// bytes over, read in place or copied.
     pub transfer_s: f64,
     /// Hashing them, to prove them.
     pub hash_s: f64,

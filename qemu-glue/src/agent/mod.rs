@@ -97,6 +97,7 @@ impl Agent {
         }
         let mut listed = read?;
         listed.steps.answer_s = answer_s;
+        listed.steps.transfer_s += (answer_s - listed.steps.guest.total_s).max(0.0);
         listed.steps.total_s = asked.elapsed().as_secs_f64();
         Ok(listed)
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`list`] | the list read in the agent's frames, and copied, against one made here |
 //! | [`server`] | what the host is told of a server that works, ends, and starts again |
+//! | [`guest`] | all of it in a VM: its port, its RAM, and what the disk has |
 //! | [`hosts`] | hosts that go in the middle of a word, agents that are killed |
 //!
 //! The agent is the built program. Its memory is read as a host reads a guest's: by the frames that it
@@ -11,6 +12,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
 
+mod guest;
 mod hosts;
 mod list;
 mod memory;

@@ -69,7 +69,7 @@ impl Held {
         };
         make_durable(observer.locator())?;
         let sync_s = lap();
-        let built = observer.page_list()?;
+        let mut built = observer.page_list()?;
         lap();
         let bytes = encoded_bytes(&built.media, built.run_count());
         let len = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_LIST_BYTES);
@@ -77,6 +77,9 @@ impl Held {
         let mut memory = Pinned::new(len).map_err(|source| HeldError::Memory { bytes, source })?;
         let pin_s = lap();
         built.write(&mut memory.bytes_mut())?;
+        let (left_out, pages, steps) =
+            (std::mem::take(&mut built.left_out), built.facts.pages, built.steps);
+        drop(built);
         let encode_s = lap();
         let hash = blake3::hash(memory.bytes());
         let hash_s = lap();
@@ -92,15 +95,15 @@ impl Held {
             runs,
             pinned: memory.how(),
             held_s: HELD_FOR.as_secs(),
-            pages: built.facts.pages,
-            left_out: built.left_out,
+            pages,
+            left_out,
             steps: Steps {
                 sync_s,
-                refresh_s: built.steps.refresh_s,
-                scan_s: built.steps.scan_s,
-                translate_s: built.steps.translate_s,
-                locate_s: built.steps.locate_s,
-                merge_s: built.steps.merge_s,
+                refresh_s: steps.refresh_s,
+                scan_s: steps.scan_s,
+                translate_s: steps.translate_s,
+                locate_s: steps.locate_s,
+                merge_s: steps.merge_s,
                 pin_s,
                 encode_s,
                 hash_s,
