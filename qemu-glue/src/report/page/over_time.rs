@@ -196,20 +196,20 @@ fn sync_span(sync: &Sync) -> Span {
     Span { name: "bitmap sync".to_owned(), from: sync.begin_s, to }
 }
 
-/// Between the stop at the source and the start at the destination, where both were seen; the end of
-/// the migration and QEMU's downtime else.
+/// As long as QEMU says, from when the probes saw the stop, else up to the end. Only where QEMU says
+/// nothing it is up to the start that the probes saw: a VM that is paused after its arrival, to be
+/// compared, starts later for that reason alone.
 fn stopped(run: &Report) -> Option<Span> {
     let stop = run.probes.source.as_ref().and_then(|side| side.vm_stop_s);
     let start = run.probes.destination.as_ref().and_then(|side| side.vm_start_s);
-    let name = "VM stands still".to_owned();
-    match (stop, start) {
-        (Some(from), Some(to)) if to >= from => Some(Span { name, from, to }),
-        _ if run.downtime_ms > 0.0 => {
-            let from = run.total_time_s - run.downtime_ms / 1000.0;
-            Some(Span { name, from, to: run.total_time_s })
-        }
-        _ => None,
-    }
+    let downtime = Some(run.downtime_ms / 1000.0).filter(|downtime| *downtime > 0.0);
+    let (from, to) = match (stop, downtime) {
+        (Some(stop), Some(downtime)) => (stop, stop + downtime),
+        (None, Some(downtime)) => (run.total_time_s - downtime, run.total_time_s),
+        (Some(stop), None) => (stop, start.filter(|start| *start >= stop)?),
+        (None, None) => return None,
+    };
+    Some(Span { name: "VM stands still".to_owned(), from, to })
 }
 
 #[cfg(test)]
@@ -227,14 +227,16 @@ mod tests {
     }
 
     #[test]
-    fn the_stop_is_what_the_probes_saw_or_what_qemu_says() {
-        let mut run = Report { total_time_s: 10.0, downtime_ms: 500.0, ..Report::default() };
+    fn the_vm_stands_still_as_long_as_qemu_says() {
+        let side = |vm_stop_s, vm_start_s| Some(Side { vm_stop_s, vm_start_s, ..Side::default() });
         let ends = |run: &Report| stopped(run).map(|span| (span.from, span.to));
+        let mut run = Report { total_time_s: 10.0, downtime_ms: 500.0, ..Report::default() };
         assert_eq!(ends(&run), Some((9.5, 10.0)));
-        run.probes = Sides {
-            source: Some(Side { vm_stop_s: Some(9.0), ..Side::default() }),
-            destination: Some(Side { vm_start_s: Some(9.25), ..Side::default() }),
-        };
-        assert_eq!(ends(&run), Some((9.0, 9.25)));
+        run.probes = Sides { source: side(Some(9.0), None), destination: side(None, Some(30.0)) };
+        assert_eq!(ends(&run), Some((9.0, 9.5)));
+        run.downtime_ms = 0.0;
+        assert_eq!(ends(&run), Some((9.0, 30.0)));
+        run.probes.destination = side(None, Some(8.0));
+        assert_eq!(ends(&run), None);
     }
 }
