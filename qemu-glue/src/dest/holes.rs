@@ -9,8 +9,8 @@ use std::io;
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fstat, seek};
 use rustix::io::Errno;
 
-use super::error::Refusal;
 use super::install::BlockFile;
+use super::refusal::Refusal;
 use crate::set::{SetRun, SkipSet};
 
 /// Punches every page of the set out of its block's file.

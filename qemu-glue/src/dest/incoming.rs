@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::error::Refusal;
+use super::refusal::Refusal;
 use crate::qmp::{Qmp, QmpError};
 
 /// Capabilities that both sides must have, or both not: they change the stream.

@@ -4,7 +4,7 @@ use std::error::Error as _;
 
 use futures::future::join_all;
 
-use super::error::Refusal;
+use super::refusal::Refusal;
 use crate::guest::disks::{self, Disk};
 use crate::storage::{Address, Storage};
 

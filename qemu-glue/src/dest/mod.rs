@@ -30,33 +30,29 @@ mod preflight;
 mod prepare;
 mod prove;
 mod queue;
+mod refusal;
 mod restore;
+mod serve;
 mod tally;
 mod thp;
 mod uffd;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{MissedTickBehavior, interval};
 
-pub use self::error::{ReceiveError, Refusal};
+pub use self::error::ReceiveError;
 pub use self::event::{Event, Observer, Outcome};
 pub use self::incoming::{MigrationAddress, MigrationAddressError};
 pub use self::install::{BlockFile, Placed, Target};
 pub use self::media::Override;
-use self::prepare::{Prepared, Qemu};
+use self::offer::name_of;
+use self::prepare::Qemu;
 pub use self::prove::{Answer, Fate};
 pub use self::queue::{Hash, QueueError};
+pub use self::refusal::Refusal;
 pub use self::restore::{Limits, Restore};
-use crate::channel::{
-    self, ChannelError, Finish, Finished, Hello, Message, Receiver, Refused, Security, Sender,
-    VERSION,
-};
-
-/// How often the observer is told of progress.
-const TOLD: Duration = Duration::from_millis(200);
+use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender, VERSION};
 
 /// What to receive with.
 #[derive(Clone, Debug)]
@@ -96,7 +92,7 @@ where
         Ok((prepared, ready)) => {
             observer(&Event::ready(&ready, &prepared.set));
             sender.send(&Message::Ready(ready)).await?;
-            restore(prepared, sender, receiver, options.limits, observer).await?
+            serve::restore(prepared, sender, receiver, options.limits, observer).await?
         }
         Err((refusal, uri)) => {
             let refused = refused(&refusal, uri);
@@ -105,7 +101,7 @@ where
                 hint: refused.hint.clone(),
             });
             sender.send(&Message::Refused(refused)).await?;
-            stand_by(sender, receiver, refusal).await?
+            serve::stand_by(sender, receiver, refusal).await?
         }
     };
     outcome.migration = migration;
@@ -139,98 +135,6 @@ async fn greet(
     Ok(theirs.migration)
 }
 
-/// Restores until the source says how the migration ended.
-async fn restore(
-    prepared: Prepared,
-    sender: Sender,
-    mut receiver: Receiver,
-    limits: Limits,
-    observer: Observer<'_>,
-) -> Result<Outcome, ReceiveError> {
-    let Prepared { set, media, target } = prepared;
-    let (restore, answers) = Restore::start(set, media, target, limits);
-    let (queue, tally) = (restore.queue(), restore.tally());
-    let sending = tokio::spawn(answers::send(sender, answers, queue, tally.clone()));
-    let mut peak_memory_bytes = memory::own();
-    let followed = follow(&restore, &mut receiver, &mut peak_memory_bytes, observer).await;
-    let progress = restore.progress();
-    restore.stop().await;
-    let finish = followed?;
-    let lost = |_| ChannelError::Closed;
-    let sender = sending.await.map_err(lost)??;
-    let remarks = tally.remarks();
-    let finished = Finished { progress, cpu_s: memory::cpu_s(), peak_memory_bytes, remarks };
-    end(sender, finish, finished).await
-}
-
-/// Does what the source says until it says how the migration ended.
-async fn follow(
-    restore: &Restore,
-    receiver: &mut Receiver,
-    peak_memory_bytes: &mut u64,
-    observer: Observer<'_>,
-) -> Result<Finish, ReceiveError> {
-    let mut tick = interval(TOLD);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let message = tokio::select! {
-            message = receiver.receive() => message?,
-            _ = tick.tick() => {
-                *peak_memory_bytes = memory::own().max(*peak_memory_bytes);
-                observer(&Event::Progress(restore.progress()));
-                continue;
-            }
-        };
-        match message {
-            Message::Hashes { first, hashes } => restore.hashes(first, &hashes)?,
-            Message::Taken(ranges) => restore.leave(&ranges),
-            Message::Finish(finish) => return Ok(finish),
-            other => {
-                let (got, expected) = (name_of(&other), "hashes");
-                return Err(ReceiveError::OutOfTurn { got, expected });
-            }
-        }
-    }
-}
-
-/// Waits for the end of a migration in which nothing is restored.
-async fn stand_by(
-    sender: Sender,
-    mut receiver: Receiver,
-    refusal: Refusal,
-) -> Result<Outcome, ReceiveError> {
-    let finish = loop {
-        // Whatever the source still says, it knows that nothing comes of it.
-        if let Message::Finish(finish) = receiver.receive().await? {
-            break finish;
-        }
-    };
-    let finished = Finished {
-        remarks: vec![error_chain(&refusal)],
-        peak_memory_bytes: memory::own(),
-        ..Finished::default()
-    };
-    let outcome = end(sender, finish, finished).await?;
-    Ok(Outcome { refused: Some(error_chain(&refusal)), ..outcome })
-}
-
-/// The last word.
-async fn end(
-    mut sender: Sender,
-    finish: Finish,
-    finished: Finished,
-) -> Result<Outcome, ReceiveError> {
-    // The source may be gone by now: that changes nothing.
-    let told = match sender.send(&Message::Finished(finished.clone())).await {
-        Ok(()) => sender.close().await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = told {
-        log::info!("the source did not wait for the last word: {error}");
-    }
-    Ok(Outcome { migration: String::new(), finish, finished, refused: None })
-}
-
 fn refused(refusal: &Refusal, uri: Option<String>) -> Refused {
     Refused { reason: error_chain(refusal), hint: refusal.hint().to_owned(), uri }
 }
@@ -244,23 +148,4 @@ fn error_chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
-}
-
-/// A message's name for errors.
-const fn name_of(message: &Message) -> &'static str {
-    match message {
-        Message::Hello(_) => "a greeting",
-        Message::Offer(_) => "an offer",
-        Message::Runs(_) => "runs",
-        Message::OfferEnd => "the end of an offer",
-        Message::Ready(_) => "`ready`",
-        Message::Refused(_) => "a refusal",
-        Message::Hashes { .. } => "hashes",
-        Message::Taken(_) => "`taken`",
-        Message::Placed(_) => "`placed`",
-        Message::NotPlaced(..) => "`not placed`",
-        Message::Progress(_) => "progress",
-        Message::Finish(_) => "the end",
-        Message::Finished(_) => "its last word",
-    }
 }

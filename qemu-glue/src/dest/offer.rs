@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::error::{ReceiveError, Refusal};
-use super::name_of;
+use super::error::ReceiveError;
+use super::refusal::Refusal;
 use crate::channel::{Message, Offer, Receiver};
 use crate::set::SkipSet;
 
@@ -56,4 +56,23 @@ pub(super) async fn next(
 ) -> Result<Message, ReceiveError> {
     let silent = |_| ReceiveError::Silent { expected, limit: PATIENCE };
     Ok(timeout(PATIENCE, receiver.receive()).await.map_err(silent)??)
+}
+
+/// A message's name for errors.
+pub(super) const fn name_of(message: &Message) -> &'static str {
+    match message {
+        Message::Hello(_) => "a greeting",
+        Message::Offer(_) => "an offer",
+        Message::Runs(_) => "runs",
+        Message::OfferEnd => "the end of an offer",
+        Message::Ready(_) => "`ready`",
+        Message::Refused(_) => "a refusal",
+        Message::Hashes { .. } => "hashes",
+        Message::Taken(_) => "`taken`",
+        Message::Placed(_) => "`placed`",
+        Message::NotPlaced(..) => "`not placed`",
+        Message::Progress(_) => "progress",
+        Message::Finish(_) => "the end",
+        Message::Finished(_) => "its last word",
+    }
 }

@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd as _;
 use rustix::fs::fstatfs;
 use serde_json::{Value, json};
 
-use super::error::Refusal;
 use super::install::BlockFile;
+use super::refusal::Refusal;
 use super::{memory, thp};
 use crate::channel::Offer;
 use crate::guest::{GuestRam, RamBlock};

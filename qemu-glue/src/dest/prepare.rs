@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::Refusal;
 use super::install::Target;
+use super::refusal::Refusal;
 use super::{Options, holes, incoming, media, preflight};
 use crate::channel::{Offer, Ready};
 use crate::guest::{GuestRam, disks};

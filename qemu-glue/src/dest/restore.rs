@@ -82,9 +82,13 @@ impl Restore {
         set: Arc<SkipSet>,
         media: Vec<Option<Storage>>,
         target: Target,
-        limits: Limits,
+        mut limits: Limits,
     ) -> (Self, UnboundedReceiver<Vec<Answer>>) {
         let medium = |storage| Medium { storage, stalled: AtomicBool::new(false) };
+        // One page that lies between two blocks has to fit.
+        let longest = media.iter().flatten().map(Storage::longest_read).min();
+        let request = limits.requests.request_bytes.min(longest.unwrap_or(u64::MAX));
+        limits.requests.request_bytes = request.max(2 * storage::ALIGN);
         let request = usize::try_from(limits.requests.request_bytes).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared {
             queue: Arc::new(Queue::new(set)),

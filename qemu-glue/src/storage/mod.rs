@@ -63,6 +63,17 @@ impl Storage {
         }
     }
 
+    /// Most bytes of one read, a multiple of [`ALIGN`].
+    #[must_use]
+    pub fn longest_read(&self) -> u64 {
+        let longest = match &self.engine {
+            // What Linux reads at once at most (`MAX_RW_COUNT`).
+            Engine::File(_) => 0x7fff_f000,
+            Engine::Nbd(nbd) => nbd.longest_read() as u64,
+        };
+        longest - longest % ALIGN
+    }
+
     /// How it is read, for people: `io_uring, O_DIRECT`, `4 connections`.
     #[must_use]
     pub fn manner(&self) -> String {
@@ -79,7 +90,7 @@ impl Storage {
     ///
     /// # Errors
     /// [`StorageError`] when the storage fails, or `offset` and `length` are not multiples of
-    /// [`ALIGN`], lie beyond the end, or exceed the buffer. The buffer is then back in its pool.
+    /// [`ALIGN`], lie beyond the end, or exceed the buffer or [`Self::longest_read`]. The buffer is then back in its pool.
     pub async fn read(
         &self,
         offset: u64,
@@ -88,7 +99,9 @@ impl Storage {
     ) -> Result<Buffer, StorageError> {
         let aligned = offset.is_multiple_of(ALIGN) && (length as u64).is_multiple_of(ALIGN);
         let left = usize::try_from(self.length().saturating_sub(offset)).unwrap_or(usize::MAX);
-        if !aligned || left == 0 || length == 0 || length > buffer.capacity() {
+        let longest = usize::try_from(self.longest_read()).unwrap_or(usize::MAX);
+        let longest = longest.min(buffer.capacity());
+        if !aligned || left == 0 || length == 0 || length > longest {
             return Err(StorageError::Request { offset, length, storage: self.length() });
         }
         let length = length.min(left);

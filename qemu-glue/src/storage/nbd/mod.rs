@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use self::connection::Connection;
 use self::negotiate::Facts;
+use super::ALIGN;
 use super::address::Export;
 use super::buffer::Buffer;
 use super::error::StorageError;
@@ -52,6 +53,13 @@ impl Nbd {
         };
         let first = timeout(PATIENCE, Connection::open(export)).await.map_err(late)?;
         let (first, facts) = first?;
+        if u64::from(facts.smallest_read) > ALIGN {
+            return Err(StorageError::Export {
+                server: export.server.to_string(),
+                export: export.name.clone(),
+                reason: format!("it wants reads of at least {} bytes", facts.smallest_read),
+            });
+        }
         let mut connections = vec![Arc::new(first)];
         if facts.several_connections {
             let further =
@@ -79,6 +87,10 @@ impl Nbd {
         self.facts.length
     }
 
+    pub(super) const fn longest_read(&self) -> usize {
+        self.facts.longest_read
+    }
+
     pub(super) fn manner(&self) -> String {
         match self.count {
             1 => "1 connection".to_owned(),
@@ -93,10 +105,6 @@ impl Nbd {
         length: usize,
         buffer: Buffer,
     ) -> io::Result<Buffer> {
-        if length > self.facts.longest_read {
-            let what = "longer than the server reads";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
-        }
         let connection = match self.living() {
             Some(connection) => connection,
             None => self.again().await?,

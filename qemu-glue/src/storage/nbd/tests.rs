@@ -79,6 +79,26 @@ async fn a_reply_that_claims_to_be_huge_is_refused_unread() {
     assert!(matches!(error, StorageError::Protocol { .. }), "{error}");
 }
 
+/// The sizes of reads that a server names are kept.
+#[tokio::test]
+async fn a_server_with_sizes_of_its_own() {
+    let words = |smallest: u32, longest: u32| {
+        let sizes =
+            [&[0, 3][..], &smallest.to_be_bytes(), &[0; 4], &longest.to_be_bytes()].concat();
+        let mut export = vec![0, 0];
+        export.extend((1_u64 << 20).to_be_bytes());
+        export.extend([0, 3]);
+        [GREETING, &reply(3, &sizes), &reply(3, &export), &reply(1, &[])].concat()
+    };
+    let storage = Storage::open(&server(words(512, 70_000)).await).await.unwrap();
+    assert_eq!(storage.longest_read(), 69_632);
+    let pool = BufferPool::new(1, 1 << 17);
+    let error = storage.read(0, 1 << 17, pool.take().await.unwrap()).await.unwrap_err();
+    assert!(matches!(error, StorageError::Request { .. }), "{error}");
+    let error = Storage::open(&server(words(65_536, 1 << 20)).await).await.unwrap_err();
+    assert!(error.to_string().contains("at least 65536"), "{error}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_server_that_says_nothing_is_left() {
     let error = Storage::open(&server(Vec::new()).await).await.unwrap_err();

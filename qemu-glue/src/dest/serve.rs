@@ -1,0 +1,109 @@
+//! Serves a source from `Ready` or `Refused` to the end.
+
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::error::ReceiveError;
+use super::event::{Event, Observer, Outcome};
+use super::offer::name_of;
+use super::prepare::Prepared;
+use super::refusal::Refusal;
+use super::restore::{Limits, Restore};
+use super::{answers, error_chain, memory};
+use crate::channel::{ChannelError, Finish, Finished, Message, Receiver, Sender};
+
+/// How often the observer is told of progress.
+const TOLD: Duration = Duration::from_millis(200);
+
+/// Restores until the source says how the migration ended; nothing is installed when it returns.
+pub(super) async fn restore(
+    prepared: Prepared,
+    sender: Sender,
+    mut receiver: Receiver,
+    limits: Limits,
+    observer: Observer<'_>,
+) -> Result<Outcome, ReceiveError> {
+    let Prepared { set, media, target } = prepared;
+    let (restore, answers) = Restore::start(set, media, target, limits);
+    let (queue, tally) = (restore.queue(), restore.tally());
+    let sending = tokio::spawn(answers::send(sender, answers, queue, tally.clone()));
+    let mut peak_memory_bytes = memory::own();
+    let followed = follow(&restore, &mut receiver, &mut peak_memory_bytes, observer).await;
+    let progress = restore.progress();
+    restore.stop().await;
+    let finish = followed?;
+    let lost = |_| ChannelError::Closed;
+    let sender = sending.await.map_err(lost)??;
+    let remarks = tally.remarks();
+    let finished = Finished { progress, cpu_s: memory::cpu_s(), peak_memory_bytes, remarks };
+    end(sender, finish, finished).await
+}
+
+/// Does what the source says until it says how the migration ended.
+async fn follow(
+    restore: &Restore,
+    receiver: &mut Receiver,
+    peak_memory_bytes: &mut u64,
+    observer: Observer<'_>,
+) -> Result<Finish, ReceiveError> {
+    let mut tick = interval(TOLD);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let message = tokio::select! {
+            message = receiver.receive() => message?,
+            _ = tick.tick() => {
+                *peak_memory_bytes = memory::own().max(*peak_memory_bytes);
+                observer(&Event::Progress(restore.progress()));
+                continue;
+            }
+        };
+        match message {
+            Message::Hashes { first, hashes } => restore.hashes(first, &hashes)?,
+            Message::Taken(ranges) => restore.leave(&ranges),
+            Message::Finish(finish) => return Ok(finish),
+            other => {
+                let (got, expected) = (name_of(&other), "hashes");
+                return Err(ReceiveError::OutOfTurn { got, expected });
+            }
+        }
+    }
+}
+
+/// Waits for the end of a migration in which nothing is restored.
+pub(super) async fn stand_by(
+    sender: Sender,
+    mut receiver: Receiver,
+    refusal: Refusal,
+) -> Result<Outcome, ReceiveError> {
+    let finish = loop {
+        // Whatever the source still says, it knows that nothing comes of it.
+        if let Message::Finish(finish) = receiver.receive().await? {
+            break finish;
+        }
+    };
+    let finished = Finished {
+        remarks: vec![error_chain(&refusal)],
+        peak_memory_bytes: memory::own(),
+        ..Finished::default()
+    };
+    let outcome = end(sender, finish, finished).await?;
+    Ok(Outcome { refused: Some(error_chain(&refusal)), ..outcome })
+}
+
+/// The last word.
+async fn end(
+    mut sender: Sender,
+    finish: Finish,
+    finished: Finished,
+) -> Result<Outcome, ReceiveError> {
+    // The source may be gone by now: that changes nothing.
+    let told = match sender.send(&Message::Finished(finished.clone())).await {
+        Ok(()) => sender.close().await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = told {
+        log::info!("the source did not wait for the last word: {error}");
+    }
+    Ok(Outcome { migration: String::new(), finish, finished, refused: None })
+}
