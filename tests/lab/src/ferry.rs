@@ -1,14 +1,13 @@
-//! A migration by Poolferry's own programs, each at its host.
+//! A migration by Poolferry's own programs, each at its host, and what can be done to it on the way.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::laboratory::Laboratory;
-use crate::network::Host;
 use crate::process::Process;
 use crate::stock;
 use crate::vm::Machine;
@@ -22,62 +21,140 @@ const LISTEN_LIMIT: Duration = Duration::from_secs(30);
 /// A program of Poolferry's ends within this time of the migration's end.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
+/// What is done while a migration goes on.
+type Meddle<'a> = dyn FnMut(&mut Scene<'_>) -> Result<()> + 'a;
+/// What is done when the VM has arrived, before its RAM is compared.
+type Tamper<'a> = dyn FnMut(&mut Machine) -> Result<()> + 'a;
+
+/// How Poolferry's programs are started, and what is done to them. For tests of trouble.
+#[derive(Default)]
+pub struct Ferry<'a> {
+    /// Further options of `poolferry-host receive`.
+    pub receive: Vec<String>,
+    /// Further options of `poolferry-host migrate`.
+    pub migrate: Vec<String>,
+    /// Called every 20 ms while the migration goes on.
+    pub meddle: Option<Box<Meddle<'a>>>,
+    /// Called when the VM has arrived, before its RAM is compared.
+    pub tamper: Option<Box<Tamper<'a>>>,
+}
+
+/// A migration on its way.
+pub struct Scene<'a> {
+    /// The laboratory.
+    pub lab: &'a mut Laboratory,
+    /// The QEMU at the destination.
+    pub destination: &'a mut Machine,
+    /// `poolferry-host receive`.
+    pub receiver: &'a mut Process,
+    /// `poolferry-host migrate`.
+    pub driver: &'a mut Process,
+    told: PathBuf,
+}
+
+impl Scene<'_> {
+    /// What `poolferry-host migrate` has told so far: one JSON object a line.
+    #[must_use]
+    pub fn told(&self) -> String {
+        fs::read_to_string(&self.told).unwrap_or_default()
+    }
+
+    /// The highest number that was told under `key` so far.
+    #[must_use]
+    pub fn highest(&self, key: &str) -> u64 {
+        let label = format!("\"{key}\":");
+        let told = self.told();
+        let numbers = told.split(label.as_str()).skip(1).filter_map(|rest| {
+            rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
+        });
+        numbers.max().unwrap_or(0)
+    }
+}
+
+impl<'a> Ferry<'a> {
+    /// Without any trouble.
+    #[must_use]
+    pub fn plain() -> Self {
+        Self::default()
+    }
+
+    /// Does `meddle` while the migration goes on.
+    #[must_use]
+    pub fn meddling(meddle: impl FnMut(&mut Scene<'_>) -> Result<()> + 'a) -> Self {
+        Self { meddle: Some(Box::new(meddle)), ..Self::default() }
+    }
+
+    pub(crate) fn arrived(&mut self, destination: &mut Machine) -> Result<()> {
+        self.tamper.as_mut().map_or(Ok(()), |tamper| tamper(destination))
+    }
+}
+
 /// Migrates with `poolferry-host` at both hosts, and watches. Logs and the record go to `folder`.
 ///
 /// # Errors
-/// A program is missing or fails, or the migration does not come to an end within `limit`.
-pub fn migrate(
+/// A program is missing or fails without being meddled with, or the migration does not end within `limit`.
+pub(crate) fn migrate(
     lab: &mut Laboratory,
     destination: &mut Machine,
     watch: &mut Watch,
     folder: &Path,
     limit: Duration,
+    ferry: &mut Ferry<'_>,
 ) -> Result<Ended> {
     fs::create_dir_all(folder)?;
     stock::parameters(&mut lab.machine)?;
-    let mut receiver = receive(lab, destination, folder)?;
-    let mut driver = drive(lab, destination.host(), folder)?;
+    let mut receiver = receive(lab, destination, folder, &ferry.receive)?;
+    let mut driver = drive(lab, destination, folder, &ferry.migrate)?;
+    let told = folder.join(TOLD);
     let ended = wait::until("the end of the migration", limit, || {
         if let Some(ended) = watch.look(&mut lab.machine)? {
             return Ok(Some(ended));
         }
-        match driver.ended()? {
-            // The end may have come between the look and here.
-            Some(_) => match watch.to_end(&mut lab.machine, Duration::from_secs(2)) {
-                Ok(ended) => Ok(Some(ended)),
-                Err(_) => bail!("`poolferry-host migrate` ended early\n{}", driver.log_end()),
-            },
-            None => Ok(None),
+        if let Some(meddle) = &mut ferry.meddle {
+            meddle(&mut Scene {
+                lab,
+                destination,
+                receiver: &mut receiver,
+                driver: &mut driver,
+                told: told.clone(),
+            })?;
+        }
+        if watch.has_begun() || driver.ended()?.is_none() {
+            return Ok(None);
+        }
+        // It may have begun, and even ended, between the look and here.
+        match watch.to_end(&mut lab.machine, Duration::from_secs(2)) {
+            Ok(ended) => Ok(Some(ended)),
+            Err(_) if ferry.meddle.is_some() => Ok(Some(Ended::not_begun(driver.log_end()))),
+            Err(_) => bail!("`poolferry-host migrate` ended early\n{}", driver.log_end()),
         }
     })?;
-    let status = driver.wait(END_LIMIT)?;
-    ensure!(
-        status.success() || ended.status != "completed",
-        "`poolferry-host migrate`: {status}\n{}",
-        driver.log_end()
-    );
-    let status = receiver.wait(END_LIMIT)?;
-    ensure!(
-        status.success() || ended.status != "completed",
-        "`poolferry-host receive`: {status}\n{}",
-        receiver.log_end()
-    );
+    if ferry.meddle.is_none() && ended.status == "completed" {
+        for (name, program) in [("migrate", &mut driver), ("receive", &mut receiver)] {
+            let status = program.wait(END_LIMIT)?;
+            ensure!(status.success(), "`poolferry-host {name}`: {status}\n{}", program.log_end());
+        }
+    }
     Ok(ended)
 }
 
+/// File in the folder of a migration with what `poolferry-host migrate` tells.
+const TOLD: &str = "migrate.jsonl";
+
 /// Starts the receiver at the destination and waits until it listens.
-///
-/// # Errors
-/// The program is not built, or ends.
-pub fn receive(lab: &Laboratory, destination: &Machine, folder: &Path) -> Result<Process> {
-    fs::create_dir_all(folder)?;
-    let program = program(lab)?;
+fn receive(
+    lab: &Laboratory,
+    destination: &Machine,
+    folder: &Path,
+    further: &[String],
+) -> Result<Process> {
     let address = destination.host().migration_address();
-    let mut command = lab.network.at(destination.host(), &program);
+    let mut command = lab.network.at(destination.host(), &program(lab)?);
     command
         .args(["receive", "--once", "--plain", "--format", "jsonl", "--qmp"])
         .arg(destination.qmp())
         .args(["--listen", &format!("{address}:{PORT}"), "--migration-address", address])
+        .args(further)
         .stdin(Stdio::null())
         .stdout(File::create(folder.join("receive.jsonl"))?);
     let log = folder.join("receive.log");
@@ -90,23 +167,24 @@ pub fn receive(lab: &Laboratory, destination: &Machine, folder: &Path) -> Result
     Ok(receiver)
 }
 
-/// Starts the program at the source that drives the migration to `host`.
-///
-/// # Errors
-/// The program is not built.
-pub fn drive(lab: &Laboratory, host: Host, folder: &Path) -> Result<Process> {
-    fs::create_dir_all(folder)?;
-    let program = program(lab)?;
-    let mut command = lab.network.at(lab.machine.host(), &program);
+/// Starts the program at the source that drives the migration.
+fn drive(
+    lab: &Laboratory,
+    destination: &Machine,
+    folder: &Path,
+    further: &[String],
+) -> Result<Process> {
+    let mut command = lab.network.at(lab.machine.host(), &program(lab)?);
     command
         .args(["migrate", "--plain", "--leave-paused", "--format", "jsonl", "--qmp"])
         .arg(lab.machine.qmp())
         .arg("--agent")
         .arg(lab.machine.agent())
-        .args(["--to", &format!("{}:{PORT}", host.migration_address()), "--report"])
+        .args(["--to", &format!("{}:{PORT}", destination.host().migration_address()), "--report"])
         .arg(folder)
+        .args(further)
         .stdin(Stdio::null())
-        .stdout(File::create(folder.join("migrate.jsonl"))?);
+        .stdout(File::create(folder.join(TOLD))?);
     let log = folder.join("migrate.log");
     command.stderr(File::create(&log)?);
     Process::start_as_it_is(command, "`poolferry-host migrate`", &log)
@@ -116,7 +194,7 @@ fn program(lab: &Laboratory) -> Result<String> {
     let program = lab.programs.poolferry_host.as_ref().context("`poolferry-host` is not built")?;
     ensure!(
         lab.programs.library.is_some(),
-        "no library for QEMU: name it in POOLFERRY_QEMU_LIBRARY"
+        "no library for QEMU: `cargo xtask lab` builds it, or name it in POOLFERRY_QEMU_LIBRARY"
     );
     Ok(program.display().to_string())
 }

@@ -9,6 +9,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::port::{Heard, Port};
 use crate::protocol::{Ask, Tick, Told};
+use crate::vm::Machine;
+use crate::wait;
 
 /// A guest without an accelerator boots within this time, on a machine that does other things.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
@@ -38,17 +40,19 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Waits until a guest that boots behind `socket` says that it is up.
+    /// Waits until the guest that boots in `machine` says that it is up.
     ///
     /// # Errors
-    /// It does not.
-    pub fn boots(socket: &Path) -> Result<Self> {
+    /// It does not, or QEMU ends; the text has what the guest wrote to its console.
+    pub fn boots(machine: &mut Machine) -> Result<Self> {
         let mut port = Port::new();
-        let stream = port.connect(socket)?;
+        let stream = port.connect(&machine.port())?;
         port.speak_to(stream);
-        port.listen("the guest is up", BOOT_LIMIT, |heard| {
-            Ok(matches!(heard.told, Told::Hello).then_some(()))
-        })?;
+        let up = wait::until("the guest is up", BOOT_LIMIT, || {
+            machine.process().still_runs()?;
+            Ok(port.hear().any(|heard| matches!(heard.told, Told::Hello)).then_some(()))
+        });
+        up.with_context(|| format!("the guest does not boot:\n{}", machine.console()))?;
         Ok(Self { port, lines: BTreeMap::new(), ended: BTreeMap::new(), ticks: Vec::new() })
     }
 
@@ -118,7 +122,7 @@ impl Guest {
                 let said: Vec<_> = self.lines("mysqld").iter().map(|l| l.text.as_str()).collect();
                 bail!("MySQL does not run in the guest\n{}", said.join("\n"));
             }
-            crate::wait::pause(Duration::from_millis(500))?;
+            wait::pause(Duration::from_millis(500))?;
         }
         Ok(())
     }

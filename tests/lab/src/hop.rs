@@ -6,16 +6,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
+use crate::ferry::{self, Ferry};
 use crate::identity::{self, Identity};
 use crate::interruption::Interruption;
 use crate::laboratory::Laboratory;
 use crate::steps::step;
+use crate::vm::Machine;
 use crate::watch::{self, Ended, Links, Watch};
 use crate::workload::{self, Second};
-use crate::{ferry, stock, wait};
+use crate::{stock, wait};
 
 /// A migration ends within this time, whatever the link.
-const LIMIT: Duration = Duration::from_secs(1800);
+const LIMIT: Duration = Duration::from_secs(600);
+/// Ticks that are heard after the VM goes on, so that a late silence counts too.
+const HEARD: Duration = Duration::from_secs(1);
 
 /// How a VM migrates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -37,7 +41,7 @@ impl Mode {
     }
 }
 
-/// What was measured.
+/// A migration that has brought the VM to the other host.
 #[derive(Debug)]
 pub struct Hop {
     /// How it migrated.
@@ -52,36 +56,55 @@ pub struct Hop {
     pub identity: Identity,
     /// The silence of the guest, without the time in which it was paused to be compared.
     pub interruption: Option<Interruption>,
-    /// What the load reported.
-    pub seconds: Vec<Second>,
     /// Versions of QEMU at source and destination.
     pub qemu: [String; 2],
 }
 
+/// Where the VM is after an attempt to migrate it.
+#[derive(Debug)]
+pub enum Attempt {
+    /// At the other host.
+    Arrived(Box<Hop>),
+    /// Where it was.
+    Stayed(Ended),
+}
+
 impl Laboratory {
-    /// Migrates the VM, compares the RAM of both sides, and lets it run on at the other host.
-    ///
-    /// `folder` is for the files that the migration writes; `after` is how long the load goes on before this returns.
+    /// Migrates the VM, compares the RAM of both sides, and lets it run on at the other host. Files that
+    /// the migration writes go to `folder`.
     ///
     /// # Errors
     /// The migration does not complete, or the VM does not run on. RAM that differs is no error here but in the result.
-    pub fn hop(&mut self, mode: Mode, folder: &Path, after: Duration) -> Result<Hop> {
+    pub fn hop(&mut self, mode: Mode, folder: &Path) -> Result<Hop> {
+        match self.attempt(mode, folder, &mut Ferry::plain())? {
+            Attempt::Arrived(hop) => Ok(*hop),
+            Attempt::Stayed(ended) => {
+                bail!("the migration {}: {}", ended.status, ended.reason.as_deref().unwrap_or("?"))
+            }
+        }
+    }
+
+    /// Tries to migrate the VM while `ferry` meddles with it.
+    ///
+    /// # Errors
+    /// The VM runs at neither host afterwards, or what `ferry` returns.
+    pub fn attempt(&mut self, mode: Mode, folder: &Path, ferry: &mut Ferry<'_>) -> Result<Attempt> {
         let mut destination = step("the destination waits", || self.destination())?;
         let arrival = self.guest.expect_at(&destination.port())?;
-        let mut watch = Watch::begin(&destination)?;
+        let mut watch = Watch::begin(&mut self.machine, &destination)?;
         let ended = step(&format!("migration ({})", mode.name()), || match mode {
             Mode::Stock => stock::migrate(&mut self.machine, &mut destination, &mut watch, LIMIT),
-            Mode::Poolferry => ferry::migrate(self, &mut destination, &mut watch, folder, LIMIT),
+            Mode::Poolferry => {
+                ferry::migrate(self, &mut destination, &mut watch, folder, LIMIT, ferry)
+            }
         })?;
         if ended.status != "completed" {
-            bail!(
-                "the migration {}: {}",
-                ended.status,
-                ended.reason.as_deref().unwrap_or("no reason")
-            );
+            self.wait_for_tick(ended.at).context("the VM does not run on at the source")?;
+            return Ok(Attempt::Stayed(ended));
         }
         watch::arrives(&mut destination)?;
         let links = watch.links()?;
+        ferry.arrived(&mut destination)?;
         let identity = step("RAM of both sides is compared", || {
             identity::compare(&mut self.machine, &mut destination)
         })?;
@@ -89,17 +112,30 @@ impl Laboratory {
         self.guest.arrived(arrival);
         let resumed = Instant::now();
         destination.monitor().execute("cont", json!({}))?;
-        self.wait_for_tick(resumed).context("the VM does not run on at the destination")?;
         // The source goes, as after any migration.
         drop(std::mem::replace(&mut self.machine, destination));
-        step("the load goes on", || wait::pause(after))?;
-        let (begun, _) = watch.begun();
-        let paused = resumed.saturating_duration_since(ended.at);
-        let ticks = self.guest.ticks();
-        let interruption = Interruption::between(ticks, begun, Instant::now())
-            .map(|found| Interruption { heard: found.heard.saturating_sub(paused), ..found });
-        let seconds = workload::seconds(&mut self.guest);
-        Ok(Hop { mode, watch, ended, links, identity, interruption, seconds, qemu })
+        self.wait_for_tick(resumed).context("the VM does not run on at the destination")?;
+        wait::pause(HEARD)?;
+        let interruption = self.interruption(watch.begun().0, ended.at, resumed);
+        let hop = Hop { mode, watch, ended, links, identity, interruption, qemu };
+        Ok(Attempt::Arrived(Box::new(hop)))
+    }
+
+    /// All seconds that the load has reported.
+    pub fn seconds(&mut self) -> Vec<Second> {
+        workload::seconds(&mut self.guest)
+    }
+
+    /// The longest silence since `begun`, without the pause from `ended` to `resumed`.
+    fn interruption(
+        &mut self,
+        begun: Instant,
+        ended: Instant,
+        resumed: Instant,
+    ) -> Option<Interruption> {
+        let paused = resumed.saturating_duration_since(ended);
+        let found = Interruption::between(self.guest.ticks(), begun, Instant::now())?;
+        Some(Interruption { heard: found.heard.saturating_sub(paused), ..found })
     }
 
     fn wait_for_tick(&mut self, since: Instant) -> Result<()> {
@@ -110,7 +146,7 @@ impl Laboratory {
 }
 
 /// `MAJOR.MINOR.MICRO`.
-fn version(machine: &mut crate::vm::Machine) -> Result<String> {
+fn version(machine: &mut Machine) -> Result<String> {
     let answer = machine.monitor().execute("query-version", json!({}))?;
     let number = |name: &str| answer["qemu"][name].as_u64().unwrap_or(0);
     Ok(format!("{}.{}.{}", number("major"), number("minor"), number("micro")))

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use test_servers::cache::Cache;
 
 use crate::database::{Database, Known};
@@ -15,10 +15,16 @@ use crate::setup::{Programs, Setup};
 use crate::steps::step;
 use crate::storage::Storage;
 use crate::vm::{Hardware, Machine, Media, Start};
-use crate::{check, wait, workload};
+use crate::workload::{self, Workload};
+use crate::{check, wait};
 
 /// Name of the agent in the guest.
 pub const AGENT: &str = "agent";
+
+/// What the agent logs when its probes are set.
+const ATTACHED: &str = "attached to ";
+/// Symbols are read and probes set within this time, without an accelerator.
+const ATTACH_LIMIT: Duration = Duration::from_secs(180);
 
 /// Files in the laboratory's folder.
 const TOOLS: &str = "tools.raw";
@@ -33,6 +39,8 @@ pub struct Laboratory {
     pub(crate) storage: Storage,
     pub(crate) network: Network,
     pub(crate) setup: Setup,
+    running: Workload,
+    written: bool,
     pub(crate) programs: Programs,
     hardware: Hardware,
     image: Image,
@@ -75,15 +83,17 @@ impl Laboratory {
         let [tools, initramfs] = [TOOLS, INITRAMFS].map(|name| scratch.path().join(name));
         let media = Media { image: &image, initramfs: &initramfs, tools: &tools, data: &storage };
         let folder = scratch.path().join("vm-0");
-        let machine = Machine::start(&hardware, &media, &network, Host::A, Start::Boot, folder)?;
-        let guest =
-            step("boot", || Guest::boots(&machine.port()).with_context(|| machine.console()))?;
+        let mut machine =
+            Machine::start(&hardware, &media, &network, Host::A, Start::Boot, folder)?;
+        let guest = step("boot", || Guest::boots(&mut machine))?;
         Ok(Self {
             machine,
             guest,
             storage,
             network,
             setup,
+            running: Workload::Idle,
+            written: false,
             programs,
             hardware,
             image,
@@ -93,32 +103,54 @@ impl Laboratory {
         })
     }
 
-    /// Starts the server, fills its pool, and starts the load and the ticks.
+    /// Starts the server, fills its pool, and starts the ticks.
     ///
     /// # Errors
     /// A program in the guest fails; the text has what it wrote.
     pub fn busy(&mut self) -> Result<()> {
-        let Self { guest, setup, database, .. } = self;
+        let Self { guest, database, .. } = self;
         step("MySQL starts", || guest.start_mysql())?;
         step("the pool fills", || workload::warm(guest, database.known()))?;
-        guest.tick()?;
-        step("the load runs", || {
-            workload::start(guest, setup.workload, setup.threads, database.known())
-        })
+        guest.tick()
     }
 
-    /// Starts the agent.
+    /// From now on the database is busy with `workload`; for [`Workload::Idle`] its pool is clean.
     ///
     /// # Errors
-    /// The laboratory was started without one, or it ends at once.
+    /// The load before has ended by an error, or the new one does not run.
+    pub fn load(&mut self, workload: Workload) -> Result<()> {
+        let Self { guest, setup, database, running, written, .. } = self;
+        if *running == workload {
+            return Ok(());
+        }
+        workload::stop(guest, *running)?;
+        *running = Workload::Idle;
+        step(&format!("load: {}", workload.name()), || match workload {
+            Workload::Idle => workload::settle(guest),
+            _ => workload::start(guest, workload, setup.threads, database.known()),
+        })?;
+        *running = workload;
+        *written |= workload == Workload::Rw;
+        Ok(())
+    }
+
+    /// Starts the agent and waits until its probes are set.
+    ///
+    /// # Errors
+    /// The laboratory was started without one, or it ends.
     pub fn start_agent(&mut self) -> Result<()> {
         ensure!(self.programs.poolferry.is_some(), "no agent: `poolferry` is not built");
         let guest = &mut self.guest;
-        guest.start(AGENT, &["/lab/poolferry", "agent"], &[])?;
-        wait::pause(Duration::from_secs(1))?;
-        let Some(status) = guest.how_ended(AGENT).map(str::to_owned) else { return Ok(()) };
-        let said: Vec<_> = guest.lines(AGENT).iter().map(|line| line.text.clone()).collect();
-        bail!("the agent ended in the guest: {status}\n{}", said.join("\n"))
+        step("the agent attaches", || {
+            guest.start(AGENT, &["/lab/poolferry", "agent", "--verbose"], &[])?;
+            wait::until("the agent's probes", ATTACH_LIMIT, || {
+                let said: Vec<_> = guest.lines(AGENT).iter().map(|l| l.text.clone()).collect();
+                if let Some(status) = guest.how_ended(AGENT) {
+                    bail!("the agent ended in the guest: {status}\n{}", said.join("\n"));
+                }
+                Ok(said.iter().any(|line| line.contains(ATTACHED)).then_some(()))
+            })
+        })
     }
 
     /// Starts a QEMU at the other host that waits for the VM.
@@ -140,21 +172,9 @@ impl Laboratory {
     /// # Errors
     /// It is not what it must be.
     pub fn check(&mut self) -> Result<()> {
-        let Self { guest, setup, database, .. } = self;
-        workload::stop(guest, setup.workload)?;
-        step("every table is checked", || check::database(guest, database.known(), setup.workload))
-    }
-
-    /// Starts the load again, after [`check`](Self::check).
-    ///
-    /// # Errors
-    /// It does not run.
-    pub fn resume_load(&mut self) -> Result<()> {
-        let Self { guest, setup, database, .. } = self;
-        if setup.workload == workload::Workload::Idle {
-            return workload::settle(guest);
-        }
-        workload::start(guest, setup.workload, setup.threads, database.known())
+        self.load(Workload::Idle)?;
+        let Self { guest, database, written, .. } = self;
+        step("every table is checked", || check::database(guest, database.known(), *written))
     }
 
     /// The guest.

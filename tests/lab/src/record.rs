@@ -13,13 +13,20 @@ use crate::hop::{Hop, Mode};
 use crate::rate::Rate;
 use crate::setup::Setup;
 use crate::storage::Kind;
+use crate::workload::Second;
 
-/// The record of a hop. For one of Poolferry's, its own record in `folder` is taken, and what it cannot know or what the
+/// The record of a hop, with the `seconds` that the load has reported. For one of Poolferry's, its own record in `folder` is taken, and what it cannot know or what the
 /// laboratory knows better (the links, the guest, the proof) is put in.
 ///
 /// # Errors
 /// Poolferry has written no record.
-pub fn record(hop: &Hop, setup: &Setup, run: u32, folder: &Path) -> Result<Report> {
+pub fn record(
+    hop: &Hop,
+    seconds: &[Second],
+    setup: &Setup,
+    run: u32,
+    folder: &Path,
+) -> Result<Report> {
     let mut report = match hop.mode {
         Mode::Stock => Report::default(),
         Mode::Poolferry => report::read(&folder.join(report::JSON))?,
@@ -56,7 +63,7 @@ pub fn record(hop: &Hop, setup: &Setup, run: u32, folder: &Path) -> Result<Repor
         report.storage_bytes = 0;
         report.samples = samples(hop, command_s);
     }
-    report.tps = tps(hop, command_s);
+    report.tps = tps(hop, seconds, command_s);
     report.remarks.push(format!(
         "The command took {end_s:.2} s in all, {command_s:.2} s of them before QEMU's own clock began."
     ));
@@ -116,17 +123,17 @@ fn samples(hop: &Hop, command_s: f64) -> Vec<Sample> {
     looks.map(sample).filter(|sample| sample.at_s >= 0.0).collect()
 }
 
-fn tps(hop: &Hop, command_s: f64) -> Vec<Tps> {
+fn tps(hop: &Hop, seconds: &[Second], command_s: f64) -> Vec<Tps> {
     let (begun, _) = hop.watch.begun();
     // Those before the watch began have negative times.
     let since = |at: Instant| match at.checked_duration_since(begun) {
         Some(after) => after.as_secs_f64(),
         None => -begun.saturating_duration_since(at).as_secs_f64(),
     };
-    let second = |second: &crate::workload::Second| Tps {
+    let second = |second: &Second| Tps {
         at_s: since(second.at) - command_s,
         tps: second.tps,
         latency_ms: Some(second.latency_ms),
     };
-    hop.seconds.iter().map(second).collect()
+    seconds.iter().map(second).collect()
 }

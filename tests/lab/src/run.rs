@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use qemu_glue::report::{self, Report};
 use test_servers::cache::Cache;
 
@@ -11,7 +11,7 @@ use crate::hop::Mode;
 use crate::laboratory::Laboratory;
 use crate::record::record;
 use crate::setup::{Programs, Setup};
-use crate::steps::{say, step};
+use crate::steps::say;
 use crate::wait;
 
 /// Options of a series.
@@ -60,10 +60,13 @@ pub fn run(
                 Some(lab) => lab,
                 none => none.insert(start(cache, setup, programs, series)?),
             };
+            lab.load(setup.workload)?;
             wait::pause(Duration::from_secs(series.before))?;
             let folder = series.out.join(format!("{run:03}-{}", mode.name()));
-            let hop = lab.hop(mode, &folder, Duration::from_secs(series.after))?;
-            let report = record(&hop, setup, run, &folder)?;
+            let hop = lab.hop(mode, &folder)?;
+            wait::pause(Duration::from_secs(series.after))?;
+            let seconds = lab.seconds();
+            let report = record(&hop, &seconds, setup, run, &folder)?;
             report.write(&folder)?;
             reports.push(report);
             ensure!(
@@ -74,7 +77,6 @@ pub fn run(
                 hop.identity.first
             );
             lab.check()?;
-            lab.resume_load()?;
         }
     }
     let page = report::write_page(&series.out, &reports)?;
@@ -87,7 +89,7 @@ fn start(cache: &Cache, setup: &Setup, programs: &Programs, series: &Series) -> 
     let mut lab = Laboratory::boot(cache, setup.clone(), programs.clone())?;
     lab.busy()?;
     if series.mode.contains(&Mode::Poolferry) {
-        step("the agent starts", || lab.start_agent()).context("no agent, no page list")?;
+        lab.start_agent()?;
     }
     Ok(lab)
 }

@@ -119,7 +119,8 @@ impl Storage {
 
 /// Whether a TCP socket of any process in the namespace of `pid` listens on `port`
 /// (state 0A of `/proc/net/tcp`, proc(5)).
-pub(crate) fn listens(pid: u32, port: u16) -> bool {
+#[must_use]
+pub fn listens(pid: u32, port: u16) -> bool {
     ["tcp", "tcp6"].iter().any(|family| {
         std::fs::read_to_string(format!("/proc/{pid}/net/{family}")).is_ok_and(|text| {
             text.lines().any(|line| {

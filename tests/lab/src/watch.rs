@@ -37,7 +37,7 @@ pub struct Links {
 /// How a migration ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// `completed`, `failed`, `cancelled`.
+    /// `completed`, `failed`, `cancelled`; `not-begun` where QEMU was never told to migrate.
     pub status: String,
     /// Why, where QEMU tells.
     pub reason: Option<String>,
@@ -45,6 +45,14 @@ pub struct Ended {
     pub statistics: Value,
     /// When its end was seen.
     pub at: Instant,
+}
+
+impl Ended {
+    /// QEMU was never told to migrate, for this `reason`.
+    pub(crate) fn not_begun(reason: String) -> Self {
+        let status = "not-begun".to_owned();
+        Self { status, reason: Some(reason), statistics: Value::Null, at: Instant::now() }
+    }
 }
 
 /// Looks at a migration while it goes on.
@@ -55,16 +63,20 @@ pub struct Watch {
     destination: u32,
     before: Links,
     last: Option<Instant>,
+    /// What QEMU at the source told before: of a migration that brought the VM here, or of one that failed.
+    old: Value,
     looks: Vec<Look>,
 }
 
 impl Watch {
-    /// Begins to count what the links of `destination` carry.
+    /// Begins to count what the links of `destination` carry, before anything is asked of `source`.
     ///
     /// # Errors
-    /// Its process is gone.
-    pub fn begin(destination: &Machine) -> Result<Self> {
+    /// One of them is gone.
+    pub fn begin(source: &mut Machine, destination: &Machine) -> Result<Self> {
+        let old = source.monitor().execute("query-migrate", json!({}))?;
         Ok(Self {
+            old,
             begun: Instant::now(),
             begun_at: SystemTime::now(),
             destination: destination.pid(),
@@ -96,6 +108,10 @@ impl Watch {
                 storage: links.storage.saturating_sub(self.before.storage),
             },
         });
+        if statistics == self.old {
+            return Ok(None);
+        }
+        self.old = Value::Null;
         let status = statistics["status"].as_str().unwrap_or("none").to_owned();
         match status.as_str() {
             // 7.2 may say so a moment before it knows how long it took.
@@ -114,6 +130,12 @@ impl Watch {
     /// It does not within `limit`, or QEMU at the source is gone.
     pub fn to_end(&mut self, source: &mut Machine, limit: Duration) -> Result<Ended> {
         wait::until("the end of the migration", limit, || self.look(source))
+    }
+
+    /// Whether QEMU has begun to migrate.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.old.is_null()
     }
 
     /// When the watch began.

@@ -11,8 +11,10 @@ use test_servers::cache::Cache;
 /// Boots the VM and a destination for it, tells how to reach them, and keeps them until the user wants an end.
 pub(crate) fn keep(cache: &Cache, setup: Setup, programs: Programs) -> Result<()> {
     let agent = programs.poolferry.is_some();
+    let workload = setup.workload;
     let mut lab = Laboratory::boot(cache, setup, programs)?;
     lab.busy()?;
+    lab.load(workload)?;
     if agent {
         lab.start_agent()?;
     }
