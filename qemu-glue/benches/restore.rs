@@ -176,6 +176,10 @@ async fn restore(what: &str, address: &Address, set: &Arc<SkipSet>, hashes: &[[u
         }
     }
     print(what, usize::try_from(set.bytes()).unwrap(), begun);
+    // With the hashes of the whole set, twice: the bench's own and the queue's.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let own = status.lines().find(|line| line.starts_with("RssAnon")).unwrap();
+    println!("{:34} {own}", "");
 }
 
 /// `qemu-nbd`; it ends with this.

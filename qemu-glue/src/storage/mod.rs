@@ -1,7 +1,7 @@
 //! Storage as the destination reads it: raw files, block devices, and NBD exports.
 //!
 //! Reading is all that is ever done, past the page cache where the file system can: what the source's
-//! host has written is on the storage, not in this host's cache. Requests are large ([`plan`]) and
+//! host has written is on the storage, not in this host's cache. Requests are large (`plan.rs`) and
 //! several are in flight. A buffer belongs to its request until the storage has answered, also when
 //! nobody waits for the answer any more, so a stalled storage holds buffers of the bounded
 //! [`BufferPool`] but never memory that something else uses.
