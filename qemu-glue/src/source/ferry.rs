@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::hash::{self, Hashed};
 use super::ledger::Ledger;
-use super::link::Link;
+use super::link::{LAST_WORD, Link};
 use super::prepare::Prepared;
 use crate::channel::{ChannelError, Finish, Finished, Message, NotPlaced, PageRange, Progress};
 use crate::guest::GuestRam;
@@ -29,8 +29,6 @@ use crate::shim::{Armed, ShimError, State, Status};
 const HINT: Duration = Duration::from_secs(60);
 /// How long the destination may say nothing while pages are outstanding.
 const SILENCE: Duration = Duration::from_secs(30);
-/// How long its last word may take.
-const LAST_WORD: Duration = Duration::from_secs(15);
 
 /// Where the ferry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

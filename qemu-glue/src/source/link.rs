@@ -13,10 +13,12 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::MigrateError;
-use crate::channel::{self, ChannelError, Message, Receiver, Security, Sender};
+use crate::channel::{self, ChannelError, Finish, Message, Receiver, Security, Sender};
 
 /// How long the destination's host may take to be connected.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How long the destination's last word may take.
+pub(super) const LAST_WORD: Duration = Duration::from_secs(15);
 /// Messages that wait to be sent: hashes of 64 MiB of RAM.
 const OUT: usize = 64;
 /// Messages that wait to be looked at.
@@ -50,6 +52,22 @@ impl Link {
         tokio::spawn(send(sender, to_send, received.clone()));
         tokio::spawn(receive(receiver, received));
         Ok(Self { out, incoming, bytes })
+    }
+
+    /// Tells how the migration ended, and waits until the other side has taken leave.
+    pub(super) async fn finish(&mut self, finish: Finish) {
+        let leave = async {
+            if self.out.send(Message::Finish(finish)).await.is_ok() {
+                while let Some(Ok(message)) = self.incoming.recv().await {
+                    if matches!(message, Message::Finished(_)) {
+                        return;
+                    }
+                }
+            }
+        };
+        if timeout(LAST_WORD, leave).await.is_err() {
+            log::warn!("the destination does not take leave");
+        }
     }
 
     /// Bytes on the link so far, both directions.

@@ -5,6 +5,7 @@
 //! held while pages are outstanding; whatever fails lets it go (see [`ferry`]).
 
 mod cancel;
+mod costs;
 mod drive;
 mod error;
 mod ferry;
@@ -15,6 +16,7 @@ mod limits;
 mod link;
 mod offer;
 mod options;
+mod orphan;
 pub mod plan;
 pub mod preflight;
 mod prepare;
@@ -37,6 +39,7 @@ use crate::set::SkipSet;
 use drive::{Drive, Ended};
 use ferry::Ferry;
 use limits::Limits;
+use link::Link;
 use preflight::Checked;
 use prepare::{NotPrepared, Prepared};
 use query::Stage;
@@ -62,7 +65,12 @@ pub async fn migrate(
         begun = before(&qmp, options, &mut record) => begun?,
         _ = cancel.asked() => return Err(MigrateError::Cancelled),
     };
-    let Before { uri, limits, kept, ferry } = prepared;
+    let Before { uri, limits, kept, company } = prepared;
+    let (ferry, link) = match company {
+        Company::Nobody => (None, None),
+        Company::Listener(link) => (None, Some(link)),
+        Company::Ferry(ferry) => (Some(*ferry), None),
+    };
     let mut drive = Drive::new(&qmp, limits, ferry, &mut record);
     let ended = drive.run(&uri, cancel, options.timeout).await;
     let ferry = drive.ferry.take();
@@ -73,7 +81,7 @@ pub async fn migrate(
             return Err(error);
         }
     };
-    after(ended, ferry, &mut record).await;
+    after(ended, ferry, link, &mut record).await;
     if record.report.status == Status::Completed {
         quit(&qmp, options, &mut record).await;
     } else {
@@ -95,7 +103,17 @@ struct Before {
     uri: String,
     limits: Limits,
     kept: Kept,
-    ferry: Option<Ferry>,
+    company: Company,
+}
+
+/// Who goes along with QEMU's migration.
+enum Company {
+    /// QEMU alone.
+    Nobody,
+    /// The receiver, which has nothing to restore, and is told how it ended.
+    Listener(Link),
+    /// Pages go by storage.
+    Ferry(Box<Ferry>),
 }
 
 /// What was set before, to be put back when the VM stays.
@@ -120,6 +138,7 @@ async fn before(
         downtime_limit: options.downtime_limit_ms.unwrap_or(found.downtime_limit),
         ..found
     };
+    orphan::end(qmp, left_behind, record).await?;
     let skip = matches!(options.mode, Mode::Poolferry(_));
     let mut checked = preflight::check(qmp, skip).await?;
     let report = &mut record.report;
@@ -128,21 +147,21 @@ async fn before(
     report.machine.accelerator = checked.accelerator.to_owned();
     report.machine.vcpus = checked.vcpus;
     record.end("preflight");
-    let (uri, ferry) = match &options.mode {
-        Mode::Stock { uri } => (uri.clone(), None),
+    let (uri, company) = match &options.mode {
+        Mode::Stock { uri } => (uri.clone(), Company::Nobody),
         Mode::Poolferry(route) => agree(qmp, route, &mut checked, record).await?,
     };
     let capabilities = capabilities(qmp).await?;
-    Ok(Before { uri, limits, kept: Kept { limits: found, capabilities }, ferry })
+    Ok(Before { uri, limits, kept: Kept { limits: found, capabilities }, company })
 }
 
-/// Where QEMU is to send to, and the ferry unless the migration is to be a stock one.
+/// Where QEMU is to send to, and the ferry unless all is to go by network.
 async fn agree(
     qmp: &Qmp,
     route: &Route,
     checked: &mut Checked,
     record: &mut Record<'_>,
-) -> Result<(String, Option<Ferry>), MigrateError> {
+) -> Result<(String, Company), MigrateError> {
     let prepared = match checked.forbids_skip() {
         Some(_) => None,
         None => match prepare::prepare(qmp, route, checked, record).await {
@@ -178,24 +197,24 @@ async fn agree(
     }
     if let Some((reason, hint)) = &agreed.refused {
         stock(record, &format!("the destination refuses: {reason}"), Some(hint));
-        return Ok((agreed.uri, None));
+        return Ok((agreed.uri, Company::Listener(link)));
     }
-    let Some(prepared) = prepared else { return Ok((agreed.uri, None)) };
+    let Some(prepared) = prepared else { return Ok((agreed.uri, Company::Listener(link))) };
     record.report.pages.listed = prepared.plan.listed;
     Ok((agreed.uri, arm(prepared, link, &agreed.media_left_out, record)))
 }
 
 fn arm(
     prepared: Prepared,
-    link: link::Link,
+    link: Link,
     left_out: &[(u16, String)],
     record: &mut Record<'_>,
-) -> Option<Ferry> {
+) -> Company {
     match Ferry::arm(prepared, link, offer::indices(left_out)) {
-        Ok(ferry) => Some(ferry),
-        Err((error, _)) => {
+        Ok(ferry) => Company::Ferry(Box::new(ferry)),
+        Err((error, link)) => {
             stock(record, &error.to_string(), error.hint());
-            None
+            Company::Listener(link)
         }
     }
 }
@@ -237,7 +256,7 @@ async fn put_back(qmp: &Qmp, kept: &Kept, record: &mut Record<'_>) {
 }
 
 /// Takes leave of the destination, and writes down the end.
-async fn after(ended: Ended, ferry: Option<Ferry>, record: &mut Record<'_>) {
+async fn after(ended: Ended, ferry: Option<Ferry>, link: Option<Link>, record: &mut Record<'_>) {
     let (status, word) = match ended.stage {
         Stage::Completed => (Status::Completed, "completed"),
         Stage::Cancelled => (Status::Cancelled, "cancelled"),
@@ -245,10 +264,13 @@ async fn after(ended: Ended, ferry: Option<Ferry>, record: &mut Record<'_>) {
     };
     record.report.status = status;
     record.report.reason.clone_from(&ended.reason);
+    let finish = Finish { status: word.to_owned(), reason: ended.reason };
     if let Some(mut ferry) = ferry {
-        let finish = Finish { status: word.to_owned(), reason: ended.reason };
         let last_word = ferry.finish(finish).await;
         record.ferry(&ferry, last_word);
+    } else if let Some(mut link) = link {
+        link.finish(finish).await;
+        record.report.channel_bytes = link.bytes();
     }
     record.ended(&ended.migration);
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use super::costs::Meter;
 use super::ferry::Ferry;
 use super::prepare;
 use super::progress::{Picture, Update, real};
@@ -20,12 +21,14 @@ pub(super) struct Record<'a> {
     /// When QEMU took the `migrate` command, and CLOCK_MONOTONIC then, in ns.
     begun: Option<(Instant, u64)>,
     last: Picture,
+    meter: Meter,
 }
 
 impl<'a> Record<'a> {
     pub(super) fn new(mode: &str, observer: &'a mut (dyn FnMut(&Update) + Send)) -> Self {
         let report = Report { mode: mode.to_owned(), ..Report::default() };
-        Self { report, observer, steps: Vec::new(), begun: None, last: Picture::default() }
+        let (steps, last, meter) = (Vec::new(), Picture::default(), Meter::new());
+        Self { report, observer, steps, begun: None, last, meter }
     }
 
     pub(super) fn remark(&mut self, text: String) {
@@ -75,6 +78,7 @@ impl<'a> Record<'a> {
 
     /// A moment of the migration.
     pub(super) fn picture(&mut self, mut picture: Picture) {
+        self.meter.look();
         picture.at_s = self.at_s();
         picture.reckon(&self.last);
         let skipped = picture.skipped_pages > 0;
@@ -157,6 +161,7 @@ impl<'a> Record<'a> {
 
     /// The report.
     pub(super) fn finish(mut self) -> Report {
+        self.meter.fill(&mut self.report.costs);
         let steps = std::mem::take(&mut self.steps);
         for (name, begin, end) in steps {
             self.report.phases.push(Phase {
