@@ -29,7 +29,7 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     setup::for_lab(Consent::new(yes))?;
     ebpf::build()?;
     let library = shim::build()?;
-    let selection = ["--package=lab", "--package=qemu-glue", "--package=userspace", "--bins"];
+    let selection = ["--package=test_lab", "--package=qemu-glue", "--package=userspace", "--bins"];
     let release = workspace::build_release_of(&selection)?;
 
     let program = release.join("lab");

@@ -103,7 +103,7 @@ impl Programs {
                 .collect(),
             lab_guest: named("POOLFERRY_LAB_GUEST")
                 .or_else(|| beside("lab-guest"))
-                .context("`lab-guest` is not built; run `cargo build -p lab`")?,
+                .context("`lab-guest` is not built; run `cargo build -p test_lab`")?,
             poolferry: named("POOLFERRY_BIN").or_else(|| beside("poolferry")),
             poolferry_host: named("POOLFERRY_HOST_BIN").or_else(|| beside("poolferry-host")),
             library: named("POOLFERRY_QEMU_LIBRARY"),
