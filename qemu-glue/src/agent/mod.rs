@@ -19,7 +19,7 @@ mod ram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use page_wire::ask::{Hello, MAX_COPY_BYTES, PageList, Said, Status, VERSION, What};
+use page_wire::ask::{Hello, MAX_COPY_BYTES, Migration, PageList, Said, Status, VERSION, What};
 
 pub use error::AgentError;
 pub use listed::{How, ListSteps, Listed, NotInPlace};
@@ -149,6 +149,18 @@ impl Agent {
     pub async fn status(&mut self) -> Result<Status, AgentError> {
         match self.line.ask(What::Status, "its status", ANSWER_WITHIN).await? {
             Said::Status(status) => Ok(*status),
+            other => Err(AgentError::unexpected(&other)),
+        }
+    }
+
+    /// Tells how the migration goes, for people in the guest; at least every ten seconds, or they take
+    /// it to be over.
+    ///
+    /// # Errors
+    /// [`AgentError`] when it was not heard, which matters to nobody else.
+    pub async fn tell(&mut self, migration: Migration) -> Result<(), AgentError> {
+        match self.line.ask(What::Migration(migration), "a nod", ANSWER_WITHIN).await? {
+            Said::Noted => Ok(()),
             other => Err(AgentError::unexpected(&other)),
         }
     }

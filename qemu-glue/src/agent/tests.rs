@@ -142,6 +142,7 @@ fn nearly_right(
             }
             What::Copy { .. } => panic!("no such list"),
             What::Release { .. } => Said::Released,
+            What::Migration(_) => Said::Noted,
             What::Status => Said::Error(Trouble { what: "no".into(), hint: None }),
         };
         wrong(ask, said)

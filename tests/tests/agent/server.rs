@@ -1,6 +1,6 @@
 //! What the host is told of the server.
 
-use page_wire::ask::{ServerState, Times};
+use page_wire::ask::{Migration, Phase, ServerState, Times};
 use qemu_glue::agent::{AgentError, NoRam};
 use test_servers::{LoadSpec, Workload, skipped};
 
@@ -46,6 +46,29 @@ fn figures_of_a_load_are_the_servers_own() {
     settle(&server);
     let written = stage.status(&mut agent).observed.unwrap().events.writes;
     assert!(written > before.events.writes);
+}
+
+#[test]
+fn a_migration_that_the_host_tells_of_is_shown_in_the_guest() {
+    let Some(stage) =
+        Stage::set("server::a_migration_that_the_host_tells_of_is_shown_in_the_guest")
+    else {
+        return;
+    };
+    let server = warm();
+    let _process = stage.agent_on(&server);
+    let mut agent = stage.attached();
+    let migration = Migration {
+        phase: Phase::Held,
+        skipped: 4000,
+        placed: 3999,
+        given_back: 1,
+        remaining_bytes: 1 << 20,
+    };
+    stage.runtime.block_on(agent.tell(migration)).unwrap();
+    let pid = server.pid().to_string();
+    let shown = stage.run(&["trace", "--format", "jsonl", "--duration", "3s", "--pid", &pid]);
+    assert!(shown.contains("3999 of 4000 pages"), "{shown}");
 }
 
 #[test]

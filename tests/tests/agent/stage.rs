@@ -70,6 +70,12 @@ impl Stage {
         process
     }
 
+    /// What `poolferry` writes with these arguments.
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
+        let output = Command::new(&self.program).args(arguments).stdin(Stdio::null()).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
     /// Starts an agent on one server.
     pub(crate) fn agent_on(&self, server: &Server) -> Process {
         self.agent(&["--pid", &server.pid().to_string()])

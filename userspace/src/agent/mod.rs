@@ -16,6 +16,7 @@
 
 mod durable;
 mod held;
+pub mod migration;
 mod pinned;
 mod port;
 mod status;
@@ -196,6 +197,10 @@ impl Agent {
                 Ok(Said::Released)
             }
             What::Status => Ok(Said::Status(Box::new(self.status()))),
+            What::Migration(told) => {
+                migration::note(&told).map_err(|error| trouble(&error, None))?;
+                Ok(Said::Noted)
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 //!          {"id":9,"copy":{"list":3,"offset":0,...}}          {"id":9,"copied":{"offset":0,...}}
 //!          {"id":10,"release":{"list":3}}                     {"id":10,"released":null}
 //!          {"id":11,"status":null}                            {"id":11,"status":{...}}
+//!          {"id":12,"migration":{"phase":"held",...}}         {"id":12,"noted":null}
 //!                                              or, to any     {"id":8,"error":{"what":...,"hint":...}}
 //! ```
 //! The list itself does not travel: it lies in pinned pages of the agent, and the answer says in which
@@ -17,6 +18,7 @@
 //! was asked with, and ids are not used twice on a port in living memory.
 
 mod lines;
+mod migration;
 mod status;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use lines::{LineError, Lines, from_line, to_line};
+pub use migration::{Migration, Phase};
 pub use status::{Blocks, Kinds, Observed, PerSecond, ServerState, Status, Times};
 
 /// Version of these messages; both sides must have the same.
@@ -76,6 +79,8 @@ pub enum What {
     },
     /// How are the server and its pool?
     Status,
+    /// How the migration goes, for people in the guest.
+    Migration(Migration),
 }
 
 /// An answer of the agent.
@@ -102,6 +107,8 @@ pub enum Said {
     Released,
     /// To [`What::Status`].
     Status(Box<Status>),
+    /// To [`What::Migration`].
+    Noted,
     /// To any: it could not be done.
     Error(Trouble),
 }
@@ -116,6 +123,7 @@ impl Said {
             Self::Copied(_) => "copied",
             Self::Released => "released",
             Self::Status(_) => "status",
+            Self::Noted => "noted",
             Self::Error(_) => "error",
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use userspace::agent;
 use userspace::model::Picture;
 use userspace::observer::{ObserveError, ObserveOptions, Observer};
 use userspace::openmetrics::MetricsServer;
@@ -216,7 +217,11 @@ impl Collector {
                 log.flush();
             }
             if Instant::now() >= next {
-                if self.sender.send(self.observer.picture()?).is_err() {
+                let mut picture = self.observer.picture()?;
+                if let Some(notice) = agent::migration::notice() {
+                    Arc::make_mut(&mut picture).notices.push(notice);
+                }
+                if self.sender.send(picture).is_err() {
                     return Ok(());
                 }
                 next = Instant::now() + self.refresh;

@@ -1,0 +1,92 @@
+//! What the host has told of a migration, for `poolferry trace` in the same guest.
+//!
+//! A small file in /run, written by the agent, read by whoever draws. The host does not say goodbye
+//! when the VM has moved, so what has not been told for a while counts no more.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::Path;
+use std::time::Duration;
+
+use page_wire::ask::{Migration, Phase};
+
+/// Where it stands.
+const FOLDER: &str = "/run/poolferry";
+const FILE: &str = "migration.json";
+/// A host that migrates tells more often than that.
+const FRESH: Duration = Duration::from_secs(15);
+/// More than such a file has.
+const MOST_BYTES: u64 = 4096;
+
+/// Writes what was told.
+pub(super) fn note(migration: &Migration) -> io::Result<()> {
+    note_in(Path::new(FOLDER), migration)
+}
+
+fn note_in(folder: &Path, migration: &Migration) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    // A reader sees the old or the new one, whole.
+    let new = folder.join(format!("{FILE}.new"));
+    fs::write(&new, serde_json::to_vec(migration)?)?;
+    fs::rename(new, folder.join(FILE))
+}
+
+/// A line for people, while this VM migrates.
+#[must_use]
+pub fn notice() -> Option<String> {
+    told_in(Path::new(FOLDER), FRESH).map(|migration| line(&migration))
+}
+
+fn told_in(folder: &Path, fresh: Duration) -> Option<Migration> {
+    let file = File::open(folder.join(FILE)).ok()?;
+    // A clock that went back makes it fresh; the next one told will be.
+    let age = file.metadata().ok()?.modified().ok()?.elapsed().unwrap_or_default();
+    let mut text = Vec::new();
+    file.take(MOST_BYTES).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok().filter(|_| age < fresh)
+}
+
+fn line(migration: &Migration) -> String {
+    let Migration { phase, skipped, placed, given_back, remaining_bytes } = migration;
+    let what = match phase {
+        Phase::Preparing => return "this VM is about to migrate".to_owned(),
+        Phase::GivenUp => return "the migration of this VM was given up; it stays".to_owned(),
+        Phase::Migrating => "migrates",
+        Phase::Held => "waits for the last pages to migrate",
+        Phase::SwitchingOver => "switches to its other host",
+    };
+    let mib = remaining_bytes >> 20;
+    format!(
+        "this VM {what}: {placed} of {skipped} pages left behind are restored, {given_back} given \
+         back, {mib} MiB to send"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_told_is_shown_for_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().join("run");
+        assert_eq!(told_in(&folder, FRESH), None);
+        let mut migration = Migration {
+            phase: Phase::Held,
+            skipped: 40,
+            placed: 30,
+            given_back: 2,
+            remaining_bytes: 5 << 20,
+        };
+        note_in(&folder, &migration).unwrap();
+        assert_eq!(told_in(&folder, FRESH), Some(migration));
+        assert_eq!(told_in(&folder, Duration::ZERO), None);
+        let shown = line(&migration);
+        assert!(shown.contains("30 of 40") && shown.contains("5 MiB"), "{shown}");
+        migration.phase = Phase::GivenUp;
+        note_in(&folder, &migration).unwrap();
+        assert!(line(&told_in(&folder, FRESH).unwrap()).contains("given up"));
+        fs::write(folder.join(FILE), "{").unwrap();
+        assert_eq!(told_in(&folder, FRESH), None);
+    }
+}
