@@ -24,6 +24,7 @@ mod holes;
 mod incoming;
 mod install;
 mod media;
+mod medium;
 mod memory;
 mod offer;
 mod preflight;

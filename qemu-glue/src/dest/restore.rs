@@ -6,9 +6,9 @@
 //!           of storage)
 //! ```
 //! Every page whose hash was taken gets one answer, unless it was left to QEMU first. Memory is
-//! bounded: hashes by the set (32 bytes a page), bytes by the buffers. A storage that does not answer
-//! in time has its page answered `TooLate`, and gets no further reads until it answers; so the time
-//! that a stall can cost is bounded too.
+//! bounded: hashes by the set (32 bytes a page), bytes by the buffers. A storage that answers nothing
+//! for a while has its pages answered `TooLate`, and gets no further reads until it answers; so the
+//! time that a stall can cost is bounded too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,12 +21,13 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use super::install::Target;
+use super::medium::Medium;
 use super::prove::{Answer, Fate, prove};
 use super::queue::{Hash, Job, Queue, QueueError};
 use super::tally::Tally;
 use crate::channel::{NotPlaced, PageRange, Progress};
 use crate::set::SkipSet;
-use crate::storage::{self, Buffer, BufferPool, Storage, StorageError};
+use crate::storage::{self, Buffer, BufferPool, Storage};
 
 /// How much the restore may use.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +36,7 @@ pub struct Limits {
     pub requests: storage::Limits,
     /// Requests in flight or in proof.
     pub buffers: usize,
-    /// How long one request may take.
+    /// How long storage may answer nothing while requests wait.
     pub patience: Duration,
     /// Threads that hash, compare and install.
     pub workers: usize,
@@ -67,12 +68,6 @@ struct Shared {
     stopped: AtomicBool,
 }
 
-struct Medium {
-    storage: Storage,
-    /// A request has taken too long and not ended yet.
-    stalled: AtomicBool,
-}
-
 impl Restore {
     /// Starts it; answers come out of the receiver, which ends when the restore has stopped.
     ///
@@ -84,7 +79,6 @@ impl Restore {
         target: Target,
         mut limits: Limits,
     ) -> (Self, UnboundedReceiver<Vec<Answer>>) {
-        let medium = |storage| Medium { storage, stalled: AtomicBool::new(false) };
         // One page that lies between two blocks has to fit.
         let longest = media.iter().flatten().map(Storage::longest_read).min();
         let request = limits.requests.request_bytes.min(longest.unwrap_or(u64::MAX));
@@ -92,7 +86,7 @@ impl Restore {
         let request = usize::try_from(limits.requests.request_bytes).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared {
             queue: Arc::new(Queue::new(set)),
-            media: media.into_iter().map(|storage| storage.map(medium)).collect(),
+            media: media.into_iter().map(|storage| storage.map(Medium::new)).collect(),
             target,
             tally: Arc::default(),
             limits,
@@ -174,7 +168,7 @@ async fn feed(shared: Arc<Shared>, answers: UnboundedSender<Vec<Answer>>) {
         let medium = shared.media.get(usize::from(job.request.medium)).and_then(Option::as_ref);
         match medium {
             None => give_up(&shared, &answers, pages(&job), NotPlaced::ReadFailed),
-            Some(medium) if medium.stalled.load(Ordering::Acquire) => {
+            Some(medium) if medium.stalls() => {
                 give_up(&shared, &answers, pages(&job), NotPlaced::TooLate);
             }
             Some(_) => {
@@ -193,59 +187,29 @@ async fn serve(
 ) {
     let medium = shared.media.get(usize::from(job.request.medium)).and_then(Option::as_ref);
     let Some(medium) = medium else { return };
-    let Some(buffer) = read(&shared, medium, &job, buffer, &answers).await else { return };
+    let ranges = pages(&job);
+    let late = |reason, remark| {
+        shared.tally.remark(remark);
+        give_up(&shared, &answers, ranges.clone(), reason);
+    };
+    let read = medium.read(&job.request, buffer, shared.limits.patience, late).await;
+    let Some(buffer) = read else { return };
     shared.tally.read(buffer.filled().len());
     let Ok(permit) = Arc::clone(&shared.cpus).acquire_owned().await else { return };
+    let (proving, proven) = (Arc::clone(&shared), answers.clone());
     let proof = spawn_blocking(move || {
-        let stopped = || shared.stopped.load(Ordering::Acquire);
-        let proven = prove(&job, buffer.filled(), &shared.target, &shared.tally, stopped);
+        let stopped = || proving.stopped.load(Ordering::Acquire);
+        let fates = prove(&job, buffer.filled(), &proving.target, &proving.tally, stopped);
         // The buffer goes before the answers: who waits for it can go on.
         drop(buffer);
-        let _ = answers.send(proven);
+        let _ = proven.send(fates);
         drop(permit);
     });
     if let Err(error) = proof.await {
-        log::error!("proving pages ended badly; they go back at the final sync: {error}");
+        // Some of them may be installed by now: QEMU's copies overwrite those.
+        shared.tally.remark(format!("proving pages ended badly: {error}"));
+        give_up(&shared, &answers, ranges, NotPlaced::InstallFailed);
     }
-}
-
-/// Reads one request; `None` when its pages have been answered already.
-async fn read(
-    shared: &Shared,
-    medium: &Medium,
-    job: &Job,
-    buffer: Buffer,
-    answers: &UnboundedSender<Vec<Answer>>,
-) -> Option<Buffer> {
-    let request = &job.request;
-    let bytes = usize::try_from(request.bytes()).unwrap_or(usize::MAX);
-    let mut read = std::pin::pin!(medium.storage.read(request.place, bytes, buffer));
-    let failed = |error: StorageError| {
-        let place = medium.storage.address();
-        let reason = std::error::Error::source(&error).map(ToString::to_string);
-        let reason = reason.unwrap_or_else(|| error.to_string());
-        shared.tally.remark(format!("reading {place} failed: {reason}"));
-    };
-    match timeout(shared.limits.patience, &mut read).await {
-        Ok(Ok(buffer)) => return Some(buffer),
-        Ok(Err(error)) => {
-            failed(error);
-            give_up(shared, answers, pages(job), NotPlaced::ReadFailed);
-        }
-        Err(_late) => {
-            let limit = shared.limits.patience.as_secs_f32();
-            let place = medium.storage.address();
-            shared.tally.remark(format!("{place} does not answer within {limit} s"));
-            medium.stalled.store(true, Ordering::Release);
-            give_up(shared, answers, pages(job), NotPlaced::TooLate);
-            // It may answer yet: then it is used again.
-            match read.await {
-                Ok(_) => medium.stalled.store(false, Ordering::Release),
-                Err(error) => failed(error),
-            }
-        }
-    }
-    None
 }
 
 fn pages(job: &Job) -> Vec<PageRange> {

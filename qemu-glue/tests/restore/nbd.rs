@@ -20,12 +20,18 @@ pub(crate) struct Server {
 impl Server {
     /// Serves `disk` read-only as export `data`; `None`, with the skip line, where there is no `qemu-nbd`.
     pub(crate) fn start(test: &str, disk: &Path, clients: u32) -> Option<Self> {
+        let image = format!("driver=raw,file.driver=file,file.filename={}", disk.display());
+        Self::of_image(test, disk, clients, &[&format!("{image},file.cache.direct=on")])
+    }
+
+    /// The same of an image in QEMU's own words, after options of its objects.
+    pub(crate) fn of_image(test: &str, disk: &Path, clients: u32, image: &[&str]) -> Option<Self> {
         let socket = disk.with_file_name("nbd.sock");
         let _ = std::fs::remove_file(&socket);
         let mut command = Command::new("qemu-nbd");
-        command.args(["--read-only", "--persistent", "--format=raw", "--cache=none"]);
-        command.args(["--export-name=data", &format!("--shared={clients}")]);
-        command.arg("--socket").arg(&socket).arg(disk);
+        command.args(["--read-only", "--persistent", "--export-name=data"]);
+        command.arg(format!("--shared={clients}")).arg("--socket").arg(&socket);
+        command.arg("--image-opts").args(image);
         let process = match command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn() {
             Ok(process) => process,
             Err(error) => {

@@ -40,7 +40,7 @@ pub(crate) struct ReceiveArgs {
     /// nbd+unix:///EXPORT?socket=PATH.
     #[arg(long, value_name = "MEDIUM=URI", value_parser = disk)]
     disk: Vec<(String, Address)>,
-    /// How long storage may take for one request before its pages travel by network.
+    /// How long storage may answer nothing before its pages travel by network.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     storage_timeout: Duration,
     /// End after the first migration.
