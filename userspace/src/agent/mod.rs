@@ -7,7 +7,7 @@
 //!            durable (syncfs) ─> page list ─> pinned memory ─> its frames and hash ─> answer
 //! ```
 //! The list does not cross the port. It is written once, into pages that the kernel cannot move
-//! ([`pinned`]), and the host reads it there; only frames and hash are told. A host that cannot read
+//! (`pinned`), and the host reads it there; only frames and hash are told. A host that cannot read
 //! the guest's RAM has the bytes copied.
 //!
 //! Nothing here ends but by a signal: a server that is not there yet, exits or is restarted, a port
