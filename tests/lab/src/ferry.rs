@@ -49,6 +49,8 @@ pub struct Scene<'a> {
     pub receiver: &'a mut Process,
     /// `poolferry-host migrate`.
     pub driver: &'a mut Process,
+    /// Set to true, it ends the wait; the migration goes on for itself, or does not.
+    pub abandon: bool,
     told: PathBuf,
 }
 
@@ -102,6 +104,8 @@ pub(crate) fn migrate(
     ferry: &mut Ferry<'_>,
 ) -> Result<Ended> {
     fs::create_dir_all(folder)?;
+    // What an earlier migration has left there must not be taken for this one's.
+    let _ = fs::remove_file(folder.join(qemu_glue::report::JSON));
     stock::parameters(&mut lab.machine)?;
     let mut receiver = receive(lab, destination, folder, &ferry.receive)?;
     let mut driver = drive(lab, destination, folder, &ferry.migrate)?;
@@ -111,13 +115,18 @@ pub(crate) fn migrate(
             return Ok(Some(ended));
         }
         if let Some(meddle) = &mut ferry.meddle {
-            meddle(&mut Scene {
+            let mut scene = Scene {
                 lab,
                 destination,
                 receiver: &mut receiver,
                 driver: &mut driver,
+                abandon: false,
                 told: told.clone(),
-            })?;
+            };
+            meddle(&mut scene)?;
+            if scene.abandon {
+                return Ok(Some(Ended::abandoned()));
+            }
         }
         if watch.has_begun() || driver.ended()?.is_none() {
             return Ok(None);

@@ -65,8 +65,8 @@ pub struct Hop {
 pub enum Attempt {
     /// At the other host.
     Arrived(Box<Hop>),
-    /// Where it was.
-    Stayed(Ended),
+    /// Where it was; with the QEMU that waited for it.
+    Stayed(Ended, Box<Machine>),
 }
 
 impl Laboratory {
@@ -78,7 +78,7 @@ impl Laboratory {
     pub fn hop(&mut self, mode: Mode, folder: &Path) -> Result<Hop> {
         match self.attempt(mode, folder, &mut Ferry::plain())? {
             Attempt::Arrived(hop) => Ok(*hop),
-            Attempt::Stayed(ended) => {
+            Attempt::Stayed(ended, _) => {
                 bail!("the migration {}: {}", ended.status, ended.reason.as_deref().unwrap_or("?"))
             }
         }
@@ -100,7 +100,7 @@ impl Laboratory {
         })?;
         if ended.status != "completed" {
             self.wait_for_tick(ended.at).context("the VM does not run on at the source")?;
-            return Ok(Attempt::Stayed(ended));
+            return Ok(Attempt::Stayed(ended, Box::new(destination)));
         }
         watch::arrives(&mut destination)?;
         let links = watch.links()?;

@@ -37,7 +37,7 @@ pub struct Links {
 /// How a migration ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// `completed`, `failed`, `cancelled`; `not-begun` where QEMU was never told to migrate.
+    /// `completed`, `failed`, `cancelled`; `not-begun` where QEMU was never told to migrate, `abandoned` where nobody waited.
     pub status: String,
     /// Why, where QEMU tells.
     pub reason: Option<String>,
@@ -48,6 +48,12 @@ pub struct Ended {
 }
 
 impl Ended {
+    /// Nobody waits for its end.
+    pub(crate) fn abandoned() -> Self {
+        let status = "abandoned".to_owned();
+        Self { status, reason: None, statistics: Value::Null, at: Instant::now() }
+    }
+
     /// QEMU was never told to migrate, for this `reason`.
     pub(crate) fn not_begun(reason: String) -> Self {
         let status = "not-begun".to_owned();
@@ -63,8 +69,9 @@ pub struct Watch {
     destination: u32,
     before: Links,
     last: Option<Instant>,
-    /// What QEMU at the source told before: of a migration that brought the VM here, or of one that failed.
-    old: Value,
+    /// What QEMU at the source tells of an earlier migration: that brought the VM here, that failed, or that goes on without
+    /// anybody to drive it. `None` once the one that is watched has begun.
+    old: Option<Value>,
     looks: Vec<Look>,
 }
 
@@ -76,7 +83,7 @@ impl Watch {
     pub fn begin(source: &mut Machine, destination: &Machine) -> Result<Self> {
         let old = source.monitor().execute("query-migrate", json!({}))?;
         Ok(Self {
-            old,
+            old: Some(old),
             begun: Instant::now(),
             begun_at: SystemTime::now(),
             destination: destination.pid(),
@@ -108,10 +115,17 @@ impl Watch {
                 storage: links.storage.saturating_sub(self.before.storage),
             },
         });
-        if statistics == self.old {
-            return Ok(None);
+        if let Some(old) = &self.old {
+            let still_old = if goes_on(old) {
+                !goes_on(&statistics) || time(&statistics) >= time(old)
+            } else {
+                statistics == *old
+            };
+            self.old = still_old.then(|| statistics.clone());
+            if still_old {
+                return Ok(None);
+            }
         }
-        self.old = Value::Null;
         let status = statistics["status"].as_str().unwrap_or("none").to_owned();
         match status.as_str() {
             // 7.2 may say so a moment before it knows how long it took.
@@ -135,7 +149,7 @@ impl Watch {
     /// Whether QEMU has begun to migrate.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.old.is_null()
+        self.old.is_none()
     }
 
     /// When the watch began.
@@ -161,6 +175,17 @@ impl Watch {
             storage: now.storage.saturating_sub(self.before.storage),
         })
     }
+}
+
+/// Whether this answer of `query-migrate` is of a migration that has not ended.
+fn goes_on(statistics: &Value) -> bool {
+    let status = statistics["status"].as_str().unwrap_or("none");
+    !matches!(status, "none" | "completed" | "failed" | "cancelled")
+}
+
+/// Milliseconds since the migration began.
+fn time(statistics: &Value) -> u64 {
+    statistics["total-time"].as_u64().unwrap_or(0)
 }
 
 fn links(pid: u32) -> Result<Links> {

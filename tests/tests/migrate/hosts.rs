@@ -1,0 +1,46 @@
+//! The destination's QEMU dies, or the link between the hosts breaks: the VM runs on at the source.
+
+use anyhow::{Result, bail};
+use lab::ferry::{Ferry, Scene};
+use lab::hop::{Attempt, Mode};
+use lab::laboratory::Laboratory;
+use lab::workload::Workload;
+
+use crate::shared::{Needs, ferried, folder, run};
+
+/// Migrates while `break_it` does its work once pages are placed; the VM must stay, and the next migration must work.
+fn stays(
+    lab: &mut Laboratory,
+    mut break_it: impl FnMut(&mut Scene<'_>) -> Result<()>,
+) -> Result<()> {
+    lab.load(Workload::Rw)?;
+    let mut done = false;
+    let mut ferry = Ferry::meddling(|scene| {
+        if !done && scene.highest("placed_pages") > 0 {
+            done = true;
+            break_it(scene)?;
+        }
+        Ok(())
+    });
+    let folder = folder(lab);
+    let attempt = lab.attempt(Mode::Poolferry, &folder, &mut ferry)?;
+    drop(ferry);
+    assert!(done, "the migration was over before a page was placed");
+    if let Attempt::Arrived(hop) = attempt {
+        bail!("the VM has arrived where nobody is: {:?}", hop.ended);
+    }
+    lab.load(Workload::Idle)?;
+    let pages = ferried(lab)?.pages;
+    assert!(pages.restored > 0, "{pages:?}");
+    lab.check()
+}
+
+#[test]
+fn the_destination_dies() {
+    run("hosts::the_destination_dies", Needs::Poolferry, |lab| {
+        stays(lab, |scene| {
+            scene.destination.process().kill();
+            Ok(())
+        })
+    });
+}

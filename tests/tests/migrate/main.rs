@@ -1,0 +1,21 @@
+//! Migrations of a small VM with a busy MySQL, each with the RAM of both sides compared byte by byte.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`plain`] | stock and Poolferry; idle, reading, writing |
+//! | [`teeth`] | the comparison finds what it must find |
+//! | [`programs`] | a program of Poolferry's dies in each phase |
+//! | [`agent`] | the guest's agent is missing, dies |
+//! | [`storage`] | storage at the destination is missing, old, broken, stalled |
+//! | [`hosts`] | the destination's QEMU dies, the link breaks; the next migration works |
+//!
+//! One VM serves all tests: it goes to and fro between two hosts. After a test that failed another is booted.
+#![expect(clippy::print_stdout, reason = "what became of a VM, shown by `cargo xtask test`")]
+
+mod agent;
+mod hosts;
+mod plain;
+mod programs;
+mod shared;
+mod storage;
+mod teeth;

@@ -1,0 +1,54 @@
+//! Migrations without trouble.
+
+use anyhow::Result;
+use lab::hop::Mode;
+use lab::laboratory::Laboratory;
+use lab::workload::Workload;
+
+use crate::shared::{Needs, ferried, folder, run, same};
+
+/// Most of a pool of 200 MiB that is filled to nine tenths, in pages.
+const MOST: u64 = 30_000;
+
+fn stock(lab: &mut Laboratory, workload: Workload) -> Result<()> {
+    lab.load(workload)?;
+    let folder = folder(lab);
+    same(&lab.hop(Mode::Stock, &folder)?);
+    lab.check()
+}
+
+fn poolferry(lab: &mut Laboratory, workload: Workload) -> Result<()> {
+    lab.load(workload)?;
+    let pages = ferried(lab)?.pages;
+    assert!(pages.restored > 0, "{pages:?}");
+    assert_eq!(pages.restored + pages.delivered + pages.given_back, pages.skipped, "{pages:?}");
+    if workload != Workload::Rw {
+        assert!(pages.skipped > MOST && pages.restored > MOST, "{pages:?}");
+    }
+    lab.check()
+}
+
+#[test]
+fn stock_idle() {
+    run("plain::stock_idle", Needs::Qemu, |lab| stock(lab, Workload::Idle));
+}
+
+#[test]
+fn stock_writing() {
+    run("plain::stock_writing", Needs::Qemu, |lab| stock(lab, Workload::Rw));
+}
+
+#[test]
+fn poolferry_idle() {
+    run("plain::poolferry_idle", Needs::Poolferry, |lab| poolferry(lab, Workload::Idle));
+}
+
+#[test]
+fn poolferry_reading() {
+    run("plain::poolferry_reading", Needs::Poolferry, |lab| poolferry(lab, Workload::Ro));
+}
+
+#[test]
+fn poolferry_writing() {
+    run("plain::poolferry_writing", Needs::Poolferry, |lab| poolferry(lab, Workload::Rw));
+}

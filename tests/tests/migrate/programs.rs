@@ -1,0 +1,98 @@
+//! A program of Poolferry's is killed: the migration completes as a stock one would, or the VM stays and the next
+//! migration works.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use lab::ferry::{Ferry, Scene};
+use lab::hop::{Attempt, Mode};
+use lab::laboratory::Laboratory;
+use lab::workload::Workload;
+use rustix::process::Signal;
+
+use crate::shared::{Needs, ferried, folder, run, same};
+
+/// How far a migration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The set is being offered: QEMU does not migrate yet.
+    Offer,
+    /// The first pages are placed.
+    FirstPlaced,
+    /// Half of the pages are placed.
+    HalfPlaced,
+}
+
+fn reached(scene: &Scene<'_>, phase: Phase) -> bool {
+    match phase {
+        Phase::Offer => scene.told().contains("\"name\":\"offer\""),
+        Phase::FirstPlaced => scene.highest("placed_pages") > 0,
+        Phase::HalfPlaced => {
+            scene.highest("placed_pages") > scene.highest("skipped_pages").max(2) / 2
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victim {
+    Receiver,
+    Driver,
+}
+
+fn killed(lab: &mut Laboratory, victim: Victim, phase: Phase, workload: Workload) -> Result<()> {
+    lab.load(workload)?;
+    let mut killed_at = None;
+    let mut ferry = Ferry::meddling(|scene| {
+        if killed_at.is_none() && reached(scene, phase) {
+            killed_at = Some(Instant::now());
+            match victim {
+                Victim::Receiver => scene.receiver.signal(Signal::KILL),
+                Victim::Driver => scene.driver.signal(Signal::KILL),
+            }
+        }
+        // Without its driver it is held for ever, and the VM runs on where it is.
+        scene.abandon = victim == Victim::Driver
+            && killed_at.is_some_and(|at: Instant| at.elapsed() > Duration::from_secs(5));
+        Ok(())
+    });
+    let folder = folder(lab);
+    let attempt = lab.attempt(Mode::Poolferry, &folder, &mut ferry)?;
+    drop(ferry);
+    assert!(killed_at.is_some(), "the migration was over before {phase:?}");
+    // A destination that is left waiting must not disturb the next migration, so it is kept.
+    let _waiting = match attempt {
+        Attempt::Arrived(hop) => {
+            same(&hop);
+            None
+        }
+        Attempt::Stayed(ended, destination) => {
+            println!("the VM stays: {}", ended.status);
+            Some(destination)
+        }
+    };
+    // Wherever it is, the next migration is a whole one.
+    lab.load(Workload::Idle)?;
+    let pages = ferried(lab)?.pages;
+    assert!(pages.restored > 0, "{pages:?}");
+    Ok(())
+}
+
+macro_rules! killed {
+    ($($name:ident: $victim:ident, $phase:ident, $workload:ident;)+) => {$(
+        #[test]
+        fn $name() {
+            run(concat!("programs::", stringify!($name)), Needs::Poolferry, |lab| {
+                killed(lab, Victim::$victim, Phase::$phase, Workload::$workload)
+            });
+        }
+    )+};
+}
+
+killed! {
+    receiver_at_the_offer: Receiver, Offer, Idle;
+    receiver_at_the_first_page: Receiver, FirstPlaced, Idle;
+    receiver_half_way_under_writes: Receiver, HalfPlaced, Rw;
+    driver_at_the_offer: Driver, Offer, Idle;
+    driver_at_the_first_page: Driver, FirstPlaced, Idle;
+    driver_half_way_under_writes: Driver, HalfPlaced, Rw;
+}
