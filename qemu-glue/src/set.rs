@@ -192,7 +192,8 @@ impl SkipSet {
     /// Runs with the number of their first page, by block and offset.
     #[must_use]
     pub fn in_ram_order(&self) -> Vec<(PageIndex, SetRun)> {
-        let numbered = self.firsts.iter().map(|first| PageIndex(*first)).zip(self.runs.iter().copied());
+        let numbered =
+            self.firsts.iter().map(|first| PageIndex(*first)).zip(self.runs.iter().copied());
         let mut runs: Vec<_> = numbered.collect();
         runs.sort_unstable_by_key(|(_, run)| (run.block, run.offset));
         runs

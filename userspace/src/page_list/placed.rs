@@ -149,10 +149,7 @@ impl Placed {
 
     /// Calls `each` with the merged runs in the order of the list. They are joined inside each half
     /// only, so that the halves can be counted side by side.
-    pub(super) fn each_run<E>(
-        &self,
-        mut each: impl FnMut(Run) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(super) fn each_run<E>(&self, mut each: impl FnMut(Run) -> Result<(), E>) -> Result<(), E> {
         self.halves().iter().try_for_each(|half| half.each_run(self.per_page, &mut each))
     }
 
