@@ -19,6 +19,8 @@ use crate::qmp::{Event, Qmp, QmpError};
 const LOOK: Duration = Duration::from_millis(10);
 /// How often QEMU is asked.
 const POLL: Duration = Duration::from_millis(100);
+/// How often while it has not told its bandwidth, and is kept at a trickle for that.
+const POLL_EARLY: Duration = Duration::from_millis(20);
 /// How long a migration may take to end after it was cancelled.
 const CANCELLING: Duration = Duration::from_secs(60);
 
@@ -57,7 +59,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             ferry,
             record,
             law: Law::new(),
-            share: Share::Full,
+            share: Share::Trickle,
             step: "",
             last: Migration::default(),
             syncs: 0,
@@ -77,7 +79,7 @@ impl<'a, 'o> Drive<'a, 'o> {
     ) -> Result<Ended, MigrateError> {
         let mut events = self.qmp.events();
         match self.ferry {
-            Some(_) => self.limits.hold(self.qmp, Share::Full).await?,
+            Some(_) => self.limits.hold(self.qmp, self.share).await?,
             None => self.limits.set(self.qmp).await?,
         }
         self.record.migrate();
@@ -98,7 +100,8 @@ impl<'a, 'o> Drive<'a, 'o> {
             if limit.is_some_and(|limit| begun.elapsed() > limit) && self.cancelled.is_none() {
                 self.cancel("it took longer than allowed".to_owned()).await?;
             }
-            if poll || polled.elapsed() >= POLL {
+            let early = self.ferry.is_some() && self.last.ram.mbps == 0.0;
+            if poll || polled.elapsed() >= if early { POLL_EARLY } else { POLL } {
                 polled = Instant::now();
                 if let Some(ended) = self.poll().await? {
                     return Ok(ended);
@@ -230,7 +233,8 @@ impl<'a, 'o> Drive<'a, 'o> {
             return Ok(());
         }
         let given_back = ferry.ledger().given_back_pages();
-        let share = self.law.share(View { syncs: self.syncs, given_back });
+        let measured = self.last.ram.mbps > 0.0;
+        let share = self.law.share(View { measured, syncs: self.syncs, given_back });
         if self.syncs > 1 {
             self.step("hold");
         }

@@ -4,6 +4,11 @@
 //! pass after pages were given back. Once it only sends again what the guest writes again, every byte
 //! is wasted until the restore is done, so it gets a trickle. What the guest wrote last is sent when
 //! the hold ends, once.
+//!
+//! It also begins with a trickle. QEMU up to 10.x looks at the bitmap again, and so finds the pages that
+//! hold it, only when less is left than fits into the downtime at the bandwidth that it has measured,
+//! and it measures every tenth of a second. A first pass that is over before the first measurement
+//! (a small VM whose RAM is mostly zero or left behind) would switch over at once.
 
 /// Pages given back that are worth a pass at full speed: 4 MiB.
 const WORTH_A_PASS: u64 = 1024;
@@ -20,6 +25,8 @@ pub(super) enum Share {
 /// What the law looks at.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct View {
+    /// QEMU has measured its bandwidth.
+    pub(super) measured: bool,
     /// Number of bitmap syncs so far; the first begins the first pass.
     pub(super) syncs: u64,
     /// Pages that were given back so far.
@@ -50,7 +57,7 @@ impl Law {
             // The next sync takes them in; the pass that begins with it ends at the one after.
             self.until = self.until.max(view.syncs + 1);
         }
-        if view.syncs <= self.until { Share::Full } else { Share::Trickle }
+        if view.measured && view.syncs <= self.until { Share::Full } else { Share::Trickle }
     }
 }
 
@@ -59,13 +66,14 @@ mod tests {
     use super::*;
 
     fn view(syncs: u64, given_back: u64) -> View {
-        View { syncs, given_back }
+        View { measured: true, syncs, given_back }
     }
 
     #[test]
     fn the_first_pass_has_the_link() {
         let mut law = Law::new();
-        assert_eq!(law.share(view(0, 0)), Share::Full);
+        let early = View { measured: false, ..view(1, 0) };
+        assert_eq!(law.share(early), Share::Trickle, "QEMU must not be through before it measures");
         assert_eq!(law.share(view(1, 0)), Share::Full);
         assert_eq!(law.share(view(2, 0)), Share::Trickle);
         assert_eq!(law.share(view(9, 100)), Share::Trickle);

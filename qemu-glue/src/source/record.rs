@@ -134,8 +134,8 @@ impl<'a> Record<'a> {
         report.pages.skipped = status.hinted;
         report.pages.given_back = report.given_back_by_reason.values().sum();
         let progress = last_word.as_ref().map_or(*ferry.progress(), |word| word.progress);
-        // Settled once: a page that was given back first counts as that.
-        let placed = ferry.ledger().placed_pages();
+        // Whatever was placed after the library had given it back, QEMU has sent over it.
+        let placed = report.pages.skipped.saturating_sub(report.pages.given_back);
         report.pages.delivered = progress.delivered.min(placed);
         report.pages.restored = placed - report.pages.delivered;
         report.storage_bytes = progress.storage_bytes;

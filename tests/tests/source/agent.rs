@@ -1,0 +1,79 @@
+//! An agent as the host meets it, whose list is the test's.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+use page_wire::ask::{
+    Answer, Ask, GuestRun, Hello, MAX_ANSWER_BYTES, MAX_ASK_BYTES, PageList, Pinned, Said,
+    ServerState, Steps, VERSION, What, from_line, to_line,
+};
+use page_wire::{Facts, Medium, Run, encode};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinHandle;
+
+/// Guest-physical address of the list: RAM that the guest does not use.
+const LIST_AT: u64 = 96 << 20;
+
+/// A list of runs on one disk with this serial number.
+pub(crate) fn list(serial: &str, mut runs: Vec<Run>) -> Vec<u8> {
+    runs.sort_unstable();
+    let media = [Medium::Disk(format!("serial:{serial}"))];
+    let facts = Facts { page_size: 16384, pages: runs.len() as u64, begun_ns: 1, done_ns: 2 };
+    let mut bytes = Vec::new();
+    encode(&mut bytes, &facts, &media, runs.len() as u64, runs.iter().copied()).unwrap();
+    bytes
+}
+
+/// Answers on `socket` with `list`, which it writes into the guest's memory.
+pub(crate) fn start(socket: &Path, memory: &File, list: &[u8]) -> JoinHandle<()> {
+    memory.write_all_at(list, LIST_AT).unwrap();
+    let frames = u32::try_from(list.len().div_ceil(4096)).unwrap();
+    let told = PageList {
+        list: 1,
+        length: list.len() as u64,
+        blake3: blake3::hash(list).to_string(),
+        runs: vec![GuestRun(LIST_AT >> 12, frames)],
+        pinned: Pinned::LongTerm,
+        held_s: 60,
+        pages: 1,
+        left_out: Default::default(),
+        steps: Steps::default(),
+    };
+    let _ = std::fs::remove_file(socket);
+    let listener = UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            serve(stream, &told).await;
+        }
+    })
+}
+
+async fn serve(stream: UnixStream, told: &PageList) {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        assert!(line.len() <= MAX_ASK_BYTES);
+        if line.trim().is_empty() {
+            continue;
+        }
+        let ask: Ask = from_line(line.as_bytes()).unwrap();
+        let what = match ask.what {
+            What::Hello { .. } => Said::Hello(Hello {
+                version: VERSION,
+                program: "test".to_owned(),
+                pid: 1,
+                kernel: "none".to_owned(),
+                server: ServerState::Attaching { pid: 2 },
+            }),
+            What::PageList => Said::PageList(Box::new(told.clone())),
+            What::Release { .. } => Said::Released,
+            other => panic!("asked for {other:?}"),
+        };
+        let line = to_line(&Answer { id: ask.id, what }, MAX_ANSWER_BYTES).unwrap();
+        if write.write_all(&line).await.is_err() {
+            return;
+        }
+    }
+}

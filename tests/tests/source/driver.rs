@@ -1,0 +1,145 @@
+//! The source's program killed, as by `kill -9`: its memory of the migration is gone at once.
+
+use std::env;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use qemu_glue::channel::Security;
+use qemu_glue::source::{self, Mode, Options, Route, cancellation};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
+
+use crate::guest::PAGES;
+use crate::lab::{Lab, on_each_qemu, wait_for};
+use crate::scene::{Scene, Setting};
+
+on_each_qemu!(killed_while_restoring, killed_before_the_migration);
+
+/// Variables that tell the process that is to be killed what to do.
+const TOLD: [&str; 3] = ["POOLFERRY_TEST_QMP", "POOLFERRY_TEST_AGENT", "POOLFERRY_TEST_TO"];
+
+/// The process that the tests kill: this test, in another process.
+#[test]
+#[ignore = "the process that other tests start and kill"]
+fn process() {
+    let [Some(qmp), Some(agent), Some(to)] = TOLD.map(|name| env::var(name).ok()) else { return };
+    let options = Options {
+        qmp: qmp.into(),
+        mode: Mode::Poolferry(Route {
+            agent: agent.into(),
+            to,
+            security: Security::Plain,
+            list_timeout: Duration::from_secs(10),
+        }),
+        max_bandwidth: None,
+        downtime_limit_ms: None,
+        timeout: None,
+        leave_paused: true,
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (_canceller, cancel) = cancellation();
+    let report = runtime.block_on(source::migrate(&options, cancel, &mut |_| {}));
+    panic!("it was to be killed, and ended: {report:?}");
+}
+
+struct Driver(Child);
+
+impl Driver {
+    fn start(options: &Options, to: &str) -> Self {
+        let Mode::Poolferry(route) = &options.mode else { unreachable!("the scene's way") };
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.args(["--exact", "driver::process", "--ignored", "--nocapture"]);
+        command.env(TOLD[0], &options.qmp).env(TOLD[1], &route.agent).env(TOLD[2], to);
+        Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
+    }
+
+    fn kill(&mut self) {
+        assert!(self.0.try_wait().unwrap().is_none(), "it ended by itself");
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Stands between the driver and the receiver; can keep what the receiver says.
+struct Proxy {
+    address: String,
+    mute: Arc<AtomicBool>,
+}
+
+impl Proxy {
+    async fn start(to: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let mute = Arc::new(AtomicBool::new(false));
+        let muted = Arc::clone(&mute);
+        tokio::spawn(async move {
+            let (driver, _) = listener.accept().await.unwrap();
+            let receiver = TcpStream::connect(to).await.unwrap();
+            let (mut from_driver, mut to_driver) = driver.into_split();
+            let (mut from_receiver, mut to_receiver) = receiver.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_driver, &mut to_receiver).await });
+            let mut bytes = vec![0; 1 << 16];
+            while let Ok(read @ 1..) = from_receiver.read(&mut bytes).await {
+                if !muted.load(Ordering::Relaxed)
+                    && to_driver.write_all(&bytes[..read]).await.is_err()
+                {
+                    return;
+                }
+            }
+        });
+        Self { address, mute }
+    }
+}
+
+/// Nobody drives the migration any more: it is held, the VM runs on; the next one ends it and works.
+async fn killed_while_restoring(lab: &Lab) {
+    let mut scene = Scene::new(lab, Setting::default()).await;
+    let (address, receiver) = scene.receiver().await;
+    let proxy = Proxy::start(address.clone()).await;
+    let mut driver = Driver::start(&scene.options(address), &proxy.address);
+    wait_for("the migration is active", async || {
+        let now = scene.source.execute("query-migrate", json!({})).await;
+        now["status"] == "active"
+    })
+    .await;
+    // What is placed from now on, the driver does not hear.
+    proxy.mute.store(true, Ordering::Relaxed);
+    sleep(Duration::from_secs(1)).await;
+    driver.kill();
+    let outcome = receiver.await.unwrap();
+    assert!(outcome.is_err(), "{outcome:?}");
+    sleep(Duration::from_secs(2)).await;
+    let now = scene.source.execute("query-migrate", json!({})).await;
+    assert_eq!(now["status"], "active");
+    scene.assert_runs_on().await;
+    scene.new_destination().await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.restored, PAGES);
+}
+
+/// The list is asked for, and nobody is there any more to hear it.
+async fn killed_before_the_migration(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let (address, receiver) = scene.receiver().await;
+    let mut driver = Driver::start(&scene.options(address.clone()), "127.0.0.1:1");
+    sleep(Duration::from_millis(5)).await;
+    let _ = driver.0.kill();
+    drop(driver);
+    receiver.abort();
+    scene.assert_runs_on().await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.restored, PAGES);
+}

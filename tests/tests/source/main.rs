@@ -1,0 +1,26 @@
+//! Whole migrations between real QEMUs, driven by the source's side, with the destination's side, the
+//! library and a storage file beside them. The guest is a boot sector; its page list is written by the
+//! test, so that it can be right or wrong in any way.
+//!
+//! | module | what it holds against what |
+//! |---|---|
+//! | [`whole`] | RAM of both sides byte by byte, pages against what the list and the storage had |
+//! | [`trouble`] | each part failing in each phase: RAM identity where it completes, else a VM that runs on |
+//! | [`driver`] | the program at the source killed: the VM runs on, its next migration works |
+//! | [`limits`] | the user's limits before and after; what a driver that was killed leaves behind |
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+#[path = "../shim/guest.rs"]
+mod guest;
+#[path = "../shim/lab.rs"]
+mod lab;
+#[path = "../shim/vm.rs"]
+#[expect(dead_code, reason = "what the library's tests alone want")]
+mod vm;
+
+mod agent;
+mod driver;
+mod limits;
+mod scene;
+mod trouble;
+mod whole;

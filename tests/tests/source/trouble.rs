@@ -1,0 +1,223 @@
+//! Each part failing in each phase.
+
+use std::time::Duration;
+
+use page_wire::Run;
+use qemu_glue::report::{Report, Status};
+use qemu_glue::source::{MigrateError, Update, cancellation};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::agent;
+use crate::guest::{FIRST_PAGE, PAGES};
+use crate::lab::{Lab, on_each_qemu};
+use crate::scene::{SERIAL, Scene, Setting, honest};
+
+on_each_qemu!(
+    agent_missing,
+    library_missing,
+    list_that_lies,
+    empty_list,
+    storage_stale,
+    storage_gone,
+    receiver_missing,
+    receiver_dies_before_the_migration,
+    receiver_dies_while_restoring,
+    destination_dies,
+    cancelled,
+    postcopy_on,
+);
+
+/// Slow enough that there is time to interfere.
+fn slow() -> Setting {
+    Setting { bandwidth: Some(8 << 20), ..Setting::default() }
+}
+
+fn says(report: &Report, text: &str) {
+    let found = report.remarks.iter().any(|remark| remark.contains(text));
+    assert!(found, "no `{text}` in {:#?}", report.remarks);
+}
+
+async fn agent_missing(lab: &Lab) {
+    let mut scene = Scene::new(lab, Setting::default()).await;
+    scene.no_agent();
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.skipped, 0);
+    says(&report, "the whole memory goes by network");
+}
+
+async fn library_missing(lab: &Lab) {
+    let scene = Scene::new(lab, Setting { no_library: true, ..Setting::default() }).await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.skipped, 0);
+    says(&report, "has not loaded libpoolferry_qemu.so");
+}
+
+/// Overlaps, addresses outside RAM and below 1 MiB, wrong places, and the same page over and over.
+async fn list_that_lies(lab: &Lab) {
+    let mut scene = Scene::new(lab, Setting::default()).await;
+    let run = |gfn, frames, unit| Run::new(gfn, frames, 0, unit).unwrap();
+    let mut runs = honest();
+    runs.truncate(1000);
+    runs.extend([
+        run(0, 1 << 24, 131_000),
+        run((1 << 40) - 1, 7, 16),
+        run(FIRST_PAGE + 3, 9, 24),
+        run(100, 10, 32),
+        run(FIRST_PAGE + 4000, 100, 1 << 40),
+    ]);
+    runs.extend((0..5000).map(|unit| run(FIRST_PAGE + 8000, 64, 40 + unit)));
+    scene.list(&agent::list(SERIAL, runs));
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert!(report.pages.skipped > 0 && report.pages.restored > 0, "{:?}", report.pages);
+}
+
+async fn empty_list(lab: &Lab) {
+    let mut scene = Scene::new(lab, Setting::default()).await;
+    scene.list(&agent::list(SERIAL, Vec::new()));
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    says(&report, "it is empty");
+}
+
+async fn storage_stale(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    scene.spoil(0, PAGES / 4);
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.given_back_by_reason.get("differs"), Some(&PAGES));
+}
+
+/// The disk ends before most of its pages.
+async fn storage_gone(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let file = std::fs::File::options().write(true).open(&scene.disk).unwrap();
+    file.set_len(1 << 20).unwrap();
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert!(report.pages.restored <= 256, "{:?}", report.pages);
+}
+
+async fn receiver_missing(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let (_canceller, cancel) = cancellation();
+    let address = "127.0.0.1:1".to_owned();
+    let error = scene.migrate_to(address, cancel, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, MigrateError::Connect { .. }) && error.hint().is_some(), "{error}");
+    scene.assert_runs_on().await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.restored, PAGES);
+}
+
+/// Before it has said that it is ready.
+async fn receiver_dies_before_the_migration(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let dies = tokio::spawn(async move { drop(listener.accept().await) });
+    let (_canceller, cancel) = cancellation();
+    let error = scene.migrate_to(address, cancel, &mut |_| {}).await.unwrap_err();
+    assert!(matches!(error, MigrateError::Channel { .. }), "{error}");
+    dies.await.unwrap();
+    scene.assert_runs_on().await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+}
+
+/// Waits for a picture that `wanted` wants; gives an observer and the wait.
+fn watch(
+    wanted: impl Fn(&Update) -> bool + Send + 'static,
+) -> (impl FnMut(&Update) + Send, mpsc::UnboundedReceiver<()>) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let observer = move |update: &Update| {
+        if wanted(update) {
+            let _ = sender.send(());
+        }
+    };
+    (observer, receiver)
+}
+
+fn hinted(update: &Update) -> bool {
+    matches!(update, Update::Picture(picture) if picture.skipped_pages > 0)
+}
+
+async fn receiver_dies_while_restoring(lab: &Lab) {
+    let scene = Scene::new(lab, slow()).await;
+    let (address, receiver) = scene.receiver().await;
+    let (mut observer, _) = watch(|_| false);
+    let (_canceller, cancel) = cancellation();
+    let killer = receiver.abort_handle();
+    let (mut seen, mut told) = watch(hinted);
+    let kill = tokio::spawn(async move {
+        told.recv().await;
+        killer.abort();
+    });
+    let mut both = |update: &Update| {
+        observer(update);
+        seen(update);
+    };
+    let report = scene.migrate_to(address, cancel, &mut both).await.unwrap();
+    kill.await.unwrap();
+    scene.assert_identical(&report).await;
+    let accounted = report.pages.given_back + report.pages.restored + report.pages.delivered;
+    assert_eq!(accounted, PAGES);
+}
+
+async fn destination_dies(lab: &Lab) {
+    let mut scene = Scene::new(lab, slow()).await;
+    let (address, receiver) = scene.receiver().await;
+    let (_canceller, cancel) = cancellation();
+    let pid = rustix::process::Pid::from_raw(scene.destination.pid.cast_signed()).unwrap();
+    let (mut seen, mut told) = watch(hinted);
+    let kill = tokio::spawn(async move {
+        told.recv().await;
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    });
+    let report = scene.migrate_to(address, cancel, &mut seen).await.unwrap();
+    kill.await.unwrap();
+    assert_eq!(report.status, Status::Failed, "{:#?}", report.remarks);
+    drop(receiver);
+    scene.assert_runs_on().await;
+    scene.new_destination().await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.restored, PAGES);
+}
+
+async fn cancelled(lab: &Lab) {
+    let mut scene = Scene::new(lab, slow()).await;
+    let (address, receiver) = scene.receiver().await;
+    let (canceller, cancel) = cancellation();
+    let (mut seen, mut told) = watch(hinted);
+    let interrupt = tokio::spawn(async move {
+        told.recv().await;
+        canceller.cancel("interrupted");
+    });
+    let report = scene.migrate_to(address, cancel, &mut seen).await.unwrap();
+    interrupt.await.unwrap();
+    assert_eq!(report.status, Status::Cancelled);
+    assert_eq!(report.reason.as_deref(), Some("interrupted"));
+    let outcome = receiver.await.unwrap().unwrap();
+    assert_eq!(outcome.finish.status, "cancelled");
+    sleep(Duration::from_millis(200)).await;
+    scene.assert_runs_on().await;
+    scene.new_destination().await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.restored, PAGES);
+}
+
+async fn postcopy_on(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    for vm in [&scene.source, &scene.destination] {
+        vm.set_capability("postcopy-ram", true).await;
+    }
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.skipped, 0);
+    says(&report, "`postcopy-ram` is on");
+}

@@ -1,0 +1,78 @@
+//! Migrations in which nothing fails.
+
+use test_servers::skipped;
+
+use crate::guest::{Busy, PAGES};
+use crate::lab::{Lab, on_each_qemu};
+use crate::scene::{Scene, Setting};
+
+on_each_qemu!(idle, busy, differing, paused_before_switchover, stock);
+
+/// Before 9.0 (commit 03bfc2188f), QEMU without KVM can itself miss what the guest writes.
+fn misses_writes(lab: &Lab) -> bool {
+    lab.qemu.asked_version().unwrap() < (9, 0)
+}
+
+/// All that is listed stays behind, and arrives.
+async fn idle(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!((report.pages.listed, report.pages.skipped), (PAGES, PAGES));
+    assert_eq!(report.pages.restored, PAGES, "{:?}", report.given_back_by_reason);
+    assert!(report.network_bytes < PAGES * 4096 / 10, "{} bytes", report.network_bytes);
+    assert!(report.list_s.contains_key("total") && report.syncs.len() >= 2);
+    println!(
+        "{:.2} s, downtime {} ms, {} of network, {} syncs",
+        report.total_time_s, report.downtime_ms, report.network_bytes, report.dirty_syncs
+    );
+}
+
+/// The guest writes pages of the set all the while.
+async fn busy(lab: &Lab) {
+    let busy = Busy { first_page: 5000, pages: 300 };
+    let scene = Scene::new(lab, Setting { busy, ..Setting::default() }).await;
+    let report = scene.migrate().await;
+    if misses_writes(lab) {
+        let name = format!("whole::busy with {:?}", lab.qemu.release());
+        return skipped(&name, "this QEMU misses writes of the guest without KVM");
+    }
+    scene.assert_identical(&report).await;
+    let pages = report.pages;
+    assert!(pages.restored >= PAGES - 300, "{pages:?}");
+    // The guest had changed them since the disk was written: they can only come by network.
+    assert!(pages.given_back + pages.delivered >= 200, "{pages:?}");
+}
+
+/// Storage has other bytes than memory in some places.
+async fn differing(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    scene.spoil(100, 50);
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.given_back, 200);
+    assert_eq!(report.given_back_by_reason.get("differs"), Some(&200));
+}
+
+/// Somebody has told QEMU to stop before the switchover, as libvirt does.
+async fn paused_before_switchover(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    scene.source.set_capability("pause-before-switchover", true).await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.restored, PAGES);
+}
+
+/// QEMU alone, measured in the same way.
+async fn stock(lab: &Lab) {
+    let busy = Busy { first_page: 5000, pages: 300 };
+    let scene = Scene::new(lab, Setting { busy, ..Setting::default() }).await;
+    let report = scene.migrate_stock().await;
+    if misses_writes(lab) {
+        let differing = scene.differing_pages().len();
+        return println!("{:?}: {differing} pages differ without us", lab.qemu.release());
+    }
+    scene.assert_identical(&report).await;
+    assert_eq!((report.mode.as_str(), report.pages.skipped), ("stock", 0));
+    assert!(report.network_bytes > PAGES * 4096 && !report.samples.is_empty());
+}
