@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use shim_abi::{
     BLOCK_NAME_BYTES, BLOCKS_AT, MAX_BLOCKS, MAX_HOLD_PAGES, MAX_PAGES, MAX_RUNS, RUNS_AT,
@@ -36,11 +36,21 @@ pub struct Armed {
 
 impl Armed {
     pub(super) fn new(file: Arc<SharedFile>, set: &SkipSet) -> Result<Self, ShimError> {
-        let control = file.control();
-        let state = shim_abi::State::from_u32(control.state.load(Acquire));
-        if matches!(state, Some(shim_abi::State::Hinting | shim_abi::State::Hinted)) {
+        let state = shim_abi::State::from_u32(file.control().state.load(Acquire));
+        if matches!(state, Some(shim_abi::State::Hinting | shim_abi::State::Hinted))
+            || file.in_use.swap(true, AcqRel)
+        {
             return Err(ShimError::InUse { pid: file.pid });
         }
+        let armed = Self::written(Arc::clone(&file), set);
+        if armed.is_err() {
+            file.in_use.store(false, Release);
+        }
+        armed
+    }
+
+    fn written(file: Arc<SharedFile>, set: &SkipSet) -> Result<Self, ShimError> {
+        let control = file.control();
         let pages = check(set)?;
         // What a process that died has left armed: this one holds the lock now.
         let taken = control.taken.load(Acquire);
@@ -174,6 +184,7 @@ impl Drop for Armed {
         if taken != self.generation {
             control.armed.store(taken, Release);
         }
+        self.file.in_use.store(false, Release);
     }
 }
 

@@ -6,8 +6,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::slice;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, SealFlags};
@@ -24,6 +24,8 @@ const LINK: &str = "/memfd:poolferry-qemu (deleted)";
 #[derive(Debug)]
 pub(super) struct SharedFile {
     pub(super) pid: u32,
+    /// Whether this process has an armed set.
+    pub(super) in_use: AtomicBool,
     file: File,
     control: MmapRaw,
 }
@@ -45,7 +47,8 @@ impl SharedFile {
             TryLockError::Error(source) => ShimError::Memory { what: "lock", pid, source },
         })?;
         let control = MmapOptions::new().len(size_of::<Control>()).map_raw(&file);
-        let shared = Self { pid, file, control: control.map_err(failed("map"))? };
+        let in_use = AtomicBool::new(false);
+        let shared = Self { pid, in_use, file, control: control.map_err(failed("map"))? };
         shared.check()?;
         Ok(shared)
     }

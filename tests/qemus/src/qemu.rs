@@ -52,6 +52,12 @@ impl Qemu {
         &self.program
     }
 
+    /// The same with another program, such as a changed copy of its own.
+    #[must_use]
+    pub fn with_program(&self, program: PathBuf) -> Self {
+        Self { program, ..self.clone() }
+    }
+
     /// A command line that starts this QEMU; the caller adds QEMU's options.
     #[must_use]
     pub fn command(&self) -> Command {
