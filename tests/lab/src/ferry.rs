@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::laboratory::Laboratory;
 use crate::process::Process;
-use crate::stock;
 use crate::vm::Machine;
 use crate::wait;
 use crate::watch::{Ended, Watch};
@@ -23,8 +22,8 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// What is done while a migration goes on.
 type Meddle<'a> = dyn FnMut(&mut Scene<'_>) -> Result<()> + 'a;
-/// What is done when the VM has arrived, before its RAM is compared.
-type Tamper<'a> = dyn FnMut(&mut Machine) -> Result<()> + 'a;
+/// What is done to source and destination when the VM has arrived, before their RAM is compared.
+type Tamper<'a> = dyn FnMut(&mut Machine, &mut Machine) -> Result<()> + 'a;
 
 /// How Poolferry's programs are started, and what is done to them. For tests of trouble.
 #[derive(Default)]
@@ -86,8 +85,8 @@ impl<'a> Ferry<'a> {
         Self { meddle: Some(Box::new(meddle)), ..Self::default() }
     }
 
-    pub(crate) fn arrived(&mut self, destination: &mut Machine) -> Result<()> {
-        self.tamper.as_mut().map_or(Ok(()), |tamper| tamper(destination))
+    pub(crate) fn arrived(&mut self, source: &mut Machine, there: &mut Machine) -> Result<()> {
+        self.tamper.as_mut().map_or(Ok(()), |tamper| tamper(source, there))
     }
 }
 
@@ -106,7 +105,6 @@ pub(crate) fn migrate(
     fs::create_dir_all(folder)?;
     // What an earlier migration has left there must not be taken for this one's.
     let _ = fs::remove_file(folder.join(qemu_glue::report::JSON));
-    stock::parameters(&mut lab.machine)?;
     let mut receiver = receive(lab, destination, folder, &ferry.receive)?;
     let mut driver = drive(lab, destination, folder, &ferry.migrate)?;
     let told = folder.join(TOLD);
@@ -138,10 +136,12 @@ pub(crate) fn migrate(
             Err(_) => bail!("`poolferry-host migrate` ended early\n{}", driver.log_end()),
         }
     })?;
-    if ferry.meddle.is_none() && ended.status == "completed" {
+    if ended.status == "completed" {
         for (name, program) in [("migrate", &mut driver), ("receive", &mut receiver)] {
             let status = program.wait(END_LIMIT)?;
-            ensure!(status.success(), "`poolferry-host {name}`: {status}\n{}", program.log_end());
+            // One that was killed did not succeed, and need not.
+            let fine = status.success() || ferry.meddle.is_some();
+            ensure!(fine, "`poolferry-host {name}`: {status}\n{}", program.log_end());
         }
     }
     Ok(ended)

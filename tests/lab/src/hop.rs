@@ -104,7 +104,7 @@ impl Laboratory {
         }
         watch::arrives(&mut destination)?;
         let links = watch.links()?;
-        ferry.arrived(&mut destination)?;
+        ferry.arrived(&mut self.machine, &mut destination)?;
         let identity = step("RAM of both sides is compared", || {
             identity::compare(&mut self.machine, &mut destination)
         })?;

@@ -10,11 +10,6 @@ use crate::watch::{Ended, Watch};
 
 /// Port of the migration at the destination.
 const PORT: u16 = 4444;
-/// Far above any link here: what limits is the link.
-const BANDWIDTH: u64 = 10 << 30;
-/// QEMU's own default, made explicit.
-const DOWNTIME_MS: u64 = 300;
-
 /// Migrates, and watches.
 ///
 /// # Errors
@@ -28,16 +23,6 @@ pub fn migrate(
     let address = destination.host().migration_address();
     let uri = format!("tcp:{address}:{PORT}");
     destination.monitor().execute("migrate-incoming", json!({ "uri": uri }))?;
-    parameters(source)?;
     source.monitor().execute("migrate", json!({ "uri": uri }))?;
     watch.to_end(source, limit)
-}
-
-/// What every migration of a laboratory starts from.
-///
-/// # Errors
-/// QEMU refuses.
-pub fn parameters(source: &mut Machine) -> Result<()> {
-    let parameters = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME_MS });
-    source.monitor().execute("migrate-set-parameters", parameters).map(drop)
 }

@@ -17,6 +17,10 @@ use crate::wait;
 
 /// QEMU opens its monitor within this time.
 const START_LIMIT: Duration = Duration::from_secs(60);
+/// Far above any link here: what limits is the link.
+const BANDWIDTH: u64 = 10 << 30;
+/// QEMU's own default, made explicit.
+const DOWNTIME_MS: u64 = 300;
 /// Name of the RAM block of the guest's memory.
 pub const MEMORY: &str = "mem0";
 
@@ -90,10 +94,13 @@ impl Machine {
         let log = folder.join("qemu.log");
         let mut process = Process::start(command, "QEMU", &log)?;
         let socket = folder.join("lab.qmp");
-        let monitor = wait::until("QEMU's monitor", START_LIMIT, || {
+        let mut monitor = wait::until("QEMU's monitor", START_LIMIT, || {
             process.still_runs()?;
             Ok(if socket.exists() { Monitor::connect(&socket).ok() } else { None })
         })?;
+        // Once, as a host's administrator does, not before each migration: one that was broken off leaves its mark here.
+        let limits = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME_MS });
+        monitor.execute("migrate-set-parameters", limits)?;
         Ok(Self { host, process, monitor, folder })
     }
 

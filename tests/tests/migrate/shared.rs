@@ -61,12 +61,6 @@ fn boot(programs: Programs) -> Result<Laboratory> {
     Ok(lab)
 }
 
-/// Puts a newly booted VM in the place of one that is broken.
-pub(crate) fn renew(lab: &mut Laboratory) -> Result<()> {
-    *lab = boot(Programs::find()?)?;
-    Ok(())
-}
-
 /// Migrates while `ferry` meddles; the VM must arrive, and its RAM must be the same at both sides.
 pub(crate) fn arrives(lab: &mut Laboratory, ferry: Ferry<'_>) -> Result<Hop> {
     let mut ferry = ferry;
