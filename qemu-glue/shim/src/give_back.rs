@@ -1,4 +1,8 @@
 //! Giving pages back: marked as written, so that the sync that follows takes them up and QEMU sends them.
+//!
+//! On TCG the mark also says that a page has no translated code left (`memory_region_set_dirty`, 7.2 to
+//! 11.0). If it does have some and the migration does not complete, a guest that changes that code may go
+//! on with the old; buffer pools hold no code.
 
 use core::sync::atomic::Ordering::Acquire;
 

@@ -137,7 +137,8 @@ impl Armed {
     /// What it may send is `downtime-limit` times the bandwidth that it measures: set `downtime-limit`
     /// to **1 ms** and keep `max-bandwidth` below 1 GB/s. With a limit of **0**, 7.2 and 10.0 never sync
     /// again: at the end of the first pass they find nothing pending and switch over (seen; 11.1 holds
-    /// with both). Each pass over these pages follows the one before at once, so lower `max-bandwidth`
+    /// with both). They do so, too, when the first pass takes less than the 100 ms after which QEMU first
+    /// measures the bandwidth. Each pass over these pages follows the one before at once, so lower `max-bandwidth`
     /// when the first pass is over: 1 MiB/s makes it about ten syncs a second.
     pub fn set_hold(&self, hold: bool) {
         let pages = if hold { MAX_HOLD_PAGES } else { 0 };
