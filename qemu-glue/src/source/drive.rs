@@ -122,6 +122,8 @@ impl<'a, 'o> Drive<'a, 'o> {
     fn event(&mut self, event: &Event) -> bool {
         if let Some(pass) = event.migration_pass() {
             self.syncs = self.syncs.max(pass);
+            // The pass that had the link is over: each moment more of it is wasted on resends.
+            return self.share == Share::Full;
         }
         event.migration_status().is_some_and(|status| stage(status) != Stage::Running)
     }
