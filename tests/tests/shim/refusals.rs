@@ -69,10 +69,10 @@ async fn a_wrong_set_is_refused(lab: &Lab) {
     assert_eq!(refused(lab, &source, &two, odd).await.0, Some(Reason::Unaligned(0)));
     let beyond = offset(1, MEMORY - 4096);
     assert_eq!(refused(lab, &source, &two, beyond).await.0, Some(Reason::Beyond(1)));
-    let far = offset(1, u64::MAX & !4095);
+    let far = offset(1, !4095);
     assert_eq!(refused(lab, &source, &two, far).await.0, Some(Reason::Beyond(1)));
     let noise = |file: &File| {
-        let bytes: Vec<u8> = (0..48_u64).map(|n| (n * 2_654_435_761 >> 7) as u8).collect();
+        let bytes: Vec<u8> = (0..48_u64).map(|n| (n * 2_654_435_761).to_le_bytes()[1]).collect();
         file.write_all_at(&bytes, RUNS_AT as u64).unwrap();
         file.write_all_at(&bytes, CONFIRMED_AT as u64).unwrap();
     };

@@ -9,6 +9,7 @@
 //! | [`driver`] | the program at the source killed: the VM runs on, its next migration works |
 //! | [`limits`] | the user's limits before and after; what a driver that was killed leaves behind |
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+#![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
 
 #[path = "../shim/guest.rs"]
 mod guest;

@@ -64,7 +64,7 @@ impl<'a> Scene<'a> {
             ..vm::Options::default()
         };
         let source = Vm::source(lab, options).await;
-        let mut group = vec![0; (GROUP * 4096) as usize];
+        let mut group = vec![0; usize::try_from(GROUP * 4096).unwrap()];
         for number in 0..PAGES / GROUP {
             source.memory.read_exact_at(&mut group, (FIRST_PAGE + number * GROUP) * 4096).unwrap();
             file.write_all_at(&group, place(number)).unwrap();
