@@ -4,7 +4,7 @@
 
 /// Major version of the LLVM that rustc emits and that `bpf-linker` reads; the linker must not be older.
 pub(crate) const LLVM: u32 = 22;
-/// Version of `bpf-linker`, from crates.io.
+/// Version of `bpf-linker`, a crate.
 pub(crate) const BPF_LINKER: &str = "0.13.0";
 /// Where Debian's `llvm-22-dev` puts its files.
 pub(crate) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";

@@ -122,7 +122,7 @@ impl Plan {
         let mut lines: Vec<String> = self.packages.iter().map(package).collect();
         if self.bpf_linker {
             lines.push(
-                "bpf-linker     (crates.io, into the cache folder) links the eBPF programs".into(),
+                "bpf-linker     (a crate, into the cache folder) links the eBPF programs".into(),
             );
         }
         lines.extend(self.releases.iter().map(|release| {

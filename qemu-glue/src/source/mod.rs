@@ -2,7 +2,7 @@
 //!
 //! [`migrate`] reads as the data path. Until QEMU takes the `migrate` command nothing has changed for the
 //! VM, and whatever fails of ours turns the migration into a stock one. From then on the switchover is
-//! held while pages are outstanding; whatever fails lets it go (see [`ferry`]).
+//! held while pages are outstanding; whatever fails lets it go (see `ferry.rs`).
 
 mod cancel;
 mod costs;

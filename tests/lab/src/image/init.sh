@@ -16,24 +16,27 @@ disk() {
     done
     echo "no disk $1" >&2
 }
-mount -t ext4 -o ro "$(disk pf-root)" /root
-mount -t ext4 -o ro "$(disk pf-tools)" /root/lab
-mount -t ext4 -o rw,noatime "$(disk pf-data)" /root/data
 
-for folder in run tmp var/log var/tmp; do mount -t tmpfs tmpfs "/root/$folder"; done
-mount --move /proc /root/proc
-mount --move /sys /root/sys
-mount --move /dev /root/dev
-mkdir -p /root/dev/shm /root/dev/pts
-mount -t devpts devpts /root/dev/pts
-mount -t tracefs tracefs /root/sys/kernel/tracing
-mount -t bpf bpf /root/sys/fs/bpf
+# Where the guest's root lies until it becomes `/`.
+root=/root
+mount -t ext4 -o ro "$(disk pf-root)" "$root"
+mount -t ext4 -o ro "$(disk pf-tools)" "$root/lab"
+mount -t ext4 -o rw,noatime "$(disk pf-data)" "$root/data"
+
+for folder in run tmp var/log var/tmp; do mount -t tmpfs tmpfs "$root/$folder"; done
+mount --move /proc "$root/proc"
+mount --move /sys "$root/sys"
+mount --move /dev "$root/dev"
+mkdir -p "$root/dev/shm" "$root/dev/pts"
+mount -t devpts devpts "$root/dev/pts"
+mount -t tracefs tracefs "$root/sys/kernel/tracing"
+mount -t bpf bpf "$root/sys/fs/bpf"
 ifconfig lo 127.0.0.1 up
 
 # The names that udev would give to the ports (`/dev/virtio-ports/NAME`).
-mkdir -p /root/dev/virtio-ports
-for port in /root/sys/class/virtio-ports/*; do
-    ln -s "../${port##*/}" "/root/dev/virtio-ports/$(cat "$port/name")"
+mkdir -p "$root/dev/virtio-ports"
+for port in "$root"/sys/class/virtio-ports/*; do
+    ln -s "../${port##*/}" "$root/dev/virtio-ports/$(cat "$port/name")"
 done
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp
-exec switch_root /root /lab/lab-guest
+exec switch_root "$root" /lab/lab-guest
