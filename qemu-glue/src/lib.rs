@@ -20,3 +20,14 @@ pub mod shim;
 pub mod source;
 pub mod storage;
 pub mod timeline;
+
+/// An error with its causes on one line.
+fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

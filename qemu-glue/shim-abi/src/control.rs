@@ -79,7 +79,9 @@ pub struct Control {
     pub version: [AtomicU32; 3],
     unused_28: [u32; 9],
 
-    /// Byte 64, host: generation of the armed set; armed while it differs from `taken`.
+    /// Byte 64, host: generation of the armed set; armed while it differs from `taken`. The host locks the file
+    /// (`flock`) from before it arms until the migration has ended: without the lock, a set is not
+    /// taken, and one that was taken goes back to QEMU.
     pub armed: AtomicU32,
     /// Byte 68, host: how many pages, from the first one of block 0 on, to mark dirty at each sync
     /// while the VM runs, so that QEMU always finds something to send; 0 lets it switch over.

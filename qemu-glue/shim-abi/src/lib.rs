@@ -19,7 +19,8 @@
 //! host     writes blocks, runs, counts, clears the bitmaps       armed = taken + 1
 //! library  first sync of the next migration: copies, checks      taken = armed; Hinting, Hinted | Refused
 //! host     confirmed, give_back + give_back_asked                while the migration runs
-//! library  each sync: gives back what is asked; with the VM stopped all that is not confirmed
+//! library  each sync: gives back what is asked; with the VM stopped, or when nobody has the file
+//!          locked any more, all that is not confirmed
 //! library  clean-up of the migration                             Ended
 //! ```
 //! All integers are of this machine: both sides run on it.
@@ -44,7 +45,7 @@ pub const FILE_NAME: &CStr = c"poolferry-qemu";
 pub const MAGIC: u64 = u64::from_le_bytes(*b"PFerryQ\x1a");
 
 /// Changes with every change of the layout or of what it means.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Bytes of a page of guest RAM as QEMU tracks it on x86-64.
 pub const PAGE_BYTES: u64 = 4096;

@@ -99,6 +99,8 @@ pub enum Reason {
     Missing(u64),
     /// The set has a page of those that hold the switchover.
     HoldPages,
+    /// The program that armed it is gone.
+    Abandoned,
 }
 
 impl Reason {
@@ -126,6 +128,7 @@ impl Reason {
             Self::Numbers(run) => (18, [run, 0]),
             Self::Missing(pages) => (19, [pages, 0]),
             Self::HoldPages => (20, [0, 0]),
+            Self::Abandoned => (21, [0, 0]),
         }
     }
 
@@ -153,6 +156,7 @@ impl Reason {
             18 => Self::Numbers(first),
             19 => Self::Missing(first),
             20 => Self::HoldPages,
+            21 => Self::Abandoned,
             _ => return None,
         })
     }
@@ -164,13 +168,13 @@ mod tests {
 
     #[test]
     fn codes_lead_back_to_their_reasons() {
-        let named = (1..=20).filter(|code| {
+        let named = (1..=21).filter(|code| {
             let reason = Reason::from_code(*code, [3, 0]).unwrap();
             reason.code().0 == *code
         });
-        assert_eq!(named.count(), 20);
+        assert_eq!(named.count(), 21);
         assert_eq!(Reason::from_code(0, [0, 0]), None);
-        assert_eq!(Reason::from_code(21, [0, 0]), None);
+        assert_eq!(Reason::from_code(22, [0, 0]), None);
         let reason = Reason::PageSize { block: 3, bytes: 1 << 21 };
         let (code, detail) = reason.code();
         assert_eq!(Reason::from_code(code, detail), Some(reason));

@@ -65,6 +65,19 @@ impl Shared {
         Some(unsafe { mem::transmute::<[u64; WORDS], Block>(copy) })
     }
 
+    /// Whether a program of the host drives the set. It locks the file as long as it does, and the kernel
+    /// takes the lock away with its last process, however that ends. Never waits.
+    pub(crate) fn is_driven(&self) -> bool {
+        // SAFETY: the descriptor is our own, and no other open file of this process has the lock.
+        if unsafe { libc::flock(self.file, libc::LOCK_SH | libc::LOCK_NB) } == 0 {
+            // SAFETY: as above.
+            unsafe { libc::flock(self.file, libc::LOCK_UN) };
+            return false;
+        }
+        // Any other error tells nothing: then nothing is left behind, which is never wrong.
+        crate::mapping::errno() == libc::EWOULDBLOCK.unsigned_abs().into()
+    }
+
     /// Publishes `state`; what was stored before is seen by whoever sees it.
     pub(crate) fn publish(&self, state: State) {
         self.control.state.store(state as u32, Release);

@@ -63,7 +63,7 @@ impl<H: Hypervisor> Engine<H> {
             time.begun.store(now, Relaxed);
         }
         let Some(skip) = &mut self.skip else { return };
-        if self.vm.is_running() {
+        if self.vm.is_running() && self.shared.is_driven() {
             let pages = skip.give_back_asked(&self.vm, control);
             control.given_back_asked.fetch_add(pages, Relaxed);
             let hold = control.hold.load(Relaxed);
@@ -72,10 +72,12 @@ impl<H: Hypervisor> Engine<H> {
                 control.held.fetch_add(1, Relaxed);
             }
         } else {
-            // Also when somebody has stopped the VM meanwhile: then it costs time, nothing else.
+            // Also when somebody has stopped the VM meanwhile: then it costs time, nothing else. Without
+            // anybody who drives the set, nothing more is confirmed, and nobody lets it go.
+            control.hold.store(0, Relaxed);
             let pages = skip.give_back_unconfirmed(&self.vm);
             control.given_back_unconfirmed.fetch_add(pages, Relaxed);
-            if control.final_sync.load(Relaxed) == 0 {
+            if !self.vm.is_running() && control.final_sync.load(Relaxed) == 0 {
                 control.final_sync.store(now, Relaxed);
             }
         }
@@ -95,6 +97,10 @@ impl<H: Hypervisor> Engine<H> {
             // QEMU may have sent any page by now: a page that it sent before the hint would stay old
             // at the destination, where it looks as if it had come after.
             self.refuse(Reason::Late);
+            return;
+        }
+        if !self.shared.is_driven() {
+            self.refuse(Reason::Abandoned);
             return;
         }
         match Skip::take(&self.shared, &self.vm) {

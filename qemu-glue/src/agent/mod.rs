@@ -15,6 +15,7 @@ mod error;
 mod line;
 mod listed;
 mod ram;
+mod visit;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -24,6 +25,7 @@ use page_wire::ask::{Hello, MAX_COPY_BYTES, Migration, PageList, Said, Status, V
 pub use error::AgentError;
 pub use listed::{How, ListSteps, Listed, NotInPlace};
 pub use ram::{NoRam, ReadRam};
+pub use visit::{Reading, Visit, seconds};
 
 use line::Line;
 use listed::{Copying, Told};

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::report::Side;
 use crate::set::{Block, SetRun};
 
 /// Version of the channel's messages; both sides must have the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Pages `first`, `first + 1`, ... of the set, `count` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,12 +97,14 @@ pub struct Progress {
 }
 
 /// How the migration ended, as the source sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finish {
     /// `completed`, `failed`, `cancelled`.
     pub status: String,
     /// Why, when it did not complete.
     pub reason: Option<String>,
+    /// Unix time of the `migrate` command in seconds, by the source's clock.
+    pub begun_unix_s: f64,
 }
 
 /// Last word of the destination.
@@ -113,6 +116,9 @@ pub struct Finished {
     pub cpu_s: f64,
     /// Highest resident memory of the receiver in bytes.
     pub peak_memory_bytes: u64,
+    /// What probes on QEMU's functions saw, in seconds since the `migrate` command; the clocks of both
+    /// hosts are trusted with that.
+    pub probes: Option<Side>,
     /// What happened beside the path, for the report.
     pub remarks: Vec<String>,
 }

@@ -54,6 +54,8 @@ pub use self::queue::{Hash, QueueError};
 pub use self::refusal::Refusal;
 pub use self::restore::{Limits, Restore};
 use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender, VERSION};
+use crate::error_chain;
+use crate::timeline::Watched;
 
 /// What to receive with.
 #[derive(Clone, Debug)]
@@ -68,6 +70,8 @@ pub struct Options {
     pub disks: Vec<Override>,
     /// How much the restore may use.
     pub limits: Limits,
+    /// Set probes on QEMU's functions, for the report's time line.
+    pub probes: bool,
 }
 
 /// Serves the migration of the source that has connected `stream`.
@@ -87,13 +91,17 @@ where
     let qemu = Qemu::connect(&options.qmp).await;
     let migration = greet(&mut sender, &mut receiver, &qemu).await?;
     observer(&Event::Connected { migration: migration.clone() });
+    let watched = match (options.probes, &qemu) {
+        (true, Ok(qemu)) => Watched::begin(qemu.pid()).await,
+        _ => Watched::default(),
+    };
     let pages = qemu.as_ref().map_or(0, Qemu::pages);
     let (offer, set) = offer::receive(&mut receiver, pages).await?;
     let mut outcome = match prepare::prepare(qemu, &offer, set, options).await {
         Ok((prepared, ready)) => {
             observer(&Event::ready(&ready, &prepared.set));
             sender.send(&Message::Ready(ready)).await?;
-            serve::restore(prepared, sender, receiver, options.limits, observer).await?
+            serve::restore(prepared, sender, receiver, options.limits, watched, observer).await?
         }
         Err((refusal, uri)) => {
             let refused = refused(&refusal, uri);
@@ -102,7 +110,7 @@ where
                 hint: refused.hint.clone(),
             });
             sender.send(&Message::Refused(refused)).await?;
-            serve::stand_by(sender, receiver, refusal).await?
+            serve::stand_by(sender, receiver, refusal, watched).await?
         }
     };
     outcome.migration = migration;
@@ -138,15 +146,4 @@ async fn greet(
 
 fn refused(refusal: &Refusal, uri: Option<String>) -> Refused {
     Refused { reason: error_chain(refusal), hint: refusal.hint().to_owned(), uri }
-}
-
-/// An error with its causes on one line.
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -28,6 +28,10 @@ impl Qemu {
         Ok(Self { qmp, pid, ram })
     }
 
+    pub(super) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
     pub(super) fn version(&self) -> String {
         self.qmp.version().to_string()
     }
@@ -68,7 +72,7 @@ pub(super) async fn prepare(
         Err(refusal @ Refusal::NotIncoming { .. }) => Err((refusal, None)),
         Err(refusal) => {
             let uri = listen().await;
-            let uri = uri.inspect_err(|error| log::warn!("{}", super::error_chain(error)));
+            let uri = uri.inspect_err(|error| log::warn!("{}", crate::error_chain(error)));
             Err((refusal, uri.ok()))
         }
     }

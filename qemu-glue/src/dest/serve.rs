@@ -1,8 +1,8 @@
 //! Serves a source from `Ready` or `Refused` to the end.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::error::ReceiveError;
 use super::event::{Event, Observer, Outcome};
@@ -10,9 +10,13 @@ use super::offer::name_of;
 use super::prepare::Prepared;
 use super::refusal::Refusal;
 use super::restore::{Limits, Restore};
-use super::{answers, error_chain, memory};
+use super::{answers, memory};
 use crate::channel::{ChannelError, Finish, Finished, Message, Receiver, Sender};
+use crate::error_chain;
+use crate::timeline::{Watched, now_ns};
 
+/// How long the VM may take to run here after its source has let it go.
+const STARTS: Duration = Duration::from_millis(100);
 /// How often the observer is told of progress.
 const TOLD: Duration = Duration::from_millis(200);
 
@@ -22,6 +26,7 @@ pub(super) async fn restore(
     sender: Sender,
     mut receiver: Receiver,
     limits: Limits,
+    watched: Watched,
     observer: Observer<'_>,
 ) -> Result<Outcome, ReceiveError> {
     let Prepared { set, media, target } = prepared;
@@ -36,8 +41,9 @@ pub(super) async fn restore(
     let lost = |_| ChannelError::Closed;
     let sender = sending.await.map_err(lost)??;
     let remarks = tally.remarks();
-    let finished = Finished { progress, cpu_s: memory::cpu_s(), peak_memory_bytes, remarks };
-    end(sender, finish, finished).await
+    let cpu_s = memory::cpu_s();
+    let finished = Finished { progress, cpu_s, peak_memory_bytes, probes: None, remarks };
+    end(sender, finish, finished, watched).await
 }
 
 /// Does what the source says until it says how the migration ended.
@@ -75,6 +81,7 @@ pub(super) async fn stand_by(
     sender: Sender,
     mut receiver: Receiver,
     refusal: Refusal,
+    watched: Watched,
 ) -> Result<Outcome, ReceiveError> {
     let finish = loop {
         // Whatever the source still says, it knows that nothing comes of it.
@@ -87,16 +94,29 @@ pub(super) async fn stand_by(
         peak_memory_bytes: memory::own(),
         ..Finished::default()
     };
-    let outcome = end(sender, finish, finished).await?;
+    let outcome = end(sender, finish, finished, watched).await?;
     Ok(Outcome { refused: Some(error_chain(&refusal)), ..outcome })
+}
+
+/// What CLOCK_MONOTONIC was in ns at a Unix time of the past in seconds.
+fn zero_ns(unix_s: f64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let ago = Duration::try_from_secs_f64(now.as_secs_f64() - unix_s).unwrap_or_default();
+    now_ns().saturating_sub(u64::try_from(ago.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// The last word.
 async fn end(
     mut sender: Sender,
     finish: Finish,
-    finished: Finished,
+    mut finished: Finished,
+    watched: Watched,
 ) -> Result<Outcome, ReceiveError> {
+    // The source may know that it has lost the VM before the VM runs here.
+    sleep(STARTS).await;
+    let (side, remark) = watched.end(zero_ns(finish.begun_unix_s)).await;
+    finished.probes = side;
+    finished.remarks.extend(remark);
     // The source may be gone by now: that changes nothing.
     let told = match sender.send(&Message::Finished(finished.clone())).await {
         Ok(()) => sender.close().await,

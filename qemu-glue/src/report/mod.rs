@@ -22,7 +22,7 @@ pub use files::{HTML, JSON, ReportError, find, read, write_page};
 pub use keys::{json_schema, markdown};
 pub use page::html;
 pub use record::{Costs, Links, Machine, Pages, QemuVersions, RamIdentity, Report, SCHEMA, Status};
-pub use series::{Phase, Sample, Sync, Tps};
+pub use series::{GuestSecond, Phase, Sample, Sync, Tps};
 pub use side::{Function, FunctionState, Side, Sides};
 pub use text::text;
 

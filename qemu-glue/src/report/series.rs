@@ -61,6 +61,27 @@ pub struct Tps {
     pub latency_ms: Option<f64>,
 }
 
+/// A second or more of the guest's own clock, as the probes in the guest saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct GuestSecond {
+    /// Its end.
+    pub at_s: f64,
+    /// Commits per second; `null`: the agent was not started to look at them.
+    pub commits_per_s: Option<f64>,
+    /// Client commands per second, likewise.
+    pub commands_per_s: Option<f64>,
+    /// Mean latency of a command in milliseconds.
+    pub command_ms: Option<f64>,
+    /// Pages of 4 KiB in the buffer pool that became dirty per second: of the pages that the guest
+    /// writes (`samples`: `dirty_pages_per_s`), those of the pool.
+    pub dirtied_per_s: f64,
+    /// Likewise, written to storage.
+    pub written_per_s: f64,
+    /// Likewise, read from storage.
+    pub read_per_s: f64,
+}
+
 /// Fills in the rates that are missing, from the bytes of each sample and the one before it.
 pub(super) fn fill_rates(samples: &mut [Sample]) {
     let mut before = Sample::default();

@@ -8,6 +8,8 @@ use std::path::PathBuf;
 use std::slice;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread;
+use std::time::Duration;
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, SealFlags};
@@ -42,10 +44,7 @@ impl SharedFile {
         if length != FILE_BYTES as u64 || !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
             return Err(ShimError::Foreign { pid, what: "its length is another, or not sealed" });
         }
-        file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => ShimError::Reserved { pid },
-            TryLockError::Error(source) => ShimError::Memory { what: "lock", pid, source },
-        })?;
+        lock(&file, pid)?;
         let control = MmapOptions::new().len(size_of::<Control>()).map_raw(&file);
         let in_use = AtomicBool::new(false);
         let shared = Self { pid, in_use, file, control: control.map_err(failed("map"))? };
@@ -135,6 +134,23 @@ impl Bits {
     pub(super) fn words(&self) -> &[AtomicU64] {
         // SAFETY: mapped at that length and aligned to pages; others use it by atomics only.
         unsafe { slice::from_raw_parts(self.mapping.as_ptr().cast(), self.words) }
+    }
+}
+
+/// Locks it for as long as this process lives; by that the library knows that somebody drives the set.
+fn lock(file: &File, pid: u32) -> Result<(), ShimError> {
+    let mut tries = 3;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            // The library itself has it for a moment when it finds that a driver is gone.
+            Err(TryLockError::WouldBlock) if tries > 0 => thread::sleep(Duration::from_millis(1)),
+            Err(TryLockError::WouldBlock) => return Err(ShimError::Reserved { pid }),
+            Err(TryLockError::Error(source)) => {
+                return Err(ShimError::Memory { what: "lock", pid, source });
+            }
+        }
+        tries -= 1;
     }
 }
 

@@ -53,7 +53,7 @@ impl Refusal {
             Reason::NotRunning => "resume the VM, or migrate it without Poolferry",
             Reason::NotShared(_) => "give the VM memory-backend-memfd with share=on",
             Reason::PageSize { .. } => "use memory of 4 KiB pages",
-            Reason::Late | Reason::Ended => "try the migration again",
+            Reason::Late | Reason::Ended | Reason::Abandoned => "try the migration again",
             _ => return None,
         })
     }
@@ -100,6 +100,7 @@ impl fmt::Display for Refusal {
             Reason::Order(run) => write!(f, "run {run} overlaps the one before it"),
             Reason::Numbers(run) => write!(f, "page numbers of run {run} are used twice"),
             Reason::Missing(pages) => write!(f, "{pages} pages of the set are in no run"),
+            Reason::Abandoned => f.write_str("the program that armed it is gone"),
             Reason::HoldPages => f.write_str("the set has a page that holds the switchover"),
         }
     }

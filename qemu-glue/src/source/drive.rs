@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use page_wire::ask::Phase;
 use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
@@ -10,10 +11,12 @@ use super::cancel::Cancel;
 use super::ferry::{Ferry, News, Stage as Ferrying};
 use super::hold::{Law, Share, View};
 use super::limits::Limits;
+use super::pace::{self, Pace};
 use super::progress::Picture;
 use super::query::{Migration, Stage, stage};
 use super::record::Record;
 use crate::qmp::{Event, Qmp, QmpError};
+use crate::set::PAGE_BYTES;
 
 /// How often the library's memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -39,6 +42,7 @@ pub(super) struct Drive<'a, 'o> {
     pub(super) ferry: Option<Ferry>,
     record: &'a mut Record<'o>,
     law: Law,
+    pace: Pace,
     share: Share,
     step: &'static str,
     last: Migration,
@@ -59,6 +63,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             ferry,
             record,
             law: Law::new(),
+            pace: Pace::default(),
             share: Share::Trickle,
             step: "",
             last: Migration::default(),
@@ -203,6 +208,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         self.last = migration;
         let picture = self.picture();
         self.record.picture(picture);
+        self.tell();
         match self.last.stage() {
             Stage::PreSwitchover => {
                 // Somebody has set `pause-before-switchover`. What is not settled by now is given back
@@ -224,6 +230,18 @@ impl<'a, 'o> Drive<'a, 'o> {
         Ok(None)
     }
 
+    /// For the people in the guest.
+    fn tell(&self) {
+        let Some(ferry) = &self.ferry else { return };
+        let phase = match ferry.stage() {
+            _ if self.cancelled.is_some() => Phase::GivenUp,
+            Ferrying::Over => Phase::SwitchingOver,
+            _ if self.syncs > 1 => Phase::Held,
+            Ferrying::Waiting | Ferrying::Proving => Phase::Migrating,
+        };
+        ferry.tell(phase, self.last.ram.remaining);
+    }
+
     async fn running(&mut self) -> Result<(), MigrateError> {
         let Some(ferry) = &self.ferry else {
             if self.syncs > 1 {
@@ -234,6 +252,8 @@ impl<'a, 'o> Drive<'a, 'o> {
         if ferry.stage() == Ferrying::Over {
             return Ok(());
         }
+        self.share_out();
+        let Some(ferry) = &self.ferry else { return Ok(()) };
         let given_back = ferry.ledger().given_back_pages();
         let measured = self.last.ram.mbps > 0.0;
         let share = self.law.share(View { measured, syncs: self.syncs, given_back });
@@ -247,6 +267,26 @@ impl<'a, 'o> Drive<'a, 'o> {
             self.share = share;
         }
         Ok(())
+    }
+
+    /// Gives pages to QEMU where that is sooner.
+    fn share_out(&mut self) {
+        let Some(ferry) = &mut self.ferry else { return };
+        if ferry.stage() != Ferrying::Proving {
+            return;
+        }
+        let pages = self.pace.look(pace::View {
+            at: Instant::now(),
+            settled: ferry.settled_by_storage(),
+            outstanding: ferry.ledger().outstanding(),
+            sent: self.last.ram.transferred,
+            remaining: self.last.ram.remaining + ferry.not_taken_up() * PAGE_BYTES,
+            full: self.share == Share::Full,
+        });
+        if pages > 0 {
+            let given = ferry.leave_to_network(pages);
+            log::debug!("{given} pages go by network, which is sooner");
+        }
     }
 
     async fn ended(&mut self) -> Result<Ended, MigrateError> {

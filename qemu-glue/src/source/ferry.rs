@@ -9,9 +9,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use page_wire::ask::{Migration, Phase};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -19,6 +20,7 @@ use super::hash::{self, Hashed};
 use super::ledger::Ledger;
 use super::link::{LAST_WORD, Link};
 use super::prepare::Prepared;
+use crate::agent::Visit;
 use crate::channel::{ChannelError, Finish, Finished, Message, NotPlaced, PageRange, Progress};
 use crate::guest::GuestRam;
 use crate::set::SkipSet;
@@ -29,6 +31,9 @@ use crate::shim::{Armed, ShimError, State, Status};
 const HINT: Duration = Duration::from_secs(60);
 /// How long the destination may say nothing while pages are outstanding.
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// Why pages are given back that storage would have had: the reason as it stands in reports.
+const SOONER: &str = "sooner-by-network";
 
 /// Where the ferry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,11 +58,16 @@ pub(super) struct Ferry {
     set: Arc<SkipSet>,
     ram: Arc<GuestRam>,
     link: Link,
+    visit: Visit,
     ledger: Ledger,
     /// Hashes, while there are more to come.
     hashes: Option<mpsc::Receiver<Hashed>>,
     stop: Arc<AtomicBool>,
     hashed: u64,
+    /// Pages that the destination did not place.
+    not_placed: u64,
+    /// Pages from this one on need no hash any more.
+    hash_end: Arc<AtomicU32>,
     left_out: HashSet<u16>,
     reasons: BTreeMap<String, u64>,
     progress: Progress,
@@ -76,7 +86,7 @@ impl Ferry {
         link: Link,
         left_out: HashSet<u16>,
     ) -> Result<Self, (ShimError, Link)> {
-        let Prepared { shim, ram, plan } = prepared;
+        let Prepared { shim, ram, plan, visit } = prepared;
         let armed = match shim.arm(&plan.set) {
             Ok(armed) => armed,
             Err(error) => return Err((error, link)),
@@ -88,9 +98,12 @@ impl Ferry {
             set: Arc::new(plan.set),
             ram,
             link,
+            visit,
             hashes: None,
             stop: Arc::default(),
             hashed: 0,
+            not_placed: 0,
+            hash_end: Arc::new(AtomicU32::new(u32::MAX)),
             left_out,
             reasons: BTreeMap::new(),
             progress: Progress::default(),
@@ -112,6 +125,21 @@ impl Ferry {
 
     pub(super) const fn ledger(&self) -> &Ledger {
         &self.ledger
+    }
+
+    pub(super) const fn visit(&self) -> &Visit {
+        &self.visit
+    }
+
+    /// Tells the people in the guest how it goes.
+    pub(super) fn tell(&self, phase: Phase, remaining_bytes: u64) {
+        self.visit.tell(Migration {
+            phase,
+            skipped: self.status().hinted,
+            placed: self.ledger.placed_pages(),
+            given_back: self.ledger.given_back_pages(),
+            remaining_bytes,
+        });
     }
 
     pub(super) const fn progress(&self) -> &Progress {
@@ -202,6 +230,7 @@ impl Ferry {
             Message::NotPlaced(why, ranges) => {
                 for range in ranges {
                     let fresh = self.ledger.given_back(range).map_err(|error| error.to_string())?;
+                    self.not_placed += count(&fresh);
                     self.give_back(&name(why), &fresh);
                 }
                 Ok(())
@@ -219,6 +248,29 @@ impl Ferry {
             }
             _ => Err("the destination said something out of turn".to_owned()),
         }
+    }
+
+    /// Pages that storage was asked for and that are settled.
+    pub(super) const fn settled_by_storage(&self) -> u64 {
+        self.ledger.placed_pages() + self.not_placed
+    }
+
+    /// Pages given back that QEMU has not learnt of yet.
+    pub(super) fn not_taken_up(&self) -> u64 {
+        self.ledger.given_back_pages().saturating_sub(self.armed.status().given_back_asked)
+    }
+
+    /// Leaves up to `pages` pages to QEMU, those that storage would come to last; gives how many.
+    pub(super) fn leave_to_network(&mut self, pages: u64) -> u64 {
+        if self.stage != Stage::Proving {
+            return 0;
+        }
+        let Ok(room) = self.link.out.try_reserve() else { return 0 };
+        let (ranges, end) = self.ledger.give_back_last(pages);
+        room.send(Message::Taken(ranges.clone()));
+        self.hash_end.store(end, Ordering::Relaxed);
+        self.give_back(SOONER, &ranges);
+        count(&ranges)
     }
 
     fn finish_with(&mut self, finished: Finished) {
@@ -269,7 +321,8 @@ impl Ferry {
     fn prove(&mut self) -> Result<(), String> {
         self.stage = Stage::Proving;
         self.heard = Instant::now();
-        let started = hash::start(&self.ram, &self.set, hash::default_threads(), &self.stop);
+        let started =
+            hash::start(&self.ram, &self.set, hash::default_threads(), &self.stop, &self.hash_end);
         self.hashes = Some(started.map_err(|error| format!("no thread to hash with: {error}"))?);
         let all = self.set.pieces(0..self.set.pages());
         let unreadable: Vec<PageRange> = all
@@ -335,6 +388,10 @@ impl Drop for Ferry {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
     }
+}
+
+fn count(ranges: &[PageRange]) -> u64 {
+    ranges.iter().map(|range| u64::from(range.count)).sum()
 }
 
 /// The reason as it stands in reports.

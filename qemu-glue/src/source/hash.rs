@@ -30,7 +30,7 @@ pub struct Hashed {
 }
 
 /// Starts `threads` threads that hash all pages of `set`. The receiver ends when all are hashed, or
-/// soon after `stop` is set or it is dropped.
+/// soon after `stop` is set or it is dropped. Pages from `end` on need no hash; it only ever falls.
 ///
 /// The caller has seen the hint return: whatever the threads read, they read after it.
 pub fn start(
@@ -38,6 +38,7 @@ pub fn start(
     set: &Arc<SkipSet>,
     threads: usize,
     stop: &Arc<AtomicBool>,
+    end: &Arc<AtomicU32>,
 ) -> std::io::Result<mpsc::Receiver<Hashed>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
     let next = Arc::new(AtomicU32::new(0));
@@ -48,6 +49,7 @@ pub fn start(
             set: Arc::clone(set),
             next: Arc::clone(&next),
             stop: Arc::clone(stop),
+            end: Arc::clone(end),
             sender: sender.clone(),
         };
         thread::Builder::new().name(format!("hash-{number}")).spawn(move || worker.run())?;
@@ -74,6 +76,7 @@ struct Worker {
     blocks: Vec<Option<usize>>,
     next: Arc<AtomicU32>,
     stop: Arc<AtomicBool>,
+    end: Arc<AtomicU32>,
     sender: mpsc::Sender<Hashed>,
 }
 
@@ -84,7 +87,8 @@ impl Worker {
         loop {
             let first = self.next.fetch_add(BATCH_PAGES, Ordering::Relaxed);
             // `next` may go round after 4 Gi pages; a set has 256 Mi at most.
-            if first >= self.set.pages() || self.stop.load(Ordering::Relaxed) {
+            let end = self.set.pages().min(self.end.load(Ordering::Relaxed));
+            if first >= end || self.stop.load(Ordering::Relaxed) {
                 return;
             }
             let Some(hashes) = self.batch(first) else {
@@ -143,11 +147,15 @@ mod tests {
         (Arc::new(ram), Arc::new(set))
     }
 
+    fn all() -> Arc<AtomicU32> {
+        Arc::new(AtomicU32::new(u32::MAX))
+    }
+
     #[tokio::test]
     async fn each_page_is_hashed_once_and_rightly() {
         let (ram, set) = parts(2100);
         let stop = Arc::default();
-        let mut receiver = start(&ram, &set, 3, &stop).unwrap();
+        let mut receiver = start(&ram, &set, 3, &stop, &all()).unwrap();
         let mut seen = vec![None; set.pages() as usize];
         while let Some(Hashed { first, hashes }) = receiver.recv().await {
             for (hash, at) in hashes.into_iter().zip(first.0 as usize..) {
@@ -169,7 +177,7 @@ mod tests {
     async fn hashing_ends_when_it_is_told_to() {
         let (ram, set) = parts(70_000);
         let stop = Arc::new(AtomicBool::new(false));
-        let mut receiver = start(&ram, &set, 1, &stop).unwrap();
+        let mut receiver = start(&ram, &set, 1, &stop, &all()).unwrap();
         receiver.recv().await.unwrap();
         stop.store(true, Ordering::Relaxed);
         let mut batches = 1;
@@ -189,7 +197,7 @@ mod tests {
         };
         for threads in 1..=2 {
             let begun = Instant::now();
-            let mut receiver = start(&ram, &set, threads, &Arc::default()).unwrap();
+            let mut receiver = start(&ram, &set, threads, &Arc::default(), &all()).unwrap();
             while receiver.recv().await.is_some() {}
             println!("{threads} thread(s): {:.2} GiB/s", gib(set.bytes(), begun));
         }

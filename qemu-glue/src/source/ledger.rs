@@ -12,6 +12,8 @@ pub(super) struct Ledger {
     pages: u32,
     placed: u64,
     given_back: u64,
+    /// All pages from this one on are settled.
+    tail: u32,
 }
 
 /// A destination that settles pages which it cannot know yet.
@@ -30,7 +32,7 @@ impl Ledger {
     #[must_use]
     pub(super) fn new(pages: u32) -> Self {
         let bits = || FixedBitSet::with_capacity(pages as usize);
-        Self { hashed: bits(), settled: bits(), pages, ..Self::default() }
+        Self { hashed: bits(), settled: bits(), pages, tail: pages, ..Self::default() }
     }
 
     /// Hashes of these pages go out now.
@@ -64,6 +66,31 @@ impl Ledger {
         let fresh = self.settle(range);
         self.given_back += pages(&fresh);
         Ok(fresh)
+    }
+
+    /// The last `wanted` pages of the set that are not settled go back to QEMU. Gives their ranges, from
+    /// the back, and the page from which on all are settled.
+    pub(super) fn give_back_last(&mut self, wanted: u64) -> (Vec<PageRange>, u32) {
+        let mut ranges = Vec::new();
+        let mut left = u32::try_from(wanted).unwrap_or(u32::MAX);
+        while left > 0 {
+            let Some(last) = self.last_unsettled() else { break };
+            let run = (0..=last).rev().take(left as usize);
+            let count = run.take_while(|page| !self.settled.contains(*page as usize)).count();
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            ranges.extend(self.settle((last + 1 - count, last + 1)));
+            left -= count;
+        }
+        self.given_back += pages(&ranges);
+        (ranges, self.last_unsettled().map_or(0, |last| last + 1))
+    }
+
+    /// The last page that is not settled. All after it stay settled, so none is looked at twice.
+    fn last_unsettled(&mut self) -> Option<u32> {
+        while self.tail > 0 && self.settled.contains(self.tail as usize - 1) {
+            self.tail -= 1;
+        }
+        self.tail.checked_sub(1)
     }
 
     /// All pages that are not settled go back to QEMU.
@@ -149,6 +176,19 @@ mod tests {
         assert_eq!(ledger.given_back(range(8, 4)), Ok(vec![range(10, 2)]));
         assert_eq!(ledger.give_back_rest(), [range(12, 88)]);
         assert_eq!((ledger.outstanding(), ledger.given_back_pages()), (0, 90));
+    }
+
+    #[test]
+    fn the_last_pages_go_first() {
+        let mut ledger = Ledger::new(100);
+        ledger.hash_sent(range(0, 100));
+        ledger.placed(range(90, 5)).unwrap();
+        assert_eq!(ledger.give_back_last(10), (vec![range(95, 5), range(85, 5)], 85));
+        assert_eq!(ledger.give_back_last(0), (vec![], 85));
+        ledger.placed(range(0, 84)).unwrap();
+        assert_eq!(ledger.give_back_last(u64::MAX), (vec![range(84, 1)], 0));
+        assert_eq!((ledger.outstanding(), ledger.given_back_pages()), (0, 11));
+        assert_eq!(ledger.give_back_last(1), (vec![], 0));
     }
 
     proptest! {

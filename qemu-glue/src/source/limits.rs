@@ -47,6 +47,16 @@ impl Limits {
         Ok((limits, limits != found))
     }
 
+    /// These, with what the user asks for instead: bytes per second, milliseconds.
+    #[must_use]
+    pub(super) fn with(self, max_bandwidth: Option<u64>, downtime_limit: Option<u64>) -> Self {
+        Self {
+            max_bandwidth: max_bandwidth.unwrap_or(self.max_bandwidth),
+            downtime_limit: downtime_limit.unwrap_or(self.downtime_limit),
+            ..self
+        }
+    }
+
     fn without_traces(mut self) -> Self {
         if self.downtime_limit <= HELD_DOWNTIME_MS {
             self.downtime_limit = DEFAULT_DOWNTIME_MS;

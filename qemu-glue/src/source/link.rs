@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::MigrateError;
-use crate::channel::{self, ChannelError, Finish, Message, Receiver, Security, Sender};
+use crate::channel::{self, ChannelError, Finish, Finished, Message, Receiver, Security, Sender};
 
 /// How long the destination's host may take to be connected.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -54,20 +54,22 @@ impl Link {
         Ok(Self { out, incoming, bytes })
     }
 
-    /// Tells how the migration ended, and waits until the other side has taken leave.
-    pub(super) async fn finish(&mut self, finish: Finish) {
+    /// Tells how the migration ended, and waits until the other side has taken leave; gives its
+    /// last word.
+    pub(super) async fn finish(&mut self, finish: Finish) -> Option<Finished> {
         let leave = async {
-            if self.out.send(Message::Finish(finish)).await.is_ok() {
-                while let Some(Ok(message)) = self.incoming.recv().await {
-                    if matches!(message, Message::Finished(_)) {
-                        return;
-                    }
+            self.out.send(Message::Finish(finish)).await.ok()?;
+            while let Some(Ok(message)) = self.incoming.recv().await {
+                if let Message::Finished(finished) = message {
+                    return Some(finished);
                 }
             }
+            None
         };
-        if timeout(LAST_WORD, leave).await.is_err() {
+        timeout(LAST_WORD, leave).await.unwrap_or_else(|_| {
             log::warn!("the destination does not take leave");
-        }
+            None
+        })
     }
 
     /// Bytes on the link so far, both directions.

@@ -9,6 +9,7 @@ mod costs;
 mod drive;
 mod error;
 mod ferry;
+mod guard;
 pub mod hash;
 mod hold;
 mod ledger;
@@ -17,6 +18,7 @@ mod link;
 mod offer;
 mod options;
 mod orphan;
+mod pace;
 pub mod plan;
 pub mod preflight;
 mod prepare;
@@ -28,6 +30,7 @@ use std::time::Duration;
 
 pub use cancel::{Cancel, Canceller, cancellation};
 pub use error::MigrateError;
+pub use guard::{DONE, Guard};
 pub use options::{Mode, Options, Route};
 pub use progress::{Picture, Update};
 use serde_json::{Value, json};
@@ -36,6 +39,7 @@ use crate::channel::{Finish, Hello, VERSION};
 use crate::qmp::Qmp;
 use crate::report::{Report, Status};
 use crate::set::SkipSet;
+use crate::timeline::Watched;
 use drive::{Drive, Ended};
 use ferry::Ferry;
 use limits::Limits;
@@ -71,6 +75,10 @@ pub async fn migrate(
         Company::Listener(link) => (None, Some(link)),
         Company::Ferry(ferry) => (Some(*ferry), None),
     };
+    let watched = match (options.probes, qmp.peer_pid()) {
+        (true, Ok(pid)) => Watched::begin(pid).await,
+        _ => Watched::default(),
+    };
     let mut drive = Drive::new(&qmp, limits, ferry, &mut record);
     let ended = drive.run(&uri, cancel, options.timeout).await;
     let ferry = drive.ferry.take();
@@ -81,6 +89,9 @@ pub async fn migrate(
             return Err(error);
         }
     };
+    let (side, remark) = watched.end(record.zero_ns()).await;
+    record.report.probes.source = side;
+    remark.into_iter().for_each(|remark| record.remark(remark));
     after(ended, ferry, link, &mut record).await;
     if record.report.status == Status::Completed {
         quit(&qmp, options, &mut record).await;
@@ -133,11 +144,7 @@ async fn before(
     if left_behind {
         record.remark("limits of a migration whose driver was killed were replaced".to_owned());
     }
-    let limits = Limits {
-        max_bandwidth: options.max_bandwidth.unwrap_or(found.max_bandwidth),
-        downtime_limit: options.downtime_limit_ms.unwrap_or(found.downtime_limit),
-        ..found
-    };
+    let limits = found.with(options.max_bandwidth, options.downtime_limit_ms);
     orphan::end(qmp, left_behind, record).await?;
     let skip = matches!(options.mode, Mode::Poolferry(_));
     let mut checked = preflight::check(qmp, skip).await?;
@@ -264,12 +271,14 @@ async fn after(ended: Ended, ferry: Option<Ferry>, link: Option<Link>, record: &
     };
     record.report.status = status;
     record.report.reason.clone_from(&ended.reason);
-    let finish = Finish { status: word.to_owned(), reason: ended.reason };
+    let begun_unix_s = record.report.begun_unix_s;
+    let finish = Finish { status: word.to_owned(), reason: ended.reason, begun_unix_s };
     if let Some(mut ferry) = ferry {
         let last_word = ferry.finish(finish).await;
         record.ferry(&ferry, last_word);
     } else if let Some(mut link) = link {
-        link.finish(finish).await;
+        let last_word = link.finish(finish).await;
+        record.report.probes.destination = last_word.and_then(|word| word.probes);
         record.report.channel_bytes = link.bytes();
     }
     record.ended(&ended.migration);

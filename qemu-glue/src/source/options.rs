@@ -18,6 +18,8 @@ pub struct Options {
     pub downtime_limit_ms: Option<u64>,
     /// The migration is cancelled when it takes longer.
     pub timeout: Option<Duration>,
+    /// Set probes on QEMU's functions, for the report's time line.
+    pub probes: bool,
     /// Keep the source QEMU with its paused VM after the migration, instead of telling it to quit.
     pub leave_paused: bool,
 }

@@ -12,7 +12,7 @@ use super::options::Route;
 use super::plan::{self, Plan};
 use super::preflight::Checked;
 use super::record::Record;
-use crate::agent::{Agent, AgentError, How, ListSteps};
+use crate::agent::{Agent, AgentError, How, ListSteps, Visit};
 use crate::guest::{GuestError, GuestRam, disks};
 use crate::qmp::{Qmp, QmpError};
 use crate::set::SetError;
@@ -23,6 +23,8 @@ pub(super) struct Prepared {
     pub(super) shim: Shim,
     pub(super) ram: Arc<GuestRam>,
     pub(super) plan: Plan,
+    /// From here on the guest is asked how it is.
+    pub(super) visit: Visit,
 }
 
 /// Why nothing is left behind.
@@ -101,7 +103,7 @@ pub(super) async fn prepare(
     if plan.set.pages() == 0 {
         return Err(NotPrepared::Empty(plan.left_out));
     }
-    Ok(Prepared { shim, ram: Arc::new(ram), plan })
+    Ok(Prepared { shim, ram: Arc::new(ram), plan, visit: Visit::begin(agent) })
 }
 
 /// Steps of the list as the report names them, in seconds.

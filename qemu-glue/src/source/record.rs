@@ -7,10 +7,11 @@ use super::ferry::Ferry;
 use super::prepare;
 use super::progress::{Picture, Update, real};
 use super::query::Migration;
-use crate::agent::ListSteps;
+use crate::agent::{self, ListSteps};
 use crate::channel::Finished;
 use crate::report::{Phase, Report, Sample, Sync};
 use crate::shim;
+use crate::timeline::now_ns;
 
 /// The report in the making; it also tells the observer.
 pub(super) struct Record<'a> {
@@ -60,9 +61,14 @@ impl<'a> Record<'a> {
 
     /// QEMU is told to migrate now: times count from here.
     pub(super) fn migrate(&mut self) {
-        self.begun = Some((Instant::now(), monotonic_ns()));
+        self.begun = Some((Instant::now(), now_ns()));
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
         self.report.begun_unix_s = unix.map_or(0.0, |unix| unix.as_secs_f64());
+    }
+
+    /// CLOCK_MONOTONIC at the `migrate` command, in ns.
+    pub(super) fn zero_ns(&self) -> u64 {
+        self.begun.map_or(0, |(_, zero_ns)| zero_ns)
     }
 
     /// Seconds since the `migrate` command.
@@ -129,6 +135,9 @@ impl<'a> Record<'a> {
     pub(super) fn ferry(&mut self, ferry: &Ferry, last_word: Option<Finished>) {
         let status = ferry.status();
         self.library(&status);
+        if let Some((zero, _)) = self.begun {
+            self.report.guest = agent::seconds(&ferry.visit().readings(), zero);
+        }
         let report = &mut self.report;
         report.given_back_by_reason = ferry.reasons(&status);
         report.pages.skipped = status.hinted;
@@ -143,6 +152,7 @@ impl<'a> Record<'a> {
         if let Some(word) = last_word {
             report.costs.destination_cpu_s = Some(word.cpu_s);
             report.costs.destination_peak_bytes = Some(word.peak_memory_bytes);
+            report.probes.destination = word.probes;
             report.remarks.extend(word.remarks.into_iter().take(100));
         } else {
             self.remark("the destination's last word is missing".to_owned());
@@ -173,10 +183,4 @@ impl<'a> Record<'a> {
         self.report.phases.sort_by(|a, b| a.begin_s.total_cmp(&b.begin_s));
         self.report
     }
-}
-
-fn monotonic_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000) + u64::try_from(now.tv_nsec).unwrap_or(0)
 }

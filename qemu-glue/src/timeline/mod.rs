@@ -13,12 +13,14 @@ mod code;
 mod error;
 mod function;
 mod recorder;
+mod watched;
 
 pub use calls::Calls;
 pub use code::Code;
 pub use error::TimelineError;
 pub use function::Function;
 pub use recorder::Recorder;
+pub(crate) use watched::Watched;
 
 use rustix::time::{ClockId, clock_gettime};
 

@@ -32,6 +32,7 @@ pub(crate) fn options(qmp: &Path) -> Options {
         security: Security::Plain,
         disks: Vec::new(),
         limits: Limits::default(),
+        probes: false,
     }
 }
 
@@ -129,7 +130,7 @@ impl Source {
     /// [`Self::finish`] with a program.
     pub(crate) async fn finish_alone(mut self) -> Finished {
         let status = "completed".to_owned();
-        self.say(Message::Finish(Finish { status, reason: None })).await;
+        self.say(Message::Finish(Finish { status, reason: None, begun_unix_s: 0.0 })).await;
         loop {
             match self.hear().await {
                 Message::Finished(finished) => return finished,

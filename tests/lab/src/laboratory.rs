@@ -142,7 +142,7 @@ impl Laboratory {
         ensure!(self.programs.poolferry.is_some(), "no agent: `poolferry` is not built");
         let guest = &mut self.guest;
         step("the agent attaches", || {
-            guest.start(AGENT, &["/lab/poolferry", "agent", "--verbose"], &[])?;
+            guest.start(AGENT, &["/lab/poolferry", "agent", "--queries", "--verbose"], &[])?;
             wait::until("the agent's probes", ATTACH_LIMIT, || {
                 let said: Vec<_> = guest.lines(AGENT).iter().map(|l| l.text.clone()).collect();
                 if let Some(status) = guest.how_ended(AGENT) {

@@ -38,6 +38,7 @@ fn process() {
         max_bandwidth: None,
         downtime_limit_ms: None,
         timeout: None,
+        probes: false,
         leave_paused: true,
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();

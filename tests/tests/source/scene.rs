@@ -128,6 +128,7 @@ impl<'a> Scene<'a> {
             migration_address: "127.0.0.1".parse().unwrap(),
             security: Security::Plain,
             disks: Vec::new(),
+            probes: false,
             limits: dest::Limits::default(),
         };
         let task = tokio::spawn(async move {
@@ -150,6 +151,7 @@ impl<'a> Scene<'a> {
             max_bandwidth: self.setting.bandwidth,
             downtime_limit_ms: Some(100),
             timeout: Some(Duration::from_secs(120)),
+            probes: false,
             leave_paused: true,
         }
     }

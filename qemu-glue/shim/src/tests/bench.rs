@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::os::unix::fs::FileExt as _;
 use std::ptr;
 use std::rc::Rc;
@@ -83,6 +83,8 @@ pub(crate) struct Bench {
     pub(crate) qemu: Rc<Record>,
     pub(crate) control: &'static Control,
     file: File,
+    /// Locked as long as the host's program lives.
+    driver: Option<File>,
 }
 
 impl Bench {
@@ -103,7 +105,11 @@ impl Bench {
         }
         let control = shared.control;
         let engine = Engine::new(MadeUp(Rc::clone(&qemu)), shared);
-        Self { engine, qemu, control, file: file.into() }
+        let file = File::from(file);
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let driver = File::options().read(true).write(true).open(path).unwrap();
+        driver.try_lock().unwrap();
+        Self { engine, qemu, control, file, driver: Some(driver) }
     }
 
     /// Arms runs of (block, first page in the block, pages), numbered in this order.
@@ -151,6 +157,11 @@ impl Bench {
     pub(crate) fn give_back(&self, page: u32) {
         self.set_bit(GIVE_BACK_AT, page);
         self.control.give_back_asked.fetch_add(1, Release);
+    }
+
+    /// The host's program is gone, as after `kill -9`.
+    pub(crate) fn kill_driver(&mut self) {
+        self.driver = None;
     }
 
     /// A whole sync.

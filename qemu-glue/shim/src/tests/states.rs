@@ -130,3 +130,34 @@ fn a_hold_marks_pages_while_the_vm_runs() {
     bench.sync();
     assert_eq!((bench.marked(), bench.control.held.load(Relaxed)), (vec![], 2));
 }
+
+#[test]
+fn without_its_driver_a_set_goes_back_while_the_vm_runs() {
+    let mut bench = Bench::new();
+    bench.arm(RUNS);
+    bench.control.hold.store(8, Relaxed);
+    bench.sync();
+    bench.confirm(1);
+    bench.sync();
+    assert_eq!(bench.marked().len(), 8, "held");
+    bench.kill_driver();
+    bench.sync();
+    assert_eq!(bench.marked(), [(0, 300), (0, 302), (0, 303), (0, 304), (1, 7)]);
+    assert_eq!(bench.control.given_back_unconfirmed.load(Relaxed), 5);
+    assert_eq!(bench.control.final_sync.load(Relaxed), 0, "the VM runs");
+    bench.sync();
+    bench.finish();
+    assert_eq!(bench.marked(), [], "held no more, and given back once");
+    assert_eq!(bench.state(), State::Ended);
+}
+
+#[test]
+fn what_a_killed_driver_has_armed_is_not_taken() {
+    let mut bench = Bench::new();
+    bench.arm(RUNS);
+    bench.kill_driver();
+    bench.sync();
+    assert_eq!((bench.state(), bench.reason()), (State::Refused, Some(Reason::Abandoned)));
+    bench.finish();
+    assert_eq!((bench.hinted(), bench.marked()), (vec![], vec![]));
+}

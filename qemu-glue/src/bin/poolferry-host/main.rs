@@ -1,5 +1,6 @@
 //! `poolferry-host`: the hypervisors' side. It migrates VMs, and reads what guests hand over.
 
+mod guard;
 mod list;
 mod migrate;
 mod receive;
@@ -30,6 +31,9 @@ enum Command {
     Receive(receive::ReceiveArgs),
     /// Make the page of migrations that were recorded, and print what they say.
     Report(report::ReportArgs),
+    /// Stand by for a migration's driver. Started by `migrate`.
+    #[command(hide = true)]
+    Guard(guard::GuardArgs),
     /// Check a binary page list and show it.
     List(list::ListArgs),
 }
@@ -55,6 +59,7 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Migrate(args) => return migrate::run(args),
         Command::Receive(args) => receive::run(args)?,
         Command::Report(args) => report::run(args)?,
+        Command::Guard(args) => guard::run(args)?,
         Command::List(args) => list::run(args)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -12,6 +12,7 @@ use qemu_glue::report::{self, Report, Status};
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::guard::Guarded;
 use crate::show::{Bars, Jsonl, Plain, Show};
 
 /// Migrates a VM away from this host. `poolferry-host receive` has to run at the destination.
@@ -59,6 +60,9 @@ pub(crate) struct MigrateArgs {
     /// Write report.json and report.html into this folder.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Set no probes on QEMU's functions; the report then has no time line of them.
+    #[arg(long)]
+    no_probes: bool,
     /// Keep QEMU here, with its VM paused, after the migration [default: it is told to quit].
     #[arg(long)]
     leave_paused: bool,
@@ -80,6 +84,9 @@ enum Format {
     Jsonl,
 }
 
+/// What becomes of a migration whose driver was killed when nobody stands by.
+const ORPHAN: &str = "its migration waits, at the source, for the next `poolferry-host migrate`";
+
 /// Runs the command; only a migration that completed is a success.
 pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode> {
     let options = options(args)?;
@@ -88,6 +95,14 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode> {
         Format::Text if io::stdout().is_terminal() => Box::new(Bars::new()),
         Format::Text => Box::new(Plain::default()),
     };
+    let guarded = args.mode == Way::Poolferry;
+    let _guard = guarded.then(|| Guarded::start(&options)).and_then(|started| match started {
+        Ok(guard) => Some(guard),
+        Err(error) => {
+            log::warn!("nobody stands by: should this program be killed, {ORPHAN}: {error:#}");
+            None
+        }
+    });
     let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
     let report = runtime.block_on(migrate(&options, show.as_mut()))?;
     if let Some(folder) = &args.report {
@@ -133,6 +148,7 @@ fn options(args: &MigrateArgs) -> Result<Options> {
         max_bandwidth: args.max_bandwidth,
         downtime_limit_ms: args.downtime_limit,
         timeout: args.timeout.map(Duration::from_secs),
+        probes: !args.no_probes,
         leave_paused: args.leave_paused,
     })
 }

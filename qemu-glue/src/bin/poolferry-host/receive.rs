@@ -43,6 +43,9 @@ pub(crate) struct ReceiveArgs {
     /// How long storage may answer nothing before its pages travel by network.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     storage_timeout: Duration,
+    /// Set no probes on QEMU's functions; the report then has no time line of them.
+    #[arg(long)]
+    no_probes: bool,
     /// End after the first migration.
     #[arg(long)]
     once: bool,
@@ -104,6 +107,7 @@ async fn serve(args: &ReceiveArgs) -> Result<()> {
         security,
         disks: args.disk.clone(),
         limits: Limits { patience: args.storage_timeout, ..Limits::default() },
+        probes: !args.no_probes,
     };
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;

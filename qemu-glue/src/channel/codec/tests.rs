@@ -33,7 +33,7 @@ fn control() -> impl Strategy<Value = Message> {
             2 => Message::Ready(Ready { uri: a, media_left_out: vec![(index, b)] }),
             3 => Message::Refused(Refused { reason: a.clone(), hint: b, uri: Some(a) }),
             4 => Message::Progress(Progress { storage_bytes: big, ..Progress::default() }),
-            5 => Message::Finish(Finish { status: a, reason: Some(b) }),
+            5 => Message::Finish(Finish { status: a, reason: Some(b), begun_unix_s: 1.5 }),
             6 => Message::Finished(Finished { remarks: vec![a, b], ..Finished::default() }),
             _ => Message::OfferEnd,
         }
@@ -125,7 +125,7 @@ fn a_long_list_is_cut() {
 
 #[test]
 fn a_control_message_beyond_a_frame_is_refused() {
-    let finish = Finish { status: "x".repeat(MAX_FRAME_BYTES), reason: None };
+    let finish = Finish { status: "x".repeat(MAX_FRAME_BYTES), reason: None, begun_unix_s: 0.0 };
     let mut bytes = vec![1, 2, 3];
     let error = encode(&Message::Finish(finish), &mut bytes).unwrap_err();
     assert!(matches!(error, ChannelError::TooLong(_)), "{error}");

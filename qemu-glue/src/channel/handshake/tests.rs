@@ -37,7 +37,8 @@ async fn talk(security: &Security, other: &Security) {
     let (one, two) = both(security, other).await;
     let (mut send, mut hear_back) = one.unwrap();
     let (mut send_back, mut hear) = two.unwrap();
-    let finish = Message::Finish(Finish { status: "completed".into(), reason: None });
+    let finish =
+        Message::Finish(Finish { status: "completed".into(), reason: None, begun_unix_s: 0.0 });
     let there = async {
         send.send(&long()).await.unwrap();
         send.send(&Message::OfferEnd).await.unwrap();

@@ -1,0 +1,184 @@
+//! Company for the guest while it migrates: it is told how that goes, and asked how it is.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use page_wire::ask::{Migration, Observed, Times};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::Agent;
+use crate::report::GuestSecond;
+use crate::set::PAGE_BYTES;
+
+/// How often the guest is asked.
+const EVERY: Duration = Duration::from_millis(250);
+/// How often it is told.
+const TOLD: Duration = Duration::from_secs(1);
+/// Most readings that are kept: an hour of them.
+const MAX_READINGS: usize = 4 * 3600;
+/// Rates are made over this time of the guest's clock at least.
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// What the guest's probes said at one moment.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// When the answer came.
+    pub at: Instant,
+    /// The answer.
+    pub observed: Observed,
+}
+
+/// Asks and tells in a task of its own: nothing waits for the guest.
+#[derive(Debug)]
+pub struct Visit {
+    news: watch::Sender<Option<Migration>>,
+    readings: Arc<Mutex<Vec<Reading>>>,
+    task: JoinHandle<()>,
+}
+
+impl Visit {
+    /// Begins to ask.
+    #[must_use]
+    pub fn begin(agent: Agent) -> Self {
+        let (news, told) = watch::channel(None);
+        let readings = Arc::default();
+        let task = tokio::spawn(keep(agent, told, Arc::clone(&readings)));
+        Self { news, readings, task }
+    }
+
+    /// What the guest is told next.
+    pub fn tell(&self, migration: Migration) {
+        self.news.send_replace(Some(migration));
+    }
+
+    /// All readings so far.
+    #[must_use]
+    pub fn readings(&self) -> Vec<Reading> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn keep(
+    mut agent: Agent,
+    told: watch::Receiver<Option<Migration>>,
+    readings: Arc<Mutex<Vec<Reading>>>,
+) {
+    let mut tick = interval(EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut last: Option<Instant> = None;
+    loop {
+        tick.tick().await;
+        let status = agent.status().await;
+        let observed = match status {
+            Ok(status) => status.observed,
+            Err(error) => return log::info!("the guest is asked no more: {error}"),
+        };
+        if let Some(observed) = observed {
+            let mut readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
+            if readings.len() < MAX_READINGS {
+                readings.push(Reading { at: Instant::now(), observed: *observed });
+            }
+        }
+        let news = *told.borrow();
+        if let Some(news) = news.filter(|_| last.is_none_or(|last| last.elapsed() >= TOLD)) {
+            last = Some(Instant::now());
+            if let Err(error) = agent.tell(news).await {
+                return log::info!("the guest is told no more: {error}");
+            }
+        }
+    }
+}
+
+/// Rates between readings that are a second or more of the guest's clock apart. Times are in seconds
+/// from `zero`.
+#[must_use]
+pub fn seconds(readings: &[Reading], zero: Instant) -> Vec<GuestSecond> {
+    let mut seconds = Vec::new();
+    let Some(mut before) = readings.first() else { return seconds };
+    for reading in readings {
+        let elapsed_ns = reading.observed.taken_ns.saturating_sub(before.observed.taken_ns);
+        if elapsed_ns < SECOND_NS {
+            continue;
+        }
+        seconds.push(second(before, reading, elapsed_ns, zero));
+        before = reading;
+    }
+    seconds
+}
+
+fn second(before: &Reading, now: &Reading, elapsed_ns: u64, zero: Instant) -> GuestSecond {
+    let rate = |now: u64, then: u64| real(now.saturating_sub(then)) * 1e9 / real(elapsed_ns);
+    let of = |times: fn(&Observed) -> &Option<Times>| {
+        let [now, then] = [times(&now.observed).as_ref()?, times(&before.observed).as_ref()?];
+        Some((now.count.saturating_sub(then.count), now.sum_ns.saturating_sub(then.sum_ns)))
+    };
+    let commits = of(|observed| &observed.commits);
+    let commands = of(|observed| &observed.queries);
+    let per_page = u64::from(now.observed.page_size) / PAGE_BYTES;
+    let pages = |kind: fn(&Observed) -> u64| {
+        rate(kind(&now.observed), kind(&before.observed)) * real(per_page.max(1))
+    };
+    let after = now.at.saturating_duration_since(zero).as_secs_f64();
+    GuestSecond {
+        at_s: after - zero.saturating_duration_since(now.at).as_secs_f64(),
+        commits_per_s: commits.map(|(count, _)| rate(count, 0)),
+        commands_per_s: commands.map(|(count, _)| rate(count, 0)),
+        command_ms: commands
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, sum_ns)| real(sum_ns) / real(count) / 1e6),
+        dirtied_per_s: pages(|observed| observed.events.dirtied),
+        written_per_s: pages(|observed| observed.events.writes),
+        read_per_s: pages(|observed| observed.events.reads),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "nobody reads the sixteenth digit of a rate")]
+const fn real(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use page_wire::ask::{Blocks, Kinds, PerSecond};
+
+    use super::*;
+
+    fn reading(at: Instant, ms: u64, commits: u64) -> Reading {
+        let times = Times { count: commits, sum_ns: commits * 2_000_000, ..Times::default() };
+        let observed = Observed {
+            taken_ns: ms * 1_000_000,
+            since_attach_s: 0.0,
+            page_size: 16384,
+            blocks: Blocks::default(),
+            events: Kinds { dirtied: commits, ..Kinds::default() },
+            per_second: PerSecond::default(),
+            queries: Some(times.clone()),
+            commits: Some(times),
+            drift: 0,
+        };
+        Reading { at, observed }
+    }
+
+    #[test]
+    fn rates_are_by_the_guests_own_clock() {
+        let zero = Instant::now() + Duration::from_secs(10);
+        let at = |ms| zero - Duration::from_secs(10) + Duration::from_millis(ms);
+        // The VM stood still for five seconds after its first.
+        let readings =
+            [reading(at(0), 100, 0), reading(at(500), 600, 50), reading(at(6000), 1100, 100)];
+        let seconds = seconds(&readings, zero);
+        assert_eq!(seconds.len(), 1);
+        assert!((seconds[0].at_s + 4.0).abs() < 1e-6, "{seconds:?}");
+        assert_eq!(seconds[0].commits_per_s, Some(100.0));
+        assert_eq!(seconds[0].command_ms, Some(2.0));
+        assert!((seconds[0].dirtied_per_s - 400.0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,90 @@
+//! `poolferry-host guard`: outlives a driver that was killed, to let its migration go on.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use qemu_glue::source::{DONE, Guard, Options};
+
+/// What it says when it has read the limits.
+const READY: &str = "ready";
+
+/// The driver's options that limit the migration. The driver holds the other end of standard input.
+#[derive(Args)]
+pub(crate) struct GuardArgs {
+    #[arg(long)]
+    qmp: PathBuf,
+    #[arg(long)]
+    max_bandwidth: Option<u64>,
+    #[arg(long)]
+    downtime_limit: Option<u64>,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &GuardArgs) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(stand_by(args))
+}
+
+async fn stand_by(args: &GuardArgs) -> Result<()> {
+    let guard = match Guard::read(&args.qmp, args.max_bandwidth, args.downtime_limit).await {
+        Ok(guard) => guard,
+        Err(error) => {
+            // The driver meets the same, and says it.
+            log::info!("nothing to guard: {error}");
+            return Ok(());
+        }
+    };
+    println!("{READY}");
+    if guard.stand_by(&args.qmp, tokio::io::stdin()).await? {
+        log::warn!(
+            "`poolferry-host migrate` is gone: the limits of QEMU's migration are put back, and it goes on \
+             as a stock one"
+        );
+    }
+    Ok(())
+}
+
+/// A guard that stands by until this is dropped.
+pub(crate) struct Guarded(Child);
+
+impl Guarded {
+    /// Starts it, and waits until it knows the limits. It is in a process group of its own, where Ctrl-C
+    /// does not reach it.
+    pub(crate) fn start(options: &Options) -> Result<Self> {
+        let program = std::env::current_exe().context("this program is nowhere")?;
+        let mut command = Command::new(&program);
+        command.arg("guard").arg("--qmp").arg(&options.qmp);
+        let limits = [
+            ("--max-bandwidth", options.max_bandwidth),
+            ("--downtime-limit", options.downtime_limit_ms),
+        ];
+        for (name, value) in limits {
+            command.args(value.map(|value| format!("{name}={value}")));
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        let started = command.spawn();
+        let mut child =
+            started.with_context(|| format!("failed to start {}", program.display()))?;
+        let stdout = child.stdout.take().context("it has no output")?;
+        // From here on it is ended with this value.
+        let guard = Self(child);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line).context("it says nothing")?;
+        ensure!(line.trim_end() == READY, "it has failed; what it says is above");
+        Ok(guard)
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(mut driver) = self.0.stdin.take() {
+            // One that is gone needs not be told.
+            let _ = driver.write_all(&[DONE]);
+        }
+        let _ = self.0.wait();
+    }
+}

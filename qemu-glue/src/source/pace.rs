@@ -1,0 +1,142 @@
+//! Shares the pages left behind between storage and network, so that both end together.
+//!
+//! Storage works through the set from its front. QEMU, once it has sent what nobody else can send, is
+//! given pages from the back: as many as make both paths end at the same time, at the rates that both
+//! show. With `O` bytes outstanding, `R` bytes that QEMU still has, and the rates `s` of storage and `n`
+//! of the network, `x` bytes change over:
+//!
+//! ```text
+//! (O - x) / s = (R + x) / n      x = (O n - R s) / (n + s)
+//! ```
+//!
+//! QEMU takes pages up at a sync only, which begins its next pass, so nothing is gained by giving them
+//! earlier than shortly before its pass ends ([`HORIZON`]). And what is given cannot be had back: it is
+//! given in slices of [`SLICE`] of QEMU's work, so that a link that becomes slow keeps little, and a
+//! storage that stalls (`s` falls to 0, `x` to all of `O`) costs no longer than it stalls. A network
+//! that stalls has no end of its pass in sight, and gets nothing more.
+//!
+//! **It ends.** Each page changes over once at most, and each look either gives nothing or makes the
+//! outstanding pages fewer. Where nothing is given, either storage is about to be done (less than
+//! [`WORTH`] is left for QEMU), or QEMU has work, or neither path moves; the last two end as a migration
+//! without us ends, and the ferry's own limits of silence hold besides.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::progress::real;
+use crate::set::PAGE_BYTES;
+
+/// QEMU is given pages when it has less than this to do: longer than it takes us to see it.
+const HORIZON: Duration = Duration::from_millis(400);
+/// Most of QEMU's work that is given at once.
+const SLICE: Duration = Duration::from_millis(1500);
+/// Pages that are worth a sync and a pass of QEMU: 4 MiB.
+const WORTH: u64 = 1024;
+/// Pages given to find out how fast the network is, when QEMU's first pass was too short for that.
+const PROBE: u64 = 8 * WORTH;
+/// Rates are measured over this time.
+const WINDOW: Duration = Duration::from_millis(1000);
+/// The network's rate is the best of so many windows: zero pages make QEMU look slow.
+const WINDOWS: usize = 4;
+
+/// What the law looks at. Bytes and pages count from the beginning of the migration.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    pub(super) at: Instant,
+    /// Pages that storage has settled.
+    pub(super) settled: u64,
+    /// Pages neither settled nor given back.
+    pub(super) outstanding: u64,
+    /// Bytes that QEMU has sent.
+    pub(super) sent: u64,
+    /// Bytes that QEMU has still to send, with those given back that it has not taken up.
+    pub(super) remaining: u64,
+    /// QEMU has the whole link.
+    pub(super) full: bool,
+}
+
+/// The law, with what it remembers.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    storage: Meter,
+    network: Meter,
+}
+
+impl Pace {
+    /// Pages to give to QEMU now.
+    pub(super) fn look(&mut self, view: View) -> u64 {
+        self.storage.look(view.at, view.settled * PAGE_BYTES);
+        if view.full {
+            self.network.look(view.at, view.sent);
+        } else {
+            self.network.pause();
+        }
+        let Some(storage) = self.storage.latest() else { return 0 };
+        let outstanding = real(view.outstanding * PAGE_BYTES);
+        let Some(network) = self.network.best() else {
+            let slow = outstanding > storage * SLICE.as_secs_f64();
+            let idle = !view.full && view.remaining < PROBE * PAGE_BYTES;
+            return if slow && idle { PROBE.min(view.outstanding) } else { 0 };
+        };
+        let remaining = real(view.remaining);
+        if network <= 0.0 || remaining > network * HORIZON.as_secs_f64() {
+            return 0;
+        }
+        let both = outstanding.mul_add(network, -(remaining * storage)) / (network + storage);
+        let slice = network * SLICE.as_secs_f64();
+        let pages = pages(both.min(slice)).min(view.outstanding);
+        if pages < WORTH { 0 } else { pages }
+    }
+}
+
+/// A rate, by what a counter shows.
+#[derive(Debug, Default)]
+struct Meter {
+    /// Beginning of the window, and the counter then.
+    begun: Option<(Instant, u64)>,
+    /// Bytes per second of the last windows.
+    rates: VecDeque<f64>,
+}
+
+impl Meter {
+    fn look(&mut self, at: Instant, count: u64) {
+        let Some((begun, then)) = self.begun else {
+            self.begun = Some((at, count));
+            return;
+        };
+        let elapsed = at.saturating_duration_since(begun);
+        if elapsed < WINDOW {
+            return;
+        }
+        self.rates.push_back(real(count.saturating_sub(then)) / elapsed.as_secs_f64());
+        if self.rates.len() > WINDOWS {
+            self.rates.pop_front();
+        }
+        self.begun = Some((at, count));
+    }
+
+    /// What goes on until the next look does not count.
+    fn pause(&mut self) {
+        self.begun = None;
+    }
+
+    fn latest(&self) -> Option<f64> {
+        self.rates.back().copied()
+    }
+
+    fn best(&self) -> Option<f64> {
+        self.rates.iter().copied().reduce(f64::max)
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a negative number of bytes is none, and no VM has 2^52 pages"
+)]
+fn pages(bytes: f64) -> u64 {
+    (bytes.max(0.0) / real(PAGE_BYTES)) as u64
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Migrations on paper: two paths of given rates, QEMU's passes, and the law between them.
+
+use super::*;
+
+/// Seconds between two looks.
+const LOOK: f64 = 0.1;
+/// MiB in bytes.
+const MIB: f64 = 1048576.0;
+
+/// Rates in bytes per second at a moment in seconds.
+type Rate = fn(f64) -> f64;
+
+struct Paper {
+    storage: Rate,
+    network: Rate,
+    /// Bytes of QEMU's first pass, of which the last part costs nothing (zero pages).
+    first_pass: f64,
+    zeros: f64,
+    /// Bytes left behind.
+    behind: f64,
+}
+
+#[derive(Debug)]
+struct Outcome {
+    seconds: f64,
+    given: f64,
+}
+
+/// Plays it; QEMU has a sync at the end of each pass, when it takes up what was given.
+fn play(paper: &Paper) -> Outcome {
+    let start = Instant::now();
+    let mut pace = Pace::default();
+    let (mut at, mut settled, mut sent, mut given) = (0.0, 0.0, 0.0, 0.0);
+    let (mut pass, mut zeros, mut asked) = (paper.first_pass, paper.zeros, 0.0);
+    let count = |bytes: f64| (bytes / 4096.0) as u64;
+    while (paper.behind - settled - given > 4096.0 || pass + asked > 4096.0) && at < 10_000.0 {
+        settled = (settled + (paper.storage)(at) * LOOK).min(paper.behind - given);
+        let full = pass > 0.0;
+        let now = ((paper.network)(at) * LOOK).min(pass);
+        sent += now;
+        pass -= now;
+        if pass <= 0.0 {
+            zeros = 0.0;
+            pass = std::mem::take(&mut asked);
+        }
+        at += LOOK;
+        let outstanding = count(paper.behind - settled - given);
+        let pages = pace.look(View {
+            at: start + Duration::from_secs_f64(at),
+            settled: count(settled),
+            outstanding,
+            sent: sent as u64,
+            remaining: (pass + zeros + asked) as u64,
+            full,
+        });
+        assert!(pages <= outstanding);
+        asked += real(pages) * 4096.0;
+        given += real(pages) * 4096.0;
+    }
+    Outcome { seconds: at, given }
+}
+
+fn gigabit(_: f64) -> f64 {
+    117.0 * MIB
+}
+
+fn four_gigabit(_: f64) -> f64 {
+    468.0 * MIB
+}
+
+#[test]
+fn equal_links_share_the_work() {
+    let paper = Paper {
+        storage: gigabit,
+        network: gigabit,
+        first_pass: 300.0 * MIB,
+        zeros: 0.0,
+        behind: 1200.0 * MIB,
+    };
+    let limit = 1500.0 * MIB / (2.0 * 117.0 * MIB);
+    let outcome = play(&paper);
+    assert!(outcome.seconds < 1.1 * limit, "{outcome:?}, the limit is {limit} s");
+}
+
+#[test]
+fn the_faster_path_gets_more() {
+    let paper = Paper {
+        storage: four_gigabit,
+        network: gigabit,
+        first_pass: 300.0 * MIB,
+        zeros: 500.0 * MIB,
+        behind: 4000.0 * MIB,
+    };
+    let limit = 4300.0 / (5.0 * 117.0);
+    let outcome = play(&paper);
+    assert!(outcome.seconds < 1.1 * limit, "{outcome:?}, the limit is {limit} s");
+    // A slow network that has enough of its own is given nothing.
+    let paper = Paper { first_pass: 2000.0 * MIB, ..paper };
+    assert_eq!(play(&paper).given, 0.0);
+}
+
+#[test]
+fn a_storage_that_stalls_shifts_its_work() {
+    let stalls = |at: f64| if (2.0..22.0).contains(&at) { 0.0 } else { 117.0 * MIB };
+    let paper = Paper {
+        storage: stalls,
+        network: gigabit,
+        first_pass: 300.0 * MIB,
+        zeros: 0.0,
+        behind: 4000.0 * MIB,
+    };
+    let outcome = play(&paper);
+    // The network is never idle: 20 s of storage are missing.
+    let limit = (4300.0 + 20.0 * 117.0) / (2.0 * 117.0);
+    assert!(outcome.seconds < 1.1 * limit, "{outcome:?}, the limit is {limit} s");
+    let never = Paper { storage: |at| if at < 1.5 { MIB } else { 0.0 }, ..paper };
+    let outcome = play(&never);
+    assert!(outcome.seconds < 1.1 * 4300.0 / 117.0, "{outcome:?}");
+}
+
+#[test]
+fn a_network_that_becomes_slow_keeps_little() {
+    let slow = |at: f64| if at < 4.0 { 117.0 * MIB } else { 11.7 * MIB };
+    let paper = Paper {
+        storage: gigabit,
+        network: slow,
+        first_pass: 200.0 * MIB,
+        zeros: 0.0,
+        behind: 2000.0 * MIB,
+    };
+    let outcome = play(&paper);
+    // Storage alone would take 17 s; a slice of 1.5 s at the old rate takes 15 s at the new one.
+    assert!(outcome.seconds < 21.0, "{outcome:?}");
+    let fast = Paper { network: |at| if at < 4.0 { 11.7 * MIB } else { 117.0 * MIB }, ..paper };
+    let outcome = play(&fast);
+    assert!(outcome.seconds < 13.5, "{outcome:?}");
+}
+
+#[test]
+fn a_first_pass_too_short_to_measure_is_no_end() {
+    let paper = Paper {
+        storage: gigabit,
+        network: gigabit,
+        first_pass: 10.0 * MIB,
+        zeros: 0.0,
+        behind: 2000.0 * MIB,
+    };
+    let outcome = play(&paper);
+    assert!(outcome.given > 500.0 * MIB, "{outcome:?}");
+}
+
+proptest::proptest! {
+    /// Whatever the rates, it ends not much later than with the better of both paths alone.
+    #[test]
+    fn sharing_is_never_much_worse_than_the_better_path(
+        storage in 1_u32..2000,
+        network in 1_u32..2000,
+        first_pass in 1_u32..2000,
+        behind in 1_u32..8000,
+    ) {
+        // Rates are plain functions, so they are passed by thread.
+        RATES.set((f64::from(storage) * MIB, f64::from(network) * MIB));
+        let paper = Paper {
+            storage: |_| RATES.get().0,
+            network: |_| RATES.get().1,
+            first_pass: f64::from(first_pass) * MIB,
+            zeros: 0.0,
+            behind: f64::from(behind) * MIB,
+        };
+        let (s, n) = (f64::from(storage), f64::from(network));
+        let alone = (f64::from(behind) / s).max(f64::from(first_pass) / n);
+        let outcome = play(&paper);
+        proptest::prop_assert!(outcome.seconds < 1.05 * alone + 1.0, "{:?}, {alone} s", outcome);
+    }
+}
+
+std::thread_local! {
+    static RATES: std::cell::Cell<(f64, f64)> = const { std::cell::Cell::new((0.0, 0.0)) };
+}
