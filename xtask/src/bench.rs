@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: builds for release and hands over to the program that measures.
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -10,6 +11,7 @@ use test_servers::Release;
 use test_servers::cache::Cache;
 
 use crate::ebpf;
+use crate::lab;
 use crate::packages;
 use crate::setup::{self, Consent};
 use crate::workspace;
@@ -23,6 +25,12 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Subject {
+    /// The whole evaluation of migrations: all ways, all loads, all links
+    Paper {
+        /// Options of the evaluation; `--help` lists them. `--yes` installs what is missing without asking
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// What observing costs and how right it is, beside its limits and peers
     Observe {
         /// Write the figures as JSON too: name, value, unit, peer or limit, ratio
@@ -42,7 +50,12 @@ enum Subject {
 
 /// Sets up, builds, and becomes the program that measures.
 pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
-    let Subject::Observe { out, quick, only, yes } = arguments.subject;
+    let (out, quick, only, yes) = match arguments.subject {
+        Subject::Paper { arguments } => {
+            return lab::run([OsString::from("paper")].into_iter().chain(arguments).collect());
+        }
+        Subject::Observe { out, quick, only, yes } => (out, quick, only, yes),
+    };
     setup::for_tests(Consent::new(yes))?;
     ebpf::build()?;
     let release = workspace::build_release()?;

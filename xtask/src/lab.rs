@@ -15,7 +15,7 @@ use crate::{ebpf, packages, shim, workspace};
 /// Options of `lab`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// `up`, `migrate` or `down`, and their options; `migrate --help` lists them.
+    /// `up`, `migrate`, `paper` or `down`, and their options; `migrate --help` lists them.
     /// `--yes` installs what is missing without asking
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,
@@ -23,8 +23,12 @@ pub(crate) struct Arguments {
 
 /// Sets up, builds, and becomes the laboratory, as root.
 pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
-    let yes = arguments.arguments.iter().any(|argument| argument == "--yes");
-    let mut passed = arguments.arguments;
+    run(arguments.arguments)
+}
+
+/// Likewise, with a task and its options.
+pub(crate) fn run(mut passed: Vec<OsString>) -> Result<ExitCode> {
+    let yes = passed.iter().any(|argument| argument == "--yes");
     passed.retain(|argument| argument != "--yes");
     setup::for_lab(Consent::new(yes))?;
     ebpf::build()?;

@@ -26,6 +26,9 @@ pub(crate) const STOCK: &str = "stock";
 /// Mode of a migration with Poolferry.
 pub(crate) const POOLFERRY: &str = "poolferry";
 
+/// Mode of one that shares nothing with the network.
+pub(crate) const POOLFERRY_STORAGE: &str = "poolferry-storage";
+
 /// Sorts records into cells.
 pub(crate) fn cells(reports: &[Report]) -> Vec<Cell<'_>> {
     let mut cells: Vec<Cell<'_>> = Vec::new();
@@ -66,7 +69,8 @@ impl<'a> Cell<'a> {
         }
         self.ways.sort_by_key(|way| match way.mode {
             STOCK => 0,
-            POOLFERRY => 2,
+            POOLFERRY_STORAGE => 2,
+            POOLFERRY => 3,
             _ => 1,
         });
     }
@@ -102,6 +106,7 @@ impl<'a> Way<'a> {
         match self.mode {
             STOCK => "Stock QEMU",
             POOLFERRY => "Poolferry",
+            POOLFERRY_STORAGE => "Poolferry, storage only",
             other => other,
         }
     }

@@ -105,6 +105,18 @@ pub fn write_page(folder: &Path, reports: &[Report]) -> Result<PathBuf, ReportEr
     Ok(path)
 }
 
+/// Writes `results.json` of these records into `folder`; gives its path.
+///
+/// # Errors
+/// [`ReportError::Access`] names the file that refused it.
+pub fn write_results(folder: &Path, reports: &[Report]) -> Result<PathBuf, ReportError> {
+    let path = folder.join(super::RESULTS);
+    let text = serde_json::to_vec_pretty(&super::Results::of(reports))
+        .map_err(|error| access(&path, io::Error::other(error)))?;
+    replace(&path, &text)?;
+    Ok(path)
+}
+
 /// Reads one record.
 ///
 /// # Errors

@@ -8,20 +8,25 @@
 
 mod cell;
 mod chart;
+mod dip;
 mod files;
 mod keys;
+mod limit;
 mod page;
 mod record;
+mod results;
 mod series;
 mod side;
 mod text;
 mod units;
 mod verdict;
 
-pub use files::{HTML, JSON, ReportError, find, read, write_page};
+pub use dip::Dip;
+pub use files::{HTML, JSON, ReportError, find, read, write_page, write_results};
 pub use keys::{json_schema, markdown};
 pub use page::html;
 pub use record::{Costs, Links, Machine, Pages, QemuVersions, RamIdentity, Report, SCHEMA, Status};
+pub use results::{Entry, LimitParts, Median, RESULTS, Results, Run};
 pub use series::{GuestSecond, Phase, Sample, Sync, Tps};
 pub use side::{Function, FunctionState, Side, Sides};
 pub use text::text;

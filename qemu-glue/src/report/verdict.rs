@@ -1,6 +1,7 @@
 //! What the figures of a cell say, in sentences.
 
-use super::cell::{Cell, POOLFERRY, STOCK, Way};
+use super::cell::{Cell, POOLFERRY, POOLFERRY_STORAGE, STOCK, Way};
+use super::limit::Limit;
 use super::{Report, approximate, units};
 
 /// The sentences; none where nothing completed.
@@ -10,6 +11,8 @@ pub(crate) fn of(cell: &Cell<'_>) -> Vec<String> {
         sentences.extend(speed(stock, ours));
         sentences.extend(traffic(stock, ours));
         sentences.extend(downtime(stock, ours));
+        sentences.extend(limit(cell, ours));
+        sentences.extend(best_other(cell, ours));
     }
     for way in &cell.ways {
         let failed = way.runs.len() - way.completed().count();
@@ -54,6 +57,27 @@ fn speed(stock: &Way<'_>, ours: &Way<'_>) -> Option<String> {
     let ratio = units::three_digits(ratio);
     let (ours, stock) = (seconds(ours), seconds(stock));
     Some(format!("Poolferry took {ours} and stock QEMU {stock}: {ratio} times as {word}."))
+}
+
+fn limit(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {
+    let limit = Limit::of(cell)?;
+    let ours = ours.median(|run| run.total_time_s)?;
+    let times = units::three_digits(ours / limit.seconds());
+    let seconds = units::Quantity::Seconds.text(limit.seconds());
+    Some(format!(
+        "Both links together need {seconds} for these bytes; Poolferry took {times} times as long."
+    ))
+}
+
+/// How the fastest of all others did, where there are others than stock QEMU.
+fn best_other(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {
+    let time = |way: &Way<'_>| way.median(|run| run.total_time_s);
+    let other = |way: &&Way<'_>| ![STOCK, POOLFERRY, POOLFERRY_STORAGE].contains(&way.mode);
+    let others = cell.ways.iter().filter(other).filter_map(|way| Some((way, time(way)?)));
+    let (way, best) = others.min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let word = if time(ours)? <= best { "slower" } else { "faster" };
+    let best = units::Quantity::Seconds.text(best);
+    Some(format!("The fastest other way is {} with {best}: {word} than Poolferry.", way.name()))
 }
 
 fn traffic(stock: &Way<'_>, ours: &Way<'_>) -> Option<String> {

@@ -42,7 +42,7 @@ pub(super) struct Drive<'a, 'o> {
     pub(super) ferry: Option<Ferry>,
     record: &'a mut Record<'o>,
     law: Law,
-    pace: Pace,
+    pace: Option<Pace>,
     share: Share,
     step: &'static str,
     last: Migration,
@@ -55,6 +55,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         qmp: &'a Qmp,
         limits: Limits,
         ferry: Option<Ferry>,
+        shares: bool,
         record: &'a mut Record<'o>,
     ) -> Self {
         Self {
@@ -63,7 +64,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             ferry,
             record,
             law: Law::new(),
-            pace: Pace::default(),
+            pace: shares.then(Pace::default),
             share: Share::Trickle,
             step: "",
             last: Migration::default(),
@@ -271,11 +272,11 @@ impl<'a, 'o> Drive<'a, 'o> {
 
     /// Gives pages to QEMU where that is sooner.
     fn share_out(&mut self) {
-        let Some(ferry) = &mut self.ferry else { return };
+        let (Some(ferry), Some(pace)) = (&mut self.ferry, &mut self.pace) else { return };
         if ferry.stage() != Ferrying::Proving {
             return;
         }
-        let pages = self.pace.look(pace::View {
+        let pages = pace.look(pace::View {
             at: Instant::now(),
             settled: ferry.settled_by_storage(),
             outstanding: ferry.ledger().outstanding(),

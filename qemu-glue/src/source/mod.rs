@@ -79,7 +79,8 @@ pub async fn migrate(
         (true, Ok(pid)) => Watched::begin(pid).await,
         _ => Watched::default(),
     };
-    let mut drive = Drive::new(&qmp, limits, ferry, &mut record);
+    let shares = matches!(&options.mode, Mode::Poolferry(route) if route.share);
+    let mut drive = Drive::new(&qmp, limits, ferry, shares, &mut record);
     let ended = drive.run(&uri, cancel, options.timeout).await;
     let ferry = drive.ferry.take();
     let ended = match ended {

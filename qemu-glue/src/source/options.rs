@@ -45,6 +45,9 @@ pub struct Route {
     pub to: String,
     /// How the channel to it is protected.
     pub security: Security,
+    /// Let the network take over what it can bring sooner than storage; else it carries only what cannot
+    /// come from storage.
+    pub share: bool,
     /// How long the guest may take for its page list.
     pub list_timeout: Duration,
 }

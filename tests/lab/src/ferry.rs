@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::laboratory::Laboratory;
+use crate::mode::Mode;
 use crate::process::Process;
 use crate::vm::Machine;
 use crate::wait;
@@ -96,6 +97,7 @@ impl<'a> Ferry<'a> {
 /// A program is missing or fails without being meddled with, or the migration does not end within `limit`.
 pub(crate) fn migrate(
     lab: &mut Laboratory,
+    mode: Mode,
     destination: &mut Machine,
     watch: &mut Watch,
     folder: &Path,
@@ -106,7 +108,11 @@ pub(crate) fn migrate(
     // What an earlier migration has left there must not be taken for this one's.
     let _ = fs::remove_file(folder.join(qemu_glue::report::JSON));
     let mut receiver = receive(lab, destination, folder, &ferry.receive)?;
-    let mut driver = drive(lab, destination, folder, &ferry.migrate)?;
+    let mut options = ferry.migrate.clone();
+    if mode == Mode::PoolferryStorage {
+        options.push("--no-share".to_owned());
+    }
+    let mut driver = drive(lab, destination, folder, &options)?;
     let told = folder.join(TOLD);
     let ended = wait::until("the end of the migration", limit, || {
         if let Some(ended) = watch.look(&mut lab.machine)? {

@@ -10,36 +10,17 @@ use crate::ferry::{self, Ferry};
 use crate::identity::{self, Identity};
 use crate::interruption::Interruption;
 use crate::laboratory::Laboratory;
+pub use crate::mode::Mode;
 use crate::steps::step;
 use crate::vm::Machine;
 use crate::watch::{self, Ended, Links, Watch};
 use crate::workload::{self, Second};
-use crate::{stock, wait};
+use crate::{baseline, wait};
 
 /// A migration ends within this time, whatever the link.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Ticks that are heard after the VM goes on, so that a late silence counts too.
 const HEARD: Duration = Duration::from_secs(1);
-
-/// How a VM migrates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
-    /// By QEMU alone
-    Stock,
-    /// With the buffer pool left behind
-    Poolferry,
-}
-
-impl Mode {
-    /// Its name in reports.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stock => "stock",
-            Self::Poolferry => "poolferry",
-        }
-    }
-}
 
 /// A migration that has brought the VM to the other host.
 #[derive(Debug)]
@@ -91,13 +72,25 @@ impl Laboratory {
     pub fn attempt(&mut self, mode: Mode, folder: &Path, ferry: &mut Ferry<'_>) -> Result<Attempt> {
         let mut destination = step("the destination waits", || self.destination())?;
         let arrival = self.guest.expect_at(&destination.port())?;
+        baseline::prepare(mode, &mut self.machine, &mut destination)?;
+        if mode == Mode::ColdPool {
+            self.empty_pool()?;
+        }
+        if mode.is_poolferry() {
+            // The driver wants the port.
+            self.gauge_off();
+        }
         let mut watch = Watch::begin(&mut self.machine, &destination)?;
         let ended = step(&format!("migration ({})", mode.name()), || match mode {
-            Mode::Stock => stock::migrate(&mut self.machine, &mut destination, &mut watch, LIMIT),
-            Mode::Poolferry => {
-                ferry::migrate(self, &mut destination, &mut watch, folder, LIMIT, ferry)
+            Mode::Poolferry | Mode::PoolferryStorage => {
+                ferry::migrate(self, mode, &mut destination, &mut watch, folder, LIMIT, ferry)
+            }
+            _ => {
+                let (source, destination) = (&mut self.machine, &mut destination);
+                baseline::migrate(mode, source, destination, &mut watch, LIMIT)
             }
         })?;
+        self.gauge_off();
         if ended.status != "completed" {
             self.wait_for_tick(ended.at).context("the VM does not run on at the source")?;
             return Ok(Attempt::Stayed(ended, Box::new(destination)));

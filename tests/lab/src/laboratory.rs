@@ -4,9 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
+use qemu_glue::agent::Reading;
+use rustix::process::Signal;
 use test_servers::cache::Cache;
 
 use crate::database::{Database, Known};
+use crate::gauge::Gauge;
 use crate::guest::Guest;
 use crate::image::{Image, Tools, make_tools};
 use crate::network::{Host, Network};
@@ -25,6 +28,10 @@ pub const AGENT: &str = "agent";
 const ATTACHED: &str = "attached to ";
 /// Symbols are read and probes set within this time, without an accelerator.
 const ATTACH_LIMIT: Duration = Duration::from_secs(180);
+/// Name of the server in the guest.
+const MYSQL: &str = "mysqld";
+/// A server writes its dirty pages and ends within this time.
+const RESTART_LIMIT: Duration = Duration::from_secs(120);
 
 /// Files in the laboratory's folder.
 const TOOLS: &str = "tools.raw";
@@ -46,6 +53,8 @@ pub struct Laboratory {
     image: Image,
     database: Database,
     machines: u32,
+    gauge: Option<Gauge>,
+    readings: Vec<Reading>,
     pub(crate) scratch: Scratch,
 }
 
@@ -79,6 +88,7 @@ impl Laboratory {
             accelerator: setup.accel,
             memory: setup.memory,
             vcpus: setup.vcpus,
+            balloon: setup.balloon,
         };
         let [tools, initramfs] = [TOOLS, INITRAMFS].map(|name| scratch.path().join(name));
         let media = Media { image: &image, initramfs: &initramfs, tools: &tools, data: &storage };
@@ -99,6 +109,8 @@ impl Laboratory {
             image,
             database,
             machines: 1,
+            gauge: None,
+            readings: Vec::new(),
             scratch,
         })
     }
@@ -134,6 +146,38 @@ impl Laboratory {
         Ok(())
     }
 
+    /// Throws the buffer pool away: restarts the server, which then has read nothing, and drops the guest's page cache. The
+    /// load is stopped for it and started again.
+    ///
+    /// # Errors
+    /// The server does not end, or does not start.
+    pub fn empty_pool(&mut self) -> Result<()> {
+        let running = self.running;
+        self.load(Workload::Idle)?;
+        let guest = &mut self.guest;
+        step("MySQL restarts with an empty pool", || {
+            guest.signal(MYSQL, Signal::TERM)?;
+            wait::until("the end of MySQL", RESTART_LIMIT, || {
+                Ok(guest.how_ended(MYSQL).map(drop))
+            })?;
+            guest.run(&["sh", "-c", "echo 3 > /proc/sys/vm/drop_caches"], "")?;
+            guest.start_mysql()
+        })?;
+        self.load(running)
+    }
+
+    /// Fills the pool again, after [`Self::empty_pool`].
+    ///
+    /// # Errors
+    /// The server fails.
+    pub fn fill_pool(&mut self) -> Result<()> {
+        let running = self.running;
+        self.load(Workload::Idle)?;
+        let Self { guest, database, .. } = self;
+        step("the pool fills", || workload::warm(guest, database.known()))?;
+        self.load(running)
+    }
+
     /// Starts the agent and waits until its probes are set.
     ///
     /// # Errors
@@ -151,6 +195,28 @@ impl Laboratory {
                 Ok(said.iter().any(|line| line.contains(ATTACHED)).then_some(()))
             })
         })
+    }
+
+    /// From now on the probes in the guest are asked how the load is, until [`Self::gauge_off`].
+    ///
+    /// # Errors
+    /// No thread can be started.
+    pub fn gauge_on(&mut self) -> Result<()> {
+        self.gauge_off();
+        self.gauge = Some(Gauge::begin(self.machine.agent())?);
+        Ok(())
+    }
+
+    /// Leaves the agent's port to others.
+    pub fn gauge_off(&mut self) {
+        if let Some(gauge) = self.gauge.take() {
+            self.readings.extend(gauge.end());
+        }
+    }
+
+    /// What was heard since this was asked before.
+    pub fn readings(&mut self) -> Vec<Reading> {
+        std::mem::take(&mut self.readings)
     }
 
     /// Starts a QEMU at the other host that waits for the VM.
@@ -190,6 +256,12 @@ impl Laboratory {
     /// The disk.
     pub fn storage(&mut self) -> &mut Storage {
         &mut self.storage
+    }
+
+    /// Whether the guest tells its free pages.
+    #[must_use]
+    pub fn has_balloon(&self) -> bool {
+        self.hardware.balloon
     }
 
     /// The links.

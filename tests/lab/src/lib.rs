@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! image, database -> disks -> network, storage -> machine (boots) -> guest: mysqld, agent, sysbench, ticks
-//!   -> machine (incoming) -> migration (stock or Poolferry) -> identity -> cont -> check -> report
+//!   -> machine (incoming) -> migration (QEMU alone or Poolferry) -> identity -> cont -> check -> report
 //! ```
 //! A migration is one hop of the VM from host to host; the next goes back. After each, with both VMs paused, the
 //! RAM of both is compared byte by byte ([`identity`]): a difference is a failure, not a figure.
@@ -11,17 +11,22 @@
 //! Nothing is left behind, whatever ends the laboratory ([`scratch`]).
 
 pub mod accelerator;
+pub mod baseline;
+mod berth;
 pub mod check;
 pub mod database;
 pub mod ferry;
+mod gauge;
 pub mod guest;
 pub mod hop;
 pub mod identity;
 pub mod image;
 pub mod interruption;
 pub mod laboratory;
+pub mod mode;
 pub mod monitor;
 pub mod network;
+pub mod paper;
 pub mod port;
 pub mod process;
 pub mod protocol;
@@ -32,7 +37,6 @@ pub mod scratch;
 pub mod setup;
 pub mod size;
 pub mod steps;
-pub mod stock;
 pub mod storage;
 pub mod vm;
 pub mod wait;

@@ -2,34 +2,42 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Result;
+use qemu_glue::agent::{self, Reading};
 use qemu_glue::report::{
     self, Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps,
 };
 
-use crate::hop::{Hop, Mode};
+use crate::hop::Hop;
+use crate::mode::Mode;
 use crate::rate::Rate;
 use crate::setup::Setup;
 use crate::storage::Kind;
 use crate::workload::Second;
 
-/// The record of a hop, with the `seconds` that the load has reported. For one of Poolferry's, its own record in `folder` is taken, and what it cannot know or what the
+/// What was heard of the load from before a migration to after it.
+#[derive(Debug, Default)]
+pub struct Heard {
+    /// What sysbench has reported.
+    pub seconds: Vec<Second>,
+    /// What the probes in the guest have said.
+    pub readings: Vec<Reading>,
+}
+
+/// Longest time between two answers of the guest that counts as a second, in seconds.
+const LONG_SECOND: f64 = 2.0;
+
+/// The record of a hop, with what was `heard` of the load. For one of Poolferry's, its own record in `folder` is taken, and what it cannot know or what the
 /// laboratory knows better (the links, the guest, the proof) is put in.
 ///
 /// # Errors
 /// Poolferry has written no record.
-pub fn record(
-    hop: &Hop,
-    seconds: &[Second],
-    setup: &Setup,
-    run: u32,
-    folder: &Path,
-) -> Result<Report> {
+pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) -> Result<Report> {
     let mut report = match hop.mode {
-        Mode::Stock => Report::default(),
-        Mode::Poolferry => report::read(&folder.join(report::JSON))?,
+        mode if mode.is_poolferry() => report::read(&folder.join(report::JSON))?,
+        _ => Report::default(),
     };
     let (_, begun_at) = hop.watch.begun();
     let figure = |key: &str| hop.ended.statistics[key].as_f64().unwrap_or(0.0);
@@ -56,14 +64,15 @@ pub fn record(
         compared_bytes: hop.identity.compared_bytes,
         differing_bytes: hop.identity.differing_bytes,
     });
-    if hop.mode == Mode::Stock {
+    if !hop.mode.is_poolferry() {
         let unix = begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         report.begun_unix_s = unix.as_secs_f64() + command_s;
-        report.migration = format!("stock-{run}");
+        report.migration = format!("{}-{run}", hop.mode.name());
         report.storage_bytes = 0;
         report.samples = samples(hop, command_s);
     }
-    report.tps = tps(hop, seconds, command_s);
+    report.tps = tps(hop, &heard.seconds, command_s);
+    guest(&mut report, hop, &heard.readings, command_s);
     report.remarks.push(format!(
         "The command took {end_s:.2} s in all, {command_s:.2} s of them before QEMU's own clock began."
     ));
@@ -80,6 +89,22 @@ pub fn record(
         ));
     }
     Ok(report)
+}
+
+/// The record of a migration that did not complete.
+pub(crate) fn failure(setup: &Setup, mode: Mode, run: u32, error: &anyhow::Error) -> Report {
+    Report {
+        mode: mode.name().to_owned(),
+        workload: setup.workload.name().to_owned(),
+        run: Some(run),
+        status: Status::Failed,
+        reason: Some(format!("{error:#}")),
+        memory_bytes: setup.memory.bytes(),
+        pool_bytes: Some(setup.pool.bytes()),
+        links: links(setup),
+        machine: machine(setup),
+        ..Report::default()
+    }
 }
 
 fn links(setup: &Setup) -> Links {
@@ -121,6 +146,46 @@ fn samples(hop: &Hop, command_s: f64) -> Vec<Sample> {
         ..Sample::default()
     };
     looks.map(sample).filter(|sample| sample.at_s >= 0.0).collect()
+}
+
+/// Puts what the laboratory heard before and after around what the driver heard on the way.
+fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], command_s: f64) {
+    let (begun, _) = hop.watch.begun();
+    let zero = begun + Duration::try_from_secs_f64(command_s).unwrap_or_default();
+    let (before, after): (Vec<_>, Vec<_>) =
+        readings.iter().cloned().partition(|reading| reading.at <= hop.ended.at);
+    let on_the_way = std::mem::take(&mut report.guest);
+    report.guest = agent::seconds(&before, zero);
+    report.guest.extend(on_the_way);
+    report.guest.extend(agent::seconds(&after, zero));
+    if let Some((probes, sysbench)) = agreement(report) {
+        report.remarks.push(format!(
+            "Before and while it migrated, the probes in the guest counted {probes:.1} commits a second, and sysbench {sysbench:.1}."
+        ));
+    }
+}
+
+/// Commits per second by the probes and by the load itself, over the seconds that both have seen up to the migration's
+/// end; `None` without a load, or without probes.
+fn agreement(report: &Report) -> Option<(f64, f64)> {
+    let end = report.total_time_s;
+    let (mut count, mut time) = (0.0, 0.0);
+    let seconds: Vec<_> = report.guest.iter().filter(|second| second.at_s <= end).collect();
+    for pair in seconds.windows(2) {
+        // Between two who asked, nobody did.
+        let elapsed = (pair[1].at_s - pair[0].at_s).min(LONG_SECOND);
+        count += pair[1].commits_per_s? * elapsed;
+        time += elapsed;
+    }
+    let (first, last) = (seconds.first()?.at_s, seconds.last()?.at_s);
+    let told: Vec<f64> = report
+        .tps
+        .iter()
+        .filter(|second| second.at_s > first && second.at_s <= last)
+        .map(|second| second.tps)
+        .collect();
+    let told_count = f64::from(u32::try_from(told.len()).ok()?);
+    (time > 0.0 && told_count > 0.0).then(|| (count / time, told.iter().sum::<f64>() / told_count))
 }
 
 fn tps(hop: &Hop, seconds: &[Second], command_s: f64) -> Vec<Tps> {

@@ -1,15 +1,16 @@
 //! A series of migrations of one VM, and its report.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use qemu_glue::report::{self, Report};
 use test_servers::cache::Cache;
 
-use crate::hop::Mode;
-use crate::laboratory::Laboratory;
-use crate::record::record;
+use crate::berth::Berth;
+use crate::mode::Mode;
+use crate::record::{Heard, failure, record};
 use crate::setup::{Programs, Setup};
 use crate::steps::say;
 use crate::wait;
@@ -43,63 +44,97 @@ pub struct Series {
 /// Migrates as often as wanted, and writes a record of each migration and one page of all.
 ///
 /// # Errors
-/// A migration fails, the RAM of the two sides differs, or the database is not what it must be.
+/// A migration of Poolferry's or of stock QEMU fails, the RAM of the two sides differs, or the database is not what it must
+/// be. Another way to migrate that fails is a record of a failure.
 pub fn run(
     cache: &Cache,
     setup: &Setup,
     programs: &Programs,
     series: &Series,
 ) -> Result<Vec<Report>> {
-    let mut lab = None;
-    let mut reports = Vec::new();
-    for run in 1..=series.runs {
-        for &mode in &series.mode {
-            say(&format!("run {run}, {}", mode.name()));
-            if series.fresh {
-                // The old one goes first: two do not fit.
-                lab = None;
-            }
-            let lab = match &mut lab {
-                Some(lab) => lab,
-                none => none.insert(start(cache, setup, programs, series)?),
-            };
-            lab.load(setup.workload)?;
-            wait::pause(Duration::from_secs(series.before))?;
-            let folder = series.out.join(format!("{run:03}-{}", mode.name()));
-            let hop = lab.hop(mode, &folder)?;
-            wait::pause(Duration::from_secs(series.after))?;
-            let seconds = lab.seconds();
-            let report = record(&hop, &seconds, setup, run, &folder)?;
-            report.write(&folder)?;
-            reports.push(report);
-            ensure!(
-                hop.identity.differing_bytes == 0,
-                "the RAM of the two sides differs in {} bytes of {} pages, the first of them {:x?}",
-                hop.identity.differing_bytes,
-                hop.identity.differing_pages,
-                hop.identity.first
-            );
-            if !series.check_last {
-                lab.check()?;
-            }
-        }
-    }
-    if series.check_last
-        && let Some(lab) = &mut lab
-    {
-        lab.check()?;
-    }
+    let reports = migrations(cache, setup, programs, series)?;
     let page = report::write_page(&series.out, &reports)?;
+    report::write_results(&series.out, &reports)?;
     say(&report::text(&reports));
     say(&format!("records and page: {}", page.display()));
     Ok(reports)
 }
 
-fn start(cache: &Cache, setup: &Setup, programs: &Programs, series: &Series) -> Result<Laboratory> {
-    let mut lab = Laboratory::boot(cache, setup.clone(), programs.clone())?;
-    lab.busy()?;
-    if series.mode.contains(&Mode::Poolferry) {
-        lab.start_agent()?;
+/// The migrations of a series, their records written.
+///
+/// # Errors
+/// As [`run`].
+pub fn migrations(
+    cache: &Cache,
+    setup: &Setup,
+    programs: &Programs,
+    series: &Series,
+) -> Result<Vec<Report>> {
+    fs::create_dir_all(&series.out)
+        .with_context(|| format!("no place for records: `{}`", series.out.display()))?;
+    let mut berth = Berth::new(cache, setup, programs, &series.mode);
+    let mut reports = Vec::new();
+    for run in 1..=series.runs {
+        for &mode in &series.mode {
+            say(&format!("run {run}, {}", mode.name()));
+            if series.fresh {
+                berth.leave();
+            }
+            let folder = series.out.join(format!("{run:03}-{}", mode.name()));
+            let report = one(&mut berth, setup, series, mode, run, &folder);
+            let report = match report {
+                Err(error) if is_other(mode) => {
+                    say(&format!("{} failed: {error:#}", mode.name()));
+                    // Wherever its VM is now, nobody wants to know.
+                    berth.leave();
+                    failure(setup, mode, run, &error)
+                }
+                report => report?,
+            };
+            report.write(&folder)?;
+            let differing = report.ram_identity.map_or(0, |identity| identity.differing_bytes);
+            reports.push(report);
+            ensure!(differing == 0, "the RAM of the two sides differs in {differing} bytes");
+            if !series.check_last
+                && let Some(lab) = berth.lab()
+            {
+                lab.check()?;
+            }
+        }
     }
-    Ok(lab)
+    if series.check_last
+        && let Some(lab) = berth.lab()
+    {
+        lab.check()?;
+    }
+    Ok(reports)
+}
+
+/// Whether a failure is a result, not the end.
+const fn is_other(mode: Mode) -> bool {
+    !mode.is_poolferry() && !matches!(mode, Mode::Stock)
+}
+
+fn one(
+    berth: &mut Berth<'_>,
+    setup: &Setup,
+    series: &Series,
+    mode: Mode,
+    run: u32,
+    folder: &Path,
+) -> Result<Report> {
+    let probed = series.mode.iter().any(|mode| mode.is_poolferry());
+    let lab = berth.of(mode)?;
+    if probed {
+        lab.gauge_on()?;
+    }
+    wait::pause(Duration::from_secs(series.before))?;
+    let hop = lab.hop(mode, folder)?;
+    if probed {
+        lab.gauge_on()?;
+    }
+    wait::pause(Duration::from_secs(series.after))?;
+    lab.gauge_off();
+    let heard = Heard { seconds: lab.seconds(), readings: lab.readings() };
+    record(&hop, &heard, setup, run, folder)
 }

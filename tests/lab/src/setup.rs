@@ -43,6 +43,9 @@ pub struct Setup {
     /// How guest code runs
     #[arg(long, value_enum, default_value = "tcg")]
     pub accel: Accelerator,
+    /// Give the VM a balloon by which the guest tells its free pages; modes that need it set it
+    #[arg(long, hide = true)]
+    pub balloon: bool,
 }
 
 impl Setup {
@@ -60,6 +63,7 @@ impl Setup {
             storage_rate: Rate::UNLIMITED,
             storage: Kind::Nbd,
             accel: Accelerator::Tcg,
+            balloon: false,
         }
     }
 }

@@ -39,6 +39,8 @@ pub struct Hardware {
     pub memory: Size,
     /// Virtual CPUs.
     pub vcpus: u32,
+    /// A balloon by which the guest tells its free pages.
+    pub balloon: bool,
 }
 
 /// The parts that it boots from.
@@ -192,6 +194,11 @@ fn arguments(
         disk(&mut add, &read_only(node, &file), node, serial);
     }
     disk(&mut add, &media.data.blockdev(host, "data"), "data", storage::SERIAL);
+    if hardware.balloon {
+        add("-object", "iothread,id=hints".to_owned());
+        let balloon = "virtio-balloon-pci,free-page-hint=on,iothread=hints";
+        add("-device", balloon.to_owned());
+    }
     if let Some(library) = &hardware.library {
         add("-plugin", format!("file={}", library.display()));
     }

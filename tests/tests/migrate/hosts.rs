@@ -1,10 +1,13 @@
-//! The destination's QEMU dies, or the link between the hosts breaks: the VM runs on at the source.
+//! The destination's QEMU dies, the link between the hosts breaks, or the user has enough: the VM runs on at the source.
+
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use lab::ferry::{Ferry, Scene};
 use lab::hop::{Attempt, Mode};
 use lab::laboratory::Laboratory;
 use lab::workload::Workload;
+use rustix::process::Signal;
 
 use crate::shared::{Needs, ferried, folder, run};
 
@@ -41,6 +44,34 @@ fn the_destination_dies() {
         stays(lab, |scene| {
             scene.destination.process().kill();
             Ok(())
+        })
+    });
+}
+
+#[test]
+fn the_user_interrupts_it() {
+    run("hosts::the_user_interrupts_it", Needs::Poolferry, |lab| {
+        stays(lab, |scene| {
+            scene.driver.signal(Signal::INT);
+            Ok(())
+        })
+    });
+}
+
+/// QEMU itself would wait for the link as long as TCP does; the user ends it.
+#[test]
+fn the_link_breaks_and_the_user_interrupts() {
+    run("hosts::the_link_breaks_and_the_user_interrupts", Needs::Poolferry, |lab| {
+        stays(lab, |scene| {
+            scene.lab.network().cut_migration(true)?;
+            let cut = Instant::now();
+            while cut.elapsed() < Duration::from_secs(3) {
+                lab::wait::pause(Duration::from_millis(100))?;
+            }
+            scene.driver.signal(Signal::INT);
+            // The cancelled migration does not need the link, the next one does.
+            lab::wait::pause(Duration::from_secs(2))?;
+            scene.lab.network().cut_migration(false)
         })
     });
 }

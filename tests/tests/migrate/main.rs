@@ -7,7 +7,8 @@
 //! | [`programs`] | a program of Poolferry's dies in each phase |
 //! | [`agent`] | the guest's agent is missing, dies |
 //! | [`storage`] | storage at the destination is missing, old, broken, stalled |
-//! | [`hosts`] | the destination's QEMU dies, the link breaks; the next migration works |
+//! | [`hosts`] | the destination's QEMU dies, the link breaks, the user interrupts; the next migration works |
+//! | [`tables`] | tables are dropped, truncated and made meanwhile |
 //!
 //! One VM serves all tests: it goes to and fro between two hosts. After a test that failed another is booted.
 #![expect(clippy::print_stdout, reason = "what became of a VM, shown by `cargo xtask test`")]
@@ -18,4 +19,5 @@ mod plain;
 mod programs;
 mod shared;
 mod storage;
+mod tables;
 mod teeth;

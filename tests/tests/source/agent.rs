@@ -6,7 +6,7 @@ use std::path::Path;
 
 use page_wire::ask::{
     Answer, Ask, GuestRun, Hello, MAX_ANSWER_BYTES, MAX_ASK_BYTES, PageList, Pinned, Said,
-    ServerState, Steps, VERSION, What, from_line, to_line,
+    ServerState, Status, Steps, VERSION, What, from_line, to_line,
 };
 use page_wire::{Facts, Medium, Run, encode};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -69,6 +69,13 @@ async fn serve(stream: UnixStream, told: &PageList) {
             }),
             What::PageList => Said::PageList(Box::new(told.clone())),
             What::Release { .. } => Said::Released,
+            What::Status => Said::Status(Box::new(Status {
+                now_ns: 0,
+                server: ServerState::Attaching { pid: 2 },
+                observed: None,
+                list: None,
+            })),
+            What::Migration(_) => Said::Noted,
             other => panic!("asked for {other:?}"),
         };
         let line = to_line(&Answer { id: ask.id, what }, MAX_ANSWER_BYTES).unwrap();

@@ -33,6 +33,7 @@ fn process() {
             agent: agent.into(),
             to,
             security: Security::Plain,
+            share: true,
             list_timeout: Duration::from_secs(10),
         }),
         max_bandwidth: None,

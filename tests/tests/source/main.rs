@@ -7,6 +7,7 @@
 //! | [`whole`] | RAM of both sides byte by byte, pages against what the list and the storage had |
 //! | [`trouble`] | each part failing in each phase: RAM identity where it completes, else a VM that runs on |
 //! | [`driver`] | the program at the source killed: the VM runs on, its next migration works |
+//! | [`teeth`] | what happens when hashes are taken before the hint |
 //! | [`limits`] | the user's limits before and after; what a driver that was killed leaves behind |
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
@@ -23,5 +24,6 @@ mod agent;
 mod driver;
 mod limits;
 mod scene;
+mod teeth;
 mod trouble;
 mod whole;

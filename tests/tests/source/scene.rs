@@ -146,6 +146,7 @@ impl<'a> Scene<'a> {
                 agent: self.agent_socket(),
                 to,
                 security: Security::Plain,
+                share: true,
                 list_timeout: Duration::from_secs(10),
             }),
             max_bandwidth: self.setting.bandwidth,

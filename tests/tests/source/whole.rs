@@ -1,12 +1,16 @@
 //! Migrations in which nothing fails.
 
+use qemu_glue::report::Status;
+use qemu_glue::source::{Update, cancellation};
+use serde_json::json;
 use test_servers::skipped;
+use tokio::sync::mpsc;
 
 use crate::guest::{Busy, PAGES};
 use crate::lab::{Lab, on_each_qemu};
 use crate::scene::{Scene, Setting};
 
-on_each_qemu!(idle, busy, differing, paused_before_switchover, stock);
+on_each_qemu!(idle, busy, differing, paused_before_switchover, guest_reset, stock);
 
 /// Before 9.0 (commit 03bfc2188f), QEMU without KVM can itself miss what the guest writes.
 fn misses_writes(lab: &Lab) -> bool {
@@ -61,6 +65,35 @@ async fn paused_before_switchover(lab: &Lab) {
     let report = scene.migrate().await;
     scene.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
+}
+
+/// Somebody resets the VM while its pages are left behind: it begins anew, and writes over them.
+async fn guest_reset(lab: &Lab) {
+    // Few enough to fit into the downtime at this speed.
+    let busy = Busy { first_page: 5000, pages: 50 };
+    let setting = Setting { busy, bandwidth: Some(8 << 20), ..Setting::default() };
+    let scene = Scene::new(lab, setting).await;
+    let (address, _receiver) = scene.receiver().await;
+    let (_canceller, cancel) = cancellation();
+    let (sender, mut told) = mpsc::unbounded_channel();
+    let mut observer = |update: &Update| {
+        if matches!(update, Update::Picture(picture) if picture.skipped_pages > 0) {
+            let _ = sender.send(());
+        }
+    };
+    let migration = scene.migrate_to(address, cancel, &mut observer);
+    let reset = async {
+        told.recv().await;
+        scene.source.execute("system_reset", json!({})).await;
+    };
+    let (report, ()) = tokio::join!(migration, reset);
+    let report = report.unwrap();
+    assert_eq!(report.status, Status::Completed, "{report:?}");
+    if misses_writes(lab) {
+        let name = format!("whole::guest_reset with {:?}", lab.qemu.release());
+        return skipped(&name, "this QEMU misses writes of the guest without KVM");
+    }
+    scene.assert_identical(&report).await;
 }
 
 /// QEMU alone, measured in the same way.

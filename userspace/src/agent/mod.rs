@@ -52,6 +52,9 @@ const FRESH: Duration = Duration::from_millis(200);
 /// A list notes what it has judged, so that the next one reads only what has changed since: one is
 /// made now and then for nobody, and the host's comes sooner.
 const PREPARE_EVERY: Duration = Duration::from_secs(30);
+/// Nothing that takes long begins before a host that has just greeted, or asked for a list, has been silent for
+/// as long: it is about to ask for more.
+const COURTESY: Duration = Duration::from_millis(500);
 /// An ask for a list waits so long for probes that are being set.
 const ATTACH_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -80,6 +83,8 @@ pub struct Agent {
     lists: u64,
     newest: Option<(Instant, u64, Arc<Picture>)>,
     prepared: Option<Instant>,
+    /// When the host last asked for something that it does not ask all the time.
+    spoken_to: Option<Instant>,
     show: Show,
 }
 
@@ -101,6 +106,7 @@ impl Agent {
             lists: 0,
             newest: None,
             prepared: None,
+            spoken_to: None,
             show: Box::new(show),
         })
     }
@@ -125,6 +131,9 @@ impl Agent {
         if self.held.as_ref().is_some_and(Held::is_over) {
             log::warn!("the list was not released in time; its pages are given back");
             self.held = None;
+        }
+        if self.spoken_to.is_some_and(|at| at.elapsed() < COURTESY) {
+            return;
         }
         let looked_at = self.options.watched || self.port.has_host();
         let every = if looked_at { self.options.refresh } else { UNWATCHED_EVERY };
@@ -180,6 +189,9 @@ impl Agent {
             }
         };
         log::debug!("asked {:?}", ask.what);
+        if !matches!(ask.what, What::Status | What::Migration(_)) {
+            self.spoken_to = Some(Instant::now());
+        }
         let what = self.say(ask.what).unwrap_or_else(|trouble| {
             log::warn!("{}", trouble.what);
             Said::Error(trouble)

@@ -54,6 +54,10 @@ pub(crate) struct MigrateArgs {
     /// Seconds that the guest may take for its page list; without one, all is sent by network.
     #[arg(long, value_name = "S", default_value_t = 30)]
     list_timeout: u64,
+    /// Send nothing by network that storage can bring, even where that would be sooner: least bytes on the
+    /// migration link instead of least time.
+    #[arg(long)]
+    no_share: bool,
     /// Bars on a terminal and lines elsewhere, or one JSON object a line.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -139,6 +143,7 @@ fn options(args: &MigrateArgs) -> Result<Options> {
             agent: args.agent.clone().context("`--agent` is missing")?,
             to: args.to.clone().context("`--to` is missing")?,
             security: security(args)?,
+            share: !args.no_share,
             list_timeout: Duration::from_secs(args.list_timeout),
         }),
     };

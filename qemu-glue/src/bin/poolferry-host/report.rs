@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use qemu_glue::report::{self, ReportError};
 
-/// Makes report.html from report.json files, and prints what they say.
+/// Makes report.html and results.json (medians, ratios) from report.json files, and prints what they say.
 #[derive(Args)]
 pub(crate) struct ReportArgs {
     /// Folders in or below which report.json files lie, or such files; what can be compared comes
@@ -41,6 +41,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     }
     let folder = args.out.as_deref().or(args.places.first().map(|place| folder_of(place)));
     let folder = folder.context("no folder for the page")?;
+    report::write_results(folder, &records).map_err(told)?;
     let page = report::write_page(folder, &records).map_err(told)?;
     print(&format!("{}\n{}\n", report::text(&records), page.display()))
 }

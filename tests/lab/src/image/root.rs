@@ -21,7 +21,8 @@ const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
 /// `libaio1` and `libncurses6` are wanted by programs of MySQL 5.6, the rest by the laboratory.
 const PACKAGES: &str = "busybox-static,kmod,libaio1,libncurses6,libnuma1,mariadb-client,sysbench";
 /// Drivers of the VM's devices, and of the root disk's file system.
-const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "ext4"];
+const MODULES: &[&str] =
+    &["virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "virtio_balloon", "ext4"];
 /// Where MySQL lies in the guest.
 pub(super) const MYSQL: &str = "opt/mysql";
 /// Mount points of the other disks.

@@ -50,8 +50,19 @@ pub(crate) struct Figure {
     unit: &'static str,
     peer: Option<(&'static str, f64)>,
     goal: Option<Goal>,
+    /// How far the ratio may be off.
+    uncertainty: f64,
     kind: Kind,
     judged: bool,
+}
+
+/// How a figure stands to its goal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Met,
+    Missed,
+    /// Missed by less than the machine's own noise: this run cannot tell.
+    Unclear,
 }
 
 impl Figure {
@@ -66,12 +77,18 @@ impl Figure {
     }
 
     fn new(kind: Kind, name: String, value: f64, unit: &'static str) -> Self {
-        Self { name, value, unit, peer: None, goal: None, kind, judged: true }
+        Self { name, value, unit, peer: None, goal: None, uncertainty: 0.0, kind, judged: true }
     }
 
     /// Holds the value against that of a peer in the same unit.
     pub(crate) fn against(mut self, peer: &'static str, value: f64) -> Self {
         self.peer = Some((peer, value));
+        self
+    }
+
+    /// How far the ratio may be off: two standard errors of what it was made of.
+    pub(crate) fn within(mut self, uncertainty: f64) -> Self {
+        self.uncertainty = uncertainty;
         self
     }
 
@@ -91,10 +108,23 @@ impl Figure {
         self.peer.map(|(_, peer)| self.value / peer)
     }
 
-    /// Whether the goal is met; none for a figure without a goal, or in a run that cannot judge it.
-    pub(crate) fn ok(&self) -> Option<bool> {
+    /// None for a figure without a goal, or in a run that cannot judge it.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
         let goal = self.goal.filter(|_| self.judged)?;
-        Some(goal.is_met(self.ratio().unwrap_or(self.value)))
+        let number = self.ratio().unwrap_or(self.value);
+        let off = |number: f64| goal.is_met(number);
+        Some(match () {
+            () if off(number) => Verdict::Met,
+            () if off(number - self.uncertainty) || off(number + self.uncertainty) => {
+                Verdict::Unclear
+            }
+            () => Verdict::Missed,
+        })
+    }
+
+    /// What it is called, and its value.
+    pub(crate) fn named(&self) -> (&str, f64) {
+        (&self.name, self.value)
     }
 }
 
@@ -104,10 +134,14 @@ impl fmt::Display for Figure {
         if let (Some((peer, value)), Some(ratio)) = (self.peer, self.ratio()) {
             write!(f, "  vs {peer} {}  ratio {}", Short(value), Short(ratio))?;
         }
+        if self.uncertainty > 0.0 {
+            write!(f, " +- {}", Short(self.uncertainty))?;
+        }
         if let Some(goal) = self.goal {
-            let verdict = match self.ok() {
-                Some(true) => "ok",
-                Some(false) => "FAIL",
+            let verdict = match self.verdict() {
+                Some(Verdict::Met) => "ok",
+                Some(Verdict::Missed) => "FAIL",
+                Some(Verdict::Unclear) => "UNCLEAR (missed within this machine's noise)",
                 None => "(not judged)",
             };
             write!(f, "  {goal}  {verdict}")?;
@@ -118,15 +152,21 @@ impl fmt::Display for Figure {
 
 impl Serialize for Figure {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut fields = serializer.serialize_struct("Figure", 8)?;
+        let mut fields = serializer.serialize_struct("Figure", 9)?;
         fields.serialize_field("name", &self.name)?;
         fields.serialize_field("value", &self.value)?;
         fields.serialize_field("unit", self.unit)?;
         fields.serialize_field("peer", &self.peer.map(|(name, _)| name))?;
         fields.serialize_field("peer_value", &self.peer.map(|(_, value)| value))?;
         fields.serialize_field("ratio", &self.ratio())?;
+        fields.serialize_field("uncertainty", &self.uncertainty)?;
         fields.serialize_field("target", &self.goal.map(|goal| goal.to_string()))?;
-        fields.serialize_field("ok", &self.ok())?;
+        let ok = match self.verdict() {
+            Some(Verdict::Met) => Some(true),
+            Some(Verdict::Missed) => Some(false),
+            Some(Verdict::Unclear) | None => None,
+        };
+        fields.serialize_field("ok", &ok)?;
         fields.end()
     }
 }
@@ -156,14 +196,21 @@ mod tests {
     #[test]
     fn goals_judge_the_ratio_or_the_value() {
         let list = Figure::cost("list", 15.0, "ms").against("raw", 10.0);
-        assert_eq!(list.clone().goal(Goal::AtMost(1.5)).ok(), Some(true));
-        assert_eq!(list.clone().goal(Goal::AtMost(1.4)).ok(), Some(false));
-        assert_eq!(list.clone().goal(Goal::AtMost(1.4)).of_quick_run().ok(), None);
-        assert_eq!(list.ok(), None);
+        assert_eq!(list.clone().goal(Goal::AtMost(1.5)).verdict(), Some(Verdict::Met));
+        assert_eq!(list.clone().goal(Goal::AtMost(1.4)).verdict(), Some(Verdict::Missed));
+        assert_eq!(list.clone().goal(Goal::AtMost(1.4)).of_quick_run().verdict(), None);
+        assert_eq!(list.verdict(), None);
         let drift = Figure::truth("drift", 1.0, "blocks").goal(Goal::Zero);
-        assert_eq!(drift.of_quick_run().ok(), Some(false), "a short run must be right too");
+        assert_eq!(
+            drift.of_quick_run().verdict(),
+            Some(Verdict::Missed),
+            "a short run must be right too"
+        );
+        let noisy = Figure::cost("tps", 97.0, "1/s").against("without", 100.0).within(0.025);
+        assert_eq!(noisy.clone().goal(Goal::AtLeast(0.99)).verdict(), Some(Verdict::Unclear));
+        assert_eq!(noisy.goal(Goal::AtLeast(0.999)).verdict(), Some(Verdict::Missed));
         let nothing = Figure::cost("tps", f64::NAN, "1/s").goal(Goal::AtLeast(0.0));
-        assert_eq!(nothing.ok(), Some(false), "no number is no success");
+        assert_eq!(nothing.verdict(), Some(Verdict::Missed), "no number is no success");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use userspace::target::Target;
 use crate::bpftrace::Bpftrace;
 use crate::figure::{Figure, Goal};
 use crate::report::Report;
-use crate::sample::{median, number};
+use crate::sample::{median, number, uncertainty};
 use crate::scale::Scale;
 
 /// Connections: as many as keep two CPUs busy between sysbench and the server.
@@ -190,11 +190,10 @@ fn tell(report: &mut Report, name: &str, ways: &[Way], stretches: &[Stretch]) {
     };
     let without = median(&all(Way::Without));
     // Each stretch beside the one without probes of its own round: the machine drifts in between.
-    let tps = |way| {
-        let pairs: Vec<f64> =
-            all(way).iter().zip(all(Way::Without)).map(|(with, without)| with / without).collect();
-        without * median(&pairs)
+    let pairs = |way| -> Vec<f64> {
+        all(way).iter().zip(all(Way::Without)).map(|(with, without)| with / without).collect()
     };
+    let tps = |way| without * median(&pairs(way));
     // How far this machine lets stretches differ that are alike.
     let away: Vec<f64> =
         all(Way::Without).iter().map(|tps| 100.0 * (tps / without - 1.0).abs()).collect();
@@ -203,7 +202,8 @@ fn tell(report: &mut Report, name: &str, ways: &[Way], stretches: &[Stretch]) {
         Figure::cost(format!("{name}: TPS {what}"), value, "1/s").against("without", without)
     };
     let (probes, empty) = (tps(Way::Probes), tps(Way::Empty));
-    let probed = figure("with residency probes", probes);
+    let noise = uncertainty(&pairs(Way::Probes));
+    let probed = figure("with residency probes", probes).within(noise);
     if name.starts_with("warm") {
         report.add(probed.goal(Goal::AtLeast(0.99)));
         report.add(figure("with empty probes", empty));
@@ -215,13 +215,20 @@ fn tell(report: &mut Report, name: &str, ways: &[Way], stretches: &[Stretch]) {
     if ways.contains(&Way::Bpftrace) {
         report.add(figure("with bpftrace", tps(Way::Bpftrace)));
     }
+    let mut hits = 0.0;
     for probe in [Probe::Read, Probe::Written, Probe::Dirty, Probe::Free] {
         let rates: Vec<f64> = stretches
             .iter()
             .filter(|stretch| stretch.way == Way::Probes)
             .filter_map(|stretch| stretch.hits.get(probe as usize).copied())
             .collect();
+        hits += median(&rates);
         let name = format!("{name}: hits of `{}`", probe.name());
         report.add(Figure::cost(name, median(&rates), "1/s"));
+    }
+    // What noise hides can be reckoned: hits and what one takes, of one CPU's time.
+    if let Some(ns) = report.highest("hit of ") {
+        let share = Figure::cost(format!("{name}: time of all hits"), hits * ns / 1e7, "%");
+        report.add(if name.starts_with("warm") { share.goal(Goal::AtMost(1.0)) } else { share });
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::figure::Figure;
+use crate::figure::{Figure, Verdict};
 use crate::machine::Machine;
 
 /// What a run found.
@@ -45,6 +45,13 @@ impl Report {
         self.figures.push(figure);
     }
 
+    /// The highest value of the figures so far whose names begin so.
+    pub(crate) fn highest(&self, prefix: &str) -> Option<f64> {
+        let named = self.figures.iter().map(Figure::named);
+        let values = named.filter(|(name, _)| name.starts_with(prefix)).map(|(_, value)| value);
+        values.reduce(f64::max)
+    }
+
     /// Notes what cannot be measured here.
     pub(crate) fn skip(&mut self, name: &str, reason: impl std::fmt::Display) {
         test_servers::skipped(name, &reason);
@@ -59,16 +66,18 @@ impl Report {
 
     /// Whether every goal was met and nothing ended with an error.
     pub(crate) fn is_good(&self) -> bool {
-        self.failed.is_empty() && self.figures.iter().all(|figure| figure.ok() != Some(false))
+        self.failed.is_empty()
+            && self.figures.iter().all(|figure| figure.verdict() != Some(Verdict::Missed))
     }
 
     /// Prints the sum.
     pub(crate) fn conclude(&self) {
-        let count = |verdict| self.figures.iter().filter(|f| f.ok() == verdict).count();
+        let count = |verdict| self.figures.iter().filter(|f| f.verdict() == verdict).count();
         println!(
-            "{} ok, {} FAIL, {} without a verdict, {} skipped",
-            count(Some(true)),
-            count(Some(false)) + self.failed.len(),
+            "{} ok, {} FAIL, {} unclear, {} without a verdict, {} skipped",
+            count(Some(Verdict::Met)),
+            count(Some(Verdict::Missed)) + self.failed.len(),
+            count(Some(Verdict::Unclear)),
             count(None),
             self.skipped.len()
         );

@@ -16,6 +16,18 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// Two standard errors of the median; infinite for fewer than two values.
+pub(crate) fn uncertainty(values: &[f64]) -> f64 {
+    let count = number(values.len() as u64);
+    let mean = values.iter().sum::<f64>() / count;
+    let squares = values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+    if values.len() < 2 {
+        return f64::INFINITY;
+    }
+    // The median of normal values varies 1.253 times as much as their mean.
+    2.0 * 1.253 * (squares / (count - 1.0) / count).sqrt()
+}
+
 /// Wall-clock time of `work` in milliseconds, and what it gave.
 pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(f64, T)> {
     let start = Instant::now();
@@ -35,7 +47,15 @@ pub(crate) fn number(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::{median, uncertainty};
+
+    #[test]
+    fn few_values_tell_little() {
+        assert_eq!(uncertainty(&[1.0]), f64::INFINITY);
+        assert_eq!(uncertainty(&[1.0; 9]), 0.0);
+        let wide = uncertainty(&[0.9, 1.1, 0.9, 1.1]);
+        assert!((0.14..0.15).contains(&wide), "{wide}");
+    }
 
     #[test]
     fn medians() {

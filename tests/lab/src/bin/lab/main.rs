@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use lab::paper::{self, Paper};
 use lab::run::{self, Series};
 use lab::setup::{Programs, Setup};
 use lab::{scratch, wait};
@@ -33,6 +34,11 @@ enum Task {
         #[command(flatten)]
         series: Series,
     },
+    /// The whole evaluation: all ways to migrate, under all loads, over all links
+    Paper {
+        #[command(flatten)]
+        paper: Paper,
+    },
     /// End the laboratories of this user, those that run included
     Down,
 }
@@ -55,6 +61,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Migrate { setup, series } => {
             run::run(&cache, &setup, &Programs::find()?, &series).map(drop)
         }
+        Task::Paper { paper } => paper::run(&cache, paper, &Programs::find()?).map(drop),
         Task::Down => scratch::end_all(&cache),
     }
 }

@@ -1,0 +1,72 @@
+//! The ways to migrate that are measured.
+
+/// How a VM migrates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// By QEMU alone, with its defaults
+    Stock,
+    /// QEMU, memory over four connections
+    Multifd,
+    /// The same, compressed
+    MultifdZstd,
+    /// QEMU sends what changed of pages that it sends again
+    Xbzrle,
+    /// QEMU slows the guest down when it writes faster than the link
+    AutoConverge,
+    /// The guest tells QEMU its free pages
+    FreePageHint,
+    /// The VM goes on at the destination at once, its memory follows
+    Postcopy,
+    /// The server is restarted with an empty pool before, and the guest tells its free pages
+    ColdPool,
+    /// With the buffer pool left behind, what storage has by storage only
+    PoolferryStorage,
+    /// With the buffer pool left behind, storage and network sharing the work
+    Poolferry,
+}
+
+impl Mode {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Stock,
+        Self::Multifd,
+        Self::MultifdZstd,
+        Self::Xbzrle,
+        Self::AutoConverge,
+        Self::FreePageHint,
+        Self::Postcopy,
+        Self::ColdPool,
+        Self::PoolferryStorage,
+        Self::Poolferry,
+    ];
+
+    /// Its name in reports and on the command line.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stock => "stock",
+            Self::Multifd => "multifd",
+            Self::MultifdZstd => "multifd-zstd",
+            Self::Xbzrle => "xbzrle",
+            Self::AutoConverge => "auto-converge",
+            Self::FreePageHint => "free-page-hint",
+            Self::Postcopy => "postcopy",
+            Self::ColdPool => "cold-pool",
+            Self::PoolferryStorage => "poolferry-storage",
+            Self::Poolferry => "poolferry",
+        }
+    }
+
+    /// Whether Poolferry's programs take part.
+    #[must_use]
+    pub const fn is_poolferry(self) -> bool {
+        matches!(self, Self::Poolferry | Self::PoolferryStorage)
+    }
+
+    /// Whether the VM has a balloon by which the guest tells its free pages. QEMU makes use of it in every migration, so
+    /// VMs that migrate in another way have none.
+    #[must_use]
+    pub const fn has_balloon(self) -> bool {
+        matches!(self, Self::FreePageHint | Self::ColdPool)
+    }
+}
