@@ -118,7 +118,7 @@ pub struct Finished {
     pub peak_memory_bytes: u64,
     /// What probes on QEMU's functions saw, in seconds since the `migrate` command; the clocks of both
     /// hosts are trusted with that.
-    pub probes: Option<Side>,
+    pub probes: Option<Box<Side>>,
     /// What happened beside the path, for the report.
     pub remarks: Vec<String>,
 }

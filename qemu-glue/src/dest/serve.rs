@@ -115,7 +115,7 @@ async fn end(
     // The source may know that it has lost the VM before the VM runs here.
     sleep(STARTS).await;
     let (side, remark) = watched.end(zero_ns(finish.begun_unix_s)).await;
-    finished.probes = side;
+    finished.probes = side.map(Box::new);
     finished.remarks.extend(remark);
     // The source may be gone by now: that changes nothing.
     let told = match sender.send(&Message::Finished(finished.clone())).await {

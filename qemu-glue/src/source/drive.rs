@@ -24,8 +24,21 @@ const LOOK: Duration = Duration::from_millis(10);
 const POLL: Duration = Duration::from_millis(100);
 /// How often while it has not told its bandwidth, and is kept at a trickle for that.
 const POLL_EARLY: Duration = Duration::from_millis(20);
+/// How long a short stop is tried for. It costs that much at most, and saves most of the downtime.
+const GENTLE: Duration = Duration::from_millis(600);
 /// How long a migration may take to end after it was cancelled.
 const CANCELLING: Duration = Duration::from_secs(60);
+
+/// How the switchover comes.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// It is held, or nobody meddles with it.
+    NotYet,
+    /// With a short stop, if QEMU gets so far; since the end of its first pass.
+    Gentle(Option<Instant>),
+    /// With a stop as long as the user allows.
+    AsAllowed,
+}
 
 /// How it ended.
 #[derive(Debug)]
@@ -44,6 +57,7 @@ pub(super) struct Drive<'a, 'o> {
     law: Law,
     pace: Option<Pace>,
     share: Share,
+    end: End,
     step: &'static str,
     last: Migration,
     syncs: u64,
@@ -66,6 +80,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             law: Law::new(),
             pace: shares.then(Pace::default),
             share: Share::Trickle,
+            end: End::NotYet,
             step: "",
             last: Migration::default(),
             syncs: 0,
@@ -167,7 +182,8 @@ impl<'a, 'o> Drive<'a, 'o> {
 
     /// The user's limits again, and no hold: QEMU converges by itself.
     async fn release(&mut self) -> Result<(), MigrateError> {
-        let restored = self.limits.set(self.qmp).await;
+        let restored = self.limits.gentle().set(self.qmp).await;
+        self.end = End::Gentle(None);
         // Even when that failed: nothing may keep the migration from ending.
         if let Some(ferry) = &self.ferry {
             ferry.let_go();
@@ -223,6 +239,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             }
             Stage::None | Stage::Running => self.running().await?,
         }
+        self.end_gently().await?;
         let late = self.cancelled.as_ref().is_some_and(|(_, at)| at.elapsed() > CANCELLING);
         if late {
             let command = "migrate_cancel".to_owned();
@@ -241,6 +258,20 @@ impl<'a, 'o> Drive<'a, 'o> {
             Ferrying::Waiting | Ferrying::Proving => Phase::Migrating,
         };
         ferry.tell(phase, self.last.ram.remaining);
+    }
+
+    /// After a moment in which QEMU could send what is left, it may stop the VM as long as the user allows.
+    async fn end_gently(&mut self) -> Result<(), MigrateError> {
+        match self.end {
+            End::Gentle(None) if self.syncs > 1 => self.end = End::Gentle(Some(Instant::now())),
+            End::Gentle(Some(since)) if since.elapsed() > GENTLE => {
+                self.end = End::AsAllowed;
+                let set = self.limits.set(self.qmp).await;
+                self.survivable(set)?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     async fn running(&mut self) -> Result<(), MigrateError> {

@@ -18,6 +18,9 @@ const HELD_BANDWIDTH: u64 = 512 << 20;
 /// bitmap again at the end of the first pass, finds nothing left, and switches over.
 const HELD_DOWNTIME_MS: u64 = 1;
 
+/// Part of the user's downtime that is asked for at first.
+const GENTLE: u64 = 8;
+
 /// QEMU's own defaults (`migration/options.c`, 7.2 to 11.1).
 const DEFAULT_DOWNTIME_MS: u64 = 300;
 const DEFAULT_BANDWIDTH: u64 = 128 << 20;
@@ -83,6 +86,13 @@ impl Limits {
         set(qmp, self.held(share).parameters()).await
     }
 
+    /// The same with a fraction of the downtime: QEMU goes on sending where it would stop the VM at once.
+    #[must_use]
+    pub(super) fn gentle(self) -> Self {
+        let downtime_limit = self.downtime_limit.div_ceil(GENTLE).max(HELD_DOWNTIME_MS + 1);
+        Self { downtime_limit: downtime_limit.min(self.downtime_limit), ..self }
+    }
+
     fn held(&self, share: Share) -> Self {
         let unbounded = self.max_bandwidth == 0;
         let full = if unbounded { HELD_BANDWIDTH } else { self.max_bandwidth.min(HELD_BANDWIDTH) };
@@ -126,6 +136,13 @@ mod tests {
                 assert!(held.max_bandwidth / 1000 * held.downtime_limit < 1 << 20);
                 assert!(user == 0 || held.max_bandwidth <= user);
             }
+        }
+    }
+
+    #[test]
+    fn a_gentle_end_is_no_hold_and_no_longer_than_the_user_allows() {
+        for (user, gentle) in [(300, 38), (40, 5), (3, 2), (1, 1), (0, 0)] {
+            assert_eq!(limits(0, user).gentle().downtime_limit, gentle);
         }
     }
 

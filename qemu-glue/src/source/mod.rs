@@ -279,7 +279,7 @@ async fn after(ended: Ended, ferry: Option<Ferry>, link: Option<Link>, record: &
         record.ferry(&ferry, last_word);
     } else if let Some(mut link) = link {
         let last_word = link.finish(finish).await;
-        record.report.probes.destination = last_word.and_then(|word| word.probes);
+        record.report.probes.destination = last_word.and_then(|word| word.probes).map(|side| *side);
         record.report.channel_bytes = link.bytes();
     }
     record.ended(&ended.migration);

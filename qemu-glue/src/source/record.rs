@@ -152,7 +152,7 @@ impl<'a> Record<'a> {
         if let Some(word) = last_word {
             report.costs.destination_cpu_s = Some(word.cpu_s);
             report.costs.destination_peak_bytes = Some(word.peak_memory_bytes);
-            report.probes.destination = word.probes;
+            report.probes.destination = word.probes.map(|side| *side);
             report.remarks.extend(word.remarks.into_iter().take(100));
         } else {
             self.remark("the destination's last word is missing".to_owned());

@@ -13,10 +13,10 @@ pub enum Mode {
     Xbzrle,
     /// QEMU slows the guest down when it writes faster than the link
     AutoConverge,
-    /// The guest tells QEMU its free pages
-    FreePageHint,
     /// The VM goes on at the destination at once, its memory follows
     Postcopy,
+    /// The guest tells QEMU its free pages
+    FreePageHint,
     /// The server is restarted with an empty pool before, and the guest tells its free pages
     ColdPool,
     /// With the buffer pool left behind, what storage has by storage only
@@ -26,18 +26,18 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// All of them.
+    /// All of them; those that want another VM stand together.
     pub const ALL: [Self; 10] = [
         Self::Stock,
         Self::Multifd,
         Self::MultifdZstd,
         Self::Xbzrle,
         Self::AutoConverge,
-        Self::FreePageHint,
         Self::Postcopy,
-        Self::ColdPool,
         Self::PoolferryStorage,
         Self::Poolferry,
+        Self::FreePageHint,
+        Self::ColdPool,
     ];
 
     /// Its name in reports and on the command line.

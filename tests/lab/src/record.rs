@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 use qemu_glue::agent::{self, Reading};
 use qemu_glue::report::{
-    self, Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps,
+    self, GuestSecond, Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps,
 };
 
 use crate::hop::Hop;
@@ -169,21 +169,21 @@ fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], command_s: f64) {
 /// end; `None` without a load, or without probes.
 fn agreement(report: &Report) -> Option<(f64, f64)> {
     let end = report.total_time_s;
-    let (mut count, mut time) = (0.0, 0.0);
     let seconds: Vec<_> = report.guest.iter().filter(|second| second.at_s <= end).collect();
-    for pair in seconds.windows(2) {
-        // Between two who asked, nobody did.
-        let elapsed = (pair[1].at_s - pair[0].at_s).min(LONG_SECOND);
-        count += pair[1].commits_per_s? * elapsed;
-        time += elapsed;
+    // Between two who asked, nobody did.
+    let asked = |pair: &&[&GuestSecond]| pair[1].at_s - pair[0].at_s <= LONG_SECOND;
+    let spans: Vec<_> = seconds.windows(2).filter(asked).collect();
+    let (mut count, mut time) = (0.0, 0.0);
+    for span in &spans {
+        count += span[1].commits_per_s? * (span[1].at_s - span[0].at_s);
+        time += span[1].at_s - span[0].at_s;
     }
-    let (first, last) = (seconds.first()?.at_s, seconds.last()?.at_s);
-    let told: Vec<f64> = report
-        .tps
-        .iter()
-        .filter(|second| second.at_s > first && second.at_s <= last)
-        .map(|second| second.tps)
-        .collect();
+    // A second of sysbench's belongs where its middle lies.
+    let seen = |second: &&Tps| {
+        let middle = second.at_s - 0.5;
+        spans.iter().any(|span| span[0].at_s < middle && middle <= span[1].at_s)
+    };
+    let told: Vec<f64> = report.tps.iter().filter(seen).map(|second| second.tps).collect();
     let told_count = f64::from(u32::try_from(told.len()).ok()?);
     (time > 0.0 && told_count > 0.0).then(|| (count / time, told.iter().sum::<f64>() / told_count))
 }

@@ -8,6 +8,7 @@
 //! | [`agent`] | the guest's agent is missing, dies |
 //! | [`storage`] | storage at the destination is missing, old, broken, stalled |
 //! | [`hosts`] | the destination's QEMU dies, the link breaks, the user interrupts; the next migration works |
+//! | [`paper`] | the whole evaluation, in its small form |
 //! | [`tables`] | tables are dropped, truncated and made meanwhile |
 //!
 //! One VM serves all tests: it goes to and fro between two hosts. After a test that failed another is booted.
@@ -15,6 +16,7 @@
 
 mod agent;
 mod hosts;
+mod paper;
 mod plain;
 mod programs;
 mod shared;

@@ -1,6 +1,6 @@
 //! `poolferry-host guard`: outlives a driver that was killed, to let its migration go on.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -38,7 +38,7 @@ async fn stand_by(args: &GuardArgs) -> Result<()> {
             return Ok(());
         }
     };
-    println!("{READY}");
+    writeln!(io::stdout(), "{READY}")?;
     if guard.stand_by(&args.qmp, tokio::io::stdin()).await? {
         log::warn!(
             "`poolferry-host migrate` is gone: the limits of QEMU's migration are put back, and it goes on \

@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// A number of bytes, which is neither negative nor large here.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "see above")]
+fn whole(bytes: f64) -> u64 {
+    bytes as u64
+}
+
 /// Seconds between two looks.
 const LOOK: f64 = 0.1;
 /// MiB in bytes.
@@ -32,7 +38,7 @@ fn play(paper: &Paper) -> Outcome {
     let mut pace = Pace::default();
     let (mut at, mut settled, mut sent, mut given) = (0.0, 0.0, 0.0, 0.0);
     let (mut pass, mut zeros, mut asked) = (paper.first_pass, paper.zeros, 0.0);
-    let count = |bytes: f64| (bytes / 4096.0) as u64;
+    let count = |bytes: f64| whole(bytes / 4096.0);
     while (paper.behind - settled - given > 4096.0 || pass + asked > 4096.0) && at < 10_000.0 {
         settled = (settled + (paper.storage)(at) * LOOK).min(paper.behind - given);
         let full = pass > 0.0;
@@ -49,8 +55,8 @@ fn play(paper: &Paper) -> Outcome {
             at: start + Duration::from_secs_f64(at),
             settled: count(settled),
             outstanding,
-            sent: sent as u64,
-            remaining: (pass + zeros + asked) as u64,
+            sent: whole(sent),
+            remaining: whole(pass + zeros + asked),
             full,
         });
         assert!(pages <= outstanding);

@@ -1,0 +1,41 @@
+//! The evaluation in its small form: every cell is there, and every figure in it.
+
+use lab::laboratory::Laboratory;
+use lab::paper::{self, Paper};
+use lab::setup::Programs;
+use qemu_glue::report::{HTML, RESULTS};
+use serde_json::Value;
+use test_servers::cache::Cache;
+
+use crate::shared::{Needs, run};
+
+#[derive(clap::Parser)]
+struct Options {
+    #[command(flatten)]
+    paper: Paper,
+}
+
+#[test]
+fn quick() {
+    run("paper::quick", Needs::Poolferry, |lab: &mut Laboratory| {
+        let out = lab.folder().join("paper");
+        let out = out.to_str().unwrap_or_default();
+        let Options { paper } = clap::Parser::parse_from(["paper", "--quick", "--out", out]);
+        paper::run(&Cache::open()?, paper.clone(), &Programs::find()?)?;
+        assert!(paper.out.join(HTML).is_file());
+        let results: Value = serde_json::from_slice(&std::fs::read(paper.out.join(RESULTS))?)?;
+        let cells = results["cells"].as_array().cloned().unwrap_or_default();
+        assert_eq!(cells.len(), 6, "two loads, three ways: {results:#}");
+        for cell in &cells {
+            let run = &cell["runs"][0];
+            assert_eq!(run["status"], "completed", "{cell:#}");
+            assert_eq!(run["differing_bytes"], 0, "{cell:#}");
+            for figure in ["limit_s", "total_time_over_limit", "speedup_over_stock"] {
+                assert!(cell[figure].as_f64().is_some_and(|figure| figure > 0.0), "{cell:#}");
+            }
+            let has_load = cell["workload"] == "rw";
+            assert_eq!(run["dip"].is_object(), has_load, "{cell:#}");
+        }
+        Ok(())
+    });
+}
