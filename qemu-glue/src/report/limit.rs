@@ -4,7 +4,7 @@
 //! `N` and `S` bytes per second as these very runs have shown, no migration that sends each byte once
 //! and uncompressed takes less than `B / (N + S)`, nor less than `(B - E) / N`.
 
-use super::cell::{Cell, POOLFERRY, STOCK};
+use super::cell::{Cell, POOLFERRY, STOCK, Way};
 use super::{Report, Sample, approximate};
 use crate::set::PAGE_BYTES;
 
@@ -21,15 +21,14 @@ impl Limit {
     /// From the medians of stock QEMU and of Poolferry; `None` where one of them is missing.
     pub(crate) fn of(cell: &Cell<'_>) -> Option<Self> {
         let (stock, ours) = (cell.way(STOCK)?, cell.way(POOLFERRY)?);
-        let rate = |way: &super::cell::Way<'_>, of: fn(&Sample) -> Option<f64>| {
-            let best: Vec<f64> = way.completed().filter_map(|run| high(run, of)).collect();
-            best.into_iter().reduce(f64::max)
+        let rate = |way: &Way<'_>, of: fn(&Sample) -> u64| {
+            way.completed().filter_map(|run| best_second(run, of)).reduce(f64::max)
         };
         Some(Self {
             bytes: stock.median(|run| approximate(run.network_bytes))?,
             eligible: ours.median(|run| approximate(run.pages.skipped * PAGE_BYTES))?,
-            network: rate(stock, |sample| sample.network_bytes_per_s)?,
-            storage: rate(ours, |sample| sample.storage_bytes_per_s)?,
+            network: rate(stock, |sample| sample.network_bytes)?,
+            storage: rate(ours, |sample| sample.storage_bytes)?,
         })
     }
 
@@ -41,13 +40,14 @@ impl Limit {
     }
 }
 
-/// The rate that a run reached in a tenth of its samples: single samples are never quite simultaneous
-/// with what they count.
-fn high(run: &Report, of: fn(&Sample) -> Option<f64>) -> Option<f64> {
-    let mut rates: Vec<f64> =
-        run.samples.iter().filter_map(of).filter(|rate| *rate > 0.0).collect();
-    rates.sort_by(f64::total_cmp);
-    rates.get((rates.len() * 9 / 10).min(rates.len().checked_sub(1)?)).copied()
+/// The best rate over a second or more: single samples are never quite simultaneous with what they
+/// count.
+fn best_second(run: &Report, of: fn(&Sample) -> u64) -> Option<f64> {
+    let rate = |(index, from): (usize, &Sample)| {
+        let to = run.samples[index..].iter().find(|to| to.at_s - from.at_s >= 1.0)?;
+        Some(approximate(of(to).saturating_sub(of(from))) / (to.at_s - from.at_s))
+    };
+    run.samples.iter().enumerate().filter_map(rate).reduce(f64::max).filter(|rate| *rate > 0.0)
 }
 
 #[cfg(test)]
@@ -60,5 +60,15 @@ mod tests {
         assert_eq!(limit.seconds(), 5.0);
         let fast = Limit { storage: 1900.0, ..limit };
         assert_eq!(fast.seconds(), 2.0, "200 bytes by the network");
+    }
+
+    #[test]
+    fn a_rate_is_over_a_second() {
+        let sample = |(at_s, storage_bytes)| Sample { at_s, storage_bytes, ..Sample::default() };
+        // Counted late, then twice at once.
+        let samples = [(0.0, 0), (0.5, 0), (1.0, 100), (1.5, 200), (2.0, 200)].map(sample);
+        let run = Report { samples: samples.to_vec(), ..Report::default() };
+        assert_eq!(best_second(&run, |sample| sample.storage_bytes), Some(200.0));
+        assert_eq!(best_second(&run, |sample| sample.network_bytes), None);
     }
 }

@@ -165,8 +165,8 @@ mod tests {
     fn report(mode: &str, total_time_s: f64, status: Status) -> Report {
         let sample = |at_s: f64| Sample {
             at_s,
-            network_bytes_per_s: Some(100.0),
-            storage_bytes_per_s: Some(300.0),
+            network_bytes: if at_s > 0.0 { 100 } else { 0 },
+            storage_bytes: if at_s > 0.0 { 300 } else { 0 },
             ..Sample::default()
         };
         Report {
