@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use qemu_glue::channel::{self, Security};
 
 fuzz_target!(|bytes: &[u8]| {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
         let stream = tokio::io::join(Cursor::new(bytes.to_vec()), tokio::io::sink());
         let Ok((_, mut receiver)) = channel::accept(stream, &Security::Plain).await else { return };
