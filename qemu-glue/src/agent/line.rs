@@ -14,8 +14,11 @@ use tokio::time::{Instant, timeout_at};
 
 use super::AgentError;
 
-/// How often the agent is greeted until it answers: what came before it opened the port may be lost.
-const GREET_EVERY: Duration = Duration::from_secs(1);
+/// When the agent is greeted again until it answers: what came before it saw us may be lost. Each time is
+/// twice as long as the one before.
+const GREET_AGAIN: Duration = Duration::from_millis(60);
+/// And this long at most.
+const GREET_SLOWLY: Duration = Duration::from_secs(1);
 /// Bytes read at once.
 const READ_BYTES: usize = 64 << 10;
 
@@ -53,8 +56,10 @@ impl Line {
         // One id for all of them: whichever is answered will do.
         let id = self.new_id();
         let what = "its greeting";
+        let mut wait = GREET_AGAIN;
         while Instant::now() < until {
-            let again = until.min(Instant::now() + GREET_EVERY);
+            let again = until.min(Instant::now() + wait);
+            wait = GREET_SLOWLY.min(2 * wait);
             let greeting = self.send(id, What::Hello { version: VERSION });
             match timeout_at(again, greeting).await {
                 Ok(sent) => sent?,

@@ -1,8 +1,8 @@
 //! The port to the host: a virtio-serial port, or a unix socket in its place.
 //!
 //! What the guest's driver does (drivers/char/virtio_console.c, Linux 6.1 and 6.18): a port can be
-//! opened once at a time (EBUSY). While nobody holds the host's end, `poll` says POLLHUP at once,
-//! `read` gives 0 bytes and a non-blocking `write` gives EAGAIN; nothing wakes whoever waits for the
+//! opened once at a time (EBUSY). While nobody holds the host's end, `poll` says POLLHUP at once (and POLLIN
+//! with it, data or not), `read` gives what is left and then 0 bytes and a non-blocking `write` gives EAGAIN; nothing wakes whoever waits for the
 //! host to come, so that is looked for now and then. After a migration the port is the same and the
 //! host's end is another: for us a host that went and one that came.
 
@@ -168,7 +168,10 @@ impl Port {
             },
         };
         let seen = events(device.file.as_fd(), PollFlags::IN, Duration::ZERO);
-        let host = !seen.contains(PollFlags::HUP) || seen.contains(PollFlags::IN);
+        let host = !seen.contains(PollFlags::HUP);
+        if !host {
+            drain(&device.file);
+        }
         if host != device.host {
             device.host = host;
             log::info!("the host has {}", if host { "come" } else { "gone" });
@@ -254,6 +257,18 @@ impl Port {
         self.lines.clear();
         self.input.clear();
         self.taken = 0;
+    }
+}
+
+/// Reads what a host has left behind that is gone: nobody waits for an answer, and the next host has not
+/// asked it.
+fn drain(port: &File) {
+    let mut bytes = [0; MAX_ASK_BYTES];
+    // No more than the host can have left: one that comes meanwhile says its first word again.
+    for _ in 0..16 {
+        if !matches!(rustix::io::read(port, &mut bytes), Ok(1..)) {
+            return;
+        }
     }
 }
 
