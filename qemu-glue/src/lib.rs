@@ -13,6 +13,7 @@ pub mod agent;
 pub mod channel;
 pub mod dest;
 pub mod guest;
+pub mod multifd;
 pub mod qmp;
 pub mod report;
 pub mod set;

@@ -15,6 +15,9 @@ pub const MAX_PAGES: u64 = u32::MAX as u64;
 /// Bytes of a run on the channel.
 pub const RUN_BYTES: usize = 24;
 
+/// Name of the medium of pages that are all zeros, which are read nowhere. Their runs come first in a set.
+pub const ZERO_MEDIUM: &str = "zero";
+
 /// Number of a page in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageIndex(pub u32);
@@ -183,6 +186,16 @@ impl SkipSet {
         self.firsts.last().copied().unwrap_or(0)
     }
 
+    /// Number of zero pages: the set's first ones.
+    #[must_use]
+    pub fn zero_pages(&self) -> u32 {
+        let is_zero = |medium: u16| {
+            self.media.get(usize::from(medium)).is_some_and(|name| name == ZERO_MEDIUM)
+        };
+        let runs = self.runs.iter().take_while(|run| is_zero(run.medium)).count();
+        self.firsts.get(runs).copied().unwrap_or(0)
+    }
+
     /// Bytes of RAM that the set covers.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -259,6 +272,17 @@ mod tests {
         assert_eq!(set(vec![other]).unwrap_err(), SetError::Unknown(0));
         let overlap = set(vec![run(4, 2, 0), run(5, 2, 1 << 16)]).unwrap_err();
         assert_eq!(overlap, SetError::Overlap { block: 0, offset: 5 * PAGE_BYTES });
+    }
+
+    #[test]
+    fn zero_pages_come_first() {
+        let media = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        let zero = SetRun { medium: 1, ..run(10, 3, 0) };
+        let runs = vec![zero, run(2, 4, 1 << 20), SetRun { offset: 1 << 19, ..zero }];
+        let set = SkipSet::new(block(), media(["serial:a", ZERO_MEDIUM]), runs.clone()).unwrap();
+        assert_eq!((set.zero_pages(), set.pages()), (3, 10));
+        let none = SkipSet::new(block(), media(["serial:a", "serial:b"]), runs).unwrap();
+        assert_eq!((none.zero_pages(), SkipSet::default().zero_pages()), (0, 0));
     }
 
     #[test]

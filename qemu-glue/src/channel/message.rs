@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::multifd::Multifd;
 use crate::report::Side;
 use crate::set::{Block, SetRun};
 
 /// Version of the channel's messages; both sides must have the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Pages `first`, `first + 1`, ... of the set, `count` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +42,10 @@ pub struct Offer {
     pub runs: u64,
     /// Migration capabilities that the destination's QEMU must have set, and no others of the kind.
     pub capabilities: Vec<String>,
+    /// How its `multifd` must be set, where that is among them.
+    pub multifd: Option<Multifd>,
+    /// Whether the source leaves to the network what storage does not come to.
+    pub shares: bool,
 }
 
 /// The destination is ready: its QEMU listens.

@@ -3,14 +3,14 @@
 //! `UFFDIO_COPY` takes holes only, so a page that is present before QEMU listens would look like one
 //! that QEMU has delivered. Punching is safe between the monitor's greeting and `migrate-incoming`.
 
-use std::fs::File;
 use std::io;
+use std::ops::Range;
 
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate, fstat, seek};
-use rustix::io::Errno;
+use rustix::fs::{FallocateFlags, fallocate, fstat};
 
 use super::install::BlockFile;
 use super::refusal::Refusal;
+use crate::guest::data;
 use crate::set::{SetRun, SkipSet};
 
 /// Punches every page of the set out of its block's file.
@@ -36,7 +36,7 @@ pub(super) fn verify(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refu
         let mut ranges = ranges.iter().peekable();
         let mut from = block.offset;
         // Data and ranges both ascend, so each is looked at once.
-        while let Some((start, end)) = data(block.file, from)? {
+        while let Some(Range { start, end }) = data(block.file, from)? {
             while ranges.next_if(|(offset, bytes)| block.offset + offset + bytes <= start).is_some()
             {
             }
@@ -88,17 +88,9 @@ fn ranges<'a>(runs: impl Iterator<Item = &'a SetRun>) -> Vec<(u64, u64)> {
     ranges
 }
 
-/// The next data of the file from `from` on, as start and end; `None` where there is none.
-fn data(file: &File, from: u64) -> io::Result<Option<(u64, u64)>> {
-    match seek(file, SeekFrom::Data(from)) {
-        Ok(start) => Ok(Some((start, seek(file, SeekFrom::Hole(start))?))),
-        Err(Errno::NXIO) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::FileExt as _;
 
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::refusal::Refusal;
+use crate::channel::Offer;
 use crate::qmp::{Qmp, QmpError};
 
 /// Capabilities that both sides must have, or both not: they change the stream.
@@ -59,13 +60,16 @@ impl fmt::Display for MigrationAddress {
     }
 }
 
-/// Gives QEMU the source's capabilities and lets it listen; gives the URI for the source.
+/// Gives QEMU the source's settings and lets it listen; gives the URI for the source.
 pub(super) async fn listen(
     qmp: &Qmp,
     address: &MigrationAddress,
-    capabilities: &[String],
+    offer: &Offer,
 ) -> Result<String, Refusal> {
-    set_capabilities(qmp, capabilities).await?;
+    set_capabilities(qmp, &offer.capabilities).await?;
+    if let Some(multifd) = &offer.multifd {
+        multifd.set(qmp).await?;
+    }
     let uri = format!("tcp:{address}");
     let failed = |source| Refusal::Listen { uri: uri.clone(), source };
     qmp.execute("migrate-incoming", json!({ "uri": uri })).await.map_err(failed)?;

@@ -6,6 +6,7 @@ use futures::future::join_all;
 
 use super::refusal::Refusal;
 use crate::guest::disks::{self, Disk};
+use crate::set::ZERO_MEDIUM;
 use crate::storage::{Address, Storage};
 
 /// A medium's storage by the operator's word: name as the source has it, and address.
@@ -14,7 +15,8 @@ pub type Override = (String, Address);
 /// The set's media, and the indices of those that cannot be read, with the reason.
 pub(super) type Opened = (Vec<Option<Storage>>, Vec<(u16, String)>);
 
-/// Opens the media in their order, the operator's words before what QEMU's own disks are.
+/// Opens the media in their order, the operator's words before what QEMU's own disks are. That of zero
+/// pages is none, and is not left out either.
 ///
 /// # Errors
 /// [`Refusal::NoMedium`] when there are media and none can be read.
@@ -28,6 +30,7 @@ pub(super) async fn open(
     let mut left_out = Vec::new();
     for (index, (storage, medium)) in (0..).zip(opened.into_iter().zip(media)) {
         match storage {
+            Err(_) if medium == ZERO_MEDIUM => storages.push(None),
             Ok(storage) => {
                 log::info!("{medium} is {} ({})", storage.address(), storage.manner());
                 storages.push(Some(storage));
@@ -39,9 +42,11 @@ pub(super) async fn open(
             }
         }
     }
-    if !media.is_empty() && left_out.len() == media.len() {
-        let reasons = media.iter().zip(&left_out);
-        let reasons = reasons.map(|(medium, (_, reason))| format!("{medium}: {reason}"));
+    if !left_out.is_empty() && storages.iter().all(Option::is_none) {
+        let reasons = left_out.iter().filter_map(|(index, reason)| {
+            let medium = media.get(usize::from(*index))?;
+            Some(format!("{medium}: {reason}"))
+        });
         return Err(Refusal::NoMedium(reasons.collect::<Vec<_>>().join("; ")));
     }
     Ok((storages, left_out))

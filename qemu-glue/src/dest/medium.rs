@@ -82,7 +82,8 @@ impl Medium {
         self.stalled.store(false, Ordering::Release);
     }
 
-    fn silent(&self) -> Duration {
+    /// Time since it answered last.
+    pub(super) fn silent(&self) -> Duration {
         self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 

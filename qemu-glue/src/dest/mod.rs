@@ -101,7 +101,9 @@ where
         Ok((prepared, ready)) => {
             observer(&Event::ready(&ready, &prepared.set));
             sender.send(&Message::Ready(ready)).await?;
-            serve::restore(prepared, sender, receiver, options.limits, watched, observer).await?
+            let limits = options.limits;
+            let limits = if offer.shares { limits.shared() } else { limits };
+            serve::restore(prepared, sender, receiver, limits, watched, observer).await?
         }
         Err((refusal, uri)) => {
             let refused = refused(&refusal, uri);

@@ -46,10 +46,10 @@ pub(super) async fn check(
     for block in blocks(ram, set)? {
         huge_pages(block, pid)?;
     }
+    // Zero pages stay holes.
+    let needed = set.bytes() - u64::from(set.zero_pages()) * PAGE_BYTES;
     match memory::headroom() {
-        Some(headroom) if headroom < set.bytes() => {
-            Err(Refusal::Headroom { headroom, needed: set.bytes() })
-        }
+        Some(headroom) if headroom < needed => Err(Refusal::Headroom { headroom, needed }),
         _ => Ok(()),
     }
 }

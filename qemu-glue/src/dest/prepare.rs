@@ -59,7 +59,7 @@ pub(super) async fn prepare(
 ) -> Result<(Prepared, Ready), (Refusal, Option<String>)> {
     let qemu = qemu.map_err(|refusal| (refusal, None))?;
     let Qemu { qmp, pid, ram } = qemu;
-    let listen = || incoming::listen(&qmp, &options.migration_address, &offer.capabilities);
+    let listen = || incoming::listen(&qmp, &options.migration_address, offer);
     let prepared = async {
         preflight::waits(&qmp).await?;
         ready(&qmp, pid, ram?, offer, set?, options).await

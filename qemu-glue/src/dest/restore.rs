@@ -7,8 +7,10 @@
 //! ```
 //! Every page whose hash was taken gets one answer, unless it was left to QEMU first. Memory is
 //! bounded: hashes by the set (32 bytes a page), bytes by the buffers. A storage that answers nothing
-//! for a while has its pages answered `TooLate`, and gets no further reads until it answers; so the
-//! time that a stall can cost is bounded too.
+//! for a while has the pages of its reads answered `TooLate`, and gets no further reads until it answers.
+//! What it was not asked for yet waits where the source has the network take it from the other end
+//! meanwhile, and is answered `TooLate` too where it does not; so the time that a stall can cost is
+//! bounded.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::install::Target;
 use super::medium::Medium;
@@ -29,6 +31,9 @@ use crate::channel::{NotPlaced, PageRange, Progress};
 use crate::set::SkipSet;
 use crate::storage::{self, Buffer, BufferPool, Storage};
 
+/// How often a storage that stalls is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// How much the restore may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -38,6 +43,8 @@ pub struct Limits {
     pub buffers: usize,
     /// How long storage may answer nothing while requests wait.
     pub patience: Duration,
+    /// How long pages wait that it was not asked for yet; see [`Limits::shared`].
+    pub waits: Duration,
     /// Threads that hash, compare and install.
     pub workers: usize,
 }
@@ -46,7 +53,22 @@ impl Default for Limits {
     fn default() -> Self {
         let requests = storage::Limits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
         let workers = available_parallelism().map_or(1, usize::from).min(8);
-        Self { requests, buffers: 32, patience: Duration::from_secs(5), workers }
+        Self {
+            requests,
+            buffers: 32,
+            patience: Duration::from_secs(5),
+            waits: Duration::ZERO,
+            workers,
+        }
+    }
+}
+
+impl Limits {
+    /// For a source that leaves to the network what storage does not come to: pages need not be given back
+    /// at once when storage stalls, as it may go on, and QEMU gets them in slices until then.
+    #[must_use]
+    pub fn shared(self) -> Self {
+        Self { waits: Duration::from_secs(120), ..self }
     }
 }
 
@@ -66,6 +88,21 @@ struct Shared {
     pool: BufferPool,
     cpus: Arc<Semaphore>,
     stopped: AtomicBool,
+}
+
+impl Shared {
+    /// Whether all storage has answered lately enough to wait for it.
+    fn has_hope(&self) -> bool {
+        self.media.iter().flatten().all(|medium| medium.silent() < self.limits.waits)
+    }
+
+    /// Waits, as long as there is hope, until a medium that stalls answers; whether it does.
+    async fn answers(&self, medium: &Medium) -> bool {
+        while medium.stalls() && self.has_hope() {
+            sleep(LOOK).await;
+        }
+        !medium.stalls()
+    }
 }
 
 impl Restore {
@@ -158,6 +195,7 @@ async fn feed(shared: Arc<Shared>, answers: UnboundedSender<Vec<Answer>>) {
                 give_up(&shared, &answers, shared.queue.drain(), NotPlaced::ReadFailed);
                 continue;
             }
+            Err(_late) if shared.has_hope() => continue,
             Err(_late) => {
                 shared.tally.remark("storage holds all buffers".to_owned());
                 give_up(&shared, &answers, shared.queue.drain(), NotPlaced::TooLate);
@@ -168,7 +206,7 @@ async fn feed(shared: Arc<Shared>, answers: UnboundedSender<Vec<Answer>>) {
         let medium = shared.media.get(usize::from(job.request.medium)).and_then(Option::as_ref);
         match medium {
             None => give_up(&shared, &answers, pages(&job), NotPlaced::ReadFailed),
-            Some(medium) if medium.stalls() => {
+            Some(medium) if !shared.answers(medium).await => {
                 give_up(&shared, &answers, pages(&job), NotPlaced::TooLate);
             }
             Some(_) => {

@@ -4,6 +4,7 @@
 //! into a block and an offset. It knows plain RAM from 1 MiB on only: below lie windows that firmware
 //! maps at run time (PAM, SMRAM), and they are never worth the trouble.
 
+mod data;
 pub mod disks;
 mod error;
 mod mapping;
@@ -11,6 +12,7 @@ mod mtree;
 mod ram;
 mod ramblock;
 
+pub(crate) use data::data;
 pub use error::GuestError;
 pub use ram::{Clipped, GuestRam, RamBlock};
 

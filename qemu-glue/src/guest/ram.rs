@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "guest RAM is memory that a guest writes while we read it")]
 
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 
 use memmap2::{MmapOptions, MmapRaw};
 
@@ -193,6 +194,18 @@ impl GuestRam {
         Some(())
     }
 
+    /// As [`Self::copy`], by a read of the file: for much of it. Memory that this process has not looked at
+    /// costs a fault a page otherwise, and a hole of the file stays one.
+    #[must_use]
+    pub fn copy_by_read(&self, block: usize, offset: u64, into: &mut [u8]) -> Option<()> {
+        let block = self.blocks.get(block)?;
+        let end = offset.checked_add(into.len() as u64)?;
+        if end > block.length {
+            return None;
+        }
+        block.file.read_exact_at(into, block.file_offset + offset).ok()
+    }
+
     /// A RAM of blocks in files of ours, at guest-physical 0 and on, for tests.
     #[cfg(test)]
     pub(crate) fn of_files(files: Vec<(String, File, u64)>) -> Self {
@@ -281,6 +294,12 @@ mod tests {
         assert!(ram.read(Gpa(1024 * 4096), &mut page).is_err());
         assert!(ram.copy(0, u64::MAX, &mut page).is_none());
         assert!(ram.copy(1, 0, &mut page).is_none());
+        let mut pages = [0; 8192];
+        ram.copy_by_read(0, 300 * 4096, &mut pages).unwrap();
+        assert_eq!((pages[0], pages[8191]), (300_u32.to_le_bytes()[0], 301_u32.to_le_bytes()[0]));
+        for (block, offset) in [(0, (4 << 20) - 4096), (0, u64::MAX), (1, 0)] {
+            assert!(ram.copy_by_read(block, offset, &mut pages).is_none());
+        }
     }
 
     #[test]

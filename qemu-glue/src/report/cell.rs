@@ -29,6 +29,9 @@ pub(crate) const POOLFERRY: &str = "poolferry";
 /// Mode of one that shares nothing with the network.
 pub(crate) const POOLFERRY_STORAGE: &str = "poolferry-storage";
 
+/// Mode of one whose share of the network QEMU compresses.
+pub(crate) const POOLFERRY_ZSTD: &str = "poolferry-zstd";
+
 /// Sorts records into cells.
 pub(crate) fn cells(reports: &[Report]) -> Vec<Cell<'_>> {
     let mut cells: Vec<Cell<'_>> = Vec::new();
@@ -71,6 +74,7 @@ impl<'a> Cell<'a> {
             STOCK => 0,
             POOLFERRY_STORAGE => 2,
             POOLFERRY => 3,
+            POOLFERRY_ZSTD => 4,
             _ => 1,
         });
     }
@@ -107,6 +111,7 @@ impl<'a> Way<'a> {
             STOCK => "Stock QEMU",
             POOLFERRY => "Poolferry",
             POOLFERRY_STORAGE => "Poolferry, storage only",
+            POOLFERRY_ZSTD => "Poolferry, zstd",
             other => other,
         }
     }

@@ -1,7 +1,8 @@
 //! How fast a cell can be at best: both links at work all the time.
 //!
 //! With `B` bytes that stock QEMU sends, `E` of them eligible (on storage as well), and links that carry
-//! `N` and `S` bytes per second as these very runs have shown, no migration that sends each byte once
+//! `N` and `S` bytes per second as these very runs have shown (a shaped link never more than it is shaped
+//! to: what waited in buffers makes a second look better than it was), no migration that sends each byte once
 //! and uncompressed takes less than `B / (N + S)`, nor less than `(B - E) / N`.
 
 use super::cell::{Cell, POOLFERRY, STOCK, Way};
@@ -21,14 +22,20 @@ impl Limit {
     /// From the medians of stock QEMU and of Poolferry; `None` where one of them is missing.
     pub(crate) fn of(cell: &Cell<'_>) -> Option<Self> {
         let (stock, ours) = (cell.way(STOCK)?, cell.way(POOLFERRY)?);
-        let rate = |way: &Way<'_>, of: fn(&Sample) -> u64| {
-            way.completed().filter_map(|run| best_second(run, of)).reduce(f64::max)
+        let rate = |way: &Way<'_>, of: fn(&Sample) -> u64, bits_per_s: Option<u64>| {
+            let best = way.completed().filter_map(|run| best_second(run, of)).reduce(f64::max)?;
+            Some(bits_per_s.map_or(best, |bits| best.min(approximate(bits) / 8.0)))
         };
         Some(Self {
             bytes: stock.median(|run| approximate(run.network_bytes))?,
-            eligible: ours.median(|run| approximate(run.pages.skipped * PAGE_BYTES))?,
-            network: rate(stock, |sample| sample.network_bytes)?,
-            storage: rate(ours, |sample| sample.storage_bytes)?,
+            eligible: ours.median(|run| {
+                // Stock QEMU sends no bytes of zero pages either.
+                approximate(
+                    (run.pages.skipped - run.pages.zero.min(run.pages.skipped)) * PAGE_BYTES,
+                )
+            })?,
+            network: rate(stock, |sample| sample.network_bytes, cell.links.network_bits_per_s)?,
+            storage: rate(ours, |sample| sample.storage_bytes, cell.links.storage_bits_per_s)?,
         })
     }
 

@@ -65,7 +65,7 @@ pub struct Report {
     /// Pages of 4 KiB by what became of them.
     pub pages: Pages,
     /// Pages that were given back by reason: `differs`, `read-failed`, `install-failed`,
-    /// `too-late`, `unconfirmed`, ... Their sum is `pages.given_back`.
+    /// `too-late`, `written`, `sooner-by-network`, `unconfirmed`, ... Their sum is `pages.given_back`.
     pub given_back_by_reason: BTreeMap<String, u64>,
     /// The comparison of both sides' RAM while both VMs were paused. `null`: not made.
     pub ram_identity: Option<RamIdentity>,
@@ -185,7 +185,7 @@ pub struct Machine {
     pub vcpus: u32,
 }
 
-/// Pages of 4 KiB by what became of them; `skipped` = `restored` + `delivered` + `given_back`.
+/// Pages of 4 KiB by what became of them; `skipped` = `zero` + `restored` + `delivered` + `given_back`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Pages {
@@ -193,6 +193,8 @@ pub struct Pages {
     pub listed: u64,
     /// QEMU was told to leave them out.
     pub skipped: u64,
+    /// All zeros, which the destination has without being sent any.
+    pub zero: u64,
     /// Read from storage, proven and installed at the destination.
     pub restored: u64,
     /// Skipped, but QEMU had delivered them before the restore came (written meanwhile).

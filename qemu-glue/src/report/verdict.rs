@@ -1,6 +1,6 @@
 //! What the figures of a cell say, in sentences.
 
-use super::cell::{Cell, POOLFERRY, POOLFERRY_STORAGE, STOCK, Way};
+use super::cell::{Cell, POOLFERRY, POOLFERRY_STORAGE, POOLFERRY_ZSTD, STOCK, Way};
 use super::limit::Limit;
 use super::{Report, approximate, units};
 
@@ -13,6 +13,7 @@ pub(crate) fn of(cell: &Cell<'_>) -> Vec<String> {
         sentences.extend(downtime(stock, ours));
         sentences.extend(limit(cell, ours));
         sentences.extend(best_other(cell, ours));
+        sentences.extend(compressed(cell));
     }
     for way in &cell.ways {
         let failed = way.runs.len() - way.completed().count();
@@ -72,12 +73,21 @@ fn limit(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {
 /// How the fastest of all others did, where there are others than stock QEMU.
 fn best_other(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {
     let time = |way: &Way<'_>| way.median(|run| run.total_time_s);
-    let other = |way: &&Way<'_>| ![STOCK, POOLFERRY, POOLFERRY_STORAGE].contains(&way.mode);
+    let own = [STOCK, POOLFERRY, POOLFERRY_STORAGE, POOLFERRY_ZSTD];
+    let other = |way: &&Way<'_>| !own.contains(&way.mode);
     let others = cell.ways.iter().filter(other).filter_map(|way| Some((way, time(way)?)));
     let (way, best) = others.min_by(|a, b| a.1.total_cmp(&b.1))?;
     let word = if time(ours)? <= best { "slower" } else { "faster" };
     let best = units::Quantity::Seconds.text(best);
     Some(format!("The fastest other way is {} with {best}: {word} than Poolferry.", way.name()))
+}
+
+/// What it gives to compress what goes by network.
+fn compressed(cell: &Cell<'_>) -> Option<String> {
+    let way = cell.way(POOLFERRY_ZSTD)?;
+    let time = units::Quantity::Seconds.text(way.median(|run| run.total_time_s)?);
+    let sent = units::Quantity::Bytes.text(way.median(|run| approximate(run.network_bytes))?);
+    Some(format!("With zstd on its share of the network Poolferry took {time} and sent {sent}."))
 }
 
 fn traffic(stock: &Way<'_>, ours: &Way<'_>) -> Option<String> {

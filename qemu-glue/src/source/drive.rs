@@ -34,10 +34,18 @@ const CANCELLING: Duration = Duration::from_secs(60);
 enum End {
     /// It is held, or nobody meddles with it.
     NotYet,
-    /// With a short stop, if QEMU gets so far; since the end of its first pass.
-    Gentle(Option<Instant>),
+    /// With a short stop, if QEMU gets so far.
+    Gentle(Begun),
     /// With a stop as long as the user allows.
     AsAllowed,
+}
+
+/// When a short stop began to be tried for.
+#[derive(Clone, Copy, Debug)]
+enum Begun {
+    /// Not before there are more syncs than these: QEMU has a pass to end.
+    After(u64),
+    At(Instant),
 }
 
 /// How it ended.
@@ -61,6 +69,7 @@ pub(super) struct Drive<'a, 'o> {
     step: &'static str,
     last: Migration,
     syncs: u64,
+    compressed: bool,
     cancelled: Option<(String, Instant)>,
 }
 
@@ -70,6 +79,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         limits: Limits,
         ferry: Option<Ferry>,
         shares: bool,
+        compressed: bool,
         record: &'a mut Record<'o>,
     ) -> Self {
         Self {
@@ -80,6 +90,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             law: Law::new(),
             pace: shares.then(Pace::default),
             share: Share::Trickle,
+            compressed,
             end: End::NotYet,
             step: "",
             last: Migration::default(),
@@ -100,7 +111,10 @@ impl<'a, 'o> Drive<'a, 'o> {
     ) -> Result<Ended, MigrateError> {
         let mut events = self.qmp.events();
         match self.ferry {
-            Some(_) => self.limits.hold(self.qmp, self.share).await?,
+            Some(_) => {
+                self.share = self.law.share(self.view());
+                self.limits.hold(self.qmp, self.share).await?;
+            }
             None => self.limits.set(self.qmp).await?,
         }
         self.record.migrate();
@@ -183,7 +197,7 @@ impl<'a, 'o> Drive<'a, 'o> {
     /// The user's limits again, and no hold: QEMU converges by itself.
     async fn release(&mut self) -> Result<(), MigrateError> {
         let restored = self.limits.gentle().set(self.qmp).await;
-        self.end = End::Gentle(None);
+        self.end = End::Gentle(Begun::After(self.syncs.max(1)));
         // Even when that failed: nothing may keep the migration from ending.
         if let Some(ferry) = &self.ferry {
             ferry.let_go();
@@ -263,8 +277,10 @@ impl<'a, 'o> Drive<'a, 'o> {
     /// After a moment in which QEMU could send what is left, it may stop the VM as long as the user allows.
     async fn end_gently(&mut self) -> Result<(), MigrateError> {
         match self.end {
-            End::Gentle(None) if self.syncs > 1 => self.end = End::Gentle(Some(Instant::now())),
-            End::Gentle(Some(since)) if since.elapsed() > GENTLE => {
+            End::Gentle(Begun::After(syncs)) if self.syncs > syncs => {
+                self.end = End::Gentle(Begun::At(Instant::now()));
+            }
+            End::Gentle(Begun::At(since)) if since.elapsed() > GENTLE => {
                 self.end = End::AsAllowed;
                 let set = self.limits.set(self.qmp).await;
                 self.survivable(set)?;
@@ -285,10 +301,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             return Ok(());
         }
         self.share_out();
-        let Some(ferry) = &self.ferry else { return Ok(()) };
-        let given_back = ferry.ledger().given_back_pages();
-        let measured = self.last.ram.mbps > 0.0;
-        let share = self.law.share(View { measured, syncs: self.syncs, given_back });
+        let share = self.law.share(self.view());
         if self.syncs > 1 {
             self.step("hold");
         }
@@ -301,6 +314,18 @@ impl<'a, 'o> Drive<'a, 'o> {
         Ok(())
     }
 
+    /// What decides on QEMU's share of the link.
+    fn view(&self) -> View {
+        let ferry = self.ferry.as_ref();
+        View {
+            measured: self.last.ram.mbps > 0.0,
+            first_pass: ferry.map_or(0, Ferry::first_pass_bytes),
+            compressed: self.compressed,
+            syncs: self.syncs,
+            given_back: ferry.map_or(0, |ferry| ferry.ledger().given_back_pages()),
+        }
+    }
+
     /// Gives pages to QEMU where that is sooner.
     fn share_out(&mut self) {
         let (Some(ferry), Some(pace)) = (&mut self.ferry, &mut self.pace) else { return };
@@ -311,7 +336,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             at: Instant::now(),
             settled: ferry.settled_by_storage(),
             outstanding: ferry.ledger().outstanding(),
-            sent: self.last.ram.transferred,
+            sent: self.last.ram.normal * PAGE_BYTES,
             remaining: self.last.ram.remaining + ferry.not_taken_up() * PAGE_BYTES,
             full: self.share == Share::Full,
         });
@@ -363,6 +388,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         if skipped > 0 {
             picture.skipped_pages = skipped;
             picture.placed_pages = ferry.ledger().placed_pages();
+            picture.zero_pages = ferry.ledger().zero_pages();
             picture.given_back_pages = ferry.ledger().given_back_pages();
             picture.outstanding_pages = ferry.ledger().outstanding();
         }

@@ -20,6 +20,7 @@ use super::hash::{self, Hashed};
 use super::ledger::Ledger;
 use super::link::{LAST_WORD, Link};
 use super::prepare::Prepared;
+use super::zero::{self, Looked};
 use crate::agent::Visit;
 use crate::channel::{ChannelError, Finish, Finished, Message, NotPlaced, PageRange, Progress};
 use crate::guest::GuestRam;
@@ -34,6 +35,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 
 /// Why pages are given back that storage would have had: the reason as it stands in reports.
 const SOONER: &str = "sooner-by-network";
+
+/// Why pages are given back that were zero before the hint, and are not after it.
+const WRITTEN: &str = "written";
 
 /// Where the ferry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +55,7 @@ pub(super) enum Stage {
 pub(super) enum News {
     Said(Option<Result<Message, ChannelError>>),
     Hashed(Option<Hashed>),
+    Looked(Option<Looked>),
 }
 
 pub(super) struct Ferry {
@@ -62,6 +67,8 @@ pub(super) struct Ferry {
     ledger: Ledger,
     /// Hashes, while there are more to come.
     hashes: Option<mpsc::Receiver<Hashed>>,
+    /// Zero pages looked at again, likewise.
+    zeros: Option<mpsc::UnboundedReceiver<Looked>>,
     stop: Arc<AtomicBool>,
     hashed: u64,
     /// Pages that the destination did not place.
@@ -100,6 +107,7 @@ impl Ferry {
             link,
             visit,
             hashes: None,
+            zeros: None,
             stop: Arc::default(),
             hashed: 0,
             not_placed: 0,
@@ -117,6 +125,12 @@ impl Ferry {
 
     pub(super) const fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// Bytes of RAM that are in no set: all that QEMU has to send in its first pass.
+    pub(super) fn first_pass_bytes(&self) -> u64 {
+        let blocks = self.ram.blocks().iter().map(|block| block.length);
+        blocks.sum::<u64>().saturating_sub(self.set.bytes())
     }
 
     pub(super) fn status(&self) -> Status {
@@ -171,9 +185,16 @@ impl Ferry {
                 true => std::future::pending().await,
             }
         };
+        let zeros = async {
+            match &mut self.zeros {
+                Some(zeros) => zeros.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             said = said => News::Said(said),
             hashed = hashes => News::Hashed(hashed),
+            looked = zeros => News::Looked(looked),
         }
     }
 
@@ -183,6 +204,11 @@ impl Ferry {
             News::Hashed(Some(hashed)) => self.send(hashed),
             News::Hashed(None) => {
                 self.hashes = None;
+                Ok(())
+            }
+            News::Looked(Some(looked)) => self.looked(looked),
+            News::Looked(None) => {
+                self.zeros = None;
                 Ok(())
             }
             News::Said(Some(Ok(message))) => {
@@ -207,6 +233,22 @@ impl Ferry {
         self.hashed += u64::from(count);
         let sent = self.link.out.try_send(Message::Hashes { first: first.0, hashes });
         sent.map_err(|_| "the channel to the destination takes no more hashes".to_owned())
+    }
+
+    /// Zero pages are settled without the destination: it has made holes of them.
+    fn looked(&mut self, Looked { zero, written }: Looked) -> Result<(), String> {
+        if self.stage == Stage::Over {
+            return Ok(());
+        }
+        for range in zero {
+            let fresh = self.ledger.zero(range).map_err(|error| error.to_string())?;
+            fresh.into_iter().for_each(|range| self.armed.confirm(range));
+        }
+        for range in written {
+            let fresh = self.ledger.given_back(range).map_err(|error| error.to_string())?;
+            self.give_back(WRITTEN, &fresh);
+        }
+        Ok(())
     }
 
     fn hear(&mut self, message: Message) -> Result<(), String> {
@@ -324,6 +366,8 @@ impl Ferry {
         let started =
             hash::start(&self.ram, &self.set, hash::default_threads(), &self.stop, &self.hash_end);
         self.hashes = Some(started.map_err(|error| format!("no thread to hash with: {error}"))?);
+        let started = zero::verify(&self.ram, &self.set, &self.stop);
+        self.zeros = Some(started.map_err(|error| format!("no thread to look with: {error}"))?);
         let all = self.set.pieces(0..self.set.pages());
         let unreadable: Vec<PageRange> = all
             .filter(|(_, run)| self.left_out.contains(&run.medium))
@@ -342,6 +386,7 @@ impl Ferry {
         self.stage = Stage::Over;
         self.stop.store(true, Ordering::Relaxed);
         self.hashes = None;
+        self.zeros = None;
         let rest = self.ledger.give_back_rest();
         self.give_back(reason, &rest);
         if !rest.is_empty() {

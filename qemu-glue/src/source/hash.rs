@@ -11,14 +11,16 @@ use std::thread;
 use tokio::sync::mpsc;
 
 use crate::guest::GuestRam;
-use crate::set::{PAGE_BYTES, PageIndex, SkipSet};
+use crate::set::{PageIndex, SkipSet};
 
 /// Pages of a batch: 8 KiB of hashes for 1 MiB of RAM.
 pub const BATCH_PAGES: u32 = 256;
 /// Batches that wait for the channel: 4 MiB of RAM ahead of it per thread at most.
 const QUEUE: usize = 64;
+/// Bytes of a page.
+const PAGE_SIZE: usize = 4096;
 /// Added to the niceness of the threads: the guest's CPUs come first.
-const NICE: i32 = 10;
+pub(super) const NICE: i32 = 10;
 
 /// Hashes of pages that follow each other in the set.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +31,7 @@ pub struct Hashed {
     pub hashes: Vec<[u8; 32]>,
 }
 
-/// Starts `threads` threads that hash all pages of `set`. The receiver ends when all are hashed, or
+/// Starts `threads` threads that hash all pages of `set` but the zero pages. The receiver ends when all are hashed, or
 /// soon after `stop` is set or it is dropped. Pages from `end` on need no hash; it only ever falls.
 ///
 /// The caller has seen the hint return: whatever the threads read, they read after it.
@@ -41,7 +43,7 @@ pub fn start(
     end: &Arc<AtomicU32>,
 ) -> std::io::Result<mpsc::Receiver<Hashed>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let next = Arc::new(AtomicU32::new(0));
+    let next = Arc::new(AtomicU32::new(set.zero_pages()));
     for number in 0..threads.max(1) {
         let worker = Worker {
             blocks: blocks(ram, set),
@@ -104,14 +106,13 @@ impl Worker {
 
     fn batch(&self, first: u32) -> Option<Vec<[u8; 32]>> {
         let mut hashes = Vec::with_capacity(BATCH_PAGES as usize);
-        let mut page = [0; 4096];
+        let mut bytes = Vec::new();
         for (_, run) in self.set.pieces(first..first.saturating_add(BATCH_PAGES)) {
             let block = (*self.blocks.get(usize::from(run.block))?)?;
-            for number in 0..u64::from(run.pages) {
-                // A copy, as the guest may write the page while we hash it; it costs a few percent.
-                self.ram.copy(block, run.offset + number * PAGE_BYTES, &mut page)?;
-                hashes.push(*blake3::hash(&page).as_bytes());
-            }
+            // A copy, as the guest may write the pages while we hash them; it costs a few percent.
+            bytes.resize(usize::try_from(run.bytes()).ok()?, 0);
+            self.ram.copy_by_read(block, run.offset, &mut bytes)?;
+            hashes.extend(bytes.chunks(PAGE_SIZE).map(|page| *blake3::hash(page).as_bytes()));
         }
         Some(hashes)
     }
@@ -123,7 +124,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::set::{Block, SetRun};
+    use crate::set::{Block, PAGE_BYTES, SetRun};
 
     fn parts(pages: u64) -> (Arc<GuestRam>, Arc<SkipSet>) {
         let mut file = tempfile::tempfile().unwrap();

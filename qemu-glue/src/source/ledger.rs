@@ -4,13 +4,14 @@ use fixedbitset::FixedBitSet;
 
 use crate::channel::PageRange;
 
-/// Two bits a page: its hash was sent; it is settled (placed or given back).
+/// Two bits a page: its hash was sent; it is settled (placed, zero or given back).
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     hashed: FixedBitSet,
     settled: FixedBitSet,
     pages: u32,
     placed: u64,
+    zero: u64,
     given_back: u64,
     /// All pages from this one on are settled.
     tail: u32,
@@ -57,6 +58,18 @@ impl Ledger {
         Ok(fresh)
     }
 
+    /// These pages are all zeros, as they are at the destination. Gives the ranges that were not settled
+    /// before.
+    ///
+    /// # Errors
+    /// [`LedgerError::Beyond`].
+    pub(super) fn zero(&mut self, range: PageRange) -> Result<Vec<PageRange>, LedgerError> {
+        let range = self.inside(range)?;
+        let fresh = self.settle(range);
+        self.zero += pages(&fresh);
+        Ok(fresh)
+    }
+
     /// These pages go back to QEMU. Gives the ranges that were not settled before.
     ///
     /// # Errors
@@ -100,16 +113,22 @@ impl Ledger {
         fresh
     }
 
-    /// Pages neither placed nor given back.
+    /// Pages neither placed, nor zero, nor given back.
     #[must_use]
     pub(super) fn outstanding(&self) -> u64 {
-        u64::from(self.pages) - self.placed - self.given_back
+        u64::from(self.pages) - self.placed - self.zero - self.given_back
     }
 
     /// Pages placed.
     #[must_use]
     pub(super) const fn placed_pages(&self) -> u64 {
         self.placed
+    }
+
+    /// Zero pages.
+    #[must_use]
+    pub(super) const fn zero_pages(&self) -> u64 {
+        self.zero
     }
 
     /// Pages given back.
@@ -176,6 +195,15 @@ mod tests {
         assert_eq!(ledger.given_back(range(8, 4)), Ok(vec![range(10, 2)]));
         assert_eq!(ledger.give_back_rest(), [range(12, 88)]);
         assert_eq!((ledger.outstanding(), ledger.given_back_pages()), (0, 90));
+    }
+
+    #[test]
+    fn zero_pages_need_no_hash_and_count_for_themselves() {
+        let mut ledger = Ledger::new(100);
+        assert_eq!(ledger.given_back(range(3, 1)), Ok(vec![range(3, 1)]));
+        assert_eq!(ledger.zero(range(0, 10)), Ok(vec![range(0, 3), range(4, 6)]));
+        assert_eq!(ledger.zero(range(99, 2)), Err(LedgerError::Beyond(99)));
+        assert_eq!((ledger.zero_pages(), ledger.placed_pages(), ledger.outstanding()), (9, 0, 90));
     }
 
     #[test]

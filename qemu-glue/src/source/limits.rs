@@ -10,9 +10,10 @@ use crate::qmp::{Qmp, QmpError};
 /// second. QEMU shares it out in tenths of a second, about two pages each. A number that nobody else
 /// sets: see [`Limits::read`].
 const TRICKLE: u64 = 81_921;
-/// Most bandwidth while held. QEMU switches over when what is left fits into `downtime-limit` times the
-/// bandwidth that it measures; [`HELD_DOWNTIME_MS`] of this are 512 KiB, half of what the library in
-/// QEMU keeps dirty.
+/// Most bandwidth that QEMU may reckon with while held. It switches over when what is left fits into
+/// `downtime-limit` times this; [`HELD_DOWNTIME_MS`] of it are 512 KiB, half of what the library in QEMU
+/// keeps dirty. From 8.2 on it is told the number (`avail-switchover-bandwidth`) and may send faster;
+/// before, it takes what it has measured, and must be kept from measuring more.
 const HELD_BANDWIDTH: u64 = 512 << 20;
 /// Milliseconds of `downtime-limit` while held. Not 0: with 0, QEMU up to 10.x does not look at the
 /// bitmap again at the end of the first pass, finds nothing left, and switches over.
@@ -62,10 +63,14 @@ impl Limits {
 
     fn without_traces(mut self) -> Self {
         if self.downtime_limit <= HELD_DOWNTIME_MS {
+            // Ours are odd.
+            if !self.max_bandwidth.is_multiple_of(2) {
+                self.max_bandwidth = DEFAULT_BANDWIDTH;
+            }
+            if self.avail_switchover_bandwidth == Some(HELD_BANDWIDTH) {
+                self.avail_switchover_bandwidth = Some(0);
+            }
             self.downtime_limit = DEFAULT_DOWNTIME_MS;
-        }
-        if self.max_bandwidth == TRICKLE {
-            self.max_bandwidth = DEFAULT_BANDWIDTH;
         }
         self
     }
@@ -94,12 +99,19 @@ impl Limits {
     }
 
     fn held(&self, share: Share) -> Self {
-        let unbounded = self.max_bandwidth == 0;
-        let full = if unbounded { HELD_BANDWIDTH } else { self.max_bandwidth.min(HELD_BANDWIDTH) };
+        let unbounded = |bandwidth| if bandwidth == 0 { u64::MAX } else { bandwidth };
+        let most = match self.avail_switchover_bandwidth {
+            Some(_) => self.max_bandwidth,
+            None => unbounded(self.max_bandwidth).min(HELD_BANDWIDTH),
+        };
         Self {
-            max_bandwidth: if share == Share::Full { full } else { TRICKLE.min(full) },
+            max_bandwidth: match share {
+                Share::Full => most,
+                Share::Limited(rate) => unbounded(most).min(rate | 1),
+                Share::Trickle => unbounded(most).min(TRICKLE),
+            },
             downtime_limit: HELD_DOWNTIME_MS,
-            avail_switchover_bandwidth: self.avail_switchover_bandwidth.map(|_| 0),
+            avail_switchover_bandwidth: self.avail_switchover_bandwidth.map(|_| HELD_BANDWIDTH),
         }
     }
 
@@ -129,12 +141,21 @@ mod tests {
 
     #[test]
     fn a_held_migration_never_has_more_than_the_library_keeps_dirty() {
+        let shares =
+            [Share::Full, Share::Limited(1 << 31), Share::Limited(1 << 25), Share::Trickle];
         for user in [0, 1000, 128 << 20, 100 << 30] {
-            for share in [Share::Full, Share::Trickle] {
+            for share in shares {
                 let held = limits(user, 300).held(share);
                 assert!(held.max_bandwidth > 0, "0 would be without limit");
                 assert!(held.max_bandwidth / 1000 * held.downtime_limit < 1 << 20);
                 assert!(user == 0 || held.max_bandwidth <= user);
+                // Where QEMU can be told what to reckon with.
+                let told = Limits { avail_switchover_bandwidth: Some(0), ..limits(user, 300) };
+                let held = told.held(share);
+                let reckoned = held.avail_switchover_bandwidth.unwrap();
+                assert!(reckoned > 0 && reckoned / 1000 * held.downtime_limit < 1 << 20);
+                assert!(user == 0 || held.max_bandwidth <= user);
+                assert_eq!(held.max_bandwidth == 0, user == 0 && share == Share::Full);
             }
         }
     }
@@ -150,9 +171,11 @@ mod tests {
     fn traces_of_a_driver_that_was_killed_are_not_taken_for_the_users_limits() {
         let user = limits(0, 40);
         assert_eq!(user.without_traces(), user);
-        for share in [Share::Full, Share::Trickle] {
-            let found = limits(64 << 20, 300).held(share).without_traces();
+        for share in [Share::Full, Share::Limited(1 << 20), Share::Trickle] {
+            let user = Limits { avail_switchover_bandwidth: Some(0), ..limits(64 << 20, 300) };
+            let found = user.held(share).without_traces();
             assert_eq!(found.downtime_limit, DEFAULT_DOWNTIME_MS);
+            assert_eq!(found.avail_switchover_bandwidth, Some(0));
             assert!(found.max_bandwidth >= 64 << 20);
         }
     }

@@ -25,6 +25,7 @@ mod prepare;
 mod progress;
 mod query;
 mod record;
+pub mod zero;
 
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub use progress::{Picture, Update};
 use serde_json::{Value, json};
 
 use crate::channel::{Finish, Hello, VERSION};
+use crate::multifd::Multifd;
 use crate::qmp::Qmp;
 use crate::report::{Report, Status};
 use crate::set::SkipSet;
@@ -69,7 +71,7 @@ pub async fn migrate(
         begun = before(&qmp, options, &mut record) => begun?,
         _ = cancel.asked() => return Err(MigrateError::Cancelled),
     };
-    let Before { uri, limits, kept, company } = prepared;
+    let Before { uri, limits, compressed, kept, company } = prepared;
     let (ferry, link) = match company {
         Company::Nobody => (None, None),
         Company::Listener(link) => (None, Some(link)),
@@ -80,7 +82,7 @@ pub async fn migrate(
         _ => Watched::default(),
     };
     let shares = matches!(&options.mode, Mode::Poolferry(route) if route.share);
-    let mut drive = Drive::new(&qmp, limits, ferry, shares, &mut record);
+    let mut drive = Drive::new(&qmp, limits, ferry, shares, compressed, &mut record);
     let ended = drive.run(&uri, cancel, options.timeout).await;
     let ferry = drive.ferry.take();
     let ended = match ended {
@@ -114,6 +116,7 @@ const fn mode(options: &Options) -> &'static str {
 struct Before {
     uri: String,
     limits: Limits,
+    compressed: bool,
     kept: Kept,
     company: Company,
 }
@@ -132,6 +135,7 @@ enum Company {
 struct Kept {
     limits: Limits,
     capabilities: Vec<&'static str>,
+    multifd: Option<Multifd>,
 }
 
 /// Preflight, list, offer, arming.
@@ -148,6 +152,12 @@ async fn before(
     let limits = found.with(options.max_bandwidth, options.downtime_limit_ms);
     orphan::end(qmp, left_behind, record).await?;
     let skip = matches!(options.mode, Mode::Poolferry(_));
+    let mut kept = Kept { limits: found, capabilities: Vec::new(), multifd: None };
+    if let Mode::Poolferry(Route { multifd: Some(multifd), .. }) = &options.mode {
+        kept.multifd = Some(Multifd::read(qmp).await?);
+        multifd.set(qmp).await?;
+        kept.capabilities = turn_on(qmp, &["multifd"]).await?;
+    }
     let mut checked = preflight::check(qmp, skip).await?;
     let report = &mut record.report;
     report.migration = uuid(qmp).await?;
@@ -159,8 +169,10 @@ async fn before(
         Mode::Stock { uri } => (uri.clone(), Company::Nobody),
         Mode::Poolferry(route) => agree(qmp, route, &mut checked, record).await?,
     };
-    let capabilities = capabilities(qmp).await?;
-    Ok(Before { uri, limits, kept: Kept { limits: found, capabilities }, company })
+    // Events, and the way back on which the destination tells that it has the VM: without it, a destination
+    // that fails at the very end is taken for one that runs the VM.
+    kept.capabilities.extend(turn_on(qmp, &["events", "return-path"]).await?);
+    Ok(Before { uri, limits, compressed: checked.compressed, kept, company })
 }
 
 /// Where QEMU is to send to, and the ferry unless all is to go by network.
@@ -194,8 +206,7 @@ async fn agree(
         migration: record.report.migration.clone(),
     };
     record.begin("offer");
-    let of_both = checked.of_both.clone();
-    let offered = offer::offer(&route.to, &route.security, hello, of_both, set).await;
+    let offered = offer::offer(&route.to, &route.security, hello, checked, route.share, set).await;
     record.end("offer");
     let (link, agreed) = offered?;
     record.report.qemu.destination = agreed.qemu;
@@ -232,15 +243,11 @@ fn stock(record: &mut Record<'_>, reason: &str, hint: Option<&str>) {
     record.remark(format!("the whole memory goes by network: {reason}{hint}"));
 }
 
-/// Turns on what a migration is better with, where QEMU has it: events, and the way back on which the
-/// destination tells that it has the VM (without it, a destination that fails at the very end is taken
-/// for one that runs the VM). Gives what was off before.
-async fn capabilities(qmp: &Qmp) -> Result<Vec<&'static str>, MigrateError> {
+/// Turns on migration capabilities; gives those that were off before.
+async fn turn_on(qmp: &Qmp, names: &[&'static str]) -> Result<Vec<&'static str>, MigrateError> {
     let on = preflight::enabled(qmp).await?;
-    let off: Vec<&str> = ["events", "return-path"]
-        .into_iter()
-        .filter(|name| !on.iter().any(|on| on == name))
-        .collect();
+    let off = names.iter().copied().filter(|name| !on.iter().any(|on| on == name));
+    let off: Vec<&str> = off.collect();
     set_capabilities(qmp, &off, true).await?;
     Ok(off)
 }
@@ -260,6 +267,11 @@ async fn put_back(qmp: &Qmp, kept: &Kept, record: &mut Record<'_>) {
     }
     if let Err(error) = set_capabilities(qmp, &kept.capabilities, false).await {
         record.remark(format!("the migration capabilities were not put back: {error}"));
+    }
+    if let Some(multifd) = &kept.multifd
+        && let Err(error) = multifd.set(qmp).await
+    {
+        record.remark(format!("the settings of multifd were not put back: {error}"));
     }
 }
 

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::MigrateError;
 use super::link::Link;
+use super::preflight::Checked;
 use crate::channel::{Hello, Message, Offer, Security, VERSION};
 use crate::set::SkipSet;
 
@@ -35,7 +36,8 @@ pub(super) async fn offer(
     to: &str,
     security: &Security,
     hello: Hello,
-    capabilities: Vec<String>,
+    checked: &Checked,
+    shares: bool,
     set: &SkipSet,
 ) -> Result<(Link, Agreed), MigrateError> {
     let mut link = Link::connect(to, security).await?;
@@ -55,7 +57,9 @@ pub(super) async fn offer(
         blocks: set.blocks().to_vec(),
         media: set.media().to_vec(),
         runs: set.runs().len() as u64,
-        capabilities,
+        capabilities: checked.of_both.clone(),
+        multifd: checked.multifd.clone(),
+        shares,
     };
     say(&link, Message::Offer(offer)).await;
     for runs in set.runs().chunks(RUNS) {

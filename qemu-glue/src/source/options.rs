@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::channel::Security;
+use crate::multifd::Multifd;
 
 /// How a VM is to be migrated.
 #[derive(Clone, Debug)]
@@ -48,6 +49,8 @@ pub struct Route {
     /// Let the network take over what it can bring sooner than storage; else it carries only what cannot
     /// come from storage.
     pub share: bool,
+    /// How QEMU's own stream travels; as QEMU is set where `None`.
+    pub multifd: Option<Multifd>,
     /// How long the guest may take for its page list.
     pub list_timeout: Duration,
 }

@@ -27,17 +27,18 @@ use super::progress::real;
 use crate::set::PAGE_BYTES;
 
 /// QEMU is given pages when it has less than this to do: longer than it takes us to see it.
-const HORIZON: Duration = Duration::from_millis(400);
-/// Most of QEMU's work that is given at once.
-const SLICE: Duration = Duration::from_millis(1500);
+const HORIZON: Duration = Duration::from_millis(300);
+/// Most of QEMU's work that is given at once: long beside a sync, short enough that rates seen now still
+/// hold when the last of it is sent.
+const SLICE: Duration = Duration::from_millis(500);
 /// Pages that are worth a sync and a pass of QEMU: 4 MiB.
 const WORTH: u64 = 1024;
 /// Pages given to find out how fast the network is, when QEMU's first pass was too short for that.
 const PROBE: u64 = 8 * WORTH;
 /// Rates are measured over this time.
-const WINDOW: Duration = Duration::from_millis(1000);
+const WINDOW: Duration = Duration::from_millis(500);
 /// The network's rate is the best of so many windows: zero pages make QEMU look slow.
-const WINDOWS: usize = 4;
+const WINDOWS: usize = 6;
 
 /// What the law looks at. Bytes and pages count from the beginning of the migration.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,7 @@ pub(super) struct View {
     pub(super) settled: u64,
     /// Pages neither settled nor given back.
     pub(super) outstanding: u64,
-    /// Bytes that QEMU has sent.
+    /// Bytes of RAM that QEMU has sent in full, however few they were on the link.
     pub(super) sent: u64,
     /// Bytes that QEMU has still to send, with those given back that it has not taken up.
     pub(super) remaining: u64,
@@ -85,7 +86,9 @@ impl Pace {
         let both = outstanding.mul_add(network, -(remaining * storage)) / (network + storage);
         let slice = network * SLICE.as_secs_f64();
         let pages = pages(both.min(slice)).min(view.outstanding);
-        if pages < WORTH { 0 } else { pages }
+        // The last few are not left to a storage that stands still.
+        let late = outstanding > storage * SLICE.as_secs_f64();
+        if pages < WORTH && !late { 0 } else { pages }
     }
 }
 

@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use page_wire::{FRAME_SHIFT, List, Medium, UNIT_SHIFT};
 use serde::Serialize;
 
+use super::zero::Stretch;
 use crate::guest::disks::{self, Disk};
 use crate::guest::{Clipped, Gpa, GuestRam};
-use crate::set::{Block, PAGE_BYTES, SetError, SetRun, SkipSet};
+use crate::set::{Block, PAGE_BYTES, SetError, SetRun, SkipSet, ZERO_MEDIUM};
 
 // The library in QEMU has room for so much (`shim_abi`).
 /// Most pages of a set: 1 TiB of RAM.
@@ -49,7 +50,7 @@ pub enum LeftOut {
 /// The set, and what is not in it.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
-    /// Pages to skip, in the order of the disks.
+    /// Pages to skip: zero pages, then the listed ones in the order of the disks.
     pub set: SkipSet,
     /// Pages of 4 KiB that the list has, in or out of the set.
     pub listed: u64,
@@ -57,11 +58,16 @@ pub struct Plan {
     pub left_out: BTreeMap<LeftOut, u64>,
 }
 
-/// Makes the set of a list.
+/// Makes the set of a list, and of the zero pages that are not in it.
 ///
 /// # Errors
 /// [`SetError`] never comes from a list, however wrong: it would be a mistake in here.
-pub fn plan(list: &List<'_>, ram: &GuestRam, disks: &[Disk]) -> Result<Plan, SetError> {
+pub fn plan(
+    list: &List<'_>,
+    ram: &GuestRam,
+    disks: &[Disk],
+    zeros: &[Stretch],
+) -> Result<Plan, SetError> {
     let mut planner = Planner::new(ram);
     let media: Vec<Medium> = list.media().collect();
     let places: Vec<Result<Option<u64>, LeftOut>> =
@@ -76,7 +82,7 @@ pub fn plan(list: &List<'_>, ram: &GuestRam, disks: &[Disk]) -> Result<Plan, Set
         }
     }
     let names = media.iter().map(|medium| medium.name().to_owned()).collect();
-    planner.finish(names)
+    planner.finish(names, zeros)
 }
 
 /// Size of the medium in bytes where it is known, or why it is of no use.
@@ -209,8 +215,49 @@ impl<'a> Planner<'a> {
         self.leave(LeftOut::TooMany, full);
     }
 
-    fn finish(mut self, media: Vec<String>) -> Result<Plan, SetError> {
-        self.plan.set = SkipSet::new(self.blocks, media, self.runs)?;
+    /// Runs of zero pages that are in no run yet.
+    fn zeros(&mut self, found: &[Stretch], medium: u16) -> Vec<SetRun> {
+        let mut runs: Vec<SetRun> = Vec::new();
+        for stretch in found {
+            let Some(block) = self.numbers[stretch.block] else { continue };
+            let mut goes_on = false;
+            for page in stretch.first..stretch.first + stretch.pages {
+                let word = usize::try_from(page / 64).ok();
+                let word = word.and_then(|at| self.taken[stretch.block].get(at));
+                let taken = word.is_none_or(|word| word & (1 << (page % 64)) != 0);
+                let full = self.pages == MAX_SET_PAGES
+                    || (!goes_on && self.runs.len() + runs.len() == MAX_SET_RUNS);
+                if taken || full || (block == 0 && page < HOLD_PAGES) {
+                    goes_on = false;
+                    continue;
+                }
+                self.pages += 1;
+                match runs.last_mut() {
+                    Some(last) if goes_on => last.pages += 1,
+                    _ => runs.push(SetRun {
+                        block,
+                        medium,
+                        pages: 1,
+                        offset: page * PAGE_BYTES,
+                        place: 0,
+                    }),
+                }
+                goes_on = true;
+            }
+        }
+        runs
+    }
+
+    fn finish(mut self, mut media: Vec<String>, zeros: &[Stretch]) -> Result<Plan, SetError> {
+        let mut runs = match u16::try_from(media.len()) {
+            Ok(medium) => self.zeros(zeros, medium),
+            Err(_) => Vec::new(),
+        };
+        if !runs.is_empty() {
+            media.push(ZERO_MEDIUM.to_owned());
+        }
+        runs.append(&mut self.runs);
+        self.plan.set = SkipSet::new(self.blocks, media, runs)?;
         Ok(self.plan)
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::MigrateError;
 use super::query::{Migration, Stage};
 use crate::guest::disks::Disk;
+use crate::multifd::Multifd;
 use crate::qmp::{Qmp, QmpError, Version};
 
 /// Capabilities under which a skipped page can be lost, or a restored one discarded.
@@ -42,6 +43,10 @@ pub struct Checked {
     pub findings: Vec<Finding>,
     /// Capabilities that are on and that both sides must agree on.
     pub of_both: Vec<String>,
+    /// How `multifd` is set, where it is on.
+    pub multifd: Option<Multifd>,
+    /// QEMU compresses what it sends.
+    pub compressed: bool,
     /// `kvm` or `tcg`.
     pub accelerator: &'static str,
     /// Number of virtual CPUs.
@@ -124,6 +129,11 @@ async fn capabilities(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> 
         checked.find(true, what, "turn it off with `migrate-set-capabilities`");
     }
     checked.of_both = OF_BOTH.into_iter().filter(|name| is_on(name)).map(str::to_owned).collect();
+    if is_on("multifd") {
+        checked.multifd = Some(Multifd::read(qmp).await?);
+    }
+    checked.compressed =
+        is_on("compress") || checked.multifd.as_ref().is_some_and(Multifd::compresses);
     let parameters: Value = qmp.query("query-migrate-parameters").await?;
     if let Some(mode) = parameters["mode"].as_str().filter(|mode| *mode != "normal") {
         checked.find(true, format!("migration mode is `{mode}`"), "set it to `normal`");

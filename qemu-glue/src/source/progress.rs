@@ -45,6 +45,8 @@ pub struct Picture {
     pub hashed_pages: u64,
     /// Of those: proven and placed, or delivered by QEMU.
     pub placed_pages: u64,
+    /// Of those: all zeros, as at the destination.
+    pub zero_pages: u64,
     /// Of those: handed back to QEMU.
     pub given_back_pages: u64,
     /// Of those: neither.

@@ -145,6 +145,8 @@ impl<'a> Record<'a> {
         let progress = last_word.as_ref().map_or(*ferry.progress(), |word| word.progress);
         // Whatever was placed after the library had given it back, QEMU has sent over it.
         let placed = report.pages.skipped.saturating_sub(report.pages.given_back);
+        report.pages.zero = ferry.ledger().zero_pages().min(placed);
+        let placed = placed - report.pages.zero;
         report.pages.delivered = progress.delivered.min(placed);
         report.pages.restored = placed - report.pages.delivered;
         report.storage_bytes = progress.storage_bytes;

@@ -50,6 +50,8 @@ pub(crate) fn offer(runs: &[(u64, u64, u32)]) -> (Offer, Vec<SetRun>) {
         media: vec!["serial:data".into()],
         runs: runs.len() as u64,
         capabilities: Vec::new(),
+        multifd: None,
+        shares: false,
     };
     (offer, runs.iter().map(run).collect())
 }

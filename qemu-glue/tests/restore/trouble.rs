@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::time::{Duration, Instant};
 
-use qemu_glue::channel::NotPlaced;
+use qemu_glue::channel::{NotPlaced, PageRange};
 use qemu_glue::dest::{Fate, Limits};
 use rustix::process::Signal;
 
@@ -172,6 +172,28 @@ async fn a_server_that_stalls_gives_back_in_time_and_is_used_again() {
         running.until(first as usize).await;
     }
     // What came too late was not installed.
+    assert_agrees(&rig, &running.fates);
+}
+
+/// Where the source takes pages from the back, those that were not asked for wait for the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_shared_waits_for_a_server_that_stalls() {
+    let rig = Rig::new();
+    let test = "a_queue_that_is_shared_waits_for_a_server_that_stalls";
+    let Some(server) = Server::start(test, &rig.disk(), 8) else { return };
+    let limits = Limits { buffers: 2, ..impatient() }.shared();
+    let mut running = rig.restore(&server.address("data"), limits).await;
+    server.signal(Signal::STOP);
+    running.hash(0..PAGES);
+    tokio::time::sleep(3 * limits.patience).await;
+    let last = PAGES - 256;
+    running.restore.leave(&[PageRange { first: last, count: 256 }]);
+    server.signal(Signal::CONT);
+    running.until(last as usize).await;
+    // Two requests were on their way, of 256 pages at most.
+    let late = running.count(TOO_LATE);
+    assert!((1..=512).contains(&late), "{late}");
+    assert_eq!(running.count(Fate::Placed), last as usize - late);
     assert_agrees(&rig, &running.fates);
 }
 

@@ -112,6 +112,9 @@ pub(crate) fn migrate(
     if mode == Mode::PoolferryStorage {
         options.push("--no-share".to_owned());
     }
+    if mode == Mode::PoolferryZstd {
+        options.extend(["--compress", "zstd"].map(str::to_owned));
+    }
     let mut driver = drive(lab, destination, folder, &options)?;
     let told = folder.join(TOLD);
     let ended = wait::until("the end of the migration", limit, || {

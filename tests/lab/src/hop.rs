@@ -82,7 +82,7 @@ impl Laboratory {
         }
         let mut watch = Watch::begin(&mut self.machine, &destination)?;
         let ended = step(&format!("migration ({})", mode.name()), || match mode {
-            Mode::Poolferry | Mode::PoolferryStorage => {
+            mode if mode.is_poolferry() => {
                 ferry::migrate(self, mode, &mut destination, &mut watch, folder, LIMIT, ferry)
             }
             _ => {

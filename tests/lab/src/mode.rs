@@ -23,11 +23,13 @@ pub enum Mode {
     PoolferryStorage,
     /// With the buffer pool left behind, storage and network sharing the work
     Poolferry,
+    /// The same, and what QEMU sends over four connections, compressed
+    PoolferryZstd,
 }
 
 impl Mode {
     /// All of them; those that want another VM stand together.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Stock,
         Self::Multifd,
         Self::MultifdZstd,
@@ -36,6 +38,7 @@ impl Mode {
         Self::Postcopy,
         Self::PoolferryStorage,
         Self::Poolferry,
+        Self::PoolferryZstd,
         Self::FreePageHint,
         Self::ColdPool,
     ];
@@ -54,13 +57,14 @@ impl Mode {
             Self::ColdPool => "cold-pool",
             Self::PoolferryStorage => "poolferry-storage",
             Self::Poolferry => "poolferry",
+            Self::PoolferryZstd => "poolferry-zstd",
         }
     }
 
     /// Whether Poolferry's programs take part.
     #[must_use]
     pub const fn is_poolferry(self) -> bool {
-        matches!(self, Self::Poolferry | Self::PoolferryStorage)
+        matches!(self, Self::Poolferry | Self::PoolferryStorage | Self::PoolferryZstd)
     }
 
     /// Whether the VM has a balloon by which the guest tells its free pages. QEMU makes use of it in every migration, so

@@ -21,7 +21,11 @@ fn poolferry(lab: &mut Laboratory, workload: Workload) -> Result<()> {
     lab.load(workload)?;
     let pages = ferried(lab)?.pages;
     assert!(pages.restored > 0, "{pages:?}");
-    assert_eq!(pages.restored + pages.delivered + pages.given_back, pages.skipped, "{pages:?}");
+    assert_eq!(
+        pages.zero + pages.restored + pages.delivered + pages.given_back,
+        pages.skipped,
+        "{pages:?}"
+    );
     if workload != Workload::Rw {
         assert!(pages.skipped > MOST && pages.restored > MOST, "{pages:?}");
     }

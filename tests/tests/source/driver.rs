@@ -34,6 +34,7 @@ fn process() {
             to,
             security: Security::Plain,
             share: true,
+            multifd: None,
             list_timeout: Duration::from_secs(10),
         }),
         max_bandwidth: None,

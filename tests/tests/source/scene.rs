@@ -147,6 +147,7 @@ impl<'a> Scene<'a> {
                 to,
                 security: Security::Plain,
                 share: true,
+                multifd: None,
                 list_timeout: Duration::from_secs(10),
             }),
             max_bandwidth: self.setting.bandwidth,
@@ -199,7 +200,7 @@ impl<'a> Scene<'a> {
     pub(crate) async fn assert_identical(&self, report: &Report) {
         assert_eq!(report.status, Status::Completed, "{:?} {:#?}", report.reason, report.remarks);
         let pages = report.pages;
-        let settled = pages.restored + pages.delivered + pages.given_back;
+        let settled = pages.zero + pages.restored + pages.delivered + pages.given_back;
         assert_eq!(settled, pages.skipped, "{report:#?}");
         self.arrived().await;
         assert!(!self.source.runs().await && !self.destination.runs().await);

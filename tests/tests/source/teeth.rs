@@ -58,7 +58,7 @@ async fn by_hand(scene: &Scene<'_>, when: When) {
     let ram = Arc::new(GuestRam::of(&qmp, pid).await.unwrap());
     let list = agent::list(SERIAL, honest());
     let of_vm = disks::of(&qmp).await.unwrap();
-    let plan = plan::plan(&List::parse(&list).unwrap(), &ram, &of_vm).unwrap();
+    let plan = plan::plan(&List::parse(&list).unwrap(), &ram, &of_vm, &[]).unwrap();
     let set = Arc::new(plan.set);
     let early = match when {
         When::Early => hashes(&ram, &set).await,
@@ -123,6 +123,8 @@ async fn offer(sender: &mut Sender, answers: &mut Receiver, set: &SkipSet) -> St
         media: set.media().to_vec(),
         runs: set.runs().len() as u64,
         capabilities: Vec::new(),
+        multifd: None,
+        shares: false,
     };
     sender.send(&Message::Offer(offer)).await.unwrap();
     sender.send(&Message::Runs(set.runs().to_vec())).await.unwrap();

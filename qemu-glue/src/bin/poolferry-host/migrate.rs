@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use qemu_glue::channel::Security;
+use qemu_glue::multifd::Multifd;
 use qemu_glue::report::{self, Report, Status};
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
 use tokio::signal::unix::{SignalKind, signal};
@@ -58,6 +59,14 @@ pub(crate) struct MigrateArgs {
     /// migration link instead of least time.
     #[arg(long)]
     no_share: bool,
+    /// Let QEMU's own stream take so many connections (its capability `multifd`), at both sides
+    /// [default: as QEMU is set; 4 with `--compress`].
+    #[arg(long, value_name = "COUNT")]
+    connections: Option<u32>,
+    /// Let QEMU compress its own stream over these connections: `zstd`, `zlib`, or what else it knows
+    /// [default: as QEMU is set].
+    #[arg(long, value_name = "METHOD")]
+    compress: Option<String>,
     /// Bars on a terminal and lines elsewhere, or one JSON object a line.
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
@@ -144,6 +153,7 @@ fn options(args: &MigrateArgs) -> Result<Options> {
             to: args.to.clone().context("`--to` is missing")?,
             security: security(args)?,
             share: !args.no_share,
+            multifd: multifd(args),
             list_timeout: Duration::from_secs(args.list_timeout),
         }),
     };
@@ -155,6 +165,17 @@ fn options(args: &MigrateArgs) -> Result<Options> {
         timeout: args.timeout.map(Duration::from_secs),
         probes: !args.no_probes,
         leave_paused: args.leave_paused,
+    })
+}
+
+/// Connections of QEMU's stream where only its compression is asked for.
+const CONNECTIONS: u32 = 4;
+
+fn multifd(args: &MigrateArgs) -> Option<Multifd> {
+    let MigrateArgs { connections, compress, .. } = args;
+    (connections.is_some() || compress.is_some()).then(|| Multifd {
+        channels: connections.unwrap_or(CONNECTIONS),
+        compression: compress.clone().unwrap_or_else(|| "none".to_owned()),
     })
 }
 

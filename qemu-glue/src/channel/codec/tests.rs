@@ -29,6 +29,8 @@ fn control() -> impl Strategy<Value = Message> {
                 media: vec![b.clone()],
                 runs: big,
                 capabilities: vec![b],
+                multifd: None,
+                shares: true,
             }),
             2 => Message::Ready(Ready { uri: a, media_left_out: vec![(index, b)] }),
             3 => Message::Refused(Refused { reason: a.clone(), hint: b, uri: Some(a) }),

@@ -12,7 +12,8 @@ pub(in crate::report) fn sample_reports() -> Vec<Report> {
     let mut ours = record("poolferry", 10, GIB, GIB);
     ours.pages = Pages {
         listed: 270_000,
-        skipped: 262_144,
+        skipped: 272_144,
+        zero: 10_000,
         restored: 260_000,
         delivered: 1_000,
         given_back: 1_144,

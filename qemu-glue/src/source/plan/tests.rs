@@ -38,7 +38,7 @@ fn planned(media: &[Medium], mut runs: Vec<Run>) -> Plan {
     let count = runs.len() as u64;
     encode(&mut bytes, &Facts::default(), media, count, runs.into_iter()).unwrap();
     let list = List::parse(&bytes).unwrap();
-    plan(&list, &ram(), &[disk("a", 64 * MIB), disk("b", 0)]).unwrap()
+    plan(&list, &ram(), &[disk("a", 64 * MIB), disk("b", 0)], &[]).unwrap()
 }
 
 fn media() -> Vec<Medium> {
@@ -51,6 +51,23 @@ fn media() -> Vec<Medium> {
 
 fn run(gfn: u64, frames: u32, medium: u16, unit: u64) -> Run {
     Run::new(gfn, frames, medium, unit).unwrap()
+}
+
+#[test]
+fn zero_pages_come_first_and_leave_listed_ones_alone() {
+    let mut bytes = Vec::new();
+    let runs = [run(300, 4, 0, 800), run(0, 4, 0, 64)];
+    encode(&mut bytes, &Facts::default(), &media(), 2, runs.into_iter().rev()).unwrap();
+    let list = List::parse(&bytes).unwrap();
+    let zeros =
+        [Stretch { block: 0, first: 200, pages: 103 }, Stretch { block: 1, first: 0, pages: 9 }];
+    let plan = plan(&list, &ram(), &[disk("a", 64 * MIB)], &zeros).unwrap();
+    let place = |run: &SetRun| (run.block, run.offset / PAGE_BYTES, run.pages);
+    let runs: Vec<_> = plan.set.runs().iter().map(place).collect();
+    // Pages that hold the migration are never in a set, whoever names them.
+    assert_eq!(runs, [(0, 256, 44), (1, 0, 9), (0, 300, 4)]);
+    assert_eq!((plan.set.zero_pages(), plan.listed), (53, 8));
+    assert_eq!(plan.set.media().last().unwrap(), ZERO_MEDIUM);
 }
 
 #[test]
