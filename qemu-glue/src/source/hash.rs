@@ -67,7 +67,7 @@ pub fn default_threads() -> usize {
 }
 
 /// By block of the set: its index in the RAM.
-fn blocks(ram: &GuestRam, set: &SkipSet) -> Vec<Option<usize>> {
+pub(super) fn blocks(ram: &GuestRam, set: &SkipSet) -> Vec<Option<usize>> {
     let index = |name: &str| ram.blocks().iter().position(|block| block.name == name);
     set.blocks().iter().map(|block| index(&block.name)).collect()
 }

@@ -15,7 +15,7 @@ use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::hash::NICE;
+use super::hash::{NICE, blocks};
 use crate::channel::PageRange;
 use crate::guest::{Gpa, GuestRam, data};
 use crate::set::{PAGE_BYTES, SkipSet};
@@ -108,8 +108,13 @@ pub(super) fn verify(
     let verify = move || {
         let _ = rustix::process::nice(NICE);
         let pages = set.zero_pages();
+        let mut looks: Vec<Option<Look<'_>>> = blocks(&ram, &set)
+            .into_iter()
+            .map(|block| block.map(|block| Look::new(&ram, block)))
+            .collect();
         for first in (0..pages).step_by(BATCH as usize) {
-            let looked = look_again(&ram, &set, first..pages.min(first.saturating_add(BATCH)));
+            let range = first..pages.min(first.saturating_add(BATCH));
+            let looked = look_again(&mut looks, &set, range);
             if stop.load(Ordering::Relaxed) || sender.send(looked).is_err() {
                 return;
             }
@@ -119,12 +124,12 @@ pub(super) fn verify(
     Ok(receiver)
 }
 
-fn look_again(ram: &GuestRam, set: &SkipSet, range: Range<u32>) -> Looked {
+/// `looks` are those of the set's blocks. Each is kept from piece to piece: where the next data ends takes
+/// the kernel as long to find as there is data.
+fn look_again(looks: &mut [Option<Look<'_>>], set: &SkipSet, range: Range<u32>) -> Looked {
     let mut looked = Looked::default();
     for (first, run) in set.pieces(range) {
-        let name = set.blocks().get(usize::from(run.block)).map(|block| &block.name);
-        let block = ram.blocks().iter().position(|block| Some(&block.name) == name);
-        let mut look = block.map(|block| Look::new(ram, block));
+        let mut look = looks.get_mut(usize::from(run.block)).and_then(Option::as_mut);
         for page in 0..run.pages {
             let offset = run.offset + u64::from(page) * PAGE_BYTES;
             let zero = look.as_mut().is_some_and(|look| look.is_zero(offset));
@@ -138,11 +143,13 @@ fn look_again(ram: &GuestRam, set: &SkipSet, range: Range<u32>) -> Looked {
     looked
 }
 
-/// Tells zero pages of a block apart; they are asked for in ascending order.
+/// Tells zero pages of a block apart; it is quick when they are asked for in ascending order.
 struct Look<'a> {
     ram: &'a GuestRam,
     block: usize,
-    /// Bytes of the file that have data: the next at or after where it was looked last.
+    /// Byte of the file from which on it was looked for data.
+    looked_from: u64,
+    /// Bytes of the file that have data: the next from there on.
     data: Range<u64>,
     /// The bytes of the block that `ahead` has, from this offset on.
     from: u64,
@@ -153,13 +160,14 @@ struct Look<'a> {
 
 impl<'a> Look<'a> {
     const fn new(ram: &'a GuestRam, block: usize) -> Self {
-        Self { ram, block, data: 0..0, from: 0, ahead: Vec::new(), last: false }
+        Self { ram, block, looked_from: 0, data: 0..0, from: 0, ahead: Vec::new(), last: false }
     }
 
     fn is_zero(&mut self, offset: u64) -> bool {
         let block = &self.ram.blocks()[self.block];
         let at = block.file_offset + offset;
-        if at >= self.data.end {
+        if at < self.looked_from || at >= self.data.end {
+            self.looked_from = at;
             self.data = match data(&block.file, at) {
                 Ok(found) => found.unwrap_or(u64::MAX..u64::MAX),
                 // It may be data.
@@ -276,5 +284,16 @@ mod tests {
         assert_eq!(looked.zero, [range(0, 10), range(11, 138)]);
         assert_eq!(looked.written, [range(10, 1), range(149, 1)]);
         assert_eq!(looking.recv().await, None);
+    }
+
+    #[test]
+    fn a_look_back_is_as_right() {
+        let (ram, _) = ram(&[300, 301, 500]);
+        let mut look = Look::new(&ram, 0);
+        let zero: Vec<u64> = [700, 500, 499, 301, 300, 299]
+            .into_iter()
+            .filter(|page| look.is_zero(page * PAGE_BYTES))
+            .collect();
+        assert_eq!(zero, [700, 499, 299]);
     }
 }

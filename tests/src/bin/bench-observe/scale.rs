@@ -19,8 +19,10 @@ pub(crate) struct Scale {
     pub(crate) warm_mib: u64,
     /// Pool that holds a quarter of them, in MiB.
     pub(crate) thrashing_mib: u64,
-    /// Interleaved rounds of each way to attach.
+    /// Interleaved rounds of each way to attach, pool thrashing.
     pub(crate) rounds: usize,
+    /// The same, pool warm.
+    pub(crate) warm_rounds: usize,
     /// Length of a stretch in seconds.
     pub(crate) stretch_seconds: usize,
     /// Calls in a row of a probed function.
@@ -44,6 +46,7 @@ impl Scale {
             warm_mib: 512,
             thrashing_mib: 64,
             rounds: 15,
+            warm_rounds: 60,
             stretch_seconds: 2,
             calls: 40_000,
             call_rounds: 9,
@@ -62,6 +65,7 @@ impl Scale {
             warm_mib: 128,
             thrashing_mib: 8,
             rounds: 2,
+            warm_rounds: 2,
             stretch_seconds: 4,
             calls: 10_000,
             call_rounds: 3,
