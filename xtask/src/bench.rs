@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use clap::Subcommand;
 use test_servers::Release;
 use test_servers::cache::Cache;
+use test_servers::command;
 
 use crate::ebpf;
 use crate::lab;
@@ -31,6 +32,9 @@ enum Subject {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// The restore stage by stage and the hashing at the source, beside memcpy and what the kernel does: all
+    /// from memory and local files, no VM
+    Restore,
     /// What observing costs and how right it is, beside its limits and peers
     Observe {
         /// Write the figures as JSON too: name, value, unit, peer or limit, ratio
@@ -39,7 +43,8 @@ enum Subject {
         /// Small pools and short runs: shows that it works, not what it costs
         #[arg(long)]
         quick: bool,
-        /// Only these groups of figures: agreement, losses, hit-cost, symbols, list, overhead
+        /// Only these groups of figures: agreement, losses, hit-cost, symbols, list, warm,
+        /// thrashing
         #[arg(long, value_name = "GROUP", num_args = 1..)]
         only: Vec<String>,
         /// Install what is missing without asking (also when there is no terminal, or with CI=true)
@@ -48,12 +53,32 @@ enum Subject {
     },
 }
 
+/// Needs root for userfaultfd, as the receiver does.
+fn restore() -> Result<ExitCode> {
+    let bench = ["bench", "--package=qemu-glue", "--bench=restore"].as_slice();
+    let hashing = [
+        "test",
+        "--release",
+        "--package=qemu-glue",
+        "--lib",
+        "hashing_speed",
+        "--",
+        "--ignored",
+        "--nocapture",
+    ];
+    for arguments in [bench, &hashing] {
+        command::run(workspace::cargo().args(arguments))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Sets up, builds, and becomes the program that measures.
 pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     let (out, quick, only, yes) = match arguments.subject {
         Subject::Paper { arguments } => {
             return lab::run([OsString::from("paper")].into_iter().chain(arguments).collect());
         }
+        Subject::Restore => return restore(),
         Subject::Observe { out, quick, only, yes } => (out, quick, only, yes),
     };
     setup::for_tests(Consent::new(yes))?;

@@ -3,7 +3,8 @@
 //! ```text
 //! agreement     descriptors, list, table and INNODB_BUFFER_PAGE; frame bytes and disk bytes (on_disk)
 //! list          time beside raw reads and the server's own query; memory
-//! overhead      TPS with and without probes, in interleaved stretches
+//! twins         TPS of a warm pool: two servers side by side, of which one has the probes
+//! overhead      TPS of a pool that thrashes, with and without probes, in interleaved stretches
 //! hit_cost      one hit beside an empty probe and bpftrace, on a process of its own (probed)
 //! symbols_cost  time beside gdb, time from the cache, memory
 //! losses        table updates and ring records after a burst
@@ -30,6 +31,7 @@ mod resident;
 mod sample;
 mod scale;
 mod symbols_cost;
+mod twins;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -63,7 +65,8 @@ enum Group {
     HitCost,
     Symbols,
     List,
-    Overhead,
+    Warm,
+    Thrashing,
 }
 
 impl Group {
@@ -74,7 +77,8 @@ impl Group {
             Self::HitCost => hit_cost::measure(report, scale),
             Self::Symbols => symbols_cost::measure(report, scale),
             Self::List => list::measure(report, scale),
-            Self::Overhead => overhead::measure(report, scale),
+            Self::Warm => twins::measure(report, scale),
+            Self::Thrashing => overhead::measure(report, scale),
         }
     }
 }

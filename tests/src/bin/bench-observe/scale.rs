@@ -46,7 +46,7 @@ impl Scale {
             warm_mib: 512,
             thrashing_mib: 64,
             rounds: 15,
-            warm_rounds: 60,
+            warm_rounds: 40,
             stretch_seconds: 2,
             calls: 40_000,
             call_rounds: 9,
