@@ -35,6 +35,8 @@ const SLICE: Duration = Duration::from_millis(500);
 const WORTH: u64 = 1024;
 /// Pages given to find out how fast the network is, when QEMU's first pass was too short for that.
 const PROBE: u64 = 8 * WORTH;
+/// Storage gets so long to settle its first page, before its rate counts as none.
+const BEGINS: Duration = Duration::from_secs(2);
 /// Rates are measured over this time.
 const WINDOW: Duration = Duration::from_millis(500);
 /// The network's rate is the best of so many windows: zero pages make QEMU look slow.
@@ -59,6 +61,7 @@ pub(super) struct View {
 /// The law, with what it remembers.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
+    begun: Option<Instant>,
     storage: Meter,
     network: Meter,
 }
@@ -66,6 +69,10 @@ pub(super) struct Pace {
 impl Pace {
     /// Pages to give to QEMU now.
     pub(super) fn look(&mut self, view: View) -> u64 {
+        let begun = *self.begun.get_or_insert(view.at);
+        if view.settled == 0 && view.at.saturating_duration_since(begun) < BEGINS {
+            return 0;
+        }
         self.storage.look(view.at, view.settled * PAGE_BYTES);
         if view.full {
             self.network.look(view.at, view.sent);

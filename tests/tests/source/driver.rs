@@ -33,7 +33,7 @@ fn process() {
             agent: agent.into(),
             to,
             security: Security::Plain,
-            share: true,
+            share: false,
             multifd: None,
             list_timeout: Duration::from_secs(10),
         }),

@@ -146,7 +146,8 @@ impl<'a> Scene<'a> {
                 agent: self.agent_socket(),
                 to,
                 security: Security::Plain,
-                share: true,
+                // What storage has comes from storage, so that pages can be counted.
+                share: false,
                 multifd: None,
                 list_timeout: Duration::from_secs(10),
             }),

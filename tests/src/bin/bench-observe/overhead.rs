@@ -60,9 +60,10 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
     report.add(Figure::cost("thrashing: data beside the pool", data, "x"));
     let target = Target::of(server.pid())?;
     let observed = Observed::open(target, &symbols::Options::default())?;
-    for (name, workload) in
-        [("thrashing, read-only", Workload::ReadOnly), ("thrashing, read-write", Workload::ReadWrite)]
-    {
+    for (name, workload) in [
+        ("thrashing, read-only", Workload::ReadOnly),
+        ("thrashing, read-write", Workload::ReadWrite),
+    ] {
         let ways = ways(report, name, &server, &observed);
         let stretches = run(&server, &observed, workload, &ways, scale)?;
         tell(report, name, &ways, &stretches);
