@@ -65,8 +65,11 @@ pub enum ReportError {
 impl ReportError {
     /// What the operator can do about it.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
+            Self::Access { source, .. } if is_full(source) => {
+                "make room there, or name another folder"
+            }
             Self::Access { .. } => "check that it exists and that this user may use it",
             Self::Schema { .. } => "use the version of poolferry-host that wrote it",
             Self::NoRecord { .. } | Self::TooLarge { .. } | Self::Nothing { .. } => {
@@ -187,6 +190,10 @@ fn look(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) -> Result<(), Repor
     Ok(())
 }
 
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 /// A reader sees the old file or the new one, never half of one.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
     let new = path.with_extension("new");
@@ -194,7 +201,11 @@ fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
         file.write_all(bytes)?;
         file.sync_all()
     });
-    written.and_then(|()| fs::rename(&new, path)).map_err(|source| access(path, source))
+    written.and_then(|()| fs::rename(&new, path)).map_err(|source| {
+        // Half a file helps nobody, least of all on a full disk.
+        let _ = fs::remove_file(&new);
+        access(path, source)
+    })
 }
 
 fn access(path: &Path, source: io::Error) -> ReportError {
@@ -226,6 +237,17 @@ mod tests {
         let back = find(folder.path()).and_then(|paths| read(&paths[0])).unwrap();
         assert_eq!(back.samples[0].network_bytes_per_s, Some(5.0));
         assert_eq!((back.status, back.downtime_ms), (Status::Completed, 0.0));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_with_its_remedy() {
+        let folder = folder();
+        let new = folder.path().join("report.new");
+        std::os::unix::fs::symlink("/dev/full", &new).unwrap();
+        let error = Report::default().write(folder.path()).unwrap_err();
+        assert!(error.hint().contains("make room"), "{error:?}");
+        assert!(!new.is_symlink(), "half a file is left behind");
+        Report::default().write(folder.path()).unwrap();
     }
 
     #[test]

@@ -8,6 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::MigrateError;
 use super::cancel::Cancel;
+use super::chase::{self, Chase};
 use super::ferry::{Ferry, News, Stage as Ferrying};
 use super::hold::{Law, Share, View};
 use super::limits::Limits;
@@ -66,6 +67,7 @@ pub(super) struct Drive<'a, 'o> {
     pace: Option<Pace>,
     share: Share,
     end: End,
+    chase: Chase,
     step: &'static str,
     last: Migration,
     syncs: u64,
@@ -92,6 +94,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             share: Share::Trickle,
             compressed,
             end: End::NotYet,
+            chase: Chase::default(),
             step: "",
             last: Migration::default(),
             syncs: 0,
@@ -251,7 +254,10 @@ impl<'a, 'o> Drive<'a, 'o> {
             Stage::Completed | Stage::Failed | Stage::Cancelled => {
                 return self.ended().await.map(Some);
             }
-            Stage::None | Stage::Running => self.running().await?,
+            Stage::None | Stage::Running => {
+                self.running().await?;
+                self.chase();
+            }
         }
         self.end_gently().await?;
         let late = self.cancelled.as_ref().is_some_and(|(_, at)| at.elapsed() > CANCELLING);
@@ -312,6 +318,25 @@ impl<'a, 'o> Drive<'a, 'o> {
             self.share = share;
         }
         Ok(())
+    }
+
+    /// Says so when QEMU does not catch up with the guest.
+    fn chase(&mut self) {
+        let held = self.ferry.as_ref().is_some_and(|ferry| ferry.stage() != Ferrying::Over);
+        // Before its second pass, and while it is held, QEMU is not meant to.
+        if held || self.syncs < 2 || self.cancelled.is_some() {
+            return;
+        }
+        let ram = self.last.ram;
+        let lost = self.chase.look(chase::View {
+            at: Instant::now(),
+            syncs: self.syncs,
+            written: ram.dirty_pages_rate,
+            carried: ram.pages_per_second,
+        });
+        if let Some(lost) = lost {
+            self.record.remark(lost.to_string());
+        }
     }
 
     /// What decides on QEMU's share of the link.

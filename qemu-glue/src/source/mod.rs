@@ -5,6 +5,7 @@
 //! held while pages are outstanding; whatever fails lets it go (see `ferry.rs`).
 
 mod cancel;
+mod chase;
 mod costs;
 mod drive;
 mod error;

@@ -40,6 +40,8 @@ pub(super) struct Ram {
     pub(super) normal: u64,
     /// Pages that the guest wrote in a second.
     pub(super) dirty_pages_rate: u64,
+    /// Pages sent in a second, in whatever form.
+    pub(super) pages_per_second: u64,
     /// Number of bitmap syncs.
     pub(super) dirty_sync_count: u64,
     /// Megabits per second on the link.
@@ -108,6 +110,7 @@ mod tests {
         assert_eq!(migration.stage(), Stage::Running);
         assert_eq!(migration.ram.remaining, 381_374_464);
         assert_eq!(migration.ram.dirty_pages_rate, 17);
+        assert_eq!(migration.ram.pages_per_second, 32_000);
         let none: Migration = serde_json::from_str("{}").unwrap();
         assert_eq!(none.stage(), Stage::None);
     }

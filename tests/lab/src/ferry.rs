@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -33,6 +33,8 @@ pub struct Ferry<'a> {
     pub receive: Vec<String>,
     /// Further options of `poolferry-host migrate`.
     pub migrate: Vec<String>,
+    /// What starts `poolferry-host migrate`, before its own words: `nice`. Empty, it is started by itself.
+    pub starter: Vec<String>,
     /// Called every 20 ms while the migration goes on.
     pub meddle: Option<Box<Meddle<'a>>>,
     /// Called when the VM has arrived, before its RAM is compared.
@@ -115,9 +117,9 @@ pub(crate) fn migrate(
     if mode == Mode::PoolferryZstd {
         options.extend(["--compress", "zstd"].map(str::to_owned));
     }
-    let mut driver = drive(lab, destination, folder, &options)?;
+    let mut driver = drive(lab, destination, folder, &ferry.starter, &options)?;
     let told = folder.join(TOLD);
-    let ended = wait::until("the end of the migration", limit, || {
+    let mut ended = wait::until("the end of the migration", limit, || {
         if let Some(ended) = watch.look(&mut lab.machine)? {
             return Ok(Some(ended));
         }
@@ -145,15 +147,25 @@ pub(crate) fn migrate(
             Err(_) => bail!("`poolferry-host migrate` ended early\n{}", driver.log_end()),
         }
     })?;
-    if ended.status == "completed" {
-        for (name, program) in [("migrate", &mut driver), ("receive", &mut receiver)] {
-            let status = program.wait(END_LIMIT)?;
-            // One that was killed did not succeed, and need not.
-            let fine = status.success() || ferry.meddle.is_some();
-            ensure!(fine, "`poolferry-host {name}`: {status}\n{}", program.log_end());
+    match ended.status.as_str() {
+        "completed" => {
+            ended.driver = Some(finish("migrate", &mut driver, ferry)?);
+            finish("receive", &mut receiver, ferry)?;
         }
+        // It has a record to write; the receiver may wait for the next source.
+        "cancelled" => ended.driver = Some(driver.wait(END_LIMIT)?),
+        _ => {}
     }
     Ok(ended)
+}
+
+/// Waits for the end of a program whose migration has completed.
+fn finish(name: &str, program: &mut Process, ferry: &Ferry<'_>) -> Result<ExitStatus> {
+    let status = program.wait(END_LIMIT)?;
+    // One that was killed did not succeed, and need not.
+    let fine = status.success() || ferry.meddle.is_some();
+    ensure!(fine, "`poolferry-host {name}`: {status}\n{}", program.log_end());
+    Ok(status)
 }
 
 /// File in the folder of a migration with what `poolferry-host migrate` tells.
@@ -190,10 +202,15 @@ fn drive(
     lab: &Laboratory,
     destination: &Machine,
     folder: &Path,
+    starter: &[String],
     further: &[String],
 ) -> Result<Process> {
-    let mut command = lab.network.at(lab.machine.host(), &program(lab)?);
+    let program = program(lab)?;
+    let mut words = starter.iter().chain([&program]);
+    let first = words.next().map_or("", String::as_str);
+    let mut command = lab.network.at(lab.machine.host(), first);
     command
+        .args(words)
         .args(["migrate", "--plain", "--leave-paused", "--format", "jsonl", "--qmp"])
         .arg(lab.machine.qmp())
         .arg("--agent")

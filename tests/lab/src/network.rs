@@ -79,6 +79,15 @@ impl Host {
     }
 }
 
+/// A link that can be slow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// Between the hosts.
+    Migration,
+    /// Between each host and the storage server.
+    Storage,
+}
+
 /// The namespaces, linked. They go away with the [`Scratch`] that names them.
 #[derive(Debug)]
 pub struct Network {
@@ -106,16 +115,31 @@ impl Network {
             [b, MIGRATION, Host::B.migration_address()],
         )?;
         for host in [Host::A, Host::B] {
-            let there = format!("host-{}", host.site());
             link(
                 [network.of(host), STORAGE, host.storage_address()],
-                [&network.storage, &there, host.storage_server()],
+                [&network.storage, &toward(host), host.storage_server()],
             )?;
-            shape(network.of(host), MIGRATION, migration)?;
-            shape(network.of(host), STORAGE, storage)?;
-            shape(&network.storage, &there, storage)?;
         }
+        network.reshape(Link::Migration, migration)?;
+        network.reshape(Link::Storage, storage)?;
         Ok(network)
+    }
+
+    /// From now on a link has another rate, in both directions; what is under way on it goes on.
+    ///
+    /// # Errors
+    /// `tc` fails.
+    pub fn reshape(&self, link: Link, rate: Rate) -> Result<()> {
+        for host in [Host::A, Host::B] {
+            match link {
+                Link::Migration => shape(self.of(host), MIGRATION, rate)?,
+                Link::Storage => {
+                    shape(self.of(host), STORAGE, rate)?;
+                    shape(&self.storage, &toward(host), rate)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Namespace of a host.
@@ -209,17 +233,28 @@ fn link(one: [&str; 3], other: [&str; 3]) -> Result<()> {
     Ok(())
 }
 
-/// Limits what `device` sends.
+/// Device of the storage server on the storage link of `host`.
+fn toward(host: Host) -> String {
+    format!("host-{}", host.site())
+}
+
+/// Limits what `device` sends, or lets it send.
 fn shape(space: &str, device: &str, rate: Rate) -> Result<()> {
-    let Some(bits) = rate.bits_per_second() else { return Ok(()) };
-    let rate = format!("{bits}bit");
-    // A bucket of 10 ms, so that the rate is kept with timers of 1 ms; a queue of 50 ms, as a switch has.
-    let burst = (bits / 8 / 100).max(64 << 10).to_string();
-    command::output(Command::new("tc").args([
-        "-n", space, "qdisc", "add", "dev", device, "root", "tbf", "rate", &rate, "burst", &burst,
-        "latency", "50ms",
-    ]))
-    .map(drop)
+    let mut command = Command::new("tc");
+    command.args(["-n", space, "qdisc", "replace", "dev", device, "root"]);
+    match rate.bits_per_second() {
+        // What such a device has by itself.
+        None => command.arg("noqueue"),
+        Some(bits) => {
+            // A bucket of 10 ms, so that the rate is kept with timers of 1 ms; a queue of 50 ms, as a switch has.
+            // A packet of the link as it was may have 64 KiB and its headers: in a bucket smaller than that it
+            // would wait for ever (`tbf_dequeue`, net/sched/sch_tbf.c).
+            let burst = (bits / 8 / 100).max(128 << 10).to_string();
+            let rate = format!("{bits}bit");
+            command.args(["tbf", "rate", &rate, "burst", &burst, "latency", "50ms"])
+        }
+    };
+    command::output(&mut command).map(drop)
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

@@ -8,7 +8,7 @@ use test_servers::cache::Cache;
 
 use crate::mode::Mode;
 use crate::rate::Rate;
-use crate::run::{Series, migrations};
+use crate::run::{Series, migrations, told};
 use crate::setup::{Programs, Setup};
 use crate::size::Size;
 use crate::steps::say;
@@ -122,8 +122,8 @@ pub fn run(cache: &Cache, paper: Paper, programs: &Programs) -> Result<Vec<Repor
             out: paper.out.join(name),
         };
         reports.extend(migrations(cache, setup, programs, &series)?);
-        report::write_page(&paper.out, &reports)?;
-        report::write_results(&paper.out, &reports)?;
+        report::write_page(&paper.out, &reports).map_err(told)?;
+        report::write_results(&paper.out, &reports).map_err(told)?;
     }
     say(&report::text(&reports));
     say(&format!("results and page: {}", paper.out.display()));

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use qemu_glue::report::{self, Report};
+use qemu_glue::report::{self, Report, ReportError};
 use test_servers::cache::Cache;
 
 use crate::berth::Berth;
@@ -53,8 +53,8 @@ pub fn run(
     series: &Series,
 ) -> Result<Vec<Report>> {
     let reports = migrations(cache, setup, programs, series)?;
-    let page = report::write_page(&series.out, &reports)?;
-    report::write_results(&series.out, &reports)?;
+    let page = report::write_page(&series.out, &reports).map_err(told)?;
+    report::write_results(&series.out, &reports).map_err(told)?;
     say(&report::text(&reports));
     say(&format!("records and page: {}", page.display()));
     Ok(reports)
@@ -91,7 +91,7 @@ pub fn migrations(
                 }
                 report => report?,
             };
-            report.write(&folder)?;
+            report.write(&folder).map_err(told)?;
             let differing = report.ram_identity.map_or(0, |identity| identity.differing_bytes);
             reports.push(report);
             ensure!(differing == 0, "the RAM of the two sides differs in {differing} bytes");
@@ -108,6 +108,12 @@ pub fn migrations(
         lab.check()?;
     }
     Ok(reports)
+}
+
+/// The remedy first, as everywhere.
+pub(crate) fn told(error: ReportError) -> anyhow::Error {
+    let hint = error.hint();
+    anyhow::Error::new(error).context(format!("no record of what was done; {hint}"))
 }
 
 /// Whether a failure is a result, not the end.

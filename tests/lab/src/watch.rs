@@ -1,5 +1,6 @@
 //! A migration as QEMU and the links show it, whoever drives it.
 
+use std::process::ExitStatus;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
@@ -45,19 +46,23 @@ pub struct Ended {
     pub statistics: Value,
     /// When its end was seen.
     pub at: Instant,
+    /// How `poolferry-host migrate` ended, where it has driven one that completed or was cancelled.
+    pub driver: Option<ExitStatus>,
 }
 
 impl Ended {
     /// Nobody waits for its end.
     pub(crate) fn abandoned() -> Self {
-        let status = "abandoned".to_owned();
-        Self { status, reason: None, statistics: Value::Null, at: Instant::now() }
+        Self::new("abandoned".to_owned(), None, Value::Null)
     }
 
     /// QEMU was never told to migrate, for this `reason`.
     pub(crate) fn not_begun(reason: String) -> Self {
-        let status = "not-begun".to_owned();
-        Self { status, reason: Some(reason), statistics: Value::Null, at: Instant::now() }
+        Self::new("not-begun".to_owned(), Some(reason), Value::Null)
+    }
+
+    fn new(status: String, reason: Option<String>, statistics: Value) -> Self {
+        Self { status, reason, statistics, at: Instant::now(), driver: None }
     }
 }
 
@@ -132,7 +137,7 @@ impl Watch {
             "completed" if statistics["total-time"].as_u64() == Some(0) => Ok(None),
             "completed" | "failed" | "cancelled" => {
                 let reason = statistics["error-desc"].as_str().map(str::to_owned);
-                Ok(Some(Ended { status, reason, statistics, at: Instant::now() }))
+                Ok(Some(Ended::new(status, reason, statistics)))
             }
             _ => Ok(None),
         }

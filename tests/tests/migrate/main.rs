@@ -7,18 +7,22 @@
 //! | [`programs`] | a program of Poolferry's dies in each phase |
 //! | [`agent`] | the guest's agent is missing, dies |
 //! | [`storage`] | storage at the destination is missing, old, broken, stalled |
+//! | [`dynamics`] | links change their rate, storage stops and comes back |
 //! | [`hosts`] | the destination's QEMU dies, the link breaks, the user interrupts; the next migration works |
 //! | [`paper`] | the whole evaluation, in its small form |
+//! | [`results`] | no space for the record; a baseline that fails |
 //! | [`tables`] | tables are dropped, truncated and made meanwhile |
 //!
 //! One VM serves all tests: it goes to and fro between two hosts. After a test that failed another is booted.
 #![expect(clippy::print_stdout, reason = "what became of a VM, shown by `cargo xtask test`")]
 
 mod agent;
+mod dynamics;
 mod hosts;
 mod paper;
 mod plain;
 mod programs;
+mod results;
 mod shared;
 mod storage;
 mod tables;

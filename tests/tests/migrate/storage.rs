@@ -18,13 +18,13 @@ use crate::shared::{Needs, arrives, ferried, record, run};
 const PORT: u16 = 10_888;
 
 /// Tells the receiver to read the guest's disk from the second server.
-fn elsewhere(lab: &mut Laboratory) -> Vec<String> {
+pub(crate) fn elsewhere(lab: &mut Laboratory) -> Vec<String> {
     let server = lab.machine().host().other().storage_server();
     vec!["--disk".to_owned(), format!("serial:{SERIAL}=nbd://{server}:{PORT}/data")]
 }
 
 /// Serves what `source` says (options of `qemu-nbd`), read-only.
-fn serve(lab: &Laboratory, source: &[String]) -> Result<Process> {
+pub(crate) fn serve(lab: &Laboratory, source: &[String]) -> Result<Process> {
     let mut command = lab.network().at_storage("qemu-nbd");
     command.args(["--persistent", "--read-only", "--shared=8", "--export-name=data"]);
     command.arg(format!("--port={PORT}")).args(source);
@@ -104,7 +104,7 @@ fn stalled(lab: &mut Laboratory) -> Result<()> {
     works(lab)
 }
 
-fn raw_shared(lab: &mut Laboratory) -> Vec<String> {
+pub(crate) fn raw_shared(lab: &mut Laboratory) -> Vec<String> {
     let file = lab.storage().file().display();
     let options = format!("driver=raw,file.driver=file,file.locking=off,file.filename={file}");
     vec!["--image-opts".to_owned(), options]

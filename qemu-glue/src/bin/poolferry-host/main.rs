@@ -7,6 +7,7 @@ mod receive;
 mod report;
 mod show;
 
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -48,10 +49,15 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             // The last context is the remedy where there is one; causes follow.
-            eprintln!("error: {error:#}");
+            complain(&format!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }
+}
+
+/// Says it on standard error. Where that is a file on a full disk, `eprintln` would panic.
+fn complain(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
 }
 
 fn run(command: &Command) -> Result<ExitCode> {

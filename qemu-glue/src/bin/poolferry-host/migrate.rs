@@ -1,7 +1,7 @@
 //! `poolferry-host migrate`: moves a VM away from this host.
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -118,13 +118,27 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode> {
     });
     let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
     let report = runtime.block_on(migrate(&options, show.as_mut()))?;
-    if let Some(folder) = &args.report {
-        let told = |error: report::ReportError| anyhow!("{error}; {}", error.hint());
-        report.write(folder).map_err(told)?;
-        report::write_page(folder, std::slice::from_ref(&report)).map_err(told)?;
-    }
+    // Before anything that can fail: where the VM is now matters more than its record.
     show.end(&report);
+    if let Some(folder) = &args.report {
+        write(&report, folder)?;
+    }
     Ok(if report.status == Status::Completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes record and page; where that fails, the error says how the migration itself ended.
+fn write(report: &Report, folder: &Path) -> Result<()> {
+    let written =
+        report.write(folder).and_then(|_| report::write_page(folder, std::slice::from_ref(report)));
+    written.map(drop).map_err(|error| {
+        let ended = match report.status {
+            Status::Completed => "the migration completed",
+            Status::Failed => "the migration failed, the VM runs on here",
+            Status::Cancelled => "the migration was cancelled, the VM runs on here",
+        };
+        let text = format!("{ended}, but its report is not written; {}", error.hint());
+        anyhow::Error::new(error).context(text)
+    })
 }
 
 async fn migrate(options: &Options, show: &mut dyn Show) -> Result<Report> {

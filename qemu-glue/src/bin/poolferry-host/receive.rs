@@ -16,6 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::complain;
+
 /// How long a source host may be gone before the channel counts as broken.
 const GONE_AFTER: Duration = Duration::from_secs(20);
 
@@ -123,7 +125,7 @@ async fn serve(args: &ReceiveArgs) -> Result<()> {
     tokio::select! {
         served = migrations(&listener, &options, args.once, &mut told) => served,
         _ = ends => {
-            eprintln!("stopped: pages that were not placed travel by network");
+            complain("stopped: pages that were not placed travel by network");
             process::exit(130);
         }
     }
@@ -149,7 +151,7 @@ async fn migrations(
             Ok(_) if once => return Ok(()),
             // Who did not even get through the handshake was no source.
             Err(error) if once && begun => return Err(explained(error)),
-            Err(error) => eprintln!("error: {peer}: {:#}", explained(error)),
+            Err(error) => complain(&format!("error: {peer}: {:#}", explained(error))),
             Ok(_) => {}
         }
     }

@@ -1,0 +1,156 @@
+//! Whether QEMU catches up with the guest. A migration in which it does not has no end of its own.
+//!
+//! When QEMU has sent all of RAM once, each of its passes sends what the guest has written during the
+//! pass before. A guest that writes half of what the link carries makes each pass half as long as the
+//! last; one that writes as much makes them all as long, for ever. So the two rates are compared, over
+//! spans in which QEMU has looked at its bitmap, as it learns only then what was written.
+//!
+//! Nothing is done about it: what to give up (downtime, the guest's speed, the migration) is the user's
+//! choice.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::progress::real;
+use crate::set::PAGE_BYTES;
+
+/// Time of spans in a row that shows it: a guest that writes much for a moment only is caught up with later.
+const SHOWN: Duration = Duration::from_secs(3);
+/// A span is so long at least, which is how often QEMU measures what the guest writes
+/// (`migration/ram.c`, `migration_bitmap_sync`).
+const SPAN: Duration = Duration::from_secs(1);
+/// Part of the link's rate that is as good as all of it: passes that are a tenth shorter each lead nowhere
+/// soon.
+const AS_MUCH: f64 = 0.9;
+
+/// What is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct View {
+    pub(super) at: Instant,
+    /// Number of bitmap syncs.
+    pub(super) syncs: u64,
+    /// Pages that the guest writes in a second, as of the last sync.
+    pub(super) written: u64,
+    /// Pages that QEMU sends in a second, now.
+    pub(super) carried: u64,
+}
+
+/// The chase, from QEMU's second pass on.
+#[derive(Debug, Default)]
+pub(super) struct Chase {
+    span: Option<Span>,
+    /// Time of the spans in a row that were lost.
+    lost: Duration,
+    told: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    begun: Instant,
+    syncs: u64,
+    /// Of the rates seen since: their sum and number.
+    carried: f64,
+    looks: f64,
+}
+
+/// QEMU does not catch up: bytes per second.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Lost {
+    written: f64,
+    carried: f64,
+}
+
+impl Chase {
+    /// Looks; gives, once, that QEMU does not catch up.
+    pub(super) fn look(&mut self, view: View) -> Option<Lost> {
+        let new = Span { begun: view.at, syncs: view.syncs, carried: 0.0, looks: 0.0 };
+        let span = self.span.get_or_insert(new);
+        span.carried += real(view.carried);
+        span.looks += 1.0;
+        let elapsed = view.at.saturating_duration_since(span.begun);
+        if elapsed < SPAN || view.syncs <= span.syncs {
+            return None;
+        }
+        let carried = span.carried / span.looks;
+        let written = real(view.written);
+        self.span = Some(new);
+        let is_lost = written > 0.0 && written >= carried * AS_MUCH;
+        self.lost = if is_lost { self.lost + elapsed } else { Duration::ZERO };
+        if self.lost < SHOWN || self.told {
+            return None;
+        }
+        self.told = true;
+        let bytes = real(PAGE_BYTES);
+        Some(Lost { written: written * bytes, carried: carried * bytes })
+    }
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: f64| bytes / f64::from(1 << 20);
+        write!(
+            f,
+            "the guest writes {:.1} MiB of memory a second, and the link carries {:.1}: QEMU does not catch up, and \
+             this may never end; allow a longer stop (`--downtime-limit`, or `migrate_set_parameter \
+             downtime-limit MS` in QEMU's monitor now), take a faster link (`--max-bandwidth`), compress \
+             (`--compress zstd`), or let QEMU slow the guest down (its capability `auto-converge`); `--timeout` \
+             ends what does not",
+            mib(self.written),
+            mib(self.carried),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Looks every tenth of a second at passes of `pass` seconds each; gives when it was told, in seconds, and what.
+    fn play(seconds: u32, pass: f64, rates: fn(f64) -> (u64, u64)) -> Vec<(f64, Lost)> {
+        let start = Instant::now();
+        let mut chase = Chase::default();
+        let mut told = Vec::new();
+        for tenth in 0..seconds * 10 {
+            let at = f64::from(tenth) / 10.0;
+            let (written, carried) = rates(at);
+            let mut syncs = 2;
+            while real(syncs - 1) * pass <= at {
+                syncs += 1;
+            }
+            let at_instant = start + Duration::from_secs_f64(at);
+            let view = View { at: at_instant, syncs, written, carried };
+            told.extend(chase.look(view).map(|lost| (at, lost)));
+        }
+        told
+    }
+
+    #[test]
+    fn a_guest_as_fast_as_the_link_is_told_once() {
+        let told = play(60, 0.3, |_| (512, 512));
+        let [(at, lost)] = &told[..] else { panic!("{told:?}") };
+        assert!((3.0..5.0).contains(at), "{at}");
+        assert_eq!((lost.written, lost.carried), (2_097_152.0, 2_097_152.0));
+        let text = lost.to_string();
+        for word in ["writes 2.0 MiB", "carries 2.0:", "--downtime-limit", "auto-converge"] {
+            assert!(text.contains(word), "{text}");
+        }
+    }
+
+    #[test]
+    fn long_passes_count_when_they_end() {
+        let told = play(60, 7.0, |_| (900, 300));
+        assert_eq!(told.len(), 1);
+        assert!((7.0..7.5).contains(&told[0].0), "{told:?}");
+        assert!(play(6, 7.0, |_| (900, 300)).is_empty());
+    }
+
+    #[test]
+    fn a_guest_that_is_caught_up_with_is_not_told() {
+        assert!(play(60, 0.3, |_| (400, 512)).is_empty());
+        assert!(play(60, 0.3, |_| (0, 0)).is_empty());
+        // Now and then it writes much.
+        assert!(play(60, 0.3, |at| (if at % 5.0 < 1.5 { 2000 } else { 100 }, 512)).is_empty());
+        // One slow moment of the link is none of a second.
+        assert!(play(60, 0.3, |at| (300, if at % 1.0 < 0.3 { 10 } else { 800 })).is_empty());
+    }
+}

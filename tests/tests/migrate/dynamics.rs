@@ -1,0 +1,224 @@
+//! Links and storage that are not what they were when the migration began: the work goes to where it is done.
+//!
+//! Pages that are outstanding are shared out in the ratio of both rates (`source/pace.rs`). So the part that the network gets
+//! of those that were outstanding at a change tells whether the change was noticed.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use lab::ferry::{Ferry, Scene};
+use lab::laboratory::Laboratory;
+use lab::network::Link;
+use lab::rate::Rate;
+use lab::workload::Workload;
+use qemu_glue::report::Report;
+use rustix::process::Signal;
+
+use crate::shared::{Needs, arrives, ferried, record, run};
+use crate::storage::{elsewhere, raw_shared, serve};
+
+const PAGE_BYTES: u64 = 4096;
+
+/// How long storage stands still.
+const STALL: Duration = Duration::from_secs(20);
+
+/// What had become of the pages left behind at a moment of the migration.
+#[derive(Debug, Clone, Copy)]
+struct Then {
+    placed: u64,
+    given_back: u64,
+    outstanding: u64,
+}
+
+impl Then {
+    fn of(scene: &Scene<'_>) -> Self {
+        let [skipped, placed, zero, given_back] =
+            ["skipped_pages", "placed_pages", "zero_pages", "given_back_pages"]
+                .map(|key| scene.highest(key));
+        Self { placed, given_back, outstanding: skipped.saturating_sub(placed + zero + given_back) }
+    }
+}
+
+/// Shapes migration link and storage link; the tests that follow want them as they were, see [`Rate::UNLIMITED`].
+fn shape(lab: &Laboratory, migration: Rate, storage: Rate) -> Result<()> {
+    lab.network().reshape(Link::Migration, migration)?;
+    lab.network().reshape(Link::Storage, storage)
+}
+
+/// A migration over links of two rates, one of which changes once.
+struct Change {
+    migration: &'static str,
+    storage: &'static str,
+    link: Link,
+    to: &'static str,
+    /// When it is time.
+    when: fn(&Scene<'_>) -> bool,
+}
+
+impl Change {
+    /// Migrates; gives how it was at the change, and the part that the network got of what was outstanding then.
+    fn part(&self, lab: &mut Laboratory) -> Result<f64> {
+        lab.load(Workload::Idle)?;
+        shape(lab, self.migration.parse()?, self.storage.parse()?)?;
+        let mut then = None;
+        let ferry = Ferry::meddling(|scene| {
+            if then.is_none() && (self.when)(scene) {
+                then = Some(Then::of(scene));
+                scene.lab.network().reshape(self.link, self.to.parse()?)?;
+            }
+            Ok(())
+        });
+        let hop = arrives(lab, ferry)?;
+        shape(lab, Rate::UNLIMITED, Rate::UNLIMITED)?;
+        assert!(hop.ended.driver.is_some_and(|status| status.success()), "{:?}", hop.ended);
+        let then = then.context("the migration was over before the link changed")?;
+        let Report { pages, total_time_s, .. } = record(lab)?;
+        let part = ratio(pages.given_back - then.given_back, then.outstanding);
+        println!(
+            "{total_time_s:.1} s; at the change {then:?}, then {part:.2} of it by network; {pages:?}"
+        );
+        assert!(then.outstanding > pages.skipped / 8, "too late to tell");
+        Ok(part)
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "pages of a small VM")]
+fn ratio(part: u64, of: u64) -> f64 {
+    part as f64 / of.max(1) as f64
+}
+
+/// The network works at what storage would have come to.
+fn is_shared(scene: &Scene<'_>) -> bool {
+    scene.highest("given_back_pages") > 1000
+}
+
+/// Storage has brought an eighth.
+fn is_under_way(scene: &Scene<'_>) -> bool {
+    scene.highest("placed_pages") > scene.highest("skipped_pages").max(8) / 8
+}
+
+/// At 4 : 1 the network would get 0.8 of the rest; at 4 : 10 it gets 0.3.
+fn network_slows_down(lab: &mut Laboratory) -> Result<()> {
+    let change = Change {
+        migration: "400mbit",
+        storage: "100mbit",
+        link: Link::Migration,
+        to: "40mbit",
+        when: is_shared,
+    };
+    let part = change.part(lab)?;
+    assert!(part < 0.55, "the network got {part:.2}");
+    Ok(())
+}
+
+/// QEMU's first pass would take longer than storage does for all: the network would get nothing.
+fn network_speeds_up(lab: &mut Laboratory) -> Result<()> {
+    let change = Change {
+        migration: "40mbit",
+        storage: "100mbit",
+        link: Link::Migration,
+        to: "400mbit",
+        when: is_under_way,
+    };
+    let part = change.part(lab)?;
+    assert!(part > 0.25, "the network got {part:.2}");
+    Ok(())
+}
+
+/// Storage would be done before QEMU's first pass is: the network would get nothing.
+fn storage_slows_down(lab: &mut Laboratory) -> Result<()> {
+    let change = Change {
+        migration: "200mbit",
+        storage: "400mbit",
+        link: Link::Storage,
+        to: "40mbit",
+        when: is_under_way,
+    };
+    let part = change.part(lab)?;
+    assert!(part > 0.35, "the network got {part:.2}");
+    assert!(record(lab)?.given_back_by_reason.contains_key("sooner-by-network"));
+    Ok(())
+}
+
+/// At 5 : 1 the network would get 0.8 of the rest; at 5 : 10 it gets 0.3.
+fn storage_speeds_up(lab: &mut Laboratory) -> Result<()> {
+    let change = Change {
+        migration: "200mbit",
+        storage: "40mbit",
+        link: Link::Storage,
+        to: "400mbit",
+        when: is_shared,
+    };
+    let part = change.part(lab)?;
+    assert!(part < 0.55, "the network got {part:.2}");
+    Ok(())
+}
+
+/// The network goes on with what storage leaves lying, and storage goes on when it can.
+fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
+    lab.load(Workload::Idle)?;
+    let shared = raw_shared(lab);
+    let server = serve(lab, &shared)?;
+    let receive = elsewhere(lab);
+    let network: Rate = "80mbit".parse()?;
+    shape(lab, network, "200mbit".parse()?)?;
+    let mut stopped: Option<(Instant, Then)> = None;
+    let mut back = None;
+    let meddle = |scene: &mut Scene<'_>| {
+        match stopped {
+            None if is_under_way(scene) => {
+                server.signal(Signal::STOP);
+                stopped = Some((Instant::now(), Then::of(scene)));
+            }
+            Some((at, _)) if back.is_none() && at.elapsed() >= STALL => {
+                server.signal(Signal::CONT);
+                back = Some(Then::of(scene));
+            }
+            _ => {}
+        }
+        Ok(())
+    };
+    let hop = arrives(lab, Ferry { receive, ..Ferry::meddling(meddle) })?;
+    shape(lab, Rate::UNLIMITED, Rate::UNLIMITED)?;
+    drop(server);
+    assert!(hop.ended.driver.is_some_and(|status| status.success()), "{:?}", hop.ended);
+    let (_, then) = stopped.context("the migration was over before storage stopped")?;
+    let back = back.context("the migration was over before storage came back")?;
+    let report = record(lab)?;
+    let stock_s = stock_s(&report, network);
+    let Report { pages, total_time_s, .. } = &report;
+    println!("{total_time_s:.1} s, stock {stock_s:.1} s; {then:?}, {back:?}, {pages:?}");
+    assert!(back.given_back > then.given_back, "nothing was done meanwhile: {then:?}, {back:?}");
+    assert!(pages.restored > back.placed + 1000, "storage has not come back: {back:?}, {pages:?}");
+    assert!(*total_time_s < stock_s * 1.1, "{total_time_s:.1} s, stock QEMU {stock_s:.1} s");
+    assert!(ferried(lab)?.pages.restored > 0);
+    Ok(())
+}
+
+/// How long stock QEMU takes over a link for what this migration has sent and what it has left behind; at least.
+#[expect(clippy::cast_precision_loss, reason = "bytes of a small VM")]
+fn stock_s(report: &Report, network: Rate) -> f64 {
+    let pages = report.pages;
+    let spared = (pages.skipped - pages.zero - pages.given_back) * PAGE_BYTES;
+    let bytes = report.network_bytes - report.channel_bytes + spared;
+    bytes as f64 * 8.0 / network.bits_per_second().unwrap_or(u64::MAX) as f64
+}
+
+macro_rules! dynamics {
+    ($($name:ident),+ $(,)?) => {
+        mod tests {$(
+            #[test]
+            fn $name() {
+                let name = concat!("dynamics::", stringify!($name));
+                super::run(name, super::Needs::Poolferry, super::$name);
+            }
+        )+}
+    };
+}
+dynamics!(
+    network_slows_down,
+    network_speeds_up,
+    storage_slows_down,
+    storage_speeds_up,
+    storage_stops_and_comes_back,
+);

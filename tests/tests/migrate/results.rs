@@ -1,0 +1,105 @@
+//! Results that cannot be written, and results that are failures: both are told.
+
+use std::fs::{self, File};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result};
+use lab::ferry::Ferry;
+use lab::laboratory::Laboratory;
+use lab::mode::Mode;
+use lab::run::{self, Series};
+use lab::setup::{Programs, Setup};
+use lab::workload::Workload;
+use qemu_glue::report::{HTML, JSON, RESULTS};
+use serde_json::Value;
+use test_servers::cache::Cache;
+
+use crate::shared::{Needs, arrives, folder, run};
+
+/// Runs a program (`$@`) that sees a full file system at `$0`; nobody else does, as `ip netns exec` has made a mount
+/// namespace for it.
+const FULL: &str = r#"mount -t tmpfs -o size=64k full "$0" || exit 9
+head -c 1M /dev/zero > "$0/ballast" 2> /dev/null
+exec "$@""#;
+
+fn no_space(lab: &mut Laboratory) -> Result<()> {
+    lab.load(Workload::Idle)?;
+    let folder = folder(lab);
+    let at = folder.display().to_string();
+    let starter = ["sh", "-c", FULL, &at].map(str::to_owned).to_vec();
+    let hop = arrives(lab, Ferry { starter, ..Ferry::meddling(|_| Ok(())) })?;
+    let said = fs::read_to_string(folder.join("migrate.log"))?;
+    println!("{said}");
+    let status = hop.ended.driver.context("the driver's end was not seen")?;
+    assert_eq!(status.code(), Some(1), "{said}");
+    for word in ["the migration completed", "make room", JSON, "No space left"] {
+        assert!(said.contains(word), "no word of {word:?}: {said}");
+    }
+    assert!(!said.contains("panicked"), "{said}");
+    assert!(!folder.join(JSON).exists(), "the disk was not full");
+    Ok(())
+}
+
+#[test]
+fn no_space_for_the_record() {
+    run("results::no_space_for_the_record", Needs::Poolferry, no_space);
+}
+
+/// Where even the error has no place, the exit status is still the one of an error, not of a panic.
+#[test]
+fn no_space_for_the_error() {
+    run("results::no_space_for_the_error", Needs::Poolferry, |_| {
+        let program = Programs::find()?.poolferry_host.context("not built")?;
+        let mut command = Command::new(program);
+        command.args(["report", "/nowhere"]).stdout(Stdio::null());
+        let status = command.stderr(File::options().write(true).open("/dev/full")?).status()?;
+        assert_eq!(status.code(), Some(1));
+        Ok(())
+    });
+}
+
+/// Runs QEMU (`$@`). The first that waits for a VM does not understand what it is sent; `$0` remembers it.
+const DEAF: &str = r#"case "$*" in
+*"-incoming defer"*) mkdir "$0" 2> /dev/null && set -- "$@" -global migration.send-configuration=off ;;
+esac
+exec "$@""#;
+
+fn baseline_fails(lab: &mut Laboratory) -> Result<()> {
+    let out = lab.folder().join("failing");
+    let mut programs = Programs::find()?;
+    let memory = lab.folder().join("one-was-deaf").display().to_string();
+    let words = ["sh", "-c", DEAF, &memory].map(str::to_owned);
+    programs.qemu.splice(0..0, words);
+    let series = Series {
+        mode: vec![Mode::MultifdZstd, Mode::Stock],
+        runs: 1,
+        before: 0,
+        after: 0,
+        fresh: false,
+        check_last: true,
+        out: out.clone(),
+    };
+    run::run(&Cache::open()?, &Setup::small(Workload::Idle), &programs, &series)?;
+    let results: Value = serde_json::from_slice(&fs::read(out.join(RESULTS))?)?;
+    let cells = results["cells"].as_array().cloned().unwrap_or_default();
+    let of = |mode: Mode| cells.iter().find(|cell| cell["mode"] == mode.name());
+    let failed = of(Mode::MultifdZstd).context("the migration that failed is left out")?;
+    assert_eq!(failed["runs"].as_array().map(Vec::len), Some(1), "{failed:#}");
+    assert_eq!(failed["runs"][0]["status"], "failed", "{failed:#}");
+    let reason = failed["runs"][0]["reason"].as_str().unwrap_or_default();
+    println!("{reason}");
+    assert!(reason.contains("the migration failed"), "{failed:#}");
+    assert!(failed["median"].is_null() && failed["speedup_over_stock"].is_null(), "{failed:#}");
+    // The series went on, with another VM.
+    let stock = of(Mode::Stock).context("the series ended with the failure")?;
+    assert_eq!(stock["runs"][0]["status"], "completed", "{stock:#}");
+    assert_eq!(stock["runs"][0]["differing_bytes"], 0, "{stock:#}");
+    let page = fs::read_to_string(out.join(HTML))?;
+    assert!(page.contains("failed"), "the page does not tell the failure");
+    Ok(())
+}
+
+#[test]
+fn a_baseline_that_fails_is_a_result() {
+    run("results::a_baseline_that_fails_is_a_result", Needs::Qemu, baseline_fails);
+}
