@@ -26,7 +26,8 @@ fn reached(scene: &Scene<'_>, phase: Phase) -> bool {
         Phase::Offer => scene.told().contains("\"name\":\"offer\""),
         Phase::FirstPlaced => scene.highest("placed_pages") > 0,
         Phase::HalfPlaced => {
-            scene.highest("placed_pages") > scene.highest("skipped_pages").max(2) / 2
+            let to_place = scene.highest("skipped_pages") - scene.highest("zero_pages");
+            scene.highest("placed_pages") > to_place.max(2) / 2
         }
     }
 }
@@ -50,6 +51,10 @@ fn killed(lab: &mut Laboratory, victim: Victim, phase: Phase, workload: Workload
         }
         Ok(())
     });
+    if phase == Phase::HalfPlaced {
+        // Else the network may have the other half by then.
+        ferry.migrate.push("--no-share".to_owned());
+    }
     let folder = folder(lab);
     let attempt = lab.attempt(Mode::Poolferry, &folder, &mut ferry)?;
     drop(ferry);
