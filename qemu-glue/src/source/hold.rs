@@ -5,8 +5,8 @@
 //! is wasted until the restore is done, so it gets a trickle. What the guest wrote last is sent when
 //! the hold ends, once.
 //!
-//! It begins with less than the whole, where that matters. QEMU up to 10.x looks at the bitmap again, and so finds the pages that
-//! hold it, only when less is left than fits into the downtime at the bandwidth that it has measured,
+//! It begins with less than the whole, where that matters. QEMU up to 10.x looks at the bitmap again,
+//! and so finds the pages that hold it, only when less is left than fits into the downtime at the bandwidth that it has measured,
 //! and it measures every tenth of a second. A first pass that is over before the first measurement
 //! (a small VM whose RAM is mostly left behind) would switch over at once. So until then it may send no
 //! faster than makes its first pass [`LONG_ENOUGH`], and a trickle where that is next to nothing.

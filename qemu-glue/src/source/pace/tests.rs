@@ -135,7 +135,7 @@ fn a_network_that_becomes_slow_keeps_little() {
         behind: 2000.0 * MIB,
     };
     let outcome = play(&paper);
-    // Storage alone would take 17 s; a slice of 1.5 s at the old rate takes 15 s at the new one.
+    // Storage alone would take 17 s; a slice of 0.5 s at the old rate takes 5 s at the new one.
     assert!(outcome.seconds < 21.0, "{outcome:?}");
     let fast = Paper { network: |at| if at < 4.0 { 11.7 * MIB } else { 117.0 * MIB }, ..paper };
     let outcome = play(&fast);
