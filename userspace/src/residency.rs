@@ -4,9 +4,6 @@
 //! The agent never writes the kernel's table. A scan's finding is laid *under* the entry together with
 //! the entry's sequence number at that time; the next event of the block has another number and
 //! wins. So neither an event nor a repair can be lost to the other.
-//!
-//! A descriptor that was judged eligible stays so until its block's next event: a list notes the
-//! entry's word with the judgement, and the next list reads only descriptors whose word is another.
 #![expect(unsafe_code, reason = "maps kernel memory that eBPF programs write")]
 
 use std::io;
@@ -99,8 +96,7 @@ pub struct Resident {
 pub struct Residency {
     table: Table,
     base: Vec<Base>,
-    /// One more than the entry's word when the block was judged eligible; 0 when it was not.
-    eligible_at: Vec<AtomicU32>,
+    repairs: u64,
 }
 
 impl Residency {
@@ -108,8 +104,7 @@ impl Residency {
     #[must_use]
     pub fn new(table: Table) -> Self {
         let base = vec![Base::default(); table.blocks() as usize];
-        let eligible_at = base.iter().map(|_| AtomicU32::new(0)).collect();
-        Self { table, base, eligible_at }
+        Self { table, base, repairs: 0 }
     }
 
     /// The kernel's table itself.
@@ -137,38 +132,25 @@ impl Residency {
             let sequence = word >> STATE_BITS << STATE_BITS;
             *base = Base { space: found.space, page: found.page, word: sequence | found.state };
         }
-        self.note_eligible(block, None);
+        self.repairs += 1;
     }
 
-    /// Notes that the descriptor, read while the block's word was `word`, was judged eligible;
-    /// nothing takes that back.
-    pub(crate) fn note_eligible(&self, block: u32, word: Option<u32>) {
-        if let Some(noted) = self.eligible_at.get(block as usize) {
-            noted.store(word.map_or(0, |word| word.wrapping_add(1)), Ordering::Relaxed);
-        }
-    }
-
-    /// The page of a block that was judged eligible and has had no event since.
-    #[inline]
-    pub(crate) fn still_eligible(&self, block: u32, word: u32) -> Option<Resident> {
-        let noted = self.eligible_at.get(block as usize)?.load(Ordering::Relaxed);
-        // An entry that never had an event has the word 0, and is what the base says it is.
-        if noted != word.wrapping_add(1) {
-            return None;
-        }
-        let resident = self.get(block);
-        (resident.state == state::CLEAN).then_some(resident)
+    /// Number of findings laid: what is known of a block changes with its entry's word, or with
+    /// this.
+    #[must_use]
+    pub const fn repairs(&self) -> u64 {
+        self.repairs
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::io::Write as _;
     use std::os::fd::AsFd as _;
 
     /// A table in a file in place of the kernel's map: same bytes, same mapping.
-    fn table(entries: &[Entry]) -> (std::fs::File, Table) {
+    pub(crate) fn table(entries: &[Entry]) -> (std::fs::File, Table) {
         let mut file = tempfile::tempfile().unwrap();
         for e in entries {
             for field in [e.space, e.page, e.stamp, e.word] {
@@ -192,28 +174,6 @@ mod tests {
         let word = 6_u32 << STATE_BITS | state::FREE;
         file.write_all_at(&word.to_le_bytes(), 12).unwrap();
         assert_eq!(residency.get(0), Resident { state: state::FREE, space: 7, page: 9 });
-    }
-
-    #[test]
-    fn a_judgement_holds_until_the_next_event_or_repair() {
-        use std::os::unix::fs::FileExt as _;
-        let seen = Entry { space: 7, page: 9, stamp: 1, word: 5 << STATE_BITS | state::CLEAN };
-        let (file, table) = table(&[seen, Entry::default()]);
-        let mut residency = Residency::new(table);
-        assert_eq!(residency.still_eligible(0, seen.word), None);
-        residency.note_eligible(0, Some(seen.word));
-        assert_eq!(residency.still_eligible(0, seen.word).map(|known| known.page), Some(9));
-        residency.lay(0, seen.word, Resident { state: state::CLEAN, space: 7, page: 9 });
-        assert_eq!(residency.still_eligible(0, seen.word), None, "repaired");
-        residency.note_eligible(0, Some(seen.word));
-        let word = 6_u32 << STATE_BITS | state::CLEAN;
-        file.write_all_at(&word.to_le_bytes(), 12).unwrap();
-        assert_eq!(residency.still_eligible(0, word), None, "an event");
-        // A block without any event, known by the base alone.
-        residency.lay(1, 0, Resident { state: state::CLEAN, space: 3, page: 4 });
-        assert_eq!(residency.still_eligible(1, 0), None);
-        residency.note_eligible(1, Some(0));
-        assert_eq!(residency.still_eligible(1, 0).map(|known| known.space), Some(3));
     }
 
     #[test]

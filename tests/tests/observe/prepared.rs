@@ -1,7 +1,7 @@
 //! A list that was prepared while the server was watched against one made anew.
 
 use page_wire::{HEADER_BYTES, List};
-use test_servers::{Config, LoadSpec, Release, Workload};
+use test_servers::{Config, LoadSpec, Release, Server, Workload};
 use userspace::frames::Frames;
 use userspace::locate::Locator;
 use userspace::observer::Observer;
@@ -17,11 +17,28 @@ fn bytes(list: &Built) -> Vec<u8> {
     bytes.split_off(HEADER_BYTES)
 }
 
-fn anew(observer: &Observer) -> Built {
-    let server = observer.server();
+/// A list and how many descriptors it read. It is gone at once: one that is held cannot be kept.
+fn list(observer: &mut Observer) -> (Vec<u8>, u64) {
+    let built = observer.page_list().unwrap();
+    (bytes(&built), built.judged)
+}
+
+/// A list by another observer, which knows nothing and judges every block.
+fn anew(server: &Server) -> Vec<u8> {
+    let fresh = observe(server);
+    let server = fresh.server();
     let mut locator = Locator::open(server.target.pid).unwrap();
     let (mut frames, _) = Frames::open(server.target.pid).unwrap();
-    page_list::build(server, Some(observer.residency()), &mut locator, &mut frames).unwrap()
+    let whole =
+        page_list::build(server, Some(fresh.residency()), &mut locator, &mut frames).unwrap();
+    assert_eq!(whole.judged, u64::from(server.geometry.blocks()));
+    bytes(&whole)
+}
+
+/// Compares two lists; their bytes tell nobody anything.
+fn assert_same(left: &[u8], right: &[u8]) {
+    let at = left.iter().zip(right).position(|(left, right)| left != right);
+    assert!(left == right, "{} and {} bytes, differing from {at:?} on", left.len(), right.len());
 }
 
 /// Only what changed is judged again, and the list is the same as if all of it had been.
@@ -29,22 +46,53 @@ fn a_prepared_list_is_that_of_this_moment(release: Release) {
     let server = warm(release, Config::new().pool_mib(64));
     let mut observer = observe(&server);
     let blocks = u64::from(observer.server().geometry.blocks());
-    let first = observer.page_list().unwrap();
-    assert_eq!(first.judged, blocks, "nothing was known before");
-    let again = observer.page_list().unwrap();
-    assert!(again.judged < blocks / 2, "{} of {blocks} read again", again.judged);
-    assert_eq!(bytes(&first), bytes(&again));
+    let (first, judged) = list(&mut observer);
+    assert_eq!(judged, blocks, "nothing was known before");
+    let (again, judged) = list(&mut observer);
+    assert!(judged < blocks / 2, "{judged} of {blocks} read again");
+    assert_same(&first, &again);
 
     server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(3)).unwrap().wait().unwrap();
     settle(&server);
-    let prepared = observer.page_list().unwrap();
-    assert!(prepared.judged > again.judged, "changes were not looked at");
-    // Another observer knows nothing and judges every block.
-    let fresh = observe(&server);
-    let whole = anew(&fresh);
-    assert_eq!(whole.judged, blocks);
-    assert_ne!(bytes(&prepared), bytes(&first), "the load changed nothing: this shows nothing");
-    assert_eq!(bytes(&prepared), bytes(&whole));
+    let (prepared, more) = list(&mut observer);
+    assert!(more > judged, "changes were not looked at");
+    assert!(prepared != first, "the load changed nothing: this shows nothing");
+    assert_same(&prepared, &anew(&server));
 }
 
-on_each_mysql!(a_prepared_list_is_that_of_this_moment);
+/// Files that move, grow and go take their pages off the list, though no block of theirs had an event.
+fn a_prepared_list_knows_where_the_files_are_now(release: Release) {
+    let server = warm(release, Config::new().pool_mib(64));
+    let mut observer = observe(&server);
+    let (first, _) = list(&mut observer);
+    // A copy of the file in its place, while the server has the old one open.
+    let file = server.datadir().join("sbtest/sbtest1.ibd");
+    let copy = file.with_extension("copy");
+    std::fs::copy(&file, &copy).unwrap();
+    // Until it is written it has no place.
+    std::fs::File::open(&copy).unwrap().sync_all().unwrap();
+    std::fs::rename(&copy, &file).unwrap();
+    let (moved, _) = list(&mut observer);
+    assert!(moved != first, "the file did not move: this shows nothing");
+    assert_same(&moved, &anew(&server));
+    server.query("DROP TABLE sbtest.sbtest2").unwrap();
+    settle(&server);
+    let (dropped, _) = list(&mut observer);
+    assert!(dropped != moved, "no page was dropped: this shows nothing");
+    assert_same(&dropped, &anew(&server));
+}
+
+/// Frames are those of this moment, wherever the kernel has moved them.
+fn a_prepared_list_has_the_frames_of_this_moment(release: Release) {
+    let server = warm(release, Config::new().pool_mib(64));
+    let mut observer = observe(&server);
+    list(&mut observer);
+    std::fs::write("/proc/sys/vm/compact_memory", "1").unwrap();
+    assert_same(&list(&mut observer).0, &anew(&server));
+}
+
+on_each_mysql!(
+    a_prepared_list_is_that_of_this_moment,
+    a_prepared_list_knows_where_the_files_are_now,
+    a_prepared_list_has_the_frames_of_this_moment
+);

@@ -167,9 +167,9 @@ impl Programs {
         let entry = word(&self.regions, slot * 2 + 1);
         let huge = match word(&self.regions, slot * 2) {
             region::TABLE => {
-                let base = slot * TABLE_ENTRIES + first;
-                for (offset, frame) in out.iter_mut().enumerate() {
-                    *frame = leaf(word(&self.tables, base + offset), self.kernel.frame_mask, 0);
+                let entries = words(&self.tables, slot * TABLE_ENTRIES + first, out.len());
+                for (frame, entry) in out.iter_mut().zip(entries) {
+                    *frame = leaf(entry.load(Ordering::Relaxed), self.kernel.frame_mask, 0);
                 }
                 return Ok(());
             }
@@ -197,22 +197,26 @@ const PROT_NONE: u64 = 1 << 8;
 /// Not present with the global bit set is PROT_NONE: mapped, fenced off for NUMA balancing or by
 /// mprotect. Its address bits are stored inverted against L1TF (arch/x86/include/asm/pgtable-invert.h).
 fn leaf(entry: u64, mask: u64, offset: u64) -> Frame {
-    let address = if entry & PRESENT != 0 {
-        entry & mask
-    } else if entry & PROT_NONE != 0 {
-        !entry & mask
-    } else {
+    let kind = entry & (PRESENT | PROT_NONE);
+    if kind == 0 {
         return Frame::ABSENT;
-    };
+    }
+    let address = if kind == PROT_NONE { !entry } else { entry } & mask;
     Frame::from_number(address / FRAME_BYTES + offset)
 }
 
 /// The word numbered `index` of a map that a program has finished writing.
 fn word(map: &MmapRaw, index: usize) -> u64 {
-    assert!(index < map.len() / 8, "index is inside the map");
-    // SAFETY: inside the mapping (just checked), which lives as long as `map`; aligned to 8.
-    let word = unsafe { &*map.as_ptr().cast::<AtomicU64>().add(index) };
-    word.load(Ordering::Relaxed)
+    words(map, index, 1)[0].load(Ordering::Relaxed)
+}
+
+/// `count` words from the one numbered `first` on.
+fn words(map: &MmapRaw, first: usize, count: usize) -> &[AtomicU64] {
+    let end = first.checked_add(count);
+    assert!(end.is_some_and(|end| end <= map.len() / 8), "the words are inside the map");
+    // SAFETY: inside the mapping (just checked), which lives as long as `map`; aligned to 8, and only
+    // ever accessed atomically here.
+    unsafe { std::slice::from_raw_parts(map.as_ptr().cast::<AtomicU64>().add(first), count) }
 }
 
 fn program<'a>(

@@ -22,7 +22,7 @@ use crate::geometry::GeometryError;
 use crate::locate::{LocateError, Locator};
 use crate::memory::MemoryError;
 use crate::model::Picture;
-use crate::page_list::{self, Built, ListError};
+use crate::page_list::{self, Built, ListError, Prepared};
 use crate::probes::{ProbeOptions, Probes, ProbesError};
 use crate::prove::ProveError;
 use crate::residency::Residency;
@@ -119,6 +119,7 @@ pub struct Observer {
     locator: Locator,
     spaces: Spaces,
     frames: Option<Frames>,
+    prepared: Prepared,
     trace: Trace,
     meter: Meter,
     rates: RateMeter,
@@ -153,6 +154,7 @@ impl Observer {
             auditor: Auditor::default(),
             locator,
             frames: None,
+            prepared: Prepared::default(),
             trace,
             meter: Meter::start(options.statistics),
             rates: RateMeter::default(),
@@ -239,7 +241,7 @@ impl Observer {
         &self.residency
     }
 
-    /// Makes the page list of this moment.
+    /// Makes the page list of this moment, from the one made before where that still holds.
     ///
     /// # Errors
     /// When the server is gone, its pool is being resized, or something cannot be read.
@@ -255,8 +257,8 @@ impl Observer {
                 none.insert(frames)
             }
         };
-        let residency = Some(&self.residency);
-        Ok(page_list::build(&self.server, residency, &mut self.locator, frames)?)
+        let Self { server, residency, locator, prepared, .. } = self;
+        Ok(page_list::rebuild(server, residency, locator, frames, prepared)?)
     }
 
     /// Makes a picture of this moment.
@@ -322,6 +324,8 @@ impl Observer {
         probes.set_trace(self.options.trace)?;
         self.probes = probes;
         self.residency = residency;
+        // Words of the new table mean something else.
+        self.prepared = Prepared::default();
         self.rates = RateMeter::default();
         Ok(self.rates.advance(&self.probes).map(drop)?)
     }

@@ -1,18 +1,20 @@
 //! The fast form: from the live pool to merged runs in disk order.
 //!
 //! ```text
-//! two threads: scan descriptors -> judge -> candidates -> sort by space and page
+//! which blocks had an event since the last list (all of them, without one)
+//! two threads: scan their descriptors -> judge -> candidates -> sort by space and page
 //! one beside:  page tables of all frames, in bulk
-//! then:        candidates in file order -> place on disk -> sort by disk
-//! two threads: each page's frames, in the order of the list
+//! then:        candidates in file order -> place on disk -> sort by disk, among those of the last list
+//! two threads: each page's frames, in the order of the list, if any has moved
 //! at last:     runs, made and merged while they are written
 //! ```
-//! Memory: 12 bytes an eligible page and 4 bytes a frame, the frames twice for a moment (by block and
-//! in the order of the list). Runs are never all in memory: scattered frames would make more of them
-//! than pages.
+//! Memory: 12 bytes an eligible page and 8 bytes a frame (by block and in the order of the list), and 4
+//! bytes a block where the list is kept for the next one. Runs are never all in memory: scattered frames
+//! would make more of them than pages.
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use page_wire::{Encoder, Facts, Medium};
@@ -20,11 +22,11 @@ use serde::Serialize;
 
 use super::ListError;
 use super::candidates::{Found, LeftOut, find};
-use super::media::MediaTable;
+use super::noted::Changes;
 use super::placed::Placed;
+use super::prepared::{Kept, Prepared};
 use crate::clock::monotonic_ns;
-use crate::frames::{FRAME_BYTES, Frame, Frames, FramesError, Pagemap};
-use crate::geometry::Geometry;
+use crate::frames::{FRAME_BYTES, Frames, FramesError, Pagemap};
 use crate::locate::Locator;
 use crate::residency::Residency;
 use crate::scan::PIECE_BYTES;
@@ -42,7 +44,7 @@ pub struct Built {
     pub steps: Steps,
     /// Descriptors that were read; the others had no event since an earlier list judged them.
     pub judged: u64,
-    placed: Placed,
+    placed: Arc<Placed>,
     runs: u64,
 }
 
@@ -87,8 +89,8 @@ impl Built {
     }
 }
 
-/// Makes the list. With a residency table the probes' word is asked for each page; without one, the
-/// LSN in the frame of each page that was changed since it was read.
+/// Makes the list anew. With a residency table the probes' word is asked for each page; without one,
+/// the LSN in the frame of each page that was changed since it was read.
 ///
 /// # Errors
 /// When the server is gone, its memory or files cannot be read.
@@ -98,68 +100,116 @@ pub fn build(
     locator: &mut Locator,
     frames: &mut Frames,
 ) -> Result<Built, ListError> {
-    let (start, begun_ns) = (Instant::now(), monotonic_ns());
-    let mut clock = Lap(start);
+    let mut clock = Clock::start();
     locator.refresh()?;
-    let refresh_s = clock.lap();
+    clock.steps.refresh_s = clock.lap();
+    let kept = Kept::nothing(&server.geometry, residency);
+    Ok(make(server, residency, locator, frames, kept, clock)?.0)
+}
+
+/// Makes the list from the one before, which `prepared` has kept, and keeps it for the next.
+///
+/// # Errors
+/// As [`build`]; the next list is then made anew.
+pub fn rebuild(
+    server: &Server,
+    residency: &Residency,
+    locator: &mut Locator,
+    frames: &mut Frames,
+    prepared: &mut Prepared,
+) -> Result<Built, ListError> {
+    let mut clock = Clock::start();
+    locator.refresh()?;
+    let kept = prepared.take(&server.geometry, residency, locator);
+    clock.steps.refresh_s = clock.lap();
+    let (built, kept) = make(server, Some(residency), locator, frames, kept, clock)?;
+    prepared.keep(kept);
+    Ok(built)
+}
+
+fn make(
+    server: &Server,
+    residency: Option<&Residency>,
+    locator: &mut Locator,
+    frames: &mut Frames,
+    kept: Kept,
+    mut clock: Clock,
+) -> Result<(Built, Kept), ListError> {
     let geometry = &server.geometry;
+    let Kept { noted, mut placer, placed, mut table } = kept;
+    let mut placed = Arc::try_unwrap(placed).unwrap_or_default();
     let (found, translated) = std::thread::scope(|scope| {
         let translate = scope.spawn(|| {
-            let mut clock = Lap(Instant::now());
-            translate_all(geometry, frames).map(|table| (table, clock.lap()))
+            let start = Instant::now();
+            table.translate(geometry, frames).map(|moved| (moved, start.elapsed()))
         });
-        let mut clock = Lap(Instant::now());
-        let found = find(server, residency).map(|found| (found, clock.lap()));
+        let changes = match residency {
+            Some(residency) => noted.changes(residency),
+            None => Changes { unknown: vec![0..geometry.blocks()], some_left: false },
+        };
+        if changes.some_left {
+            placed.retain(&noted);
+        }
+        let found = find(server, residency, changes.unknown, &noted);
+        clock.steps.scan_s = clock.lap();
         (found, translate.join())
     });
-    let (Found { candidates, mut left_out, judged }, scan_s) = found?;
-    let (table, translate_s) = match translated {
+    let Found { candidates, mut left_out, judged } = found?;
+    let (moved, translated) = match translated {
         Ok(result) => result?,
         Err(panic) => std::panic::resume_unwind(panic),
     };
+    clock.steps.translate_s = translated.as_secs_f64();
     clock.lap();
-    let mut media = MediaTable::default();
-    let placed = Placed::of(geometry, candidates, &table, locator, &mut media, &mut left_out);
-    drop(table);
-    let media = media.into_media(locator);
-    let locate_s = clock.lap();
+    placed.add(candidates, table.frames(), &mut placer, locator, &noted, &mut left_out);
+    placed.gather(table.frames(), moved, &noted, &mut left_out);
+    let media = placer.media.to_media(locator);
+    clock.steps.locate_s = clock.lap();
     let runs = placed.count_runs();
-    let merge_s = clock.lap();
+    clock.steps.merge_s = clock.lap();
     let facts = Facts {
         page_size: geometry.page_size,
         pages: placed.pages(),
-        begun_ns,
+        begun_ns: clock.begun_ns,
         done_ns: monotonic_ns(),
     };
-    let total_s = start.elapsed().as_secs_f64();
-    let steps = Steps { refresh_s, scan_s, translate_s, locate_s, merge_s, total_s };
-    let left_out = LeftOut::names(&left_out);
-    Ok(Built { facts, media, left_out, steps, judged, placed, runs })
+    let placed = Arc::new(placed);
+    let built = Built {
+        facts,
+        media,
+        left_out: LeftOut::names(&left_out),
+        steps: clock.end(),
+        judged,
+        placed: Arc::clone(&placed),
+        runs,
+    };
+    Ok((built, Kept { noted, placer, placed, table }))
 }
 
-/// Time since the last lap.
-struct Lap(Instant);
+/// Times the steps.
+struct Clock {
+    start: Instant,
+    last: Instant,
+    begun_ns: u64,
+    steps: Steps,
+}
 
-impl Lap {
+impl Clock {
+    fn start() -> Self {
+        let start = Instant::now();
+        Self { start, last: start, begun_ns: monotonic_ns(), steps: Steps::default() }
+    }
+
+    /// Time since the last lap.
     fn lap(&mut self) -> f64 {
         let now = Instant::now();
-        let lap = now - std::mem::replace(&mut self.0, now);
+        let lap = now - std::mem::replace(&mut self.last, now);
         lap.as_secs_f64()
     }
-}
 
-/// Frames of the whole pool, `page_size / FRAME_BYTES` a block.
-fn translate_all(geometry: &Geometry, frames: &mut Frames) -> Result<Vec<Frame>, FramesError> {
-    let len = usize::try_from(geometry.frame_bytes() / FRAME_BYTES).unwrap_or(0);
-    let mut table = vec![Frame::ABSENT; len];
-    let mut at = 0;
-    for chunk in &geometry.chunks {
-        let bytes = u64::from(chunk.blocks) * u64::from(geometry.page_size);
-        let count = usize::try_from(bytes / FRAME_BYTES).unwrap_or(0);
-        frames.translate(chunk.frames, &mut table[at..at + count])?;
-        at += count;
+    fn end(self) -> Steps {
+        Steps { total_s: self.start.elapsed().as_secs_f64(), ..self.steps }
     }
-    Ok(table)
 }
 
 /// Raw bulk reads of the same descriptors and pagemap range: what a list is measured against.

@@ -1,16 +1,13 @@
 //! The scan's harvest: pages that may be left out but for their place, in file order.
-//!
-//! With a residency table only what changed is read: a descriptor that an earlier list judged
-//! eligible, and whose block has had no event since, is not read again. So the work of a list is done
-//! while the server is watched, and a migration waits for the rest alone.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Mutex;
 
 use super::ListError;
 use super::judge::{Judge, Reason};
 use super::lsn::find_detached;
+use super::noted::Noted;
 use super::threads::both;
 use crate::memory::ServerAddr;
 use crate::residency::Residency;
@@ -26,7 +23,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    const fn key(&self) -> u64 {
+    pub(super) const fn key(&self) -> u64 {
         (self.space as u64) << 32 | self.page as u64
     }
 }
@@ -71,11 +68,8 @@ impl<'a> LeftOut<'a> {
 /// together.
 const SHARE_BLOCKS: u32 = 1 << 14;
 
-/// A share of whose blocks more than one in so many must be read is read whole: reads of single
-/// descriptors cost more than reads in a row.
-const PIECEMEAL: usize = 16;
-
 /// What one thread or both together found.
+#[derive(Default)]
 pub(super) struct Found<'a> {
     /// Sorted by space and page.
     pub(super) candidates: Vec<Candidate>,
@@ -84,14 +78,19 @@ pub(super) struct Found<'a> {
     pub(super) judged: u64,
 }
 
-/// Judges every block on two threads.
+/// Judges the blocks of `unknown` that are not on the list, on two threads, and notes those that can
+/// be.
 pub(super) fn find<'a>(
     server: &'a Server,
     residency: Option<&'a Residency>,
+    unknown: Vec<Range<u32>>,
+    noted: &Noted,
 ) -> Result<Found<'a>, ListError> {
-    let next = AtomicU32::new(0);
-    let (first, second) =
-        both(|| find_some(server, residency, &next), || find_some(server, residency, &next));
+    let shares = Shares(Mutex::new(unknown));
+    let (first, second) = both(
+        || find_some(server, residency, &shares, noted),
+        || find_some(server, residency, &shares, noted),
+    );
     let (mut found, other) = (first?, second?);
     found.candidates.extend_from_slice(&other.candidates);
     found.left_out.join(other.left_out);
@@ -101,117 +100,105 @@ pub(super) fn find<'a>(
     Ok(found)
 }
 
-/// As [`find`], of the blocks that this thread takes from `next`.
+/// Ranges of blocks, cut into pieces of [`SHARE_BLOCKS`]; taken from the end.
+struct Shares(Mutex<Vec<Range<u32>>>);
+
+impl Shares {
+    /// The next blocks to look at: one piece, or several small ones.
+    fn next(&self) -> Option<Vec<Range<u32>>> {
+        let mut left = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let (mut share, mut blocks) = (Vec::new(), 0);
+        while blocks < SHARE_BLOCKS
+            && let Some(mut range) = left.pop()
+        {
+            let first = range.end.saturating_sub(SHARE_BLOCKS - blocks).max(range.start);
+            if range.start < first {
+                left.push(range.start..first);
+                range.start = first;
+            }
+            blocks += range.end - range.start;
+            share.push(range);
+        }
+        (!share.is_empty()).then_some(share)
+    }
+}
+
+/// As [`find`], of the blocks that this thread takes from `shares`.
 fn find_some<'a>(
     server: &'a Server,
     residency: Option<&'a Residency>,
-    next: &AtomicU32,
+    shares: &Shares,
+    noted: &Noted,
 ) -> Result<Found<'a>, ListError> {
     let (memory, layout, geometry) = (server.memory(), &server.layout, &server.geometry);
     let mut judge = Judge::new(server, residency);
-    let mut found = Found { candidates: Vec::new(), left_out: LeftOut::default(), judged: 0 };
+    let mut found = Found::default();
     let mut changed = Vec::new();
     let mut buffer = scan_buffer(layout);
-    let mut share = Share::default();
-    loop {
-        let first = next.fetch_add(SHARE_BLOCKS, Ordering::Relaxed);
-        if first >= geometry.blocks() {
-            break;
-        }
-        let end = first.saturating_add(SHARE_BLOCKS).min(geometry.blocks());
-        share.look(first..end, residency, &mut found.candidates);
-        let Found { candidates, left_out, judged } = &mut found;
-        for range in &share.unknown {
+    let mut words = Vec::new();
+    while let Some(share) = shares.next() {
+        for range in share {
+            // Before any descriptor is read: an event after that makes a judgement void.
+            words.clear();
+            let word = |block| residency.map_or(0, |residency| residency.table().word(block));
+            words.extend(range.clone().map(word));
+            let Found { candidates, left_out, judged } = &mut found;
             scan_blocks(memory, layout, geometry, range.clone(), &mut buffer, &mut |block| {
-                *judged += 1;
-                let (_, reason) = judge.judge(&block);
-                if let Some(residency) = residency {
-                    let word = reason.is_none().then(|| share.word(block.index));
-                    residency.note_eligible(block.index, word);
-                } else if reason.is_none() && block.newest_lsn() != 0 {
-                    changed.push((candidates.len(), (block.frame(), block.newest_lsn())));
+                if noted.has(block.index) {
+                    return;
                 }
-                match reason {
-                    None => candidates.push(Candidate {
-                        space: block.space(),
-                        page: block.page(),
-                        block: block.index,
-                    }),
+                *judged += 1;
+                match judge.judge(&block).1 {
+                    None => {
+                        noted.note(block.index, words[(block.index - range.start) as usize]);
+                        if residency.is_none() && block.newest_lsn() != 0 {
+                            changed.push((candidates.len(), (block.frame(), block.newest_lsn())));
+                        }
+                        candidates.push(Candidate {
+                            space: block.space(),
+                            page: block.page(),
+                            block: block.index,
+                        });
+                    }
                     Some(reason) => left_out.add(reason),
                 }
             })?;
         }
     }
-    remove_detached(server, &changed, &mut found.candidates, &mut found.left_out);
+    remove_detached(server, &changed, &mut found);
     found.candidates.sort_unstable_by_key(Candidate::key);
     Ok(found)
-}
-
-/// Blocks that a thread took, and which of them it has to read.
-#[derive(Default)]
-struct Share {
-    first: u32,
-    /// The entries' words before any descriptor is read: an event after that makes a judgement void.
-    words: Vec<u32>,
-    /// Blocks whose descriptors must be read.
-    unknown: Vec<Range<u32>>,
-}
-
-impl Share {
-    /// Adds the blocks of `range` that are known to be eligible to `candidates`; the others are left
-    /// in `unknown`.
-    fn look(
-        &mut self,
-        range: Range<u32>,
-        residency: Option<&Residency>,
-        candidates: &mut Vec<Candidate>,
-    ) {
-        self.first = range.start;
-        self.words.clear();
-        self.unknown.clear();
-        let Some(residency) = residency else {
-            self.unknown.push(range);
-            return;
-        };
-        let before = candidates.len();
-        let mut unknown = 0;
-        for block in range.clone() {
-            let word = residency.table().word(block);
-            self.words.push(word);
-            if let Some(known) = residency.still_eligible(block, word) {
-                candidates.push(Candidate { space: known.space, page: known.page, block });
-                continue;
-            }
-            unknown += 1;
-            match self.unknown.last_mut() {
-                Some(last) if last.end == block => last.end += 1,
-                _ => self.unknown.push(block..block + 1),
-            }
-        }
-        if self.unknown.len() > range.len() / PIECEMEAL && unknown < range.len() {
-            candidates.truncate(before);
-            self.unknown.clear();
-            self.unknown.push(range);
-        }
-    }
-
-    fn word(&self, block: u32) -> u32 {
-        self.words.get((block - self.first) as usize).copied().unwrap_or(0)
-    }
 }
 
 /// Applies the LSN test to the candidates that were changed since they were read.
 fn remove_detached(
     server: &Server,
     changed: &[(usize, (ServerAddr, u64))],
-    candidates: &mut Vec<Candidate>,
-    left_out: &mut LeftOut<'_>,
+    found: &mut Found<'_>,
 ) {
     let pages: Vec<_> = changed.iter().map(|(_, page)| *page).collect();
     let mut gone = Vec::new();
     find_detached(server.memory(), &pages, |index| gone.push(changed[index].0));
     for index in gone.into_iter().rev() {
-        candidates.swap_remove(index);
-        left_out.add(Reason::Detached);
+        found.candidates.swap_remove(index);
+        found.left_out.add(Reason::Detached);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_all_of_the_ranges_once() {
+        let ranges = vec![0..3, 10..11, 20..20 + 3 * SHARE_BLOCKS];
+        let shares = Shares(Mutex::new(ranges.clone()));
+        let mut taken = Vec::new();
+        while let Some(share) = shares.next() {
+            assert!(share.iter().map(Range::len).sum::<usize>() <= SHARE_BLOCKS as usize);
+            taken.extend(share.into_iter().flatten());
+        }
+        taken.sort_unstable();
+        assert_eq!(taken, ranges.into_iter().flatten().collect::<Vec<_>>());
     }
 }

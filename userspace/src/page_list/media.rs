@@ -42,14 +42,14 @@ impl MediaTable {
     }
 
     /// The media in the order of their numbers.
-    pub(super) fn into_media(self, locator: &Locator) -> Vec<Medium> {
+    pub(super) fn to_media(&self, locator: &Locator) -> Vec<Medium> {
         let disks: HashMap<DeviceId, &Disk> = locator.disks().map(|d| (d.device, d)).collect();
         let mut media: Vec<(u16, Medium)> = Vec::new();
-        for (device, number) in self.disks {
+        for (&device, &number) in &self.disks {
             let name = disks.get(&device).map_or_else(|| format!("device:{device}"), |d| name(d));
             media.push((number, Medium::Disk(name)));
         }
-        for (file, number) in self.files {
+        for (&file, &number) in &self.files {
             let share = locator.share_of(file);
             let path = share.map_or_else(String::new, |s| {
                 format!("{}:{}:{}", s.fstype, s.source, s.path.display())

@@ -11,18 +11,24 @@
 
 mod build;
 mod candidates;
+mod frame_table;
 mod judge;
 mod lsn;
 mod media;
+mod noted;
 mod output;
+mod place;
 mod placed;
+mod prepared;
 mod rows;
+mod runs;
 mod summary;
 mod threads;
 
-pub use build::{Built, Steps, build, raw_reads};
+pub use build::{Built, Steps, build, raw_reads, rebuild};
 pub use judge::{Judge, Reason, State};
 pub use output::{Format, RowWriter};
+pub use prepared::Prepared;
 pub use rows::{Filter, Row, rows};
 pub use summary::{Group, Summary};
 
