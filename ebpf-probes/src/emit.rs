@@ -2,7 +2,7 @@
 
 use aya_ebpf::EbpfContext as _;
 use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::programs::ProbeContext;
 use aya_log_ebpf::debug;
 use probe_abi::{Control, Counters, Probe, Record};
@@ -46,7 +46,6 @@ pub fn page(
     descriptor: u64,
     block: u32,
     (space, page): (u32, u32),
-    time_ns: u64,
 ) {
     let mut pfn = 0;
     if control.walk != 0 {
@@ -56,7 +55,8 @@ pub fn page(
     record(
         probe,
         Record {
-            time_ns,
+            // SAFETY: a helper without arguments.
+            time_ns: unsafe { bpf_ktime_get_ns() },
             value: descriptor,
             pfn,
             probe: probe as u32,

@@ -29,46 +29,26 @@ mod walk_bulk;
 
 use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
-use probe_abi::{Probe, state};
+use probe_abi::Probe;
 
 /// `buf_page_io_complete`, entry: the I/O state still tells which kind of I/O has ended.
 #[uprobe]
 pub fn page_io_complete(ctx: ProbeContext) -> u32 {
-    let descriptor = read::argument(&ctx);
-    let layout = maps::LAYOUT.load();
-    let Some(head) = read::Head::of(descriptor) else {
-        emit::fault(&ctx, Probe::Read, descriptor);
-        return 0;
-    };
-    let probe = match head.byte(layout.io_fix) {
-        Some(io) if u32::from(io) == layout.io_read => Probe::Read,
-        Some(io) if u32::from(io) == layout.io_write => Probe::Written,
-        _ => {
-            emit::fault(&ctx, Probe::Read, descriptor);
-            return 0;
-        }
-    };
-    table::event(&ctx, probe, descriptor, Some(&head), state::CLEAN);
+    table::event(&ctx, table::Event::IoComplete, read::argument(&ctx));
     0
 }
 
 /// `buf_flush_insert_into_flush_list`, entry.
 #[uprobe]
 pub fn page_dirty(ctx: ProbeContext) -> u32 {
-    let descriptor = read::argument(&ctx);
-    let Some(head) = read::Head::of(descriptor) else {
-        emit::fault(&ctx, Probe::Dirty, descriptor);
-        return 0;
-    };
-    table::event(&ctx, Probe::Dirty, descriptor, Some(&head), state::DIRTY);
+    table::event(&ctx, table::Event::Dirty, read::argument(&ctx));
     0
 }
 
 /// `buf_LRU_block_free_non_file_page`, entry.
 #[uprobe]
 pub fn block_free(ctx: ProbeContext) -> u32 {
-    // The descriptor's id is already reset (8.0+).
-    table::event(&ctx, Probe::Free, read::argument(&ctx), None, state::FREE);
+    table::event(&ctx, table::Event::Free, read::argument(&ctx));
     0
 }
 

@@ -1,9 +1,9 @@
 //! The residency table: from a descriptor's address to its entry, and the update in place.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::programs::ProbeContext;
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
-use probe_abi::{Control, Entry, Probe, STATE_BITS, state};
+use probe_abi::{Control, Entry, Probe, STATE_BITS, ServerLayout, state};
 
 use crate::read::Head;
 use crate::{emit, maps};
@@ -11,42 +11,83 @@ use crate::{emit, maps};
 /// Steps of the binary search: log2 of `MAX_CHUNKS`, and one.
 const SEARCH_STEPS: u32 = 13;
 
-/// Takes one event of the block whose descriptor stands at `descriptor`. Without the descriptor's
-/// head the entry keeps the page that it names.
+/// What a probe has seen of a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A read or a write of its page has ended.
+    IoComplete,
+    /// Its page went onto the flush list.
+    Dirty,
+    /// It went back to the free list.
+    Free,
+}
+
+/// Takes one event of the block whose descriptor stands at `descriptor`.
+///
+/// The descriptor itself is read only where the entry does not tell the same: a read of the server's
+/// memory costs more than all else here, and a block keeps its page until it is freed. So what became
+/// dirty after it was read, and what was written after it became dirty, is the page of the entry. Where
+/// an event was lost all the same, the list finds another page in the descriptor and leaves it out, and
+/// the audit repairs the entry.
 #[inline(always)]
-pub fn event(ctx: &ProbeContext, probe: Probe, descriptor: u64, head: Option<&Head>, state: u32) {
+pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
+    let foreign = match event {
+        Event::IoComplete => Probe::Read,
+        Event::Dirty => Probe::Dirty,
+        Event::Free => Probe::Free,
+    };
+    let layout = maps::LAYOUT.load();
     let Some(control) = maps::CONTROL.get(0) else { return };
-    let Some(index) = block_index(descriptor, control) else {
-        emit::foreign(ctx, probe, descriptor);
+    let Some(index) = block_index(descriptor, control, layout.stride) else {
+        emit::foreign(ctx, foreign, descriptor);
         return;
     };
     let Some(entry) = maps::TABLE.get_ptr_mut(index) else {
-        emit::foreign(ctx, probe, descriptor);
+        emit::foreign(ctx, foreign, descriptor);
         return;
     };
-    let id = match head {
-        // SAFETY: `entry` points into the table; entries are plain integers.
-        None => unsafe {
-            (read_volatile(addr_of!((*entry).space)), read_volatile(addr_of!((*entry).page)))
-        },
-        Some(head) => {
-            let layout = maps::LAYOUT.load();
-            match (head.half(layout.space), head.half(layout.page)) {
-                (Some(space), Some(page)) => (space, page),
-                _ => {
-                    emit::fault(ctx, probe, descriptor);
-                    return;
-                }
-            }
+    // SAFETY: `entry` points into the table; entries are plain integers.
+    let (word, kept) = unsafe {
+        let kept = (read_volatile(addr_of!((*entry).space)), read_volatile(addr_of!((*entry).page)));
+        (read_volatile(addr_of!((*entry).word)), kept)
+    };
+    let known = word & ((1 << STATE_BITS) - 1);
+    let (probe, state, id) = match event {
+        // The descriptor's id is already reset (8.0+).
+        Event::Free => (Probe::Free, state::FREE, kept),
+        Event::Dirty if known == state::CLEAN || known == state::DIRTY => {
+            (Probe::Dirty, state::DIRTY, kept)
+        }
+        Event::IoComplete if known == state::DIRTY => (Probe::Written, state::CLEAN, kept),
+        Event::Dirty | Event::IoComplete => {
+            let mut head = Head::new(descriptor);
+            let found = if head.read() { seen(event, &head, &layout) } else { None };
+            let Some(found) = found else {
+                emit::fault(ctx, foreign, descriptor);
+                return;
+            };
+            found
         }
     };
-    // SAFETY: a helper without arguments.
-    let now = unsafe { bpf_ktime_get_ns() };
-    write(entry, state, id, now);
+    write(entry, word, state, id);
     emit::hit(probe);
     if control.trace != 0 {
-        emit::page(control, probe, descriptor, index, id, now);
+        emit::page(control, probe, descriptor, index, id);
     }
+}
+
+/// What the descriptor says of an event: which it is, the state that follows, and the page.
+#[inline(always)]
+fn seen(event: Event, head: &Head, layout: &ServerLayout) -> Option<(Probe, u32, (u32, u32))> {
+    let (probe, state) = match event {
+        Event::IoComplete => match u32::from(head.byte(layout.io_fix)?) {
+            io if io == layout.io_read => (Probe::Read, state::CLEAN),
+            io if io == layout.io_write => (Probe::Written, state::CLEAN),
+            _ => return None,
+        },
+        _ => (Probe::Dirty, state::DIRTY),
+    };
+    Some((probe, state, (head.half(layout.space)?, head.half(layout.page)?)))
 }
 
 /// Writes an entry so that a reader can tell a half-written one: busy, contents, final word.
@@ -54,22 +95,23 @@ pub fn event(ctx: &ProbeContext, probe: Probe, descriptor: u64, head: Option<&He
 /// x86-64 keeps stores in order, and volatile keeps the compiler from reordering them; the JIT emits
 /// them one to one.
 #[inline(always)]
-fn write(entry: *mut Entry, state: u32, (space, page): (u32, u32), now: u64) {
+fn write(entry: *mut Entry, before: u32, state: u32, (space, page): (u32, u32)) {
+    let sequence = (before >> STATE_BITS).wrapping_add(1);
     // SAFETY: `entry` points into the table (checked by the lookup); one writer at a time, because
-    // InnoDB raises a block's events under that block's latch or mutex.
+    // InnoDB raises a block's events under that block's latch or mutex. The helper has no arguments.
     unsafe {
-        let sequence = (read_volatile(addr_of!((*entry).word)) >> STATE_BITS).wrapping_add(1);
+        let now = bpf_jiffies64();
         write_volatile(addr_of_mut!((*entry).word), sequence << STATE_BITS | state::BUSY);
         write_volatile(addr_of_mut!((*entry).space), space);
         write_volatile(addr_of_mut!((*entry).page), page);
-        write_volatile(addr_of_mut!((*entry).stamp), (now >> 20) as u32);
+        write_volatile(addr_of_mut!((*entry).stamp), now as u32);
         write_volatile(addr_of_mut!((*entry).word), sequence << STATE_BITS | state);
     }
 }
 
 /// Index in the table of the block whose descriptor starts at `address`, if it is one of ours.
 #[inline(always)]
-fn block_index(address: u64, control: &Control) -> Option<u32> {
+fn block_index(address: u64, control: &Control, stride: u32) -> Option<u32> {
     let mut low = 0;
     let mut high = control.chunks;
     for _ in 0..SEARCH_STEPS {
@@ -87,7 +129,7 @@ fn block_index(address: u64, control: &Control) -> Option<u32> {
     if address < chunk.start || address >= chunk.end {
         return None;
     }
-    let stride = u64::from(maps::LAYOUT.load().stride);
+    let stride = u64::from(stride);
     if stride == 0 {
         return None;
     }

@@ -41,7 +41,8 @@ pub struct Entry {
     pub space: u32,
     /// Page number in the space.
     pub page: u32,
-    /// Time of the event in units of 2^20 ns of CLOCK_MONOTONIC, wrapping after 52 days.
+    /// Time of the event in ticks of the kernel (`jiffies`), the low 32 bits: to read the clock itself
+    /// would cost a tenth of what the probe does.
     pub stamp: u32,
     /// State in the low bits, sequence number above them.
     pub word: u32,
