@@ -5,9 +5,10 @@
 
 use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
+use std::thread;
 
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
 use aya::programs::{ProbeKind, ProgramError, UProbe};
 use aya::{Ebpf, EbpfLoader};
 use probe_abi::{Control, Cookie, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout};
@@ -182,12 +183,30 @@ const QUERIES: [Plan; 4] = [
 
 /// The attached programs of one server.
 pub struct Probes {
+    /// One a probe in the server's text; gone first.
+    links: Links,
     ebpf: Ebpf,
     counters: PerCpuArray<MapData, Counters>,
     latency: PerCpuArray<MapData, Histogram>,
     control: Array<MapData, Control>,
     state: Control,
-    sites: usize,
+}
+
+/// What holds probes in place.
+#[derive(Default)]
+struct Links(Vec<UProbeLink>);
+
+impl Drop for Links {
+    /// The kernel waits for a grace period with each that goes, a second and more where the server keeps
+    /// all CPUs busy. Those that go together wait for the same one.
+    fn drop(&mut self) {
+        thread::scope(|scope| {
+            for link in self.0.drain(..) {
+                // Without a thread it goes here.
+                let _ = thread::Builder::new().spawn_scoped(scope, move || drop(link));
+            }
+        });
+    }
 }
 
 impl Probes {
@@ -218,7 +237,7 @@ impl Probes {
         let latency = take(&mut ebpf, "LATENCY")?;
         let control = take(&mut ebpf, "CONTROL")?;
         let mut probes =
-            Self { ebpf, counters, latency, control, state: Control::default(), sites: 0 };
+            Self { links: Links::default(), ebpf, counters, latency, control, state: Control::default() };
         probes.set_geometry(layout, geometry)?;
         for plan in &RESIDENCY {
             let program = if options.empty { "empty" } else { plan.program };
@@ -292,21 +311,22 @@ impl Probes {
             .map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
         let point =
             UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie };
-        uprobe.attach(point, target.program(), scope).map_err(|source| ProbesError::Attach {
+        let failed = |source| ProbesError::Attach {
             program,
             function: site.function.clone(),
             offset: symbols::addr::FileOff(offset),
             path: target.program().display().to_string(),
             source: Box::new(source),
-        })?;
-        self.sites += 1;
+        };
+        let link = uprobe.attach(point, target.program(), scope).map_err(failed)?;
+        self.links.0.push(uprobe.take_link(link).map_err(failed)?);
         Ok(())
     }
 
     /// Number of probes in the server's text.
     #[must_use]
     pub const fn sites(&self) -> usize {
-        self.sites
+        self.links.0.len()
     }
 
     /// Tells the probes where the descriptors lie.
