@@ -7,7 +7,7 @@
 //! | [`programs`] | a program of Poolferry's dies in each phase |
 //! | [`agent`] | the guest's agent is missing, dies |
 //! | [`storage`] | storage at the destination is missing, old, broken, stalled |
-//! | [`dynamics`] | links change their rate, storage stops and comes back |
+//! | [`dynamics`] | links change their rate or are too slow, storage stops and comes back |
 //! | [`hosts`] | the destination's QEMU dies, the link breaks, the user interrupts; the next migration works |
 //! | [`paper`] | the whole evaluation, in its small form |
 //! | [`results`] | no space for the record; a baseline that fails |
