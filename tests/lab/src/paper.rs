@@ -20,11 +20,11 @@ pub struct Paper {
     /// A VM of 512 MiB, two cells, one run each, the main modes: shows that it works, not how fast
     #[arg(long)]
     pub quick: bool,
-    /// RAM of the VM; several make several cells. The pool is 60 % of it
+    /// RAM of the VM; several make several cells. The pool is 80 % of it
     #[arg(long, value_name = "SIZE", value_delimiter = ',', default_value = "4G,8G")]
     pub memory: Vec<Size>,
     /// Share of the RAM that the pool has
-    #[arg(long, value_name = "SHARE", default_value_t = 0.6)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
     pub pool_share: f64,
     /// Loads
     #[arg(long, value_enum, value_delimiter = ',', default_value = "idle,ro,rw")]

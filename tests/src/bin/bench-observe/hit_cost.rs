@@ -18,7 +18,7 @@ use crate::bpftrace::Bpftrace;
 use crate::figure::{Figure, Goal};
 use crate::probed::{self, BLOCKS, Probed};
 use crate::report::Report;
-use crate::sample::{median, number};
+use crate::sample::{lower_quartile, number};
 use crate::scale::Scale;
 
 /// Events in the order of the probed functions, each with what the program of the probe does.
@@ -80,7 +80,7 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
     }
     let call = |way: Way, function: usize| {
         let found = ways.iter().position(|known| *known == way);
-        found.map_or(f64::NAN, |at| median(&times[at][function]))
+        found.map_or(f64::NAN, |at| lower_quartile(&times[at][function]))
     };
     let hit = |way, function| call(way, function) - call(Way::Nothing, function);
     for (function, event) in EVENTS.iter().enumerate() {

@@ -3,8 +3,8 @@
 //! ```text
 //! agreement     descriptors, list, table and INNODB_BUFFER_PAGE; frame bytes and disk bytes (on_disk)
 //! list          time beside raw reads and the server's own query; memory
-//! twins         TPS of a warm pool: two servers side by side, of which one has the probes
-//! overhead      TPS of a pool that thrashes, with and without probes, in interleaved stretches
+//! twins         TPS of a pool that is warm and of one that thrashes: two servers side by side, of which one has the probes
+//! overhead      TPS of a pool that thrashes, without probes, with ours, empty ones and bpftrace's, one after the other
 //! hit_cost      one hit beside an empty probe and bpftrace, on a process of its own (probed)
 //! symbols_cost  time beside gdb, time from the cache, memory
 //! losses        table updates and ring records after a burst
@@ -77,8 +77,11 @@ impl Group {
             Self::HitCost => hit_cost::measure(report, scale),
             Self::Symbols => symbols_cost::measure(report, scale),
             Self::List => list::measure(report, scale),
-            Self::Warm => twins::measure(report, scale),
-            Self::Thrashing => overhead::measure(report, scale),
+            Self::Warm => twins::warm(report, scale),
+            Self::Thrashing => {
+                twins::thrashing(report, scale)?;
+                overhead::measure(report, scale)
+            }
         }
     }
 }

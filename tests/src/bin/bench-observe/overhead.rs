@@ -1,11 +1,11 @@
-//! What the probes cost a server whose pool thrashes, in stretches with and without them, one after the other.
-//! Where hits are few, see [`crate::twins`].
+//! TPS of a server whose pool thrashes: without probes, with ours, with empty ones and with bpftrace's, in stretches
+//! one after the other. What our programs cost beyond an empty one is [`crate::twins`]' to say, as it sees less of
+//! what happens to the machine.
 
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use probe_abi::Probe;
 use test_servers::{Config, Load, LoadSpec, Release, Server, Workload};
 use userspace::probes::{ProbeOptions, Probes};
 use userspace::residency::Table;
@@ -13,7 +13,7 @@ use userspace::server::Server as Observed;
 use userspace::target::Target;
 
 use crate::bpftrace::Bpftrace;
-use crate::figure::{Figure, Goal};
+use crate::figure::Figure;
 use crate::report::Report;
 use crate::sample::{median, number, trimmed};
 use crate::scale::Scale;
@@ -45,8 +45,6 @@ pub(crate) enum Attached {
 struct Stretch {
     way: Way,
     tps: f64,
-    /// Hits a second by probe, where ours were attached.
-    hits: Vec<f64>,
 }
 
 pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
@@ -61,8 +59,8 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
     let target = Target::of(server.pid())?;
     let observed = Observed::open(target, &symbols::Options::default())?;
     for (name, workload) in [
-        ("thrashing, read-only", Workload::ReadOnly),
-        ("thrashing, read-write", Workload::ReadWrite),
+        ("thrashing, read-only, in turns", Workload::ReadOnly),
+        ("thrashing, read-write, in turns", Workload::ReadWrite),
     ] {
         let ways = ways(report, name, &server, &observed);
         let stretches = run(&server, &observed, workload, &ways, scale)?;
@@ -85,7 +83,7 @@ fn data_bytes(server: &Server) -> Result<f64> {
 /// The ways to compare; one load with bpftrace is enough.
 fn ways(report: &mut Report, name: &str, server: &Server, observed: &Observed) -> Vec<Way> {
     let mut ways = vec![Way::Without, Way::Probes, Way::Empty];
-    if name == "thrashing, read-only" {
+    if name == "thrashing, read-only, in turns" {
         match attach(Way::Bpftrace, Some(server), observed) {
             Ok(_) => ways.push(Way::Bpftrace),
             Err(error) => report.skip(&format!("{name}: bpftrace"), format!("{error:#}")),
@@ -143,25 +141,21 @@ fn run(
         for way in order {
             let attached = attach(way, Some(server), observed)?;
             thread::sleep(SETTLE);
-            stretches.push(stretch(&mut load, way, &attached, scale.stretch_seconds)?);
+            stretches.push(stretch(&mut load, way, scale.stretch_seconds)?);
+            drop(attached);
         }
     }
     load.stop()?;
     Ok(stretches)
 }
 
-fn stretch(load: &mut Load, way: Way, attached: &Attached, seconds: usize) -> Result<Stretch> {
+fn stretch(load: &mut Load, way: Way, seconds: usize) -> Result<Stretch> {
     // The second that has begun belongs to what was attached before.
     let first = load.seconds().len() + 1;
-    load.wait_for_seconds(first)?;
-    let before = hits(attached)?;
     load.wait_for_seconds(first + seconds)?;
-    let after = hits(attached)?;
     let reported = load.seconds();
     let tps: f64 = reported[first..first + seconds].iter().map(|second| second.tps).sum();
-    let length = number(seconds as u64);
-    let hits = before.iter().zip(&after).map(|(a, b)| number(b - a) / length).collect();
-    Ok(Stretch { way, tps: tps / length, hits })
+    Ok(Stretch { way, tps: tps / number(seconds as u64) })
 }
 
 pub(crate) fn hits(attached: &Attached) -> Result<Vec<u64>> {
@@ -188,29 +182,10 @@ fn tell(report: &mut Report, name: &str, ways: &[Way], stretches: &[Stretch]) {
     let figure = |what: &str, value| {
         Figure::cost(format!("{name}: TPS {what}"), value, "1/s").against("without", without)
     };
-    let (_, noise) = trimmed(&pairs(Way::Probes));
-    let probed = figure("with residency probes", tps(Way::Probes)).within(noise);
-    let empty = tps(Way::Empty);
-    // What hits cost at least on this machine, and one point.
-    report.add(probed.goal(Goal::AtLeast(empty / without - 0.01)));
-    report.add(figure("with empty probes", empty));
+    report.add(figure("with residency probes", tps(Way::Probes)));
+    // What hits cost at least on this machine.
+    report.add(figure("with empty probes", tps(Way::Empty)));
     if ways.contains(&Way::Bpftrace) {
         report.add(figure("with bpftrace", tps(Way::Bpftrace)));
-    }
-    let mut hits = 0.0;
-    for probe in [Probe::Read, Probe::Written, Probe::Dirty, Probe::Free] {
-        let rates: Vec<f64> = stretches
-            .iter()
-            .filter(|stretch| stretch.way == Way::Probes)
-            .filter_map(|stretch| stretch.hits.get(probe as usize).copied())
-            .collect();
-        hits += median(&rates);
-        let name = format!("{name}: hits of `{}`", probe.name());
-        report.add(Figure::cost(name, median(&rates), "1/s"));
-    }
-    // What noise hides can be reckoned: hits and what one takes, of one CPU's time.
-    if let Some(ns) = report.highest("hit of ") {
-        let share = Figure::cost(format!("{name}: time of all hits"), hits * ns / 1e7, "%");
-        report.add(share);
     }
 }

@@ -16,6 +16,13 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     }
 }
 
+/// A quarter of the values are lower: the time of a short work that others of the machine can only make longer.
+pub(crate) fn lower_quartile(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 4).copied().unwrap_or(f64::NAN)
+}
+
 /// The mean without the highest and the lowest tenth, and two standard errors of it (Yuen's, from what is left
 /// with the rest pulled in). A machine that was taken away for a moment makes a few values that tell nothing.
 pub(crate) fn trimmed(values: &[f64]) -> (f64, f64) {
@@ -57,7 +64,7 @@ pub(crate) fn number(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use super::{median, trimmed};
+    use super::{lower_quartile, median, trimmed};
 
     #[test]
     fn few_values_tell_little() {
@@ -82,5 +89,7 @@ mod tests {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
         assert!(median(&[]).is_nan());
+        assert_eq!(lower_quartile(&[5.0, 9.0, 1.0, 2.0, 7.0]), 2.0);
+        assert!(lower_quartile(&[]).is_nan());
     }
 }

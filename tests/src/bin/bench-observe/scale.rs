@@ -21,8 +21,9 @@ pub(crate) struct Scale {
     pub(crate) thrashing_mib: u64,
     /// Interleaved rounds of each way to attach, pool thrashing.
     pub(crate) rounds: usize,
-    /// The same, pool warm.
-    pub(crate) warm_rounds: usize,
+    /// Rounds of two servers side by side, and the length of their stretches in seconds.
+    pub(crate) twin_rounds: usize,
+    pub(crate) twin_seconds: usize,
     /// Length of a stretch in seconds.
     pub(crate) stretch_seconds: usize,
     /// Calls in a row of a probed function.
@@ -45,11 +46,12 @@ impl Scale {
             data: Dataset { tables: 4, rows: 290_000 },
             warm_mib: 512,
             thrashing_mib: 64,
-            rounds: 15,
-            warm_rounds: 40,
+            rounds: 6,
+            twin_rounds: 10,
+            twin_seconds: 10,
             stretch_seconds: 2,
             calls: 40_000,
-            call_rounds: 9,
+            call_rounds: 25,
             resolutions: 5,
             burst_seconds: 15,
         }
@@ -65,7 +67,8 @@ impl Scale {
             warm_mib: 128,
             thrashing_mib: 8,
             rounds: 2,
-            warm_rounds: 2,
+            twin_rounds: 1,
+            twin_seconds: 3,
             stretch_seconds: 4,
             calls: 10_000,
             call_rounds: 3,
