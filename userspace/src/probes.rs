@@ -236,8 +236,14 @@ impl Probes {
         let counters = take(&mut ebpf, "COUNTERS")?;
         let latency = take(&mut ebpf, "LATENCY")?;
         let control = take(&mut ebpf, "CONTROL")?;
-        let mut probes =
-            Self { links: Links::default(), ebpf, counters, latency, control, state: Control::default() };
+        let mut probes = Self {
+            links: Links::default(),
+            ebpf,
+            counters,
+            latency,
+            control,
+            state: Control::default(),
+        };
         probes.set_geometry(layout, geometry)?;
         for plan in &RESIDENCY {
             let program = if options.empty { "empty" } else { plan.program };

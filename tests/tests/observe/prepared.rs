@@ -13,6 +13,9 @@ use crate::lab::{observe, on_each_mysql, settle, warm};
 fn bytes(list: &Built) -> Vec<u8> {
     let mut bytes = Vec::new();
     list.write(&mut bytes).unwrap();
+    let mut in_memory = vec![0; usize::try_from(list.encoded_bytes()).unwrap()];
+    list.write_to(&mut in_memory).unwrap();
+    assert!(bytes == in_memory, "by one thread and by two the bytes are not the same");
     List::parse(&bytes).unwrap();
     bytes.split_off(HEADER_BYTES)
 }

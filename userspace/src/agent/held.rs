@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use page_wire::ask::{MAX_LIST_BYTES, PageList, Steps};
-use page_wire::encoded_bytes;
 use thiserror::Error;
 
 use super::durable::{SyncError, make_durable};
@@ -71,12 +70,12 @@ impl Held {
         let sync_s = lap();
         let mut built = observer.page_list()?;
         lap();
-        let bytes = encoded_bytes(&built.media, built.run_count());
+        let bytes = built.encoded_bytes();
         let len = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_LIST_BYTES);
         let len = len.ok_or(HeldError::TooLong { bytes })?;
         let mut memory = Pinned::new(len).map_err(|source| HeldError::Memory { bytes, source })?;
         let pin_s = lap();
-        built.write(&mut memory.bytes_mut())?;
+        built.write_to(memory.bytes_mut())?;
         let (left_out, pages, steps) =
             (std::mem::take(&mut built.left_out), built.facts.pages, built.steps);
         drop(built);

@@ -6,7 +6,7 @@
 //! one beside:  page tables of all frames, in bulk
 //! then:        candidates in file order -> place on disk -> sort by disk, among those of the last list
 //! two threads: each page's frames, in the order of the list, if any has moved
-//! at last:     runs, made and merged while they are written
+//! at last:     runs, made and merged while they are written (to memory by two threads)
 //! ```
 //! Memory: 12 bytes an eligible page and 8 bytes a frame (by block and in the order of the list), and 4
 //! bytes a block where the list is kept for the next one. Runs are never all in memory: scattered frames
@@ -17,7 +17,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use page_wire::{Encoder, Facts, Medium};
+use page_wire::{Encoder, Facts, Medium, encode_head, encoded_bytes};
 use serde::Serialize;
 
 use super::ListError;
@@ -87,6 +87,26 @@ impl Built {
         self.placed.each_run(|run| encoder.push(run))?;
         Ok(encoder.finish()?)
     }
+
+    /// Bytes of the binary form.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> u64 {
+        encoded_bytes(&self.media, self.runs)
+    }
+
+    /// Writes the binary form to memory of its size ([`encoded_bytes`](Self::encoded_bytes)), on two
+    /// threads.
+    ///
+    /// # Errors
+    /// When the memory is too small.
+    pub fn write_to(&self, out: &mut [u8]) -> Result<(), ListError> {
+        let head = encode_head(&self.facts, &self.media, self.runs)?;
+        let (front, runs) = out
+            .split_at_mut_checked(head.len())
+            .ok_or_else(|| ListError::Write(std::io::ErrorKind::WriteZero.into()))?;
+        front.copy_from_slice(&head);
+        Ok(self.placed.write_runs(runs)?)
+    }
 }
 
 /// Makes the list anew. With a residency table the probes' word is asked for each page; without one,
@@ -145,7 +165,7 @@ fn make(
         });
         let changes = match residency {
             Some(residency) => noted.changes(residency),
-            None => Changes { unknown: vec![0..geometry.blocks()], some_left: false },
+            None => Changes::all(geometry.blocks()),
         };
         if changes.some_left {
             placed.retain(&noted);

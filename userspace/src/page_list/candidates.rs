@@ -171,11 +171,7 @@ fn find_some<'a>(
 }
 
 /// Applies the LSN test to the candidates that were changed since they were read.
-fn remove_detached(
-    server: &Server,
-    changed: &[(usize, (ServerAddr, u64))],
-    found: &mut Found<'_>,
-) {
+fn remove_detached(server: &Server, changed: &[(usize, (ServerAddr, u64))], found: &mut Found<'_>) {
     let pages: Vec<_> = changed.iter().map(|(_, page)| *page).collect();
     let mut gone = Vec::new();
     find_detached(server.memory(), &pages, |index| gone.push(changed[index].0));

@@ -30,6 +30,13 @@ pub(super) struct Changes {
     pub(super) some_left: bool,
 }
 
+impl Changes {
+    /// Of a list that begins with nothing.
+    pub(super) fn all(blocks: u32) -> Self {
+        Self { unknown: std::iter::once(0..blocks).collect(), some_left: false }
+    }
+}
+
 impl Noted {
     /// Nothing noted of so many blocks.
     pub(super) fn nothing(blocks: u32, residency: Option<&Residency>) -> Self {
@@ -107,7 +114,7 @@ mod tests {
         let (file, table) = table(&entries);
         let mut residency = Residency::new(table);
         let noted = Noted::nothing(100, Some(&residency));
-        assert_eq!(noted.changes(&residency).unknown, [0..100]);
+        assert_eq!(noted.changes(&residency).unknown, Changes::all(100).unknown);
         // A block without any event has the word 0, and is noted like any other.
         for block in 0..100 {
             noted.note(block, residency.table().word(block));

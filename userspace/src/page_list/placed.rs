@@ -1,8 +1,9 @@
 //! The pages of a list in its order, with their frames: kept from one list to the next.
 
 use std::convert::Infallible;
+use std::io;
 
-use page_wire::Run;
+use page_wire::{EncodeError, Encoder, RUN_BYTES, Run};
 
 use super::candidates::{Candidate, LeftOut};
 use super::judge::Reason;
@@ -26,19 +27,67 @@ pub(super) struct Placed {
     pieces: Vec<Run>,
     cut: u64,
     per_page: usize,
-    /// Number of runs, once counted.
-    runs: u64,
+    /// No page lacks a frame.
+    complete: bool,
+    /// Number of runs of each half, once counted.
+    runs: Option<[u64; 2]>,
 }
 
 impl Placed {
     /// Takes out what is not noted any more.
     pub(super) fn retain(&mut self, noted: &Noted) {
-        self.whole.retain(|page| noted.has(page.block));
-        self.frames.clear();
+        self.runs = None;
+        if self.has_frames() {
+            self.compact(|page, _| noted.has(page.block));
+        } else {
+            self.whole.retain(|page| noted.has(page.block));
+        }
     }
 
-    /// Adds candidates; those without a place are counted out. Without any, and without
-    /// [`retain`](Self::retain) before, nothing has changed.
+    /// Whether the frames are those of the pages, each at its page.
+    fn has_frames(&self) -> bool {
+        self.frames.len() == self.whole.len() * self.per_page.max(1)
+    }
+
+    /// Keeps the pages, and their frames, for which `keep` is true.
+    fn compact(&mut self, mut keep: impl FnMut(&Whole, &[Frame]) -> bool) {
+        let Self { whole, frames, per_page, .. } = self;
+        let per_page = (*per_page).max(1);
+        let mut kept = 0;
+        for page in 0..whole.len() {
+            let own = page * per_page..(page + 1) * per_page;
+            if keep(&whole[page], &frames[own.clone()]) {
+                whole[kept] = whole[page];
+                frames.copy_within(own, kept * per_page);
+                kept += 1;
+            }
+        }
+        whole.truncate(kept);
+        frames.truncate(kept * per_page);
+    }
+
+    /// Puts pages, which are sorted, where they belong among the others, from the last to the first; their
+    /// frames come from the table.
+    fn merge(&mut self, added: &[Whole], table: &[Frame]) {
+        self.runs = None;
+        let per_page = self.per_page.max(1);
+        let (mut from, mut to) = (self.whole.len(), self.whole.len() + added.len());
+        self.whole.extend_from_slice(added);
+        self.frames.resize(to * per_page, Frame::ABSENT);
+        for page in added.iter().rev() {
+            while from > 0 && self.whole[from - 1].key() > page.key() {
+                (from, to) = (from - 1, to - 1);
+                self.whole[to] = self.whole[from];
+                self.frames.copy_within(from * per_page..(from + 1) * per_page, to * per_page);
+            }
+            to -= 1;
+            self.whole[to] = *page;
+            let own = &mut self.frames[to * per_page..(to + 1) * per_page];
+            self.complete &= copy_frames(&[*page], table, own, per_page);
+        }
+    }
+
+    /// Adds candidates; those without a place are counted out. Without any nothing changes.
     pub(super) fn add(
         &mut self,
         candidates: Vec<Candidate>,
@@ -50,7 +99,7 @@ impl Placed {
     ) {
         self.per_page = placer.per_page;
         if self.cut > 0 {
-            (self.cut, self.runs) = (0, 0);
+            (self.cut, self.runs) = (0, None);
             self.pieces.clear();
         }
         if candidates.is_empty() {
@@ -58,7 +107,7 @@ impl Placed {
         }
         let mut pass = placer.begin(table, locator);
         // In place: the allocation of the candidates becomes that of the placed pages.
-        let added: Vec<Whole> = candidates
+        let mut added: Vec<Whole> = candidates
             .into_iter()
             .filter_map(|candidate| match pass.find(&candidate) {
                 Ok(Found::Whole(whole)) => Some(whole),
@@ -76,19 +125,17 @@ impl Placed {
             })
             .collect();
         pass.end();
-        if !added.is_empty() {
-            if self.whole.is_empty() {
-                self.whole = added;
-            } else {
-                self.whole.extend_from_slice(&added);
-            }
-            // Stable, as that sort is quick where extents have left sorted stretches.
-            self.whole.sort_by_key(Whole::key);
+        // Stable, as that sort is quick where extents have left sorted stretches.
+        added.sort_by_key(Whole::key);
+        if self.whole.is_empty() {
+            self.whole = added;
             self.frames.clear();
+        } else if !added.is_empty() {
+            self.merge(&added, table);
         }
         if self.cut > 0 {
             self.pieces.sort_unstable();
-            self.runs = 0;
+            self.runs = None;
         }
     }
 
@@ -101,43 +148,30 @@ impl Placed {
         noted: &Noted,
         left_out: &mut LeftOut<'_>,
     ) {
-        let per_page = self.per_page.max(1);
-        let len = self.whole.len() * per_page;
-        if !moved && self.frames.len() == len {
-            return;
+        if moved || !self.has_frames() {
+            self.runs = None;
+            let per_page = self.per_page.max(1);
+            self.frames.resize(self.whole.len() * per_page, Frame::ABSENT);
+            let middle = self.whole.len() / 2;
+            let (first, second) = self.whole.split_at(middle);
+            let (first_frames, second_frames) = self.frames.split_at_mut(middle * per_page);
+            let complete = both(
+                || copy_frames(first, table, first_frames, per_page),
+                || copy_frames(second, table, second_frames, per_page),
+            );
+            self.complete = complete == (true, true);
         }
-        self.runs = 0;
-        self.frames.resize(len, Frame::ABSENT);
-        let middle = self.whole.len() / 2;
-        let (first, second) = self.whole.split_at(middle);
-        let (first_frames, second_frames) = self.frames.split_at_mut(middle * per_page);
-        let complete = both(
-            || copy_frames(first, table, first_frames, per_page),
-            || copy_frames(second, table, second_frames, per_page),
-        );
-        if complete != (true, true) {
-            self.remove_absent(noted, left_out);
+        if !self.complete {
+            self.compact(|page, frames| {
+                let has_all = !frames.contains(&Frame::ABSENT);
+                if !has_all {
+                    noted.forget(page.block);
+                    left_out.add(Reason::FrameAbsent);
+                }
+                has_all
+            });
+            self.complete = true;
         }
-    }
-
-    /// Counts out the pages that lack a frame.
-    fn remove_absent(&mut self, noted: &Noted, left_out: &mut LeftOut<'_>) {
-        let Self { whole, frames, per_page, .. } = self;
-        let per_page = (*per_page).max(1);
-        let mut kept = 0;
-        for page in 0..whole.len() {
-            let own = page * per_page..(page + 1) * per_page;
-            if frames[own.clone()].contains(&Frame::ABSENT) {
-                noted.forget(whole[page].block);
-                left_out.add(Reason::FrameAbsent);
-            } else {
-                whole[kept] = whole[page];
-                frames.copy_within(own, kept * per_page);
-                kept += 1;
-            }
-        }
-        whole.truncate(kept);
-        frames.truncate(kept * per_page);
     }
 
     /// Number of pages.
@@ -153,7 +187,7 @@ impl Placed {
 
     /// Counts the runs, where they are not the same as before.
     pub(super) fn count_runs(&mut self) -> u64 {
-        if self.runs == 0 {
+        let counts = self.runs.unwrap_or_else(|| {
             let [first, second] = self.halves();
             let count = |half: Half<'_>| {
                 let mut count = 0;
@@ -163,10 +197,30 @@ impl Placed {
                 });
                 count
             };
-            let (first, second): (u64, u64) = both(|| count(first), || count(second));
-            self.runs = first + second;
-        }
-        self.runs
+            let (first, second) = both(|| count(first), || count(second));
+            [first, second]
+        });
+        self.runs = Some(counts);
+        counts[0] + counts[1]
+    }
+
+    /// Writes the runs to `out`, which has room for them and no more: both halves at the same time.
+    /// They have been counted.
+    pub(super) fn write_runs(&self, out: &mut [u8]) -> Result<(), EncodeError> {
+        let [first_count, second_count] = self.runs.unwrap_or_default();
+        let [first, second] = self.halves();
+        let len = usize::try_from(first_count).unwrap_or(usize::MAX).saturating_mul(RUN_BYTES);
+        let (front, back) = out
+            .split_at_mut_checked(len)
+            .ok_or_else(|| EncodeError::Io(io::ErrorKind::WriteZero.into()))?;
+        let write = |half: Half<'_>, out: &mut [u8], count: u64| {
+            let mut encoder = Encoder::part(out, count);
+            half.each_run(&mut |run| encoder.push(run))?;
+            encoder.finish()
+        };
+        let (first, second) =
+            both(|| write(first, front, first_count), || write(second, back, second_count));
+        first.and(second)
     }
 
     fn halves(&self) -> [Half<'_>; 2] {
@@ -230,7 +284,7 @@ mod tests {
             pieces: vec![run(100, 1, 16)],
             cut: 1,
             per_page: 4,
-            runs: 0,
+            ..Placed::default()
         };
         // Block 2 lacks a frame, block 3 is not in the table.
         let noted = Noted::nothing(4, None);
@@ -241,6 +295,13 @@ mod tests {
         assert_eq!([0, 1, 2, 3].map(|block| noted.has(block)), [true, true, false, false]);
         let runs = runs(&placed);
         assert_eq!(placed.count_runs(), runs.len() as u64);
+        let mut written = vec![0; runs.len() * RUN_BYTES];
+        placed.write_runs(&mut written).unwrap();
+        let mut wanted = Vec::new();
+        let mut encoder = Encoder::part(&mut wanted, runs.len() as u64);
+        runs.iter().for_each(|run| encoder.push(*run).unwrap());
+        encoder.finish().unwrap();
+        assert_eq!(written, wanted);
         // 7-8 at unit 0, 20-21 at 16 (where the piece also claims to be), 22-25 at 32.
         assert!(runs.contains(&run(7, 2, 0)));
         assert!(runs.contains(&run(100, 1, 16)));
@@ -274,5 +335,16 @@ mod tests {
         placed.retain(&noted);
         assert_eq!(list(&mut placed, &table, false).len(), 3);
         assert_eq!(placed.pages(), 2);
+        // One comes before, one between and one behind; one of them lacks a frame.
+        let more = [60, 61, 70, 71, 80, 0].map(Frame::from_number);
+        let table: Vec<Frame> = table.into_iter().chain(more).collect();
+        (3..6).for_each(|block| noted.note(block, 0));
+        placed.merge(&[whole(50, 3), whole(150, 4), whole(250, 5)], &table);
+        let merged = list(&mut placed, &table, false);
+        let wanted =
+            [run(60, 2, 50), run(50, 1, 100), run(11, 1, 108), run(70, 2, 150), run(20, 2, 200)];
+        assert_eq!(merged, wanted);
+        assert!(!noted.has(5));
+        assert_eq!(list(&mut placed, &table, true), wanted, "as if all had been gathered anew");
     }
 }

@@ -40,10 +40,7 @@ pub(super) struct Half<'a> {
 
 impl Half<'_> {
     /// One plain loop, as it goes over every page of the pool twice.
-    pub(super) fn each_run<E>(
-        &self,
-        each: &mut impl FnMut(Run) -> Result<(), E>,
-    ) -> Result<(), E> {
+    pub(super) fn each_run<E>(&self, each: &mut impl FnMut(Run) -> Result<(), E>) -> Result<(), E> {
         let mut merger = Merger::default();
         let mut push = |run| merger.push(run).map_or(Ok(()), &mut *each);
         let mut pieces = self.pieces.iter().copied().peekable();

@@ -95,9 +95,14 @@ impl<W: Write> Encoder<W> {
         media: &[Medium],
         count: u64,
     ) -> Result<Self, EncodeError> {
-        let head = head(facts, media, count)?;
+        let head = encode_head(facts, media, count)?;
         out.write_all(&head)?;
-        Ok(Self { out, batch: Vec::with_capacity(BATCH_BYTES), announced: count, written: 0 })
+        Ok(Self::part(out, count))
+    }
+
+    /// Writes `count` of a list's runs alone; what comes before them somebody else writes.
+    pub fn part(out: W, count: u64) -> Self {
+        Self { out, batch: Vec::with_capacity(BATCH_BYTES), announced: count, written: 0 }
     }
 
     /// Writes the next run.
@@ -126,8 +131,11 @@ impl<W: Write> Encoder<W> {
     }
 }
 
-/// Header and media table.
-fn head(facts: &Facts, media: &[Medium], count: u64) -> Result<Vec<u8>, EncodeError> {
+/// Header and media table of a list of `count` runs.
+///
+/// # Errors
+/// When a name does not fit.
+pub fn encode_head(facts: &Facts, media: &[Medium], count: u64) -> Result<Vec<u8>, EncodeError> {
     let mut table = Vec::new();
     for medium in media {
         let name = medium.name().as_bytes();

@@ -37,7 +37,7 @@ mod encode;
 mod length;
 
 pub use decode::{List, ListError, Media, Runs};
-pub use encode::{EncodeError, Encoder, Merger, encode};
+pub use encode::{EncodeError, Encoder, Merger, encode, encode_head};
 pub use length::encoded_bytes;
 
 /// First bytes of a list.
