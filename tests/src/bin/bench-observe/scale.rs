@@ -47,7 +47,7 @@ impl Scale {
             warm_mib: 512,
             thrashing_mib: 64,
             rounds: 6,
-            twin_rounds: 10,
+            twin_rounds: 8,
             twin_seconds: 10,
             stretch_seconds: 2,
             calls: 40_000,

@@ -10,13 +10,18 @@
 //! ```
 //! Whichever of both is the faster drops out, and so does whatever happens to both.
 //!
+//! What still differs from one stretch to the next is how the CPUs are shared out. So the server's CPU time for a
+//! transaction is compared in the same way: traps and programs are counted to the thread that they stop, and where
+//! all CPUs are busy, TPS is what CPU time allows.
+//!
 //! A pool that is warm has next to no hits, and the other server none of our probes. A pool that thrashes has many,
 //! and what they cost at least is the kernel's: so the other server has empty probes at the same points.
 
 use std::path::Path;
 use std::thread;
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use probe_abi::Probe;
 use rustix::fs::statfs;
 use test_servers::{Config, Load, LoadSpec, Release, Server, Workload};
@@ -38,16 +43,22 @@ const THREADS: u32 = 1;
 
 /// One of both.
 struct Twin {
-    // Before the server, so that nothing asks it any more when it goes.
-    load: Load,
     observed: Observed,
-    _server: Server,
+    server: Server,
+}
+
+/// What one of both did in a stretch.
+#[derive(Clone, Copy)]
+struct Did {
+    tps: f64,
+    /// CPU time of the server for a transaction, in us.
+    cpu_us: f64,
 }
 
 /// A stretch with the probes at one of them.
 struct Stretch {
-    with: f64,
-    without: f64,
+    with: Did,
+    without: Did,
     /// Hits a second by probe.
     hits: Vec<f64>,
 }
@@ -56,7 +67,6 @@ struct Stretch {
 struct Case {
     name: &'static str,
     workload: Workload,
-    pool_mib: u64,
     /// What the other server has.
     beside: Way,
 }
@@ -83,17 +93,17 @@ fn measure(
         report.skip(names[0], error);
         return Ok(());
     }
+    let twins = [twin(pool_mib, scale)?, twin(pool_mib, scale)?];
     for (name, workload) in names.into_iter().zip([Workload::ReadOnly, Workload::ReadWrite]) {
-        let case = Case { name, workload, pool_mib, beside };
-        let mut twins = [twin(&case, scale)?, twin(&case, scale)?];
-        let stretches = run(&mut twins, &case, scale)?;
+        let case = Case { name, workload, beside };
+        let stretches = run(&twins, &case, scale)?;
         tell(report, &case, &stretches);
     }
     Ok(())
 }
 
-fn twin(case: &Case, scale: &Scale) -> Result<Twin> {
-    let mut config = Config::new().pool_mib(case.pool_mib).sysbench(scale.data);
+fn twin(pool_mib: u64, scale: &Scale) -> Result<Twin> {
+    let mut config = Config::new().pool_mib(pool_mib).sysbench(scale.data);
     let memory = Path::new(MEMORY);
     if statfs(memory).is_ok_and(|about| about.f_bavail * about.f_bsize.unsigned_abs() > ROOM) {
         config = config.datadir_in(memory);
@@ -108,27 +118,29 @@ fn twin(case: &Case, scale: &Scale) -> Result<Twin> {
     }
     let target = Target::of(server.pid())?;
     let observed = Observed::open(target, &symbols::Options::default())?;
-    let load = server.load(&LoadSpec::new(case.workload, THREADS).uniform())?;
-    Ok(Twin { load, observed, _server: server })
+    Ok(Twin { observed, server })
 }
 
 /// Pairs of stretches: the probes at the first of both, then at the second, then the other way round.
-fn run(twins: &mut [Twin; 2], case: &Case, scale: &Scale) -> Result<Vec<[Stretch; 2]>> {
-    for twin in twins.iter_mut() {
-        twin.load.wait_for_seconds(WARM_UP)?;
+fn run(twins: &[Twin; 2], case: &Case, scale: &Scale) -> Result<Vec<[Stretch; 2]>> {
+    let load = |twin: &Twin| twin.server.load(&LoadSpec::new(case.workload, THREADS).uniform());
+    let mut loads = [load(&twins[0])?, load(&twins[1])?];
+    for load in &mut loads {
+        load.wait_for_seconds(WARM_UP)?;
     }
     let mut pairs = Vec::new();
     for round in 0..scale.twin_rounds {
         let first = round % 2;
-        let one = stretch(twins, first, case, scale.twin_seconds)?;
-        let other = stretch(twins, 1 - first, case, scale.twin_seconds)?;
+        let one = stretch(twins, &mut loads, first, case, scale.twin_seconds)?;
+        let other = stretch(twins, &mut loads, 1 - first, case, scale.twin_seconds)?;
         pairs.push([one, other]);
     }
     Ok(pairs)
 }
 
 fn stretch(
-    twins: &mut [Twin; 2],
+    twins: &[Twin; 2],
+    loads: &mut [Load; 2],
     probed: usize,
     case: &Case,
     seconds: usize,
@@ -136,38 +148,63 @@ fn stretch(
     let attached = attach(Way::Probes, None, &twins[probed].observed)?;
     let _beside = attach(case.beside, None, &twins[1 - probed].observed)?;
     thread::sleep(SETTLE);
-    // The second that has begun belongs to what was attached before.
-    let firsts = [0, 1].map(|twin: usize| twins[twin].load.seconds().len() + 1);
-    twins[probed].load.wait_for_seconds(firsts[probed])?;
-    let before = hits(&attached)?;
-    twins[probed].load.wait_for_seconds(firsts[probed] + seconds)?;
-    let after = hits(&attached)?;
-    let length = number(seconds as u64);
-    let mut tps = [0.0; 2];
-    for (twin, first) in firsts.into_iter().enumerate() {
-        let load = &mut twins[twin].load;
-        load.wait_for_seconds(first + seconds)?;
-        let reported = load.seconds();
-        tps[twin] = reported[first..first + seconds].iter().map(|second| second.tps).sum::<f64>();
-    }
+    let (before, begun) = (hits(&attached)?, Instant::now());
+    let [one, other] = loads;
+    let (one, other) = thread::scope(|scope| {
+        let other = scope.spawn(|| watch(&twins[1].server, other, seconds));
+        (watch(&twins[0].server, one, seconds), other.join())
+    });
+    let did = [one?, other.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?];
+    let (after, length) = (hits(&attached)?, begun.elapsed().as_secs_f64());
     let hits = before.iter().zip(&after).map(|(a, b)| number(b - a) / length).collect();
-    Ok(Stretch { with: tps[probed] / length, without: tps[1 - probed] / length, hits })
+    Ok(Stretch { with: did[probed], without: did[1 - probed], hits })
+}
+
+/// What a server does in the next whole seconds of its load.
+fn watch(server: &Server, load: &mut Load, seconds: usize) -> Result<Did> {
+    // The second that has begun belongs to what was attached before.
+    let first = load.seconds().len() + 1;
+    load.wait_for_seconds(first)?;
+    let before = cpu_s(server.pid())?;
+    load.wait_for_seconds(first + seconds)?;
+    let cpu = cpu_s(server.pid())? - before;
+    let reported = load.seconds();
+    let transactions: f64 = reported[first..first + seconds].iter().map(|second| second.tps).sum();
+    Ok(Did { tps: transactions / number(seconds as u64), cpu_us: cpu * 1e6 / transactions })
+}
+
+/// CPU time of a process, of all of its threads, in user and kernel mode (proc_pid_stat(5)).
+fn cpu_s(pid: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name may hold anything; the fields after it begin with the third.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_ascii_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks = ticks.sum::<Result<u64, _>>().context("no times in /proc/PID/stat")?;
+    Ok(number(ticks) / number(rustix::param::clock_ticks_per_second()))
 }
 
 fn tell(report: &mut Report, case: &Case, pairs: &[[Stretch; 2]]) {
     let name = case.name;
-    let without: Vec<f64> = pairs.iter().flatten().map(|stretch| stretch.without).collect();
-    let without = median(&without);
-    let ratio = |[one, other]: &[Stretch; 2]| {
-        (one.with / one.without * (other.with / other.without)).sqrt()
+    let beside = if case.beside == Way::Empty { "empty probes" } else { "without" };
+    let compare = |of: fn(&Did) -> f64| {
+        let ratio = |[one, other]: &[Stretch; 2]| {
+            let stretch = |stretch: &Stretch| of(&stretch.with) / of(&stretch.without);
+            (stretch(one) * stretch(other)).sqrt()
+        };
+        let without: Vec<f64> = pairs.iter().flatten().map(|pair| of(&pair.without)).collect();
+        (median(&without), pairs.iter().map(ratio).collect::<Vec<f64>>())
     };
-    let ratios: Vec<f64> = pairs.iter().map(ratio).collect();
+    let (without, ratios) = compare(|did| did.tps);
     let away: Vec<f64> = ratios.iter().map(|ratio| 100.0 * (ratio - 1.0).abs()).collect();
     report.add(Figure::cost(format!("{name}: median deviation of pairs"), median(&away), "%"));
     let (ratio, noise) = trimmed(&ratios);
-    let beside = if case.beside == Way::Empty { "empty probes" } else { "without" };
     let figure = Figure::cost(format!("{name}: TPS with residency probes"), without * ratio, "1/s");
     report.add(figure.against(beside, without).within(noise).goal(Goal::AtLeast(0.99)));
+    let (without, ratios) = compare(|did| did.cpu_us);
+    let (ratio, noise) = trimmed(&ratios);
+    let what = "server's CPU time a transaction with residency probes";
+    let figure = Figure::cost(format!("{name}: {what}"), without * ratio, "us");
+    report.add(figure.against(beside, without).within(noise).goal(Goal::AtMost(1.01)));
     let mut all = 0.0;
     for probe in [Probe::Read, Probe::Written, Probe::Dirty, Probe::Free] {
         let rates = pairs.iter().flatten().filter_map(|stretch| stretch.hits.get(probe as usize));
