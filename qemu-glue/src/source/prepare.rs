@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use page_wire::List;
 use thiserror::Error;
@@ -18,6 +19,9 @@ use crate::guest::{GuestError, GuestRam, disks};
 use crate::qmp::{Qmp, QmpError};
 use crate::set::SetError;
 use crate::shim::{Shim, ShimError};
+
+/// How long zero pages are looked for after the list has come: what is not found by then costs QEMU less.
+const ZEROS: Duration = Duration::from_millis(200);
 
 /// The set, and what is needed to leave it behind.
 pub(super) struct Prepared {
@@ -98,7 +102,7 @@ pub(super) async fn prepare(
     }
     record.begin("plan");
     // Without them the migration is as right, and a little slower.
-    let zeros = zeros.await.unwrap_or_default();
+    let zeros = zeros.within(ZEROS).await;
     let plan = plan::plan(&List::parse(&listed.bytes)?, &ram, &disks, &zeros)?;
     record.end("plan");
     for (reason, pages) in &plan.left_out {

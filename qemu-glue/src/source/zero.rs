@@ -11,6 +11,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{io, thread};
 
 use tokio::sync::{mpsc, oneshot};
@@ -26,6 +27,8 @@ const WORTH: u64 = 8;
 const AHEAD: u64 = 32;
 /// Bytes that are read of a page where it was not: most such pages begin with something else.
 const HEAD: usize = 64;
+/// Pages between two questions whether it is enough.
+const AT_A_TIME: u64 = 1 << 10;
 /// Pages that are told at once after they have been looked at again.
 const BATCH: u32 = 1 << 14;
 
@@ -49,24 +52,56 @@ pub(super) struct Looked {
     pub(super) written: Vec<PageRange>,
 }
 
-/// Looks for zero pages in a thread of low priority. The receiver fails when the thread does.
-pub(super) fn search(ram: &Arc<GuestRam>) -> oneshot::Receiver<Vec<Stretch>> {
-    let (sender, receiver) = oneshot::channel();
-    let ram = Arc::clone(ram);
+/// A search that goes on in a thread.
+pub(super) struct Search {
+    found: oneshot::Receiver<Vec<Stretch>>,
+    enough: Arc<AtomicBool>,
+}
+
+/// Begins to look for zero pages. The thread has no low priority: while it is waited for, the migration is too,
+/// and that is not for long.
+pub(super) fn search(ram: &Arc<GuestRam>) -> Search {
+    let (sender, found) = oneshot::channel();
+    let enough = Arc::new(AtomicBool::new(false));
+    let (ram, until) = (Arc::clone(ram), Arc::clone(&enough));
     let search = move || {
-        let _ = rustix::process::nice(NICE);
         // Nobody waits any more when there is no list.
-        let _ = sender.send(find(&ram));
+        let _ = sender.send(find_until(&ram, &until));
     };
     if let Err(error) = thread::Builder::new().name("zero".to_owned()).spawn(search) {
         log::warn!("no thread to look for zero pages with: {error}");
     }
-    receiver
+    Search { found, enough }
+}
+
+impl Search {
+    /// What is found within `limit`; where that is not all, QEMU tells the rest page by page. Nothing when the
+    /// thread has failed.
+    pub(super) async fn within(mut self, limit: Duration) -> Vec<Stretch> {
+        match tokio::time::timeout(limit, &mut self.found).await {
+            Ok(found) => found.unwrap_or_default(),
+            Err(_) => {
+                self.enough.store(true, Ordering::Relaxed);
+                (&mut self.found).await.unwrap_or_default()
+            }
+        }
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.enough.store(true, Ordering::Relaxed);
+    }
 }
 
 /// All zero pages of RAM, where enough of them follow each other.
 #[must_use]
 pub fn find(ram: &GuestRam) -> Vec<Stretch> {
+    find_until(ram, &AtomicBool::new(false))
+}
+
+/// Those that are found before it is `enough`.
+fn find_until(ram: &GuestRam, enough: &AtomicBool) -> Vec<Stretch> {
     let mut found: Vec<Stretch> = Vec::new();
     for part in ram.clip(Gpa(0), u64::MAX) {
         if ram.blocks()[part.block].page_bytes != PAGE_BYTES {
@@ -75,6 +110,10 @@ pub fn find(ram: &GuestRam) -> Vec<Stretch> {
         let mut look = Look::new(ram, part.block);
         let first = part.offset.div_ceil(PAGE_BYTES);
         for page in first..(part.offset + part.bytes) / PAGE_BYTES {
+            if (page - first) % AT_A_TIME == 0 && enough.load(Ordering::Relaxed) {
+                log::debug!("zero pages were looked for up to page {page} of block {}", part.block);
+                break;
+            }
             if !look.is_zero(page * PAGE_BYTES) {
                 continue;
             }
@@ -265,7 +304,9 @@ mod tests {
     async fn what_was_written_since_is_seen() {
         let (ram, file) = ram(&[256]);
         let ram = Arc::new(ram);
-        assert_eq!(search(&ram).await.unwrap(), [stretch(257, 767)]);
+        assert_eq!(search(&ram).within(Duration::from_secs(60)).await, [stretch(257, 767)]);
+        // What is enough at once is nothing, and no error.
+        assert_eq!(find_until(&ram, &AtomicBool::new(true)), []);
         let run = |first: u64, pages| SetRun {
             block: 0,
             medium: 0,
