@@ -48,7 +48,8 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
     };
     // SAFETY: `entry` points into the table; entries are plain integers.
     let (word, kept) = unsafe {
-        let kept = (read_volatile(addr_of!((*entry).space)), read_volatile(addr_of!((*entry).page)));
+        let kept =
+            (read_volatile(addr_of!((*entry).space)), read_volatile(addr_of!((*entry).page)));
         (read_volatile(addr_of!((*entry).word)), kept)
     };
     let known = word & ((1 << STATE_BITS) - 1);
