@@ -21,6 +21,7 @@ pub mod shim;
 pub mod source;
 pub mod storage;
 pub mod timeline;
+mod usage;
 
 /// An error with its causes on one line.
 fn error_chain(error: &dyn std::error::Error) -> String {

@@ -202,6 +202,12 @@ impl SkipSet {
         u64::from(self.pages()) * PAGE_BYTES
     }
 
+    /// Bytes of the pages that lie on storage: all but the zero pages.
+    #[must_use]
+    pub fn bytes_on_storage(&self) -> u64 {
+        u64::from(self.pages() - self.zero_pages()) * PAGE_BYTES
+    }
+
     /// Runs with the number of their first page, by block and offset.
     #[must_use]
     pub fn in_ram_order(&self) -> Vec<(PageIndex, SetRun)> {

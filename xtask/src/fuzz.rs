@@ -35,6 +35,10 @@ const FORMS: &[(&str, &[&str])] = &[
     ("stripped", &["-s"]),
 ];
 
+/// Targets whose first inputs a program of the format's own package writes (its example `fuzz_seeds`), so that they are
+/// always of the format that is.
+const WRITTEN: &[(&str, &str)] = &[("page_list", "page_wire"), ("channel", "qemu-glue")];
+
 /// Options of `fuzz`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -133,13 +137,21 @@ fn fuzzer(programs: &std::path::Path, name: &str, seconds: u32) -> Result<Comman
     Ok(fuzzer)
 }
 
-/// The folder of inputs to start from: those of tests/fuzz/seeds, C++ sources of them compiled.
+/// The folder of inputs to start from: those that the format's own package writes, or those of
+/// tests/fuzz/seeds, C++ sources of them compiled.
 fn seeds(name: &str) -> Result<Option<PathBuf>> {
+    let seeds = workspace::target().join("fuzz/seeds").join(name);
+    if let Some((_, package)) = WRITTEN.iter().find(|(target, _)| *target == name) {
+        fs::create_dir_all(&seeds)?;
+        let mut writer = workspace::cargo();
+        writer.args(["run", "--quiet", "--package", package, "--example", "fuzz_seeds", "--"]);
+        command::run(writer.arg(&seeds))?;
+        return Ok(Some(seeds));
+    }
     let sources = folder().join("seeds").join(name);
     if !sources.is_dir() {
         return Ok(None);
     }
-    let seeds = workspace::target().join("fuzz/seeds").join(name);
     fs::create_dir_all(&seeds)?;
     for source in fs::read_dir(sources)? {
         let source = source?.path();

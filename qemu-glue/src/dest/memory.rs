@@ -1,9 +1,7 @@
-//! What memory this process may use, and uses.
+//! What memory this process may use.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-
-use rustix::time::{ClockId, clock_gettime};
+use std::path::Path;
 
 /// Bytes that the control groups of this process leave it, page cache that can go included; `None`
 /// without a limit. Pages that we install are charged to us, not to QEMU (Linux `mm/userfaultfd.c`).
@@ -31,22 +29,6 @@ fn left(group: &Path) -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_sub(can_go)))
 }
 
-/// Bytes of this process's own memory now: anonymous pages. The guest's RAM, which it maps, is QEMU's.
-pub(super) fn own() -> u64 {
-    let status = fs::read_to_string(PathBuf::from("/proc/self/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
-
-/// CPU time of this process so far, in seconds.
-pub(super) fn cpu_s() -> f64 {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    #[expect(clippy::cast_precision_loss, reason = "seconds of CPU time are far below 2^53")]
-    let (seconds, nanoseconds) = (time.tv_sec as f64, time.tv_nsec as f64);
-    seconds + nanoseconds / 1e9
-}
-
 #[cfg(test)]
 mod tests {
     use tempfile::TempDir;
@@ -72,11 +54,5 @@ mod tests {
         assert_eq!(headroom_of(root.path(), &inner), Some(400));
         write(&inner, "600\n", "500\n");
         assert_eq!(headroom_of(root.path(), &inner), Some(100));
-    }
-
-    #[test]
-    fn this_process_has_memory_and_has_run() {
-        assert!(own() > 100 << 10);
-        assert!(cpu_s() > 0.0);
     }
 }

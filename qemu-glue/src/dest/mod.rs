@@ -54,8 +54,8 @@ pub use self::queue::{Hash, QueueError};
 pub use self::refusal::Refusal;
 pub use self::restore::{Limits, Restore};
 use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender, VERSION};
-use crate::error_chain;
 use crate::timeline::Watched;
+use crate::{error_chain, usage};
 
 /// What to receive with.
 #[derive(Clone, Debug)]
@@ -86,7 +86,7 @@ pub async fn receive<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let begun = memory::cpu_s();
+    let begun = usage::cpu_s();
     let (mut sender, mut receiver) = channel::accept(stream, &options.security).await?;
     let qemu = Qemu::connect(&options.qmp).await;
     let migration = greet(&mut sender, &mut receiver, &qemu).await?;
@@ -101,7 +101,7 @@ where
         Ok((prepared, ready)) => {
             observer(&Event::ready(&ready, &prepared.set));
             sender.send(&Message::Ready(ready)).await?;
-            let limits = options.limits;
+            let limits = options.limits.sized(prepared.set.bytes_on_storage());
             let limits = if offer.shares { limits.shared() } else { limits };
             serve::restore(prepared, sender, receiver, limits, watched, observer).await?
         }
@@ -116,7 +116,7 @@ where
         }
     };
     outcome.migration = migration;
-    outcome.finished.cpu_s = memory::cpu_s() - begun;
+    outcome.finished.cpu_s = usage::cpu_s() - begun;
     observer(&Event::Finished { outcome: outcome.clone() });
     Ok(outcome)
 }

@@ -6,12 +6,14 @@
 //!           of storage)
 //! ```
 //! Every page whose hash was taken gets one answer, unless it was left to QEMU first. Memory is
-//! bounded: hashes by the set (32 bytes a page), bytes by the buffers. A storage that answers nothing
+//! bounded: hashes by the source, which sends no more before there are answers, and by the set (32 bytes a
+//! page); bytes by the buffers, which are a small part of the set ([`Limits::sized`]). A storage that answers nothing
 //! for a while has the pages of its reads answered `TooLate`, and gets no further reads until it answers.
 //! What it was not asked for yet waits where the source has the network take it from the other end
 //! meanwhile, and is answered `TooLate` too where it does not; so the time that a stall can cost is
 //! bounded.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::available_parallelism;
@@ -30,6 +32,13 @@ use super::tally::Tally;
 use crate::channel::{NotPlaced, PageRange, Progress};
 use crate::set::SkipSet;
 use crate::storage::{self, Buffer, BufferPool, Storage};
+
+/// All buffers together are half a percent of what storage is to bring, but no less and no more than this.
+const BUFFER_BYTES: RangeInclusive<u64> = 2 << 20..=32 << 20;
+/// A request's share of them, so that storage, proof and installation all have some.
+const SHARES: u64 = 16;
+/// The smallest request worth its round trip.
+const SMALLEST_REQUEST: u64 = 128 << 10;
 
 /// How often a storage that stalls is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -69,6 +78,19 @@ impl Limits {
     #[must_use]
     pub fn shared(self) -> Self {
         Self { waits: Duration::from_secs(120), ..self }
+    }
+
+    /// For pages of so many bytes in all: memory beside a small pool stays small, and what a gigabit or ten
+    /// of them have on their way fits in.
+    #[must_use]
+    pub fn sized(self, bytes: u64) -> Self {
+        let room = (bytes / 200).clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
+        let request = (room / SHARES).max(SMALLEST_REQUEST).min(self.requests.request_bytes);
+        // A power of two, as `ilog2` of 0 is none: a request is never empty.
+        let request_bytes = 1 << request.max(2 * storage::ALIGN).ilog2();
+        let buffers = usize::try_from(room / request_bytes).unwrap_or(usize::MAX);
+        let requests = storage::Limits { request_bytes, ..self.requests };
+        Self { requests, buffers: buffers.min(self.buffers), ..self }
     }
 }
 
@@ -267,4 +289,24 @@ fn give_up(
     // The receiver goes first only when the channel broke; then the source gives back by itself.
     let _ =
         answers.send(ranges.into_iter().map(|range| (Fate::NotPlaced(reason), range)).collect());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_a_small_part_of_the_set() {
+        let sized = |bytes: u64| {
+            let limits = Limits::default().sized(bytes);
+            (limits.requests.request_bytes >> 10, limits.buffers)
+        };
+        assert_eq!(sized(0), (128, 16), "2 MiB at least");
+        assert_eq!(sized(1 << 30), (256, 20));
+        assert_eq!(sized((1 << 30) + (200 << 20)), (256, 24));
+        assert_eq!(sized(4 << 30), (1024, 20));
+        assert_eq!(sized(100 << 30), (1024, 32), "32 MiB at most");
+        let few = Limits { buffers: 2, ..Limits::default() }.sized(1 << 30);
+        assert_eq!(few.buffers, 2, "never more than was allowed");
+    }
 }

@@ -4,16 +4,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::answers;
 use super::error::ReceiveError;
 use super::event::{Event, Observer, Outcome};
 use super::offer::name_of;
 use super::prepare::Prepared;
 use super::refusal::Refusal;
 use super::restore::{Limits, Restore};
-use super::{answers, memory};
 use crate::channel::{ChannelError, Finish, Finished, Message, Receiver, Sender};
-use crate::error_chain;
 use crate::timeline::{Watched, now_ns};
+use crate::{error_chain, usage};
 
 /// How long the VM may take to run here after its source has let it go.
 const STARTS: Duration = Duration::from_millis(100);
@@ -33,7 +33,7 @@ pub(super) async fn restore(
     let (restore, answers) = Restore::start(set, media, target, limits);
     let (queue, tally) = (restore.queue(), restore.tally());
     let sending = tokio::spawn(answers::send(sender, answers, queue, tally.clone()));
-    let mut peak_memory_bytes = memory::own();
+    let mut peak_memory_bytes = usage::memory_bytes();
     let followed = follow(&restore, &mut receiver, &mut peak_memory_bytes, observer).await;
     let progress = restore.progress();
     restore.stop().await;
@@ -41,7 +41,7 @@ pub(super) async fn restore(
     let lost = |_| ChannelError::Closed;
     let sender = sending.await.map_err(lost)??;
     let remarks = tally.remarks();
-    let cpu_s = memory::cpu_s();
+    let cpu_s = usage::cpu_s();
     let finished = Finished { progress, cpu_s, peak_memory_bytes, probes: None, remarks };
     end(sender, finish, finished, watched).await
 }
@@ -59,7 +59,7 @@ async fn follow(
         let message = tokio::select! {
             message = receiver.receive() => message?,
             _ = tick.tick() => {
-                *peak_memory_bytes = memory::own().max(*peak_memory_bytes);
+                *peak_memory_bytes = usage::memory_bytes().max(*peak_memory_bytes);
                 observer(&Event::Progress(restore.progress()));
                 continue;
             }
@@ -91,7 +91,7 @@ pub(super) async fn stand_by(
     };
     let finished = Finished {
         remarks: vec![error_chain(&refusal)],
-        peak_memory_bytes: memory::own(),
+        peak_memory_bytes: usage::memory_bytes(),
         ..Finished::default()
     };
     let outcome = end(sender, finish, finished, watched).await?;

@@ -118,7 +118,12 @@ impl<'a> Way<'a> {
 
     /// Median over the runs that completed; `None` where none did.
     pub(crate) fn median(&self, of: impl Fn(&Report) -> f64) -> Option<f64> {
-        let mut values: Vec<f64> = self.completed().map(of).collect();
+        self.median_of(|run| Some(of(run)))
+    }
+
+    /// Likewise, over those of them that have the figure.
+    pub(crate) fn median_of(&self, of: impl Fn(&Report) -> Option<f64>) -> Option<f64> {
+        let mut values: Vec<f64> = self.completed().filter_map(of).collect();
         values.sort_by(f64::total_cmp);
         let (low, high) = (values.len().checked_sub(1)? / 2, values.len() / 2);
         Some(f64::midpoint(values[low], values[high]))

@@ -51,6 +51,9 @@ pub struct Report {
     /// From the `migrate` command to the end of the migration in seconds, as QEMU tells it
     /// (`query-migrate`: `total-time`).
     pub total_time_s: f64,
+    /// From the wish to migrate to the end of the migration in seconds, on a clock outside of QEMU: with the list, the checks and
+    /// whatever else comes before the `migrate` command. `null`: nobody looked at a clock.
+    pub command_s: Option<f64>,
     /// How long the VM ran on neither side in milliseconds, as QEMU tells it (`query-migrate`:
     /// `downtime`).
     pub downtime_ms: f64,
@@ -112,6 +115,7 @@ impl Default for Report {
             qemu: QemuVersions::default(),
             machine: Machine::default(),
             total_time_s: 0.0,
+            command_s: None,
             downtime_ms: 0.0,
             interruption_ms: None,
             network_bytes: 0,

@@ -71,6 +71,8 @@ pub struct Run {
     pub reason: Option<String>,
     /// As in `report.json`, and so on.
     pub total_time_s: f64,
+    /// Seconds, with what comes before QEMU's own clock.
+    pub command_s: Option<f64>,
     /// Milliseconds.
     pub downtime_ms: f64,
     /// Bytes on the migration link.
@@ -88,6 +90,8 @@ pub struct Run {
 pub struct Median {
     /// Seconds.
     pub total_time_s: f64,
+    /// Seconds, over the runs that have it.
+    pub command_s: Option<f64>,
     /// Milliseconds.
     pub downtime_ms: f64,
     /// Bytes.
@@ -137,6 +141,7 @@ fn entry(cell: &Cell<'_>, way: &Way<'_>) -> Entry {
 fn median(way: &Way<'_>) -> Option<Median> {
     Some(Median {
         total_time_s: way.median(|run| run.total_time_s)?,
+        command_s: way.median_of(|run| run.command_s),
         downtime_ms: way.median(|run| run.downtime_ms)?,
         network_bytes: way.median(|run| super::approximate(run.network_bytes))?,
         storage_bytes: way.median(|run| super::approximate(run.storage_bytes))?,
@@ -149,6 +154,7 @@ fn one(run: &Report) -> Run {
         status: run.status,
         reason: run.reason.clone(),
         total_time_s: run.total_time_s,
+        command_s: run.command_s,
         downtime_ms: run.downtime_ms,
         network_bytes: run.network_bytes,
         storage_bytes: run.storage_bytes,

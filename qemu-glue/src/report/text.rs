@@ -24,8 +24,8 @@ fn write_cell(cell: &Cell<'_>, text: &mut String) -> std::fmt::Result {
     writeln!(text, "{}", cell.title())?;
     writeln!(
         text,
-        "  {:<12} {:>6} {:>10} {:>11} {:>11} {:>11}  RAM compared",
-        "", "runs", "total", "downtime", "network", "storage"
+        "  {:<12} {:>6} {:>10} {:>10} {:>11} {:>11} {:>11}  RAM compared",
+        "", "runs", "total", "command", "downtime", "network", "storage"
     )?;
     for way in &cell.ways {
         write_way(way, text)?;
@@ -46,9 +46,10 @@ fn write_way(way: &Way<'_>, text: &mut String) -> std::fmt::Result {
     let runs = format!("{}/{}", way.completed().count(), way.runs.len());
     writeln!(
         text,
-        "  {:<12} {runs:>6} {:>10} {:>11} {:>11} {:>11}  {}",
+        "  {:<12} {runs:>6} {:>10} {:>10} {:>11} {:>11} {:>11}  {}",
         way.name(),
         shown(way.median(|run| run.total_time_s), units::Quantity::Seconds),
+        shown(way.median_of(|run| run.command_s), units::Quantity::Seconds),
         shown(way.median(|run| run.downtime_ms), units::Quantity::Milliseconds),
         bytes(|run| run.network_bytes),
         bytes(|run| run.storage_bytes),

@@ -9,6 +9,7 @@ pub(crate) fn of(cell: &Cell<'_>) -> Vec<String> {
     let mut sentences = Vec::new();
     if let (Some(stock), Some(ours)) = (cell.way(STOCK), cell.way(POOLFERRY)) {
         sentences.extend(speed(stock, ours));
+        sentences.extend(command(stock, ours));
         sentences.extend(traffic(stock, ours));
         sentences.extend(downtime(stock, ours));
         sentences.extend(limit(cell, ours));
@@ -58,6 +59,17 @@ fn speed(stock: &Way<'_>, ours: &Way<'_>) -> Option<String> {
     let ratio = units::three_digits(ratio);
     let (ours, stock) = (seconds(ours), seconds(stock));
     Some(format!("Poolferry took {ours} and stock QEMU {stock}: {ratio} times as {word}."))
+}
+
+/// The same on the clock of whoever waits for the command.
+fn command(stock: &Way<'_>, ours: &Way<'_>) -> Option<String> {
+    let time = |way: &Way<'_>| way.median_of(|run| run.command_s).filter(|time| *time > 0.0);
+    let (stock, ours) = (time(stock)?, time(ours)?);
+    let ratio = units::three_digits(stock / ours);
+    let [ours, stock] = [ours, stock].map(|time| units::Quantity::Seconds.text(time));
+    Some(format!(
+        "With all that comes before QEMU's own clock it was {ours} and {stock}: {ratio} times as fast."
+    ))
 }
 
 fn limit(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {

@@ -364,6 +364,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             sent: self.last.ram.normal * PAGE_BYTES,
             remaining: self.last.ram.remaining + ferry.not_taken_up() * PAGE_BYTES,
             full: self.share == Share::Full,
+            syncs: self.last.ram.dirty_sync_count,
         });
         if pages > 0 {
             let given = ferry.leave_to_network(pages);

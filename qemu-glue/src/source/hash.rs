@@ -2,7 +2,8 @@
 //!
 //! Threads of low priority take batches off a common counter, so hashes come nearly in the order of
 //! the set, which is the order of the disk. What takes the hashes sets the pace: when its queue is
-//! full, the threads wait.
+//! full, the threads wait. So they are not far ahead of storage, and what the network gets from the
+//! other end of the set meanwhile is never hashed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -15,8 +16,8 @@ use crate::set::{PageIndex, SkipSet};
 
 /// Pages of a batch: 8 KiB of hashes for 1 MiB of RAM.
 pub const BATCH_PAGES: u32 = 256;
-/// Batches that wait for the channel: 4 MiB of RAM ahead of it per thread at most.
-const QUEUE: usize = 64;
+/// Batches that wait for the channel: 16 MiB of RAM.
+const QUEUE: usize = 16;
 /// Bytes of a page.
 const PAGE_SIZE: usize = 4096;
 /// Added to the niceness of the threads: the guest's CPUs come first.

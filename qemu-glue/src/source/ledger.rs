@@ -13,6 +13,8 @@ pub(super) struct Ledger {
     placed: u64,
     zero: u64,
     given_back: u64,
+    /// Pages whose hash was sent and that are not settled.
+    in_flight: u64,
     /// All pages from this one on are settled.
     tail: u32,
 }
@@ -39,6 +41,11 @@ impl Ledger {
     /// Hashes of these pages go out now.
     pub(super) fn hash_sent(&mut self, range: PageRange) {
         if let Ok(range) = self.inside(range) {
+            let fresh = (range.0..range.1).filter(|page| {
+                let page = *page as usize;
+                !self.hashed.contains(page) && !self.settled.contains(page)
+            });
+            self.in_flight += fresh.count() as u64;
             self.hashed.insert_range(index(range));
         }
     }
@@ -119,6 +126,12 @@ impl Ledger {
         u64::from(self.pages) - self.placed - self.zero - self.given_back
     }
 
+    /// Pages whose hash was sent and that are not settled: the destination holds their hashes.
+    #[must_use]
+    pub(super) const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
     /// Pages placed.
     #[must_use]
     pub(super) const fn placed_pages(&self) -> u64 {
@@ -152,6 +165,8 @@ impl Ledger {
             }
             if page > begun {
                 fresh.push(PageRange { first: begun, count: page - begun });
+                let hashed = self.hashed.count_ones(index((begun, page)));
+                self.in_flight -= hashed as u64;
             }
             while page < end && self.settled.contains(page as usize) {
                 page += 1;
@@ -198,6 +213,21 @@ mod tests {
     }
 
     #[test]
+    fn in_flight_are_pages_whose_hash_is_out_until_they_are_settled() {
+        let mut ledger = Ledger::new(100);
+        ledger.given_back(range(4, 2)).unwrap();
+        ledger.hash_sent(range(0, 20));
+        ledger.hash_sent(range(10, 10));
+        assert_eq!(ledger.in_flight(), 18, "once each, and none that is settled");
+        ledger.placed(range(0, 6)).unwrap();
+        assert_eq!(ledger.in_flight(), 14);
+        ledger.give_back_last(85);
+        assert_eq!(ledger.in_flight(), 9);
+        ledger.give_back_rest();
+        assert_eq!(ledger.in_flight(), 0);
+    }
+
+    #[test]
     fn zero_pages_need_no_hash_and_count_for_themselves() {
         let mut ledger = Ledger::new(100);
         assert_eq!(ledger.given_back(range(3, 1)), Ok(vec![range(3, 1)]));
@@ -239,6 +269,7 @@ mod tests {
             }
             let settled = model.iter().filter(|settled| **settled).count() as u64;
             prop_assert_eq!(ledger.outstanding(), 256 - settled);
+            prop_assert_eq!(ledger.in_flight(), ledger.outstanding());
         }
     }
 }

@@ -6,19 +6,24 @@
 //! of the network, `x` bytes change over:
 //!
 //! ```text
-//! (O - x) / s = (R + x) / n      x = (O n - R s) / (n + s)
+//! (O - x) / s = (R + D + x) / n      x = (O n - (R + D) s) / (n + s)
 //! ```
+//!
+//! `D` is what the guest writes again and again: QEMU finds it at the next sync, whatever it is given then.
 //!
 //! QEMU takes pages up at a sync only, which begins its next pass, so nothing is gained by giving them
 //! earlier than shortly before its pass ends ([`HORIZON`]). And what is given cannot be had back: it is
 //! given in slices of [`SLICE`] of QEMU's work, so that a link that becomes slow keeps little, and a
 //! storage that stalls (`s` falls to 0, `x` to all of `O`) costs no longer than it stalls. A network
-//! that stalls has no end of its pass in sight, and gets nothing more.
+//! that stalls has no end of its pass in sight, and gets nothing more. But each slice costs a sync, and so
+//! `D` once more: where that is much, slices are [`WORTH_AGAIN`] times `D`. `D` is what was found at the sync
+//! before; it hardly depends on how long a pass takes, as a guest that writes at all writes much the same
+//! pages every second.
 //!
 //! **It ends.** Each page changes over once at most, and each look either gives nothing or makes the
 //! outstanding pages fewer. Where nothing is given, either storage is about to be done (less than
-//! [`WORTH`] is left for QEMU), or QEMU has work, or neither path moves; the last two end as a migration
-//! without us ends, and the ferry's own limits of silence hold besides.
+//! [`WORTH`] is left for QEMU, or less than it will have to send again meanwhile), or QEMU has work, or
+//! neither path moves; the last two end as a migration without us ends, and the ferry's own limits of silence hold besides.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -31,6 +36,8 @@ const HORIZON: Duration = Duration::from_millis(300);
 /// Most of QEMU's work that is given at once: long beside a sync, short enough that rates seen now still
 /// hold when the last of it is sent.
 const SLICE: Duration = Duration::from_millis(500);
+/// A slice is so many times what its sync makes QEMU send again: a fifth of the link is the most that is wasted.
+const WORTH_AGAIN: f64 = 4.0;
 /// Pages that are worth a sync and a pass of QEMU: 4 MiB.
 const WORTH: u64 = 1024;
 /// Pages given to find out how fast the network is, when QEMU's first pass was too short for that.
@@ -56,6 +63,8 @@ pub(super) struct View {
     pub(super) remaining: u64,
     /// QEMU has the whole link.
     pub(super) full: bool,
+    /// Bitmap syncs so far; the first begins the first pass.
+    pub(super) syncs: u64,
 }
 
 /// The law, with what it remembers.
@@ -64,11 +73,19 @@ pub(super) struct Pace {
     begun: Option<Instant>,
     storage: Meter,
     network: Meter,
+    again: Again,
 }
 
 impl Pace {
     /// Pages to give to QEMU now.
     pub(super) fn look(&mut self, view: View) -> u64 {
+        self.again.look(view.syncs, view.remaining);
+        let pages = self.law(view);
+        self.again.given(pages * PAGE_BYTES);
+        pages
+    }
+
+    fn law(&mut self, view: View) -> u64 {
         let begun = *self.begun.get_or_insert(view.at);
         if view.settled == 0 && view.at.saturating_duration_since(begun) < BEGINS {
             return 0;
@@ -90,12 +107,39 @@ impl Pace {
         if network <= 0.0 || remaining > network * HORIZON.as_secs_f64() {
             return 0;
         }
-        let both = outstanding.mul_add(network, -(remaining * storage)) / (network + storage);
-        let slice = network * SLICE.as_secs_f64();
+        let again = real(self.again.bytes);
+        let to_send = remaining + again;
+        let both = outstanding.mul_add(network, -(to_send * storage)) / (network + storage);
+        let slice = (network * SLICE.as_secs_f64()).max(WORTH_AGAIN * again);
         let pages = pages(both.min(slice)).min(view.outstanding);
         // The last few are not left to a storage that stands still.
         let late = outstanding > storage * SLICE.as_secs_f64();
         if pages < WORTH && !late { 0 } else { pages }
+    }
+}
+
+/// What the guest had written again at the last sync.
+#[derive(Debug, Default)]
+struct Again {
+    syncs: u64,
+    /// Bytes given since then: found at the next sync too, but not written.
+    given: u64,
+    bytes: u64,
+}
+
+impl Again {
+    fn look(&mut self, syncs: u64, remaining: u64) {
+        if syncs > self.syncs {
+            // The first sync finds all of the RAM.
+            if self.syncs > 0 {
+                self.bytes = remaining.saturating_sub(self.given);
+            }
+            (self.syncs, self.given) = (syncs, 0);
+        }
+    }
+
+    const fn given(&mut self, bytes: u64) {
+        self.given += bytes;
     }
 }
 

@@ -17,6 +17,8 @@ use crate::timeline::now_ns;
 pub(super) struct Record<'a> {
     pub(super) report: Report,
     observer: &'a mut (dyn FnMut(&Update) + Send),
+    /// When it was asked for.
+    asked: Instant,
     /// Steps with their begin and end.
     steps: Vec<(&'static str, Instant, Option<Instant>)>,
     /// When QEMU took the `migrate` command, and CLOCK_MONOTONIC then, in ns.
@@ -29,7 +31,7 @@ impl<'a> Record<'a> {
     pub(super) fn new(mode: &str, observer: &'a mut (dyn FnMut(&Update) + Send)) -> Self {
         let report = Report { mode: mode.to_owned(), ..Report::default() };
         let (steps, last, meter) = (Vec::new(), Picture::default(), Meter::new());
-        Self { report, observer, steps, begun: None, last, meter }
+        Self { report, observer, asked: Instant::now(), steps, begun: None, last, meter }
     }
 
     pub(super) fn remark(&mut self, text: String) {
@@ -165,6 +167,8 @@ impl<'a> Record<'a> {
     pub(super) fn ended(&mut self, migration: &Migration) {
         let report = &mut self.report;
         report.total_time_s = real(migration.total_time) / 1e3;
+        let before = self.begun.map(|(begun, _)| begun.saturating_duration_since(self.asked));
+        report.command_s = before.map(|before| before.as_secs_f64() + report.total_time_s);
         report.downtime_ms = real(migration.downtime);
         report.network_bytes = migration.ram.transferred + report.channel_bytes;
         report.dirty_syncs = migration.ram.dirty_sync_count;

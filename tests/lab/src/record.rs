@@ -44,7 +44,7 @@ pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) 
     let total_s = figure("total-time") / 1000.0;
     // QEMU counts from the command on; the end is what was seen.
     let end_s = hop.ended.at.saturating_duration_since(hop.watch.begun().0).as_secs_f64();
-    let command_s = (end_s - total_s).max(0.0);
+    let before_s = (end_s - total_s).max(0.0);
     report.mode = hop.mode.name().to_owned();
     report.workload = setup.workload.name().to_owned();
     report.run = Some(run);
@@ -56,6 +56,7 @@ pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) 
     report.qemu = QemuVersions { source, destination };
     report.machine = machine(setup);
     report.total_time_s = total_s;
+    report.command_s = Some(end_s);
     report.downtime_ms = figure("downtime");
     report.interruption_ms = hop.interruption.map(|found| found.heard.as_secs_f64() * 1000.0);
     report.network_bytes = hop.links.network;
@@ -66,16 +67,13 @@ pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) 
     });
     if !hop.mode.is_poolferry() {
         let unix = begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        report.begun_unix_s = unix.as_secs_f64() + command_s;
+        report.begun_unix_s = unix.as_secs_f64() + before_s;
         report.migration = format!("{}-{run}", hop.mode.name());
         report.storage_bytes = 0;
-        report.samples = samples(hop, command_s);
+        report.samples = samples(hop, before_s);
     }
-    report.tps = tps(hop, &heard.seconds, command_s);
-    guest(&mut report, hop, &heard.readings, command_s);
-    report.remarks.push(format!(
-        "The command took {end_s:.2} s in all, {command_s:.2} s of them before QEMU's own clock began."
-    ));
+    report.tps = tps(hop, &heard.seconds, before_s);
+    guest(&mut report, hop, &heard.readings, before_s);
     if let Some(found) = hop.interruption {
         report.remarks.push(format!(
             "Longest gap between two ticks by the guest's own clock: {:.0} ms.",
@@ -135,11 +133,11 @@ fn machine(setup: &Setup) -> Machine {
     }
 }
 
-fn samples(hop: &Hop, command_s: f64) -> Vec<Sample> {
+fn samples(hop: &Hop, before_s: f64) -> Vec<Sample> {
     let looks = hop.watch.looks().iter();
     #[expect(clippy::cast_precision_loss, reason = "pages per second, far below 2^53")]
     let sample = |look: &crate::watch::Look| Sample {
-        at_s: look.at.as_secs_f64() - command_s,
+        at_s: look.at.as_secs_f64() - before_s,
         remaining_bytes: look.remaining,
         network_bytes: look.links.network,
         dirty_pages_per_s: Some(look.dirty_pages_per_s as f64),
@@ -149,9 +147,9 @@ fn samples(hop: &Hop, command_s: f64) -> Vec<Sample> {
 }
 
 /// Puts what the laboratory heard before and after around what the driver heard on the way.
-fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], command_s: f64) {
+fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], before_s: f64) {
     let (begun, _) = hop.watch.begun();
-    let zero = begun + Duration::try_from_secs_f64(command_s).unwrap_or_default();
+    let zero = begun + Duration::try_from_secs_f64(before_s).unwrap_or_default();
     let (before, after): (Vec<_>, Vec<_>) =
         readings.iter().cloned().partition(|reading| reading.at <= hop.ended.at);
     let on_the_way = std::mem::take(&mut report.guest);
@@ -188,7 +186,7 @@ fn agreement(report: &Report) -> Option<(f64, f64)> {
     (time > 0.0 && told_count > 0.0).then(|| (count / time, told.iter().sum::<f64>() / told_count))
 }
 
-fn tps(hop: &Hop, seconds: &[Second], command_s: f64) -> Vec<Tps> {
+fn tps(hop: &Hop, seconds: &[Second], before_s: f64) -> Vec<Tps> {
     let (begun, _) = hop.watch.begun();
     // Those before the watch began have negative times.
     let since = |at: Instant| match at.checked_duration_since(begun) {
@@ -196,7 +194,7 @@ fn tps(hop: &Hop, seconds: &[Second], command_s: f64) -> Vec<Tps> {
         None => -begun.saturating_duration_since(at).as_secs_f64(),
     };
     let second = |second: &Second| Tps {
-        at_s: since(second.at) - command_s,
+        at_s: since(second.at) - before_s,
         tps: second.tps,
         latency_ms: Some(second.latency_ms),
     };

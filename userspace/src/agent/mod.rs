@@ -118,8 +118,11 @@ impl Agent {
             match self.port.listen(self.pause(), stop) {
                 Heard::Nothing => {}
                 Heard::Line(line) => {
-                    let answer = self.answer(line);
+                    let ask = line.and_then(|line| from_line::<Ask>(&line));
+                    let answer = self.answer(&ask);
                     self.send(&answer, stop);
+                    // Who reads the log may be slow, and the host waits.
+                    note(&ask, &answer);
                 }
             }
         }
@@ -179,28 +182,23 @@ impl Agent {
         }
     }
 
-    fn answer(&mut self, line: Result<Vec<u8>, LineError>) -> Answer {
-        let ask = match line.and_then(|line| from_line::<Ask>(&line)) {
+    fn answer(&mut self, ask: &Result<Ask, LineError>) -> Answer {
+        let ask = match ask {
             Ok(ask) => ask,
             Err(error) => {
                 let hint = "host and guest need the same version of Poolferry";
-                let what = Said::Error(trouble(&error, Some(hint.to_owned())));
+                let what = Said::Error(trouble(error, Some(hint.to_owned())));
                 return Answer { id: 0, what };
             }
         };
-        log::debug!("asked {:?}", ask.what);
         if !matches!(ask.what, What::Status | What::Migration(_)) {
             self.spoken_to = Some(Instant::now());
         }
-        let what = self.say(ask.what).unwrap_or_else(|trouble| {
-            log::warn!("{}", trouble.what);
-            Said::Error(trouble)
-        });
-        Answer { id: ask.id, what }
+        Answer { id: ask.id, what: self.say(&ask.what).unwrap_or_else(Said::Error) }
     }
 
-    fn say(&mut self, what: What) -> Result<Said, Trouble> {
-        match what {
+    fn say(&mut self, what: &What) -> Result<Said, Trouble> {
+        match *what {
             What::Hello { .. } => Ok(Said::Hello(self.hello())),
             What::PageList => self.page_list(),
             What::Copy { list, offset, len } => self.copy(list, offset, len).map(Said::Copied),
@@ -234,13 +232,6 @@ impl Agent {
         self.lists += 1;
         match Held::make(self.lists, observer) {
             Ok((held, told)) => {
-                log::info!(
-                    "list {} of {} pages, {} bytes, in {:.3} s",
-                    held.number,
-                    told.pages,
-                    told.length,
-                    told.steps.total_s
-                );
                 self.held = Some(held);
                 Ok(Said::PageList(Box::new(told)))
             }
@@ -290,6 +281,24 @@ impl Agent {
             Ok(line) => self.port.send(&line, stop),
             Err(error) => log::error!("failed to write an answer: {error}"),
         }
+    }
+}
+
+/// Logs what was asked and answered.
+fn note(ask: &Result<Ask, LineError>, answer: &Answer) {
+    if let Ok(ask) = ask {
+        log::debug!("asked {:?}", ask.what);
+    }
+    match &answer.what {
+        Said::PageList(told) => log::info!(
+            "list {} of {} pages, {} bytes, in {:.3} s",
+            told.list,
+            told.pages,
+            told.length,
+            told.steps.total_s
+        ),
+        Said::Error(trouble) => log::warn!("{}", trouble.what),
+        _ => {}
     }
 }
 

@@ -51,6 +51,7 @@ fn record(mode: &str, seconds: u32, network_bytes: u64, storage_bytes: u64) -> R
             storage_bits_per_s: Some(1_000_000_000),
         },
         total_time_s: total,
+        command_s: Some(total + 0.5),
         downtime_ms: 42.0,
         network_bytes,
         storage_bytes,

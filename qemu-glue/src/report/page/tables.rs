@@ -36,7 +36,7 @@ pub(super) fn runs(cell: &Cell<'_>) -> Markup {
         table {
             thead {
                 tr {
-                    th { "way" } th { "run" } th { "ended" } th { "total time" } th { "downtime" }
+                    th { "way" } th { "run" } th { "ended" } th { "total time" } th { "whole command" } th { "downtime" }
                     th { "service gap" } th { "migration link" } th { "storage link" } th { "syncs" }
                     th { "skipped" } th { "restored" } th { "given back" } th { "RAM that differs" }
                 }
@@ -63,6 +63,7 @@ fn row(way: &Way<'_>, run: &Report) -> Markup {
         Status::Cancelled => "cancelled",
     };
     let gap = run.interruption_ms.map(|gap| Quantity::Milliseconds.text(gap));
+    let whole = run.command_s.map(|time| Quantity::Seconds.text(time));
     let identity = run.ram_identity.map(|identity| {
         let differing = bytes(identity.differing_bytes);
         format!("{differing} of {}", bytes(identity.compared_bytes))
@@ -74,6 +75,7 @@ fn row(way: &Way<'_>, run: &Report) -> Markup {
             td.number { (run.run.map_or_else(none, |number| number.to_string())) }
             td { (ended) }
             td.number { (Quantity::Seconds.text(run.total_time_s)) }
+            td.number { (whole.unwrap_or_else(none)) }
             td.number { (Quantity::Milliseconds.text(run.downtime_ms)) }
             td.number { (gap.unwrap_or_else(none)) }
             td.number { (bytes(run.network_bytes)) }
@@ -154,6 +156,10 @@ pub(super) fn glossary() -> Markup {
         details {
             summary { "Words on this page" }
             dl {
+                dt { "total time, whole command" }
+                dd {
+                    "QEMU counts from its own migrate command on. The whole command is what somebody waits who asked for the migration: the page list, the checks and the offer to the destination come before."
+                }
                 dt { "skipped" }
                 dd { "QEMU was told not to send the page, before it had sent anything." }
                 dt { "restored" }

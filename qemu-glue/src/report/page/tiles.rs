@@ -10,21 +10,22 @@ use crate::report::{Report, approximate, verdict};
 struct Tile {
     name: &'static str,
     quantity: Quantity,
-    of: fn(&Report) -> f64,
+    of: fn(&Report) -> Option<f64>,
 }
 
-const TILES: [Tile; 4] = [
-    Tile { name: "Total time", quantity: Quantity::Seconds, of: |run| run.total_time_s },
-    Tile { name: "Downtime", quantity: Quantity::Milliseconds, of: |run| run.downtime_ms },
+const TILES: [Tile; 5] = [
+    Tile { name: "Total time", quantity: Quantity::Seconds, of: |run| Some(run.total_time_s) },
+    Tile { name: "With all before it", quantity: Quantity::Seconds, of: |run| run.command_s },
+    Tile { name: "Downtime", quantity: Quantity::Milliseconds, of: |run| Some(run.downtime_ms) },
     Tile {
         name: "Migration link",
         quantity: Quantity::Bytes,
-        of: |run| approximate(run.network_bytes),
+        of: |run| Some(approximate(run.network_bytes)),
     },
     Tile {
         name: "Storage link",
         quantity: Quantity::Bytes,
-        of: |run| approximate(run.storage_bytes),
+        of: |run| Some(approximate(run.storage_bytes)),
     },
 ];
 
@@ -52,7 +53,7 @@ pub(super) fn draw(cell: &Cell<'_>) -> Markup {
 
 impl Tile {
     fn draw(&self, way: &Way<'_>, stock: Option<&Way<'_>>) -> Markup {
-        let text = |way: &Way<'_>| way.median(self.of).map(|value| self.quantity.text(value));
+        let text = |way: &Way<'_>| way.median_of(self.of).map(|value| self.quantity.text(value));
         html! {
             div.tile {
                 span.name { (self.name) }
