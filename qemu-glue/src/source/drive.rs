@@ -13,7 +13,7 @@ use super::ferry::{Ferry, News, Stage as Ferrying};
 use super::hold::{Law, Share, View};
 use super::limits::Limits;
 use super::pace::{self, Pace};
-use super::progress::Picture;
+use super::progress::{Picture, real};
 use super::query::{Migration, Stage, stage};
 use super::record::Record;
 use crate::qmp::{Event, Qmp, QmpError};
@@ -27,6 +27,9 @@ const POLL: Duration = Duration::from_millis(100);
 const POLL_EARLY: Duration = Duration::from_millis(20);
 /// How long a short stop is tried for. It costs that much at most, and saves most of the downtime.
 const GENTLE: Duration = Duration::from_millis(600);
+/// A pass that leaves more than this part of what the pass before has left is the last that is tried: the guest
+/// writes nearly as fast as QEMU sends.
+const SHRINKS: f64 = 0.7;
 /// How long a migration may take to end after it was cancelled.
 const CANCELLING: Duration = Duration::from_secs(60);
 
@@ -46,7 +49,8 @@ enum End {
 enum Begun {
     /// Not before there are more syncs than these: QEMU has a pass to end.
     After(u64),
-    At(Instant),
+    /// Then, and what the last sync, of this number, has found, in bytes.
+    At { since: Instant, syncs: u64, found: u64 },
 }
 
 /// How it ended.
@@ -160,8 +164,9 @@ impl<'a, 'o> Drive<'a, 'o> {
     fn event(&mut self, event: &Event) -> bool {
         if let Some(pass) = event.migration_pass() {
             self.syncs = self.syncs.max(pass);
-            // The pass that had the link is over: each moment more of it is wasted on resends.
-            return self.share == Share::Full;
+            // The pass that had the link is over: each moment more of it is wasted on resends. And what
+            // QEMU has found tells whether it catches up.
+            return self.share == Share::Full || matches!(self.end, End::Gentle(_));
         }
         event.migration_status().is_some_and(|status| stage(status) != Stage::Running)
     }
@@ -282,14 +287,22 @@ impl<'a, 'o> Drive<'a, 'o> {
 
     /// After a moment in which QEMU could send what is left, it may stop the VM as long as the user allows.
     async fn end_gently(&mut self) -> Result<(), MigrateError> {
+        // Both of one answer.
+        let (seen, left) = (self.last.ram.dirty_sync_count, self.last.ram.remaining);
         match self.end {
-            End::Gentle(Begun::After(syncs)) if self.syncs > syncs => {
-                self.end = End::Gentle(Begun::At(Instant::now()));
+            End::Gentle(Begun::After(syncs)) if seen > syncs => {
+                self.end =
+                    End::Gentle(Begun::At { since: Instant::now(), syncs: seen, found: left });
             }
-            End::Gentle(Begun::At(since)) if since.elapsed() > GENTLE => {
-                self.end = End::AsAllowed;
-                let set = self.limits.set(self.qmp).await;
-                self.survivable(set)?;
+            End::Gentle(Begun::At { since, syncs, found }) => {
+                let shrinks = seen == syncs || real(left) <= SHRINKS * real(found);
+                if !shrinks || since.elapsed() > GENTLE {
+                    self.end = End::AsAllowed;
+                    let set = self.limits.set(self.qmp).await;
+                    self.survivable(set)?;
+                } else if seen > syncs {
+                    self.end = End::Gentle(Begun::At { since, syncs: seen, found: left });
+                }
             }
             _ => {}
         }
