@@ -12,7 +12,7 @@
 //! `D` is what the guest writes again and again: QEMU finds it at the next sync, whatever it is given then.
 //!
 //! QEMU takes pages up at a sync only, which begins its next pass, so nothing is gained by giving them
-//! earlier than shortly before its pass ends ([`HORIZON`]). And what is given cannot be had back: it is
+//! earlier than shortly before its pass ends ([`HORIZON`]), or when it has ended unseen. And what is given cannot be had back: it is
 //! given in slices of [`SLICE`] of QEMU's work, so that a link that becomes slow keeps little, and a
 //! storage that stalls (`s` falls to 0, `x` to all of `O`) costs no longer than it stalls. A network
 //! that stalls has no end of its pass in sight, and gets nothing more. But each slice costs a sync, and so
@@ -104,7 +104,10 @@ impl Pace {
             return if slow && idle { PROBE.min(view.outstanding) } else { 0 };
         };
         let remaining = real(view.remaining);
-        if network <= 0.0 || remaining > network * HORIZON.as_secs_f64() {
+        // A QEMU that is kept at a trickle has a pass without end before it, and begins the next when it is
+        // given something.
+        let busy = view.full && remaining > network * HORIZON.as_secs_f64();
+        if network <= 0.0 || busy {
             return 0;
         }
         let again = real(self.again.bytes);
