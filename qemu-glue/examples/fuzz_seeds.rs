@@ -1,4 +1,4 @@
-//! Writes what a source says on the channel into a folder, for a fuzzer to begin with: `fuzz_seeds DIR`.
+//! Writes what either side says on the channel into a folder, for a fuzzer to begin with: `fuzz_seeds DIR`.
 
 use std::error::Error;
 use std::path::PathBuf;

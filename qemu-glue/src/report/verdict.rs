@@ -52,24 +52,28 @@ pub(crate) fn identity(way: &Way<'_>) -> String {
 }
 
 fn speed(stock: &Way<'_>, ours: &Way<'_>) -> Option<String> {
-    let time = |way: &Way<'_>| way.median(|run| run.total_time_s).filter(|time| *time > 0.0);
-    let (stock, ours) = (time(stock)?, time(ours)?);
-    let seconds = |time| units::Quantity::Seconds.text(time);
-    let (ratio, word) = if ours <= stock { (stock / ours, "fast") } else { (ours / stock, "slow") };
-    let ratio = units::three_digits(ratio);
-    let (ours, stock) = (seconds(ours), seconds(stock));
-    Some(format!("Poolferry took {ours} and stock QEMU {stock}: {ratio} times as {word}."))
+    let [ours, stock, ratio] = times(stock, ours, |run| Some(run.total_time_s))?;
+    Some(format!("Poolferry took {ours} and stock QEMU {stock}: {ratio}."))
 }
 
 /// The same on the clock of whoever waits for the command.
 fn command(stock: &Way<'_>, ours: &Way<'_>) -> Option<String> {
-    let time = |way: &Way<'_>| way.median_of(|run| run.command_s).filter(|time| *time > 0.0);
+    let [ours, stock, ratio] = times(stock, ours, |run| run.command_s)?;
+    Some(format!("With all that comes before QEMU's own clock it was {ours} and {stock}: {ratio}."))
+}
+
+/// Our time, that of stock QEMU, and how many times as fast or slow that is.
+fn times(
+    stock: &Way<'_>,
+    ours: &Way<'_>,
+    of: impl Fn(&Report) -> Option<f64>,
+) -> Option<[String; 3]> {
+    let time = |way: &Way<'_>| way.median_of(&of).filter(|time| *time > 0.0);
     let (stock, ours) = (time(stock)?, time(ours)?);
-    let ratio = units::three_digits(stock / ours);
+    let (ratio, word) = if ours <= stock { (stock / ours, "fast") } else { (ours / stock, "slow") };
+    let ratio = format!("{} times as {word}", units::three_digits(ratio));
     let [ours, stock] = [ours, stock].map(|time| units::Quantity::Seconds.text(time));
-    Some(format!(
-        "With all that comes before QEMU's own clock it was {ours} and {stock}: {ratio} times as fast."
-    ))
+    Some([ours, stock, ratio])
 }
 
 fn limit(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {
