@@ -26,8 +26,8 @@ pub enum Event {
 ///
 /// The descriptor itself is read only where the entry does not tell the same: a read of the server's
 /// memory costs more than all else here, and a block keeps its page until it is freed. So what became
-/// dirty after it was read, and what was written after it became dirty, is the page of the entry. Where
-/// an event was lost all the same, the list finds another page in the descriptor and leaves it out, and
+/// dirty after it was read, and what was written after it became dirty, is the page of the entry. While
+/// probes are being set ([`Control::settled`]) no entry tells anything. Where an event was lost all the same, the list finds another page in the descriptor and leaves it out, and
 /// the audit repairs the entry.
 #[inline(always)]
 pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
@@ -70,6 +70,7 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
             found
         }
     };
+    let state = if control.settled == 0 { state::UNSEEN } else { state };
     write(entry, word, state, id);
     emit::hit(probe);
     if control.trace != 0 {

@@ -12,7 +12,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use probe_abi::state;
+use probe_abi::{STATE_BITS, state};
 use symbols::profile::PageState;
 
 use crate::memory::{MemoryError, ServerAddr};
@@ -60,8 +60,9 @@ impl Auditor {
     /// Lays a scan under the table: what was there before the probes were. Events win: a block that has
     /// had one since is left alone.
     ///
-    /// What the table holds when this is called counts for nothing: the probes were set one after the
-    /// other, and a page that was seen being read may have become dirty before that could be seen.
+    /// What the probes wrote while they were being set counts for nothing: a page that was seen being read
+    /// may have become dirty before that could be seen. They leave such a block unseen
+    /// ([`probe_abi::Control::settled`]), one that was late in doing so as well.
     ///
     /// A thread that was inside a probed function when the probe was set raises no event and may
     /// change its descriptor after the scan. So the scan is made again until one finds nothing new.
@@ -76,7 +77,8 @@ impl Auditor {
             scan(server.memory(), &server.layout, &server.geometry, |block| {
                 let Found::Known(found) = found(&block) else { return };
                 let word = residency.table().word(block.index);
-                if begun.get(block.index as usize) == Some(&word)
+                let unseen = word & ((1 << STATE_BITS) - 1) == state::UNSEEN;
+                if (unseen || begun.get(block.index as usize) == Some(&word))
                     && (round == 0 || differs(Found::Known(found), residency.get(block.index)))
                 {
                     residency.lay(block.index, word, found);

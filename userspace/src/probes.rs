@@ -254,6 +254,8 @@ impl Probes {
                 probes.attach_plan(target, profile, plan, plan.program)?;
             }
         }
+        probes.state.settled = 1;
+        probes.apply()?;
         Ok((probes, table))
     }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::geometry::Geometry;
 use crate::layout::Layout;
 use crate::memory::{Memory, MemoryError, ServerAddr};
-use crate::scan::{Verdict, scan};
+use crate::scan::{Block, Verdict, scan, scan_blocks};
 
 /// Pages looked at.
 const SAMPLE: usize = 1024;
@@ -72,11 +72,14 @@ pub(crate) fn hint_for(error: &MemoryError) -> Option<&'static str> {
 pub struct Proof {
     /// Pages compared.
     pub compared: usize,
-    /// Pages whose frame disagreed: read or created while we looked.
+    /// Pages whose frame disagreed: being read or created when we looked.
     pub wrong: usize,
 }
 
 /// Compares up to 1024 pages spread over the pool; at least 99 % must agree.
+///
+/// A page that leaves its frame between the two looks proves nothing: where the two disagree, the descriptor is
+/// read again, and only one that still says the same counts.
 ///
 /// # Errors
 /// When they do not, or nothing could be compared.
@@ -86,18 +89,14 @@ pub fn prove(memory: Memory, layout: &Layout, geometry: &Geometry) -> Result<Pro
         return Err(ProveError::Empty);
     }
     let (mut compared, mut wrong) = (0, 0);
-    for (space, page, frame) in sample {
-        let mut header = [0; HEADER];
-        memory.read(frame, &mut header)?;
-        // A page of zeros was allocated and never written; it has no identity to compare.
-        if header == [0; HEADER] {
+    let mut buffer = vec![0; layout.block.stride];
+    for page in sample {
+        let Some(agrees) = page.agrees(memory)? else { continue };
+        if !agrees && Sampled::at(memory, layout, geometry, page.index, &mut buffer)? != Some(page) {
             continue;
         }
-        let word = |at: usize| {
-            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
         compared += 1;
-        wrong += usize::from(word(4) != page || word(34) != space);
+        wrong += usize::from(!agrees);
     }
     if compared == 0 {
         return Err(ProveError::Empty);
@@ -108,12 +107,59 @@ pub fn prove(memory: Memory, layout: &Layout, geometry: &Geometry) -> Result<Pro
     Ok(Proof { compared, wrong })
 }
 
+/// A page as its descriptor names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sampled {
+    index: u32,
+    space: u32,
+    page: u32,
+    frame: ServerAddr,
+}
+
+impl Sampled {
+    /// What the descriptor says, of a page that is in no transit.
+    fn of(block: &Block<'_>) -> Self {
+        Self {
+            index: block.index,
+            space: block.space(),
+            page: block.page(),
+            frame: block.frame(),
+        }
+    }
+
+    /// What the descriptor of block `index` says now.
+    fn at(
+        memory: Memory,
+        layout: &Layout,
+        geometry: &Geometry,
+        index: u32,
+        buffer: &mut [u8],
+    ) -> Result<Option<Self>, MemoryError> {
+        let mut found = None;
+        scan_blocks(memory, layout, geometry, index..index + 1, buffer, &mut |block| {
+            found = (block.verdict() == Verdict::Clean).then(|| Self::of(&block));
+        })?;
+        Ok(found)
+    }
+
+    /// Whether the frame carries the page's identity; nothing where it carries none: a page of zeros was allocated
+    /// and never written.
+    fn agrees(&self, memory: Memory) -> Result<Option<bool>, MemoryError> {
+        let mut header = [0; HEADER];
+        memory.read(self.frame, &mut header)?;
+        let word = |at: usize| {
+            u32::from_be_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        Ok((header != [0; HEADER]).then(|| word(4) == self.page && word(34) == self.space))
+    }
+}
+
 /// Reservoir sample of the pages that are in no transit.
 fn sample(
     memory: Memory,
     layout: &Layout,
     geometry: &Geometry,
-) -> Result<Vec<(u32, u32, ServerAddr)>, ProveError> {
+) -> Result<Vec<Sampled>, ProveError> {
     let mut sample = Vec::with_capacity(SAMPLE);
     let (mut seen, mut unknown, mut blocks) = (0_u64, 0_u64, 0_u64);
     let mut elsewhere = 0_usize;
@@ -134,7 +180,7 @@ fn sample(
             _ => return,
         }
         seen += 1;
-        let found = (block.space(), block.page(), block.frame());
+        let found = Sampled::of(&block);
         if sample.len() < SAMPLE {
             sample.push(found);
             return;

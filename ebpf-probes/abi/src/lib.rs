@@ -13,7 +13,8 @@ pub mod qemu;
 ///
 /// The numbers are the ABI: the low [`STATE_BITS`] bits of [`Entry::word`].
 pub mod state {
-    /// No probe has seen this block yet; the agent's own scan says what it is.
+    /// No probe has seen this block yet, or only while some of them were not set ([`super::Control::settled`]):
+    /// the agent's own scan says what it is.
     pub const UNSEEN: u32 = 0;
     /// Returned to the free list.
     pub const FREE: u32 = 1;
@@ -210,8 +211,9 @@ pub struct Control {
     pub walk: u32,
     /// Number of valid chunks.
     pub chunks: u32,
-    /// Always zero.
-    pub reserved: u32,
+    /// Zero while probes are being set. What some of them see without the others is half a story (a page
+    /// that is read, without the one that left before it): it leaves a block [`state::UNSEEN`].
+    pub settled: u32,
     /// Kernel layout, filled in when it is known.
     pub kernel: KernelLayout,
 }

@@ -98,7 +98,7 @@ fn the_table_loses_nothing_under_a_load(release: Release) {
 fn attaching_under_a_load_loses_nothing(release: Release) {
     let server = start(release, Config::new().pool_mib(32).sysbench(DATA));
     let load = server.load(&LoadSpec::new(Workload::ReadWrite, 4)).unwrap();
-    for attachment in 0..5 {
+    for attachment in 0..15 {
         let mut observer = observe(&server);
         for _ in 0..3 {
             observer.audit().unwrap();
