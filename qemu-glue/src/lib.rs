@@ -14,6 +14,7 @@ pub mod channel;
 pub mod dest;
 pub mod guest;
 pub mod multifd;
+pub mod page_hash;
 pub mod qmp;
 pub mod report;
 pub mod set;

@@ -92,7 +92,8 @@ pub fn prove(memory: Memory, layout: &Layout, geometry: &Geometry) -> Result<Pro
     let mut buffer = vec![0; layout.block.stride];
     for page in sample {
         let Some(agrees) = page.agrees(memory)? else { continue };
-        if !agrees && Sampled::at(memory, layout, geometry, page.index, &mut buffer)? != Some(page) {
+        if !agrees && Sampled::at(memory, layout, geometry, page.index, &mut buffer)? != Some(page)
+        {
             continue;
         }
         compared += 1;
@@ -119,12 +120,7 @@ struct Sampled {
 impl Sampled {
     /// What the descriptor says, of a page that is in no transit.
     fn of(block: &Block<'_>) -> Self {
-        Self {
-            index: block.index,
-            space: block.space(),
-            page: block.page(),
-            frame: block.frame(),
-        }
+        Self { index: block.index, space: block.space(), page: block.page(), frame: block.frame() }
     }
 
     /// What the descriptor of block `index` says now.

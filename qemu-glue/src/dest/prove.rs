@@ -3,9 +3,10 @@
 use rustix::io::Errno;
 
 use super::install::{PAGE, Placed, Target};
-use super::queue::{Hash, Job};
+use super::queue::Job;
 use super::tally::Tally;
 use crate::channel::{NotPlaced, PageRange};
+use crate::page_hash::hash_pages;
 
 /// What became of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,13 +32,11 @@ pub(super) fn prove(
     stopped: impl Fn() -> bool,
 ) -> Vec<Answer> {
     let mut answers = Vec::new();
-    let mut hashes = job.hashes.iter();
+    let mut verdicts = verdicts(job, read).into_iter();
     for piece in &job.request.pieces {
         let from = usize::try_from(piece.at).unwrap_or(usize::MAX);
         let mut page = 0;
-        let verdicts: Vec<Option<bool>> = (0..piece.pages as usize)
-            .map(|number| equal(read, from.checked_add(number * PAGE)?, hashes.next()?))
-            .collect();
+        let verdicts: Vec<_> = verdicts.by_ref().take(piece.pages as usize).collect();
         for stretch in verdicts.chunk_by(|one, next| one == next) {
             let pages = u32::try_from(stretch.len()).unwrap_or(u32::MAX);
             let first = piece.first.0 + page;
@@ -64,10 +63,22 @@ pub(super) fn prove(
     answers
 }
 
-/// Whether the page at `from` of what was read has the hash; `None` where nothing was read.
-fn equal(read: &[u8], from: usize, hash: &Hash) -> Option<bool> {
-    let page = read.get(from..from.checked_add(PAGE)?)?;
-    Some(blake3::hash(page) == *hash)
+/// By page of the job: whether what was read has its hash; `None` where nothing was read. What is hashed is what the
+/// caller installs.
+fn verdicts(job: &Job, read: &[u8]) -> Vec<Option<bool>> {
+    let mut pages = Vec::with_capacity(job.hashes.len());
+    for piece in &job.request.pieces {
+        let from = usize::try_from(piece.at).unwrap_or(usize::MAX);
+        let page = |number: usize| read.get(from.checked_add(number * PAGE)?..)?.first_chunk();
+        pages.extend((0..piece.pages as usize).map(page));
+    }
+    let mut found = Vec::with_capacity(pages.len());
+    hash_pages(pages.iter().copied().flatten(), &mut found);
+    let mut found = found.into_iter();
+    let verdict = |(number, page): (usize, Option<_>)| {
+        page.and_then(|_: &[u8; PAGE]| Some(found.next()? == *job.hashes.get(number)?))
+    };
+    pages.into_iter().enumerate().map(verdict).collect()
 }
 
 fn install(

@@ -168,7 +168,7 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
     let shared = raw_shared(lab);
     let server = serve(lab, &shared)?;
     let receive = elsewhere(lab);
-    let network: Rate = "125mbit".parse()?;
+    let network: Rate = "110mbit".parse()?;
     shape(lab, network, "200mbit".parse()?)?;
     let mut stopped: Option<(Instant, Then)> = None;
     let mut back = None;
