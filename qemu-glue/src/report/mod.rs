@@ -27,7 +27,7 @@ pub use keys::{json_schema, markdown};
 pub use page::html;
 pub use record::{Costs, Links, Machine, Pages, QemuVersions, RamIdentity, Report, SCHEMA, Status};
 pub use results::{Entry, LimitParts, Median, RESULTS, Results, Run};
-pub use series::{GuestSecond, Phase, Sample, Sync, Tps};
+pub use series::{GuestSecond, Phase, Sample, Sync, Tps, Transactions};
 pub use side::{Function, FunctionState, Side, Sides};
 pub use text::text;
 

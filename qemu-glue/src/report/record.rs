@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::series::{GuestSecond, Phase, Sample, Sync, Tps};
+use super::series::{GuestSecond, Phase, Sample, Sync, Tps, Transactions};
 use super::side::Sides;
 
 /// Version of the keys. It changes when one of them goes away or changes its meaning.
@@ -88,6 +88,8 @@ pub struct Report {
     pub syncs: Vec<Sync>,
     /// Transactions of the workload, second by second, from before the migration to after it.
     pub tps: Vec<Tps>,
+    /// The same transactions, counted by the probes too; `null` without a load or without probes.
+    pub transactions: Option<Transactions>,
     /// What the probes in the guest saw over time.
     pub guest: Vec<GuestSecond>,
     /// What probes on the functions of both QEMUs saw.
@@ -130,6 +132,7 @@ impl Default for Report {
             phases: Vec::new(),
             syncs: Vec::new(),
             tps: Vec::new(),
+            transactions: None,
             guest: Vec::new(),
             probes: Sides::default(),
             costs: Costs::default(),

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::cell::{self, Cell, STOCK, Way};
 use super::limit::Limit;
-use super::{Dip, Links, Machine, Report, SCHEMA, Status};
+use super::{Dip, Links, Machine, Report, SCHEMA, Status, Transactions};
 
 /// Name of the file.
 pub const RESULTS: &str = "results.json";
@@ -83,6 +83,8 @@ pub struct Run {
     pub differing_bytes: Option<u64>,
     /// What it did to the load.
     pub dip: Option<Dip>,
+    /// The load's transactions by the probes and by itself.
+    pub transactions: Option<Transactions>,
 }
 
 /// Medians.
@@ -160,6 +162,7 @@ fn one(run: &Report) -> Run {
         storage_bytes: run.storage_bytes,
         differing_bytes: run.ram_identity.map(|identity| identity.differing_bytes),
         dip: Dip::of(run),
+        transactions: run.transactions,
     }
 }
 

@@ -61,6 +61,26 @@ pub struct Tps {
     pub latency_ms: Option<f64>,
 }
 
+/// The load's transactions from before the migration to after it, by two who counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Transactions {
+    /// How long both were looked at.
+    pub seconds: f64,
+    /// Commits that the probes in the guest counted.
+    pub by_probes: u64,
+    /// Transactions that the load told of.
+    pub by_load: f64,
+}
+
+impl Transactions {
+    /// What the probes counted too much, as a part of what the load told of; negative: too little.
+    #[must_use]
+    pub fn apart(&self) -> f64 {
+        approximate(self.by_probes) / self.by_load - 1.0
+    }
+}
+
 /// A second or more of the guest's own clock, as the probes in the guest saw it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]

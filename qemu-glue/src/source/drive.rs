@@ -13,9 +13,10 @@ use super::ferry::{Ferry, News, Stage as Ferrying};
 use super::hold::{Law, Share, View};
 use super::limits::Limits;
 use super::pace::{self, Pace};
-use super::progress::{Picture, real};
+use super::progress::Picture;
 use super::query::{Migration, Stage, stage};
 use super::record::Record;
+use super::switchover::{self, Switchover};
 use crate::qmp::{Event, Qmp, QmpError};
 use crate::set::PAGE_BYTES;
 
@@ -25,33 +26,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const POLL: Duration = Duration::from_millis(100);
 /// How often while it has not told its bandwidth, and is kept at a trickle for that.
 const POLL_EARLY: Duration = Duration::from_millis(20);
-/// How long a short stop is tried for. It costs that much at most, and saves most of the downtime.
-const GENTLE: Duration = Duration::from_millis(600);
-/// A pass that leaves more than this part of what the pass before has left is the last that is tried: the guest
-/// writes nearly as fast as QEMU sends.
-const SHRINKS: f64 = 0.7;
 /// How long a migration may take to end after it was cancelled.
 const CANCELLING: Duration = Duration::from_secs(60);
-
-/// How the switchover comes.
-#[derive(Clone, Copy, Debug)]
-enum End {
-    /// It is held, or nobody meddles with it.
-    NotYet,
-    /// With a short stop, if QEMU gets so far.
-    Gentle(Begun),
-    /// With a stop as long as the user allows.
-    AsAllowed,
-}
-
-/// When a short stop began to be tried for.
-#[derive(Clone, Copy, Debug)]
-enum Begun {
-    /// Not before there are more syncs than these: QEMU has a pass to end.
-    After(u64),
-    /// Then, and what the last sync, of this number, has found, in bytes.
-    At { since: Instant, syncs: u64, found: u64 },
-}
 
 /// How it ended.
 #[derive(Debug)]
@@ -70,7 +46,7 @@ pub(super) struct Drive<'a, 'o> {
     law: Law,
     pace: Option<Pace>,
     share: Share,
-    end: End,
+    switchover: Switchover,
     chase: Chase,
     step: &'static str,
     last: Migration,
@@ -97,7 +73,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             pace: shares.then(Pace::default),
             share: Share::Trickle,
             compressed,
-            end: End::NotYet,
+            switchover: Switchover::default(),
             chase: Chase::default(),
             step: "",
             last: Migration::default(),
@@ -166,7 +142,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             self.syncs = self.syncs.max(pass);
             // The pass that had the link is over: each moment more of it is wasted on resends. And what
             // QEMU has found tells whether it catches up.
-            return self.share == Share::Full || matches!(self.end, End::Gentle(_));
+            return self.share == Share::Full || self.switchover.is_gentle();
         }
         event.migration_status().is_some_and(|status| stage(status) != Stage::Running)
     }
@@ -205,7 +181,7 @@ impl<'a, 'o> Drive<'a, 'o> {
     /// The user's limits again, and no hold: QEMU converges by itself.
     async fn release(&mut self) -> Result<(), MigrateError> {
         let restored = self.limits.gentle().set(self.qmp).await;
-        self.end = End::Gentle(Begun::After(self.syncs.max(1)));
+        self.switchover = Switchover::released(self.syncs);
         // Even when that failed: nothing may keep the migration from ending.
         if let Some(ferry) = &self.ferry {
             ferry.let_go();
@@ -287,24 +263,15 @@ impl<'a, 'o> Drive<'a, 'o> {
 
     /// After a moment in which QEMU could send what is left, it may stop the VM as long as the user allows.
     async fn end_gently(&mut self) -> Result<(), MigrateError> {
-        // Both of one answer.
-        let (seen, left) = (self.last.ram.dirty_sync_count, self.last.ram.remaining);
-        match self.end {
-            End::Gentle(Begun::After(syncs)) if seen > syncs => {
-                self.end =
-                    End::Gentle(Begun::At { since: Instant::now(), syncs: seen, found: left });
-            }
-            End::Gentle(Begun::At { since, syncs, found }) => {
-                let shrinks = seen == syncs || real(left) <= SHRINKS * real(found);
-                if !shrinks || since.elapsed() > GENTLE {
-                    self.end = End::AsAllowed;
-                    let set = self.limits.set(self.qmp).await;
-                    self.survivable(set)?;
-                } else if seen > syncs {
-                    self.end = End::Gentle(Begun::At { since, syncs: seen, found: left });
-                }
-            }
-            _ => {}
+        let ram = self.last.ram;
+        let view = switchover::View {
+            at: Instant::now(),
+            syncs: ram.dirty_sync_count,
+            remaining: ram.remaining,
+        };
+        if self.switchover.look(view) {
+            let set = self.limits.set(self.qmp).await;
+            self.survivable(set)?;
         }
         Ok(())
     }
@@ -381,6 +348,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         });
         if pages > 0 {
             let given = ferry.leave_to_network(pages);
+            pace.given(given);
             log::debug!("{given} pages go by network, which is sooner");
         }
     }

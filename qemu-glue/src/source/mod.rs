@@ -26,6 +26,7 @@ mod prepare;
 mod progress;
 mod query;
 mod record;
+mod switchover;
 pub mod zero;
 
 use std::time::Duration;

@@ -80,9 +80,12 @@ impl Pace {
     /// Pages to give to QEMU now.
     pub(super) fn look(&mut self, view: View) -> u64 {
         self.again.look(view.syncs, view.remaining);
-        let pages = self.law(view);
-        self.again.given(pages * PAGE_BYTES);
-        pages
+        self.law(view)
+    }
+
+    /// So many were given: all that were wanted, or fewer where there was no room to say so.
+    pub(super) fn given(&mut self, pages: u64) {
+        self.again.given += pages * PAGE_BYTES;
     }
 
     fn law(&mut self, view: View) -> u64 {
@@ -139,10 +142,6 @@ impl Again {
             }
             (self.syncs, self.given) = (syncs, 0);
         }
-    }
-
-    const fn given(&mut self, bytes: u64) {
-        self.given += bytes;
     }
 }
 

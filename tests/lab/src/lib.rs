@@ -38,6 +38,7 @@ pub mod setup;
 pub mod size;
 pub mod steps;
 pub mod storage;
+mod tally;
 pub mod vm;
 pub mod wait;
 pub mod watch;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Result;
 use qemu_glue::agent::{self, Reading};
 use qemu_glue::report::{
-    self, GuestSecond, Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps,
+    self, Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps,
 };
 
 use crate::hop::Hop;
@@ -15,6 +15,7 @@ use crate::mode::Mode;
 use crate::rate::Rate;
 use crate::setup::Setup;
 use crate::storage::Kind;
+use crate::tally::tally;
 use crate::workload::Second;
 
 /// What was heard of the load from before a migration to after it.
@@ -25,9 +26,6 @@ pub struct Heard {
     /// What the probes in the guest have said.
     pub readings: Vec<Reading>,
 }
-
-/// Longest time between two answers of the guest that counts as a second, in seconds.
-const LONG_SECOND: f64 = 2.0;
 
 /// The record of a hop, with what was `heard` of the load. For one of Poolferry's, its own record in `folder` is taken, and what it cannot know or what the
 /// laboratory knows better (the links, the guest, the proof) is put in.
@@ -156,34 +154,14 @@ fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], before_s: f64) {
     report.guest = agent::seconds(&before, zero);
     report.guest.extend(on_the_way);
     report.guest.extend(agent::seconds(&after, zero));
-    if let Some((probes, sysbench)) = agreement(report) {
-        report.remarks.push(format!(
-            "Before and while it migrated, the probes in the guest counted {probes:.1} commits a second, and sysbench {sysbench:.1}."
-        ));
-    }
-}
-
-/// Commits per second by the probes and by the load itself, over the seconds that both have seen up to the migration's
-/// end; `None` without a load, or without probes.
-fn agreement(report: &Report) -> Option<(f64, f64)> {
-    let end = report.total_time_s;
-    let seconds: Vec<_> = report.guest.iter().filter(|second| second.at_s <= end).collect();
-    // Between two who asked, nobody did.
-    let asked = |pair: &&[&GuestSecond]| pair[1].at_s - pair[0].at_s <= LONG_SECOND;
-    let spans: Vec<_> = seconds.windows(2).filter(asked).collect();
-    let (mut count, mut time) = (0.0, 0.0);
-    for span in &spans {
-        count += span[1].commits_per_s? * (span[1].at_s - span[0].at_s);
-        time += span[1].at_s - span[0].at_s;
-    }
-    // A second of sysbench's belongs where its middle lies.
-    let seen = |second: &&Tps| {
-        let middle = second.at_s - 0.5;
-        spans.iter().any(|span| span[0].at_s < middle && middle <= span[1].at_s)
+    let at_s = |at: Instant| {
+        at.saturating_duration_since(zero).as_secs_f64()
+            - zero.saturating_duration_since(at).as_secs_f64()
     };
-    let told: Vec<f64> = report.tps.iter().filter(seen).map(|second| second.tps).collect();
-    let told_count = f64::from(u32::try_from(told.len()).ok()?);
-    (time > 0.0 && told_count > 0.0).then(|| (count / time, told.iter().sum::<f64>() / told_count))
+    let commits =
+        |reading: &Reading| Some((at_s(reading.at), reading.observed.commits.as_ref()?.count));
+    let counted: Vec<_> = readings.iter().filter_map(commits).collect();
+    report.transactions = tally(&report.tps, &counted);
 }
 
 fn tps(hop: &Hop, seconds: &[Second], before_s: f64) -> Vec<Tps> {

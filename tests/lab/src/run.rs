@@ -18,7 +18,7 @@ use crate::wait;
 /// Options of a series.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Series {
-    /// How to migrate; several take turns
+    /// How to migrate; several take turns, every other time in reverse order
     #[arg(long, value_enum, value_delimiter = ',', default_value = "stock,poolferry")]
     pub mode: Vec<Mode>,
     /// Migrations in each mode
@@ -75,7 +75,7 @@ pub fn migrations(
     let mut berth = Berth::new(cache, setup, programs, &series.mode);
     let mut reports = Vec::new();
     for run in 1..=series.runs {
-        for &mode in &series.mode {
+        for mode in turn(&series.mode, run) {
             say(&format!("run {run}, {}", mode.name()));
             if series.fresh {
                 berth.leave();
@@ -116,6 +116,16 @@ pub(crate) fn told(error: ReportError) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("no record of what was done; {hint}"))
 }
 
+/// The order of one run. A VM that goes to and fro fills its memory by and by, so that each migration has more to
+/// send than the one before: there and back, no way is always the later one.
+fn turn(modes: &[Mode], run: u32) -> Vec<Mode> {
+    let mut modes = modes.to_vec();
+    if run.is_multiple_of(2) {
+        modes.reverse();
+    }
+    modes
+}
+
 /// Whether a failure is a result, not the end.
 const fn is_other(mode: Mode) -> bool {
     !mode.is_poolferry() && !matches!(mode, Mode::Stock)
@@ -143,4 +153,18 @@ fn one(
     lab.gauge_off();
     let heard = Heard { seconds: lab.seconds(), readings: lab.readings() };
     record(&hop, &heard, setup, run, folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_way_is_always_the_later_one() {
+        let modes = [Mode::Stock, Mode::Poolferry];
+        let order: Vec<_> = (1..=4).flat_map(|run| turn(&modes, run)).collect();
+        let of =
+            |mode| order.iter().enumerate().filter(move |(_, m)| **m == mode).map(|(at, _)| at);
+        assert_eq!(of(Mode::Stock).sum::<usize>(), of(Mode::Poolferry).sum::<usize>());
+    }
 }

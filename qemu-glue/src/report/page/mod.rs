@@ -133,6 +133,7 @@ mod tests {
             assert!(page.contains(&format!("<h3>{title}</h3>")), "{title}");
         }
         assert_eq!(drawings(&page), page.matches("<figure>").count());
+        assert!(page.contains("counted 1,010 commits, the load 1000 (+1.0 %)"), "two who counted");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::report::series::{Phase, Sample, Sync, Tps};
 use crate::report::{
-    Function, FunctionState, Links, Pages, RamIdentity, Report, Side, Sides, Status,
+    Function, FunctionState, Links, Pages, RamIdentity, Report, Side, Sides, Status, Transactions,
 };
 
 const GIB: u64 = 1 << 30;
@@ -77,6 +77,7 @@ fn record(mode: &str, seconds: u32, network_bytes: u64, storage_bytes: u64) -> R
             }),
             destination: None,
         },
+        transactions: Some(Transactions { seconds: 18.0, by_probes: 1010, by_load: 1000.0 }),
         remarks: vec!["A remark.".to_owned()],
         ..Report::default()
     }

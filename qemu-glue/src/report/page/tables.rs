@@ -47,6 +47,14 @@ pub(super) fn runs(cell: &Cell<'_>) -> Markup {
             @if let Some(reason) = &run.reason {
                 p.remark { (way.name()) (numbered(run)) " did not complete: " (reason) }
             }
+            @if let Some(both) = &run.transactions {
+                p.remark {
+                    (way.name()) (numbered(run)) ": in the " (Quantity::Seconds.text(both.seconds))
+                    " around it, the probes in the guest counted " (count(both.by_probes))
+                    " commits, the load " (format!("{:.0}", both.by_load)) " ("
+                    (format!("{:+.1} %", 100.0 * both.apart())) ")."
+                }
+            }
             @for remark in &run.remarks { p.remark { (way.name()) (numbered(run)) ": " (remark) } }
         }
     }

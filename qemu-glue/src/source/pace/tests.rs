@@ -84,6 +84,7 @@ fn play_seen(paper: &Paper, seen: fn(f64) -> bool) -> Outcome {
             syncs,
         });
         assert!(pages <= outstanding);
+        pace.given(pages);
         asked += real(pages) * 4096.0;
         given += real(pages) * 4096.0;
     }
