@@ -15,7 +15,7 @@ use crate::{ebpf, packages, shim, workspace};
 /// Options of `lab`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// `up`, `migrate`, `paper` or `down`, and their options; `migrate --help` lists them.
+    /// `up`, `shell`, `migrate`, `paper` or `down`, and their options; `migrate --help` lists them.
     /// `--yes` installs what is missing without asking
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
     arguments: Vec<OsString>,

@@ -146,6 +146,12 @@ impl Machine {
         self.folder.join("lab")
     }
 
+    /// The host's end of the terminal on which the guest has a shell.
+    #[must_use]
+    pub fn shell(&self) -> PathBuf {
+        self.folder.join("shell")
+    }
+
     /// What the guest wrote to its serial console.
     #[must_use]
     pub fn console(&self) -> String {
@@ -179,6 +185,7 @@ fn arguments(
     }
     add("-display", "none".to_owned());
     add("-serial", format!("file:{}", at("console")));
+    add("-serial", format!("unix:{},server=on,wait=off", at("shell")));
     for socket in ["lab.qmp", "qmp"] {
         add("-qmp", format!("unix:{},server=on,wait=off", at(socket)));
     }

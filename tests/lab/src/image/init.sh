@@ -24,6 +24,15 @@ mount -t ext4 -o ro "$(disk pf-tools)" "$root/lab"
 mount -t ext4 -o rw,noatime "$(disk pf-data)" "$root/data"
 
 for folder in run tmp var/log var/tmp; do mount -t tmpfs tmpfs "$root/$folder"; done
+
+# A shell for people on the second serial port (`lab shell`), and another when it ends. In the background only while
+# there is a `/dev/null` here.
+chroot "$root" /bin/busybox sh -c '
+    export PATH=/lab:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp TERM=xterm-256color
+    while sleep 1; do
+        [ -c /dev/ttyS1 ] && busybox setsid -c bash -i </dev/ttyS1 >/dev/ttyS1 2>&1
+    done' &
+
 mount --move /proc "$root/proc"
 mount --move /sys "$root/sys"
 mount --move /dev "$root/dev"

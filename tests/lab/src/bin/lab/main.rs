@@ -1,7 +1,9 @@
 //! `lab`: what `cargo xtask lab` hands over to.
 
+mod shell;
 mod up;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -39,6 +41,11 @@ enum Task {
         #[command(flatten)]
         paper: Paper,
     },
+    /// A shell in the guest of `up`, on this terminal
+    Shell {
+        /// Where the guest's terminal is, as `up` tells
+        socket: PathBuf,
+    },
     /// End the laboratories of this user, those that run included
     Down,
 }
@@ -63,5 +70,6 @@ fn perform(task: Task) -> Result<()> {
         }
         Task::Paper { paper } => paper::run(&cache, paper, &Programs::find()?).map(drop),
         Task::Down => scratch::end_all(&cache),
+        Task::Shell { socket } => shell::join(&socket),
     }
 }

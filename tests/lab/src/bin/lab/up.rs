@@ -23,6 +23,7 @@ pub(crate) fn keep(cache: &Cache, setup: Setup, programs: Programs) -> Result<()
     for (name, machine) in [("source", &*source), ("destination", &destination)] {
         say(&format!("\n{name}: monitor `{}`", machine.qmp().display()));
         say(&format!("  agent's port `{}`", machine.agent().display()));
+        say(&format!("  shell: cargo xtask lab shell {}", machine.shell().display()));
     }
     for host in [Host::A, Host::B] {
         let space = lab.network().of(host);
