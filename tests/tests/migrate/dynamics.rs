@@ -25,8 +25,10 @@ const HELD: &str = r#""name":"hold""#;
 /// Part of what is said of a guest that writes more than the link carries.
 const OUTRUN: &str = "does not catch up";
 
-/// How long storage stands still.
+/// How long storage stands still at least, and at most: until the network has gone on with some of it. How long QEMU's
+/// first pass takes depends on what the guest has been through.
 const STALL: Duration = Duration::from_secs(20);
+const LONG_STALL: Duration = Duration::from_secs(28);
 
 /// What had become of the pages left behind at a moment of the migration.
 #[derive(Debug, Clone, Copy)]
@@ -178,9 +180,13 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
                 server.signal(Signal::STOP);
                 stopped = Some((Instant::now(), Then::of(scene)));
             }
-            Some((at, _)) if back.is_none() && at.elapsed() >= STALL => {
-                server.signal(Signal::CONT);
-                back = Some(Then::of(scene));
+            Some((at, then)) if back.is_none() && at.elapsed() >= STALL => {
+                let now = Then::of(scene);
+                let gone_on = now.given_back > then.given_back + then.outstanding / 4;
+                if gone_on || at.elapsed() >= LONG_STALL {
+                    server.signal(Signal::CONT);
+                    back = Some(now);
+                }
             }
             _ => {}
         }
