@@ -6,13 +6,17 @@ use qemu_glue::report::{Tps, Transactions};
 /// did nothing in.
 const SECOND: f64 = 1.0;
 
-/// What both counted between the probes' first answer and their last; `None` where one of them told nothing.
+/// What both counted between the probes' first answer and their last of those in the load's time; `None` where that is
+/// no time at all.
 ///
 /// `told` are the load's seconds, `counted` when the probes answered and how many commits they had seen by then. One
 /// answer before the migration and one after it suffice: the probes go on counting while nobody asks. A second that the
 /// edge of the time cuts counts by the part that lies inside.
 pub(crate) fn tally(told: &[Tps], counted: &[(f64, u64)]) -> Option<Transactions> {
-    let ((begin, first), (end, last)) = (*counted.first()?, *counted.last()?);
+    let time = told.first()?.at_s - SECOND..=told.last()?.at_s;
+    let mut both = counted.iter().filter(|(at_s, _)| time.contains(at_s));
+    let &(begin, first) = both.next()?;
+    let &(end, last) = both.next_back()?;
     let mut by_load = 0.0;
     let mut before = f64::NEG_INFINITY;
     for second in told {
@@ -61,9 +65,11 @@ mod tests {
     #[test]
     fn what_one_of_them_has_not_seen_is_not_compared() {
         let load = told(&[(1.0, 100.0), (2.0, 100.0)]);
-        assert_eq!(tally(&load, &[(0.5, 0), (2.5, 200)]), None);
-        assert_eq!(tally(&load, &[(-0.5, 0), (1.5, 200)]), None);
-        assert_eq!(tally(&load, &[(0.5, 0)]), None);
+        let counted = [(-0.5, 0), (0.5, 1000), (1.5, 1100), (2.5, 9000)];
+        let found = tally(&load, &counted).unwrap();
+        assert_eq!((found.seconds, found.by_probes, found.by_load), (1.0, 100, 100.0));
+        assert_eq!(tally(&load, &counted[..2]), None);
+        assert_eq!(tally(&load, &[(-2.0, 0), (2.5, 200)]), None);
         assert_eq!(tally(&[], &[(0.5, 0), (1.5, 90)]), None);
     }
 }
