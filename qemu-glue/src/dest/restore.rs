@@ -33,10 +33,11 @@ use crate::channel::{NotPlaced, PageRange, Progress};
 use crate::set::SkipSet;
 use crate::storage::{self, Buffer, BufferPool, Storage};
 
-/// All buffers together are half a percent of what storage is to bring, but no less and no more than this.
-const BUFFER_BYTES: RangeInclusive<u64> = 2 << 20..=32 << 20;
+/// All buffers together are so small a part of what storage is to bring, but no less and no more than [`BUFFER_BYTES`].
+const BUFFER_PART: u64 = 400;
+const BUFFER_BYTES: RangeInclusive<u64> = 1 << 20..=32 << 20;
 /// A request's share of them, so that storage, proof and installation all have some.
-const SHARES: u64 = 16;
+const SHARES: u64 = 8;
 /// The smallest request worth its round trip.
 const SMALLEST_REQUEST: u64 = 128 << 10;
 
@@ -84,7 +85,7 @@ impl Limits {
     /// of them have on their way fits in.
     #[must_use]
     pub fn sized(self, bytes: u64) -> Self {
-        let room = (bytes / 200).clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
+        let room = (bytes / BUFFER_PART).clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end());
         let request = (room / SHARES).max(SMALLEST_REQUEST).min(self.requests.request_bytes);
         // A power of two, as `ilog2` of 0 is none: a request is never empty.
         let request_bytes = 1 << request.max(2 * storage::ALIGN).ilog2();
@@ -301,10 +302,10 @@ mod tests {
             let limits = Limits::default().sized(bytes);
             (limits.requests.request_bytes >> 10, limits.buffers)
         };
-        assert_eq!(sized(0), (128, 16), "2 MiB at least");
-        assert_eq!(sized(1 << 30), (256, 20));
-        assert_eq!(sized((1 << 30) + (200 << 20)), (256, 24));
-        assert_eq!(sized(4 << 30), (1024, 20));
+        assert_eq!(sized(0), (128, 8), "1 MiB at least");
+        assert_eq!(sized(1 << 30), (256, 10));
+        assert_eq!(sized((1 << 30) + (200 << 20)), (256, 12));
+        assert_eq!(sized(4 << 30), (1024, 10));
         assert_eq!(sized(100 << 30), (1024, 32), "32 MiB at most");
         let few = Limits { buffers: 2, ..Limits::default() }.sized(1 << 30);
         assert_eq!(few.buffers, 2, "never more than was allowed");

@@ -33,10 +33,6 @@ const HINT: Duration = Duration::from_secs(60);
 /// How long the destination may say nothing while pages are outstanding.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Pages whose hashes the destination has and that it has not settled, at most: 128 MiB of RAM and 1 MiB
-/// of hashes. More would not make storage faster, and pages that the network gets instead need no hash.
-const IN_FLIGHT: u64 = 1 << 15;
-
 /// Why pages are given back that storage would have had: the reason as it stands in reports.
 const SOONER: &str = "sooner-by-network";
 
@@ -176,7 +172,7 @@ impl Ferry {
     /// dropped.
     pub(super) async fn news(&mut self) -> News {
         // Hashes are taken only when they can be sent at once, and are of use soon.
-        let room = self.link.out.capacity() > 0 && self.ledger.in_flight() < IN_FLIGHT;
+        let room = self.link.out.capacity() > 0 && self.ledger.wants_hashes();
         let hashes = async {
             match &mut self.hashes {
                 Some(hashes) if room => hashes.recv().await,

@@ -1,8 +1,15 @@
 //! What has become of each page of the set, as the source knows it.
 
+use std::ops::RangeInclusive;
+
 use fixedbitset::FixedBitSet;
 
 use crate::channel::PageRange;
+
+/// Pages whose hashes the destination has and that it has not settled, at most: a 16th of the set, from 16 MiB of RAM to
+/// 128 MiB, which has 1 MiB of hashes. More would not make storage faster, and pages that the network gets instead need
+/// no hash.
+const IN_FLIGHT: RangeInclusive<u64> = 1 << 12..=1 << 15;
 
 /// Two bits a page: its hash was sent; it is settled (placed, zero or given back).
 #[derive(Debug, Default)]
@@ -126,10 +133,11 @@ impl Ledger {
         u64::from(self.pages) - self.placed - self.zero - self.given_back
     }
 
-    /// Pages whose hash was sent and that are not settled: the destination holds their hashes.
+    /// Whether more hashes are of use soon: the destination does not hold enough of them.
     #[must_use]
-    pub(super) const fn in_flight(&self) -> u64 {
-        self.in_flight
+    pub(super) fn wants_hashes(&self) -> bool {
+        let most = u64::from(self.pages / 16).clamp(*IN_FLIGHT.start(), *IN_FLIGHT.end());
+        self.in_flight < most
     }
 
     /// Pages placed.
@@ -218,13 +226,28 @@ mod tests {
         ledger.given_back(range(4, 2)).unwrap();
         ledger.hash_sent(range(0, 20));
         ledger.hash_sent(range(10, 10));
-        assert_eq!(ledger.in_flight(), 18, "once each, and none that is settled");
+        assert_eq!(ledger.in_flight, 18, "once each, and none that is settled");
         ledger.placed(range(0, 6)).unwrap();
-        assert_eq!(ledger.in_flight(), 14);
+        assert_eq!(ledger.in_flight, 14);
         ledger.give_back_last(85);
-        assert_eq!(ledger.in_flight(), 9);
+        assert_eq!(ledger.in_flight, 9);
         ledger.give_back_rest();
-        assert_eq!(ledger.in_flight(), 0);
+        assert_eq!(ledger.in_flight, 0);
+    }
+
+    #[test]
+    fn hashes_are_not_far_ahead_of_storage() {
+        for (pages, most) in [(1000, 4096), (1 << 17, 1 << 13), (1 << 20, 1 << 15)] {
+            let mut ledger = Ledger::new(pages);
+            let mut sent = 0;
+            while sent < pages && ledger.wants_hashes() {
+                ledger.hash_sent(range(sent, 1));
+                sent += 1;
+            }
+            assert_eq!(sent, most.min(pages), "of {pages} pages");
+            ledger.placed(range(0, 1)).unwrap();
+            assert!(ledger.wants_hashes(), "one is settled, of {pages}");
+        }
     }
 
     #[test]
@@ -269,7 +292,7 @@ mod tests {
             }
             let settled = model.iter().filter(|settled| **settled).count() as u64;
             prop_assert_eq!(ledger.outstanding(), 256 - settled);
-            prop_assert_eq!(ledger.in_flight(), ledger.outstanding());
+            prop_assert_eq!(ledger.in_flight, ledger.outstanding());
         }
     }
 }
