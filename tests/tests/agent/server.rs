@@ -1,5 +1,7 @@
 //! What the host is told of the server.
 
+use std::time::Duration;
+
 use page_wire::ask::{Migration, Phase, ServerState, Times};
 use qemu_glue::agent::{AgentError, NoRam};
 use test_servers::{LoadSpec, Workload, skipped};
@@ -34,13 +36,21 @@ fn figures_of_a_load_are_the_servers_own() {
     load.wait().unwrap();
     let asked = questions(&server) - asked_before;
 
-    let after = stage.status(&mut agent).observed.unwrap();
+    // A picture is some tenths of a second old, which are thousands of commands.
     let count = |times: &Option<Times>| times.as_ref().unwrap().count;
+    let mut after = stage.status(&mut agent).observed.unwrap();
+    let is_over = || {
+        let last = count(&after.queries);
+        std::thread::sleep(Duration::from_millis(500));
+        after = stage.status(&mut agent).observed.unwrap();
+        count(&after.queries) == last
+    };
+    assert!(eventually(is_over), "commands without a load");
     let seen = count(&after.queries) - count(&before.queries);
     println!("{seen} commands seen, {asked} counted by the server, up to {highest:.0} a second");
     // The questions about questions, and statements that prepare or close, are counted on one side
     // only; a handful a connection.
-    assert!(seen.abs_diff(asked) <= asked / 20 + 100, "{seen} of {asked}");
+    assert!(seen.abs_diff(asked) <= asked / 100 + 100, "{seen} of {asked}");
     assert!(after.taken_ns > before.taken_ns && after.since_attach_s > before.since_attach_s);
     assert_eq!(after.drift, 0);
     settle(&server);
