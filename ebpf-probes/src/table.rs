@@ -27,8 +27,8 @@ pub enum Event {
 /// The descriptor itself is read only where the entry does not tell the same: a read of the server's
 /// memory costs more than all else here, and a block keeps its page until it is freed. So what became
 /// dirty after it was read, and what was written after it became dirty, is the page of the entry. While
-/// probes are being set ([`Control::settled`]) no entry tells anything. Where an event was lost all the same, the list finds another page in the descriptor and leaves it out, and
-/// the audit repairs the entry.
+/// probes are being set ([`Control::settled`]) no entry tells anything. Where an event was lost all the
+/// same, the list finds another page in the descriptor and leaves it out, and the audit repairs the entry.
 #[inline(always)]
 pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
     let foreign = match event {
@@ -52,7 +52,7 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
             (read_volatile(addr_of!((*entry).space)), read_volatile(addr_of!((*entry).page)));
         (read_volatile(addr_of!((*entry).word)), kept)
     };
-    let known = word & ((1 << STATE_BITS) - 1);
+    let known = state::of(word);
     let (probe, state, id) = match event {
         // The descriptor's id is already reset (8.0+).
         Event::Free => (Probe::Free, state::FREE, kept),

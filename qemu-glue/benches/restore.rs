@@ -16,13 +16,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_glue::dest::{BlockFile, Fate, Limits, Placed, Restore, Target};
-use qemu_glue::page_hash::{Hash, hash_pages};
+use qemu_glue::page_hash::{Hash, PAGE, hash_pages};
 use qemu_glue::set::{Block, PAGE_BYTES, SetRun, SkipSet};
 use qemu_glue::storage::{Address, BufferPool, Storage};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tempfile::TempDir;
 
-const PAGE: usize = 4096;
 /// Bytes moved at a time, as a request has them.
 const CHUNK: usize = 1 << 20;
 /// Pages of a database page of 16 KiB.

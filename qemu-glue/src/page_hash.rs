@@ -10,8 +10,9 @@
 use blake3::IncrementCounter;
 use blake3::platform::{MAX_SIMD_DEGREE, Platform};
 
-/// Bytes of a page.
+/// Bytes of a page, as an index.
 pub const PAGE: usize = 4096;
+const _: () = assert!(PAGE as u64 == crate::set::PAGE_BYTES);
 /// BLAKE3 of a page.
 pub type Hash = [u8; 32];
 
@@ -75,17 +76,19 @@ fn group_of(platform: Platform, pages: &[&[u8; PAGE]], hashes: &mut Vec<Hash>) {
             values[(page * CHUNKS + chunk) * VALUE..][..VALUE].copy_from_slice(value);
         }
     }
-    let parents = values.as_chunks::<{ 2 * VALUE }>().0;
-    let mut blocks = [&[0; 2 * VALUE]; LANES * 2];
-    blocks.iter_mut().zip(parents).for_each(|(block, parent)| *block = parent);
     let mut halves = [0; LANES * 2 * VALUE];
-    many(platform, &blocks[..count * 2], 0, (PARENT, 0, 0), &mut halves);
-    let roots = halves.as_chunks::<{ 2 * VALUE }>().0;
-    let mut blocks = [&[0; 2 * VALUE]; LANES];
-    blocks.iter_mut().zip(roots).for_each(|(block, root)| *block = root);
-    let mut out = [0; LANES * VALUE];
-    many(platform, &blocks[..count], 0, (PARENT | ROOT, 0, 0), &mut out);
-    hashes.extend(out.as_chunks::<VALUE>().0.iter().take(count));
+    parents(platform, &values[..count * CHUNKS * VALUE], PARENT, &mut halves);
+    let mut roots = [0; LANES * VALUE];
+    parents(platform, &halves[..count * 2 * VALUE], PARENT | ROOT, &mut roots);
+    hashes.extend(roots.as_chunks::<VALUE>().0.iter().take(count));
+}
+
+/// One chaining value for each two that follow each other in `values`.
+fn parents(platform: Platform, values: &[u8], flags: u8, out: &mut [u8]) {
+    let pairs = values.as_chunks::<{ 2 * VALUE }>().0;
+    let mut blocks = [&[0; 2 * VALUE]; LANES * 2];
+    blocks.iter_mut().zip(pairs).for_each(|(block, pair)| *block = pair);
+    many(platform, &blocks[..pairs.len()], 0, (flags, 0, 0), out);
 }
 
 /// One chaining value for each of `inputs`, which stand at the same place `counter` of their trees.

@@ -12,13 +12,13 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use probe_abi::{STATE_BITS, state};
+use probe_abi::state;
 use symbols::profile::PageState;
 
 use crate::memory::{MemoryError, ServerAddr};
 use crate::model::Audit;
 use crate::residency::{Residency, Resident};
-use crate::scan::{Block, Verdict, scan, scan_range};
+use crate::scan::{Block, Verdict, scan, scan_block};
 use crate::server::Server;
 
 /// Pauses before each further look at what differs. A thread between its trap and its store may be
@@ -77,7 +77,7 @@ impl Auditor {
             scan(server.memory(), &server.layout, &server.geometry, |block| {
                 let Found::Known(found) = found(&block) else { return };
                 let word = residency.table().word(block.index);
-                let unseen = word & ((1 << STATE_BITS) - 1) == state::UNSEEN;
+                let unseen = state::of(word) == state::UNSEEN;
                 if (unseen || begun.get(block.index as usize) == Some(&word))
                     && (round == 0 || differs(Found::Known(found), residency.get(block.index)))
                 {
@@ -132,7 +132,9 @@ impl Auditor {
             let mut still = Vec::new();
             for &index in &suspects {
                 let before = residency.table().word(index);
-                let Some(found) = look(server, index)? else { continue };
+                let again =
+                    scan_block(server.memory(), &server.layout, &server.geometry, index, found)?;
+                let Some(found) = again else { continue };
                 let same = residency.table().word(index) == before;
                 if same && differs(found, residency.get(index)) {
                     still.push((index, before, found));
@@ -192,24 +194,6 @@ fn differs(found: Found, believed: Resident) -> bool {
         (true, false) | (false, true) => true,
         (false, false) => found != believed,
     }
-}
-
-/// Reads one descriptor again; nothing when the block is no longer in the geometry.
-fn look(server: &Server, index: u32) -> Result<Option<Found>, MemoryError> {
-    let chunks = &server.geometry.chunks;
-    let Some(at) = chunks.partition_point(|c| c.first <= index).checked_sub(1) else {
-        return Ok(None);
-    };
-    let (chunk, inside) = (&chunks[at], index - chunks[at].first);
-    let mut buffer = vec![0; server.layout.block.stride];
-    let mut result = None;
-    let page_size = server.geometry.page_size;
-    let range = inside..inside + 1;
-    let memory = server.memory();
-    scan_range(memory, &server.layout, page_size, chunk, range, &mut buffer, &mut |block| {
-        result = Some(found(&block));
-    })?;
-    Ok(result)
 }
 
 /// Whether the frame carries the page's newest LSN, as every written page does.

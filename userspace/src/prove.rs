@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::geometry::Geometry;
 use crate::layout::Layout;
 use crate::memory::{Memory, MemoryError, ServerAddr};
-use crate::scan::{Block, Verdict, scan, scan_blocks};
+use crate::scan::{Block, Verdict, scan, scan_block};
 
 /// Pages looked at.
 const SAMPLE: usize = 1024;
@@ -89,11 +89,11 @@ pub fn prove(memory: Memory, layout: &Layout, geometry: &Geometry) -> Result<Pro
         return Err(ProveError::Empty);
     }
     let (mut compared, mut wrong) = (0, 0);
-    let mut buffer = vec![0; layout.block.stride];
     for page in sample {
         let Some(agrees) = page.agrees(memory)? else { continue };
-        if !agrees && Sampled::at(memory, layout, geometry, page.index, &mut buffer)? != Some(page)
-        {
+        let stays =
+            |block: &Block<'_>| block.verdict() == Verdict::Clean && Sampled::of(block) == page;
+        if !agrees && scan_block(memory, layout, geometry, page.index, stays)? != Some(true) {
             continue;
         }
         compared += 1;
@@ -121,21 +121,6 @@ impl Sampled {
     /// What the descriptor says, of a page that is in no transit.
     fn of(block: &Block<'_>) -> Self {
         Self { index: block.index, space: block.space(), page: block.page(), frame: block.frame() }
-    }
-
-    /// What the descriptor of block `index` says now.
-    fn at(
-        memory: Memory,
-        layout: &Layout,
-        geometry: &Geometry,
-        index: u32,
-        buffer: &mut [u8],
-    ) -> Result<Option<Self>, MemoryError> {
-        let mut found = None;
-        scan_blocks(memory, layout, geometry, index..index + 1, buffer, &mut |block| {
-            found = (block.verdict() == Verdict::Clean).then(|| Self::of(&block));
-        })?;
-        Ok(found)
     }
 
     /// Whether the frame carries the page's identity; nothing where it carries none: a page of zeros was allocated

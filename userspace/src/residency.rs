@@ -119,7 +119,7 @@ impl Residency {
         let entry = self.table.read(block);
         match self.base.get(block as usize) {
             Some(base) if base.word >> STATE_BITS == entry.sequence() && base.word != 0 => {
-                Resident { state: base.word & 7, space: base.space, page: base.page }
+                Resident { state: state::of(base.word), space: base.space, page: base.page }
             }
             _ => Resident { state: entry.state(), space: entry.space, page: entry.page },
         }

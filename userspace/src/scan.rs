@@ -154,6 +154,25 @@ pub fn scan_blocks(
     Ok(())
 }
 
+/// Reads one descriptor again, and judges it; nothing when the block is no longer in the geometry.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_block<T>(
+    memory: Memory,
+    layout: &Layout,
+    geometry: &Geometry,
+    index: u32,
+    judge: impl Fn(&Block<'_>) -> T,
+) -> Result<Option<T>, MemoryError> {
+    let mut result = None;
+    let mut buffer = vec![0; layout.block.stride];
+    scan_blocks(memory, layout, geometry, index..index + 1, &mut buffer, &mut |block| {
+        result = Some(judge(&block));
+    })?;
+    Ok(result)
+}
+
 /// Calls `each` with the blocks of `range` (indices inside the chunk).
 ///
 /// # Errors

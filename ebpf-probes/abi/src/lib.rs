@@ -24,6 +24,13 @@ pub mod state {
     pub const DIRTY: u32 = 3;
     /// A probe is writing this entry right now.
     pub const BUSY: u32 = 7;
+
+    /// State part of [`super::Entry::word`].
+    #[must_use]
+    #[inline(always)]
+    pub const fn of(word: u32) -> u32 {
+        word & ((1 << super::STATE_BITS) - 1)
+    }
 }
 
 /// Width of the state in [`Entry::word`]; the rest is a sequence number.
@@ -53,7 +60,7 @@ impl Entry {
     /// State part of [`Entry::word`].
     #[must_use]
     pub const fn state(&self) -> u32 {
-        self.word & ((1 << STATE_BITS) - 1)
+        state::of(self.word)
     }
 
     /// Sequence part of [`Entry::word`]: how many events this block has had, modulo 2^29.

@@ -25,7 +25,7 @@ use page_wire::ask::{Hello, MAX_COPY_BYTES, Migration, PageList, Said, Status, V
 pub use error::AgentError;
 pub use listed::{How, ListSteps, Listed, NotInPlace};
 pub use ram::{NoRam, ReadRam};
-pub use visit::{Reading, Visit, seconds};
+pub use visit::{Reading, Visit, seconds, seconds_from};
 
 use line::Line;
 use listed::{Copying, Told};

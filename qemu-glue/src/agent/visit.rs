@@ -114,6 +114,13 @@ pub fn seconds(readings: &[Reading], zero: Instant) -> Vec<GuestSecond> {
     seconds
 }
 
+/// Seconds from `zero` to `at`, negative where `at` is earlier.
+#[must_use]
+pub fn seconds_from(zero: Instant, at: Instant) -> f64 {
+    at.saturating_duration_since(zero).as_secs_f64()
+        - zero.saturating_duration_since(at).as_secs_f64()
+}
+
 fn second(before: &Reading, now: &Reading, elapsed_ns: u64, zero: Instant) -> GuestSecond {
     let rate = |now: u64, then: u64| real(now.saturating_sub(then)) * 1e9 / real(elapsed_ns);
     let of = |times: fn(&Observed) -> &Option<Times>| {
@@ -126,9 +133,8 @@ fn second(before: &Reading, now: &Reading, elapsed_ns: u64, zero: Instant) -> Gu
     let pages = |kind: fn(&Observed) -> u64| {
         rate(kind(&now.observed), kind(&before.observed)) * real(per_page.max(1))
     };
-    let after = now.at.saturating_duration_since(zero).as_secs_f64();
     GuestSecond {
-        at_s: after - zero.saturating_duration_since(now.at).as_secs_f64(),
+        at_s: seconds_from(zero, now.at),
         commits_per_s: commits.map(|(count, _)| rate(count, 0)),
         commands_per_s: commands.map(|(count, _)| rate(count, 0)),
         command_ms: commands

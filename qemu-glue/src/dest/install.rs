@@ -14,11 +14,8 @@ use memmap2::{MmapOptions, MmapRaw};
 use rustix::io::Errno;
 
 use super::uffd::Userfaultfd;
-use crate::set::PAGE_BYTES;
+pub(super) use crate::page_hash::PAGE;
 
-/// A page in bytes, as an index.
-pub(super) const PAGE: usize = 4096;
-const _: () = assert!(PAGE as u64 == PAGE_BYTES);
 /// How often a copy is tried again while the mapping changes.
 const TRIES: u32 = 1000;
 
@@ -123,6 +120,7 @@ mod tests {
     use rustix::fs::{MemfdFlags, memfd_create};
 
     use super::*;
+    use crate::set::PAGE_BYTES;
 
     fn ram(pages: u64) -> File {
         let file = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).unwrap());

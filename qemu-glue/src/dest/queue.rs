@@ -12,11 +12,9 @@ use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::channel::PageRange;
+pub use crate::page_hash::Hash;
 use crate::set::{PageIndex, SkipSet};
 use crate::storage::{Limits, Request};
-
-/// BLAKE3 of a page.
-pub type Hash = [u8; 32];
 
 /// Pages of one entry of the queue: what one request takes at most, so that little is moved about.
 const BATCH: usize = 256;

@@ -88,6 +88,7 @@ impl Worker {
     fn run(self) {
         // On Linux this is the niceness of the calling thread; without it we are only less polite.
         let _ = rustix::process::nice(NICE);
+        let mut pages = vec![[0; PAGE]; COPIED as usize];
         loop {
             let first = self.next.fetch_add(BATCH_PAGES, Ordering::Relaxed);
             // `next` may go round after 4 Gi pages; a set has 256 Mi at most.
@@ -95,7 +96,7 @@ impl Worker {
             if first >= end || self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let Some(hashes) = self.batch(first) else {
+            let Some(hashes) = self.batch(first, &mut pages) else {
                 // Cannot be: the set was made from these blocks. Without hashes, these pages go back.
                 log::error!("page {first} of the set is in no RAM block");
                 return;
@@ -106,21 +107,20 @@ impl Worker {
         }
     }
 
-    fn batch(&self, first: u32) -> Option<Vec<Hash>> {
+    /// Hashes of the batch that begins at page `first`; `pages` takes [`COPIED`] of them at a time.
+    fn batch(&self, first: u32, pages: &mut [[u8; PAGE]]) -> Option<Vec<Hash>> {
         let end = first.saturating_add(BATCH_PAGES).min(self.set.pages());
         let mut hashes = Vec::with_capacity(BATCH_PAGES as usize);
-        let mut pages = vec![[0; PAGE]; COPIED as usize];
         for first in (first..end).step_by(COPIED as usize) {
-            let mut rest = &mut pages[..];
+            let mut filled = 0;
             for (_, run) in self.set.pieces(first..end.min(first + COPIED)) {
                 let block = (*self.blocks.get(usize::from(run.block))?)?;
-                let (piece, after) = rest.split_at_mut_checked(run.pages as usize)?;
+                let piece = pages.get_mut(filled..filled + run.pages as usize)?;
                 // A copy, as the guest may write the pages while we hash them.
                 self.ram.copy_by_read(block, run.offset, piece.as_flattened_mut())?;
-                rest = after;
+                filled += run.pages as usize;
             }
-            let left = rest.len();
-            hash_pages(&pages[..pages.len() - left], &mut hashes);
+            hash_pages(&pages[..filled], &mut hashes);
         }
         Some(hashes)
     }

@@ -79,9 +79,8 @@ mod tests {
 
     /// Looks every 100 ms, with what QEMU says then; the number of the look at which the user's limit came back.
     fn given_up(looks: &[(u64, u64)]) -> Option<usize> {
-        let begun = Instant::now();
         let mut switchover = Switchover::released(3);
-        let mut at = begun;
+        let mut at = Instant::now();
         looks.iter().position(|&(syncs, mib)| {
             at += Duration::from_millis(100);
             switchover.look(View { at, syncs, remaining: mib * MIB })

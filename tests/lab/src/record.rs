@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use qemu_glue::agent::{self, Reading};
@@ -154,25 +154,17 @@ fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], before_s: f64) {
     report.guest = agent::seconds(&before, zero);
     report.guest.extend(on_the_way);
     report.guest.extend(agent::seconds(&after, zero));
-    let at_s = |at: Instant| {
-        at.saturating_duration_since(zero).as_secs_f64()
-            - zero.saturating_duration_since(at).as_secs_f64()
+    let commits = |reading: &Reading| {
+        Some((agent::seconds_from(zero, reading.at), reading.observed.commits.as_ref()?.count))
     };
-    let commits =
-        |reading: &Reading| Some((at_s(reading.at), reading.observed.commits.as_ref()?.count));
     let counted: Vec<_> = readings.iter().filter_map(commits).collect();
     report.transactions = tally(&report.tps, &counted);
 }
 
 fn tps(hop: &Hop, seconds: &[Second], before_s: f64) -> Vec<Tps> {
     let (begun, _) = hop.watch.begun();
-    // Those before the watch began have negative times.
-    let since = |at: Instant| match at.checked_duration_since(begun) {
-        Some(after) => after.as_secs_f64(),
-        None => -begun.saturating_duration_since(at).as_secs_f64(),
-    };
     let second = |second: &Second| Tps {
-        at_s: since(second.at) - before_s,
+        at_s: agent::seconds_from(begun, second.at) - before_s,
         tps: second.tps,
         latency_ms: Some(second.latency_ms),
     };

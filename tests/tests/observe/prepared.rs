@@ -44,23 +44,18 @@ fn assert_same(left: &[u8], right: &[u8]) {
     assert!(left == right, "{} and {} bytes, differing from {at:?} on", left.len(), right.len());
 }
 
-/// A list that stays as it is for a `moment`, and what came of that. The kernel moves frames whenever it likes, and that makes another list.
-fn at_rest(observer: &mut Observer, moment: impl Fn() -> Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+/// Gives the list of this moment, compared with one made anew. The kernel moves frames whenever it likes, which makes
+/// another list: those count that are the same before and after.
+fn of_this_moment(observer: &mut Observer, server: &Server) -> Vec<u8> {
     for _ in 0..8 {
-        let before = list(observer).0;
-        let meanwhile = moment();
-        if before == list(observer).0 {
-            return (before, meanwhile);
+        let prepared = list(observer).0;
+        let fresh = anew(server);
+        if prepared == list(observer).0 {
+            assert_same(&prepared, &fresh);
+            return prepared;
         }
     }
     panic!("frames never rest");
-}
-
-/// Gives the list of this moment, compared with one made anew.
-fn of_this_moment(observer: &mut Observer, server: &Server) -> Vec<u8> {
-    let (prepared, fresh) = at_rest(observer, || anew(server));
-    assert_same(&prepared, &fresh);
-    prepared
 }
 
 /// Only what changed is judged again, and the list is the same as if all of it had been.
