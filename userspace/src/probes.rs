@@ -5,12 +5,12 @@
 
 use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
-use std::thread;
 
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeLink, UProbeScope};
+use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
 use aya::programs::{ProbeKind, ProgramError, UProbe};
 use aya::{Ebpf, EbpfLoader};
+use probe_abi::links::Links;
 use probe_abi::{Control, Cookie, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout};
 use symbols::profile::{ArgLoc, Profile, Site};
 use thiserror::Error;
@@ -192,23 +192,6 @@ pub struct Probes {
     state: Control,
 }
 
-/// What holds probes in place.
-#[derive(Default)]
-struct Links(Vec<UProbeLink>);
-
-impl Drop for Links {
-    /// The kernel waits for a grace period with each that goes, a second and more where the server keeps
-    /// all CPUs busy. Those that go together wait for the same one.
-    fn drop(&mut self) {
-        thread::scope(|scope| {
-            for link in self.0.drain(..) {
-                // Without a thread it goes here.
-                let _ = thread::Builder::new().spawn_scoped(scope, move || drop(link));
-            }
-        });
-    }
-}
-
 impl Probes {
     /// Loads and attaches, and maps the residency table.
     ///
@@ -327,14 +310,14 @@ impl Probes {
             source: Box::new(source),
         };
         let link = uprobe.attach(point, target.program(), scope).map_err(failed)?;
-        self.links.0.push(uprobe.take_link(link).map_err(failed)?);
+        self.links.add(uprobe.take_link(link).map_err(failed)?);
         Ok(())
     }
 
     /// Number of probes in the server's text.
     #[must_use]
     pub const fn sites(&self) -> usize {
-        self.links.0.len()
+        self.links.count()
     }
 
     /// Tells the probes where the descriptors lie.

@@ -92,8 +92,8 @@ where
     let migration = greet(&mut sender, &mut receiver, &qemu).await?;
     observer(&Event::Connected { migration: migration.clone() });
     let watched = match (options.probes, &qemu) {
-        (true, Ok(qemu)) => Watched::begin(qemu.pid()).await,
-        _ => Watched::default(),
+        (true, Ok(qemu)) => Watched::begin(qemu.pid()),
+        _ => Watched::Not,
     };
     let pages = qemu.as_ref().map_or(0, Qemu::pages);
     let (offer, set) = offer::receive(&mut receiver, pages).await?;

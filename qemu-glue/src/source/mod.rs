@@ -69,6 +69,10 @@ pub async fn migrate(
 ) -> Result<Report, MigrateError> {
     let qmp = Qmp::connect(&options.qmp).await?;
     let mut record = Record::new(mode(options), observer);
+    let watched = match (options.probes, qmp.peer_pid()) {
+        (true, Ok(pid)) => Watched::begin(pid),
+        _ => Watched::Not,
+    };
     let prepared = tokio::select! {
         begun = before(&qmp, options, &mut record) => begun?,
         _ = cancel.asked() => return Err(MigrateError::Cancelled),
@@ -79,10 +83,7 @@ pub async fn migrate(
         Company::Listener(link) => (None, Some(link)),
         Company::Ferry(ferry) => (Some(*ferry), None),
     };
-    let watched = match (options.probes, qmp.peer_pid()) {
-        (true, Ok(pid)) => Watched::begin(pid).await,
-        _ => Watched::default(),
-    };
+    let watched = watched.set().await;
     let shares = matches!(&options.mode, Mode::Poolferry(route) if route.share);
     let mut drive = Drive::new(&qmp, limits, ferry, shares, compressed, &mut record);
     let ended = drive.run(&uri, cancel, options.timeout).await;
@@ -94,10 +95,12 @@ pub async fn migrate(
             return Err(error);
         }
     };
-    let (side, remark) = watched.end(record.zero_ns()).await;
+    // The kernel takes its time to give probes up, at both hosts: side by side.
+    let zero_ns = record.zero_ns();
+    let ((side, remark), ()) =
+        tokio::join!(watched.end(zero_ns), after(ended, ferry, link, &mut record));
     record.report.probes.source = side;
     remark.into_iter().for_each(|remark| record.remark(remark));
-    after(ended, ferry, link, &mut record).await;
     if record.report.status == Status::Completed {
         quit(&qmp, options, &mut record).await;
     } else {

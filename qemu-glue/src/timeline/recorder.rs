@@ -10,6 +10,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf};
 use aya::programs::UProbe;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
 use aya::{Ebpf, EbpfLoader};
+use probe_abi::links::Links;
 use probe_abi::qemu::{CallCounters, CallRecord};
 
 use super::{Calls, Code, Function, TimelineError};
@@ -31,6 +32,8 @@ const COUNTERS: &str = "CALL_COUNTERS";
 
 /// Records the calls of one QEMU. The kernel takes the probes out when it is dropped.
 pub struct Recorder {
+    /// One a probe in QEMU's text; gone first.
+    links: Links,
     ebpf: Ebpf,
     code: Code,
     counters: PerCpuArray<MapData, CallCounters>,
@@ -57,7 +60,7 @@ impl Recorder {
         let counters =
             PerCpuArray::try_from(counters).map_err(|source| refused(COUNTERS, source))?;
         let reader = Reader::start(ring)?;
-        let mut recorder = Self { ebpf, code, counters, reader };
+        let mut recorder = Self { links: Links::default(), ebpf, code, counters, reader };
         for (function, offset) in recorder.code.functions.clone() {
             recorder.probe(pid, ENTER, function, offset)?;
             if function.wants_return() {
@@ -90,14 +93,16 @@ impl Recorder {
         };
         let scope =
             NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-        uprobe.attach(point, &self.code.path, scope).map(drop).map_err(|source| {
+        let link = uprobe.attach(point, &self.code.path, scope).map_err(|source| {
             TimelineError::Attach {
                 function: function.name(),
                 offset,
                 path: self.code.path.clone(),
                 source: Box::new(source),
             }
-        })
+        })?;
+        self.links.add(uprobe.take_link(link).map_err(refused)?);
+        Ok(())
     }
 
     /// Takes the probes out and gives what they saw.
@@ -105,8 +110,8 @@ impl Recorder {
     /// # Errors
     /// When the counters cannot be read.
     pub fn finish(self) -> Result<Calls, TimelineError> {
-        let Self { ebpf, code, counters, reader } = self;
-        drop(ebpf); // first the probes, then the last records
+        let Self { links, ebpf, code, counters, reader } = self;
+        drop((links, ebpf)); // first the probes, then the last records
         let (records, mut lost) = reader.finish();
         let mut entries = [None; Function::ALL.len()];
         for (function, _) in &code.functions {
