@@ -84,20 +84,36 @@ impl<'a> Cell<'a> {
         self.ways.iter().find(|way| way.mode == mode)
     }
 
-    /// What the runs have in common: `read only, 2 GiB VM, 1.2 GiB pool, links 1 Gbit/s and ...`.
+    /// What the runs have in common: `read only: 2 GiB VM, 1.2 GiB pool; migration link 1 Gbit/s, ...`.
     pub(crate) fn title(&self) -> String {
-        let load = match self.workload {
+        let pool = self.pool_bytes.map(|pool| format!(", buffer pool {}", units::bytes(pool)));
+        format!(
+            "{}: {} VM{}; {}",
+            self.load(),
+            units::bytes(self.memory_bytes),
+            pool.unwrap_or_default(),
+            self.both_links(),
+        )
+    }
+
+    /// The same without the sizes.
+    pub(crate) fn conditions(&self) -> String {
+        format!("{}; {}", self.load(), self.both_links())
+    }
+
+    fn load(&self) -> &'a str {
+        match self.workload {
             "idle" => "Idle",
             "ro" => "Read only",
             "rw" => "Read and write",
             "unknown" => "Unknown load",
             other => other,
-        };
-        let pool = self.pool_bytes.map(|pool| format!(", buffer pool {}", units::bytes(pool)));
+        }
+    }
+
+    fn both_links(&self) -> String {
         format!(
-            "{load}: {} VM{}; migration link {}, storage link {}",
-            units::bytes(self.memory_bytes),
-            pool.unwrap_or_default(),
+            "migration link {}, storage link {}",
             units::link(self.links.network_bits_per_s),
             units::link(self.links.storage_bits_per_s),
         )

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod over_time;
+mod overview;
 #[cfg(test)]
 mod sample;
 mod tables;
@@ -49,7 +50,8 @@ pub fn html(reports: &[Report]) -> String {
                     }
                 }
                 @if cells.is_empty() { p { "There is no record of a migration." } }
-                @for cell in &cells { (section(cell)) }
+                (overview::draw(&cells))
+                @for (number, cell) in (1..).zip(&cells) { (section(number, cell)) }
                 (tables::glossary())
             }
         }
@@ -57,10 +59,10 @@ pub fn html(reports: &[Report]) -> String {
     page.into_string()
 }
 
-fn section(cell: &Cell<'_>) -> Markup {
+fn section(number: usize, cell: &Cell<'_>) -> Markup {
     let figures = amounts::figures(cell).into_iter().chain(over_time::figures(cell));
     html! {
-        section {
+        section id=(overview::anchor(number)) {
             h2 { (cell.title()) }
             @for sentence in verdict::of(cell) { p.verdict { (sentence) } }
             (tiles::draw(cell))
@@ -162,7 +164,9 @@ mod tests {
         assert!(!page.contains("<script") && !page.contains("<img"), "not escaped");
         assert!(page.contains("&lt;script&gt;"));
         assert!(!page.contains("src=") || page.contains("src=x onerror"), "something is loaded");
-        assert!(!page.contains("url(") && !page.contains("@import") && !page.contains("href="));
+        assert!(!page.contains("url(") && !page.contains("@import"));
+        let elsewhere = page.split("href=\"").skip(1).filter(|link| !link.starts_with('#'));
+        assert_eq!(elsewhere.count(), 0, "a link leads away from the page");
         drawings(&page);
     }
 }
