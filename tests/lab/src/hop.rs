@@ -11,6 +11,7 @@ use crate::identity::{self, Identity};
 use crate::interruption::Interruption;
 use crate::laboratory::Laboratory;
 pub use crate::mode::Mode;
+use crate::pause::Pause;
 use crate::steps::step;
 use crate::vm::Machine;
 use crate::watch::{self, Ended, Links, Watch};
@@ -37,6 +38,8 @@ pub struct Hop {
     pub identity: Identity,
     /// The silence of the guest, without the time in which it was paused to be compared.
     pub interruption: Option<Interruption>,
+    /// In which the VM was compared.
+    pub pause: Pause,
     /// Versions of QEMU at source and destination.
     pub qemu: [String; 2],
 }
@@ -109,8 +112,9 @@ impl Laboratory {
         drop(std::mem::replace(&mut self.machine, destination));
         self.wait_for_tick(resumed).context("the VM does not run on at the destination")?;
         wait::pause(HEARD)?;
-        let interruption = self.interruption(watch.begun().0, ended.at, resumed);
-        let hop = Hop { mode, watch, ended, links, identity, interruption, qemu };
+        let pause = Pause { from: ended.at, to: resumed };
+        let interruption = self.interruption(watch.begun().0, pause);
+        let hop = Hop { mode, watch, ended, links, identity, interruption, pause, qemu };
         Ok(Attempt::Arrived(Box::new(hop)))
     }
 
@@ -119,16 +123,10 @@ impl Laboratory {
         workload::seconds(&mut self.guest)
     }
 
-    /// The longest silence since `begun`, without the pause from `ended` to `resumed`.
-    fn interruption(
-        &mut self,
-        begun: Instant,
-        ended: Instant,
-        resumed: Instant,
-    ) -> Option<Interruption> {
-        let paused = resumed.saturating_duration_since(ended);
+    /// The longest silence since `begun`, without the pause.
+    fn interruption(&mut self, begun: Instant, pause: Pause) -> Option<Interruption> {
         let found = Interruption::between(self.guest.ticks(), begun, Instant::now())?;
-        Some(Interruption { heard: found.heard.saturating_sub(paused), ..found })
+        Some(Interruption { heard: found.heard.saturating_sub(pause.length()), ..found })
     }
 
     fn wait_for_tick(&mut self, since: Instant) -> Result<()> {

@@ -27,6 +27,8 @@ pub mod mode;
 pub mod monitor;
 pub mod network;
 pub mod paper;
+pub mod part;
+pub mod pause;
 pub mod port;
 pub mod process;
 pub mod protocol;

@@ -7,9 +7,10 @@ use qemu_glue::report::{self, Report};
 use test_servers::cache::Cache;
 
 use crate::mode::Mode;
+use crate::part::{self, Cell, Part};
 use crate::rate::Rate;
-use crate::run::{Series, migrations, told};
-use crate::setup::{Programs, Setup};
+use crate::run::{Check, Series, migrations, told};
+use crate::setup::Programs;
 use crate::size::Size;
 use crate::steps::say;
 use crate::workload::Workload;
@@ -20,29 +21,30 @@ pub struct Paper {
     /// A VM of 512 MiB, two cells, one run each, the main modes: shows that it works, not how fast
     #[arg(long)]
     pub quick: bool,
-    /// RAM of the VM; several make several cells. The pool is 80 % of it
-    #[arg(long, value_name = "SIZE", value_delimiter = ',', default_value = "4G,8G")]
+    /// Parts [default: all; a cell for which the machine has not enough memory is left out]
+    #[arg(long, value_enum, value_delimiter = ',')]
+    pub part: Vec<Part>,
+    /// RAM of the VM in place of what each part has; several make several cells
+    #[arg(long, value_name = "SIZE", value_delimiter = ',')]
     pub memory: Vec<Size>,
     /// Share of the RAM that the pool has
     #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
     pub pool_share: f64,
-    /// Loads
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "idle,ro,rw")]
+    /// Loads in place of what each part has
+    #[arg(long, value_enum, value_delimiter = ',')]
     pub workload: Vec<Workload>,
-    /// Links, migration and storage: `1gbit/4gbit`
-    #[arg(
-        long,
-        value_name = "RATE/RATE",
-        value_delimiter = ',',
-        default_value = "1gbit/1gbit,1gbit/4gbit,none/none"
-    )]
+    /// Links, migration and storage, in place of what each part has: `1gbit/4gbit`
+    #[arg(long, value_name = "RATE/RATE", value_delimiter = ',')]
     pub links: Vec<Links>,
-    /// Ways to migrate, taking turns [default: all]
+    /// Ways to migrate, taking turns, in place of what each part has
     #[arg(long, value_enum, value_delimiter = ',')]
     pub mode: Vec<Mode>,
     /// Migrations in each mode
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub runs: u32,
+    /// Go on where an evaluation was ended: keep the records of migrations that are in the folder already
+    #[arg(long)]
+    pub resume: bool,
     /// Folder for records, results.json and the page
     #[arg(long, value_name = "DIR", default_value = "paper")]
     pub out: PathBuf,
@@ -51,8 +53,10 @@ pub struct Paper {
 /// Speed of both links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Links {
-    network: Rate,
-    storage: Rate,
+    /// Migration link.
+    pub network: Rate,
+    /// Each host's link to the storage server.
+    pub storage: Rate,
 }
 
 impl std::str::FromStr for Links {
@@ -65,40 +69,25 @@ impl std::str::FromStr for Links {
     }
 }
 
-/// Where records go that no migration has made yet: an evaluation takes hours.
-fn cells(paper: &Paper) -> Vec<(Setup, String)> {
-    let mut cells = Vec::new();
-    for &memory in &paper.memory {
-        for &links in &paper.links {
-            for &workload in &paper.workload {
-                let Links { network, storage } = links;
-                let small = Setup::small(workload);
-                let setup = Setup {
-                    memory,
-                    pool: share(memory, paper.pool_share),
-                    vcpus: 2,
-                    threads: 2,
-                    network_rate: network,
-                    storage_rate: storage,
-                    ..small
-                };
-                let load = workload.name();
-                let name = format!("{}M-{network}-{storage}-{load}", memory.in_mib());
-                cells.push((setup, name));
-            }
+/// The cells of all parts, each once.
+fn cells(paper: &Paper) -> Vec<Cell> {
+    let parts = if paper.part.is_empty() { &Part::ALL } else { paper.part.as_slice() };
+    let mut cells: Vec<Cell> = Vec::new();
+    for cell in parts.iter().flat_map(|part| part.cells(paper)) {
+        if cells.iter().all(|other| other.name() != cell.name()) {
+            cells.push(cell);
         }
     }
     cells
 }
 
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a share of some thousand MiB"
-)]
-fn share(memory: Size, share: f64) -> Size {
-    Size::mib((memory.in_mib() as f64 * share.clamp(0.05, 0.9)) as u64)
+/// Seconds of load before and after a migration. Without a load nothing is counted in them, and the list wants only to be ready.
+const fn around(paper: &Paper, cell: &Cell) -> (u64, u64) {
+    match cell.setup.workload {
+        Workload::Idle => (4, 1),
+        _ if paper.quick => (3, 3),
+        _ => (8, 8),
+    }
 }
 
 /// Runs the evaluation; what is done is written after each cell.
@@ -107,21 +96,28 @@ fn share(memory: Size, share: f64) -> Size {
 /// As [`crate::run::run`].
 pub fn run(cache: &Cache, paper: Paper, programs: &Programs) -> Result<Vec<Report>> {
     let paper = if paper.quick { quick(paper) } else { paper };
-    let modes = if paper.mode.is_empty() { Mode::ALL.to_vec() } else { paper.mode.clone() };
     let cells = cells(&paper);
     let mut reports = Vec::new();
-    for (number, (setup, name)) in cells.iter().enumerate() {
+    for (number, cell) in cells.iter().enumerate() {
+        let name = cell.name();
         say(&format!("\ncell {} of {}: {name}", number + 1, cells.len()));
+        if let Some(memory) = part::machine_memory().filter(|memory| *memory < cell.needs()) {
+            say(&format!("left out: it needs {}, this machine has {memory}", cell.needs()));
+            continue;
+        }
+        let (before, after) = around(&paper, cell);
         let series = Series {
-            mode: modes.clone(),
+            mode: cell.modes.clone(),
             runs: paper.runs,
-            before: if paper.quick { 3 } else { 8 },
-            after: if paper.quick { 3 } else { 8 },
+            before,
+            after,
             fresh: false,
-            check_last: true,
+            // With some GiB of tables it takes longer than the migrations; that all of RAM is the same says more.
+            check: if paper.quick { Check::Last } else { Check::Never },
+            resume: paper.resume,
             out: paper.out.join(name),
         };
-        reports.extend(migrations(cache, setup, programs, &series)?);
+        reports.extend(migrations(cache, &cell.setup, programs, &series)?);
         report::write_page(&paper.out, &reports).map_err(told)?;
         report::write_results(&paper.out, &reports).map_err(told)?;
     }
@@ -138,6 +134,7 @@ fn quick(paper: Paper) -> Paper {
     };
     let main = vec![Mode::Stock, Mode::MultifdZstd, Mode::Poolferry];
     Paper {
+        part: vec![Part::SameLinks],
         memory: vec![Size::mib(512)],
         pool_share: 0.5,
         workload: vec![Workload::Idle, Workload::Rw],

@@ -13,6 +13,12 @@ impl Rate {
     /// As fast as the machine goes.
     pub const UNLIMITED: Self = Self(None);
 
+    /// So many Gbit/s.
+    #[must_use]
+    pub const fn gigabits(gigabits: u64) -> Self {
+        Self(Some(gigabits * 1_000_000_000))
+    }
+
     /// Bits per second; `None` for no limit.
     #[must_use]
     pub const fn bits_per_second(self) -> Option<u64> {

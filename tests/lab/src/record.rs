@@ -87,6 +87,15 @@ pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) 
     Ok(report)
 }
 
+/// Whether a record is of the same VM, load and links, on this machine.
+pub(crate) fn is_of(report: &Report, setup: &Setup) -> bool {
+    report.workload == setup.workload.name()
+        && report.memory_bytes == setup.memory.bytes()
+        && report.pool_bytes == Some(setup.pool.bytes())
+        && report.links == links(setup)
+        && report.machine == machine(setup)
+}
+
 /// The record of a migration that did not complete.
 pub(crate) fn failure(setup: &Setup, mode: Mode, run: u32, error: &anyhow::Error) -> Report {
     Report {
@@ -148,8 +157,9 @@ fn samples(hop: &Hop, before_s: f64) -> Vec<Sample> {
 fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], before_s: f64) {
     let (begun, _) = hop.watch.begun();
     let zero = begun + Duration::try_from_secs_f64(before_s).unwrap_or_default();
-    let (before, after): (Vec<_>, Vec<_>) =
+    let (before, mut after): (Vec<_>, Vec<_>) =
         readings.iter().cloned().partition(|reading| reading.at <= hop.ended.at);
+    after.iter_mut().for_each(|reading| reading.at = hop.pause.taken_out(reading.at));
     let on_the_way = std::mem::take(&mut report.guest);
     report.guest = agent::seconds(&before, zero);
     report.guest.extend(on_the_way);
@@ -157,14 +167,14 @@ fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], before_s: f64) {
     let commits = |reading: &Reading| {
         Some((agent::seconds_from(zero, reading.at), reading.observed.commits.as_ref()?.count))
     };
-    let counted: Vec<_> = readings.iter().filter_map(commits).collect();
+    let counted: Vec<_> = before.iter().chain(&after).filter_map(commits).collect();
     report.transactions = tally(&report.tps, &counted);
 }
 
 fn tps(hop: &Hop, seconds: &[Second], before_s: f64) -> Vec<Tps> {
     let (begun, _) = hop.watch.begun();
     let second = |second: &Second| Tps {
-        at_s: agent::seconds_from(begun, second.at) - before_s,
+        at_s: agent::seconds_from(begun, hop.pause.taken_out(second.at)) - before_s,
         tps: second.tps,
         latency_ms: Some(second.latency_ms),
     };

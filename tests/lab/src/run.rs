@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use qemu_glue::report::{self, Report, ReportError};
+use qemu_glue::report::{self, Report, ReportError, Status};
 use test_servers::cache::Cache;
 
 use crate::berth::Berth;
 use crate::mode::Mode;
-use crate::record::{Heard, failure, record};
+use crate::record::{Heard, failure, is_of, record};
 use crate::setup::{Programs, Setup};
 use crate::steps::say;
 use crate::wait;
@@ -33,12 +33,26 @@ pub struct Series {
     /// Boot a new VM for each migration; otherwise one VM goes to and fro
     #[arg(long)]
     pub fresh: bool,
-    /// Read the whole database only after the last migration, not after each
+    /// When the whole database is read, which takes long where it is large; RAM is compared each time
+    #[arg(long, value_enum, value_name = "WHEN", default_value = "each")]
+    pub check: Check,
+    /// Go on where a series was ended: keep the records of migrations that are in the folder already
     #[arg(long)]
-    pub check_last: bool,
+    pub resume: bool,
     /// Folder for records and page
     #[arg(long, value_name = "DIR", default_value = "lab-report")]
     pub out: PathBuf,
+}
+
+/// After which migrations every table is read and compared with what it must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Check {
+    /// After each
+    Each,
+    /// After the last of the series
+    Last,
+    /// After none
+    Never,
 }
 
 /// Migrates as often as wanted, and writes a record of each migration and one page of all.
@@ -76,11 +90,18 @@ pub fn migrations(
     let mut reports = Vec::new();
     for run in 1..=series.runs {
         for mode in turn(&series.mode, run) {
+            let folder = series.out.join(format!("{run:03}-{}", mode.name()));
+            if series.resume
+                && let Some(report) = kept(&folder, setup)?
+            {
+                identical(&report)?;
+                reports.push(report);
+                continue;
+            }
             say(&format!("run {run}, {}", mode.name()));
             if series.fresh {
                 berth.leave();
             }
-            let folder = series.out.join(format!("{run:03}-{}", mode.name()));
             let report = one(&mut berth, setup, series, mode, run, &folder);
             let report = match report {
                 Err(error) if is_other(mode) => {
@@ -92,17 +113,16 @@ pub fn migrations(
                 report => report?,
             };
             report.write(&folder).map_err(told)?;
-            let differing = report.ram_identity.map_or(0, |identity| identity.differing_bytes);
+            identical(&report)?;
             reports.push(report);
-            ensure!(differing == 0, "the RAM of the two sides differs in {differing} bytes");
-            if !series.check_last
+            if series.check == Check::Each
                 && let Some(lab) = berth.lab()
             {
                 lab.check()?;
             }
         }
     }
-    if series.check_last
+    if series.check == Check::Last
         && let Some(lab) = berth.lab()
     {
         lab.check()?;
@@ -114,6 +134,32 @@ pub fn migrations(
 pub(crate) fn told(error: ReportError) -> anyhow::Error {
     let hint = error.hint();
     anyhow::Error::new(error).context(format!("no record of what was done; {hint}"))
+}
+
+/// The record of a migration that was made before, if it is complete and of the same VM, load, links and machine.
+fn kept(folder: &Path, setup: &Setup) -> Result<Option<Report>> {
+    let path = folder.join(report::JSON);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let report = report::read(&path).map_err(told)?;
+    // Poolferry's own record, to which the laboratory has not yet added its part, has no proof.
+    if report.status != Status::Completed || report.ram_identity.is_none() {
+        return Ok(None);
+    }
+    ensure!(
+        is_of(&report, setup),
+        "`{}` is the record of another VM, load, links or machine; without `--resume` it is made anew, and another \
+         `--out` keeps it",
+        path.display()
+    );
+    Ok(Some(report))
+}
+
+fn identical(report: &Report) -> Result<()> {
+    let differing = report.ram_identity.map_or(0, |identity| identity.differing_bytes);
+    ensure!(differing == 0, "the RAM of the two sides differs in {differing} bytes");
+    Ok(())
 }
 
 /// The order of one run. A VM that goes to and fro fills its memory by and by, so that each migration has more to

@@ -7,10 +7,10 @@ use anyhow::{Context as _, Result};
 use lab::ferry::Ferry;
 use lab::laboratory::Laboratory;
 use lab::mode::Mode;
-use lab::run::{self, Series};
+use lab::run::{self, Check, Series};
 use lab::setup::{Programs, Setup};
 use lab::workload::Workload;
-use qemu_glue::report::{HTML, JSON, RESULTS};
+use qemu_glue::report::{HTML, JSON, RESULTS, Status};
 use serde_json::Value;
 use test_servers::cache::Cache;
 
@@ -76,10 +76,12 @@ fn baseline_fails(lab: &mut Laboratory) -> Result<()> {
         before: 0,
         after: 0,
         fresh: false,
-        check_last: true,
+        check: Check::Last,
+        resume: false,
         out: out.clone(),
     };
-    run::run(&Cache::open()?, &Setup::small(Workload::Idle), &programs, &series)?;
+    let (cache, setup) = (Cache::open()?, Setup::small(Workload::Idle));
+    run::run(&cache, &setup, &programs, &series)?;
     let results: Value = serde_json::from_slice(&fs::read(out.join(RESULTS))?)?;
     let cells = results["cells"].as_array().cloned().unwrap_or_default();
     let of = |mode: Mode| cells.iter().find(|cell| cell["mode"] == mode.name());
@@ -96,10 +98,30 @@ fn baseline_fails(lab: &mut Laboratory) -> Result<()> {
     assert_eq!(stock["runs"][0]["differing_bytes"], 0, "{stock:#}");
     let page = fs::read_to_string(out.join(HTML))?;
     assert!(page.contains("failed"), "the page does not tell the failure");
-    Ok(())
+    resumed(&cache, &setup, &programs, series)
 }
 
 #[test]
 fn a_baseline_that_fails_is_a_result() {
     run("results::a_baseline_that_fails_is_a_result", Needs::Qemu, baseline_fails);
+}
+
+/// The same series again: what completed is kept, what failed is made, and nothing of another VM is taken for it.
+fn resumed(cache: &Cache, setup: &Setup, programs: &Programs, series: Series) -> Result<()> {
+    let series = Series { resume: true, ..series };
+    let stock = series.out.join("001-stock").join(JSON);
+    let written = || anyhow::Ok(fs::metadata(&stock)?.modified()?);
+    let before = written()?;
+    let reports = run::run(cache, setup, programs, &series)?;
+    let ways: Vec<_> = reports.iter().map(|r| (r.mode.as_str(), r.status)).collect();
+    let completed = [(Mode::MultifdZstd.name(), Status::Completed), ("stock", Status::Completed)];
+    assert_eq!(ways, completed);
+    assert_eq!(written()?, before, "a record that is there was made anew");
+
+    let busy = Setup::small(Workload::Ro);
+    let refused = run::run(cache, &busy, programs, &series);
+    let error = refused.expect_err("a record of an idle VM was taken").to_string();
+    assert!(error.contains("another VM, load, links or machine"), "{error}");
+    assert!(error.contains("--out"), "no remedy: {error}");
+    Ok(())
 }

@@ -1,13 +1,14 @@
 //! `lab shell`: the terminal of the user on a shell in the guest, as over a serial line.
 
 use std::io::{self, IsTerminal as _, Read as _, Write as _};
-use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
 use lab::steps::say;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::retry_on_intr;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// Ctrl-], as telnet has it: everything else is the guest's.
@@ -18,7 +19,7 @@ const LEAVE: u8 = 0x1d;
 /// # Errors
 /// Nobody listens at the socket, or this is no terminal.
 pub(crate) fn join(socket: &Path) -> Result<()> {
-    let mut here = io::stdin();
+    let here = io::stdin();
     ensure!(here.is_terminal(), "`lab shell` joins a terminal to the guest, and this is none");
     let mut guest = UnixStream::connect(socket).with_context(|| {
         format!("no guest behind `{}`; `lab up` tells where it is", socket.display())
@@ -30,23 +31,39 @@ pub(crate) fn join(socket: &Path) -> Result<()> {
     let (rows, columns) = (size.ws_row, size.ws_col);
     guest.write_all(format!("\nstty rows {rows} columns {columns}; clear\n").as_bytes())?;
 
-    let mut from = guest.try_clone()?;
-    let printer = thread::spawn(move || io::copy(&mut from, &mut Unbuffered(io::stdout())));
-    let mut typed = [0; 256];
-    while !printer.is_finished() {
-        let count = here.read(&mut typed)?;
-        let end = typed[..count].iter().position(|byte| *byte == LEAVE);
-        guest.write_all(&typed[..end.unwrap_or(count)])?;
-        if end.is_some() || count == 0 {
-            break;
+    let mut out = io::stdout();
+    let mut bytes = [0; 4096];
+    loop {
+        let (typed, told) = either(&here, &guest)?;
+        if told {
+            let count = guest.read(&mut bytes)?;
+            if count == 0 {
+                break;
+            }
+            out.write_all(&bytes[..count])?;
+            out.flush()?; // half a line is to be seen too
+        }
+        if typed {
+            // Past the buffer of `Stdin`, which would keep what `poll` cannot see.
+            let count = rustix::io::read(&here, &mut bytes)?;
+            let end = bytes[..count].iter().position(|byte| *byte == LEAVE);
+            guest.write_all(&bytes[..end.unwrap_or(count)])?;
+            if end.is_some() || count == 0 {
+                break;
+            }
         }
     }
-    // QEMU may have ended first.
-    let _ = guest.shutdown(Shutdown::Both);
-    let _ = printer.join();
     drop(raw);
     say("");
     Ok(())
+}
+
+/// Waits until there is something to read, or an end, at one of them or at both.
+fn either(here: &impl AsFd, guest: &impl AsFd) -> Result<(bool, bool)> {
+    let mut both = [PollFd::new(here, PollFlags::IN), PollFd::new(guest, PollFlags::IN)];
+    retry_on_intr(|| poll(&mut both, None))?;
+    let [here, guest] = both.map(|one| !one.revents().is_empty());
+    Ok((here, guest))
 }
 
 /// The terminal passes each key on at once; as it was when this is dropped.
@@ -65,20 +82,5 @@ impl Raw {
 impl Drop for Raw {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.0);
-    }
-}
-
-/// Half a line is to be seen too.
-struct Unbuffered(io::Stdout);
-
-impl io::Write for Unbuffered {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write_all(bytes)?;
-        self.0.flush()?;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
     }
 }
