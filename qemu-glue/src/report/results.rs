@@ -113,7 +113,8 @@ impl Results {
     }
 }
 
-fn entry(cell: &Cell<'_>, way: &Way<'_>) -> Entry {
+/// What there is to say of one way of a cell.
+pub(super) fn entry(cell: &Cell<'_>, way: &Way<'_>) -> Entry {
     let limit = Limit::of(cell);
     let limit_s = limit.map(|limit| limit.seconds());
     let total = |way: &Way<'_>| way.median(|run| run.total_time_s).filter(|time| *time > 0.0);

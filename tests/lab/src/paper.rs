@@ -7,11 +7,12 @@ use qemu_glue::report::{self, Report};
 use test_servers::cache::Cache;
 
 use crate::mode::Mode;
-use crate::part::{self, Cell, Part};
+use crate::part::{Cell, Part};
 use crate::rate::Rate;
+use crate::record::machine_memory;
 use crate::run::{Check, Series, migrations, told};
 use crate::setup::Programs;
-use crate::size::Size;
+use crate::size::{MIB, Size};
 use crate::steps::say;
 use crate::workload::Workload;
 
@@ -101,7 +102,8 @@ pub fn run(cache: &Cache, paper: Paper, programs: &Programs) -> Result<Vec<Repor
     for (number, cell) in cells.iter().enumerate() {
         let name = cell.name();
         say(&format!("\ncell {} of {}: {name}", number + 1, cells.len()));
-        if let Some(memory) = part::machine_memory().filter(|memory| *memory < cell.needs()) {
+        let memory = machine_memory().map(|bytes| Size::mib(bytes / MIB));
+        if let Some(memory) = memory.filter(|memory| *memory < cell.needs()) {
             say(&format!("left out: it needs {}, this machine has {memory}", cell.needs()));
             continue;
         }

@@ -1,12 +1,10 @@
 //! Parts of the evaluation: which VM, load and links each of them varies, and the ways to migrate it compares.
 
-use std::fs;
-
 use crate::mode::Mode;
 use crate::paper::{Links, Paper};
 use crate::rate::Rate;
 use crate::setup::Setup;
-use crate::size::{MIB, Size};
+use crate::size::Size;
 use crate::workload::Workload;
 
 const GIGABIT: Rate = Rate::gigabits(1);
@@ -128,15 +126,6 @@ impl Cell {
     pub fn needs(&self) -> Size {
         Size::mib(2 * self.setup.memory.in_mib() + BESIDE.in_mib())
     }
-}
-
-/// RAM of this machine (Linux: `MemTotal` in `/proc/meminfo`, in KiB); `None` where the kernel does not tell.
-#[must_use]
-pub fn machine_memory() -> Option<Size> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-    Some(Size::mib((kib << 10) / MIB))
 }
 
 /// What was named, or else what the part has.

@@ -120,6 +120,14 @@ fn links(setup: &Setup) -> Links {
     }
 }
 
+/// RAM of this machine in bytes (Linux: `MemTotal` in `/proc/meminfo`, in KiB); `None` where the kernel does not tell.
+pub(crate) fn machine_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib << 10)
+}
+
 fn machine(setup: &Setup) -> Machine {
     let text = |path| fs::read_to_string(path).unwrap_or_default();
     let value = |text: &str, key: &str| -> String {
@@ -127,13 +135,11 @@ fn machine(setup: &Setup) -> Machine {
         let value = line.and_then(|line| line.split_once(':'));
         value.map_or_else(String::new, |(_, value)| value.trim().to_owned())
     };
-    let memory = value(&text("/proc/meminfo"), "MemTotal");
-    let kib: u64 = memory.split_whitespace().next().and_then(|kib| kib.parse().ok()).unwrap_or(0);
     Machine {
         processor: value(&text("/proc/cpuinfo"), "model name"),
         cpus: std::thread::available_parallelism()
             .map_or(0, |n| u32::try_from(n.get()).unwrap_or(0)),
-        memory_bytes: kib << 10,
+        memory_bytes: machine_memory().unwrap_or(0),
         kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
         accelerator: setup.accel.name().to_owned(),
         vcpus: setup.vcpus,

@@ -7,9 +7,9 @@ use maud::{Markup, html};
 use super::Figure;
 use crate::report::cell::{Cell, POOLFERRY, STOCK, Way};
 use crate::report::chart::{Axis, Colour, Form, Plot, Series};
-use crate::report::limit::Limit;
+use crate::report::results::entry;
 use crate::report::units::{Quantity, three_digits};
-use crate::report::{Dip, Report, approximate};
+use crate::report::{Dip, Median, approximate};
 
 /// Sizes of the pool that make a line worth drawing.
 const SIZES: usize = 3;
@@ -46,32 +46,33 @@ pub(super) fn anchor(number: usize) -> String {
 }
 
 fn body(number: usize, cell: &Cell<'_>) -> Markup {
-    let time = |way: &Way<'_>| way.median(|run| run.total_time_s).filter(|time| *time > 0.0);
-    let stock = cell.way(STOCK).and_then(time);
-    let limit = Limit::of(cell).map(|limit| limit.seconds());
-    let ratio = |ratio: Option<(f64, f64)>| ratio.map(|(one, other)| three_digits(one / other));
     html! {
         tbody {
             tr { th colspan="9" { a href=(format!("#{}", anchor(number))) { (cell.title()) } } }
-            @for way in &cell.ways {
-                tr {
-                    td { (way.name()) }
-                    td.number { (way.completed().count()) " of " (way.runs.len()) }
-                    (number_of(way, Quantity::Seconds, |run| Some(run.total_time_s)))
-                    (shown(ratio(stock.zip(time(way)))))
-                    (shown(ratio(time(way).zip(limit))))
-                    (number_of(way, Quantity::Milliseconds, |run| Some(run.downtime_ms)))
-                    (number_of(way, Quantity::Bytes, |run| Some(approximate(run.network_bytes))))
-                    (number_of(way, Quantity::Bytes, |run| Some(approximate(run.storage_bytes))))
-                    (number_of(way, Quantity::Seconds, |run| Some(Dip::of(run)?.lost_s)))
-                }
-            }
+            @for way in &cell.ways { (row(cell, way)) }
         }
     }
 }
 
-fn number_of(way: &Way<'_>, quantity: Quantity, of: fn(&Report) -> Option<f64>) -> Markup {
-    shown(way.median_of(of).map(|value| quantity.text(value)))
+fn row(cell: &Cell<'_>, way: &Way<'_>) -> Markup {
+    let entry = entry(cell, way);
+    let median = |quantity: Quantity, of: fn(&Median) -> f64| {
+        shown(entry.median.as_ref().map(|median| quantity.text(of(median))))
+    };
+    let lost = way.median_of(|run| Some(Dip::of(run)?.lost_s));
+    html! {
+        tr {
+            td { (way.name()) }
+            td.number { (way.completed().count()) " of " (way.runs.len()) }
+            (median(Quantity::Seconds, |median| median.total_time_s))
+            (shown(entry.speedup_over_stock.map(three_digits)))
+            (shown(entry.total_time_over_limit.map(three_digits)))
+            (median(Quantity::Milliseconds, |median| median.downtime_ms))
+            (median(Quantity::Bytes, |median| median.network_bytes))
+            (median(Quantity::Bytes, |median| median.storage_bytes))
+            (shown(lost.map(|lost| Quantity::Seconds.text(lost))))
+        }
+    }
 }
 
 fn shown(text: Option<String>) -> Markup {
@@ -121,6 +122,7 @@ fn growth(cells: &[Cell<'_>], conditions: &str) -> Option<Figure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::Report;
     use crate::report::cell::cells;
     use crate::report::page::sample_reports;
 

@@ -37,10 +37,7 @@ enum Task {
         series: Series,
     },
     /// The whole evaluation: all ways to migrate, under all loads, over all links
-    Paper {
-        #[command(flatten)]
-        paper: Paper,
-    },
+    Paper(Paper),
     /// A shell in the guest of `up`, on this terminal
     Shell {
         /// Where the guest's terminal is, as `up` tells
@@ -68,7 +65,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Migrate { setup, series } => {
             run::run(&cache, &setup, &Programs::find()?, &series).map(drop)
         }
-        Task::Paper { paper } => paper::run(&cache, paper, &Programs::find()?).map(drop),
+        Task::Paper(paper) => paper::run(&cache, paper, &Programs::find()?).map(drop),
         Task::Down => scratch::end_all(&cache),
         Task::Shell { socket } => shell::join(&socket),
     }
