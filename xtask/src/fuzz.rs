@@ -35,7 +35,7 @@ const FORMS: &[(&str, &[&str])] = &[
     ("stripped", &["-s"]),
 ];
 
-/// Targets whose first inputs a program of the format's own package writes (its example `fuzz_seeds`), so that they are
+/// Targets whose first inputs a program of the format's own package writes (its example `TARGET_seeds`), so that they are
 /// always of the format that is.
 const WRITTEN: &[(&str, &str)] = &[("page_list", "page_wire"), ("channel", "qemu-glue")];
 
@@ -144,8 +144,9 @@ fn seeds(name: &str) -> Result<Option<PathBuf>> {
     if let Some((_, package)) = WRITTEN.iter().find(|(target, _)| *target == name) {
         fs::create_dir_all(&seeds)?;
         let mut writer = workspace::cargo();
-        writer.args(["run", "--quiet", "--package", package, "--example", "fuzz_seeds", "--"]);
-        command::run(writer.arg(&seeds))?;
+        writer.args(["run", "--quiet", "--package", package]);
+        writer.arg(format!("--example={name}_seeds")).arg("--").arg(&seeds);
+        command::run(&mut writer)?;
         return Ok(Some(seeds));
     }
     let sources = folder().join("seeds").join(name);

@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
 mod bench;
+mod cache;
 mod check;
 mod ebpf;
 mod fuzz;
@@ -39,6 +40,8 @@ enum Task {
     Build(SetupOptions),
     /// Fetch the servers and QEMUs that the demo, the lab, the tests and the benchmarks start
     Fetch(SetupOptions),
+    /// Show what is kept of servers and their data, or remove it
+    Cache(cache::Arguments),
     /// Run all tests, with real servers, and count what was skipped
     Test(test::Arguments),
     /// Check format, lints, documentation and the rules of the house
@@ -85,6 +88,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             workspace::build_release()?;
         }
         Task::Fetch(options) => setup::for_tests(options.consent())?,
+        Task::Cache(arguments) => return cache::perform(&arguments),
         Task::Test(arguments) => return test::perform(arguments),
         Task::Check(options) => {
             let mut commands = Cli::command();

@@ -6,13 +6,20 @@ use std::process::{Command, ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use test_servers::cache::Cache;
-use test_servers::{Release, command};
+use test_servers::{Release, command, room};
 
 use crate::ebpf;
 use crate::setup::{self, Consent};
 use crate::shim;
 use crate::test_report::TestReport;
 use crate::workspace;
+
+/// Bytes of the cache after all tests on a new machine.
+const KEPT_BYTES: u64 = 6 << 30;
+/// Bytes that servers and guests have on disk while they run.
+const RUNNING_BYTES: u64 = 1 << 30;
+/// Bytes of a build of everything.
+const BUILT_BYTES: u64 = 3 << 30;
 
 /// Options of `test`.
 #[derive(Debug, clap::Args)]
@@ -26,6 +33,7 @@ pub(crate) struct Arguments {
 
 /// Sets up, builds, and runs the tests.
 pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
+    ensure_room()?;
     setup::for_tests(Consent::new(arguments.yes))?;
     ebpf::build()?;
     // Tests that start the agent take it from here.
@@ -37,6 +45,18 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     run(options(&mut tests(&library)?, filter), &mut report)?;
     println!("\n{}", report.summary());
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Fails where the disk would be full before the end.
+fn ensure_room() -> Result<()> {
+    let cache = Cache::open()?;
+    let kept = cache.kept()?.iter().map(|entry| entry.bytes).sum::<u64>();
+    let missing = KEPT_BYTES.saturating_sub(kept) + RUNNING_BYTES;
+    room::ensure(cache.root(), missing, "the servers, guests and data of the tests")?;
+    if !workspace::target().join("debug").is_dir() {
+        room::ensure(&workspace::target(), BUILT_BYTES, "the builds")?;
+    }
+    Ok(())
 }
 
 /// One test at a time: they start servers, load probes into the kernel and measure.

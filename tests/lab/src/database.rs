@@ -7,15 +7,13 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use test_servers::cache::Cache;
-use test_servers::{Config, Dataset, Server, command};
+use test_servers::{Config, Dataset, Server, command, room};
 
 use crate::image;
 use crate::size::Size;
 
 /// Tables of sysbench.
 pub const TABLES: u32 = 4;
-/// Bytes that a row takes in clustered and secondary index, as sysbench fills them.
-const ROW_BYTES: f64 = 236.0;
 /// Room for what a load that writes adds: undo, splits of pages.
 const ROOM: u64 = 256 << 20;
 
@@ -60,8 +58,10 @@ impl Database {
     /// Copies the disk to `file`; blocks of zeros stay holes.
     ///
     /// # Errors
-    /// The file system is full.
+    /// The file system has no room for it.
     pub fn copy_to(&self, file: &Path) -> Result<()> {
+        let folder = file.parent().unwrap_or(file);
+        room::ensure(folder, fs::metadata(&self.disk)?.len(), "a copy of the database's disk")?;
         let mut copy = Command::new("cp");
         copy.args(["--sparse=always", "--reflink=auto"]).arg(&self.disk).arg(file);
         command::output(&mut copy).map(drop)
@@ -79,14 +79,18 @@ fn dataset(pool: Size, fill: f64) -> Result<Dataset> {
         clippy::cast_precision_loss,
         reason = "far below 2^53, positive, and rounded to thousands"
     )]
-    let thousands = (pool.bytes() as f64 * fill / ROW_BYTES / f64::from(TABLES) / 1000.0) as u32;
+    let thousands =
+        (pool.bytes() as f64 * fill / Dataset::ROW_BYTES as f64 / f64::from(TABLES) / 1000.0)
+            as u32;
     Ok(Dataset { tables: TABLES, rows: thousands.max(1) * 1000 })
 }
 
 fn make(folder: &Path, dataset: Dataset) -> Result<()> {
     let staging = folder.join("staging");
     fs::create_dir(&staging)?;
-    let config = Config::new().pool_mib(1024).sysbench(dataset).datadir_in(&staging);
+    // The data directory and the disk are there side by side for a moment.
+    room::ensure(folder, 2 * dataset.bytes() + ROOM, "a disk with the database")?;
+    let config = Config::new().pool_mib(1024).sysbench(dataset).filled_anew().datadir_in(&staging);
     let mut server = Server::mysql56(config.option("innodb_fast_shutdown=0"))?;
     let mut known = Known { tables: dataset.tables, rows: dataset.rows, checksums: Vec::new() };
     for table in 1..=dataset.tables {

@@ -2,12 +2,16 @@
 
 use std::env;
 use std::fs::{self, File};
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 
 /// Name of the file, inside every finished entry, that holds the inputs it was made of.
-const STAMP: &str = ".made-of";
+pub(crate) const STAMP: &str = ".made-of";
+/// Extension of an entry that is being made.
+pub(crate) const PART: &str = "part";
 
 /// The folder for fixtures, prepared data directories, and the scratch folders of running servers.
 #[derive(Debug, Clone)]
@@ -26,7 +30,12 @@ impl Cache {
             .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("poolferry")))
             .or_else(|| set("HOME").map(|home| home.join(".cache/poolferry")))
             .context("no folder for the cache: set POOLFERRY_CACHE")?;
-        fs::create_dir_all(&root)
+        Self::at(&root)
+    }
+
+    /// Likewise, in this folder.
+    pub(crate) fn at(root: &Path) -> Result<Self> {
+        fs::create_dir_all(root)
             .with_context(|| format!("failed to create the cache folder `{}`", root.display()))?;
         // Programs in other roots and the paths in my.cnf need it absolute.
         let root = root.canonicalize().context("failed to resolve the cache folder")?;
@@ -39,11 +48,19 @@ impl Cache {
         &self.root
     }
 
-    /// The finished entry `name`, if it was made of exactly these `inputs`.
+    /// The finished entry `name`, if it was made of exactly these `inputs`. Its stamp keeps when it was last asked for.
     #[must_use]
     pub fn find(&self, name: &str, inputs: &str) -> Option<PathBuf> {
         let entry = self.root.join(name);
-        (fs::read_to_string(entry.join(STAMP)).ok()? == inputs).then_some(entry)
+        let mut stamp = File::open(entry.join(STAMP)).ok()?;
+        let mut made_of = String::new();
+        stamp.read_to_string(&mut made_of).ok()?;
+        if made_of != inputs {
+            return None;
+        }
+        // Only for who looks what can be removed: a cache of another user is as good.
+        let _ = stamp.set_modified(SystemTime::now());
+        Some(entry)
     }
 
     /// The entry `name` made of `inputs`; calls `make` with an empty folder if there is none yet, or one of other inputs.
@@ -63,7 +80,7 @@ impl Cache {
             return Ok(entry);
         }
         let entry = self.root.join(name);
-        let part = entry.with_added_extension("part");
+        let part = entry.with_added_extension(PART);
         fs::create_dir_all(entry.parent().unwrap_or(&self.root))?;
         let lock = File::create(entry.with_added_extension("lock"))?;
         lock.lock().with_context(|| format!("failed to lock `{}`", entry.display()))?;
@@ -97,7 +114,7 @@ mod tests {
     #[test]
     fn an_entry_is_made_once_and_again_for_other_inputs() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { root: folder.path().to_owned() };
+        let cache = Cache::at(folder.path()).unwrap();
         let make =
             |text: &'static str| move |path: &Path| Ok(fs::write(path.join("content"), text)?);
         let content = |path: PathBuf| fs::read_to_string(path.join("content")).unwrap();
@@ -110,7 +127,7 @@ mod tests {
     #[test]
     fn a_failed_entry_is_not_there() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache { root: folder.path().to_owned() };
+        let cache = Cache::at(folder.path()).unwrap();
         let failed = cache.prepare("a", "1", |path| {
             fs::write(path.join("half"), "")?;
             anyhow::bail!("no luck")

@@ -12,6 +12,7 @@ pub struct Config {
     pub(crate) at_creation: Vec<String>,
     pub(crate) options: Vec<String>,
     pub(crate) dataset: Option<Dataset>,
+    pub(crate) keeps_dataset: bool,
     pub(crate) isolation: Isolation,
     pub(crate) datadir_in: Option<PathBuf>,
 }
@@ -27,7 +28,7 @@ pub enum PageSize {
     K16,
 }
 
-/// Tables of sysbench's `oltp` scripts, in the schema `sbtest`. A row takes about 230 bytes on disk.
+/// Tables of sysbench's `oltp` scripts, in the schema `sbtest`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dataset {
     /// Number of tables: `sbtest1`, `sbtest2` ...
@@ -43,6 +44,17 @@ pub enum Isolation {
     Least,
     /// Mount and PID namespaces of its own: its paths and its pid differ from those outside. Wants root.
     Namespaces,
+}
+
+impl Dataset {
+    /// Bytes that a row takes in clustered and secondary index, as sysbench fills them, with 16 KiB pages.
+    pub const ROW_BYTES: u64 = 236;
+
+    /// Bytes of the tables on disk, about.
+    #[must_use]
+    pub const fn bytes(self) -> u64 {
+        self.tables as u64 * self.rows as u64 * Self::ROW_BYTES
+    }
 }
 
 impl PageSize {
@@ -75,6 +87,7 @@ impl Config {
             at_creation: Vec::new(),
             options: Vec::new(),
             dataset: None,
+            keeps_dataset: true,
             isolation: Isolation::Least,
             datadir_in: None,
         }
@@ -127,6 +140,13 @@ impl Config {
     #[must_use]
     pub fn sysbench(mut self, dataset: Dataset) -> Self {
         self.dataset = Some(dataset);
+        self
+    }
+
+    /// Fills the tables for this server alone: who keeps what it makes of them need not have them in the cache as well.
+    #[must_use]
+    pub fn filled_anew(mut self) -> Self {
+        self.keeps_dataset = false;
         self
     }
 

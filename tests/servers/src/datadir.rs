@@ -10,11 +10,15 @@ use crate::cache::Cache;
 use crate::command;
 use crate::config::{Config, Dataset, PageSize};
 use crate::fixture::{Installed, Release};
+use crate::room;
 use crate::server::Server;
 
 /// Options that make filling quick; none of them changes what lies in the tables.
 const QUICK: [&str; 3] =
     ["innodb_flush_log_at_trx_commit=0", "skip_innodb_doublewrite", "innodb_fast_shutdown=0"];
+
+/// Bytes of a data directory without tables: logs, system tablespace, undo.
+const SERVERS_OWN: u64 = 256 << 20;
 
 /// Puts a data directory for `config` at `to`, which must not exist.
 pub(crate) fn place(
@@ -25,7 +29,8 @@ pub(crate) fn place(
 ) -> Result<()> {
     let template = match config.dataset {
         None => empty(cache, installed, config)?,
-        Some(dataset) => filled(cache, installed, config, dataset)?,
+        Some(dataset) if config.keeps_dataset => filled(cache, installed, config, dataset)?,
+        Some(dataset) => return fill(cache, installed, config, dataset, to),
     };
     copy(&template.join("data"), to)
 }
@@ -74,17 +79,27 @@ fn filled(
     config: &Config,
     dataset: Dataset,
 ) -> Result<PathBuf> {
-    let base = empty(cache, installed, config)?.join("data");
     let (name, inputs) = entry(installed, config, Some(dataset))?;
     cache.prepare(&name, &inputs, |folder| {
-        let mut quick = plain(config).pool_mib(1024);
-        quick.options.extend(QUICK.map(str::to_owned));
-        let data = folder.join("data");
-        copy(&base, &data)?;
-        let server = Server::on_copy(cache, installed, &quick, &data)?;
-        server.sysbench_prepare(dataset)?;
-        server.stop_and_keep(&data)
+        fill(cache, installed, config, dataset, &folder.join("data"))
     })
+}
+
+/// Makes a data directory with the tables of `dataset` at `data`.
+fn fill(
+    cache: &Cache,
+    installed: &Installed,
+    config: &Config,
+    dataset: Dataset,
+    data: &Path,
+) -> Result<()> {
+    room::ensure(cache.root(), dataset.bytes() + SERVERS_OWN, "tables of sysbench")?;
+    let mut quick = plain(config).pool_mib(1024);
+    quick.options.extend(QUICK.map(str::to_owned));
+    copy(&empty(cache, installed, config)?.join("data"), data)?;
+    let server = Server::on_copy(cache, installed, &quick, data)?;
+    server.sysbench_prepare(dataset)?;
+    server.stop_and_keep(data)
 }
 
 /// What of `config` a data directory depends on.

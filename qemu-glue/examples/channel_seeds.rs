@@ -1,4 +1,4 @@
-//! Writes what either side says on the channel into a folder, for a fuzzer to begin with: `fuzz_seeds DIR`.
+//! Writes what either side says on the channel into a folder, for a fuzzer to begin with: `channel_seeds DIR`.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ const ROOM: usize = 1 << 20;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let folder = PathBuf::from(env::args_os().nth(1).ok_or("usage: fuzz_seeds DIR")?);
+    let folder = PathBuf::from(env::args_os().nth(1).ok_or("usage: channel_seeds DIR")?);
     fs::write(folder.join("source"), spoken(&of_source()).await?)?;
     fs::write(folder.join("destination"), spoken(&of_destination()).await?)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Writes page lists into a folder, for a fuzzer to begin with: `fuzz_seeds DIR`.
+//! Writes page lists into a folder, for a fuzzer to begin with: `page_list_seeds DIR`.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -7,7 +7,7 @@ use std::{env, fs};
 use page_wire::{Facts, Medium, Run, encode};
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let folder = PathBuf::from(env::args_os().nth(1).ok_or("usage: fuzz_seeds DIR")?);
+    let folder = PathBuf::from(env::args_os().nth(1).ok_or("usage: page_list_seeds DIR")?);
     let facts = Facts { page_size: 16_384, pages: 3, begun_ns: 1_000, done_ns: 2_000 };
     let media = [Medium::Disk("serial:data".into()), Medium::ShareFile("/mysql/t1.ibd".into())];
     // A page in one piece, one in two, and one on the share.
