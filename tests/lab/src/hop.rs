@@ -12,10 +12,10 @@ use crate::interruption::Interruption;
 use crate::laboratory::Laboratory;
 pub use crate::mode::Mode;
 use crate::pause::Pause;
+use crate::protocol::Tick;
 use crate::steps::step;
 use crate::vm::Machine;
 use crate::watch::{self, Ended, Links, Watch};
-use crate::workload::{self, Second};
 use crate::{baseline, wait};
 
 /// A migration ends within this time, whatever the link.
@@ -34,8 +34,8 @@ pub struct Hop {
     pub ended: Ended,
     /// What the links have carried for it.
     pub links: Links,
-    /// The comparison of both sides' RAM.
-    pub identity: Identity,
+    /// The comparison of both sides' RAM; `None` where the VM ran before all of it was there.
+    pub identity: Option<Identity>,
     /// The silence of the guest, without the time in which it was paused to be compared.
     pub interruption: Option<Interruption>,
     /// In which the VM was compared.
@@ -54,8 +54,8 @@ pub enum Attempt {
 }
 
 impl Laboratory {
-    /// Migrates the VM, compares the RAM of both sides, and lets it run on at the other host. Files that
-    /// the migration writes go to `folder`.
+    /// Migrates the VM, compares the RAM of both sides (but see [`Mode::is_compared`]), and lets it run on at the other
+    /// host. Files that the migration writes go to `folder`.
     ///
     /// # Errors
     /// The migration does not complete, or the VM does not run on. RAM that differs is no error here but in the result.
@@ -73,17 +73,18 @@ impl Laboratory {
     /// # Errors
     /// The VM runs at neither host afterwards, or what `ferry` returns.
     pub fn attempt(&mut self, mode: Mode, folder: &Path, ferry: &mut Ferry<'_>) -> Result<Attempt> {
-        let mut destination = step("the destination waits", || self.destination())?;
+        let mut destination = step("the destination waits", || self.destination(mode))?;
         let arrival = self.guest.expect_at(&destination.port())?;
         baseline::prepare(mode, &mut self.machine, &mut destination)?;
-        if mode == Mode::ColdPool {
-            self.empty_pool()?;
-        }
         if mode.is_poolferry() {
             // The driver wants the port.
             self.gauge_off();
         }
         let mut watch = Watch::begin(&mut self.machine, &destination)?;
+        if mode == Mode::ColdPool {
+            // Part of the migration: nobody is served meanwhile.
+            self.empty_pool()?;
+        }
         let ended = step(&format!("migration ({})", mode.name()), || match mode {
             mode if mode.is_poolferry() => {
                 ferry::migrate(self, mode, &mut destination, &mut watch, folder, LIMIT, ferry)
@@ -98,16 +99,20 @@ impl Laboratory {
             self.wait_for_tick(ended.at).context("the VM does not run on at the source")?;
             return Ok(Attempt::Stayed(ended, Box::new(destination)));
         }
-        watch::arrives(&mut destination)?;
+        watch::arrives(&mut destination, mode.is_compared())?;
         let links = watch.links()?;
         ferry.arrived(&mut self.machine, &mut destination)?;
-        let identity = step("RAM of both sides is compared", || {
-            identity::compare(&mut self.machine, &mut destination)
-        })?;
+        let compare = || identity::compare(&mut self.machine, &mut destination);
+        let identity = mode
+            .is_compared()
+            .then(|| step("RAM of both sides is compared", compare))
+            .transpose()?;
         let qemu = [version(&mut self.machine)?, version(&mut destination)?];
         self.guest.arrived(arrival);
-        let resumed = Instant::now();
-        destination.monitor().execute("cont", json!({}))?;
+        let resumed = if identity.is_some() { Instant::now() } else { ended.at };
+        if identity.is_some() {
+            destination.monitor().execute("cont", json!({}))?;
+        }
         // The source goes, as after any migration.
         drop(std::mem::replace(&mut self.machine, destination));
         self.wait_for_tick(resumed).context("the VM does not run on at the destination")?;
@@ -118,15 +123,11 @@ impl Laboratory {
         Ok(Attempt::Arrived(Box::new(hop)))
     }
 
-    /// All seconds that the load has reported.
-    pub fn seconds(&mut self) -> Vec<Second> {
-        workload::seconds(&mut self.guest)
-    }
-
     /// The longest silence since `begun`, without the pause.
     fn interruption(&mut self, begun: Instant, pause: Pause) -> Option<Interruption> {
-        let found = Interruption::between(self.guest.ticks(), begun, Instant::now())?;
-        Some(Interruption { heard: found.heard.saturating_sub(pause.length()), ..found })
+        let heard = |(at, tick): &(Instant, Tick)| (pause.taken_out(*at), *tick);
+        let ticks: Vec<_> = self.guest.ticks().iter().map(heard).collect();
+        Interruption::between(&ticks, begun, Instant::now())
     }
 
     fn wait_for_tick(&mut self, since: Instant) -> Result<()> {

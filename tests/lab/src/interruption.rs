@@ -14,11 +14,13 @@ pub struct Interruption {
 }
 
 impl Interruption {
-    /// Looks at the ticks between `from` and `until`; `None` where there are fewer than two.
+    /// Looks at the ticks from the last before `from` until `until`; `None` where there are fewer than two.
     #[must_use]
     pub fn between(ticks: &[(Instant, Tick)], from: Instant, until: Instant) -> Option<Self> {
+        // A silence that begins at `from` begins with a tick before it.
+        let first = ticks.iter().rposition(|(at, _)| *at <= from).unwrap_or(0);
         let mut within: Vec<_> =
-            ticks.iter().filter(|(at, _)| (from..=until).contains(at)).copied().collect();
+            ticks[first..].iter().filter(|(at, _)| *at <= until).copied().collect();
         // The last of the source and the first of the destination come by two sockets.
         within.sort_by_key(|(_, tick)| tick.number);
         within
@@ -54,5 +56,8 @@ mod tests {
         assert_eq!(found.heard, Duration::from_millis(80));
         assert_eq!(found.by_guest, Duration::from_millis(10));
         assert_eq!(Interruption::between(&ticks[..1], start, end), None);
+        // Asked for from within the silence, it is the same one.
+        let from = start + Duration::from_millis(50);
+        assert_eq!(Interruption::between(&ticks, from, end).unwrap(), found);
     }
 }

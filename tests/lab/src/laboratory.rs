@@ -12,13 +12,14 @@ use crate::database::{Database, Known};
 use crate::gauge::Gauge;
 use crate::guest::Guest;
 use crate::image::{Image, Tools, make_tools};
+use crate::mode::Mode;
 use crate::network::{Host, Network};
 use crate::scratch::Scratch;
 use crate::setup::{Programs, Setup};
 use crate::steps::step;
 use crate::storage::Storage;
 use crate::vm::{Hardware, Machine, Media, Start};
-use crate::workload::{self, Workload};
+use crate::workload::{self, Second, Workload};
 use crate::{check, wait};
 
 /// Name of the agent in the guest.
@@ -55,6 +56,8 @@ pub struct Laboratory {
     machines: u32,
     gauge: Option<Gauge>,
     readings: Vec<Reading>,
+    /// Of a load that was ended to be started anew, until asked for.
+    earlier: Vec<Second>,
     pub(crate) scratch: Scratch,
 }
 
@@ -111,6 +114,7 @@ impl Laboratory {
             machines: 1,
             gauge: None,
             readings: Vec::new(),
+            earlier: Vec::new(),
             scratch,
         })
     }
@@ -147,14 +151,16 @@ impl Laboratory {
     }
 
     /// Throws the buffer pool away: restarts the server, which then has read nothing, and drops the guest's page cache. The
-    /// load is stopped for it and started again.
+    /// load is stopped for it and started again; [`Self::seconds`] has what it reported before.
     ///
     /// # Errors
     /// The server does not end, or does not start.
     pub fn empty_pool(&mut self) -> Result<()> {
-        let running = self.running;
-        self.load(Workload::Idle)?;
+        self.earlier = workload::seconds(&mut self.guest);
+        let running = std::mem::replace(&mut self.running, Workload::Idle);
         let guest = &mut self.guest;
+        // The server writes its dirty pages when it ends; nobody waits for them before.
+        workload::stop(guest, running)?;
         step("MySQL restarts with an empty pool", || {
             guest.signal(MYSQL, Signal::TERM)?;
             wait::until("the end of MySQL", RESTART_LIMIT, || {
@@ -214,23 +220,31 @@ impl Laboratory {
         }
     }
 
+    /// All seconds that the load has reported.
+    pub fn seconds(&mut self) -> Vec<Second> {
+        let mut seconds = std::mem::take(&mut self.earlier);
+        seconds.extend(workload::seconds(&mut self.guest));
+        seconds
+    }
+
     /// What was heard since this was asked before.
     pub fn readings(&mut self) -> Vec<Reading> {
         std::mem::take(&mut self.readings)
     }
 
-    /// Starts a QEMU at the other host that waits for the VM.
+    /// Starts a QEMU at the other host that waits for the VM, in the way of `mode`.
     ///
     /// # Errors
     /// It does not start.
-    pub fn destination(&mut self) -> Result<Machine> {
+    pub fn destination(&mut self, mode: Mode) -> Result<Machine> {
+        let start = if mode.is_compared() { Start::Incoming } else { Start::IncomingAndRun };
         let folder = self.scratch.path().join(format!("vm-{}", self.machines));
         self.machines += 1;
         let [tools, initramfs] = [TOOLS, INITRAMFS].map(|name| self.scratch.path().join(name));
         let media =
             Media { image: &self.image, initramfs: &initramfs, tools: &tools, data: &self.storage };
         let host = self.machine.host().other();
-        Machine::start(&self.hardware, &media, &self.network, host, Start::Incoming, folder)
+        Machine::start(&self.hardware, &media, &self.network, host, start, folder)
     }
 
     /// Ends the load, and reads the whole database.

@@ -67,6 +67,12 @@ impl Mode {
         matches!(self, Self::Poolferry | Self::PoolferryStorage | Self::PoolferryZstd)
     }
 
+    /// Whether both sides stand still at the end, their RAM the same: not where the VM runs at the destination before its memory is there.
+    #[must_use]
+    pub const fn is_compared(self) -> bool {
+        !matches!(self, Self::Postcopy)
+    }
+
     /// Whether the VM has a balloon by which the guest tells its free pages. QEMU makes use of it in every migration, so
     /// VMs that migrate in another way have none.
     #[must_use]

@@ -59,10 +59,14 @@ pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) 
     report.interruption_ms = hop.interruption.map(|found| found.heard.as_secs_f64() * 1000.0);
     report.network_bytes = hop.links.network;
     report.dirty_syncs = hop.ended.statistics["ram"]["dirty-sync-count"].as_u64().unwrap_or(0);
-    report.ram_identity = Some(RamIdentity {
-        compared_bytes: hop.identity.compared_bytes,
-        differing_bytes: hop.identity.differing_bytes,
+    report.ram_identity = hop.identity.as_ref().map(|identity| RamIdentity {
+        compared_bytes: identity.compared_bytes,
+        differing_bytes: identity.differing_bytes,
     });
+    if hop.identity.is_none() {
+        let why = "RAM was not compared: the VM ran at the destination before all of it was there.";
+        report.remarks.push(why.to_owned());
+    }
     if !hop.mode.is_poolferry() {
         let unix = begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         report.begun_unix_s = unix.as_secs_f64() + before_s;

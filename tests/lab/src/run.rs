@@ -36,7 +36,8 @@ pub struct Series {
     /// When the whole database is read, which takes long where it is large; RAM is compared each time
     #[arg(long, value_enum, value_name = "WHEN", default_value = "each")]
     pub check: Check,
-    /// Go on where a series was ended: keep the records of migrations that are in the folder already
+    /// Go on where a series was ended: keep the records of migrations that are in the folder already, if they are of the same VM, load,
+    /// links and machine. Other options are not compared
     #[arg(long)]
     pub resume: bool,
     /// Folder for records and page
@@ -92,7 +93,7 @@ pub fn migrations(
         for mode in turn(&series.mode, run) {
             let folder = series.out.join(format!("{run:03}-{}", mode.name()));
             if series.resume
-                && let Some(report) = kept(&folder, setup)?
+                && let Some(report) = kept(&folder, setup, mode)?
             {
                 identical(&report)?;
                 reports.push(report);
@@ -137,14 +138,14 @@ pub(crate) fn told(error: ReportError) -> anyhow::Error {
 }
 
 /// The record of a migration that was made before, if it is complete and of the same VM, load, links and machine.
-fn kept(folder: &Path, setup: &Setup) -> Result<Option<Report>> {
+fn kept(folder: &Path, setup: &Setup, mode: Mode) -> Result<Option<Report>> {
     let path = folder.join(report::JSON);
     if !path.exists() {
         return Ok(None);
     }
     let report = report::read(&path).map_err(told)?;
     // Poolferry's own record, to which the laboratory has not yet added its part, has no proof.
-    if report.status != Status::Completed || report.ram_identity.is_none() {
+    if report.status != Status::Completed || report.ram_identity.is_some() != mode.is_compared() {
         return Ok(None);
     }
     ensure!(

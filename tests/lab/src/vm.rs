@@ -63,6 +63,8 @@ pub enum Start {
     Boot,
     /// `-incoming defer -S`: takes a migration when told to, and then waits for `cont`.
     Incoming,
+    /// `-incoming defer`: likewise, and runs as soon as it can. A VM whose memory follows it must not wait for that.
+    IncomingAndRun,
 }
 
 /// A running QEMU. Dropped, it is killed.
@@ -214,8 +216,10 @@ fn arguments(
     add("-initrd", media.initramfs.display().to_string());
     // The kernel's test of the timer counts instructions, and fails without an accelerator on a busy machine.
     add("-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check".to_owned());
-    if start == Start::Incoming {
+    if start != Start::Boot {
         add("-incoming", "defer".to_owned());
+    }
+    if start == Start::Incoming {
         add("-S", String::new());
     }
     line.retain(|word| !word.is_empty());

@@ -198,18 +198,20 @@ fn links(pid: u32) -> Result<Links> {
     Ok(Links { network: carried.received(MIGRATION), storage: carried.received(STORAGE) })
 }
 
-/// Waits until the destination has all of the VM and holds it, paused.
+/// Waits until the destination has all of the VM, and holds it paused or, if it is not `held`, runs it.
 ///
 /// # Errors
 /// It does not get there.
-pub fn arrives(destination: &mut Machine) -> Result<()> {
+pub fn arrives(destination: &mut Machine, held: bool) -> Result<()> {
     wait::until("the VM at the destination", Duration::from_secs(60), || {
         destination.process().still_runs()?;
         let state = destination.monitor().run_state()?;
         match state.as_str() {
-            "paused" | "prelaunch" => Ok(Some(())),
+            "paused" | "prelaunch" if held => Ok(Some(())),
+            "running" if !held => Ok(Some(())),
             "inmigrate" | "postmigrate" | "finish-migrate" => Ok(None),
-            other => bail!("the destination is `{other}`, not paused"),
+            other if held => bail!("the destination is `{other}`, not paused"),
+            other => bail!("the destination is `{other}`, not running"),
         }
     })
     .context("the VM has left the source but is not at the destination")

@@ -100,6 +100,8 @@ fn pages(cell: &Cell<'_>) -> Option<Figure> {
     let row = |way: &Way<'_>| {
         let run = way.typical().filter(|run| run.pages.listed.max(run.pages.skipped) > 0)?;
         let pages = run.pages;
+        // What is skipped has pages of zeros too, which no list names.
+        let named = pages.skipped.saturating_sub(pages.zero);
         let part = |name: &str, colour, count| Part {
             name: name.to_owned(),
             colour,
@@ -109,7 +111,7 @@ fn pages(cell: &Cell<'_>) -> Option<Figure> {
             part("restored from storage", Colour::Storage, pages.restored),
             part("delivered by QEMU before", Colour::Other(1), pages.delivered),
             part("given back to QEMU", Colour::Network, pages.given_back),
-            part("listed, not skipped", Colour::Stock, pages.listed.saturating_sub(pages.skipped)),
+            part("listed, not skipped", Colour::Stock, pages.listed.saturating_sub(named)),
         ];
         Some(Row { name: way.name().to_owned(), parts, dots: vec![] })
     };

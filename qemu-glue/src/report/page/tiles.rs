@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::report::cell::{Cell, STOCK, Way};
+use crate::report::cell::{Cell, POOLFERRY, STOCK, Way};
 use crate::report::units::Quantity;
 use crate::report::{Report, approximate, verdict};
 
@@ -29,9 +29,9 @@ const TILES: [Tile; 5] = [
     },
 ];
 
-/// The tiles of the last way, which is Poolferry where it ran, beside stock QEMU.
+/// The tiles of Poolferry, where it ran, beside stock QEMU; otherwise of the last way.
 pub(super) fn draw(cell: &Cell<'_>) -> Markup {
-    let Some(way) = cell.ways.last() else { return Markup::default() };
+    let Some(way) = cell.way(POOLFERRY).or(cell.ways.last()) else { return Markup::default() };
     let stock = cell.way(STOCK).filter(|stock| stock.mode != way.mode);
     html! {
         div.tiles {
@@ -58,10 +58,9 @@ impl Tile {
             div.tile {
                 span.name { (self.name) }
                 strong { (text(way).unwrap_or_else(|| "–".to_owned())) }
-                @if let Some(stock) = stock.and_then(text) {
-                    span.beside { "stock QEMU: " (stock) }
-                } @else {
-                    span.beside { (way.name()) }
+                span.beside {
+                    (way.name())
+                    @if let Some(stock) = stock.and_then(text) { "; stock QEMU: " (stock) }
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use lab::laboratory::Laboratory;
+use lab::mode::Mode;
 use lab::network::Host;
 use lab::setup::{Programs, Setup};
 use lab::steps::say;
@@ -18,7 +19,7 @@ pub(crate) fn keep(cache: &Cache, setup: Setup, programs: Programs) -> Result<()
     if agent {
         lab.start_agent()?;
     }
-    let destination = lab.destination()?;
+    let destination = lab.destination(Mode::Poolferry)?;
     let source = lab.machine();
     for (name, machine) in [("source", &*source), ("destination", &destination)] {
         say(&format!("\n{name}: monitor `{}`", machine.qmp().display()));
