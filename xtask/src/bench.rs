@@ -85,11 +85,11 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     ebpf::build()?;
     let release = workspace::build_release()?;
     let program = release.join("bench-observe");
-    let mut bench = packages::as_root(&program.to_string_lossy());
-    bench.env("POOLFERRY_CACHE", Cache::open()?.root());
+    let mut variables = vec![("POOLFERRY_CACHE", Cache::open()?.root().into())];
     for server in Release::ALL {
-        bench.env(server.variable(), server.installed()?.program);
+        variables.push((server.variable(), server.installed()?.program.into()));
     }
+    let mut bench = packages::as_root(&program, &variables);
     if let Some(out) = out {
         bench.arg("--out").arg(out);
     }

@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
 /// What to remove.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
-    /// What nothing has asked for in a week, and what killed programs left half made
+    /// What nothing has asked for in a week, and what is half made
     Unused,
     /// Data directories and databases: filled again in minutes, without a registry
     Data,
@@ -47,10 +47,17 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(kind) = arguments.remove {
         entries.retain(|entry| kind.has(entry, now));
     }
+    let mut refused = Vec::new();
+    if arguments.remove.is_some() {
+        entries.retain(|entry| match cache.remove(entry) {
+            Ok(()) => true,
+            Err(error) => {
+                refused.push(format!("{}: {error:#}", entry.name));
+                false
+            }
+        });
+    }
     for entry in &entries {
-        if arguments.remove.is_some() {
-            cache.remove(entry)?;
-        }
         let days = age(entry, now).as_secs() / (24 * 60 * 60);
         println!("{:>10}  {:40} used {days} days ago", gib(entry.bytes), entry.name);
     }
@@ -60,7 +67,10 @@ pub(crate) fn perform(arguments: &Arguments) -> Result<ExitCode> {
         Some(_) => println!("{sum:>10}  removed from {root}"),
         None => println!("{sum:>10}  in {root}"),
     }
-    Ok(ExitCode::SUCCESS)
+    for text in &refused {
+        eprintln!("not removed: {text}");
+    }
+    Ok(if refused.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// How long nothing has asked for it.

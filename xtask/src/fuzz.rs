@@ -58,7 +58,11 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
         Some(name) => bail!("no fuzz target `{name}`; there are: {}", known.join(", ")),
     };
     let programs = build()?;
-    let found = !command::succeeds(&mut fuzzer(&programs, PLANTED, PLANTED_SECONDS)?);
+    let bug = artifacts().join(PLANTED);
+    let _ = fs::remove_dir_all(&bug);
+    let failed = !command::succeeds(&mut fuzzer(&programs, PLANTED, PLANTED_SECONDS)?);
+    // A fuzzer that does not even start fails too, and writes no input.
+    let found = failed && fs::read_dir(&bug)?.next().is_some();
     ensure!(found, "the fuzzer did not find the planted bug: it sees no coverage");
     let mut failed = Vec::new();
     for name in chosen {

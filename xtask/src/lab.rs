@@ -37,11 +37,13 @@ pub(crate) fn run(mut passed: Vec<OsString>) -> Result<ExitCode> {
     let release = workspace::build_release_of(&selection)?;
 
     let program = release.join("lab");
-    let mut lab = packages::as_root(&program.to_string_lossy());
-    lab.env("POOLFERRY_CACHE", Cache::open()?.root()).env(shim::VARIABLE, library);
-    lab.env(Release::Mysql56.variable(), Release::Mysql56.installed()?.program);
-    if let Some(qemu) = std::env::var_os(Qemu::Q100.variable()) {
-        lab.env(Qemu::Q100.variable(), qemu);
-    }
+    let mut variables = vec![
+        ("POOLFERRY_CACHE", Cache::open()?.root().into()),
+        (shim::VARIABLE, library.into()),
+        (Release::Mysql56.variable(), Release::Mysql56.installed()?.program.into()),
+    ];
+    variables
+        .extend(std::env::var_os(Qemu::Q100.variable()).map(|qemu| (Qemu::Q100.variable(), qemu)));
+    let mut lab = packages::as_root(&program, &variables);
     Err(lab.args(passed).exec()).with_context(|| format!("failed to start `{}`", program.display()))
 }

@@ -1,5 +1,6 @@
 //! Debian packages that the commands want, each with its reason, in one list.
 
+use std::ffi::{OsStr, OsString};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -118,17 +119,16 @@ pub(crate) fn install(names: &[&str]) -> Result<()> {
         bail!("apt-get is not here; on this system, install what stands for: {}", names.join(" "));
     }
     println!("installing {}", names.join(" "));
-    command::run(as_root("apt-get").args(["update", "--quiet=2"]))?;
+    let apt = || as_root("apt-get", &[("DEBIAN_FRONTEND", "noninteractive".into())]);
+    command::run(apt().args(["update", "--quiet=2"]))?;
     command::run(
-        as_root("apt-get")
-            .args(["install", "--yes", "--quiet=2", "--no-install-recommends"])
-            .args(names),
+        apt().args(["install", "--yes", "--quiet=2", "--no-install-recommends"]).args(names),
     )
     .with_context(|| format!("failed to install {}", names.join(" ")))
 }
 
-/// A command line that runs `program` as root.
-pub(crate) fn as_root(program: &str) -> Command {
+/// A command line that runs `program` as root, with these variables in its environment: sudo drops those of its own.
+pub(crate) fn as_root(program: impl AsRef<OsStr>, variables: &[(&str, OsString)]) -> Command {
     let mut command = if rustix::process::geteuid().is_root() {
         Command::new("env")
     } else {
@@ -136,13 +136,26 @@ pub(crate) fn as_root(program: &str) -> Command {
         sudo.arg("env");
         sudo
     };
-    command.args(["DEBIAN_FRONTEND=noninteractive", program]);
+    for (name, value) in variables {
+        let mut word = OsString::from(format!("{name}="));
+        word.push(value);
+        command.arg(word);
+    }
+    command.arg(program);
     command
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn variables_stand_behind_sudo() {
+        let command = as_root("lab", &[("POOLFERRY_CACHE", "/c".into())]);
+        let words: Vec<_> = command.get_args().collect();
+        assert_eq!(words[words.len() - 2..], ["POOLFERRY_CACHE=/c", "lab"]);
+        assert_eq!(command.get_envs().count(), 0);
+    }
 
     #[test]
     fn a_package_is_known_to_be_there_or_not() {

@@ -10,8 +10,8 @@ use crate::cache::Cache;
 use crate::command;
 use crate::config::{Config, Dataset, PageSize};
 use crate::fixture::{Installed, Release};
-use crate::room;
 use crate::server::Server;
+use crate::{kept, room};
 
 /// Options that make filling quick; none of them changes what lies in the tables.
 const QUICK: [&str; 3] =
@@ -32,7 +32,10 @@ pub(crate) fn place(
         Some(dataset) if config.keeps_dataset => filled(cache, installed, config, dataset)?,
         Some(dataset) => return fill(cache, installed, config, dataset, to),
     };
-    copy(&template.join("data"), to)
+    let template = template.join("data");
+    let folder = to.parent().unwrap_or(to);
+    room::ensure(folder, kept::bytes(&template)?, "a copy of a data directory")?;
+    copy(&template, to)
 }
 
 /// Copies a folder; by reference where the file system can.

@@ -1,6 +1,7 @@
 //! What the cache keeps: how large each entry is, when it was last asked for, and its removal.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -11,6 +12,8 @@ use crate::cache::{Cache, PART, STAMP, remove_dir};
 
 /// Folders of what runs now: each has a lock beside it that its owner holds.
 const RUNNING: [&str; 2] = ["run", "labs"];
+/// Entries without a stamp: a crate that cargo installs, and profiles of servers seen before.
+const UNSTAMPED: [&str; 2] = ["bpf-linker", "profiles"];
 /// Bytes of a block as `stat` counts them (`st_blocks`, stat(2)).
 const BLOCK: u64 = 512;
 
@@ -23,7 +26,7 @@ pub struct Kept {
     pub bytes: u64,
     /// When it was made or last asked for.
     pub used: SystemTime,
-    /// Left by a maker that was killed: nothing asks for it.
+    /// Half made: by someone who works at it, or was killed.
     pub is_part: bool,
 }
 
@@ -76,7 +79,7 @@ impl Cache {
         }
         // First of all: half an entry must not pass for a whole one.
         let _ = fs::remove_file(folder.join(STAMP));
-        remove_dir(&folder)
+        remove_dir(&folder).context("what ran as root is removed by root (sudo)")
     }
 
     fn look(&self, folder: &Path) -> Result<Option<Kept>> {
@@ -84,7 +87,9 @@ impl Cache {
         let stamp = fs::metadata(folder.join(STAMP));
         let used = match stamp {
             Ok(stamp) => stamp.modified()?,
-            Err(_) if is_part => fs::metadata(folder)?.modified()?,
+            Err(_) if is_part || UNSTAMPED.iter().any(|name| folder.ends_with(name)) => {
+                fs::metadata(folder)?.modified()?
+            }
             Err(_) => return Ok(None),
         };
         let name = folder.strip_prefix(self.root())?.to_string_lossy().into_owned();
@@ -104,14 +109,28 @@ fn folders(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// Bytes on disk of `folder` with all in it.
-fn bytes(folder: &Path) -> Result<u64> {
+/// Bytes on disk of `folder` with all in it. What goes meanwhile counts for nothing, and so does what only root may see
+/// (servers that ran as root keep their schemas to themselves).
+///
+/// # Errors
+/// The file system fails.
+pub(crate) fn bytes(folder: &Path) -> Result<u64> {
+    let hidden = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied)
+    };
+    let failed = || format!("failed to read `{}`", folder.display());
+    let entries = match fs::read_dir(folder) {
+        Err(error) if hidden(&error) => return Ok(0),
+        entries => entries.with_context(failed)?,
+    };
     let mut sum = 0;
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        sum += entry.metadata()?.blocks() * BLOCK;
-        if entry.file_type()?.is_dir() {
-            sum += bytes(&entry.path())?;
+    for entry in entries {
+        let entry = entry.with_context(failed)?;
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => sum += bytes(&entry.path())?,
+            Ok(metadata) => sum += metadata.blocks() * BLOCK,
+            Err(error) if hidden(&error) => {}
+            Err(error) => return Err(error).with_context(failed),
         }
     }
     Ok(sum)

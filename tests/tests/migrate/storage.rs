@@ -93,13 +93,18 @@ fn stalled(lab: &mut Laboratory) -> Result<()> {
     let shared = raw_shared(lab);
     let server = serve(lab, &shared)?;
     let receive = elsewhere(lab);
+    let mut stopped = false;
     let meddle = |scene: &mut lab::ferry::Scene<'_>| {
-        if scene.told().contains("\"name\":\"first pass\"") {
+        if !stopped && scene.told().contains("\"name\":\"first pass\"") {
             server.signal(Signal::STOP);
+            stopped = true;
         }
         Ok(())
     };
     arrives(lab, Ferry { receive, ..Ferry::meddling(meddle) })?;
+    assert!(stopped, "the server was never stopped");
+    let pages = record(lab)?.pages;
+    assert!(pages.given_back > pages.restored, "storage went on: {pages:?}");
     drop(server);
     works(lab)
 }
