@@ -12,6 +12,7 @@
 pub mod agent;
 pub mod channel;
 pub mod dest;
+pub mod doctor;
 pub mod guest;
 pub mod multifd;
 pub mod page_hash;

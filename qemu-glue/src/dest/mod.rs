@@ -20,6 +20,7 @@
 mod answers;
 mod error;
 mod event;
+mod examine;
 mod holes;
 mod incoming;
 mod install;
@@ -44,6 +45,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::error::ReceiveError;
 pub use self::event::{Event, Observer, Outcome};
+pub(crate) use self::examine::examine;
 pub use self::incoming::{MigrationAddress, MigrationAddressError};
 pub use self::install::{BlockFile, Placed, Target};
 pub use self::media::Override;

@@ -40,7 +40,7 @@ pub(super) async fn check(
     set: &SkipSet,
 ) -> Result<(), Refusal> {
     waits(qmp).await?;
-    capabilities(qmp, offer).await?;
+    settings(qmp, &offer.capabilities).await?;
     devices(qmp).await?;
     virtio_mem(qmp, set).await?;
     for block in blocks(ram, set)? {
@@ -63,10 +63,11 @@ pub(super) async fn waits(qmp: &Qmp) -> Result<(), Refusal> {
     }
 }
 
-async fn capabilities(qmp: &Qmp, offer: &Offer) -> Result<(), Refusal> {
+/// No capability is on here, or `asked` for by the source, with which restoring is wrong.
+pub(super) async fn settings(qmp: &Qmp, asked: &[String]) -> Result<(), Refusal> {
     let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
     for name in CLASHING {
-        let wanted = if offer.capabilities.iter().any(|offered| offered == name) {
+        let wanted = if asked.iter().any(|asked| asked == name) {
             "asked for by the source"
         } else if all.iter().any(|own| own["capability"] == name && own["state"] == true) {
             "set at the destination"
@@ -78,7 +79,8 @@ async fn capabilities(qmp: &Qmp, offer: &Offer) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn devices(qmp: &Qmp) -> Result<(), Refusal> {
+/// No device pins RAM.
+pub(super) async fn devices(qmp: &Qmp) -> Result<(), Refusal> {
     let pinned = |device: &str| Refusal::Pinned { device: device.chars().take(80).collect() };
     for folder in ["/machine/peripheral", "/machine/peripheral-anon"] {
         let children = qmp.execute("qom-list", json!({ "path": folder })).await?;
@@ -143,16 +145,23 @@ pub(super) fn blocks<'a>(ram: &'a GuestRam, set: &SkipSet) -> Result<Vec<&'a Ram
             let (here, there) = (block.length, wanted.length);
             return Err(Refusal::BlockLength { name: name(), here, there });
         }
-        if block.page_bytes != PAGE_BYTES {
-            return Err(Refusal::PageBytes { name: name(), page_bytes: block.page_bytes });
-        }
-        let kind = fstatfs(&block.file).map(|about| u64::try_from(about.f_type).unwrap_or(0));
-        if kind != Ok(TMPFS) {
-            return Err(Refusal::FileSystem { name: name() });
-        }
+        fits(block)?;
         found.push(block);
     }
     Ok(found)
+}
+
+/// userfaultfd serves the block's file, page by page.
+pub(super) fn fits(block: &RamBlock) -> Result<(), Refusal> {
+    let RamBlock { name, page_bytes, .. } = block;
+    if *page_bytes != PAGE_BYTES {
+        return Err(Refusal::PageBytes { name: name.clone(), page_bytes: *page_bytes });
+    }
+    let kind = fstatfs(&block.file).map(|about| u64::try_from(about.f_type).unwrap_or(0));
+    if kind != Ok(TMPFS) {
+        return Err(Refusal::FileSystem { name: name.clone() });
+    }
+    Ok(())
 }
 
 /// The blocks' files, for installing pages.
@@ -165,7 +174,8 @@ pub(super) fn files<'a>(blocks: &[&'a RamBlock]) -> Vec<BlockFile<'a>> {
     blocks.iter().map(file).collect()
 }
 
-fn huge_pages(block: &RamBlock, pid: u32) -> Result<(), Refusal> {
+/// The kernel does not put huge pages into the block.
+pub(super) fn huge_pages(block: &RamBlock, pid: u32) -> Result<(), Refusal> {
     if thp::is_off_for(pid) {
         return Ok(());
     }

@@ -6,6 +6,7 @@
 //! | [`teeth`] | the comparison finds what it must find |
 //! | [`programs`] | a program of Poolferry's dies in each phase |
 //! | [`agent`] | the guest's agent is missing, dies |
+//! | [`doctor`] | what is told before a migration, at both hosts |
 //! | [`storage`] | storage at the destination is missing, old, broken, stalled |
 //! | [`dynamics`] | links change their rate or are too slow, storage stops and comes back |
 //! | [`hosts`] | the destination's QEMU dies, the link breaks, the user interrupts; the next migration works |
@@ -17,6 +18,7 @@
 #![expect(clippy::print_stdout, reason = "what became of a VM, shown by `cargo xtask test`")]
 
 mod agent;
+mod doctor;
 mod dynamics;
 mod hosts;
 mod paper;

@@ -1,5 +1,6 @@
 //! `poolferry-host`: the hypervisors' side. It migrates VMs, and reads what guests hand over.
 
+mod doctor;
 mod guard;
 mod list;
 mod migrate;
@@ -30,6 +31,8 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Receive a VM at this host.
     Receive(receive::ReceiveArgs),
+    /// Look whether a VM here can leave its buffer pool behind, or be restored here.
+    Doctor(doctor::DoctorArgs),
     /// Make the page of migrations that were recorded, and print what they say.
     Report(report::ReportArgs),
     /// Stand by for a migration's driver. Started by `migrate`.
@@ -63,6 +66,7 @@ fn complain(text: &str) {
 fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Migrate(args) => return migrate::run(args),
+        Command::Doctor(args) => return doctor::run(args),
         Command::Receive(args) => receive::run(args)?,
         Command::Report(args) => report::run(args)?,
         Command::Guard(args) => guard::run(args)?,

@@ -1,0 +1,58 @@
+//! `poolferry-host doctor`: what a migration needs, before anybody migrates.
+
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use qemu_glue::doctor::{self, Finding, Verdict};
+use tokio::runtime::Runtime;
+
+/// Look whether a VM here can leave its buffer pool behind, or be restored here; nothing is changed.
+#[derive(Args)]
+pub(crate) struct DoctorArgs {
+    /// Monitor of the QEMU: one that runs a VM, or one that waits for it.
+    #[arg(long, value_name = "SOCKET")]
+    qmp: PathBuf,
+    /// The guest agent's port: the socket of the VM's chardev.
+    #[arg(long, value_name = "SOCKET")]
+    agent: Option<PathBuf>,
+    /// The findings as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Success where nothing fails.
+pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
+    let runtime = Runtime::new().context("failed to start")?;
+    let findings = runtime.block_on(doctor::examine(&args.qmp, args.agent.as_deref()));
+    let findings = findings.map_err(|error| {
+        let hint = error.hint().unwrap_or("see QEMU's own log");
+        anyhow::Error::new(error).context(hint)
+    })?;
+    let mut out = io::stdout().lock();
+    let shown = if args.json {
+        serde_json::to_writer_pretty(&mut out, &findings)
+            .map_err(io::Error::from)
+            .and_then(|()| writeln!(out))
+    } else {
+        findings.iter().try_for_each(|finding| line(finding, &mut out))
+    };
+    match shown {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
+    }
+    let fails = findings.iter().any(|finding| finding.verdict == Verdict::Fails);
+    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn line(finding: &Finding, out: &mut impl io::Write) -> io::Result<()> {
+    let mark = match finding.verdict {
+        Verdict::Ok => "ok   ",
+        Verdict::Warning => "warn ",
+        Verdict::Fails => "FAIL ",
+    };
+    writeln!(out, "{mark} {}", finding.what)?;
+    finding.hint.iter().try_for_each(|hint| writeln!(out, "       {hint}"))
+}

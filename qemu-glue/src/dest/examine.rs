@@ -1,0 +1,61 @@
+//! Whether this host could restore the VM that is to come, as far as that can be told without an offer.
+
+use super::install::Target;
+use super::refusal::Refusal;
+use super::{memory, preflight};
+use crate::doctor::{self, Finding};
+use crate::guest::{GuestRam, RamBlock};
+use crate::qmp::Qmp;
+use crate::set::PAGE_BYTES;
+
+/// Looks at the QEMU `pid` that waits behind `qmp`, and at what this process may do with its RAM. Holes and pages stay as they
+/// are.
+pub(crate) async fn examine(qmp: &Qmp, pid: u32) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut note = |refusal: Refusal| findings.push(Finding::fails(&refusal, refusal.hint()));
+    if let Err(refusal) = preflight::settings(qmp, &[]).await {
+        note(refusal);
+    }
+    if let Err(refusal) = preflight::devices(qmp).await {
+        note(refusal);
+    }
+    let ram = match GuestRam::writable(qmp, pid).await {
+        Ok(ram) => ram,
+        Err(error) => {
+            note(Refusal::Guest(error));
+            return findings;
+        }
+    };
+    let blocks: Vec<&RamBlock> = ram.blocks().iter().collect();
+    let bytes: u64 = blocks.iter().map(|block| block.length).sum();
+    let mut works = true;
+    for &block in &blocks {
+        let fits = preflight::fits(block).and_then(|()| preflight::huge_pages(block, pid));
+        match fits {
+            Ok(()) => findings.push(doctor::block(block)),
+            Err(refusal) => {
+                works = false;
+                findings.push(Finding::fails(&refusal, refusal.hint()));
+            }
+        }
+    }
+    if works {
+        findings.push(match Target::new(&preflight::files(&blocks)) {
+            Ok(_) => Finding::ok("pages can be installed (userfaultfd)"),
+            Err((doing, source)) => {
+                let refusal = Refusal::Install { doing, source };
+                Finding::fails(&refusal, refusal.hint())
+            }
+        });
+    }
+    if let Some(headroom) = memory::headroom().filter(|headroom| *headroom < bytes) {
+        let what = format!(
+            "this process may use {} pages of memory, and the VM has {}",
+            headroom / PAGE_BYTES,
+            bytes / PAGE_BYTES
+        );
+        findings
+            .push(Finding::warning(what, "run `poolferry-host receive` in QEMU's control group"));
+    }
+    findings
+}

@@ -1,0 +1,158 @@
+//! Whether a VM can leave its buffer pool behind, or a waiting QEMU be restored: told before anybody migrates, each
+//! finding with its remedy.
+//!
+//! What can be tried is tried: RAM is mapped, the library found and given up again, the agent greeted, a userfaultfd
+//! registered. QEMU, its guest and its settings stay as they are.
+
+use std::error::Error;
+use std::path::Path;
+
+use page_wire::ask::ServerState;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::agent::Agent;
+use crate::guest::disks::{self, Disk};
+use crate::guest::{GuestRam, RamBlock};
+use crate::qmp::{Qmp, QmpError};
+use crate::shim::Shim;
+use crate::source::preflight;
+use crate::{dest, error_chain};
+
+/// What a finding means for a migration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// As it must be.
+    Ok,
+    /// Slower, or less is left behind.
+    Warning,
+    /// QEMU sends everything, or there is no migration.
+    Fails,
+}
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What it means.
+    pub verdict: Verdict,
+    /// What is so.
+    pub what: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl Finding {
+    pub(crate) fn ok(what: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Ok, what: what.into(), hint: None }
+    }
+
+    pub(crate) fn warning(what: impl Into<String>, hint: &str) -> Self {
+        Self { verdict: Verdict::Warning, what: what.into(), hint: some(hint) }
+    }
+
+    pub(crate) fn fails(error: &dyn Error, hint: &str) -> Self {
+        Self { verdict: Verdict::Fails, what: error_chain(error), hint: some(hint) }
+    }
+}
+
+fn some(hint: &str) -> Option<String> {
+    (!hint.is_empty()).then(|| hint.to_owned())
+}
+
+/// Looks at the QEMU behind the monitor `qmp`: at one that waits for a VM as a destination, at any other as a source, and then
+/// at the guest's agent behind `agent` too.
+///
+/// # Errors
+/// [`QmpError`] when the monitor cannot be used.
+pub async fn examine(qmp: &Path, agent: Option<&Path>) -> Result<Vec<Finding>, QmpError> {
+    let qmp = Qmp::connect(qmp).await?;
+    let pid = qmp.peer_pid()?;
+    let status: Value = qmp.query("query-status").await?;
+    let status = status["status"].as_str().unwrap_or_default();
+    let mut findings =
+        vec![Finding::ok(format!("QEMU {} is process {pid}, `{status}`", qmp.version()))];
+    if status == "inmigrate" {
+        findings.extend(dest::examine(&qmp, pid).await);
+    } else {
+        source(&qmp, pid, agent, &mut findings).await;
+    }
+    disks(&qmp, &mut findings).await;
+    Ok(findings)
+}
+
+async fn source(qmp: &Qmp, pid: u32, agent: Option<&Path>, findings: &mut Vec<Finding>) {
+    match preflight::check(qmp, true).await {
+        Ok(checked) => findings.extend(checked.findings.into_iter().map(|found| Finding {
+            verdict: if found.forbids_skip { Verdict::Fails } else { Verdict::Warning },
+            what: found.what,
+            hint: some(found.hint),
+        })),
+        // The library may be at work: it is left alone.
+        Err(error) => return findings.push(Finding::fails(&error, error.hint().unwrap_or(""))),
+    }
+    findings.push(match Shim::open(pid) {
+        Ok(_) => Finding::ok("the library is loaded, and free"),
+        Err(error) => Finding::fails(&error, error.hint().unwrap_or("")),
+    });
+    match GuestRam::of(qmp, pid).await {
+        Ok(ram) => findings.extend(ram.blocks().iter().map(block)),
+        Err(error) => findings.push(Finding::fails(&error, error.hint().unwrap_or(""))),
+    }
+    let Some(agent) = agent else {
+        let hint = "name the socket of its chardev with `--agent`";
+        return findings.push(Finding::warning("the guest's agent was not asked", hint));
+    };
+    findings.extend(guest(agent).await);
+}
+
+/// A block of shared RAM.
+pub(crate) fn block(block: &RamBlock) -> Finding {
+    Finding::ok(format!("RAM block `{}`: {} MiB, shared", block.name, block.length >> 20))
+}
+
+async fn guest(agent: &Path) -> Vec<Finding> {
+    let agent = match Agent::connect(agent).await {
+        Ok(agent) => agent,
+        Err(error) => return vec![Finding::fails(&error, &error.hint().unwrap_or_default())],
+    };
+    let hello = agent.hello();
+    let answers = format!("the agent answers: poolferry {}, Linux {}", hello.program, hello.kernel);
+    let server = match &hello.server {
+        ServerState::Attached { pid, version } => {
+            Finding::ok(format!("it is attached to {version}, process {pid} of the guest"))
+        }
+        ServerState::Attaching { pid } => {
+            let what = format!("it still looks at process {pid} of the guest");
+            Finding::warning(what, "ask again in a moment")
+        }
+        ServerState::Waiting { why, hint } => Finding {
+            verdict: Verdict::Fails,
+            what: format!("it has no server: {why}"),
+            hint: hint.clone(),
+        },
+    };
+    vec![Finding::ok(answers), server]
+}
+
+async fn disks(qmp: &Qmp, findings: &mut Vec<Finding>) {
+    match disks::of(qmp).await {
+        Ok(disks) => findings.extend(disks.iter().map(disk)),
+        Err(error) => findings.push(Finding::fails(&error, error.hint().unwrap_or(""))),
+    }
+}
+
+fn disk(disk: &Disk) -> Finding {
+    let name = &disk.device;
+    match disk.source.uri() {
+        None => Finding::warning(
+            format!("disk `{name}` is neither raw nor NBD: its pages are sent"),
+            "name it for `receive` with `--disk MEDIUM=URI`, if that host can read it otherwise",
+        ),
+        Some(uri) if !disk.direct => Finding::warning(
+            format!("disk `{name}` ({uri}) goes through this host's page cache"),
+            "set cache.direct=on, or pages that are listed may not be there yet",
+        ),
+        Some(uri) => Finding::ok(format!("disk `{name}`: {uri}, past the page cache")),
+    }
+}
