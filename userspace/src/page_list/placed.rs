@@ -68,7 +68,16 @@ impl Placed {
 
     /// Puts pages, which are sorted, where they belong among the others, from the last to the first; their
     /// frames come from the table.
-    fn merge(&mut self, added: &[Whole], table: &[Frame]) {
+    ///
+    /// A page that is there already has moved to another block. The server keeps it in one only, and
+    /// `added` was judged later: the block of before has lost it.
+    fn merge(
+        &mut self,
+        added: &[Whole],
+        table: &[Frame],
+        noted: &Noted,
+        left_out: &mut LeftOut<'_>,
+    ) {
         self.runs = None;
         let per_page = self.per_page.max(1);
         let (mut from, mut to) = (self.whole.len(), self.whole.len() + added.len());
@@ -80,11 +89,45 @@ impl Placed {
                 self.whole[to] = self.whole[from];
                 self.frames.copy_within(from * per_page..(from + 1) * per_page, to * per_page);
             }
+            if from > 0 && self.whole[from - 1].key() == page.key() {
+                from -= 1;
+                noted.forget(self.whole[from].block);
+                left_out.add(Reason::Unsettled);
+            }
             to -= 1;
             self.whole[to] = *page;
             let own = &mut self.frames[to * per_page..(to + 1) * per_page];
             self.complete &= copy_frames(&[*page], table, own, per_page);
         }
+        // The room of those that have gone.
+        self.whole.drain(from..to);
+        self.frames.drain(from * per_page..to * per_page);
+    }
+
+    /// Drops, of sorted pages, all that were found in several blocks: the server moved them while it was
+    /// scanned, and which block was judged last is not known. All of their blocks are judged anew for
+    /// the next list. Runs of such a page would not be in the list's order.
+    fn drop_twins(&mut self, added: &mut Vec<Whole>, noted: &Noted, left_out: &mut LeftOut<'_>) {
+        if added.is_sorted_by(|a, b| a.key() < b.key()) {
+            return;
+        }
+        let mut single = Vec::with_capacity(added.len());
+        let mut forget = |page: &Whole| {
+            noted.forget(page.block);
+            left_out.add(Reason::Unsettled);
+        };
+        for same in added.chunk_by(|a, b| a.key() == b.key()) {
+            if let [page] = same {
+                single.push(*page);
+                continue;
+            }
+            same.iter().for_each(&mut forget);
+            // Where it was by the last list it is not any more.
+            let old = self.whole.binary_search_by_key(&same[0].key(), Whole::key);
+            old.iter().for_each(|old| forget(&self.whole[*old]));
+        }
+        *added = single;
+        self.retain(noted);
     }
 
     /// Adds candidates; those without a place are counted out. Without any nothing changes.
@@ -127,15 +170,27 @@ impl Placed {
         pass.end();
         // Stable, as that sort is quick where extents have left sorted stretches.
         added.sort_by_key(Whole::key);
+        self.put(added, table, noted, left_out);
+        if self.cut > 0 {
+            self.pieces.sort_unstable();
+            self.runs = None;
+        }
+    }
+
+    /// Puts sorted pages among the others; a page is there once.
+    fn put(
+        &mut self,
+        mut added: Vec<Whole>,
+        table: &[Frame],
+        noted: &Noted,
+        left_out: &mut LeftOut<'_>,
+    ) {
+        self.drop_twins(&mut added, noted, left_out);
         if self.whole.is_empty() {
             self.whole = added;
             self.frames.clear();
         } else if !added.is_empty() {
-            self.merge(&added, table);
-        }
-        if self.cut > 0 {
-            self.pieces.sort_unstable();
-            self.runs = None;
+            self.merge(&added, table, noted, left_out);
         }
     }
 
@@ -256,6 +311,8 @@ fn copy_frames(pages: &[Whole], table: &[Frame], out: &mut [Frame], per_page: us
 
 #[cfg(test)]
 mod tests {
+    use page_wire::{Facts, List, Medium};
+
     use super::*;
 
     fn run(gfn: u64, frames: u32, unit: u64) -> Run {
@@ -339,12 +396,59 @@ mod tests {
         let more = [60, 61, 70, 71, 80, 0].map(Frame::from_number);
         let table: Vec<Frame> = table.into_iter().chain(more).collect();
         (3..6).for_each(|block| noted.note(block, 0));
-        placed.merge(&[whole(50, 3), whole(150, 4), whole(250, 5)], &table);
+        let added = [whole(50, 3), whole(150, 4), whole(250, 5)];
+        placed.merge(&added, &table, &noted, &mut LeftOut::default());
         let merged = list(&mut placed, &table, false);
         let wanted =
             [run(60, 2, 50), run(50, 1, 100), run(11, 1, 108), run(70, 2, 150), run(20, 2, 200)];
         assert_eq!(merged, wanted);
         assert!(!noted.has(5));
         assert_eq!(list(&mut placed, &table, true), wanted, "as if all had been gathered anew");
+    }
+
+    /// The list's own bytes, held against its parser.
+    fn parsed(placed: &mut Placed) -> Result<usize, page_wire::ListError> {
+        let facts = Facts { page_size: 8192, pages: placed.pages(), begun_ns: 0, done_ns: 0 };
+        let media = [Medium::Disk("vda".to_owned())];
+        let count = placed.count_runs();
+        let mut bytes = Vec::new();
+        let mut encoder = Encoder::new(&mut bytes, &facts, &media, count).unwrap();
+        runs(placed).into_iter().for_each(|run| encoder.push(run).unwrap());
+        encoder.finish().unwrap();
+        List::parse(&bytes).map(|list| list.runs().count())
+    }
+
+    #[test]
+    fn a_page_that_moved_to_another_block_is_listed_once_or_not_at_all() {
+        // Scattered frames, so that a page is several runs.
+        let table: Vec<Frame> = (1..=12).map(|n| Frame::from_number(n * 10)).collect();
+        let noted = Noted::nothing(6, None);
+        let note_all = || (0..6).for_each(|block| noted.note(block, 0));
+        let has_all = || [0, 1, 2, 3, 4, 5].map(|block| noted.has(block));
+        let mut left_out = LeftOut::default();
+        let mut placed = Placed { per_page: 2, ..Placed::default() };
+        let mut list = |placed: &mut Placed, added: &[Whole], moved| {
+            note_all();
+            placed.put(added.to_vec(), &table, &noted, &mut left_out);
+            placed.gather(&table, moved, &noted, &mut left_out);
+            let parsed = parsed(placed).unwrap();
+            (parsed, left_out.names().get("unsettled").copied())
+        };
+        // Seen twice in one scan.
+        let found = list(&mut placed, &[whole(0, 0), whole(100, 1), whole(100, 3)], true);
+        assert_eq!(found, (2, Some(2)));
+        assert_eq!(has_all(), [true, false, true, false, true, true]);
+        // The next list finds the page of block 0 in block 2.
+        assert_eq!(list(&mut placed, &[whole(0, 2), whole(100, 3)], false), (4, Some(3)));
+        assert_eq!(runs(&placed)[..2], [run(50, 1, 0), run(60, 1, 8)], "where it is now");
+        assert_eq!(has_all(), [false, true, true, true, true, true]);
+        // One that was listed is found in two others.
+        let added = [whole(50, 0), whole(100, 4), whole(100, 5), whole(150, 1)];
+        assert_eq!(list(&mut placed, &added, false), (6, Some(6)));
+        assert_eq!(has_all(), [true, true, true, false, false, false]);
+        assert_eq!(runs(&placed)[..2], [run(50, 1, 0), run(60, 1, 8)]);
+        let listed = runs(&placed);
+        assert_eq!(list(&mut placed, &[], true).0, 6);
+        assert_eq!(runs(&placed), listed, "as if all had been gathered anew");
     }
 }
