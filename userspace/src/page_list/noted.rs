@@ -1,7 +1,12 @@
 //! What a list remembers of each block on it: the entry's word with which it was judged.
 //!
-//! A descriptor that was judged eligible stays so until its block's next event, and each event changes
-//! the word. So a block whose word is the noted one is still on the list, and needs no look.
+//! Each event of a block changes its word: a page was read, became dirty, was written, or left. So a
+//! block whose word is the noted one holds the same page with no change on the flush list since, and is
+//! on the list again without a look.
+//!
+//! Not all that was judged has an event: a latch, a fix count, and changes of a mini-transaction before
+//! its commit puts the page onto the flush list have none. A page may be listed that is in use by now,
+//! as it may on a list made anew, a moment after the scan. Who uses the list proves each page.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
