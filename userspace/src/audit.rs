@@ -18,7 +18,7 @@ use symbols::profile::PageState;
 use crate::memory::{MemoryError, ServerAddr};
 use crate::model::Audit;
 use crate::residency::{Residency, Resident};
-use crate::scan::{Block, Verdict, scan, scan_block};
+use crate::scan::{Block, Verdict, scan, scan_blocks, scan_buffer};
 use crate::server::Server;
 
 /// Pauses before each further look at what differs. A thread between its trap and its store may be
@@ -34,6 +34,9 @@ const PAUSES: [Duration; 4] = [
 /// inside a probed function.
 const BASE_ROUNDS: u32 = 10;
 const BASE_PAUSE: Duration = Duration::from_millis(100);
+
+/// Suspects that lie no further apart are read by one call, with what lies between them.
+const NEAR: u32 = 16;
 
 /// What a descriptor says, in the terms of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,28 +125,18 @@ impl Auditor {
         residency: &mut Residency,
         mut suspects: Vec<u32>,
     ) -> Result<u64, MemoryError> {
-        let mut last: Vec<(u32, u32, Found)> = Vec::new();
+        let mut last: Vec<Suspect> = Vec::new();
         let first = suspects.len() as u64;
         for pause in PAUSES {
             if suspects.is_empty() {
                 break;
             }
             sleep(pause);
-            let mut still = Vec::new();
-            for &index in &suspects {
-                let before = residency.table().word(index);
-                let again =
-                    scan_block(server.memory(), &server.layout, &server.geometry, index, found)?;
-                let Some(found) = again else { continue };
-                let same = residency.table().word(index) == before;
-                if same && differs(found, residency.get(index)) {
-                    still.push((index, before, found));
-                }
-            }
+            let mut still = look_again(server, residency, &suspects)?;
             suspects = still.iter().map(|(index, ..)| *index).collect();
             // Only what stayed exactly as it was counts in the end.
             if pause == PAUSES[PAUSES.len() - 1] {
-                still.retain(|now| last.contains(now));
+                retain_same(&mut still, &last);
             }
             last = still;
         }
@@ -168,6 +161,48 @@ impl Auditor {
         self.totals.transient += first - drift;
         Ok(drift)
     }
+}
+
+/// A block that differs: its index, its entry's word and what its descriptor says.
+type Suspect = (u32, u32, Found);
+
+/// Reads the descriptors of `suspects`, which are in the order of their blocks, once more; gives those
+/// that still differ and whose entry did not change meanwhile.
+fn look_again(
+    server: &Server,
+    residency: &Residency,
+    suspects: &[u32],
+) -> Result<Vec<Suspect>, MemoryError> {
+    let mut still = Vec::new();
+    let mut buffer = scan_buffer(&server.layout);
+    for near in suspects.chunk_by(|a, b| a.abs_diff(*b) <= NEAR) {
+        let (Some(first), Some(last)) = (near.first(), near.last()) else { continue };
+        // Before any descriptor is read, so that an event after that shows.
+        let words: Vec<(u32, u32)> =
+            near.iter().map(|&index| (index, residency.table().word(index))).collect();
+        let mut words = words.into_iter().peekable();
+        let each = &mut |block: Block<'_>| {
+            let Some((index, before)) = words.next_if(|(index, _)| *index == block.index) else {
+                return;
+            };
+            let found = found(&block);
+            if residency.table().word(index) == before && differs(found, residency.get(index)) {
+                still.push((index, before, found));
+            }
+        };
+        let (memory, layout) = (server.memory(), &server.layout);
+        scan_blocks(memory, layout, &server.geometry, *first..*last + 1, &mut buffer, each)?;
+    }
+    Ok(still)
+}
+
+/// Keeps what stands in `before` exactly as it does in `now`; both are in the order of their blocks. A
+/// burst can make suspects of many blocks, so they are not compared each with each.
+fn retain_same(now: &mut Vec<Suspect>, before: &[Suspect]) {
+    now.retain(|suspect| {
+        let at = before.binary_search_by_key(&suspect.0, |(index, ..)| *index);
+        at.is_ok_and(|at| before[at] == *suspect)
+    });
 }
 
 /// The descriptor's word in the table's terms.
@@ -217,6 +252,24 @@ mod tests {
 
     fn known(state: u32, space: u32, page: u32) -> Resident {
         Resident { state, space, page }
+    }
+
+    #[test]
+    fn only_what_stayed_exactly_as_it_was_is_kept() {
+        let clean = Found::Known(known(state::CLEAN, 5, 7));
+        let before = [(1, 8, clean), (4, 8, clean), (6, 8, clean), (9, 8, clean)];
+        let mut now = vec![
+            (1, 8, clean),
+            (2, 8, clean),
+            (4, 16, clean),
+            (6, 8, Found::Untracked),
+            (9, 8, clean),
+            (11, 8, clean),
+        ];
+        retain_same(&mut now, &before);
+        assert_eq!(now, [(1, 8, clean), (9, 8, clean)]);
+        retain_same(&mut now, &[]);
+        assert!(now.is_empty());
     }
 
     #[test]
