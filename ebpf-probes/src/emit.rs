@@ -13,7 +13,10 @@ use crate::{maps, read, walk};
 #[inline(always)]
 fn count(probe: Probe, add: impl FnOnce(&mut Counters)) {
     if let Some(counters) = maps::COUNTERS.get_ptr_mut(probe as u32) {
-        // SAFETY: a per-CPU value that nothing else on this CPU touches while the program runs.
+        // SAFETY: `counters` points into the map: integers of this CPU, which live as long as the
+        // program. On a preemptible kernel another thread on this CPU may add in the middle (since
+        // 6.0 only migration is off): then a count may be short. The core library has no atomic
+        // addition for BPF, so that is accepted.
         add(unsafe { &mut *counters });
     }
 }

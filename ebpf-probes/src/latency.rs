@@ -27,7 +27,10 @@ pub fn end(starts: &LruHashMap<u32, [u64; 2]>, probe: Probe) {
     let _ = starts.remove(&thread);
     let elapsed = now.wrapping_sub(began);
     if let Some(histogram) = maps::LATENCY.get_ptr_mut(probe as u32) {
-        // SAFETY: a per-CPU value that nothing else on this CPU touches while the program runs.
+        // SAFETY: `histogram` points into the map: integers of this CPU, which live as long as the
+        // program. On a preemptible kernel another thread on this CPU may add in the middle (since
+        // 6.0 only migration is off): then a count may be short. The core library has no atomic
+        // addition for BPF, so that is accepted.
         let histogram = unsafe { &mut *histogram };
         let bucket = log2(elapsed);
         if bucket < BUCKETS {

@@ -54,7 +54,10 @@ fn function(ctx: &impl EbpfContext) -> u32 {
 #[inline(always)]
 fn count(function: u32, add: impl FnOnce(&mut CallCounters)) {
     if let Some(counters) = CALL_COUNTERS.get_ptr_mut(function) {
-        // SAFETY: a per-CPU value that nothing else on this CPU touches while the program runs.
+        // SAFETY: `counters` points into the map: integers of this CPU, which live as long as the
+        // program. On a preemptible kernel another thread on this CPU may add in the middle (since
+        // 6.0 only migration is off): then a count may be short. The core library has no atomic
+        // addition for BPF, so that is accepted.
         add(unsafe { &mut *counters });
     }
 }

@@ -27,8 +27,9 @@ pub enum Event {
 /// The descriptor itself is read only where the entry does not tell the same: a read of the server's
 /// memory costs more than all else here, and a block keeps its page until it is freed. So what became
 /// dirty after it was read, and what was written after it became dirty, is the page of the entry. While
-/// probes are being set ([`Control::settled`]) no entry tells anything. Where an event was lost all the
-/// same, the list finds another page in the descriptor and leaves it out, and the audit repairs the entry.
+/// probes are being set ([`Control::settled`]) no entry tells anything. Where the descriptor cannot be
+/// read, the entry says so: nothing is known of the block then. Where an event was lost all the same, the
+/// list finds another page in the descriptor and leaves it out, and the audit repairs the entry.
 #[inline(always)]
 pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
     let foreign = match event {
@@ -64,6 +65,9 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
             let mut head = Head::new(descriptor);
             let found = if head.read() { seen(event, &head, &layout) } else { None };
             let Some(found) = found else {
+                // Something has happened to the block: what was known of it, and what the agent
+                // has laid under it or noted of it, holds no more.
+                write(entry, word, state::UNSEEN, kept);
                 emit::fault(ctx, foreign, descriptor);
                 return;
             };

@@ -18,8 +18,8 @@ pub mod qemu;
 ///
 /// The numbers are the ABI: the low [`STATE_BITS`] bits of [`Entry::word`].
 pub mod state {
-    /// No probe has seen this block yet, or only while some of them were not set ([`super::Control::settled`]):
-    /// the agent's own scan says what it is.
+    /// No probe has seen this block yet, or only while some of them were not set ([`super::Control::settled`]),
+    /// or the last one could not read its descriptor: the agent's own scan says what it is.
     pub const UNSEEN: u32 = 0;
     /// Returned to the free list.
     pub const FREE: u32 = 1;
