@@ -50,6 +50,8 @@ impl GeometryError {
 const MAX_INSTANCES: u64 = 64;
 /// More chunks than any server has.
 const MAX_CHUNKS: u64 = probe_abi::MAX_CHUNKS as u64;
+/// More bytes than the array of chunks of any server has: each has less than a hundred.
+const MAX_CHUNKS_BYTES: u64 = 16 << 20;
 /// More blocks than fit a chunk of 2 TiB.
 const MAX_BLOCKS: u64 = 1 << 30;
 
@@ -156,7 +158,7 @@ impl Geometry {
             .iter()
             .map(|chunk| probe_abi::Chunk {
                 start: chunk.descriptors.0,
-                end: chunk.descriptors.0 + u64::from(chunk.blocks) * layout.block.stride as u64,
+                end: chunk.descriptors.plus(u64::from(chunk.blocks) * layout.block.stride as u64).0,
                 first: u64::from(chunk.first),
             })
             .collect();
@@ -239,7 +241,10 @@ impl Reader<'_> {
         }
         let array = ServerAddr(layout.pool.chunks.read(&bytes));
         let size = layout.pool.chunk_size;
-        let bytes = read(array, size * u64::from(count), "the array of chunks")?;
+        let len = u64::from(count).checked_mul(size).filter(|len| *len <= MAX_CHUNKS_BYTES);
+        let what = "a size of a chunk structure";
+        let len = len.ok_or(GeometryError::Absurd { what, value: size })?;
+        let bytes = read(array, len, "the array of chunks")?;
         let stride = usize::try_from(size).unwrap_or(1).max(1);
         bytes
             .chunks_exact(stride)

@@ -31,6 +31,14 @@ pub enum LayoutError {
         /// Size of the type.
         bounds: u64,
     },
+    /// No struct of a server has this size.
+    #[error("the profile gives type `{role}` {bytes} bytes, which makes no sense")]
+    Absurd {
+        /// Role of the type.
+        role: String,
+        /// Its size by the profile.
+        bytes: u64,
+    },
 }
 
 impl LayoutError {
@@ -234,6 +242,10 @@ pub struct Layout {
     io_write: u8,
 }
 
+/// Most bytes of a struct of the server; `buf_pool_t`, the largest, has some thousand. Buffers are made
+/// by these sizes, and counts multiplied by them.
+const MAX_SIZE: u64 = 1 << 20;
+
 /// Size taken for a struct whose size the profile does not say; only bounds reads of it.
 const UNKNOWN_SIZE: u64 = 1 << 16;
 
@@ -337,7 +349,12 @@ impl Finder<'_> {
     }
 
     fn size(&self, role: &str) -> Result<u64, LayoutError> {
-        self.profile.sizes.get(role).copied().ok_or_else(|| self.missing("size", role))
+        let bytes = *self.profile.sizes.get(role).ok_or_else(|| self.missing("size", role))?;
+        if (1..=MAX_SIZE).contains(&bytes) {
+            Ok(bytes)
+        } else {
+            Err(LayoutError::Absurd { role: role.to_owned(), bytes })
+        }
     }
 
     fn slot(&self, role: &str, bounds: u64) -> Result<Slot, LayoutError> {
@@ -371,6 +388,25 @@ mod tests {
         let whole = Slot::new(&field(0, 8, None), 9).unwrap();
         assert_eq!(whole.read_signed(&bytes), 0x8000_0001_80ff_3412_u64.cast_signed());
         assert_eq!(whole.read(&bytes[..4]), 0x80ff_3412, "short input reads as far as it goes");
+    }
+
+    fn stored() -> Profile {
+        let text = include_str!("../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn sizes_that_no_struct_has_are_refused() {
+        Layout::compile(&stored()).unwrap();
+        for role in ["block", "pool", "chunk"] {
+            for bytes in [0, MAX_SIZE + 1, u64::MAX] {
+                let mut profile = stored();
+                profile.sizes.insert(role.to_owned(), bytes);
+                let error = Layout::compile(&profile).unwrap_err();
+                assert!(matches!(error, LayoutError::Absurd { .. }), "{role}: {error}");
+                assert!(error.to_string().contains(role) && error.hint().contains("symbols"));
+            }
+        }
     }
 
     #[test]
