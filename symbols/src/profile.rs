@@ -50,6 +50,12 @@ impl Profile {
     pub fn is_complete(&self) -> bool {
         self.missing.iter().all(|missing| !missing.required)
     }
+
+    /// What of one kind (`site`, `field`, `size`, `global` or `enum`) is missing that the agent cannot
+    /// do without.
+    pub fn lacking<'a>(&'a self, what: &'a str) -> impl Iterator<Item = &'a Missing> {
+        self.missing.iter().filter(move |missing| missing.required && missing.what == what)
+    }
 }
 
 /// Which server.

@@ -256,6 +256,11 @@ impl Layout {
     /// When something that the agent needs is missing or out of bounds.
     pub fn compile(profile: &Profile) -> Result<Self, LayoutError> {
         let find = Finder { profile };
+        // Without its enumerator a condition of the clean rule, or a state, would be left out. One that
+        // is only recorded (its role is its name) is asked for below, where it is needed.
+        if let Some(missing) = profile.lacking("enum").find(|m| m.role != m.name) {
+            return Err(find.missing("enum", &missing.name));
+        }
         let stride = find.size("block")?;
         let block = |role: &str| find.slot(role, stride);
         let rule = profile
@@ -371,7 +376,8 @@ impl Finder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use symbols::profile::Bits;
+    use symbols::profile::{Bits, Missing};
+    use symbols::reason::Reason;
 
     fn field(offset: u64, size: u64, bits: Option<Bits>) -> Field {
         Field { path: "t.f".into(), offset, size, bits }
@@ -407,6 +413,26 @@ mod tests {
                 assert!(error.to_string().contains(role) && error.hint().contains("symbols"));
             }
         }
+    }
+
+    #[test]
+    fn a_rule_without_its_enumerator_is_refused() {
+        let lacking = |role: &str, name: &str, required| {
+            let mut profile = stored();
+            profile.missing.push(Missing {
+                what: "enum".to_owned(),
+                role: role.to_owned(),
+                name: name.to_owned(),
+                required,
+                reason: Reason::NotInDebugInfo,
+            });
+            Layout::compile(&profile)
+        };
+        let text = lacking("io", "BUF_IO_NONE", true).unwrap_err().to_string();
+        assert!(text.contains("enum `BUF_IO_NONE`"), "{text}");
+        assert!(lacking("state", "BUF_BLOCK_FILE_PAGE", true).is_err());
+        lacking("io", "BUF_IO_NONE", false).unwrap();
+        lacking("COM_QUERY", "COM_QUERY", true).unwrap();
     }
 
     #[test]

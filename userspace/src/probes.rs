@@ -54,7 +54,7 @@ pub enum ProbesError {
         source: Box<ProgramError>,
     },
     /// The profile has no place for a probe that is needed.
-    #[error("the profile has no site for `{event}`{}", reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
+    #[error("the profile lacks a site for `{event}`{}", reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
     NoSite {
         /// The event.
         event: &'static str,
@@ -181,6 +181,30 @@ const QUERIES: [Plan; 4] = [
     Plan { program: "commit_end", event: "trx_commit", argument: None, optional: false },
 ];
 
+/// Checks that the profile has every site of the events that the residency table lives on.
+///
+/// # Errors
+/// [`ProbesError::NoSite`] where an event has no site, or a copy of its function has none.
+pub fn check_sites(profile: &Profile) -> Result<(), ProbesError> {
+    RESIDENCY.iter().try_for_each(|plan| sites_of(profile, plan).map(drop))
+}
+
+/// The sites of an event. Some of its copies are not enough: through the others a page would become
+/// dirty, or leave, unseen.
+fn sites_of<'a>(profile: &'a Profile, plan: &Plan) -> Result<&'a [Site], ProbesError> {
+    let sites = profile.sites.get(plan.event).map(Vec::as_slice).unwrap_or_default();
+    let lacking = profile.lacking("site").any(|missing| missing.role == plan.event);
+    if lacking || (sites.is_empty() && !plan.optional) {
+        let mut missing = profile.missing.iter();
+        let missing = missing.find(|m| m.what == "site" && m.role == plan.event);
+        return Err(ProbesError::NoSite {
+            event: plan.event,
+            reason: missing.map(|m| format!("`{}`: {}", m.name, m.reason)),
+        });
+    }
+    Ok(sites)
+}
+
 /// The attached programs of one server.
 pub struct Probes {
     /// One a probe in the server's text; gone first.
@@ -204,6 +228,7 @@ impl Probes {
         geometry: &Geometry,
         options: ProbeOptions,
     ) -> Result<(Self, Table), ProbesError> {
+        check_sites(profile)?;
         let mut ebpf = load(&Settings {
             layout: layout.for_probes(),
             blocks: geometry.blocks(),
@@ -249,18 +274,7 @@ impl Probes {
         plan: &Plan,
         program: &'static str,
     ) -> Result<(), ProbesError> {
-        let sites = profile.sites.get(plan.event).map(Vec::as_slice).unwrap_or_default();
-        if sites.is_empty() {
-            if plan.optional {
-                return Ok(());
-            }
-            let missing = profile.missing.iter().find(|m| m.role == plan.event);
-            return Err(ProbesError::NoSite {
-                event: plan.event,
-                reason: missing.map(|m| m.reason.to_string()),
-            });
-        }
-        for site in sites {
+        for site in sites_of(profile, plan)? {
             self.attach_site(target, plan, program, site)?;
         }
         Ok(())
@@ -459,5 +473,48 @@ fn cookie(place: Option<&ArgLoc>) -> Option<u64> {
             Some(Cookie::memory(register(reg)?, i32::try_from(offset).ok()?).0)
         }
         ArgLoc::Constant { .. } | ArgLoc::Unknown => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use symbols::profile::Missing;
+    use symbols::reason::Reason;
+
+    use super::*;
+
+    fn stored() -> Profile {
+        let text = include_str!("../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn an_event_that_is_covered_in_part_is_refused() {
+        check_sites(&stored()).unwrap();
+        let lacking = |role: &str, required| {
+            let mut profile = stored();
+            profile.missing.push(Missing {
+                what: "site".to_owned(),
+                role: role.to_owned(),
+                name: "f in g at 0x10".to_owned(),
+                required,
+                reason: Reason::OptimisedOut,
+            });
+            check_sites(&profile)
+        };
+        for plan in &RESIDENCY {
+            let error = lacking(plan.event, true).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(plan.event), "{text}");
+            assert!(error.hint().contains("debug symbols"));
+        }
+        let text = lacking("page_dirty", true).unwrap_err().to_string();
+        assert!(text.contains("`f in g at 0x10`"), "{text}");
+        lacking("page_dirty_sorted", false).unwrap();
+        lacking("query", true).unwrap();
+
+        let mut profile = stored();
+        profile.sites.remove("block_free");
+        assert!(check_sites(&profile).unwrap_err().to_string().contains("block_free"));
     }
 }

@@ -6,6 +6,7 @@ use symbols::{Options, Resolved};
 use super::check::{causes, counted};
 use super::{Check, storage};
 use crate::geometry::Geometry;
+use crate::probes::check_sites;
 use crate::prove::Proof;
 use crate::server::{Server, ServerError};
 use crate::target::{SERVER_NAMES, Target, TargetError};
@@ -13,6 +14,7 @@ use crate::viewer::units;
 
 const DEBUG_INFORMATION: &str = "debug information";
 const POOL: &str = "buffer pool";
+const SITES: &str = "probe sites";
 
 /// All checks of a server.
 pub(super) fn checks(target: Result<Target, TargetError>, options: &Options) -> Vec<Check> {
@@ -26,7 +28,7 @@ pub(super) fn checks(target: Result<Target, TargetError>, options: &Options) -> 
         Ok(server) => {
             checks.push(resolved(&server.resolved));
             checks.push(pool(&server.geometry, server.proof));
-            checks.push(sites(server.profile()));
+            checks.push(events(server.profile()));
         }
         Err(ServerError::Symbols(error)) => checks.push(unresolved(&error)),
         Err(error) => {
@@ -100,13 +102,20 @@ fn no_pool(error: &ServerError) -> Check {
     Check::fail(POOL, causes(error), hint)
 }
 
+/// Whether every event can be seen, and how.
+fn events(profile: &Profile) -> Check {
+    match check_sites(profile) {
+        Ok(()) => sites(profile),
+        Err(error) => Check::fail(SITES, causes(&error), error.hint()),
+    }
+}
+
 /// How the probes will stand in the server's text.
 ///
 /// Linux 6.18 and later turn a probed five-byte `nop` into a `call`, which writes below the stack
 /// pointer (arch/x86/kernel/uprobes.c, `arch_uprobe_optimize`): harmless at a function's entry, not
 /// further in, where a leaf function may keep values there (System V ABI for AMD64, 3.2.2).
 fn sites(profile: &Profile) -> Check {
-    const NAME: &str = "probe sites";
     let all = || profile.sites.values().flatten();
     let (count, one_trap) =
         (all().count(), all().filter(|site| site.instruction == Instruction::Emulated).count());
@@ -118,12 +127,15 @@ fn sites(profile: &Profile) -> Check {
         format!("{count}, of which {one_trap} cost one trap and {} cost two", count - one_trap);
     if rewritten > 0 {
         return Check::warning(
-            NAME,
+            SITES,
             format!("{found}; {rewritten} stand on a long nop within a function"),
             "on Linux 6.18 and later, observe a build without patchable entries, or an older kernel",
         );
     }
-    Check::ok(NAME, format!("{found}; none on an instruction that the kernel rewrites into a call"))
+    Check::ok(
+        SITES,
+        format!("{found}; none on an instruction that the kernel rewrites into a call"),
+    )
 }
 
 #[cfg(test)]
@@ -208,6 +220,17 @@ mod tests {
         let check = sites(&profile);
         assert_eq!(check.status, Warning);
         assert!(check.found.starts_with("2, of which 0 cost one trap and 2"), "{}", check.found);
+    }
+
+    #[test]
+    fn an_event_without_a_site_fails_with_a_remedy() {
+        let mut profile = stored();
+        assert_eq!(events(&profile).status, Fine);
+        profile.sites.remove("page_dirty");
+        let check = events(&profile);
+        assert_eq!(check.status, Fail);
+        assert!(check.found.contains("page_dirty"), "{}", check.found);
+        assert!(check.remedy.unwrap().contains("debug symbols"));
     }
 
     #[test]
