@@ -30,11 +30,12 @@ pub const TABLES: usize = 50;
 /// Media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The picture in the text format of OpenMetrics 1.0, with its end mark.
+/// The picture in the text format of OpenMetrics 1.0, with its end mark. Without one, no server is
+/// observed: `poolferry_up` says so, and there are no figures.
 ///
 /// # Errors
 /// None in practice: the text goes to memory. The encoder's own error is passed on all the same.
-pub fn encode(picture: Arc<Picture>) -> Result<String, Error> {
+pub fn encode(picture: Option<Arc<Picture>>) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("poolferry");
     registry.register_collector(Box::new(PictureCollector(picture)));
     let mut out = String::new();
@@ -43,12 +44,14 @@ pub fn encode(picture: Arc<Picture>) -> Result<String, Error> {
 }
 
 #[derive(Debug)]
-struct PictureCollector(Arc<Picture>);
+struct PictureCollector(Option<Arc<Picture>>);
 
 impl Collector for PictureCollector {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut families = Families(encoder);
-        let picture = &*self.0;
+        let up = f64::from(u8::from(self.0.is_some()));
+        families.gauge("up", "Whether a server is observed: 1, or 0 and no figures", None, up)?;
+        let Some(picture) = self.0.as_deref() else { return Ok(()) };
         server(&mut families, picture)?;
         pool(&mut families, picture)?;
         tables(&mut families, &picture.tables)?;

@@ -71,8 +71,8 @@ pub struct AgentOptions {
     pub watched: bool,
 }
 
-/// Gets each new picture.
-type Show = Box<dyn FnMut(&Arc<Picture>) + Send>;
+/// Gets each new picture, and nothing while no server is observed.
+type Show = Box<dyn FnMut(Option<&Arc<Picture>>) + Send>;
 
 /// The agent.
 pub struct Agent {
@@ -89,14 +89,15 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent on a port, which need not exist yet; `show` gets each new picture.
+    /// An agent on a port, which need not exist yet; `show` gets each new picture, and `None` once the
+    /// server is lost.
     ///
     /// # Errors
     /// When a socket cannot be listened on.
     pub fn new(
         port: PortName,
         options: AgentOptions,
-        show: impl FnMut(&Arc<Picture>) + Send + 'static,
+        show: impl FnMut(Option<&Arc<Picture>>) + Send + 'static,
     ) -> Result<Self, PortError> {
         Ok(Self {
             port: Port::new(port)?,
@@ -170,16 +171,22 @@ impl Agent {
     fn take_picture(&mut self) {
         match self.server.observer().map(|observer| observer.picture()) {
             Ok(Ok(picture)) => {
-                (self.show)(&picture);
+                (self.show)(Some(&picture));
                 self.newest = Some((Instant::now(), monotonic_ns(), picture));
             }
             Ok(Err(error)) => {
-                self.newest = None;
+                self.forget_picture();
                 self.prepared = None;
                 self.server.lose(&error);
             }
-            Err(_) => self.newest = None,
+            Err(_) => self.forget_picture(),
         }
+    }
+
+    /// No server is observed: nobody is to take its last picture for one of now.
+    fn forget_picture(&mut self) {
+        self.newest = None;
+        (self.show)(None);
     }
 
     fn answer(&mut self, ask: &Result<Ask, LineError>) -> Answer {

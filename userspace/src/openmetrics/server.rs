@@ -1,7 +1,7 @@
 //! `GET /metrics` over HTTP/1.1.
 //!
-//! Whoever asks gets the newest picture that there is; nothing waits for the collector, and the
-//! collector waits for nobody. A client costs bounded memory and time: at most [`CLIENTS`] at once,
+//! Whoever asks gets the newest picture that there is, or that there is none; nothing waits for the
+//! collector, and the collector waits for nobody. A client costs bounded memory and time: at most [`CLIENTS`] at once,
 //! a limited head, a limited time to send it and to take the answer; a request's body is not read.
 
 use std::convert::Infallible;
@@ -91,8 +91,12 @@ impl MetricsServer {
         self.address
     }
 
-    /// Serves until it is dropped; trouble with a client ends that client only.
-    pub async fn run(self, pictures: watch::Receiver<Arc<Picture>>) -> Infallible {
+    /// Serves until it is dropped; trouble with a client ends that client only. A channel of
+    /// `Option`s says with `None` that no server is observed now.
+    pub async fn run<P>(self, pictures: watch::Receiver<P>) -> Infallible
+    where
+        P: Clone + Into<Option<Arc<Picture>>> + Send + Sync + 'static,
+    {
         let places = Arc::new(Semaphore::new(CLIENTS));
         loop {
             // never closed, so never an error
@@ -116,13 +120,13 @@ impl MetricsServer {
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    pictures: watch::Receiver<Arc<Picture>>,
-) -> Result<(), hyper::Error> {
+async fn serve<P>(stream: TcpStream, pictures: watch::Receiver<P>) -> Result<(), hyper::Error>
+where
+    P: Clone + Into<Option<Arc<Picture>>>,
+{
     let answers = service_fn(move |request| {
         // the lock of the channel is held for the copy of a pointer only
-        let picture = Arc::clone(&pictures.borrow());
+        let picture = pictures.borrow().clone().into();
         async move { Ok::<_, Infallible>(answer(&request, picture)) }
     });
     let connection = http1::Builder::new()
@@ -135,7 +139,7 @@ async fn serve(
     timeout(CONNECTION_TIME, connection).await.unwrap_or(Ok(()))
 }
 
-fn answer(request: &Request<Incoming>, picture: Arc<Picture>) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, picture: Option<Arc<Picture>>) -> Response<Full<Bytes>> {
     if request.uri().path() != "/metrics" {
         return plain(StatusCode::NOT_FOUND, "only /metrics is here\n");
     }

@@ -14,7 +14,7 @@ fn picture() -> Picture {
 }
 
 fn text(picture: Picture) -> String {
-    encode(Arc::new(picture)).unwrap()
+    encode(Some(Arc::new(picture))).unwrap()
 }
 
 /// The value of the series with this name and labels.
@@ -183,6 +183,29 @@ async fn the_newest_picture_is_handed_out_and_the_last_one_stays() {
     drop(sender);
     let answer = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(answer.contains("poolferry_audit_drift_blocks_total 77\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_has_no_figures() {
+    let (sender, receiver) = watch::channel(None);
+    let server = MetricsServer::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = server.address();
+    tokio::spawn(server.run(receiver));
+    let told = || ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+    let absent = |answer: String| {
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let series: Vec<_> = body.lines().filter(|line| !line.starts_with('#')).collect();
+        assert_eq!(series, ["poolferry_up 0.0"]);
+        assert!(body.ends_with("# EOF\n"), "{body}");
+    };
+    absent(told().await);
+    sender.send(Some(Arc::new(picture()))).unwrap();
+    let answer = told().await;
+    assert!(answer.contains("\npoolferry_up 1.0\n"), "{answer}");
+    assert!(answer.contains("\npoolferry_audit_scans_total "), "{answer}");
+    sender.send(None).unwrap();
+    absent(told().await);
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn answer(args: &Args) -> Result<(), Failure> {
         None => None,
     };
     let (newest, pictures) = watch::channel(None);
-    let show = move |picture: &Arc<Picture>| drop(newest.send(Some(Arc::clone(picture))));
+    let show = move |picture: Option<&Arc<Picture>>| drop(newest.send(picture.cloned()));
     let agent = Agent::new(args.port.clone(), options, show)?;
     let stop = Stop::new()?;
     let told = stop.clone();
@@ -78,24 +78,13 @@ async fn answer(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves metrics, from the first picture on; without an address, waits.
-async fn serve(metrics: Option<MetricsServer>, mut newest: watch::Receiver<Option<Arc<Picture>>>) {
+/// Serves metrics, with or without a picture, until the agent has ended; without an address, only waits
+/// for that.
+async fn serve(metrics: Option<MetricsServer>, newest: watch::Receiver<Option<Arc<Picture>>>) {
     let Some(server) = metrics else { return until_gone(newest).await };
-    let Ok(first) = newest.wait_for(Option::is_some).await.map(|first| first.clone()) else {
-        return;
-    };
-    let Some(first) = first else { return };
-    let (sender, pictures) = watch::channel(first);
-    let pass_on = async {
-        while newest.changed().await.is_ok() {
-            if let Some(picture) = newest.borrow_and_update().clone() {
-                sender.send_replace(picture);
-            }
-        }
-    };
     tokio::select! {
-        never = server.run(pictures) => match never {},
-        () = pass_on => {}
+        never = server.run(newest.clone()) => match never {},
+        () = until_gone(newest) => {}
     }
 }
 
