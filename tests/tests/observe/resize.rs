@@ -44,9 +44,16 @@ fn the_table_follows_a_pool_that_grows_and_shrinks() {
         let chunks = "innodb_buffer_pool_chunk_size=16M";
         let server = warm(release, Config::new().pool_mib(64).option(chunks));
         let mut observer = observe(&server);
+        observer.set_trace(true).unwrap();
+        let walks = observer.set_walk(true).is_ok();
         let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).uniform()).unwrap();
         for mib in [160, 32, 96] {
             resize(&server, &mut observer, mib);
+            let traced = || {
+                let picture = observer.picture().unwrap();
+                picture.events.iter().any(|event| event.pfn.is_some() || !walks)
+            };
+            assert!(eventually(traced), "the new probes do not trace frames as the old ones did");
             let end = Instant::now() + Duration::from_secs(2);
             while Instant::now() < end {
                 observer.audit().unwrap();

@@ -13,6 +13,8 @@ mod trace;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use aya_log::EbpfLogger;
+use probe_abi::KernelLayout;
 use thiserror::Error;
 
 use crate::audit::Auditor;
@@ -121,6 +123,10 @@ pub struct Observer {
     frames: Option<Frames>,
     prepared: Prepared,
     trace: Trace,
+    /// What the walk in the probes needs, while it is on.
+    kernel: Option<KernelLayout>,
+    /// The programs' log records, while they are passed on.
+    log: Option<EbpfLogger<&'static dyn log::Log>>,
     meter: Meter,
     rates: RateMeter,
     attached: Instant,
@@ -156,6 +162,8 @@ impl Observer {
             frames: None,
             prepared: Prepared::default(),
             trace,
+            kernel: None,
+            log: None,
             meter: Meter::start(options.statistics),
             rates: RateMeter::default(),
             attached: now,
@@ -185,12 +193,13 @@ impl Observer {
         &self.locator
     }
 
-    /// The programs' log records, to be passed on by the caller.
+    /// From now on, [`Observer::drain_trace`] passes the programs' log records to this process's logger.
     ///
     /// # Errors
-    /// When they were taken before.
-    pub fn take_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, ObserveError> {
-        Ok(self.probes.take_log()?)
+    /// When it was called before, or the programs log nothing.
+    pub fn pass_log_on(&mut self) -> Result<(), ObserveError> {
+        self.log = Some(self.probes.take_log()?);
+        Ok(())
     }
 
     /// Switches trace records.
@@ -212,12 +221,17 @@ impl Observer {
         } else {
             None
         };
-        Ok(self.probes.set_walk(kernel)?)
+        self.probes.set_walk(kernel)?;
+        self.kernel = kernel;
+        Ok(())
     }
 
-    /// Empties the trace ring; to be called a few times a second while tracing.
+    /// Empties the trace ring and the log; to be called a few times a second while tracing.
     pub fn drain_trace(&mut self) {
         self.trace.drain();
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// One audit now, whatever the picture's own rhythm; returns the drift found.
@@ -322,6 +336,10 @@ impl Observer {
         let (mut probes, residency) = set_probes(&self.server, self.options)?;
         self.trace = Trace::new(probes.take_trace()?);
         probes.set_trace(self.options.trace)?;
+        probes.set_walk(self.kernel)?;
+        if self.log.is_some() {
+            self.log = Some(probes.take_log()?);
+        }
         self.probes = probes;
         self.residency = residency;
         // Words of the new table mean something else.

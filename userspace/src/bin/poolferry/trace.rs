@@ -118,12 +118,14 @@ async fn observe(args: &Args, format: Format, verbose: u8) -> Result<(), Failure
     if args.walk {
         observer.set_walk(true)?;
     }
-    let log = if verbose > 1 { Some(observer.take_log()?) } else { None };
+    if verbose > 1 {
+        observer.pass_log_on()?;
+    }
     let first = observer.picture()?;
     let (sender, pictures) = watch::channel(first);
     let (commands, receiver) = mpsc::unbounded_channel();
     let (stop, stopped) = channel::<()>();
-    let collector = Collector { observer, sender, receiver, log, refresh: args.refresh };
+    let collector = Collector { observer, sender, receiver, refresh: args.refresh };
     let collecting = thread::spawn(move || collector.run(&stopped));
     let shown = show(args, format, metrics, pictures, commands).await;
     drop(stop);
@@ -197,7 +199,6 @@ struct Collector {
     observer: Observer,
     sender: watch::Sender<Arc<Picture>>,
     receiver: mpsc::UnboundedReceiver<Command>,
-    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     refresh: Duration,
 }
 
@@ -213,9 +214,6 @@ impl Collector {
             }
             self.obey()?;
             self.observer.drain_trace();
-            if let Some(log) = &mut self.log {
-                log.flush();
-            }
             if Instant::now() >= next {
                 let mut picture = self.observer.picture()?;
                 if let Some(notice) = agent::migration::notice() {
