@@ -68,6 +68,8 @@ pub(super) struct Programs {
     regions: MmapRaw,
     tables: MmapRaw,
     kernel: KernelLayout,
+    /// The layout is known to be right: what cannot be read is no sign against it.
+    proven: bool,
 }
 
 impl Programs {
@@ -83,7 +85,8 @@ impl Programs {
         let tables = map(&mut ebpf, "TABLES", WALK_REGIONS * size_of::<PageTable>())?;
         let control = array(&mut ebpf, "CONTROL")?;
         let target = array(&mut ebpf, "TARGET")?;
-        Ok(Self { ebpf, control, target, regions, tables, kernel: KernelLayout::default() })
+        let kernel = KernelLayout::default();
+        Ok(Self { ebpf, control, target, regions, tables, kernel, proven: false })
     }
 
     /// Sets the kernel's layout for the runs that follow.
@@ -147,13 +150,36 @@ impl Programs {
             for slot in 0..regions {
                 let count = (pages - skip).min(out.len() - done);
                 let region = va + slot as u64 * REGION_BYTES;
-                self.decode(slot, region, skip, &mut out[done..done + count])?;
+                let own = &mut out[done..done + count];
+                match self.decode(slot, region, skip, own) {
+                    Err(WalkError::Fault { .. }) if self.proven => {
+                        self.decode_again(region, skip, own)?;
+                    }
+                    decoded => decoded?,
+                }
                 done += count;
                 skip = 0;
             }
             va += regions as u64 * REGION_BYTES;
         }
         Ok(())
+    }
+
+    /// Looks again at a region whose page table could not be read: the server may have freed it under
+    /// the walk. If it still cannot, its frames are not known, and that is all: a whole list should not
+    /// fail for it. Slot 0, which this uses, has been decoded by then.
+    fn decode_again(&mut self, va: u64, first: usize, out: &mut [Frame]) -> Result<(), WalkError> {
+        let target = self.run("walk_bulk", [va, 1])?;
+        if target.outcome != outcome::DONE {
+            return Err(WalkError::Gone { pid: target.tgid });
+        }
+        match self.decode(0, va, first, out) {
+            Err(WalkError::Fault { .. }) => {
+                out.fill(Frame::ABSENT);
+                Ok(())
+            }
+            decoded => decoded,
+        }
     }
 
     /// Decodes the entries of the region at `va` from the one numbered `first` on.
@@ -265,6 +291,7 @@ impl Walk {
     pub fn open(pid: u32) -> Result<Self, WalkError> {
         let mut programs = Programs::new()?;
         known_kernel(&mut programs)?;
+        programs.proven = true;
         programs.find(pid)?;
         Ok(Self { programs, pid })
     }
