@@ -1,7 +1,7 @@
 //! One medium of the set: its storage, and whether it answers.
 
 use std::error::Error as _;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,19 +19,26 @@ pub(super) struct Medium {
     storage: Storage,
     /// A request has taken too long and not ended yet.
     stalled: AtomicBool,
-    /// When the storage answered last.
-    answered: Mutex<Instant>,
+    /// Requests that it has not answered.
+    asked: AtomicUsize,
+    /// When the storage answered last, or was asked after it had nothing to answer.
+    since: Mutex<Instant>,
 }
 
 impl Medium {
     pub(super) fn new(storage: Storage) -> Self {
-        let answered = Mutex::new(Instant::now());
-        Self { storage, stalled: AtomicBool::new(false), answered }
+        let since = Mutex::new(Instant::now());
+        Self { storage, stalled: AtomicBool::new(false), asked: AtomicUsize::new(0), since }
     }
 
     /// Whether it has to answer first before it is asked again.
     pub(super) fn stalls(&self) -> bool {
         self.stalled.load(Ordering::Acquire)
+    }
+
+    /// Whether it may be waited for so long: one that has nothing to answer is as good as one that answers.
+    pub(super) fn has_hope(&self, waits: Duration) -> bool {
+        !self.stalls() || self.silent() < waits
     }
 
     /// Reads a request. Tells `give_up` why its pages have to travel by network, at once, and gives
@@ -46,6 +53,7 @@ impl Medium {
         patience: Duration,
         give_up: impl FnOnce(NotPlaced, String),
     ) -> Option<Buffer> {
+        self.asks();
         let bytes = usize::try_from(request.bytes()).unwrap_or(usize::MAX);
         let mut read = std::pin::pin!(self.storage.read(request.place, bytes, buffer));
         let begun = Instant::now();
@@ -76,19 +84,64 @@ impl Medium {
         None
     }
 
+    /// Before it is asked there is no silence.
+    fn asks(&self) {
+        if self.asked.fetch_add(1, Ordering::AcqRel) == 0 {
+            self.begin();
+        }
+    }
+
     /// Also an error is an answer: the next request will tell more.
     fn answers(&self) {
-        *self.answered.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        self.begin();
+        self.asked.fetch_sub(1, Ordering::AcqRel);
         self.stalled.store(false, Ordering::Release);
     }
 
-    /// Time since it answered last.
-    pub(super) fn silent(&self) -> Duration {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    /// Counts its silence from now on.
+    fn begin(&self) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Time in which it could have answered and did not.
+    fn silent(&self) -> Duration {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     fn failure(&self, error: &StorageError) -> String {
         let reason = error.source().map_or_else(|| error.to_string(), ToString::to_string);
         format!("reading {} failed: {reason}", self.storage.address())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::storage::Address;
+
+    const WAITS: Duration = Duration::from_secs(120);
+
+    /// A storage of which nothing is read.
+    async fn medium() -> Medium {
+        let file = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
+        file.as_file().set_len(1 << 20).unwrap();
+        Medium::new(Storage::open(&Address::File(file.path().into())).await.unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_one_that_is_asked_can_be_silent() {
+        let medium = medium().await;
+        sleep(2 * WAITS).await;
+        assert!(medium.has_hope(WAITS), "it had nothing to answer");
+        medium.asks();
+        medium.stalled.store(true, Ordering::Release);
+        assert!(medium.has_hope(WAITS), "it was asked only now");
+        sleep(2 * WAITS).await;
+        medium.asks();
+        assert!(!medium.has_hope(WAITS), "a further request changes nothing");
+        medium.answers();
+        assert!(medium.has_hope(WAITS), "it answers again");
     }
 }

@@ -114,14 +114,16 @@ struct Shared {
 }
 
 impl Shared {
-    /// Whether all storage has answered lately enough to wait for it.
+    /// Whether buffers may still come back: no storage holds them that has not answered for too long.
     fn has_hope(&self) -> bool {
-        self.media.iter().flatten().all(|medium| medium.silent() < self.limits.waits)
+        let waits = self.limits.waits;
+        !waits.is_zero() && self.media.iter().flatten().all(|medium| medium.has_hope(waits))
     }
 
-    /// Waits, as long as there is hope, until a medium that stalls answers; whether it does.
+    /// Waits, as long as there is hope, until a medium that stalls answers; whether it does. What the others
+    /// do is nothing to it.
     async fn answers(&self, medium: &Medium) -> bool {
-        while medium.stalls() && self.has_hope() {
+        while medium.stalls() && medium.has_hope(self.limits.waits) {
             sleep(LOOK).await;
         }
         !medium.stalls()
