@@ -8,8 +8,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
+use super::begun;
 use super::refusal::Refusal;
 use crate::channel::Offer;
+use crate::multifd::Multifd;
 use crate::qmp::{Qmp, QmpError};
 
 /// Capabilities that both sides must have, or both not: they change the stream.
@@ -60,6 +62,13 @@ impl fmt::Display for MigrationAddress {
     }
 }
 
+impl MigrationAddress {
+    /// The URI of a port at this host.
+    fn with(&self, port: u16) -> String {
+        format!("tcp:{}", Self { host: self.host.clone(), port })
+    }
+}
+
 /// Gives QEMU the source's settings and lets it listen; gives the URI for the source.
 pub(super) async fn listen(
     qmp: &Qmp,
@@ -78,10 +87,8 @@ pub(super) async fn listen(
     }
     for _ in 0..ASKED {
         let told: Value = qmp.query("query-migrate").await.map_err(failed)?;
-        let port = told["socket-address"].as_array().into_iter().flatten();
-        let port = port.filter_map(|socket| socket["port"].as_str()?.parse().ok()).next();
-        if let Some(port) = port {
-            return Ok(format!("tcp:{}", MigrationAddress { host: address.host.clone(), port }));
+        if let Some(port) = begun::port(&told) {
+            return Ok(address.with(port));
         }
         sleep(Duration::from_millis(20)).await;
     }
@@ -89,10 +96,35 @@ pub(super) async fn listen(
     Err(failed(QmpError::Unexpected { command, what: "address of a listening socket" }))
 }
 
+/// Where a QEMU listens that was told to before; its settings can no longer be changed, so they must be
+/// the source's.
+pub(super) async fn old(
+    qmp: &Qmp,
+    address: &MigrationAddress,
+    offer: &Offer,
+) -> Result<String, Refusal> {
+    let multifd = match &offer.multifd {
+        Some(wanted) => Multifd::read(qmp).await? == *wanted,
+        None => true,
+    };
+    let told: Value = qmp.query("query-migrate").await?;
+    let alike = multifd && to_change(qmp, &offer.capabilities).await?.is_empty();
+    begun::port(&told).filter(|_| alike).map(|port| address.with(port)).ok_or(Refusal::Listens)
+}
+
 /// Sets those of [`OF_BOTH`] as the source has them.
 async fn set_capabilities(qmp: &Qmp, wanted: &[String]) -> Result<(), QmpError> {
+    let changes = to_change(qmp, wanted).await?;
+    if !changes.is_empty() {
+        qmp.execute("migrate-set-capabilities", json!({ "capabilities": changes })).await?;
+    }
+    Ok(())
+}
+
+/// What has to change for [`OF_BOTH`] to be as the source has them.
+async fn to_change(qmp: &Qmp, wanted: &[String]) -> Result<Vec<Value>, QmpError> {
     let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
-    let changes: Vec<Value> = OF_BOTH
+    let changes = OF_BOTH
         .into_iter()
         .filter_map(|name| {
             let own = all.iter().find(|own| own["capability"] == name)?;
@@ -100,10 +132,7 @@ async fn set_capabilities(qmp: &Qmp, wanted: &[String]) -> Result<(), QmpError> 
             (own["state"] != state).then(|| json!({ "capability": name, "state": state }))
         })
         .collect();
-    if !changes.is_empty() {
-        qmp.execute("migrate-set-capabilities", json!({ "capabilities": changes })).await?;
-    }
-    Ok(())
+    Ok(changes)
 }
 
 #[cfg(test)]

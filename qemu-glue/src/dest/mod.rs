@@ -9,7 +9,8 @@
 //! - A page is answered `Placed` only when it is present: installed with the source's bytes, or
 //!   delivered by QEMU (I3). Everything else is answered `NotPlaced` with the reason, or not at all,
 //!   and the source gives it back (I1).
-//! - The pages of the set are holes when QEMU begins to listen; nothing is punched after that.
+//! - The pages of the set are holes when QEMU begins to listen; nothing is punched after that, nor for a
+//!   later source: QEMU listens once, and one that was told to is never prepared again (`begun.rs`).
 //! - A page's hash is taken once.
 //! - When [`receive`] returns, nothing is installed any more.
 //!
@@ -18,6 +19,7 @@
 //! the migration is a stock one. A [`ReceiveError`] ends the channel, and the source gives back.
 
 mod answers;
+mod begun;
 mod error;
 mod event;
 mod examine;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::install::BlockFile;
 use super::refusal::Refusal;
-use super::{memory, thp};
+use super::{begun, memory, thp};
 use crate::channel::Offer;
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::{Qmp, QmpError};
@@ -39,7 +39,6 @@ pub(super) async fn check(
     offer: &Offer,
     set: &SkipSet,
 ) -> Result<(), Refusal> {
-    waits(qmp).await?;
     settings(qmp, &offer.capabilities).await?;
     devices(qmp).await?;
     virtio_mem(qmp, set).await?;
@@ -54,11 +53,11 @@ pub(super) async fn check(
     }
 }
 
-/// QEMU was started for a migration.
+/// QEMU was started for a migration, and none has begun.
 pub(super) async fn waits(qmp: &Qmp) -> Result<(), Refusal> {
     let status: Value = qmp.query("query-status").await?;
     match status["status"].as_str().unwrap_or_default() {
-        "inmigrate" => Ok(()),
+        "inmigrate" => begun::not_begun(qmp).await,
         other => Err(Refusal::NotIncoming { status: other.chars().take(40).collect() }),
     }
 }

@@ -69,9 +69,14 @@ pub(super) async fn prepare(
             Ok(uri) => Ok((prepared, Ready { uri, media_left_out })),
             Err(refusal) => Err((refusal, None)),
         },
-        Err(refusal @ Refusal::NotIncoming { .. }) => Err((refusal, None)),
+        Err(refusal @ (Refusal::NotIncoming { .. } | Refusal::Begun { .. })) => {
+            Err((refusal, None))
+        }
         Err(refusal) => {
-            let uri = listen().await;
+            let uri = match &refusal {
+                Refusal::Listens => incoming::old(&qmp, &options.migration_address, offer).await,
+                _ => listen().await,
+            };
             let uri = uri.inspect_err(|error| log::warn!("{}", crate::error_chain(error)));
             Err((refusal, uri.ok()))
         }
@@ -97,6 +102,8 @@ async fn ready(
     let disks = disks::of(qmp).await?;
     let (media, left_out) = media::open(set.media(), &options.disks, &disks).await?;
     let blocks = preflight::files(&preflight::blocks(&ram, &set)?);
+    // Media took their time, and QEMU may have another monitor.
+    preflight::waits(qmp).await?;
     holes::punch(&set, &blocks)?;
     let target = Target::new(&blocks).map_err(install)?;
     holes::verify(&set, &blocks)?;

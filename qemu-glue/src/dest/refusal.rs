@@ -23,6 +23,16 @@ pub enum Refusal {
         /// Of `query-status`.
         status: String,
     },
+    /// QEMU was told to listen by an attempt before this one, and it is told once: what is in its memory
+    /// by now is not known.
+    #[error("QEMU listens already, for an attempt before this one")]
+    Listens,
+    /// QEMU takes a migration, or has taken one, or could not listen.
+    #[error("QEMU's migration has begun already: it is `{status}`")]
+    Begun {
+        /// Of `query-migrate`.
+        status: String,
+    },
     /// The offer names more pages than this VM has.
     #[error("the source offers more pages than the {pages} of this VM's shared RAM")]
     TooManyPages {
@@ -150,6 +160,14 @@ impl Refusal {
             Self::Qmp(error) => error.hint().unwrap_or_default(),
             Self::Guest(error) => error.hint().unwrap_or_default(),
             Self::NotIncoming { .. } => "start the destination's QEMU with `-incoming defer`",
+            Self::Listens => {
+                "start the destination's QEMU anew: it takes one `migrate-incoming`, and pages can be \
+                 left behind only before that"
+            }
+            Self::Begun { .. } => {
+                "look at the source's QEMU whether that migration goes on, and wait for its end; else \
+                 start the destination's QEMU anew"
+            }
             Self::NoBlock { .. } | Self::BlockLength { .. } => {
                 "start the destination's QEMU with the source's memory options, `share=on` among them"
             }
@@ -168,7 +186,8 @@ impl Refusal {
             Self::NoMedium(_) => "name the disk with `--disk MEDIUM=URI`",
             Self::Install { .. } => "run `poolferry-host receive` as QEMU's user or as root",
             Self::Listen { .. } => {
-                "give an address of this host that is free (`--migration-address`)"
+                "give an address of this host that is free (`--migration-address`), and start the \
+                 destination's QEMU anew: newer releases try to listen only once"
             }
             Self::Present { .. } => "let nothing else read this VM's memory while it waits",
             Self::TooManyPages { .. } | Self::Set(_) | Self::Holes { .. } => "",

@@ -13,10 +13,12 @@
 //! | [`paper`] | the whole evaluation, in its small form |
 //! | [`results`] | no space for the record; a baseline that fails |
 //! | [`tables`] | tables are dropped, truncated and made meanwhile |
+//! | [`again`] | the destination's QEMU was told to listen before, or takes a stream already; small VMs of its own |
 //!
 //! One VM serves all tests: it goes to and fro between two hosts. After a test that failed another is booted.
 #![expect(clippy::print_stdout, reason = "what became of a VM, shown by `cargo xtask test`")]
 
+mod again;
 mod agent;
 mod doctor;
 mod dynamics;

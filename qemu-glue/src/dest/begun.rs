@@ -1,0 +1,38 @@
+//! How far a QEMU is with the one migration that it waits for.
+//!
+//! `query-status` says `inmigrate` until the VM starts, also while its memory arrives. What `query-migrate`
+//! says beside it, seen on 7.2, 10.0 and 11.1:
+//!
+//! | | 7.2 | 10.0 and 11.1 |
+//! |---|---|---|
+//! | not told to listen | nothing | nothing |
+//! | could not listen, and may be told again | nothing | never: it is `setup` for good |
+//! | listens | `socket-address` | `setup`, `socket-address` |
+//! | a source has connected | `active`, `socket-address` | `active`, `socket-address` |
+
+use serde_json::Value;
+
+use super::refusal::Refusal;
+use crate::qmp::Qmp;
+
+/// Makes sure that QEMU was not told to listen yet. Only then no page can have arrived, and none arrives
+/// while this monitor tells it nothing.
+pub(super) async fn not_begun(qmp: &Qmp) -> Result<(), Refusal> {
+    let told: Value = qmp.query("query-migrate").await?;
+    match (status(&told), told["socket-address"].is_array()) {
+        ("none", false) => Ok(()),
+        ("none" | "setup", true) => Err(Refusal::Listens),
+        (status, _) => Err(Refusal::Begun { status: status.chars().take(40).collect() }),
+    }
+}
+
+/// Port on which QEMU listens; `None` when it does not, or not for TCP.
+pub(super) fn port(told: &Value) -> Option<u16> {
+    let sockets = told["socket-address"].as_array().into_iter().flatten();
+    sockets.filter_map(|socket| socket["port"].as_str()?.parse().ok()).next()
+}
+
+/// The migration's state; QEMU leaves it away where there is none.
+fn status(told: &Value) -> &str {
+    told["status"].as_str().unwrap_or("none")
+}
