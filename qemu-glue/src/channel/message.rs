@@ -8,6 +8,11 @@ use crate::set::{Block, SetRun};
 
 /// Version of the channel's messages; both sides must have the same.
 pub const VERSION: u32 = 3;
+/// Most media of an offer, that of zero pages among them. Their names come from the guest, and all of
+/// them have to fit into a frame.
+pub const MAX_MEDIA: usize = 64;
+/// Longest name of a medium in bytes: that of a path in sysfs behind some bridges.
+pub const MAX_MEDIUM_BYTES: usize = 256;
 
 /// Pages `first`, `first + 1`, ... of the set, `count` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,7 +41,8 @@ pub struct Hello {
 pub struct Offer {
     /// RAM blocks that runs name by index.
     pub blocks: Vec<Block>,
-    /// Media that runs name by index, as the guest's list names them.
+    /// Media that runs name by index, as the guest's list names them: at most [`MAX_MEDIA`], each of at most
+    /// [`MAX_MEDIUM_BYTES`].
     pub media: Vec<String>,
     /// Number of runs to come.
     pub runs: u64,

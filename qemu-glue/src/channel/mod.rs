@@ -30,6 +30,6 @@ pub use error::ChannelError;
 pub use frame::{Receiver, Sender};
 pub use handshake::{Security, accept, connect};
 pub use message::{
-    Finish, Finished, Hello, Message, NotPlaced, Offer, PageRange, Progress, Ready, Refused,
-    VERSION,
+    Finish, Finished, Hello, MAX_MEDIA, MAX_MEDIUM_BYTES, Message, NotPlaced, Offer, PageRange,
+    Progress, Ready, Refused, VERSION,
 };

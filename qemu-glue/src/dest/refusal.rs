@@ -4,6 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
+use crate::channel::{MAX_MEDIA, MAX_MEDIUM_BYTES};
 use crate::guest::GuestError;
 use crate::qmp::QmpError;
 use crate::set::{MAX_PAGES, SetError};
@@ -110,6 +111,11 @@ pub enum Refusal {
         /// Bytes of the set.
         needed: u64,
     },
+    /// More media than a VM's disks, or names that are no disk's.
+    #[error(
+        "the source offers more than {MAX_MEDIA} disks, or names of more than {MAX_MEDIUM_BYTES} bytes"
+    )]
+    Media,
     /// None of the media can be read here.
     #[error("none of the VM's disks can be read here: {0}")]
     NoMedium(String),
@@ -190,7 +196,7 @@ impl Refusal {
                  destination's QEMU anew: newer releases try to listen only once"
             }
             Self::Present { .. } => "let nothing else read this VM's memory while it waits",
-            Self::TooManyPages { .. } | Self::Set(_) | Self::Holes { .. } => "",
+            Self::Media | Self::TooManyPages { .. } | Self::Set(_) | Self::Holes { .. } => "",
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! The guest may write anything into its list (invariant I5). Whatever it writes, the set names only
 //! pages of its RAM from 1 MiB on, each once, and the work is bounded by the size of that RAM and the
-//! length of the list, which its reader has bounded.
+//! length of the list, which its reader has bounded. A disk has many names (`path:` of anything before its
+//! PCI function), so the set has one medium for each disk that has pages, not for each name.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use page_wire::{FRAME_SHIFT, List, Medium, UNIT_SHIFT};
 use serde::Serialize;
 
 use super::zero::Stretch;
+use crate::channel::{MAX_MEDIA, MAX_MEDIUM_BYTES};
 use crate::guest::disks::{self, Disk};
 use crate::guest::{Clipped, Gpa, GuestRam};
 use crate::set::{Block, PAGE_BYTES, SetError, SetRun, SkipSet, ZERO_MEDIUM};
@@ -35,8 +37,10 @@ pub enum LeftOut {
     OtherRam,
     /// The list has the page already.
     Twice,
-    /// No disk of this VM, or several, have that name.
+    /// No disk of this VM, or several, have that name; or it is longer than names of disks are.
     UnknownMedium,
+    /// On more disks than a set has.
+    OtherMedium,
     /// A file on a share, which is not read yet.
     ShareFile,
     /// Beyond the end of the disk.
@@ -70,29 +74,27 @@ pub fn plan(
 ) -> Result<Plan, SetError> {
     let mut planner = Planner::new(ram);
     let media: Vec<Medium> = list.media().collect();
-    let places: Vec<Result<Option<u64>, LeftOut>> =
-        media.iter().map(|medium| end_of(medium, disks)).collect();
+    let found: Vec<Result<&Disk, LeftOut>> =
+        media.iter().map(|medium| disk_of(medium, disks)).collect();
     for run in list.runs() {
         planner.plan.listed += u64::from(run.frames());
         let pages = u64::from(run.frames());
-        match places.get(usize::from(run.medium())) {
-            Some(Ok(end)) => planner.take(&run, *end),
-            Some(Err(reason)) => planner.leave(*reason, pages),
-            None => planner.leave(LeftOut::UnknownMedium, pages),
+        let medium = usize::from(run.medium());
+        match (found.get(medium), media.get(medium)) {
+            (Some(Ok(disk)), Some(medium)) => planner.take(&run, disk, medium.name()),
+            (Some(Err(reason)), _) => planner.leave(*reason, pages),
+            _ => planner.leave(LeftOut::UnknownMedium, pages),
         }
     }
-    let names = media.iter().map(|medium| medium.name().to_owned()).collect();
-    planner.finish(names, zeros)
+    planner.finish(zeros)
 }
 
-/// Size of the medium in bytes where it is known, or why it is of no use.
-fn end_of(medium: &Medium, disks: &[Disk]) -> Result<Option<u64>, LeftOut> {
+/// The disk that a medium is, or why it is of no use.
+fn disk_of<'a>(medium: &Medium, disks: &'a [Disk]) -> Result<&'a Disk, LeftOut> {
     match medium {
         Medium::ShareFile(_) => Err(LeftOut::ShareFile),
-        Medium::Disk(name) => {
-            let disk = disks::find(disks, name).ok_or(LeftOut::UnknownMedium)?;
-            Ok(Some(disk.bytes).filter(|bytes| *bytes > 0))
-        }
+        Medium::Disk(name) if name.len() > MAX_MEDIUM_BYTES => Err(LeftOut::UnknownMedium),
+        Medium::Disk(name) => disks::find(disks, name).ok_or(LeftOut::UnknownMedium),
     }
 }
 
@@ -104,6 +106,8 @@ struct Planner<'a> {
     numbers: Vec<Option<u16>>,
     /// By block of the RAM: which of its pages are in the set, a bit each.
     taken: Vec<Vec<u64>>,
+    /// Disks that have runs, each with the first name under which it had one.
+    media: Vec<(&'a Disk, String)>,
     runs: Vec<SetRun>,
     pages: u64,
     /// Pages that may still be looked at.
@@ -130,6 +134,7 @@ impl<'a> Planner<'a> {
             blocks,
             numbers,
             taken: ram.blocks().iter().map(|block| vec![0; words(block.length)]).collect(),
+            media: Vec::new(),
             runs: Vec::new(),
             pages: 0,
             // An honest list names a page once.
@@ -143,10 +148,23 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// One run of the list whose medium ends at `end`, where that is known.
-    fn take(&mut self, run: &page_wire::Run, end: Option<u64>) {
+    /// Number of the disk's medium in the set; `None` where it has none and there is no room for one.
+    fn number(&self, disk: &Disk) -> Option<u16> {
+        let known = self.media.iter().position(|(known, _)| std::ptr::eq(*known, disk));
+        // One is for zero pages.
+        let next = Some(self.media.len()).filter(|next| *next < MAX_MEDIA - 1);
+        known.or(next).and_then(|number| u16::try_from(number).ok())
+    }
+
+    /// One run of the list, on a disk that the list calls `name`.
+    fn take(&mut self, run: &page_wire::Run, disk: &'a Disk, name: &str) {
         let all = u64::from(run.frames());
+        let Some(medium) = self.number(disk) else {
+            return self.leave(LeftOut::OtherMedium, all);
+        };
+        let runs = self.runs.len();
         let place = run.unit() << UNIT_SHIFT;
+        let end = Some(disk.bytes).filter(|bytes| *bytes > 0);
         // Places have 48 bits of 512 bytes and lengths 36 bits: nothing overflows.
         let there = end.map_or(all, |end| end.saturating_sub(place) / PAGE_BYTES).min(all);
         self.leave(LeftOut::BeyondDisk, all - there);
@@ -159,9 +177,12 @@ impl<'a> Planner<'a> {
             }
             let pages = piece.bytes / PAGE_BYTES;
             inside += pages;
-            self.piece(piece, pages, run.medium(), place + piece.ahead);
+            self.piece(piece, pages, medium, place + piece.ahead);
         }
         self.leave(LeftOut::NotRam, there - inside);
+        if self.runs.len() > runs && usize::from(medium) == self.media.len() {
+            self.media.push((disk, name.to_owned()));
+        }
     }
 
     fn piece(&mut self, piece: Clipped, pages: u64, medium: u16, place: u64) {
@@ -248,7 +269,9 @@ impl<'a> Planner<'a> {
         runs
     }
 
-    fn finish(mut self, mut media: Vec<String>, zeros: &[Stretch]) -> Result<Plan, SetError> {
+    fn finish(mut self, zeros: &[Stretch]) -> Result<Plan, SetError> {
+        let media = std::mem::take(&mut self.media);
+        let mut media: Vec<String> = media.into_iter().map(|(_, name)| name).collect();
         let mut runs = match u16::try_from(media.len()) {
             Ok(medium) => self.zeros(zeros, medium),
             Err(_) => Vec::new(),

@@ -32,13 +32,17 @@ fn disk(serial: &str, bytes: u64) -> Disk {
     }
 }
 
-fn planned(media: &[Medium], mut runs: Vec<Run>) -> Plan {
+fn planned(media: &[Medium], runs: Vec<Run>) -> Plan {
+    planned_on(&[disk("a", 64 * MIB), disk("b", 0)], media, runs)
+}
+
+fn planned_on(disks: &[Disk], media: &[Medium], mut runs: Vec<Run>) -> Plan {
     runs.sort_unstable();
     let mut bytes = Vec::new();
     let count = runs.len() as u64;
     encode(&mut bytes, &Facts::default(), media, count, runs.into_iter()).unwrap();
     let list = List::parse(&bytes).unwrap();
-    plan(&list, &ram(), &[disk("a", 64 * MIB), disk("b", 0)], &[]).unwrap()
+    plan(&list, &ram(), disks, &[]).unwrap()
 }
 
 fn media() -> Vec<Medium> {
@@ -106,6 +110,39 @@ fn each_lie_has_its_reason() {
     ]);
     assert_eq!(plan.left_out, expected);
     assert_eq!(plan.listed, u64::from(plan.set.pages()) + plan.left_out.values().sum::<u64>());
+}
+
+/// A disk has as many names as the guest likes to give it, and most of a list's media may have no run.
+#[test]
+fn a_disk_is_one_medium_whatever_it_is_called() {
+    let disks = [Disk { pci: Some("0000:00:04.0".into()), ..disk("a", 64 * MIB) }, disk("b", 0)];
+    let alias = |n: u32| Medium::Disk(format!("path:{n}/0000:00:04.0/v"));
+    let mut media: Vec<Medium> = (0..20_000).map(alias).collect();
+    media[7] = Medium::Disk("serial:b".into());
+    // The second run of the disk lies before its first one, and the last one has no page that is RAM.
+    let runs =
+        vec![run(300, 2, 5, 800), run(400, 2, 9_000, 64), run(500, 1, 7, 0), run(0, 1, 8, 0)];
+    let plan = planned_on(&disks, &media, runs);
+    assert_eq!(plan.set.media(), ["path:5/0000:00:04.0/v", "serial:b"]);
+    let runs: Vec<_> = plan.set.runs().iter().map(|r| (r.medium, r.pages, r.place / 512)).collect();
+    assert_eq!(runs, [(0, 2, 800), (1, 1, 0), (0, 2, 64)]);
+}
+
+#[test]
+fn media_are_few_and_their_names_short() {
+    let name = |n: usize| format!("{n:04}");
+    let disks: Vec<Disk> = (0..100).map(|n| disk(&name(n), 0)).collect();
+    let mut media: Vec<Medium> =
+        (0..100).map(|n| Medium::Disk(format!("serial:{}", name(n)))).collect();
+    let runs = (0..100).map(|n| run(300 + u64::from(n), 1, n, 0)).collect();
+    let plan = planned_on(&disks, &media, runs);
+    assert_eq!((plan.set.media().len(), plan.set.pages()), (63, 63));
+    assert_eq!(plan.left_out, BTreeMap::from([(LeftOut::OtherMedium, 37)]));
+
+    let long = "x".repeat(300);
+    media[0] = Medium::Disk(format!("serial:{long}"));
+    let plan = planned_on(&[disk(&long, 0)], &media, vec![run(300, 1, 0, 0)]);
+    assert_eq!(plan.left_out, BTreeMap::from([(LeftOut::UnknownMedium, 1)]));
 }
 
 #[test]
