@@ -93,6 +93,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         limit: Option<Duration>,
     ) -> Result<Ended, MigrateError> {
         let mut events = self.qmp.events();
+        self.record.limits(true);
         match self.ferry {
             Some(_) => {
                 self.share = self.law.share(self.view());

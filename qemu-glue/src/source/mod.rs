@@ -26,6 +26,7 @@ mod prepare;
 mod progress;
 mod query;
 mod record;
+mod settings;
 mod switchover;
 pub mod zero;
 
@@ -39,7 +40,6 @@ pub use progress::{Picture, Update};
 use serde_json::{Value, json};
 
 use crate::channel::{Finish, Hello, VERSION};
-use crate::multifd::Multifd;
 use crate::qmp::Qmp;
 use crate::report::{Report, Status};
 use crate::set::SkipSet;
@@ -52,6 +52,7 @@ use preflight::Checked;
 use prepare::{NotPrepared, Prepared};
 use query::Stage;
 use record::Record;
+use settings::Settings;
 
 /// What `query-status` says of a VM that has not gone back to running after a failed migration is asked
 /// for as long.
@@ -73,11 +74,18 @@ pub async fn migrate(
         (true, Ok(pid)) => Watched::begin(pid),
         _ => Watched::Not,
     };
+    let mut settings = Settings::default();
     let prepared = tokio::select! {
-        begun = before(&qmp, options, &mut record) => begun?,
-        _ = cancel.asked() => return Err(MigrateError::Cancelled),
+        prepared = before(&qmp, options, &mut settings, &mut record) => prepared,
+        _ = cancel.asked() => Err(MigrateError::Cancelled),
     };
-    let Before { uri, limits, compressed, kept, company } = prepared;
+    let Before { uri, limits, compressed, company } = match prepared {
+        Ok(before) => before,
+        Err(error) => {
+            settings.put_back(&qmp, &mut record).await;
+            return Err(error);
+        }
+    };
     let (ferry, link) = match company {
         Company::Nobody => (None, None),
         Company::Listener(link) => (None, Some(link)),
@@ -91,7 +99,7 @@ pub async fn migrate(
     let ended = match ended {
         Ok(ended) => ended,
         Err(error) => {
-            put_back(&qmp, &kept, &mut record).await;
+            settings.put_back(&qmp, &mut record).await;
             return Err(error);
         }
     };
@@ -104,7 +112,7 @@ pub async fn migrate(
     if record.report.status == Status::Completed {
         quit(&qmp, options, &mut record).await;
     } else {
-        put_back(&qmp, &kept, &mut record).await;
+        settings.put_back(&qmp, &mut record).await;
         runs_on(&qmp, &mut record).await;
     }
     Ok(record.finish())
@@ -122,7 +130,6 @@ struct Before {
     uri: String,
     limits: Limits,
     compressed: bool,
-    kept: Kept,
     company: Company,
 }
 
@@ -136,17 +143,11 @@ enum Company {
     Ferry(Box<Ferry>),
 }
 
-/// What was set before, to be put back when the VM stays.
-struct Kept {
-    limits: Limits,
-    capabilities: Vec<&'static str>,
-    multifd: Option<Multifd>,
-}
-
 /// Preflight, list, offer, arming.
 async fn before(
     qmp: &Qmp,
     options: &Options,
+    settings: &mut Settings,
     record: &mut Record<'_>,
 ) -> Result<Before, MigrateError> {
     record.begin("preflight");
@@ -156,14 +157,15 @@ async fn before(
     }
     let limits = found.with(options.max_bandwidth, options.downtime_limit_ms);
     orphan::end(qmp, left_behind, record).await?;
-    let skip = matches!(options.mode, Mode::Poolferry(_));
-    let mut kept = Kept { limits: found, capabilities: Vec::new(), multifd: None };
+    // Before anything is changed: it would be the settings of somebody else's migration.
+    let state = preflight::ready(qmp).await?;
     if let Mode::Poolferry(Route { multifd: Some(multifd), .. }) = &options.mode {
-        kept.multifd = Some(Multifd::read(qmp).await?);
-        multifd.set(qmp).await?;
-        kept.capabilities = turn_on(qmp, &["multifd"]).await?;
+        settings.multifd(qmp, multifd).await?;
     }
-    let mut checked = preflight::check(qmp, skip).await?;
+    let mut checked = preflight::vm(qmp).await?;
+    if matches!(options.mode, Mode::Poolferry(_)) {
+        preflight::skip(qmp, &state, settings, &mut checked).await?;
+    }
     let report = &mut record.report;
     report.migration = uuid(qmp).await?;
     report.qemu.source = qmp.version().to_string();
@@ -176,8 +178,9 @@ async fn before(
     };
     // Events, and the way back on which the destination tells that it has the VM: without it, a destination
     // that fails at the very end is taken for one that runs the VM.
-    kept.capabilities.extend(turn_on(qmp, &["events", "return-path"]).await?);
-    Ok(Before { uri, limits, compressed: checked.compressed, kept, company })
+    settings.turn_on(qmp, &["events", "return-path"]).await?;
+    settings.note_limits(found);
+    Ok(Before { uri, limits, compressed: checked.compressed, company })
 }
 
 /// Where QEMU is to send to, and the ferry unless all is to go by network.
@@ -246,38 +249,6 @@ fn arm(
 fn stock(record: &mut Record<'_>, reason: &str, hint: Option<&str>) {
     let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
     record.remark(format!("the whole memory goes by network: {reason}{hint}"));
-}
-
-/// Turns on migration capabilities; gives those that were off before.
-async fn turn_on(qmp: &Qmp, names: &[&'static str]) -> Result<Vec<&'static str>, MigrateError> {
-    let on = preflight::enabled(qmp).await?;
-    let off = names.iter().copied().filter(|name| !on.iter().any(|on| on == name));
-    let off: Vec<&str> = off.collect();
-    set_capabilities(qmp, &off, true).await?;
-    Ok(off)
-}
-
-async fn set_capabilities(qmp: &Qmp, names: &[&str], on: bool) -> Result<(), MigrateError> {
-    let set = |name: &&str| json!({ "capability": name, "state": on });
-    let capabilities: Vec<Value> = names.iter().map(set).collect();
-    let arguments = json!({ "capabilities": capabilities });
-    qmp.execute("migrate-set-capabilities", arguments).await?;
-    Ok(())
-}
-
-/// The VM stays: its settings are as before, as far as QEMU still answers.
-async fn put_back(qmp: &Qmp, kept: &Kept, record: &mut Record<'_>) {
-    if let Err(error) = kept.limits.set(qmp).await {
-        record.remark(format!("the limits of the migration were not put back: {error}"));
-    }
-    if let Err(error) = set_capabilities(qmp, &kept.capabilities, false).await {
-        record.remark(format!("the migration capabilities were not put back: {error}"));
-    }
-    if let Some(multifd) = &kept.multifd
-        && let Err(error) = multifd.set(qmp).await
-    {
-        record.remark(format!("the settings of multifd were not put back: {error}"));
-    }
 }
 
 /// Takes leave of the destination, and writes down the end.

@@ -6,7 +6,8 @@
 use serde_json::{Value, json};
 
 use super::MigrateError;
-use super::query::{Migration, Stage};
+use super::query::Migration;
+use super::settings::{BY_MULTIFD, LEGACY, Settings, ZERO_PAGES};
 use crate::guest::disks::Disk;
 use crate::multifd::Multifd;
 use crate::qmp::{Qmp, QmpError, Version};
@@ -77,38 +78,56 @@ impl Checked {
     }
 }
 
-/// Checks the VM.
+/// Whether a migration can begin here; gives the VM's run state. Changes nothing.
 ///
 /// # Errors
 /// [`MigrateError::UnderWay`], [`MigrateError::NotHere`], or when the monitor fails.
-pub async fn check(qmp: &Qmp, skip: bool) -> Result<Checked, MigrateError> {
+pub async fn ready(qmp: &Qmp) -> Result<String, MigrateError> {
     let migration = Migration::of(qmp).await?;
-    if matches!(migration.stage(), Stage::Running | Stage::PreSwitchover) {
+    if migration.goes_on() {
         return Err(MigrateError::UnderWay { status: migration.status });
     }
     let status: Value = qmp.query("query-status").await?;
-    let status = status["status"].as_str().unwrap_or_default();
-    if !matches!(status, "running" | "paused" | "suspended" | "prelaunch" | "io-error") {
-        return Err(MigrateError::NotHere { status: status.to_owned() });
+    let state = status["status"].as_str().unwrap_or_default();
+    match state {
+        "running" | "paused" | "suspended" | "prelaunch" | "io-error" => Ok(state.to_owned()),
+        _ => Err(MigrateError::NotHere { status: state.to_owned() }),
     }
+}
+
+/// What the VM is.
+///
+/// # Errors
+/// When the monitor fails.
+pub async fn vm(qmp: &Qmp) -> Result<Checked, QmpError> {
     let kvm: Value = qmp.query("query-kvm").await?;
     let enabled = kvm["enabled"].as_bool().unwrap_or(false);
     let cpus: Vec<Value> = qmp.query("query-cpus-fast").await?;
-    let mut checked = Checked {
+    Ok(Checked {
         accelerator: if enabled { "kvm" } else { "tcg" },
         vcpus: u32::try_from(cpus.len()).unwrap_or(u32::MAX),
         ..Checked::default()
-    };
-    if skip {
-        version(qmp.version(), &mut checked);
-        capabilities(qmp, &mut checked).await?;
-        devices(qmp, &mut checked).await?;
-        if status != "running" {
-            let what = format!("the VM does not run (`{status}`)");
-            checked.find(true, what, "a VM that is stopped has its whole memory sent");
-        }
+    })
+}
+
+/// Whether pages can be skipped of a VM in this run state; changes what forbids it, where that is a setting alone.
+///
+/// # Errors
+/// When the monitor fails.
+pub(super) async fn skip(
+    qmp: &Qmp,
+    state: &str,
+    settings: &mut Settings,
+    checked: &mut Checked,
+) -> Result<(), QmpError> {
+    version(qmp.version(), checked);
+    capabilities(qmp, settings, checked).await?;
+    devices(qmp, checked).await?;
+    if state != "running" {
+        let what = format!("the VM does not run (`{state}`)");
+        checked.find(true, what, "a VM that is stopped has its whole memory sent");
     }
-    Ok(checked)
+    Ok(())
 }
 
 fn version(version: Version, checked: &mut Checked) {
@@ -121,7 +140,11 @@ fn version(version: Version, checked: &mut Checked) {
     }
 }
 
-async fn capabilities(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> {
+async fn capabilities(
+    qmp: &Qmp,
+    settings: &mut Settings,
+    checked: &mut Checked,
+) -> Result<(), QmpError> {
     let on = enabled(qmp).await?;
     let is_on = |name: &str| on.iter().any(|on| on == name);
     for name in CLASHING.into_iter().filter(|name| is_on(name)) {
@@ -138,13 +161,12 @@ async fn capabilities(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> 
     if let Some(mode) = parameters["mode"].as_str().filter(|mode| *mode != "normal") {
         checked.find(true, format!("migration mode is `{mode}`"), "set it to `normal`");
     }
-    if is_on("multifd") && parameters["zero-page-detection"] == "multifd" {
+    if is_on("multifd") && parameters[ZERO_PAGES] == BY_MULTIFD {
         // From 9.1 on, the destination leaves memory untouched for a first zero page (commit
         // 5ef7e26bdb), and what storage has would stay in its place.
-        let legacy = json!({ "zero-page-detection": "legacy" });
-        qmp.execute("migrate-set-parameters", legacy).await?;
+        settings.legacy_zero_pages(qmp).await?;
         let now: Value = qmp.query("query-migrate-parameters").await?;
-        if now["zero-page-detection"] != "legacy" {
+        if now[ZERO_PAGES] != LEGACY {
             let what = "multifd detects zero pages in its own threads".to_owned();
             checked.find(true, what, "set zero-page-detection to `legacy`");
         }

@@ -18,6 +18,11 @@ pub enum Update {
     },
     /// The migration at this moment.
     Picture(Picture),
+    /// The limits of QEMU's migrations change hands.
+    Limits {
+        /// They are those of this migration; otherwise what they were before it.
+        ours: bool,
+    },
 }
 
 /// The migration at one moment. Pages are of 4 KiB.

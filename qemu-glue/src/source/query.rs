@@ -79,6 +79,12 @@ impl Migration {
     pub(super) fn stage(&self) -> Stage {
         stage(&self.status)
     }
+
+    /// Whether QEMU migrates.
+    #[must_use]
+    pub(super) fn goes_on(&self) -> bool {
+        matches!(self.stage(), Stage::Running | Stage::PreSwitchover)
+    }
 }
 
 /// The stage that a status of QEMU stands for; one that is not known goes on.

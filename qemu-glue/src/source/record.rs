@@ -40,6 +40,11 @@ impl<'a> Record<'a> {
         self.report.remarks.push(text);
     }
 
+    /// QEMU's limits are this migration's `ours`, or the user's again.
+    pub(super) fn limits(&mut self, ours: bool) {
+        (self.observer)(&Update::Limits { ours });
+    }
+
     pub(super) fn begin(&mut self, name: &'static str) {
         (self.observer)(&Update::Step { name });
         self.steps.push((name, Instant::now(), None));

@@ -80,6 +80,7 @@ impl Show for Plain {
         match update {
             Update::Step { name } => say(name),
             Update::Remark { text } => say(&format!("  {text}")),
+            Update::Limits { .. } => {}
             Update::Picture(picture) => {
                 if self.last_s.is_none_or(|last| picture.at_s - last >= 1.0) {
                     self.last_s = Some(picture.at_s);
@@ -197,6 +198,7 @@ impl Show for Bars {
             Update::Step { name } => self.status.set_message(*name),
             // A terminal that is gone does not end a migration.
             Update::Remark { text } => drop(self.bars.println(text)),
+            Update::Limits { .. } => {}
             Update::Picture(picture) => self.picture(picture),
         }
     }

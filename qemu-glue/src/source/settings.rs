@@ -1,0 +1,122 @@
+//! What a migration changes of QEMU's settings: noted before each change, and put back when the VM stays.
+//!
+//! Left as they are, they would be those of the user's next migration, which may be a stock one that meets a
+//! destination without `multifd`.
+
+use serde_json::{Value, json};
+
+use super::limits::Limits;
+use super::preflight;
+use super::query::Migration;
+use super::record::Record;
+use crate::multifd::Multifd;
+use crate::qmp::{Qmp, QmpError};
+
+/// The parameter that says who looks for zero pages (9.0 and later), and what it is by default.
+pub(super) const ZERO_PAGES: &str = "zero-page-detection";
+pub(super) const BY_MULTIFD: &str = "multifd";
+pub(super) const LEGACY: &str = "legacy";
+
+/// The settings that were changed, as they were before.
+#[derive(Debug, Default)]
+pub(super) struct Settings {
+    limits: Option<Limits>,
+    /// Capabilities that were off.
+    capabilities: Vec<&'static str>,
+    multifd: Option<Multifd>,
+    /// The value of [`ZERO_PAGES`] was [`BY_MULTIFD`].
+    zero_pages: bool,
+}
+
+impl Settings {
+    /// The limits change from now on.
+    pub(super) fn note_limits(&mut self, found: Limits) {
+        self.limits = Some(found);
+    }
+
+    /// Turns on migration capabilities.
+    ///
+    /// # Errors
+    /// When QEMU refuses or the monitor fails.
+    pub(super) async fn turn_on(
+        &mut self,
+        qmp: &Qmp,
+        names: &[&'static str],
+    ) -> Result<(), QmpError> {
+        let on = preflight::enabled(qmp).await?;
+        let off = names.iter().copied().filter(|name| !on.iter().any(|on| on == name));
+        let off: Vec<&str> = off.collect();
+        self.capabilities.extend(&off);
+        set_capabilities(qmp, &off, true).await
+    }
+
+    /// Turns on `multifd` as it is `wanted`.
+    ///
+    /// # Errors
+    /// When QEMU refuses, for instance a compression that it was not built with, or the monitor fails.
+    pub(super) async fn multifd(&mut self, qmp: &Qmp, wanted: &Multifd) -> Result<(), QmpError> {
+        self.multifd = Some(Multifd::read(qmp).await?);
+        wanted.set(qmp).await?;
+        self.turn_on(qmp, &["multifd"]).await
+    }
+
+    /// Zero pages are looked for in QEMU's migration thread, no longer [`BY_MULTIFD`].
+    ///
+    /// # Errors
+    /// When QEMU refuses or the monitor fails.
+    pub(super) async fn legacy_zero_pages(&mut self, qmp: &Qmp) -> Result<(), QmpError> {
+        self.zero_pages = true;
+        set_zero_pages(qmp, LEGACY).await
+    }
+
+    /// The VM stays: all is as before, as far as QEMU still answers.
+    pub(super) async fn put_back(&self, qmp: &Qmp, record: &mut Record<'_>) {
+        let Self { limits, capabilities, multifd, zero_pages } = self;
+        if let Some(limits) = limits {
+            match limits.set(qmp).await {
+                Ok(()) => record.limits(false),
+                Err(error) => {
+                    record.remark(format!("the limits of the migration were not put back: {error}"))
+                }
+            }
+        }
+        if capabilities.is_empty() && multifd.is_none() && !zero_pages {
+            return;
+        }
+        // QEMU reads its number of connections again and again while it migrates: more than it has begun with
+        // would lead it out of bounds.
+        let why_not = match Migration::of(qmp).await {
+            Ok(migration) if migration.goes_on() => Some("QEMU still migrates".to_owned()),
+            Ok(_) => None,
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(why_not) = why_not {
+            return record.remark(format!("the migration's settings were not put back: {why_not}"));
+        }
+        if let Err(error) = set_capabilities(qmp, capabilities, false).await {
+            record.remark(format!("the migration capabilities were not put back: {error}"));
+        }
+        if let Some(multifd) = multifd
+            && let Err(error) = multifd.set(qmp).await
+        {
+            record.remark(format!("the settings of multifd were not put back: {error}"));
+        }
+        if *zero_pages && let Err(error) = set_zero_pages(qmp, BY_MULTIFD).await {
+            record.remark(format!("`{ZERO_PAGES}` was not put back: {error}"));
+        }
+    }
+}
+
+async fn set_capabilities(qmp: &Qmp, names: &[&str], on: bool) -> Result<(), QmpError> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let set = |name: &&str| json!({ "capability": name, "state": on });
+    let capabilities: Vec<Value> = names.iter().map(set).collect();
+    let arguments = json!({ "capabilities": capabilities });
+    qmp.execute("migrate-set-capabilities", arguments).await.map(drop)
+}
+
+async fn set_zero_pages(qmp: &Qmp, how: &str) -> Result<(), QmpError> {
+    qmp.execute("migrate-set-parameters", json!({ ZERO_PAGES: how })).await.map(drop)
+}
