@@ -9,6 +9,7 @@ use super::MigrateError;
 use super::link::Link;
 use super::preflight::Checked;
 use crate::channel::{Hello, Message, Offer, Security, VERSION};
+use crate::dest::MigrationAddress;
 use crate::set::SkipSet;
 
 /// How long the destination may take to answer the greeting.
@@ -68,14 +69,14 @@ pub(super) async fn offer(
     say(&link, Message::OfferEnd).await;
     let agreed = match hear(&mut link, to, READY).await? {
         Message::Ready(ready) => Agreed {
-            uri: ready.uri,
+            uri: listens(to, &ready.uri)?,
             qemu: theirs.qemu,
             media_left_out: ready.media_left_out,
             refused: None,
         },
         Message::Refused(refused) => match refused.uri {
             Some(uri) => Agreed {
-                uri,
+                uri: listens(to, &uri)?,
                 qemu: theirs.qemu,
                 media_left_out: Vec::new(),
                 refused: Some((refused.reason, refused.hint)),
@@ -87,6 +88,21 @@ pub(super) async fn offer(
         other => return Err(unexpected(to, &other)),
     };
     Ok((link, agreed))
+}
+
+/// The URI by which QEMU reaches the destination's. Nothing but an address is taken from another host: of an `exec:`
+/// URI, QEMU would run the program.
+fn listens(to: &str, uri: &str) -> Result<String, MigrateError> {
+    let address = uri.strip_prefix("tcp:").and_then(|text| text.parse::<MigrationAddress>().ok());
+    match address {
+        Some(address) if address.port != 0 => Ok(format!("tcp:{address}")),
+        _ => {
+            let uri: String = uri.escape_debug().take(80).collect();
+            let what =
+                format!("`{uri}` as the address of its QEMU, which has to be `tcp:HOST:PORT`");
+            Err(unexpected_text(to, what))
+        }
+    }
 }
 
 /// Indices of media as a set.
@@ -115,4 +131,40 @@ fn unexpected(to: &str, message: &Message) -> MigrateError {
 
 fn unexpected_text(to: &str, what: String) -> MigrateError {
     MigrateError::Unexpected { to: to.to_owned(), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn qemu_is_sent_to_an_address_and_to_nothing_else() {
+        for uri in ["tcp:10.0.0.2:4444", "tcp:[::1]:4444", "tcp:host.example:1"] {
+            assert_eq!(listens("there", uri).unwrap(), uri);
+        }
+        for uri in [
+            "",
+            "exec:touch /tmp/there",
+            "fd:7",
+            "file:/etc/passwd",
+            "unix:/run/qemu",
+            "rdma:10.0.0.2:4444",
+            "10.0.0.2:4444",
+            "tcp:",
+            "tcp:10.0.0.2",
+            "tcp:10.0.0.2:0",
+            "tcp:10.0.0.2:70000",
+            "tcp::4444",
+            "tcp:10.0.0.2:4444,ipv6=on",
+            "tcp:10.0.0.2,to=9:4444",
+            "TCP:10.0.0.2:4444",
+            " tcp:10.0.0.2:4444",
+            "tcp:[exec]:4444",
+            "exec:\nx",
+        ] {
+            let error = listens("there", uri).unwrap_err().to_string();
+            assert!(error.starts_with("there answered with something unexpected"), "{error}");
+            assert!(error.contains("tcp:HOST:PORT") && !error.contains('\n'), "{error}");
+        }
+    }
 }
