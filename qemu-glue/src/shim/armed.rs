@@ -36,10 +36,7 @@ pub struct Armed {
 
 impl Armed {
     pub(super) fn new(file: Arc<SharedFile>, set: &SkipSet) -> Result<Self, ShimError> {
-        let state = shim_abi::State::from_u32(file.control().state.load(Acquire));
-        if matches!(state, Some(shim_abi::State::Hinting | shim_abi::State::Hinted))
-            || file.in_use.swap(true, AcqRel)
-        {
+        if file.has_set_in_use() || file.in_use.swap(true, AcqRel) {
             return Err(ShimError::InUse { pid: file.pid });
         }
         let armed = Self::written(Arc::clone(&file), set);

@@ -73,6 +73,12 @@ impl SharedFile {
         }
     }
 
+    /// Whether the library is hinting a set, or has hinted one in a migration that has not ended.
+    pub(super) fn has_set_in_use(&self) -> bool {
+        let state = State::from_u32(self.control().state.load(Acquire));
+        matches!(state, Some(State::Hinting | State::Hinted))
+    }
+
     pub(super) fn control(&self) -> &Control {
         // SAFETY: mapped at that length and aligned to pages; others write it by atomics only, and
         // what is no atomic in it is never looked at.

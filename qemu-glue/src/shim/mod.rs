@@ -51,6 +51,12 @@ impl Shim {
         self.file.version()
     }
 
+    /// Whether a migration that goes on has left a set of ours behind.
+    #[must_use]
+    pub fn has_set_in_use(&self) -> bool {
+        self.file.has_set_in_use()
+    }
+
     /// Arms `set` for the next migration: its pages are hinted away before the first page is sent.
     ///
     /// The migration has to begin after this. The set is used once; it is disarmed when the migration

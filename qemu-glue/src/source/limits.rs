@@ -62,12 +62,14 @@ impl Limits {
     }
 
     fn without_traces(mut self) -> Self {
-        if self.downtime_limit <= HELD_DOWNTIME_MS {
-            // Ours are odd.
-            if !self.max_bandwidth.is_multiple_of(2) {
+        // Ours are odd, and a user may well allow 1 ms: only both together are a trace.
+        let odd = !self.max_bandwidth.is_multiple_of(2);
+        let told = self.avail_switchover_bandwidth == Some(HELD_BANDWIDTH);
+        if self.downtime_limit == HELD_DOWNTIME_MS && (odd || told) {
+            if odd {
                 self.max_bandwidth = DEFAULT_BANDWIDTH;
             }
-            if self.avail_switchover_bandwidth == Some(HELD_BANDWIDTH) {
+            if told {
                 self.avail_switchover_bandwidth = Some(0);
             }
             self.downtime_limit = DEFAULT_DOWNTIME_MS;
@@ -102,7 +104,8 @@ impl Limits {
         let unbounded = |bandwidth| if bandwidth == 0 { u64::MAX } else { bandwidth };
         let most = match self.avail_switchover_bandwidth {
             Some(_) => self.max_bandwidth,
-            None => unbounded(self.max_bandwidth).min(HELD_BANDWIDTH),
+            // Odd, so that a driver that is killed leaves a trace.
+            None => (unbounded(self.max_bandwidth).min(HELD_BANDWIDTH) - 1) | 1,
         };
         Self {
             max_bandwidth: match share {
@@ -169,14 +172,23 @@ mod tests {
 
     #[test]
     fn traces_of_a_driver_that_was_killed_are_not_taken_for_the_users_limits() {
-        let user = limits(0, 40);
-        assert_eq!(user.without_traces(), user);
         for share in [Share::Full, Share::Limited(1 << 20), Share::Trickle] {
-            let user = Limits { avail_switchover_bandwidth: Some(0), ..limits(64 << 20, 300) };
-            let found = user.held(share).without_traces();
-            assert_eq!(found.downtime_limit, DEFAULT_DOWNTIME_MS);
-            assert_eq!(found.avail_switchover_bandwidth, Some(0));
-            assert!(found.max_bandwidth >= 64 << 20);
+            for told in [None, Some(0)] {
+                let user = Limits { avail_switchover_bandwidth: told, ..limits(64 << 20, 300) };
+                let found = user.held(share).without_traces();
+                assert_eq!(found.downtime_limit, DEFAULT_DOWNTIME_MS);
+                assert_eq!(found.avail_switchover_bandwidth, told);
+                assert!(found.max_bandwidth >= 64 << 20);
+            }
+        }
+    }
+
+    #[test]
+    fn the_users_own_limits_are_no_traces() {
+        for user in [limits(0, 40), limits(0, 1), limits(0, 0), limits(32 << 20, 1), limits(7, 0)] {
+            assert_eq!(user.without_traces(), user);
+            let told = Limits { avail_switchover_bandwidth: Some(1 << 30), ..user };
+            assert_eq!(told.without_traces(), told);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Nothing of such a migration is wrong, but nobody lets it go: the library keeps it from switching
 //! over, at a trickle, and the VM runs on. It is known by the limits that it left and by the library,
-//! which nobody has reserved. It is cancelled, so that a new one can begin.
+//! which has a set in use and which nobody has reserved. It is cancelled, so that a new one can begin.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::MigrateError;
-use super::query::{Migration, Stage};
+use super::query::Migration;
 use super::record::Record;
 use crate::qmp::Qmp;
 use crate::shim::Shim;
@@ -28,11 +28,12 @@ pub(super) async fn end(
     held: bool,
     record: &mut Record<'_>,
 ) -> Result<(), MigrateError> {
-    let going_on =
-        |migration: &Migration| matches!(migration.stage(), Stage::Running | Stage::PreSwitchover);
     let migration = Migration::of(qmp).await?;
-    let driven = || qmp.peer_pid().map_or(true, |pid| Shim::open(pid).is_err());
-    if !going_on(&migration) || !held || driven() {
+    let abandoned = || {
+        let shim = qmp.peer_pid().ok().and_then(|pid| Shim::open(pid).ok());
+        shim.is_some_and(|shim| shim.has_set_in_use())
+    };
+    if !migration.goes_on() || !held || !abandoned() {
         return Ok(());
     }
     record.remark("a migration whose driver was killed is cancelled first".to_owned());
@@ -40,7 +41,7 @@ pub(super) async fn end(
     let begun = tokio::time::Instant::now();
     loop {
         let migration = Migration::of(qmp).await?;
-        if !going_on(&migration) {
+        if !migration.goes_on() {
             return Ok(());
         }
         if begun.elapsed() > CANCELLING {

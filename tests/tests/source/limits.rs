@@ -1,12 +1,15 @@
-//! The user's limits of the migration.
+//! The user's limits and settings of the migration.
 
-use serde_json::json;
+use qemu_glue::multifd::Multifd;
+use qemu_glue::source::{self, Cancel, MigrateError, Mode, Options, Update, cancellation};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::guest::PAGES;
-use crate::lab::{Lab, on_each_qemu};
+use crate::lab::{Lab, on_each_qemu, wait_for};
 use crate::scene::{Scene, Setting};
 
-on_each_qemu!(put_back, left_behind);
+on_each_qemu!(put_back, left_behind, not_begun, under_way);
 
 /// After a migration that did not take place, QEMU has the limits that it had.
 async fn put_back(lab: &Lab) {
@@ -16,10 +19,9 @@ async fn put_back(lab: &Lab) {
     scene.source.set_parameters(set).await;
     // QEMU at the destination is gone when the source connects to it.
     let (address, _receiver) = scene.receiver().await;
-    let (canceller, cancel) = qemu_glue::source::cancellation();
-    let mut cancel_at_once = |update: &qemu_glue::source::Update| {
-        if matches!(update, qemu_glue::source::Update::Picture(picture) if picture.skipped_pages > 0)
-        {
+    let (canceller, cancel) = cancellation();
+    let mut cancel_at_once = |update: &Update| {
+        if matches!(update, Update::Picture(picture) if picture.skipped_pages > 0) {
             canceller.cancel("enough");
         }
     };
@@ -32,6 +34,77 @@ async fn put_back(lab: &Lab) {
     scene.new_destination().await;
     let report = scene.migrate().await;
     scene.assert_identical(&report).await;
+}
+
+/// What QEMU is told of migrations.
+async fn settings(scene: &Scene<'_>) -> [Value; 2] {
+    let capabilities = scene.source.execute("query-migrate-capabilities", json!({})).await;
+    [capabilities, scene.source.execute("query-migrate-parameters", json!({})).await]
+}
+
+/// A migration that is to be compressed, and does not begin.
+async fn refused(
+    scene: &Scene<'_>,
+    to: String,
+    cancel: Cancel,
+    observer: &mut (dyn FnMut(&Update) + Send),
+) -> MigrateError {
+    let mut options: Options = scene.options(to);
+    if let Mode::Poolferry(route) = &mut options.mode {
+        route.multifd = Some(Multifd { channels: 4, compression: "zlib".to_owned() });
+    }
+    source::migrate(&options, cancel, observer).await.unwrap_err()
+}
+
+/// Whatever keeps a migration from beginning, the settings that it was to have are not the next one's.
+async fn not_begun(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let before = settings(&scene).await;
+    let (_canceller, cancel) = cancellation();
+    let nobody = "127.0.0.1:1".to_owned();
+    let error = refused(&scene, nobody, cancel, &mut |_| {}).await;
+    assert!(matches!(error, MigrateError::Connect { .. }), "{error}");
+    assert_eq!(settings(&scene).await, before);
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = silent.local_addr().unwrap().to_string();
+    let (canceller, cancel) = cancellation();
+    let mut enough = |update: &Update| {
+        if matches!(update, Update::Step { name: "offer" }) {
+            canceller.cancel("enough");
+        }
+    };
+    let error = refused(&scene, silent, cancel, &mut enough).await;
+    assert!(matches!(error, MigrateError::Cancelled), "{error}");
+    assert_eq!(settings(&scene).await, before);
+    let report = scene.migrate_stock().await;
+    scene.assert_identical(&report).await;
+}
+
+/// Another migration goes on, whose limits happen to be like those of a hold: it is left alone.
+async fn under_way(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let limits = json!({ "max-bandwidth": 1_000_001, "downtime-limit": 1 });
+    scene.source.set_parameters(limits).await;
+    let uri = format!("unix:{}", lab.folder().join("migration").display());
+    scene.destination.execute("migrate-incoming", json!({ "uri": uri })).await;
+    scene.source.execute("migrate", json!({ "uri": uri })).await;
+    let status = async || {
+        let migration = scene.source.execute("query-migrate", json!({})).await;
+        migration["status"].clone()
+    };
+    wait_for("it goes on", async || status().await == "active").await;
+    let before = settings(&scene).await;
+    let (_canceller, cancel) = cancellation();
+    let mut remarks = Vec::new();
+    let mut told = |update: &Update| {
+        if let Update::Remark { text } = update {
+            remarks.push(text.clone());
+        }
+    };
+    let error = refused(&scene, "127.0.0.1:1".to_owned(), cancel, &mut told).await;
+    assert!(matches!(error, MigrateError::UnderWay { .. }), "{error} {remarks:?}");
+    assert_eq!(settings(&scene).await, before);
+    assert_eq!(status().await, "active");
 }
 
 /// A driver was killed in the middle of a hold: the next migration is not held to a trickle.
