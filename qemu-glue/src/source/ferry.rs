@@ -43,6 +43,9 @@ const WRITTEN: &str = "written";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The library has not hinted the set yet.
+/// Why pages are given back that the source's own threads did not read.
+const NOT_READ: &str = "not-read";
+
     Waiting,
     /// Hashes go out, answers come in.
     Proving,
@@ -218,11 +221,17 @@ impl Ferry {
             News::Said(Some(Err(error))) => {
                 self.deaf = true;
                 Err(format!("the channel to the destination broke: {error}"))
+                // Nobody can prove what a thread could not read, or has left when it fell.
+                let unhashed = self.ledger.give_back_unhashed(self.set.zero_pages());
+                self.leave(NOT_READ, unhashed);
             }
             News::Said(None) => {
                 self.deaf = true;
                 Err("the channel to the destination ended".to_owned())
             }
+                let zeros = PageRange { first: 0, count: self.set.zero_pages() };
+                let rest = self.ledger.given_back(zeros).map_err(|error| error.to_string())?;
+                self.leave(NOT_READ, rest);
         }
     }
 
@@ -329,11 +338,22 @@ impl Ferry {
 
     /// Looks at the library and at the clock. `true` when all is settled now; an error is trouble.
     pub(super) fn look(&mut self, syncs: u64) -> Result<bool, String> {
+    /// Leaves these pages to QEMU, and tells the destination, which may wait for their hashes.
+    fn leave(&mut self, reason: &str, ranges: Vec<PageRange>) {
+        if !ranges.is_empty() {
+            log::error!("{} pages were not read at the source: QEMU sends them", count(&ranges));
+            self.give_back(reason, &ranges);
+            // No error: what it still waits for ends with the migration.
+            let _ = self.link.out.try_send(Message::Taken(ranges));
+        }
+    }
+
         match self.stage {
             Stage::Over => Ok(false),
             Stage::Waiting => self.wait_for_hint(syncs).map(|()| false),
             Stage::Proving if self.ledger.outstanding() == 0 => Ok(true),
-            Stage::Proving if self.heard.elapsed() > SILENCE => {
+            // What lies unread has been said: QEMU's monitor may have kept us from it.
+            Stage::Proving if self.heard.elapsed() > SILENCE && self.link.incoming.is_empty() => {
                 Err(format!("the destination said nothing for {} s", SILENCE.as_secs()))
             }
             Stage::Proving => Ok(false),

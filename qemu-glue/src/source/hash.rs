@@ -33,8 +33,8 @@ pub struct Hashed {
     pub hashes: Vec<Hash>,
 }
 
-/// Starts `threads` threads that hash all pages of `set` but the zero pages. The receiver ends when all are hashed, or
-/// soon after `stop` is set or it is dropped. Pages from `end` on need no hash; it only ever falls.
+/// Starts `threads` threads that hash all pages of `set` but the zero pages, and those that cannot be read. The receiver
+/// ends when all are hashed, or soon after `stop` is set or it is dropped. Pages from `end` on need no hash; it only ever falls.
 ///
 /// The caller has seen the hint return: whatever the threads read, they read after it.
 pub fn start(
@@ -97,9 +97,9 @@ impl Worker {
                 return;
             }
             let Some(hashes) = self.batch(first, &mut pages) else {
-                // Cannot be: the set was made from these blocks. Without hashes, these pages go back.
-                log::error!("page {first} of the set is in no RAM block");
-                return;
+                // Memory that does not let itself be read. Without hashes, these pages go back at the end.
+                log::error!("{BATCH_PAGES} pages from page {first} of the set on cannot be read");
+                continue;
             };
             if self.sender.blocking_send(Hashed { first: PageIndex(first), hashes }).is_err() {
                 return;
@@ -180,6 +180,20 @@ mod tests {
                 assert_eq!(hash, Some(*blake3::hash(&page).as_bytes()));
             }
         }
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_cannot_be_read_is_left_out() {
+        let (ram, set) = parts(2100);
+        // The set begins with the end of the RAM: 308 pages, which is its first two batches.
+        ram.blocks()[0].file.set_len(1792 * PAGE_BYTES).unwrap();
+        let mut receiver = start(&ram, &set, 1, &Arc::default(), &all()).unwrap();
+        let mut seen = 0;
+        while let Some(Hashed { first, hashes }) = receiver.recv().await {
+            assert!(first.0 >= 512, "{first:?}");
+            seen += hashes.len();
+        }
+        assert_eq!(seen, 2100 - 512);
     }
 
     #[tokio::test]

@@ -120,6 +120,23 @@ impl Ledger {
         self.tail.checked_sub(1)
     }
 
+    /// Pages from `first` on whose hash was never sent go back to QEMU, unless they are settled. Gives their ranges.
+    pub(super) fn give_back_unhashed(&mut self, first: u32) -> Vec<PageRange> {
+        let mut known = self.hashed.clone();
+        known.union_with(&self.settled);
+        known.insert_range(..first.min(self.pages) as usize);
+        let mut fresh = Vec::new();
+        let mut page = 0;
+        while let Some(begun) = (page..self.pages).find(|page| !known.contains(*page as usize)) {
+            page = (begun..self.pages)
+                .find(|page| known.contains(*page as usize))
+                .unwrap_or(self.pages);
+            fresh.extend(self.settle((begun, page)));
+        }
+        self.given_back += pages(&fresh);
+        fresh
+    }
+
     /// All pages that are not settled go back to QEMU.
     pub(super) fn give_back_rest(&mut self) -> Vec<PageRange> {
         let fresh = self.settle((0, self.pages));
@@ -257,6 +274,22 @@ mod tests {
         assert_eq!(ledger.zero(range(0, 10)), Ok(vec![range(0, 3), range(4, 6)]));
         assert_eq!(ledger.zero(range(99, 2)), Err(LedgerError::Beyond(99)));
         assert_eq!((ledger.zero_pages(), ledger.placed_pages(), ledger.outstanding()), (9, 0, 90));
+    }
+
+    #[test]
+    fn pages_without_hash_go_back_and_no_others() {
+        let mut ledger = Ledger::new(100);
+        ledger.zero(range(0, 4)).unwrap();
+        ledger.hash_sent(range(10, 20));
+        ledger.hash_sent(range(40, 50));
+        ledger.placed(range(50, 10)).unwrap();
+        ledger.given_back(range(95, 5)).unwrap();
+        let missing = [range(6, 4), range(30, 10), range(90, 5)];
+        assert_eq!(ledger.give_back_unhashed(6), missing, "the zero pages are another thread's");
+        assert_eq!((ledger.given_back_pages(), ledger.outstanding()), (24, 62));
+        assert_eq!(ledger.give_back_unhashed(6), []);
+        assert_eq!(ledger.in_flight, 60);
+        assert_eq!(Ledger::new(0).give_back_unhashed(3), []);
     }
 
     #[test]
