@@ -142,6 +142,18 @@ impl Armed {
         self.file.control().hold.store(pages, Release);
     }
 
+    /// Takes the set back if no migration has taken it yet: none of its pages is left behind then.
+    ///
+    /// The library may take it at this very moment. So look at [`status`](Self::status) a little later: a set that
+    /// is [`State::Armed`] still was taken back.
+    pub fn disarm(&self) {
+        let control = self.file.control();
+        let taken = control.taken.load(Acquire);
+        if taken != self.generation {
+            control.armed.store(taken, Release);
+        }
+    }
+
     /// Pages of the set neither confirmed nor given back; all of them before the hint.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
@@ -176,12 +188,8 @@ impl Armed {
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        let control = self.file.control();
-        control.hold.store(0, Release);
-        let taken = control.taken.load(Acquire);
-        if taken != self.generation {
-            control.armed.store(taken, Release);
-        }
+        self.set_hold(false);
+        self.disarm();
         self.file.in_use.store(false, Release);
     }
 }

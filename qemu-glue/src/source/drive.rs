@@ -103,6 +103,10 @@ impl<'a, 'o> Drive<'a, 'o> {
         }
         self.record.migrate();
         self.step("first pass");
+        // A receiver that is gone by now is known before the library hints the set.
+        if let Some(Err(trouble)) = self.ferry.as_mut().map(Ferry::catch_up) {
+            self.trouble(&trouble);
+        }
         self.qmp.execute("migrate", json!({ "uri": uri })).await?;
         let begun = Instant::now();
         let mut tick = interval(LOOK);
@@ -112,7 +116,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             let mut poll = false;
             tokio::select! {
                 reason = cancel.asked(), if self.cancelled.is_none() => self.cancel(reason).await?,
-                news = news(&mut self.ferry) => self.news(news).await?,
+                news = news(&mut self.ferry) => self.news(news),
                 event = events.recv() => poll = event.is_ok_and(|event| self.event(&event)),
                 _ = tick.tick() => self.look().await?,
             }
@@ -148,13 +152,12 @@ impl<'a, 'o> Drive<'a, 'o> {
         event.migration_status().is_some_and(|status| stage(status) != Stage::Running)
     }
 
-    async fn news(&mut self, news: News) -> Result<(), MigrateError> {
-        let Some(ferry) = &mut self.ferry else { return Ok(()) };
-        match ferry.take(news) {
-            Err(trouble) if ferry.stage() != Ferrying::Over => {
-                self.trouble("trouble", trouble).await
-            }
-            Ok(()) | Err(_) => Ok(()),
+    fn news(&mut self, news: News) {
+        let Some(ferry) = &mut self.ferry else { return };
+        if let Err(trouble) = ferry.take(news)
+            && !ferry.has_ended()
+        {
+            self.trouble(&trouble);
         }
     }
 
@@ -162,21 +165,32 @@ impl<'a, 'o> Drive<'a, 'o> {
         let Some(ferry) = &mut self.ferry else { return Ok(()) };
         match ferry.look(self.syncs) {
             Ok(false) => Ok(()),
+            // The hold stays until QEMU has ended what was cancelled.
+            Ok(true) if ferry.has_ended() && self.cancelled.is_some() => Ok(()),
+            Ok(true) if ferry.has_ended() => self.release().await,
             Ok(true) => {
                 ferry.end("");
-                self.release().await
+                // QEMU that has measured its bandwidth syncs before it switches over.
+                let syncs_again = self.last.ram.mbps > 0.0;
+                if syncs_again || ferry.not_taken_up() == 0 {
+                    return self.release().await;
+                }
+                Ok(())
             }
-            Err(trouble) => self.trouble("trouble", trouble).await,
+            Err(trouble) => {
+                self.trouble(&trouble);
+                Ok(())
+            }
         }
     }
 
-    /// Pages cannot be proven any more: the rest goes back, the migration goes on.
-    async fn trouble(&mut self, reason: &str, trouble: String) -> Result<(), MigrateError> {
+    /// Pages cannot be proven any more: the rest goes back, the migration goes on. It is let go once QEMU knows of
+    /// what it has to send.
+    fn trouble(&mut self, trouble: &str) {
         self.record.remark(format!("the rest of the memory goes by network: {trouble}"));
         if let Some(ferry) = &mut self.ferry {
-            ferry.end(reason);
+            ferry.end("trouble");
         }
-        self.release().await
     }
 
     /// The user's limits again, and no hold: QEMU converges by itself.
@@ -184,7 +198,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         let restored = self.limits.gentle().set(self.qmp).await;
         self.switchover = Switchover::released(self.syncs);
         // Even when that failed: nothing may keep the migration from ending.
-        if let Some(ferry) = &self.ferry {
+        if let Some(ferry) = &mut self.ferry {
             ferry.let_go();
         }
         self.step("convergence");
@@ -209,7 +223,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         let cancelled = self.qmp.execute("migrate_cancel", json!({})).await;
         // The hold stays until QEMU has ended it. Should it be too late to cancel, all must be there.
         if let Some(ferry) = &mut self.ferry
-            && ferry.stage() != Ferrying::Over
+            && !ferry.has_ended()
         {
             ferry.end("cancelled");
         }
@@ -257,7 +271,7 @@ impl<'a, 'o> Drive<'a, 'o> {
             _ if self.cancelled.is_some() => Phase::GivenUp,
             Ferrying::Over => Phase::SwitchingOver,
             _ if self.syncs > 1 => Phase::Held,
-            Ferrying::Waiting | Ferrying::Proving => Phase::Migrating,
+            Ferrying::Waiting | Ferrying::Proving | Ferrying::Returning => Phase::Migrating,
         };
         ferry.tell(phase, self.last.ram.remaining);
     }
@@ -284,11 +298,17 @@ impl<'a, 'o> Drive<'a, 'o> {
             }
             return Ok(());
         };
-        if ferry.stage() == Ferrying::Over {
+        let stage = ferry.stage();
+        if stage == Ferrying::Over || self.cancelled.is_some() {
             return Ok(());
         }
         self.share_out();
-        let share = self.law.share(self.view());
+        let view = self.view();
+        let share = match self.law.share(view) {
+            // The sooner it is through, the sooner it takes up what goes back.
+            _ if stage == Ferrying::Returning && view.measured => Share::Full,
+            share => share,
+        };
         if self.syncs > 1 {
             self.step("hold");
         }
@@ -403,7 +423,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         match ferry.stage() {
             Ferrying::Waiting => picture.waits_for = "the library in QEMU",
             Ferrying::Proving if self.syncs > 1 => picture.waits_for = "storage",
-            Ferrying::Proving | Ferrying::Over => {}
+            Ferrying::Proving | Ferrying::Returning | Ferrying::Over => {}
         }
         picture
     }

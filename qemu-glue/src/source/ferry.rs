@@ -1,11 +1,15 @@
 //! The pages left behind, from the hint to the last one settled.
 //!
 //! ```text
-//! Waiting ── hint returned ──> Proving ── nothing outstanding ──> Over
-//!    └──── refused, trouble ──────┴──────── trouble ────────────────┘
+//! Waiting ── hint returned ──> Proving ── nothing outstanding ──> Returning ── QEMU has it ──> Over
+//!    └──── refused, trouble ──────┴──────── trouble ─────────────────┘
 //! ```
 //! Trouble is whatever keeps pages from being proven. It ends the ferry: what is not settled goes back
-//! to QEMU while the VM still runs, and the migration goes on as a stock one (invariants I1, I8).
+//! to QEMU while the VM still runs, and the migration goes on as a stock one (invariants I1, I8). A set that
+//! no migration has taken yet is taken back instead.
+//!
+//! QEMU takes up what goes back at its next sync. Let go before that, it may switch over without one (see `hold.rs`),
+//! and has all of it to send while the VM stands still.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -39,17 +43,19 @@ const SOONER: &str = "sooner-by-network";
 /// Why pages are given back that were zero before the hint, and are not after it.
 const WRITTEN: &str = "written";
 
+/// Why pages are given back that the source's own threads did not read.
+const NOT_READ: &str = "not-read";
+
 /// Where the ferry is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// The library has not hinted the set yet.
-/// Why pages are given back that the source's own threads did not read.
-const NOT_READ: &str = "not-read";
-
     Waiting,
     /// Hashes go out, answers come in.
     Proving,
-    /// All is settled.
+    /// All is settled, and what goes back to QEMU is on its way to it.
+    Returning,
+    /// QEMU is let go.
     Over,
 }
 
@@ -85,6 +91,8 @@ pub(super) struct Ferry {
     stage: Stage,
     begun: Instant,
     heard: Instant,
+    /// Syncs that the library had seen when all was settled.
+    ended_at: u32,
     /// The channel tells no more.
     deaf: bool,
 }
@@ -122,12 +130,18 @@ impl Ferry {
             stage: Stage::Waiting,
             begun: Instant::now(),
             heard: Instant::now(),
+            ended_at: 0,
             deaf: false,
         })
     }
 
     pub(super) const fn stage(&self) -> Stage {
         self.stage
+    }
+
+    /// All is settled; trouble is none any more.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Returning | Stage::Over)
     }
 
     /// Bytes of RAM that are in no set: all that QEMU has to send in its first pass.
@@ -201,17 +215,31 @@ impl Ferry {
         }
     }
 
+    /// Looks at what the destination has said already. An error is trouble.
+    pub(super) fn catch_up(&mut self) -> Result<(), String> {
+        while let Ok(said) = self.link.incoming.try_recv() {
+            self.take(News::Said(Some(said)))?;
+        }
+        Ok(())
+    }
+
     /// Looks at news. An error is trouble: the caller ends the ferry with it.
     pub(super) fn take(&mut self, news: News) -> Result<(), String> {
         match news {
             News::Hashed(Some(hashed)) => self.send(hashed),
             News::Hashed(None) => {
                 self.hashes = None;
+                // Nobody can prove what a thread could not read, or has left when it fell.
+                let unhashed = self.ledger.give_back_unhashed(self.set.zero_pages());
+                self.leave(NOT_READ, unhashed);
                 Ok(())
             }
             News::Looked(Some(looked)) => self.looked(looked),
             News::Looked(None) => {
                 self.zeros = None;
+                let zeros = PageRange { first: 0, count: self.set.zero_pages() };
+                let rest = self.ledger.given_back(zeros).map_err(|error| error.to_string())?;
+                self.leave(NOT_READ, rest);
                 Ok(())
             }
             News::Said(Some(Ok(message))) => {
@@ -221,17 +249,11 @@ impl Ferry {
             News::Said(Some(Err(error))) => {
                 self.deaf = true;
                 Err(format!("the channel to the destination broke: {error}"))
-                // Nobody can prove what a thread could not read, or has left when it fell.
-                let unhashed = self.ledger.give_back_unhashed(self.set.zero_pages());
-                self.leave(NOT_READ, unhashed);
             }
             News::Said(None) => {
                 self.deaf = true;
                 Err("the channel to the destination ended".to_owned())
             }
-                let zeros = PageRange { first: 0, count: self.set.zero_pages() };
-                let rest = self.ledger.given_back(zeros).map_err(|error| error.to_string())?;
-                self.leave(NOT_READ, rest);
         }
     }
 
@@ -246,7 +268,7 @@ impl Ferry {
 
     /// Zero pages are settled without the destination: it has made holes of them.
     fn looked(&mut self, Looked { zero, written }: Looked) -> Result<(), String> {
-        if self.stage == Stage::Over {
+        if self.has_ended() {
             return Ok(());
         }
         for range in zero {
@@ -261,7 +283,7 @@ impl Ferry {
     }
 
     fn hear(&mut self, message: Message) -> Result<(), String> {
-        if self.stage == Stage::Over {
+        if self.has_ended() {
             // Its last answers may cross with our giving up; what is settled stays settled.
             match message {
                 Message::Progress(progress) => self.progress = progress,
@@ -324,6 +346,16 @@ impl Ferry {
         count(&ranges)
     }
 
+    /// Leaves these pages to QEMU, and tells the destination, which may wait for their hashes.
+    fn leave(&mut self, reason: &str, ranges: Vec<PageRange>) {
+        if !ranges.is_empty() {
+            log::error!("{} pages were not read at the source: QEMU sends them", count(&ranges));
+            self.give_back(reason, &ranges);
+            // No error: what it still waits for ends with the migration.
+            let _ = self.link.out.try_send(Message::Taken(ranges));
+        }
+    }
+
     fn finish_with(&mut self, finished: Finished) {
         self.progress = finished.progress;
         self.finished = Some(finished);
@@ -336,20 +368,12 @@ impl Ferry {
         }
     }
 
-    /// Looks at the library and at the clock. `true` when all is settled now; an error is trouble.
+    /// Looks at the library and at the clock. `true` when the stage is over that it is in, [`Stage::Proving`] or
+    /// [`Stage::Returning`]; an error is trouble.
     pub(super) fn look(&mut self, syncs: u64) -> Result<bool, String> {
-    /// Leaves these pages to QEMU, and tells the destination, which may wait for their hashes.
-    fn leave(&mut self, reason: &str, ranges: Vec<PageRange>) {
-        if !ranges.is_empty() {
-            log::error!("{} pages were not read at the source: QEMU sends them", count(&ranges));
-            self.give_back(reason, &ranges);
-            // No error: what it still waits for ends with the migration.
-            let _ = self.link.out.try_send(Message::Taken(ranges));
-        }
-    }
-
         match self.stage {
             Stage::Over => Ok(false),
+            Stage::Returning => Ok(self.is_taken_up()),
             Stage::Waiting => self.wait_for_hint(syncs).map(|()| false),
             Stage::Proving if self.ledger.outstanding() == 0 => Ok(true),
             // What lies unread has been said: QEMU's monitor may have kept us from it.
@@ -400,11 +424,12 @@ impl Ferry {
         Ok(())
     }
 
-    /// The ferry is over: what is not settled goes back to QEMU for `reason`. The switchover is still
-    /// held; see [`Self::let_go`].
+    /// What is not settled goes back to QEMU for `reason`. The switchover is still held; see
+    /// [`Self::let_go`].
     pub(super) fn end(&mut self, reason: &str) {
-        self.stage = Stage::Over;
+        self.stage = Stage::Returning;
         self.stop.store(true, Ordering::Relaxed);
+        self.armed.disarm();
         self.hashes = None;
         self.zeros = None;
         let rest = self.ledger.give_back_rest();
@@ -413,10 +438,25 @@ impl Ferry {
             // No error: whether the destination still hears does not matter.
             let _ = self.link.out.try_send(Message::Taken(rest));
         }
+        self.ended_at = self.armed.status().syncs;
+    }
+
+    /// Whether QEMU knows of all that it has to send.
+    fn is_taken_up(&self) -> bool {
+        let status = self.armed.status();
+        let syncs = status.syncs.saturating_sub(self.ended_at);
+        match status.state {
+            // It was taken back before a migration took it, or nothing of it was hinted.
+            State::Armed | State::Refused | State::Ended => true,
+            State::Hinting => false,
+            // One that had begun before may have looked too early; the second has not, whatever the figures say.
+            State::Hinted => (syncs > 0 && self.not_taken_up() == 0) || syncs > 1,
+        }
     }
 
     /// Lets QEMU switch over.
-    pub(super) fn let_go(&self) {
+    pub(super) fn let_go(&mut self) {
+        self.stage = Stage::Over;
         self.armed.set_hold(false);
     }
 

@@ -64,6 +64,30 @@ async fn a_dropped_set_is_disarmed(lab: &Lab) {
     assert_eq!(stock(lab, &source).await, expected);
 }
 
+/// So is one that its host has taken back in time; one that a migration has taken stays left behind.
+async fn a_set_is_taken_back_before_a_migration(lab: &Lab) {
+    let source = Vm::source(lab, Options::default()).await;
+    let expected = stock(lab, &source).await;
+    let set = plain();
+    let shim = Shim::open(source.pid).unwrap();
+    let armed = shim.arm(&set).unwrap();
+    armed.disarm();
+    assert_eq!(stock(lab, &source).await, expected);
+    assert_eq!((armed.status().state, armed.status().hinted), (State::Armed, 0));
+    drop(armed);
+
+    let armed = shim.arm(&set).unwrap();
+    armed.confirm(all(&set));
+    source.set_parameters(json!({"max-bandwidth": 1 << 20})).await;
+    let destination = Vm::destination(lab).await;
+    begin(lab, &source, &destination).await;
+    crate::sets::hinted(&armed).await;
+    armed.disarm();
+    source.set_parameters(json!({"max-bandwidth": 1 << 30})).await;
+    assert_eq!(completes(&source, &destination).await, expected - u64::from(set.pages()));
+    assert_eq!(armed.status().hinted, u64::from(set.pages()));
+}
+
 /// A snapshot has every page, armed or not; a set that was armed for it is refused.
 async fn a_snapshot_has_every_page(lab: &Lab) {
     let disk = lab.folder().join("snapshots.qcow2");
@@ -93,5 +117,6 @@ on_each_qemu! {
     the_second_migration_is_stock,
     a_cancelled_migration_leaves_nothing_armed,
     a_dropped_set_is_disarmed,
+    a_set_is_taken_back_before_a_migration,
     a_snapshot_has_every_page,
 }

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use page_wire::Run;
+use qemu_glue::channel::{self, Hello, Message, Ready, Security, VERSION};
 use qemu_glue::report::{Report, Status};
 use qemu_glue::source::{MigrateError, Update, cancellation};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::agent;
@@ -22,7 +25,10 @@ on_each_qemu!(
     storage_gone,
     receiver_missing,
     receiver_dies_before_the_migration,
+    receiver_dies_before_the_hint,
+    receiver_dies_at_the_hint,
     receiver_dies_while_restoring,
+    receiver_with_another_aim,
     destination_dies,
     cancelled,
     postcopy_on,
@@ -116,7 +122,7 @@ async fn receiver_missing(lab: &Lab) {
 /// Before it has said that it is ready.
 async fn receiver_dies_before_the_migration(lab: &Lab) {
     let scene = Scene::new(lab, Setting::default()).await;
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let dies = tokio::spawn(async move { drop(listener.accept().await) });
     let (_canceller, cancel) = cancellation();
@@ -143,6 +149,86 @@ fn watch(
 
 fn hinted(update: &Update) -> bool {
     matches!(update, Update::Picture(picture) if picture.skipped_pages > 0)
+}
+
+/// Stands between the source and the receiver; gives its address, and the task whose end cuts both off.
+async fn cable(to: String) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let cable = tokio::spawn(async move {
+        let (mut source, _) = listener.accept().await.unwrap();
+        let mut receiver = TcpStream::connect(to).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut source, &mut receiver).await;
+    });
+    (address, cable)
+}
+
+/// A migration whose receiver is gone as soon as `when` is so.
+async fn without_receiver(scene: &Scene<'_>, when: fn(&Update) -> bool) -> Report {
+    let (address, receiver) = scene.receiver().await;
+    let (address, cable) = cable(address).await;
+    let mut cut = |update: &Update| {
+        if when(update) {
+            cable.abort();
+        }
+    };
+    let (_canceller, cancel) = cancellation();
+    let report = scene.migrate_to(address, cancel, &mut cut).await.unwrap();
+    assert!(receiver.await.unwrap().is_err());
+    scene.assert_identical(&report).await;
+    says(&report, "the rest of the memory goes by network");
+    report
+}
+
+/// The set is taken back, and nothing is left behind; should QEMU be the first, it goes back while the VM runs.
+async fn receiver_dies_before_the_hint(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let begins = |update: &Update| matches!(update, Update::Limits { ours: true });
+    let report = without_receiver(&scene, begins).await;
+    println!("{} pages were left behind all the same", report.pages.skipped);
+    let reasons = &report.given_back_by_reason;
+    assert_eq!(reasons.get("unconfirmed"), None, "{reasons:?}, {} ms", report.downtime_ms);
+}
+
+/// QEMU takes up what goes back before it stops the VM.
+async fn receiver_dies_at_the_hint(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let report = without_receiver(&scene, hinted).await;
+    let reasons = &report.given_back_by_reason;
+    assert!(reasons.contains_key("trouble"), "{reasons:?}");
+    assert_eq!(reasons.get("unconfirmed"), None, "{reasons:?}, {} ms", report.downtime_ms);
+}
+
+/// One that would have QEMU run a program.
+async fn receiver_with_another_aim(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let trace = lab.folder().join("trace");
+    let uri = format!("exec:touch {}", trace.display());
+    let receiver = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut sender, mut receiver) = channel::accept(stream, &Security::Plain).await.unwrap();
+        let hello = Hello {
+            version: VERSION,
+            program: "test".into(),
+            qemu: "0.0.0".into(),
+            migration: String::new(),
+        };
+        sender.send(&Message::Hello(hello)).await.unwrap();
+        while !matches!(receiver.receive().await.unwrap(), Message::OfferEnd) {}
+        let ready = Ready { uri, media_left_out: Vec::new() };
+        sender.send(&Message::Ready(ready)).await.unwrap();
+        let _ = receiver.receive().await;
+    });
+    let (_canceller, cancel) = cancellation();
+    let ended = scene.migrate_to(address, cancel, &mut |_| {}).await;
+    assert!(matches!(&ended, Err(MigrateError::Unexpected { .. })), "{ended:?}");
+    assert!(!trace.exists(), "QEMU has run what another host has named");
+    receiver.await.unwrap();
+    scene.assert_runs_on().await;
+    let report = scene.migrate().await;
+    scene.assert_identical(&report).await;
 }
 
 async fn receiver_dies_while_restoring(lab: &Lab) {
