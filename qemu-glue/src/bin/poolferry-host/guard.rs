@@ -48,7 +48,8 @@ async fn stand_by(args: &GuardArgs) -> Result<()> {
     Ok(())
 }
 
-/// A guard that stands by until this is dropped.
+/// A guard that stands by until it is [`done`](Self::done). Dropped before, it gives QEMU the user's limits, and outlives
+/// this program for that.
 pub(crate) struct Guarded(Child);
 
 impl Guarded {
@@ -77,14 +78,42 @@ impl Guarded {
         ensure!(line.trim_end() == READY, "it has failed; what it says is above");
         Ok(guard)
     }
-}
 
-impl Drop for Guarded {
-    fn drop(&mut self) {
+    /// QEMU has the user's limits, or no migration to come: the guard is told, and ends.
+    pub(crate) fn done(mut self) {
         if let Some(mut driver) = self.0.stdin.take() {
             // One that is gone needs not be told.
             let _ = driver.write_all(&[DONE]);
         }
         let _ = self.0.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::process::ChildStdout;
+
+    use super::*;
+
+    /// Something that says what it is told, in place of a guard.
+    fn parrot() -> (Guarded, ChildStdout) {
+        let mut command = Command::new("cat");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let said = child.stdout.take().unwrap();
+        (Guarded(child), said)
+    }
+
+    #[test]
+    fn a_guard_is_sent_away_only_by_who_says_so() {
+        let mut told = Vec::new();
+        let (guard, mut said) = parrot();
+        drop(guard);
+        said.read_to_end(&mut told).unwrap();
+        assert_eq!(told, b"", "its pipe has ended, as when the driver is killed");
+        let (guard, mut said) = parrot();
+        guard.done();
+        said.read_to_end(&mut told).unwrap();
+        assert_eq!(told, [DONE]);
     }
 }

@@ -109,7 +109,7 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode> {
         Format::Text => Box::new(Plain::default()),
     };
     let guarded = args.mode == Way::Poolferry;
-    let _guard = guarded.then(|| Guarded::start(&options)).and_then(|started| match started {
+    let guard = guarded.then(|| Guarded::start(&options)).and_then(|started| match started {
         Ok(guard) => Some(guard),
         Err(error) => {
             log::warn!("nobody stands by: should this program be killed, {ORPHAN}: {error:#}");
@@ -117,7 +117,14 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode> {
         }
     });
     let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
-    let report = runtime.block_on(migrate(&options, show.as_mut()))?;
+    let mut held = false;
+    let report = runtime.block_on(migrate(&options, show.as_mut(), &mut held));
+    let completed = report.as_ref().is_ok_and(|report| report.status == Status::Completed);
+    // A guard that is not told acts, as it does when this program falls.
+    if let Some(guard) = guard.filter(|_| completed || !held) {
+        guard.done();
+    }
+    let report = report?;
     // Before anything that can fail: where the VM is now matters more than its record.
     show.end(&report);
     if let Some(folder) = &args.report {
@@ -141,7 +148,8 @@ fn write(report: &Report, folder: &Path) -> Result<()> {
     })
 }
 
-async fn migrate(options: &Options, show: &mut dyn Show) -> Result<Report> {
+/// `held` says whether QEMU has other limits than before, at the end and meanwhile.
+async fn migrate(options: &Options, show: &mut dyn Show, held: &mut bool) -> Result<Report> {
     let (canceller, cancel) = cancellation();
     let mut interrupts = signal(SignalKind::interrupt()).context("failed to watch for Ctrl-C")?;
     let mut terminations =
@@ -155,7 +163,10 @@ async fn migrate(options: &Options, show: &mut dyn Show) -> Result<Report> {
         }
         std::process::exit(130);
     });
-    let mut observer = |update: &source::Update| show.update(update);
+    let mut observer = |update: &source::Update| match update {
+        source::Update::Limits { ours } => *held = *ours,
+        update => show.update(update),
+    };
     source::migrate(options, cancel, &mut observer).await.map_err(told)
 }
 
