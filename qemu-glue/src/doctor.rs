@@ -82,7 +82,7 @@ pub async fn examine(qmp: &Path, agent: Option<&Path>) -> Result<Vec<Finding>, Q
 }
 
 async fn source(qmp: &Qmp, pid: u32, agent: Option<&Path>, findings: &mut Vec<Finding>) {
-    match preflight::check(qmp, true).await {
+    match preflight::examine(qmp).await {
         Ok(checked) => findings.extend(checked.findings.into_iter().map(|found| Finding {
             verdict: if found.forbids_skip { Verdict::Fails } else { Verdict::Warning },
             what: found.what,

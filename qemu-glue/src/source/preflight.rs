@@ -120,8 +120,24 @@ pub(super) async fn skip(
     settings: &mut Settings,
     checked: &mut Checked,
 ) -> Result<(), QmpError> {
+    look(qmp, state, checked).await?;
+    zero_pages(qmp, settings, checked).await
+}
+
+/// [`skip`] for who only wants to know: nothing is changed.
+///
+/// # Errors
+/// When no migration can begin here, or the monitor fails.
+pub async fn examine(qmp: &Qmp) -> Result<Checked, MigrateError> {
+    let state = ready(qmp).await?;
+    let mut checked = vm(qmp).await?;
+    look(qmp, &state, &mut checked).await?;
+    Ok(checked)
+}
+
+async fn look(qmp: &Qmp, state: &str, checked: &mut Checked) -> Result<(), QmpError> {
     version(qmp.version(), checked);
-    capabilities(qmp, settings, checked).await?;
+    capabilities(qmp, checked).await?;
     devices(qmp, checked).await?;
     if state != "running" {
         let what = format!("the VM does not run (`{state}`)");
@@ -140,11 +156,7 @@ fn version(version: Version, checked: &mut Checked) {
     }
 }
 
-async fn capabilities(
-    qmp: &Qmp,
-    settings: &mut Settings,
-    checked: &mut Checked,
-) -> Result<(), QmpError> {
+async fn capabilities(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> {
     let on = enabled(qmp).await?;
     let is_on = |name: &str| on.iter().any(|on| on == name);
     for name in CLASHING.into_iter().filter(|name| is_on(name)) {
@@ -161,7 +173,16 @@ async fn capabilities(
     if let Some(mode) = parameters["mode"].as_str().filter(|mode| *mode != "normal") {
         checked.find(true, format!("migration mode is `{mode}`"), "set it to `normal`");
     }
-    if is_on("multifd") && parameters[ZERO_PAGES] == BY_MULTIFD {
+    Ok(())
+}
+
+async fn zero_pages(
+    qmp: &Qmp,
+    settings: &mut Settings,
+    checked: &mut Checked,
+) -> Result<(), QmpError> {
+    let parameters: Value = qmp.query("query-migrate-parameters").await?;
+    if checked.multifd.is_some() && parameters[ZERO_PAGES] == BY_MULTIFD {
         // From 9.1 on, the destination leaves memory untouched for a first zero page (commit
         // 5ef7e26bdb), and what storage has would stay in its place.
         settings.legacy_zero_pages(qmp).await?;
