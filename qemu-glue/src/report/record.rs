@@ -68,7 +68,7 @@ pub struct Report {
     /// Pages of 4 KiB by what became of them.
     pub pages: Pages,
     /// Pages that were given back by reason: `differs`, `read-failed`, `install-failed`,
-    /// `too-late`, `written`, `sooner-by-network`, `unconfirmed`, ... Their sum is `pages.given_back`.
+    /// `too-late`, `written`, `sooner-by-network`, `not-read`, `unconfirmed`, ... Their sum is `pages.given_back`.
     pub given_back_by_reason: BTreeMap<String, u64>,
     /// The comparison of both sides' RAM while both VMs were paused. `null`: not made.
     pub ram_identity: Option<RamIdentity>,

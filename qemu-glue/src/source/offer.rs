@@ -144,7 +144,7 @@ mod tests {
         }
         for uri in [
             "",
-            "exec:touch /tmp/there",
+            "exec:touch /srv/there",
             "fd:7",
             "file:/etc/passwd",
             "unix:/run/qemu",

@@ -124,7 +124,7 @@ pub(super) async fn skip(
     zero_pages(qmp, settings, checked).await
 }
 
-/// [`skip`] for who only wants to know: nothing is changed.
+/// What `skip` looks at, for who only wants to know: nothing is changed.
 ///
 /// # Errors
 /// When no migration can begin here, or the monitor fails.
