@@ -16,7 +16,7 @@ use crate::guest::disks::{self, Disk};
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::{Qmp, QmpError};
 use crate::shim::Shim;
-use crate::source::preflight;
+use crate::source::preflight::{self, Checked};
 use crate::{dest, error_chain};
 
 /// What a finding means for a migration.
@@ -56,6 +56,13 @@ impl Finding {
     }
 }
 
+impl From<preflight::Finding> for Finding {
+    fn from(found: preflight::Finding) -> Self {
+        let verdict = if found.forbids_skip { Verdict::Fails } else { Verdict::Warning };
+        Self { verdict, what: found.what, hint: some(found.hint) }
+    }
+}
+
 fn some(hint: &str) -> Option<String> {
     (!hint.is_empty()).then(|| hint.to_owned())
 }
@@ -83,11 +90,7 @@ pub async fn examine(qmp: &Path, agent: Option<&Path>) -> Result<Vec<Finding>, Q
 
 async fn source(qmp: &Qmp, pid: u32, agent: Option<&Path>, findings: &mut Vec<Finding>) {
     match preflight::examine(qmp).await {
-        Ok(checked) => findings.extend(checked.findings.into_iter().map(|found| Finding {
-            verdict: if found.forbids_skip { Verdict::Fails } else { Verdict::Warning },
-            what: found.what,
-            hint: some(found.hint),
-        })),
+        Ok(checked) => findings.extend(checked.findings.into_iter().map(Finding::from)),
         // The library may be at work: it is left alone.
         Err(error) => return findings.push(Finding::fails(&error, error.hint().unwrap_or(""))),
     }
@@ -137,7 +140,12 @@ async fn guest(agent: &Path) -> Vec<Finding> {
 
 async fn disks(qmp: &Qmp, findings: &mut Vec<Finding>) {
     match disks::of(qmp).await {
-        Ok(disks) => findings.extend(disks.iter().map(disk)),
+        Ok(disks) => {
+            findings.extend(disks.iter().map(disk));
+            let mut checked = Checked::default();
+            checked.disks(&disks);
+            findings.extend(checked.findings.into_iter().map(Finding::from));
+        }
         Err(error) => findings.push(Finding::fails(&error, error.hint().unwrap_or(""))),
     }
 }
@@ -149,10 +157,6 @@ fn disk(disk: &Disk) -> Finding {
             format!("disk `{name}` is neither raw nor NBD: its pages are sent"),
             "name it for `receive` with `--disk MEDIUM=URI`, if that host can read it otherwise",
         ),
-        Some(uri) if !disk.direct => Finding::warning(
-            format!("disk `{name}` ({uri}) goes through this host's page cache"),
-            "set cache.direct=on, or pages that are listed may not be there yet",
-        ),
-        Some(uri) => Finding::ok(format!("disk `{name}`: {uri}, past the page cache")),
+        Some(uri) => Finding::ok(format!("disk `{name}`: {uri}")),
     }
 }

@@ -6,13 +6,15 @@ use super::{memory, preflight};
 use crate::doctor::{self, Finding};
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::Qmp;
-use crate::set::PAGE_BYTES;
 
 /// Looks at the QEMU `pid` that waits behind `qmp`, and at what this process may do with its RAM. Holes and pages stay as they
 /// are.
 pub(crate) async fn examine(qmp: &Qmp, pid: u32) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut note = |refusal: Refusal| findings.push(Finding::fails(&refusal, refusal.hint()));
+    if let Err(refusal) = preflight::waits(qmp).await {
+        note(refusal);
+    }
     if let Err(refusal) = preflight::settings(qmp, &[]).await {
         note(refusal);
     }
@@ -48,14 +50,10 @@ pub(crate) async fn examine(qmp: &Qmp, pid: u32) -> Vec<Finding> {
             }
         });
     }
+    // A set is smaller than the VM: how much, only an offer tells.
     if let Some(headroom) = memory::headroom().filter(|headroom| *headroom < bytes) {
-        let what = format!(
-            "this process may use {} pages of memory, and the VM has {}",
-            headroom / PAGE_BYTES,
-            bytes / PAGE_BYTES
-        );
-        findings
-            .push(Finding::warning(what, "run `poolferry-host receive` in QEMU's control group"));
+        let refusal = Refusal::Headroom { headroom, needed: bytes };
+        findings.push(Finding::warning(refusal.to_string(), refusal.hint()));
     }
     findings
 }

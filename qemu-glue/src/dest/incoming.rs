@@ -62,10 +62,25 @@ impl fmt::Display for MigrationAddress {
     }
 }
 
+/// Scheme of QEMU's URI of an address.
+const TCP: &str = "tcp:";
+
 impl MigrationAddress {
-    /// The URI of a port at this host.
+    /// QEMU's URI of a port at this host.
     fn with(&self, port: u16) -> String {
-        format!("tcp:{}", Self { host: self.host.clone(), port })
+        Self { host: self.host.clone(), port }.uri()
+    }
+
+    /// QEMU's URI of it.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!("{TCP}{self}")
+    }
+
+    /// The address that a URI is of; `None` where it is of anything else.
+    #[must_use]
+    pub fn of_uri(uri: &str) -> Option<Self> {
+        uri.strip_prefix(TCP)?.parse().ok()
     }
 }
 

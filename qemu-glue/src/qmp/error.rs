@@ -110,6 +110,13 @@ impl QmpError {
         }
     }
 
+    /// Whether there is no QEMU behind the socket.
+    #[must_use]
+    pub fn nobody_listens(&self) -> bool {
+        let Self::Connect { error, .. } = self else { return false };
+        matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    }
+
     /// Whether the monitor can be used no more.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {

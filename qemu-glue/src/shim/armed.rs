@@ -83,7 +83,8 @@ impl Armed {
         let control = self.file.control();
         let taken = control.taken.load(Acquire) == self.generation;
         let state = match shim_abi::State::from_u32(control.state.load(Acquire)) {
-            Some(shim_abi::State::Hinting) if taken => State::Hinting,
+            // The library looks at what it has taken, and says what comes of it next.
+            Some(shim_abi::State::Ready | shim_abi::State::Hinting) if taken => State::Hinting,
             Some(shim_abi::State::Hinted) if taken => State::Hinted,
             Some(shim_abi::State::Refused) if taken => State::Refused,
             Some(shim_abi::State::Ended) if taken => State::Ended,

@@ -79,6 +79,12 @@ impl SharedFile {
         matches!(state, Some(State::Hinting | State::Hinted))
     }
 
+    /// Whether the last set was one that nobody drove any more when a migration took it.
+    pub(super) fn was_abandoned(&self) -> bool {
+        State::from_u32(self.control().state.load(Acquire)) == Some(State::Refused)
+            && self.reason() == Some(Reason::Abandoned)
+    }
+
     pub(super) fn control(&self) -> &Control {
         // SAFETY: mapped at that length and aligned to pages; others write it by atomics only, and
         // what is no atomic in it is never looked at.

@@ -51,10 +51,10 @@ impl Shim {
         self.file.version()
     }
 
-    /// Whether a migration that goes on has left a set of ours behind.
+    /// Whether a set of ours was in a migration that goes on, and nobody drives it.
     #[must_use]
-    pub fn has_set_in_use(&self) -> bool {
-        self.file.has_set_in_use()
+    pub fn is_abandoned(&self) -> bool {
+        self.file.has_set_in_use() || self.file.was_abandoned()
     }
 
     /// Arms `set` for the next migration: its pages are hinted away before the first page is sent.

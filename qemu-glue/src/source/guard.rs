@@ -1,5 +1,5 @@
-//! Stands by while a driver lives: should it die, QEMU has the user's limits again, and its migration
-//! goes on as a stock one.
+//! Stands by while a driver lives: should it die, or end without having put QEMU's limits back, QEMU has
+//! the user's limits again, and a migration that still goes on is a stock one.
 //!
 //! While the switchover is held, QEMU's `downtime-limit` and `max-bandwidth` are those of the hold. The
 //! library in QEMU gives back what was left behind when its driver is gone, but it cannot set limits.
@@ -42,7 +42,7 @@ impl Guard {
     }
 
     /// Waits for the end of `driver`, which says [`DONE`] if all is well; otherwise sets the limits, and
-    /// gives `true`.
+    /// gives `true`; or `false` when QEMU is gone too, so that no later one at that place gets them.
     ///
     /// # Errors
     /// When the monitor fails, also after the driver has been gone for 30 seconds.
@@ -60,6 +60,7 @@ impl Guard {
         let gone = Instant::now();
         loop {
             match self.set(qmp).await {
+                Err(error) if error.nobody_listens() => return Ok(false),
                 Err(_) if gone.elapsed() < TAKE_OVER => sleep(ASK).await,
                 result => return result.map(|()| true),
             }

@@ -97,8 +97,9 @@ impl Worker {
                 return;
             }
             let Some(hashes) = self.batch(first, &mut pages) else {
-                // Memory that does not let itself be read. Without hashes, these pages go back at the end.
-                log::error!("{BATCH_PAGES} pages from page {first} of the set on cannot be read");
+                // Memory that does not let itself be read. Without hashes, these pages go back when all the
+                // others are hashed; the ferry says how many.
+                log::debug!("the batch from page {first} of the set on cannot be read");
                 continue;
             };
             if self.sender.blocking_send(Hashed { first: PageIndex(first), hashes }).is_err() {

@@ -152,13 +152,15 @@ async fn before(
 ) -> Result<Before, MigrateError> {
     record.begin("preflight");
     let (found, left_behind) = Limits::read(qmp).await?;
-    if left_behind {
-        record.remark("limits of a migration whose driver was killed were replaced".to_owned());
-    }
     let limits = found.with(options.max_bandwidth, options.downtime_limit_ms);
     orphan::end(qmp, left_behind, record).await?;
     // Before anything is changed: it would be the settings of somebody else's migration.
     let state = preflight::ready(qmp).await?;
+    if left_behind {
+        record.remark("limits of a migration whose driver was killed were replaced".to_owned());
+        // Also where this one does not begin.
+        settings.note_limits(found);
+    }
     if let Mode::Poolferry(Route { multifd: Some(multifd), .. }) = &options.mode {
         settings.multifd(qmp, multifd).await?;
     }

@@ -93,9 +93,8 @@ pub(super) async fn offer(
 /// The URI by which QEMU reaches the destination's. Nothing but an address is taken from another host: of an `exec:`
 /// URI, QEMU would run the program.
 fn listens(to: &str, uri: &str) -> Result<String, MigrateError> {
-    let address = uri.strip_prefix("tcp:").and_then(|text| text.parse::<MigrationAddress>().ok());
-    match address {
-        Some(address) if address.port != 0 => Ok(format!("tcp:{address}")),
+    match MigrationAddress::of_uri(uri) {
+        Some(address) if address.port != 0 => Ok(address.uri()),
         _ => {
             let uri: String = uri.escape_debug().take(80).collect();
             let what =

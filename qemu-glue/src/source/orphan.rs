@@ -2,7 +2,7 @@
 //!
 //! Nothing of such a migration is wrong, but nobody lets it go: the library keeps it from switching
 //! over, at a trickle, and the VM runs on. It is known by the limits that it left and by the library,
-//! which has a set in use and which nobody has reserved. It is cancelled, so that a new one can begin.
+//! whose set nobody drives. It is cancelled, so that a new one can begin.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ pub(super) async fn end(
     let migration = Migration::of(qmp).await?;
     let abandoned = || {
         let shim = qmp.peer_pid().ok().and_then(|pid| Shim::open(pid).ok());
-        shim.is_some_and(|shim| shim.has_set_in_use())
+        shim.is_some_and(|shim| shim.is_abandoned())
     };
     if !migration.goes_on() || !held || !abandoned() {
         return Ok(());

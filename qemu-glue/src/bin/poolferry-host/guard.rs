@@ -41,8 +41,8 @@ async fn stand_by(args: &GuardArgs) -> Result<()> {
     writeln!(io::stdout(), "{READY}")?;
     if guard.stand_by(&args.qmp, tokio::io::stdin()).await? {
         log::warn!(
-            "`poolferry-host migrate` is gone: the limits of QEMU's migration are put back, and it goes on \
-             as a stock one"
+            "`poolferry-host migrate` is gone: QEMU has the limits again that it had before, and a migration \
+             that still goes on is a stock one"
         );
     }
     Ok(())
