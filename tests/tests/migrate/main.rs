@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`plain`] | stock and Poolferry; idle, reading, writing |
+//! | [`plain`] | stock, postcopy and Poolferry; idle, reading, writing |
 //! | [`teeth`] | the comparison finds what it must find |
 //! | [`programs`] | a program of Poolferry's dies in each phase |
 //! | [`agent`] | the guest's agent is missing, dies |

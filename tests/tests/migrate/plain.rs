@@ -30,6 +30,19 @@ fn compressed(lab: &mut Laboratory) -> Result<()> {
     lab.check()
 }
 
+/// A baseline that stood still until all of its memory was there would be no postcopy.
+fn postcopy(lab: &mut Laboratory) -> Result<()> {
+    lab.load(Workload::Ro)?;
+    let folder = folder(lab);
+    let hop = lab.hop(Mode::Postcopy, &folder)?;
+    assert_eq!(hop.identity, None, "a VM that runs cannot be compared");
+    let (begun, _) = hop.watch.begun();
+    let half = begun + hop.ended.at.duration_since(begun) / 2;
+    let ticks = lab.guest().ticks().iter().filter(|(at, _)| (half..hop.ended.at).contains(at));
+    assert!(ticks.count() > 0, "the VM stood still: {:?}", hop.interruption);
+    lab.check()
+}
+
 fn poolferry(lab: &mut Laboratory, workload: Workload) -> Result<()> {
     lab.load(workload)?;
     let report = ferried(lab)?;
@@ -56,6 +69,11 @@ fn stock_idle() {
 #[test]
 fn stock_writing() {
     run("plain::stock_writing", Needs::Qemu, |lab| stock(lab, Workload::Rw));
+}
+
+#[test]
+fn postcopy_runs_before_its_memory_is_there() {
+    run("plain::postcopy_runs_before_its_memory_is_there", Needs::Qemu, postcopy);
 }
 
 #[test]
