@@ -178,7 +178,9 @@ fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], before_s: f64) {
         Some((agent::seconds_from(zero, reading.at), reading.observed.commits.as_ref()?.count))
     };
     let counted: Vec<_> = before.iter().chain(&after).filter_map(commits).collect();
-    report.transactions = tally(&report.tps, &counted);
+    // A server that was restarted counts anew.
+    report.transactions =
+        if hop.mode == Mode::ColdPool { None } else { tally(&report.tps, &counted) };
 }
 
 fn tps(hop: &Hop, seconds: &[Second], before_s: f64) -> Vec<Tps> {

@@ -105,7 +105,8 @@ pub fn migrations(
             }
             let report = one(&mut berth, setup, series, mode, run, &folder);
             let report = match report {
-                Err(error) if is_other(mode) => {
+                // An end that the user wants is no failure of QEMU's.
+                Err(error) if is_other(mode) && wait::go_on().is_ok() => {
                     say(&format!("{} failed: {error:#}", mode.name()));
                     // Wherever its VM is now, nobody wants to know.
                     berth.leave();
