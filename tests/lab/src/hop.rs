@@ -109,8 +109,9 @@ impl Laboratory {
             .transpose()?;
         let qemu = [version(&mut self.machine)?, version(&mut destination)?];
         self.guest.arrived(arrival);
-        let resumed = if identity.is_some() { Instant::now() } else { ended.at };
-        if identity.is_some() {
+        let mut resumed = ended.at;
+        if mode.is_compared() {
+            resumed = Instant::now();
             destination.monitor().execute("cont", json!({}))?;
         }
         // The source goes, as after any migration.

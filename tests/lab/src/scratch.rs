@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use test_servers::cache::Cache;
 use test_servers::command;
+use test_servers::lock::is_held;
 
 use crate::wait;
 
@@ -111,9 +112,7 @@ fn clear(name: &str, path: &Path) -> Result<()> {
 fn sweep(all: &Path) -> Result<()> {
     for entry in fs::read_dir(all)? {
         let lock = entry?.path();
-        if lock.extension().is_some_and(|extension| extension == "lock")
-            && File::open(&lock).is_ok_and(|file| file.try_lock().is_ok())
-        {
+        if is_held(&lock) == Some(false) {
             let path = lock.with_extension("");
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             clear(&name, &path)
@@ -136,8 +135,7 @@ pub fn end_all(cache: &Cache) -> Result<()> {
     for entry in fs::read_dir(&all)? {
         let path = entry?.path();
         let owner = fs::read_to_string(&path).ok().and_then(|pid| pid.trim().parse().ok());
-        if path.extension().is_some_and(|extension| extension == "lock")
-            && File::open(&path).is_ok_and(|file| file.try_lock().is_err())
+        if is_held(&path) == Some(true)
             && let Some(owner) = owner.and_then(Pid::from_raw)
         {
             let _ = kill_process(owner, Signal::TERM);

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use anyhow::{Context as _, Result, bail};
 
 use crate::cache::{Cache, PART, STAMP, remove_dir};
+use crate::lock::is_held;
 
 /// Folders of what runs now: each has a lock beside it that its owner holds.
 const RUNNING: [&str; 2] = ["run", "labs"];
@@ -143,9 +144,7 @@ fn held(folder: &Path) -> Result<Option<PathBuf>> {
     }
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "lock")
-            && File::open(&path).is_ok_and(|lock| lock.try_lock().is_err())
-        {
+        if is_held(&path) == Some(true) {
             return Ok(Some(path));
         }
     }

@@ -31,6 +31,7 @@ mod guard;
 pub mod kept;
 mod launch;
 mod load;
+pub mod lock;
 mod my_cnf;
 mod process;
 pub mod room;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::cache::{Cache, remove_dir};
+use crate::lock::is_held;
 
 /// Longest path of a Unix socket, without its terminating zero (`struct sockaddr_un`, unix(7)).
 const SOCKET_PATH_BYTES: usize = 107;
@@ -65,9 +66,7 @@ fn lock_file(folder: &Path) -> PathBuf {
 fn sweep(all: &Path) -> Result<()> {
     for entry in fs::read_dir(all)? {
         let lock = entry?.path();
-        if lock.extension().is_some_and(|extension| extension == "lock")
-            && File::open(&lock).is_ok_and(|file| file.try_lock().is_ok())
-        {
+        if is_held(&lock) == Some(false) {
             remove_dir(&lock.with_extension(""))?;
             // Last, so that a sweep that was cut short is done again. Another sweep may be quicker.
             let _ = fs::remove_file(&lock);
