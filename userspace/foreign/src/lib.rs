@@ -1,0 +1,52 @@
+//! The one door for text from outside: guest, peer, QEMU, server, file names, command lines, environment.
+//!
+//! Who prints such text as it came lets its author write on the reader's terminal: move the cursor,
+//! forge whole lines, fill the clipboard (OSC 52), turn the reading order around (bidi), or write a
+//! log of a gigabyte. So it is shown through here only:
+//!
+//! ```
+//! let name = "ibdata1\u{1b}]52;c;aGk=\u{7}\r\nok    all is well";
+//! assert_eq!(
+//!     foreign::shown(name).to_string(),
+//!     "ibdata1\\u{1b}]52;c;aGk=\\u{7}\\r\\nok    all is well"
+//! );
+//! let path = std::path::Path::new("/var/lib/mysql");
+//! assert_eq!(foreign::path(path).to_string(), "/var/lib/mysql");
+//! assert_eq!(format!("{:.5}", foreign::shown("0123456789")), "01234[+5 bytes]");
+//! ```
+//!
+//! - [`shown`], [`path`], [`os`], [`bytes`] and [`of`] (anything with `Display`, such as another side's
+//!   error) borrow for one output.
+//! - [`Text`] is owned and bounded when it is made: what a message or an error holds. What it was is
+//!   had from [`Text::raw`], for comparing, never for showing.
+//! - [`cell`] is for CSV, where a spreadsheet would take `=...` for a formula.
+//! - [`Chain`] prints an error with its causes, [`hook`] panics, each through this door.
+//!
+//! What is shown has no control character (C0, DEL, C1), no format or invisible one (bidi, zero width,
+//! separators of lines and paragraphs, tags), no private, unassigned or non-character, and no byte that
+//! is no UTF-8: they are written as in Rust's literals (`\n`, `\u{202e}`, `\xff`). A backslash stays as
+//! it is, so that what went through twice looks the same. At most [`SHOWN_BYTES`] of output come from one
+//! text, or as many as the precision of the format says; a mark tells how many bytes were left out.
+
+mod cell;
+mod chain;
+mod charset;
+mod escape;
+#[cfg(feature = "hostile")]
+pub mod hostile;
+mod panic;
+mod shown;
+mod text;
+
+pub use cell::{Cell, cell};
+pub use chain::Chain;
+pub use charset::{Charset, charset};
+pub use panic::hook;
+pub use shown::{Shown, bytes, of, os, path, shown};
+pub use text::Text;
+
+/// Most bytes that one text takes where it is shown, its mark not counted, unless the format says else.
+pub const SHOWN_BYTES: usize = 1024;
+
+/// Most bytes that a [`Text`] holds: the kernel's longest path.
+pub const HELD_BYTES: usize = 4096;

@@ -1,0 +1,27 @@
+//! Panics, whose messages may quote what is foreign.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, Write as _};
+use std::panic::{self, PanicHookInfo};
+use std::thread;
+
+use crate::shown::{of, shown};
+
+/// From now on panics are told through this door, on one line each. `RUST_BACKTRACE` works as ever.
+pub fn hook() {
+    panic::set_hook(Box::new(|info| {
+        // Standard error may be closed; there is nowhere left to say so.
+        let _ = writeln!(io::stderr(), "{}", told(info));
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            let _ = writeln!(io::stderr(), "{}", of(&backtrace).lines().at_most(1 << 20));
+        }
+    }));
+}
+
+fn told(info: &PanicHookInfo<'_>) -> String {
+    let thread = thread::current();
+    let place = info.location().map(ToString::to_string).unwrap_or_default();
+    let message = info.payload_as_str().unwrap_or("no message");
+    format!("thread '{}' panicked at {place}: {}", thread.name().unwrap_or("?"), shown(message))
+}
