@@ -1,6 +1,7 @@
 //! `cargo xtask`: the project's own commands. See CONTRIBUTING.md.
 #![expect(clippy::print_stdout, reason = "a program for people")]
 
+mod apt_lock;
 mod bench;
 mod cache;
 mod check;

@@ -6,6 +6,8 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 use test_servers::command;
 
+use crate::apt_lock;
+
 /// What a package is wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -119,12 +121,35 @@ pub(crate) fn install(names: &[&str]) -> Result<()> {
         bail!("apt-get is not here; on this system, install what stands for: {}", names.join(" "));
     }
     println!("installing {}", names.join(" "));
-    let apt = || as_root("apt-get", &[("DEBIAN_FRONTEND", "noninteractive".into())]);
-    command::run(apt().args(["update", "--quiet=2"]))?;
+    update()?;
+    install_here(names)
+}
+
+/// Package lists anew. Whoever else makes them at the same time is waited for.
+fn update() -> Result<()> {
+    let update = || {
+        apt_lock::wait();
+        command::run(apt().args(["update", "--quiet=2"]))
+    };
+    // Somebody may have taken the lock between the look at it and apt's own.
+    update().or_else(|error| if apt_lock::is_held() { update() } else { Err(error) })
+}
+
+/// Installs packages by the lists that are here.
+pub(crate) fn install_here(names: &[&str]) -> Result<()> {
+    apt_lock::wait();
     command::run(
-        apt().args(["install", "--yes", "--quiet=2", "--no-install-recommends"]).args(names),
+        apt()
+            .args(["install", "--yes", "--quiet=2", "--no-install-recommends", "--no-upgrade"])
+            .args(names),
     )
     .with_context(|| format!("failed to install {}", names.join(" ")))
+}
+
+fn apt() -> Command {
+    let mut apt = as_root("apt-get", &[("DEBIAN_FRONTEND", "noninteractive".into())]);
+    apt.args(apt_lock::options());
+    apt
 }
 
 /// A command line that runs `program` as root, with these variables in its environment: sudo drops those of its own.

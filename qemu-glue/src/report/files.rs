@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
+use safe_file::Mode;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -194,18 +195,9 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// A reader sees the old file or the new one, never half of one.
 fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
-    let new = path.with_extension("new");
-    let written = File::create(&new).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&new, path)).map_err(|source| {
-        // Half a file helps nobody, least of all on a full disk.
-        let _ = fs::remove_file(&new);
-        access(path, source)
-    })
+    safe_file::replace(path, Mode::Readable, |file| file.write_all(bytes))
+        .map_err(|source| access(path, source))
 }
 
 fn access(path: &Path, source: io::Error) -> ReportError {
@@ -242,12 +234,23 @@ mod tests {
     #[test]
     fn a_full_disk_is_told_with_its_remedy() {
         let folder = folder();
-        let new = folder.path().join("report.new");
-        std::os::unix::fs::symlink("/dev/full", &new).unwrap();
-        let error = Report::default().write(folder.path()).unwrap_err();
-        assert!(error.hint().contains("make room"), "{error:?}");
-        assert!(!new.is_symlink(), "half a file is left behind");
+        let path = folder.path().join(JSON);
+        let full = io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        assert!(access(&path, full).hint().contains("make room"));
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_somebody_left() {
+        let folder = folder();
+        let victim = folder.path().join("victim");
+        fs::write(&victim, "precious").unwrap();
+        for name in ["report.new", "report.json.new", JSON, HTML] {
+            std::os::unix::fs::symlink(&victim, folder.path().join(name)).unwrap();
+        }
         Report::default().write(folder.path()).unwrap();
+        write_page(folder.path(), &[Report::default()]).unwrap();
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+        assert!(read(&folder.path().join(JSON)).is_ok());
     }
 
     #[test]

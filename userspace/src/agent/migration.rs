@@ -3,12 +3,13 @@
 //! A small file in /run, written by the agent, read by whoever draws. The host does not say goodbye
 //! when the VM has moved, so what has not been told for a while counts no more.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
 use page_wire::ask::{Migration, Phase};
+use safe_file::Mode;
 
 /// Where it stands.
 const FOLDER: &str = "/run/poolferry";
@@ -24,11 +25,9 @@ pub(super) fn note(migration: &Migration) -> io::Result<()> {
 }
 
 fn note_in(folder: &Path, migration: &Migration) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
-    // A reader sees the old or the new one, whole.
-    let new = folder.join(format!("{FILE}.new"));
-    fs::write(&new, serde_json::to_vec(migration)?)?;
-    fs::rename(new, folder.join(FILE))
+    safe_file::make_folder(folder)?;
+    let text = serde_json::to_vec(migration)?;
+    safe_file::replace(&folder.join(FILE), Mode::Readable, |file| file.write_all(&text))
 }
 
 /// A line for people, while this VM migrates.
@@ -86,7 +85,26 @@ mod tests {
         migration.phase = Phase::GivenUp;
         note_in(&folder, &migration).unwrap();
         assert!(line(&told_in(&folder, FRESH).unwrap()).contains("given up"));
-        fs::write(folder.join(FILE), "{").unwrap();
+        std::fs::write(folder.join(FILE), "{").unwrap();
         assert_eq!(told_in(&folder, FRESH), None);
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_somebody_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let victim = folder.path().join("victim");
+        std::fs::write(&victim, "precious").unwrap();
+        for name in [FILE, "migration.json.new"] {
+            std::os::unix::fs::symlink(&victim, folder.path().join(name)).unwrap();
+        }
+        let migration = Migration {
+            phase: Phase::Held,
+            skipped: 1,
+            placed: 0,
+            given_back: 0,
+            remaining_bytes: 0,
+        };
+        note_in(folder.path(), &migration).unwrap();
+        assert_eq!(std::fs::read_to_string(&victim).unwrap(), "precious");
     }
 }

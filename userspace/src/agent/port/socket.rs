@@ -1,24 +1,26 @@
 //! A unix socket in place of a port: one host at a time, as a port has.
 
-use std::fs;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+
+use safe_file::Listener;
 
 use super::PortError;
 
 pub(super) struct Socket {
-    path: PathBuf,
-    listener: UnixListener,
+    listener: Listener,
     stream: Option<UnixStream>,
 }
 
 impl Socket {
     pub(super) fn listen(path: PathBuf) -> Result<Self, PortError> {
-        match bind(&path) {
-            Ok(listener) => Ok(Self { path, listener, stream: None }),
+        let bound = Listener::bind(&path).and_then(|listener| {
+            listener.socket().set_nonblocking(true)?;
+            Ok(listener)
+        });
+        match bound {
+            Ok(listener) => Ok(Self { listener, stream: None }),
             Err(source) => Err(PortError::Listen { path, source }),
         }
     }
@@ -26,7 +28,7 @@ impl Socket {
     /// Takes the next host, when there is none.
     pub(super) fn accept(&mut self) {
         if self.stream.is_none()
-            && let Ok((stream, _)) = self.listener.accept()
+            && let Ok((stream, _)) = self.listener.socket().accept()
         {
             match stream.set_nonblocking(true) {
                 Ok(()) => self.stream = Some(stream),
@@ -47,29 +49,6 @@ impl Socket {
 /// What is to be waited for: the host, or the coming of one.
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_ref().map_or_else(|| self.listener.as_fd(), AsFd::as_fd)
+        self.stream.as_ref().map_or_else(|| self.listener.socket().as_fd(), AsFd::as_fd)
     }
-}
-
-impl Drop for Socket {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
-/// Listens, for the owner only; a socket that an agent left behind when it was killed is replaced.
-fn bind(path: &PathBuf) -> io::Result<UnixListener> {
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match UnixStream::connect(path) {
-            Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => {
-                fs::remove_file(path)?;
-                UnixListener::bind(path)?
-            }
-            _ => return Err(error),
-        },
-        other => other?,
-    };
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }

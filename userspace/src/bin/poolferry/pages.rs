@@ -1,9 +1,9 @@
 //! `poolferry pages`: the page list.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
+use safe_file::Output;
 use userspace::frames::Frames;
 use userspace::locate::Locator;
 use userspace::page_list::{self, Filter, Format, RowWriter, Summary};
@@ -34,17 +34,33 @@ pub(crate) struct Args {
     output: Option<PathBuf>,
 }
 
+/// The file of `--output` cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to write `{}`", path.display())]
+struct OutputError {
+    path: PathBuf,
+    source: io::Error,
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    let Some(path) = &args.output else { return write(args, &mut io::stdout().lock()) };
+    let refused = |source| {
+        let hint = "name a file in a folder where this user may write, or a device or pipe";
+        Failure::new(OutputError { path: path.clone(), source }, Some(hint.to_owned()))
+    };
+    let mut output = Output::create(path).map_err(refused)?;
+    write(args, &mut output)?;
+    output.finish().map_err(refused)
+}
+
+/// The list on `out`.
+fn write(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let server = Server::open(args.server.choose()?, &args.server.symbols.options())?;
     let mut locator = Locator::open(server.target.pid)?;
     let (mut frames, why) = Frames::open(server.target.pid)?;
     if let Some(error) = why {
         log::info!("pagemap serves the list: {error}");
     }
-    let out: Box<dyn Write> = match &args.output {
-        Some(path) => Box::new(File::create(path)?),
-        None => Box::new(io::stdout().lock()),
-    };
     let mut out = BufWriter::with_capacity(1 << 20, out);
     let filter = Filter { eligible: args.eligible, space: args.space };
     if args.format == Format::Bin && !args.summary {
