@@ -36,7 +36,7 @@ pub(crate) struct Args {
 
 /// The file of `--output` cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("failed to write `{}`", path.display())]
+#[error("failed to write `{}`", foreign::path(path))]
 struct OutputError {
     path: PathBuf,
     source: io::Error,
