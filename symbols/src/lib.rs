@@ -1,7 +1,7 @@
 //! From a database server's ELF and DWARF to a [`Profile`].
 //!
 //! ```text
-//! elf          the program, mapped
+//! elf          the program, read into memory     budget    how much all files may take
 //! version      which version it states     server    which names that version uses (data)
 //! debug_file   where its DWARF may lie      dwarf     reading it
 //! site         the instruction to probe     extract   names + DWARF -> profile
@@ -12,6 +12,7 @@
 //! What cannot be found is a value with a [`Reason`](reason::Reason), not an error.
 
 pub mod addr;
+mod budget;
 mod cache;
 pub mod debug_file;
 mod dwarf;
@@ -27,6 +28,7 @@ pub mod site;
 mod stored;
 pub mod version;
 
+pub use budget::Budget;
 pub use error::Error;
 pub use profile::Profile;
 pub use resolve::{Options, Origin, Resolved, Step, Target, resolve};

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::debuginfod::FetchError;
-use crate::elf::ElfError;
+use crate::elf::{ElfError, SnapshotError};
 use crate::reason::Reason;
 
 /// What a file is wanted for.
@@ -52,6 +52,9 @@ pub enum Refusal {
     /// It cannot be looked at or opened.
     #[error("cannot be opened")]
     Open(#[source] io::Error),
+    /// It was not read, or not to its end.
+    #[error(transparent)]
+    Unread(SnapshotError),
     /// Not an ELF that can be read.
     #[error("not a usable x86-64 ELF file")]
     Elf(#[source] Option<object::Error>),
@@ -91,12 +94,24 @@ impl Refusal {
         }
     }
 
+    pub(super) fn from_read(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Io(error) => Self::from_open(error),
+            SnapshotError::NotAFile => Self::NotAFile,
+            other => Self::Unread(other),
+        }
+    }
+
     /// Drops the path, which is the one under `/proc/self/fd` that the file was opened by.
     pub(super) fn from_elf(error: ElfError) -> Self {
         match error {
             ElfError::Open { source, .. } => Self::from_open(source),
             ElfError::NotElf { source, .. } => Self::Elf(source),
             ElfError::Section { source, .. } => Self::Elf(Some(source)),
+            ElfError::TooLarge { size, .. } => Self::Unread(SnapshotError::TooLarge { size }),
+            ElfError::Cut { .. } => Self::Unread(SnapshotError::Cut),
+            ElfError::NoRoom { limit, .. } => Self::Unread(SnapshotError::NoRoom { limit }),
+            ElfError::Stopped { .. } => Self::Unread(SnapshotError::Stopped),
             _ => Self::Elf(None),
         }
     }
@@ -107,6 +122,7 @@ impl Refusal {
         match self {
             Self::Absent | Self::NotAFile | Self::NoDebugInfo => None,
             Self::Open(_) => Some("run as root, or let this user read the debug files"),
+            Self::Unread(_) => Some("remove the file, or make room for it in memory"),
             Self::Elf(_) | Self::Dwarf(_) => {
                 Some("the file is damaged: reinstall the server's debug package")
             }

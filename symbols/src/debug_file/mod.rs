@@ -56,7 +56,7 @@ pub struct DebugFiles {
 pub struct DebugElf {
     /// Where it was found; a fetched file has its URL.
     pub place: Place,
-    /// The file, mapped.
+    /// The file, as it was read.
     pub elf: Program,
     /// Its path inside its root, and the folder that it really lies in; none for a fetched file.
     path: Option<PathBuf>,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::DebugElf;
 use super::attempt::{Attempt, Place, Refusal, Wanted};
 use super::root::Root;
+use crate::budget::Budget;
 use crate::elf::Program;
 
 /// Where one search looks: the target's root first, then the observer's own.
@@ -13,19 +14,20 @@ pub(super) struct Places {
     /// One or two; none when not even `/` can be opened.
     roots: Vec<Root>,
     debug_dirs: Vec<PathBuf>,
+    budget: Budget,
 }
 
 impl Places {
     /// Opens both roots; one that cannot be opened is told in `tried`.
     pub(super) fn open(
-        program: &Path,
+        program: &Program,
         target_root: &Path,
         debug_dirs: &[PathBuf],
         tried: &mut Vec<Attempt>,
     ) -> Self {
         let mut roots: Vec<Root> = Vec::with_capacity(2);
         for path in [target_root, Path::new("/")] {
-            match Root::open(path, program) {
+            match Root::open(path, program.path()) {
                 Ok(root) if roots.iter().any(|other| other.is_same(&root)) => {}
                 Ok(root) => roots.push(root),
                 Err(error) => tried.push(Attempt {
@@ -36,11 +38,19 @@ impl Places {
             }
         }
         let absolute = |dir: &PathBuf| std::path::absolute(dir).unwrap_or_else(|_| dir.clone());
-        Self { roots, debug_dirs: debug_dirs.iter().map(absolute).collect() }
+        Self {
+            roots,
+            debug_dirs: debug_dirs.iter().map(absolute).collect(),
+            budget: program.budget().clone(),
+        }
     }
 
     pub(super) fn roots(&self) -> &[Root] {
         &self.roots
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     pub(super) fn debug_dirs(&self) -> &[PathBuf] {
@@ -58,7 +68,7 @@ impl Places {
         for root in &self.roots {
             for path in paths(root, &self.debug_dirs) {
                 let place = Place::File(root.show(&path));
-                let (found, outcome) = match root.open_elf(&path) {
+                let (found, outcome) = match root.open_elf(&path, &self.budget) {
                     Ok(opened) => {
                         let outcome = check(&opened.elf);
                         (Some(opened), outcome)

@@ -6,15 +6,17 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::attempt::Refusal;
-use crate::elf::Program;
+use crate::budget::Budget;
+use crate::elf::snapshot::link_to;
+use crate::elf::{Program, Snapshot};
 
 /// How often a lookup is repeated that a rename elsewhere has disturbed (EAGAIN, openat2(2)).
 const LOOKUPS: usize = 16;
@@ -63,19 +65,12 @@ impl Root {
         self.shown.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    /// Opens `path`, absolute inside this root, as an ELF.
-    ///
-    /// The file is looked at before it is opened: opening a pipe waits, opening a device may act.
-    pub(super) fn open_elf(&self, path: &Path) -> Result<Opened, Refusal> {
+    /// Reads `path`, absolute inside this root, as an ELF.
+    pub(super) fn open_elf(&self, path: &Path, budget: &Budget) -> Result<Opened, Refusal> {
         let file = self.lookup(path).map_err(Refusal::from_open)?;
-        let kind = rustix::fs::fstat(&file).map_err(|e| Refusal::from_open(e.into()))?;
-        if FileType::from_raw_mode(kind.st_mode) != FileType::RegularFile {
-            return Err(Refusal::NotAFile);
-        }
-        // The link in /proc opens exactly the file that was looked at, whatever its name means now.
-        let link = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-        let elf = Program::open(&link).map_err(Refusal::from_elf)?;
-        let real_dir = self.real_dir(&link);
+        let snapshot = Snapshot::of(&file, budget, &|| false).map_err(Refusal::from_read)?;
+        let real_dir = self.real_dir(&link_to(&file));
+        let elf = Program::of(path, snapshot, budget).map_err(Refusal::from_elf)?;
         Ok(Opened { elf, real_dir })
     }
 
@@ -96,7 +91,7 @@ impl Root {
     /// The folder inside this root that an opened file really lies in, links resolved.
     fn real_dir(&self, link: &Path) -> Option<PathBuf> {
         let real = std::fs::read_link(link).ok()?;
-        let root = std::fs::read_link(format!("/proc/self/fd/{}", self.dir.as_raw_fd())).ok()?;
+        let root = std::fs::read_link(link_to(&self.dir)).ok()?;
         Some(Path::new("/").join(real.strip_prefix(root).ok()?).parent()?.to_owned())
     }
 }

@@ -22,7 +22,7 @@ pub(super) struct Search<'a> {
 impl<'a> Search<'a> {
     pub(super) fn new(program: &Program, root: &Path, options: &'a SearchOptions) -> Self {
         let mut tried = Vec::new();
-        let places = Places::open(program.path(), root, &options.debug_dirs, &mut tried);
+        let places = Places::open(program, root, &options.debug_dirs, &mut tried);
         Self { places, servers: &options.debuginfod, tried }
     }
 
@@ -72,7 +72,7 @@ impl<'a> Search<'a> {
         let check = |elf: &Program| identity.check(elf, wanted);
         let cached = self.servers.cache_dir.as_ref().map(|dir| dir.join(id.path()));
         if let Some(path) = cached {
-            let outcome = Program::open(&path)
+            let outcome = Program::open_within(&path, self.places.budget())
                 .map_err(Refusal::from_elf)
                 .and_then(|elf| check(&elf).map(|()| elf));
             if let Some(elf) = self.note(wanted, Place::File(path.clone()), outcome) {
@@ -96,8 +96,9 @@ impl<'a> Search<'a> {
         check: impl Fn(&Program) -> Result<(), Refusal>,
     ) -> Result<Program, Refusal> {
         let file = debuginfod::fetch(url, self.servers)?;
-        // The map outlives the name, so the file may go when there is no cache to keep it in.
-        let elf = Program::open(file.path()).map_err(Refusal::from_elf)?;
+        // What was read outlives the name, so the file may go when there is no cache to keep it in.
+        let elf =
+            Program::open_within(file.path(), self.places.budget()).map_err(Refusal::from_elf)?;
         check(&elf)?;
         if let Some(cache) = &self.servers.cache_dir
             && let Err(error) = debuginfod::keep(file, id, cache)

@@ -82,7 +82,7 @@ impl DwoLoader {
             let dirs = self.places.debug_dirs();
             for path in candidates::package(self.id.as_ref(), root.program(), holder, dirs) {
                 let place = Place::File(root.show(&path));
-                match root.open_elf(&path) {
+                match root.open_elf(&path, self.places.budget()) {
                     // The observer may see the target's folders in its own root too.
                     Ok(file) if found.iter().any(|f| f.elf.file_id() == file.elf.file_id()) => {}
                     Ok(file) => found.push(Arc::new(DebugElf::new(place, file.elf))),

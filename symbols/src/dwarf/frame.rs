@@ -1,17 +1,15 @@
 //! Canonical frame addresses from `.eh_frame`.
 
-use std::borrow::Cow;
-
 use gimli::{BaseAddresses, CfaRule, EhFrame, LittleEndian, UnwindContext, UnwindSection};
 
 use super::location::Base;
 use crate::addr::LinkAddr;
-use crate::elf::Program;
+use crate::elf::{Program, Section};
 
 /// The unwind table of the program itself (debug files have none).
 #[derive(Debug)]
 pub(crate) struct Frames<'p> {
-    table: Cow<'p, [u8]>,
+    table: Section<'p>,
     addresses: BaseAddresses,
 }
 

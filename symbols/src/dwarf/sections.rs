@@ -1,15 +1,13 @@
 //! The DWARF sections of one file.
 
-use std::borrow::Cow;
-
 use gimli::{DwarfSections, LittleEndian, SectionId};
 
 use super::Slice;
-use crate::elf::{ElfError, Program};
+use crate::elf::{ElfError, Program, Section};
 
-/// DWARF sections of one file, borrowed from its map or decompressed.
+/// DWARF sections of one file, borrowed from its copy or decompressed.
 #[derive(Debug)]
-pub(crate) struct Sections<'p>(DwarfSections<Cow<'p, [u8]>>);
+pub(crate) struct Sections<'p>(DwarfSections<Section<'p>>);
 
 impl<'p> Sections<'p> {
     /// Sections of a program, a separate debug file or a dwz alternate.
@@ -37,7 +35,7 @@ fn read<'p>(
     program: &'p Program,
     id: SectionId,
     name: Option<&str>,
-) -> Result<Cow<'p, [u8]>, ElfError> {
+) -> Result<Section<'p>, ElfError> {
     // Not needed, and large when compressed.
     let unused = matches!(
         id,
@@ -46,6 +44,6 @@ fn read<'p>(
             | SectionId::DebugNames
             | SectionId::DebugAranges
     );
-    let Some(name) = name.filter(|_| !unused) else { return Ok(Cow::Borrowed(&[])) };
+    let Some(name) = name.filter(|_| !unused) else { return Ok(Section::default()) };
     Ok(program.section(name)?.unwrap_or_default())
 }

@@ -1,13 +1,11 @@
 //! Split DWARF: the `.dwo` or `.dwp` parts of skeleton units.
 
-use std::borrow::Cow;
-
 use gimli::{DwarfPackageSections, DwoId, LittleEndian};
 
 use super::info::UnitId;
 use super::{DebugInfo, Sections, Slice};
 use crate::debug_file::{Attempt, DwoLoader, SplitFile, SplitUnit};
-use crate::elf::ElfError;
+use crate::elf::{ElfError, Section};
 
 /// A split file that was found, and whose it is.
 #[derive(Debug)]
@@ -27,7 +25,7 @@ pub(crate) struct SplitSections<'p> {
 #[derive(Debug)]
 enum Kind<'p> {
     Unit(Box<Sections<'p>>),
-    Package(Box<DwarfPackageSections<Cow<'p, [u8]>>>, DwoId),
+    Package(Box<DwarfPackageSections<Section<'p>>>, DwoId),
 }
 
 /// A split file that was found but cannot be read.
@@ -65,7 +63,7 @@ impl Found {
             SplitFile::Unit(file) => Kind::Unit(Box::new(Sections::load_split(&file.elf)?)),
             SplitFile::Package(file) => {
                 let read = |id: gimli::SectionId| match id.dwo_name() {
-                    None => Ok(Cow::default()),
+                    None => Ok(Section::default()),
                     Some(name) => Ok::<_, SplitError>(file.elf.section(name)?.unwrap_or_default()),
                 };
                 Kind::Package(Box::new(DwarfPackageSections::load(read)?), self.id)
@@ -87,7 +85,7 @@ impl SplitSections<'_> {
         &'d self,
         parent: &gimli::Dwarf<Slice<'d>>,
     ) -> Option<gimli::Dwarf<Slice<'d>>> {
-        let borrow = |bytes: &'d Cow<'_, [u8]>| Slice::new(bytes, LittleEndian);
+        let borrow = |bytes: &'d Section<'_>| Slice::new(bytes, LittleEndian);
         match &self.sections {
             Kind::Unit(sections) => {
                 let mut dwarf = sections.dwarf();

@@ -1,18 +1,50 @@
 //! Why a file cannot be read as a program.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::snapshot::{MAX_FILE_BYTES, SnapshotError};
 
 /// A file that is not the ELF it should be.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ElfError {
-    /// The file cannot be opened, examined or mapped.
+    /// The file cannot be opened, examined or read.
     #[error("cannot open `{path}`")]
     Open {
         /// The file.
         path: PathBuf,
         /// What the kernel said.
         source: std::io::Error,
+    },
+    /// The file is larger than any debug file.
+    #[error(
+        "`{path}` is {size} bytes long, more than the {MAX_FILE_BYTES} that are read of a file"
+    )]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// Somebody writes the file.
+    #[error("`{path}` was cut short while it was read")]
+    Cut {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Together, the files would take more memory than they may.
+    #[error("no room for `{path}` in the {limit} bytes of memory that may be taken to read files")]
+    NoRoom {
+        /// The file.
+        path: PathBuf,
+        /// What all of them may take, in bytes.
+        limit: u64,
+    },
+    /// Nobody waits for it any more.
+    #[error("stopped while `{path}` was read")]
+    Stopped {
+        /// The file.
+        path: PathBuf,
     },
     /// Not a little-endian 64-bit ELF, or its headers are broken.
     #[error("`{path}` is not a 64-bit little-endian ELF file")]
@@ -40,8 +72,10 @@ pub enum ElfError {
         /// What is wrong with it.
         source: object::Error,
     },
-    /// A section that states an absurd uncompressed size.
-    #[error("section {name} of `{path}` claims {size} bytes uncompressed")]
+    /// A section that states an uncompressed size for which there is no room.
+    #[error(
+        "section {name} of `{path}` claims {size} bytes uncompressed; all together may take {limit}"
+    )]
     SectionTooBig {
         /// The file.
         path: PathBuf,
@@ -49,10 +83,28 @@ pub enum ElfError {
         name: String,
         /// The stated size in bytes.
         size: u64,
+        /// What all files and sections may take together, in bytes.
+        limit: u64,
     },
 }
 
+/// The remedy where a file asks for more than it may have.
+const STORED_PROFILE: &str = "make a stored profile on another machine (`poolferry symbols --json`) \
+                              and name its folder with --profiles";
+
 impl ElfError {
+    pub(crate) fn read(path: &Path, error: SnapshotError) -> Self {
+        let path = path.to_owned();
+        match error {
+            SnapshotError::Io(source) => Self::Open { path, source },
+            SnapshotError::NotAFile => Self::NotElf { path, source: None },
+            SnapshotError::TooLarge { size } => Self::TooLarge { path, size },
+            SnapshotError::Cut => Self::Cut { path },
+            SnapshotError::NoRoom { limit } => Self::NoRoom { path, limit },
+            SnapshotError::Stopped => Self::Stopped { path },
+        }
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -63,9 +115,15 @@ impl ElfError {
             Self::Open { .. } => Some("check that the process still runs and the path is right"),
             Self::NotElf { .. } => Some("name the server's program itself, not a wrapper script"),
             Self::Machine { .. } => Some("only servers built for x86-64 can be observed"),
-            Self::Section { .. } | Self::SectionTooBig { .. } => {
+            Self::Section { .. } => {
                 Some("the file is damaged: reinstall the server or its debug package")
             }
+            Self::TooLarge { .. } => {
+                Some("no server is that large: name the server's program itself")
+            }
+            Self::Cut { .. } => Some("try again when nobody writes the file any more"),
+            Self::NoRoom { .. } | Self::SectionTooBig { .. } => Some(STORED_PROFILE),
+            Self::Stopped { .. } => None,
         }
     }
 }

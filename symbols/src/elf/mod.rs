@@ -1,32 +1,30 @@
-//! A program file: an ELF mapped into memory and read in place.
+//! A program file: an ELF read into memory once, and parsed in place there.
 //!
 //! Everything in it is foreign. Offsets and sizes are checked before use, nothing is allocated by a
-//! size that the file states except a decompressed section, and that is limited by
-//! [`MAX_SECTION_BYTES`].
+//! size that the file states except its copy ([`Snapshot`]) and decompressed sections, and those
+//! are counted by a [`Budget`].
 //!
 //! The same type holds a server's program, a separate debug file, a dwz alternate and a `.dwo`.
 
 mod address;
-mod content;
 mod error;
+mod section;
+pub(crate) mod snapshot;
 mod symbol;
 
-use std::borrow::Cow;
-use std::fs::File;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 use object::elf::{EM_X86_64, ET_DYN};
 use object::read::elf::{ElfFile64, FileHeader};
-use object::{LittleEndian, Object, ObjectSection};
+use object::{CompressionFormat, LittleEndian, Object, ObjectSection};
 
 pub use error::ElfError;
+pub use section::Section;
+pub use snapshot::{MAX_FILE_BYTES, Owner, Snapshot, SnapshotError};
 pub use symbol::{Symbol, SymbolKind, SymbolTable};
 
-/// Largest section that is decompressed: a debug section beyond this is refused, as a hostile file
-/// may state any size. The `.debug_info` of a server's debug build is below 1 GiB.
-pub const MAX_SECTION_BYTES: u64 = 2 << 30;
+use crate::budget::Budget;
 
 /// The parsed headers of a [`Program`]; cheap to make, borrows the map.
 pub(crate) type Elf<'data> = ElfFile64<'data, LittleEndian>;
@@ -48,39 +46,44 @@ pub struct FileId {
 #[derive(Debug)]
 pub struct Program {
     path: PathBuf,
-    file_id: Option<FileId>,
     data: Data,
+    hash: blake3::Hash,
+    budget: Budget,
 }
 
 #[derive(Debug)]
 enum Data {
-    Mapped(Mmap),
+    Read { map: Mmap, snapshot: Snapshot },
     Owned(Vec<u8>),
 }
 
 impl Program {
-    /// Maps the file at `path`; nothing is read but its headers.
+    /// Reads the file at `path`, whole.
     ///
     /// # Errors
-    /// The file cannot be opened or mapped, or is not a little-endian 64-bit x86 ELF.
+    /// The file cannot be opened or read, is too large, or is not a little-endian 64-bit x86 ELF.
     pub fn open(path: &Path) -> Result<Self, ElfError> {
-        let io = |source| ElfError::Open { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        let meta = file.metadata().map_err(io)?;
-        if !meta.is_file() {
-            return Err(ElfError::NotElf { path: path.to_owned(), source: None });
-        }
-        let file_id = FileId {
-            device: meta.dev(),
-            inode: meta.ino(),
-            size: meta.size(),
-            mtime_ns: meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec()),
-        };
-        let map = map_read_only(&file).map_err(io)?;
-        let program =
-            Self { path: path.to_owned(), file_id: Some(file_id), data: Data::Mapped(map) };
-        program.check()?;
-        Ok(program)
+        Self::open_within(path, &Budget::default())
+    }
+
+    /// As [`Self::open`]; its copy and its decompressed sections count on `budget`.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_within(path: &Path, budget: &Budget) -> Result<Self, ElfError> {
+        let snapshot = Snapshot::read(path, budget);
+        Self::of(path, snapshot.map_err(|error| ElfError::read(path, error))?, budget)
+    }
+
+    /// A program that was read; `path` only names it in messages.
+    ///
+    /// # Errors
+    /// The bytes are not a little-endian 64-bit x86 ELF.
+    pub fn of(path: &Path, snapshot: Snapshot, budget: &Budget) -> Result<Self, ElfError> {
+        let hash = snapshot.hash();
+        let map = map_sealed(&snapshot).map_err(|error| ElfError::read(path, error.into()))?;
+        let data = Data::Read { map, snapshot };
+        Self { path: path.to_owned(), data, hash, budget: budget.clone() }.checked()
     }
 
     /// A program that lies in memory; `path` only names it in messages.
@@ -88,9 +91,12 @@ impl Program {
     /// # Errors
     /// The bytes are not a little-endian 64-bit x86 ELF.
     pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, ElfError> {
-        let program = Self { path: path.to_owned(), file_id: None, data: Data::Owned(bytes) };
-        program.check()?;
-        Ok(program)
+        let (path, hash) = (path.to_owned(), blake3::hash(&bytes));
+        Self { path, data: Data::Owned(bytes), hash, budget: Budget::default() }.checked()
+    }
+
+    fn checked(self) -> Result<Self, ElfError> {
+        self.check().map(|()| self)
     }
 
     fn check(&self) -> Result<(), ElfError> {
@@ -119,15 +125,39 @@ impl Program {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         match &self.data {
-            Data::Mapped(map) => map,
+            Data::Read { map, .. } => map,
             Data::Owned(bytes) => bytes,
         }
     }
 
-    /// Identity of the opened file; none for a program in memory.
+    /// BLAKE3 of exactly [`Self::bytes`], hexadecimal; taken when they were read.
+    #[must_use]
+    pub fn content_hash(&self) -> String {
+        self.hash.to_hex().to_string()
+    }
+
+    /// What its copy and its sections count on.
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Identity of the file that was read; none for a program in memory.
     #[must_use]
     pub fn file_id(&self) -> Option<FileId> {
-        self.file_id
+        self.snapshot().map(Snapshot::file_id)
+    }
+
+    /// Who may have written the file that was read; none for a program in memory.
+    #[must_use]
+    pub fn owner(&self) -> Option<Owner> {
+        self.snapshot().map(Snapshot::owner)
+    }
+
+    fn snapshot(&self) -> Option<&Snapshot> {
+        match &self.data {
+            Data::Read { snapshot, .. } => Some(snapshot),
+            Data::Owned(_) => None,
+        }
     }
 
     /// `.note.gnu.build-id`; none when the linker wrote none, or a malformed one.
@@ -157,22 +187,26 @@ impl Program {
     ///
     /// # Errors
     /// The section lies outside the file, is compressed in an unknown or broken way, or states an
-    /// uncompressed size over [`MAX_SECTION_BYTES`].
-    pub fn section(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, ElfError> {
+    /// uncompressed size for which there is no room in the budget.
+    pub fn section(&self, name: &str) -> Result<Option<Section<'_>>, ElfError> {
         let elf = self.elf()?;
         let Some(section) = elf.section_by_name(name) else { return Ok(None) };
         let malformed =
             |source| ElfError::Section { path: self.path.clone(), name: name.to_owned(), source };
         let data = section.compressed_data().map_err(malformed)?;
-        if data.uncompressed_size > MAX_SECTION_BYTES {
-            return Err(ElfError::SectionTooBig {
-                path: self.path.clone(),
-                name: name.to_owned(),
-                size: data.uncompressed_size,
-            });
-        }
+        let charge = match data.format {
+            CompressionFormat::None => None,
+            _ => Some(self.budget.take(data.uncompressed_size).ok_or_else(|| {
+                ElfError::SectionTooBig {
+                    path: self.path.clone(),
+                    name: name.to_owned(),
+                    size: data.uncompressed_size,
+                    limit: self.budget.limit(),
+                }
+            })?),
+        };
         let bytes = data.decompress().map_err(malformed)?;
-        Ok((!bytes.is_empty()).then_some(bytes))
+        Ok((!bytes.is_empty()).then(|| Section::new(bytes, charge)))
     }
 }
 
@@ -187,10 +221,9 @@ pub fn hex(bytes: &[u8]) -> String {
     })
 }
 
-#[expect(unsafe_code, reason = "mapping a file is unsafe: another process may truncate it")]
-fn map_read_only(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: the map is read only and private. A running program cannot be written (ETXTBSY), and
-    // package managers replace debug files by rename; a file truncated in place by an operator
-    // while it is read ends this process with SIGBUS and harms nobody else.
-    unsafe { Mmap::map(file) }
+#[expect(unsafe_code, reason = "mapping is unsafe: what is mapped may change")]
+fn map_sealed(snapshot: &Snapshot) -> std::io::Result<Mmap> {
+    // SAFETY: the map is read only, of memory that is sealed: nobody, this process included, can
+    // write it or change its size any more.
+    unsafe { Mmap::map(snapshot.memory()) }
 }

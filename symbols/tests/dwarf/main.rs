@@ -9,5 +9,6 @@ mod common;
 
 mod hostile;
 mod layout;
+mod odd_files;
 mod refused;
 mod sites;

@@ -12,7 +12,7 @@ use symbols::debug_file::SearchOptions;
 use symbols::{Options, Target, resolve};
 
 fuzz_target!(|bytes: &[u8]| {
-    // `resolve` maps a file, so it gets one; in memory, as there are thousands a second.
+    // `resolve` reads a file, so it gets one; in memory, as there are thousands a second.
     let file = memfd_create("program", MemfdFlags::CLOEXEC).expect("a memfd can be made");
     let mut file = File::from(file);
     file.write_all(bytes).expect("a memfd takes what memory holds");

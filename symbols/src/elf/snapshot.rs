@@ -1,0 +1,230 @@
+//! A copy of a foreign file that nobody can change any more.
+//!
+//! A file that is mapped may be cut short or rewritten while it is read: the first ends the process
+//! with SIGBUS, the second lets one content be hashed and another be believed. So a file is read once,
+//! by pread, into sealed memory (memfd_create(2)): [`Snapshot::hash`] is over exactly the bytes that
+//! are parsed.
+//!
+//! The file is looked at before it is opened: opening a pipe waits, opening a device may act.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags, Stat};
+use rustix::io::Errno;
+
+use super::FileId;
+use crate::budget::{Budget, Charge};
+
+/// Largest file that is read, in bytes. The debug files of servers are below 2 GiB; a sparse file
+/// may state any size, and hashing 12 TiB takes hours.
+pub const MAX_FILE_BYTES: u64 = 4 << 30;
+
+/// Bytes per read.
+const CHUNK: usize = 1 << 20;
+
+/// The content of a regular file as it was when it was read.
+#[derive(Debug)]
+pub struct Snapshot {
+    memory: OwnedFd,
+    size: u64,
+    hash: blake3::Hash,
+    file: FileId,
+    owner: Owner,
+    _charge: Charge,
+}
+
+/// Who may have written a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// `st_uid`.
+    pub uid: u32,
+    /// `st_gid`.
+    pub gid: u32,
+    /// Permission bits of `st_mode`.
+    pub mode: u32,
+}
+
+/// Why a file was not read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SnapshotError {
+    /// It cannot be looked at, opened or read, or there is no memory for it.
+    #[error("cannot be read")]
+    Io(#[from] io::Error),
+    /// A folder, pipe, socket or device.
+    #[error("not a regular file")]
+    NotAFile,
+    /// Larger than [`MAX_FILE_BYTES`].
+    #[error("{size} bytes long, more than the {MAX_FILE_BYTES} that are read of a file")]
+    TooLarge {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// It ended before its size: somebody writes it.
+    #[error("cut short while it was read")]
+    Cut,
+    /// Together with the others it would take more memory than they may.
+    #[error("no room for it in the {limit} bytes that files may take")]
+    NoRoom {
+        /// [`Budget::limit`].
+        limit: u64,
+    },
+    /// Whoever wanted it does not any more.
+    #[error("stopped while it was read")]
+    Stopped,
+}
+
+impl Snapshot {
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// It is no regular file, cannot be read, is too large, or was cut short meanwhile.
+    pub fn read(path: &Path, budget: &Budget) -> Result<Self, SnapshotError> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
+        Self::of(&file, budget, &|| false)
+    }
+
+    /// Reads the file that `file` was opened as, if only as a path (`O_PATH`); gives up between two
+    /// reads when `stop` says so.
+    pub(crate) fn of(
+        file: &OwnedFd,
+        budget: &Budget,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, SnapshotError> {
+        regular(&rustix::fs::fstat(file).map_err(io::Error::from)?)?;
+        // The link in /proc opens exactly the file that was looked at, whatever its name means now.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::open(link_to(file), flags, Mode::empty()).map_err(io::Error::from)?;
+        let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
+        let size = regular(&stat)?;
+        let memory = memory_of(size)?;
+        let (hash, charge) = copy(&file, size, &memory, budget, stop)?;
+        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        rustix::fs::fcntl_add_seals(&memory, seals).map_err(io::Error::from)?;
+        let (file, owner) = (FileId::of(&stat), Owner::of(&stat));
+        Ok(Self { memory, size, hash, file, owner, _charge: charge })
+    }
+
+    /// Size in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// BLAKE3 of all of its bytes.
+    #[must_use]
+    pub fn hash(&self) -> blake3::Hash {
+        self.hash
+    }
+
+    /// Which file it was read from.
+    #[must_use]
+    pub fn file_id(&self) -> FileId {
+        self.file
+    }
+
+    /// Who may have written that, at the time of reading.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.owner
+    }
+
+    /// The sealed memory.
+    pub(super) fn memory(&self) -> &OwnedFd {
+        &self.memory
+    }
+}
+
+/// The link in `/proc` by which an open file is opened again.
+pub(crate) fn link_to(file: &impl AsFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
+}
+
+/// Size of a regular file that is not too large.
+fn regular(stat: &Stat) -> Result<u64, SnapshotError> {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(SnapshotError::NotAFile);
+    }
+    let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+    if size > MAX_FILE_BYTES {
+        return Err(SnapshotError::TooLarge { size });
+    }
+    Ok(size)
+}
+
+/// Memory of `size` bytes, all zero, of which nothing is taken yet.
+fn memory_of(size: u64) -> io::Result<OwnedFd> {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    // Where `vm.memfd_noexec` is 2, memory must not be executable; before Linux 6.3 there is no such flag.
+    let memory = match rustix::fs::memfd_create("snapshot", flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => rustix::fs::memfd_create("snapshot", flags),
+        other => other,
+    }?;
+    rustix::fs::ftruncate(&memory, size)?;
+    Ok(memory)
+}
+
+/// Copies `size` bytes; what is zero stays a hole.
+fn copy(
+    file: &OwnedFd,
+    size: u64,
+    memory: &OwnedFd,
+    budget: &Budget,
+    stop: &dyn Fn() -> bool,
+) -> Result<(blake3::Hash, Charge), SnapshotError> {
+    let no_room = || SnapshotError::NoRoom { limit: budget.limit() };
+    let mut charge = budget.take(0).ok_or_else(no_room)?;
+    let mut hasher = blake3::Hasher::new();
+    let mut chunk = vec![0; CHUNK];
+    let mut at = 0;
+    while at < size {
+        if stop() {
+            return Err(SnapshotError::Stopped);
+        }
+        let wanted = usize::try_from(size - at).unwrap_or(CHUNK).min(CHUNK);
+        let read = match rustix::io::pread(file, &mut chunk[..wanted], at) {
+            Ok(0) => return Err(SnapshotError::Cut),
+            Err(Errno::INTR) => continue,
+            other => &chunk[..other.map_err(io::Error::from)?],
+        };
+        hasher.update(read);
+        let mut hole = at;
+        if read.iter().any(|byte| *byte != 0) {
+            if !charge.grow(read.len() as u64) {
+                return Err(no_room());
+            }
+            let mut rest = read;
+            while !rest.is_empty() {
+                let written = rustix::io::pwrite(memory, rest, hole).map_err(io::Error::from)?;
+                rest = rest.get(written..).unwrap_or_default();
+                hole += written as u64;
+            }
+        }
+        at += read.len() as u64;
+    }
+    Ok((hasher.finalize(), charge))
+}
+
+impl FileId {
+    fn of(stat: &Stat) -> Self {
+        let size = u64::try_from(stat.st_size).unwrap_or(0);
+        let mtime_ns = stat.st_mtime.saturating_mul(1_000_000_000);
+        let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            size,
+            mtime_ns: mtime_ns.saturating_add(nanoseconds),
+        }
+    }
+}
+
+impl Owner {
+    fn of(stat: &Stat) -> Self {
+        Self { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 }
+    }
+}
