@@ -2,9 +2,11 @@
 //!
 //! What `cargo fuzz` asks of a nightly is only the coverage instrumentation; LLVM's own pass gives it to any compiler.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use anyhow::{Context, Result, bail, ensure};
 use test_servers::command;
@@ -22,6 +24,8 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const PLANTED: &str = "planted_bug";
 /// Without coverage, five bytes take centuries; with it, under a second.
 const PLANTED_SECONDS: u32 = 60;
+/// Lines of a failed fuzzer's output that are shown.
+const SHOWN_LINES: usize = 40;
 /// Memory that one input may make a parser use, in MiB.
 const RSS_LIMIT_MIB: u32 = 2048;
 
@@ -47,11 +51,25 @@ pub(crate) struct Arguments {
     /// Seconds for each target
     #[arg(long, default_value_t = 60)]
     seconds: u32,
+    /// Executions of each target, however long they take
+    #[arg(long, conflicts_with = "seconds")]
+    executions: Option<u64>,
+}
+
+impl Arguments {
+    /// How long, as libFuzzer is told.
+    fn limit(&self) -> String {
+        match self.executions {
+            Some(executions) => format!("-runs={executions}"),
+            None => format!("-max_total_time={}", self.seconds),
+        }
+    }
 }
 
 /// Builds the targets, proves that the fuzzer finds a bug, and runs them.
 pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     let known = targets()?;
+    let limit = arguments.limit();
     let chosen = match arguments.target {
         None => known.iter().filter(|name| *name != PLANTED).cloned().collect(),
         Some(name) if known.contains(&name) => vec![name],
@@ -60,17 +78,17 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     let programs = build()?;
     let bug = artifacts().join(PLANTED);
     let _ = fs::remove_dir_all(&bug);
-    let failed = !command::succeeds(&mut fuzzer(&programs, PLANTED, PLANTED_SECONDS)?);
+    let planted = format!("-max_total_time={PLANTED_SECONDS}");
+    let failed = !command::succeeds(&mut fuzzer(&programs, PLANTED, &planted)?);
     // A fuzzer that does not even start fails too, and writes no input.
     let found = failed && fs::read_dir(&bug)?.next().is_some();
     ensure!(found, "the fuzzer did not find the planted bug: it sees no coverage");
-    let mut failed = Vec::new();
+    let mut fuzzers = Vec::new();
     for name in chosen {
-        println!("fuzzing {name} for {} s", arguments.seconds);
-        if command::run(&mut fuzzer(&programs, &name, arguments.seconds)?).is_err() {
-            failed.push(name);
-        }
+        let fuzzer = fuzzer(&programs, &name, &limit)?;
+        fuzzers.push((name, fuzzer));
     }
+    let failed = run_side_by_side(fuzzers)?;
     if failed.is_empty() {
         return Ok(ExitCode::SUCCESS);
     }
@@ -80,6 +98,58 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
         artifacts().display()
     );
     Ok(ExitCode::FAILURE)
+}
+
+/// Runs as many fuzzers at a time as there are processors, each with its output in a file, and gives the names of
+/// those that failed.
+fn run_side_by_side(fuzzers: Vec<(String, Command)>) -> Result<Vec<String>> {
+    let logs = workspace::target().join("fuzz/logs");
+    fs::create_dir_all(&logs)?;
+    let (left, failed) = (Mutex::new(fuzzers.into_iter()), Mutex::new(Vec::new()));
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Result<()> {
+        while let Some((name, mut fuzzer)) = next() {
+            let path = logs.join(format!("{name}.log"));
+            let log = File::create(&path)?;
+            let status = fuzzer.stdout(log.try_clone()?).stderr(log).status()?;
+            let text = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+            println!(
+                "{} {name}: {}",
+                if status.success() { "ok    " } else { "FAILED" },
+                told(&text)
+            );
+            if !status.success() {
+                println!("{}", last_lines(&text, SHOWN_LINES));
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push(name);
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let workers: Vec<_> = (0..processors).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| bail!("a thread that runs a fuzzer panicked"))
+        })
+    })?;
+    Ok(failed.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// What libFuzzer tells at its end (`-print_final_stats=1`), in short.
+fn told(log: &str) -> String {
+    let value = |key: &str| {
+        let line = log.lines().rev().find_map(|line| line.strip_prefix(key))?;
+        line.trim_start_matches(':').trim().parse::<u64>().ok()
+    };
+    match (value("stat::number_of_executed_units"), value("stat::peak_rss_mb")) {
+        (Some(executions), Some(mib)) => format!("{executions} executions, {mib} MiB at most"),
+        _ => "ended without its figures".to_owned(),
+    }
+}
+
+fn last_lines(text: &str, count: usize) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
 fn folder() -> PathBuf {
@@ -119,7 +189,7 @@ fn build() -> Result<PathBuf> {
 }
 
 /// The command that fuzzes `name`; its corpus is kept for the next time.
-fn fuzzer(programs: &std::path::Path, name: &str, seconds: u32) -> Result<Command> {
+fn fuzzer(programs: &Path, name: &str, limit: &str) -> Result<Command> {
     let (corpus, artifacts) =
         (workspace::target().join("fuzz/corpus").join(name), artifacts().join(name));
     if name == PLANTED {
@@ -134,7 +204,7 @@ fn fuzzer(programs: &std::path::Path, name: &str, seconds: u32) -> Result<Comman
         fuzzer.arg(seeds);
     }
     fuzzer
-        .arg(format!("-max_total_time={seconds}"))
+        .arg(limit)
         .arg(format!("-rss_limit_mb={RSS_LIMIT_MIB}"))
         .args(["-timeout=10", "-verbosity=0", "-print_final_stats=1"])
         .arg(format!("-artifact_prefix={}/", artifacts.display()));
@@ -173,4 +243,18 @@ fn seeds(name: &str) -> Result<Option<PathBuf>> {
         }
     }
     Ok(Some(seeds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_those_of_the_end() {
+        let log = "INFO: Seed: 1\nDone 9 runs in 1 second(s)\nstat::number_of_executed_units: 9\n\
+                   stat::average_exec_per_sec:     9\nstat::peak_rss_mb:              46\n";
+        assert_eq!(told(log), "9 executions, 46 MiB at most");
+        assert!(told("ERROR: libFuzzer: deadly signal").contains("without"));
+        assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
+    }
 }
