@@ -7,6 +7,7 @@
 //! site         the instruction to probe     extract   names + DWARF -> profile
 //! stored       profiles of stripped builds  cache     profiles of earlier runs
 //! resolve      all of it, in order          report    a profile, for people
+//! text         a site, proven in the program's own bytes before a probe goes there
 //! ```
 //!
 //! What cannot be found is a value with a [`Reason`](reason::Reason), not an error.
@@ -26,6 +27,7 @@ pub mod resolve;
 pub mod server;
 pub mod site;
 mod stored;
+pub mod text;
 pub mod version;
 
 pub use budget::Budget;

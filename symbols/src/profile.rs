@@ -13,7 +13,7 @@ use crate::addr::{FileOff, LinkAddr};
 use crate::reason::Reason;
 
 /// Version of the serialised form. A cached profile of another version is recomputed.
-pub const PROFILE_FORMAT: u32 = 1;
+pub const PROFILE_FORMAT: u32 = 2;
 
 /// One build of a server, as the agent sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,6 +126,9 @@ pub struct Site {
     pub file_offset: FileOff,
     /// What the kernel does with the probed instruction.
     pub instruction: Instruction,
+    /// Bytes from `entry` on, hexadecimal: 32, or up to the end of the probed instruction if that is
+    /// more. By them a program is known to have this function there.
+    pub code: String,
     /// Mnemonic and operands of the probed instruction, for people.
     pub text: String,
     /// Entry, return or inlined copy.

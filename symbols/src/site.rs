@@ -20,11 +20,15 @@ use iced_x86::{
 };
 
 use crate::addr::{FileOff, LinkAddr};
-use crate::elf::Program;
+use crate::elf::{Program, hex};
 use crate::profile::Instruction;
 
 /// Longest straight line looked at, in bytes.
 const PROLOGUE_BYTES: usize = 64;
+
+/// Bytes of a function's start that a profile keeps: many functions begin alike, so those up to the
+/// probe would tell few of them apart.
+pub const CODE_BYTES: usize = 32;
 
 /// Longest function whose jumps are looked at, in bytes; beyond it the entry is probed.
 const FUNCTION_BYTES: u64 = 1 << 20;
@@ -64,6 +68,8 @@ pub struct Probe {
     pub instruction: Instruction,
     /// The instruction, in AT&T syntax.
     pub text: String,
+    /// Its length in bytes.
+    pub len: usize,
 }
 
 /// The instruction at `addr` itself. None when the file has no code there, or none that decodes.
@@ -78,7 +84,16 @@ pub fn probe_at(program: &Program, addr: LinkAddr) -> Option<Probe> {
         if is_emulated(&machine) { Instruction::Emulated } else { Instruction::SingleStepped };
     let mut text = String::new();
     GasFormatter::new().format(&machine, &mut text);
-    Some(Probe { addr, file_offset, instruction, text })
+    Some(Probe { addr, file_offset, instruction, text, len: machine.len() })
+}
+
+/// The bytes from `entry` on, hexadecimal, [`CODE_BYTES`] of them or up to the end of the probed
+/// instruction: what the program must have there when a probe is set.
+#[must_use]
+pub fn code(program: &Program, entry: LinkAddr, probe: &Probe) -> String {
+    let way = probe.addr.0.checked_sub(entry.0).and_then(|way| usize::try_from(way).ok());
+    let end = way.filter(|way| *way <= PROLOGUE_BYTES).map_or(0, |way| way + probe.len);
+    hex(program.bytes_at(entry, end.max(CODE_BYTES)))
 }
 
 /// The best instruction for a probe of the function that starts at `entry` and is `len` bytes long,

@@ -2,6 +2,11 @@
 //!
 //! Everything is held by file descriptors of this process: when it ends, however it ends, the kernel
 //! takes the probes out of the server's text and frees the maps.
+//!
+//! A probe is set by a [`ProvenSite`] and nothing else: whatever the profile says, and wherever it came
+//! from, the program's own bytes must have an instruction of that function there.
+
+mod sites;
 
 use std::num::NonZeroU32;
 use std::os::fd::AsFd as _;
@@ -11,14 +16,18 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope
 use aya::programs::{ProbeKind, ProgramError, UProbe};
 use aya::{Ebpf, EbpfLoader};
 use probe_abi::links::Links;
-use probe_abi::{Control, Cookie, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout};
-use symbols::profile::{ArgLoc, Profile, Site};
+use probe_abi::{Control, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout};
+use symbols::profile::Profile;
+use symbols::text::{ProgramText, ProvenSite, SiteError};
 use thiserror::Error;
 
 use crate::geometry::Geometry;
 use crate::layout::Layout;
 use crate::residency::Table;
-use crate::target::Target;
+use crate::target::{Target, TargetError};
+use sites::{Plan, QUERIES, RESIDENCY, sites_of};
+
+pub use sites::check_sites;
 
 /// The programs could not be loaded or attached.
 #[derive(Debug, Error)]
@@ -69,6 +78,18 @@ pub enum ProbesError {
         /// The server's function.
         function: String,
     },
+    /// The profile is not true of the program that runs.
+    #[error("a probe of `{event}` would not stand on an instruction of its function")]
+    Unproven {
+        /// The event.
+        event: &'static str,
+        /// What is wrong with its site.
+        #[source]
+        source: Box<SiteError>,
+    },
+    /// The server's program cannot be looked at, or is another by now.
+    #[error(transparent)]
+    Target(#[from] TargetError),
     /// A map is missing or refused an access.
     #[error("failed to access the map `{map}`")]
     Map {
@@ -90,6 +111,10 @@ impl ProbesError {
             }
             Self::NoSite { .. } | Self::NoArgument { .. } => {
                 "`poolferry symbols` shows what was found; install the server's debug symbols"
+            }
+            Self::Unproven { source, .. } => source.hint(),
+            Self::Target(error) => {
+                error.hint().unwrap_or("start again to attach to the server's new process")
             }
             _ => "`poolferry doctor` tells which capability or kernel option is missing",
         }
@@ -152,59 +177,6 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, ProbesError> {
         .map_err(|source| ProbesError::Load(Box::new(source)))
 }
 
-/// One program to attach: where, with which argument, at the entry or the return.
-struct Plan {
-    program: &'static str,
-    event: &'static str,
-    /// Which of the site's arguments the program wants.
-    argument: Option<usize>,
-    /// An event that only some versions have.
-    optional: bool,
-}
-
-const RESIDENCY: [Plan; 4] = [
-    Plan {
-        program: "page_io_complete",
-        event: "page_io_complete",
-        argument: Some(0),
-        optional: false,
-    },
-    Plan { program: "page_dirty", event: "page_dirty", argument: Some(0), optional: false },
-    Plan { program: "page_dirty", event: "page_dirty_sorted", argument: Some(0), optional: true },
-    Plan { program: "block_free", event: "block_free", argument: Some(0), optional: false },
-];
-
-const QUERIES: [Plan; 4] = [
-    Plan { program: "query_start", event: "query", argument: Some(0), optional: false },
-    Plan { program: "query_end", event: "query", argument: None, optional: false },
-    Plan { program: "commit_start", event: "trx_commit", argument: None, optional: false },
-    Plan { program: "commit_end", event: "trx_commit", argument: None, optional: false },
-];
-
-/// Checks that the profile has every site of the events that the residency table lives on.
-///
-/// # Errors
-/// [`ProbesError::NoSite`] where an event has no site, or a copy of its function has none.
-pub fn check_sites(profile: &Profile) -> Result<(), ProbesError> {
-    RESIDENCY.iter().try_for_each(|plan| sites_of(profile, plan).map(drop))
-}
-
-/// The sites of an event. Some of its copies are not enough: through the others a page would become
-/// dirty, or leave, unseen.
-fn sites_of<'a>(profile: &'a Profile, plan: &Plan) -> Result<&'a [Site], ProbesError> {
-    let sites = profile.sites.get(plan.event).map(Vec::as_slice).unwrap_or_default();
-    let lacking = profile.lacking("site").any(|missing| missing.role == plan.event);
-    if lacking || (sites.is_empty() && !plan.optional) {
-        let mut missing = profile.missing.iter();
-        let missing = missing.find(|m| m.what == "site" && m.role == plan.event);
-        return Err(ProbesError::NoSite {
-            event: plan.event,
-            reason: missing.map(|m| format!("`{}`: {}", m.name, m.reason)),
-        });
-    }
-    Ok(sites)
-}
-
 /// The attached programs of one server.
 pub struct Probes {
     /// One a probe in the server's text; gone first.
@@ -229,6 +201,14 @@ impl Probes {
         options: ProbeOptions,
     ) -> Result<(Self, Table), ProbesError> {
         check_sites(profile)?;
+        // Opened once: what is checked here is what the probes go on.
+        let text = target.text()?;
+        let queries = if options.queries { &QUERIES[..] } else { &[] };
+        let proven = RESIDENCY
+            .iter()
+            .chain(queries)
+            .map(|plan| Ok((plan, prove(&text, profile, plan)?)))
+            .collect::<Result<Vec<_>, ProbesError>>()?;
         let mut ebpf = load(&Settings {
             layout: layout.for_probes(),
             blocks: geometry.blocks(),
@@ -253,31 +233,20 @@ impl Probes {
             state: Control::default(),
         };
         probes.set_geometry(layout, geometry)?;
-        for plan in &RESIDENCY {
-            let program = if options.empty { "empty" } else { plan.program };
-            probes.attach_plan(target, profile, plan, program)?;
-        }
-        if options.queries {
-            for plan in &QUERIES {
-                probes.attach_plan(target, profile, plan, plan.program)?;
+        for (plan, sites) in &proven {
+            let empty = options.empty && RESIDENCY.contains(plan);
+            let program = if empty { "empty" } else { plan.program };
+            for site in sites {
+                probes.attach_site(target, plan, program, site)?;
             }
+        }
+        // The pid may be another process's by now, or have executed another program.
+        if !target.is_alive() {
+            return Err(TargetError::Gone { pid: target.pid }.into());
         }
         probes.state.settled = 1;
         probes.apply()?;
         Ok((probes, table))
-    }
-
-    fn attach_plan(
-        &mut self,
-        target: &Target,
-        profile: &Profile,
-        plan: &Plan,
-        program: &'static str,
-    ) -> Result<(), ProbesError> {
-        for site in sites_of(profile, plan)? {
-            self.attach_site(target, plan, program, site)?;
-        }
-        Ok(())
     }
 
     fn attach_site(
@@ -285,14 +254,17 @@ impl Probes {
         target: &Target,
         plan: &Plan,
         program: &'static str,
-        site: &Site,
+        site: &ProvenSite<'_>,
     ) -> Result<(), ProbesError> {
         let cookie = match plan.argument {
             None => None,
-            Some(n) => Some(cookie(site.args.get(n)).ok_or_else(|| ProbesError::NoArgument {
-                event: plan.event,
-                function: site.function.clone(),
-            })?),
+            Some(n) => {
+                let cookie = sites::cookie(site.args().get(n));
+                Some(cookie.ok_or_else(|| ProbesError::NoArgument {
+                    event: plan.event,
+                    function: site.function().to_owned(),
+                })?)
+            }
         };
         let refused = |source| ProbesError::Program { program, source: Box::new(source) };
         let uprobe: &mut UProbe = self
@@ -307,23 +279,21 @@ impl Probes {
         // A return probe replaces the return address, which must still be on top of the stack: it
         // belongs on the entry itself. Entry probes stand where one trap is enough.
         let offset = match uprobe.kind() {
-            ProbeKind::Return => {
-                site.file_offset.0.wrapping_sub(site.probe.0.wrapping_sub(site.entry.0))
-            }
-            ProbeKind::Entry => site.file_offset.0,
+            ProbeKind::Return => site.entry(),
+            ProbeKind::Entry => site.probe(),
         };
         let scope = NonZeroU32::new(target.pid)
             .map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
         let point =
-            UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset), cookie };
+            UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset.0), cookie };
         let failed = |source| ProbesError::Attach {
             program,
-            function: site.function.clone(),
-            offset: symbols::addr::FileOff(offset),
-            path: target.program().display().to_string(),
+            function: site.function().to_owned(),
+            offset,
+            path: target.exe.display().to_string(),
             source: Box::new(source),
         };
-        let link = uprobe.attach(point, target.program(), scope).map_err(failed)?;
+        let link = uprobe.attach(point, site.path(), scope).map_err(failed)?;
         self.links.add(uprobe.take_link(link).map_err(failed)?);
         Ok(())
     }
@@ -452,6 +422,16 @@ impl Probes {
     }
 }
 
+/// The sites of an event, each proven in the program's own bytes.
+fn prove<'t>(
+    text: &'t ProgramText,
+    profile: &Profile,
+    plan: &Plan,
+) -> Result<Vec<ProvenSite<'t>>, ProbesError> {
+    let unproven = |source| ProbesError::Unproven { event: plan.event, source: Box::new(source) };
+    sites_of(profile, plan)?.iter().map(|site| text.prove(site).map_err(unproven)).collect()
+}
+
 fn missing(map: &'static str) -> ProbesError {
     ProbesError::Map { map, source: "not in the object".into() }
 }
@@ -462,59 +442,4 @@ fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
 ) -> Result<M, ProbesError> {
     let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
     M::try_from(map).map_err(|source| ProbesError::map(name, source))
-}
-
-/// Packs an argument's place for the probe; `None` where the probe cannot read it.
-fn cookie(place: Option<&ArgLoc>) -> Option<u64> {
-    let register = |reg: u16| u8::try_from(reg).ok().filter(|reg| *reg < 16);
-    match *place? {
-        ArgLoc::Register { reg } => Some(Cookie::register(register(reg)?).0),
-        ArgLoc::Memory { reg, offset } => {
-            Some(Cookie::memory(register(reg)?, i32::try_from(offset).ok()?).0)
-        }
-        ArgLoc::Constant { .. } | ArgLoc::Unknown => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use symbols::profile::Missing;
-    use symbols::reason::Reason;
-
-    use super::*;
-
-    fn stored() -> Profile {
-        let text = include_str!("../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
-        serde_json::from_str(text).unwrap()
-    }
-
-    #[test]
-    fn an_event_that_is_covered_in_part_is_refused() {
-        check_sites(&stored()).unwrap();
-        let lacking = |role: &str, required| {
-            let mut profile = stored();
-            profile.missing.push(Missing {
-                what: "site".to_owned(),
-                role: role.to_owned(),
-                name: "f in g at 0x10".to_owned(),
-                required,
-                reason: Reason::OptimisedOut,
-            });
-            check_sites(&profile)
-        };
-        for plan in &RESIDENCY {
-            let error = lacking(plan.event, true).unwrap_err();
-            let text = error.to_string();
-            assert!(text.contains(plan.event), "{text}");
-            assert!(error.hint().contains("debug symbols"));
-        }
-        let text = lacking("page_dirty", true).unwrap_err().to_string();
-        assert!(text.contains("`f in g at 0x10`"), "{text}");
-        lacking("page_dirty_sorted", false).unwrap();
-        lacking("query", true).unwrap();
-
-        let mut profile = stored();
-        profile.sites.remove("block_free");
-        assert!(check_sites(&profile).unwrap_err().to_string().contains("block_free"));
-    }
 }

@@ -1,10 +1,14 @@
 //! The server process: finding it, naming it, noticing that it has gone or become another.
 
+mod loader;
+
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use symbols::addr::LinkAddr;
+use symbols::text::{ProgramText, TextError};
 use thiserror::Error;
 
 use crate::memory::{Memory, ServerAddr};
@@ -50,6 +54,21 @@ pub enum TargetError {
         /// Its program.
         program: PathBuf,
     },
+    /// Its program file cannot be looked at.
+    #[error("failed to look at the program of process {pid}")]
+    Text {
+        /// The process.
+        pid: u32,
+        /// Why.
+        #[source]
+        source: TextError,
+    },
+    /// It has become another program while it was looked at.
+    #[error("process {pid} has executed another program")]
+    Changed {
+        /// The process.
+        pid: u32,
+    },
 }
 
 impl TargetError {
@@ -63,6 +82,8 @@ impl TargetError {
             Self::Several { .. } => Some("choose one with --pid"),
             Self::Unreadable { .. } => Some("run as root, or with CAP_SYS_PTRACE"),
             Self::NotMapped { .. } => None,
+            Self::Text { source, .. } => Some(source.hint()),
+            Self::Changed { .. } => Some("start again to attach to the new program"),
         }
     }
 }
@@ -82,12 +103,15 @@ pub struct Target {
     pub pid: u32,
     /// Clock ticks from boot to start (`/proc/PID/stat`, field 22).
     pub started: u64,
-    /// The program as the process's own namespace names it.
+    /// The program as the process's own namespace names it: the server itself where it was started
+    /// through the dynamic loader.
     pub exe: PathBuf,
     /// Device and inode of the program: another one after an exec.
     pub exe_inode: (u64, u64),
     /// The working directory, which is the data directory of a MySQL server.
     pub cwd: PathBuf,
+    /// Opens the program from here.
+    program: PathBuf,
 }
 
 impl Target {
@@ -108,8 +132,14 @@ impl Target {
         let path = proc.join("exe");
         let meta = fs::metadata(&path)
             .map_err(|source| TargetError::Unreadable { path: path.clone(), source })?;
-        use std::os::unix::fs::MetadataExt as _;
-        Ok(Self { pid, started, exe, exe_inode: (meta.dev(), meta.ino()), cwd })
+        if loader::is_loader(&exe)
+            && let Some(loaded) = loader::program_of(pid)
+        {
+            let loader::Loaded { exe, program, inode } = loaded;
+            return Ok(Self { pid, started, exe, exe_inode: inode, cwd, program });
+        }
+        let exe_inode = (meta.dev(), meta.ino());
+        Ok(Self { pid, started, exe, exe_inode, cwd, program: path })
     }
 
     /// Every process whose program has one of `names`, except kernel threads and the unreadable.
@@ -154,7 +184,21 @@ impl Target {
     /// The program file, openable whatever namespace or chroot the server lives in.
     #[must_use]
     pub fn program(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/exe", self.pid))
+        self.program.clone()
+    }
+
+    /// Opens the program to be probed: the very file that this process runs.
+    ///
+    /// # Errors
+    /// It cannot be opened, is no program, or the process runs another by now.
+    pub fn text(&self) -> Result<ProgramText, TargetError> {
+        let pid = self.pid;
+        let text = ProgramText::open(&self.program);
+        let text = text.map_err(|source| TargetError::Text { pid, source })?;
+        match text.id() == self.exe_inode && self.is_alive() {
+            true => Ok(text),
+            false => Err(TargetError::Changed { pid }),
+        }
     }
 
     /// The server's root directory, likewise.

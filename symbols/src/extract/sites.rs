@@ -83,7 +83,7 @@ impl Facts<'_, '_> {
             };
             return Err((name, Reason::OptimisedOut));
         }
-        Ok(make(function, copy.entry, probe, kind, args))
+        Ok(self.make(function, copy.entry, probe, kind, args))
     }
 
     /// Symbol name and kind of a copy. Only the symbol table knows a clone by its suffix.
@@ -108,26 +108,28 @@ impl Facts<'_, '_> {
             .ok_or_else(|| (symbol.name.clone(), Reason::OptimisedOut))?;
         let probe = site::choose(self.program, symbol.addr, symbol.size, &registers(&args))
             .ok_or_else(|| (symbol.name.clone(), Reason::NoSuchSymbol))?;
-        Ok(make(symbol.name.clone(), symbol.addr, probe, SiteKind::Function, args))
+        Ok(self.make(symbol.name.clone(), symbol.addr, probe, SiteKind::Function, args))
     }
-}
 
-fn make(
-    function: String,
-    entry: LinkAddr,
-    probe: Probe,
-    kind: SiteKind,
-    args: Vec<ArgLoc>,
-) -> Site {
-    Site {
-        function,
-        entry,
-        probe: probe.addr,
-        file_offset: probe.file_offset,
-        instruction: probe.instruction,
-        text: probe.text,
-        kind,
-        args,
+    fn make(
+        &self,
+        function: String,
+        entry: LinkAddr,
+        probe: Probe,
+        kind: SiteKind,
+        args: Vec<ArgLoc>,
+    ) -> Site {
+        Site {
+            function,
+            entry,
+            probe: probe.addr,
+            file_offset: probe.file_offset,
+            instruction: probe.instruction,
+            code: site::code(self.program, entry, &probe),
+            text: probe.text,
+            kind,
+            args,
+        }
     }
 }
 

@@ -10,5 +10,6 @@ mod common;
 mod hostile;
 mod layout;
 mod odd_files;
+mod proven;
 mod refused;
 mod sites;

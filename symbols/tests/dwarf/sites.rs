@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use symbols::Profile;
 use symbols::profile::{ArgLoc, Instruction, SiteKind};
+use symbols::text::ProgramText;
 
 use crate::build::{Build, profile};
 
@@ -112,6 +113,8 @@ fn every_call_is_seen(flags: &[&str]) -> Option<Profile> {
         let profile = profile(&server).unwrap();
         let unseen = profile.missing.iter().any(|missing| missing.role == ROLE);
         assert!(!unseen, "{flags:?}: {:?}", profile.missing);
+        // What debug information says is proven by the program's own bytes, wherever the copies are.
+        ProgramText::open(&server).unwrap().prove_all(&profile).unwrap();
         let (calls, hits) = run_under_gdb(&build, &profile);
         assert_eq!(calls.len(), 12);
         assert_eq!(hits, calls, "{flags:?}: {:#?}", profile.sites[ROLE]);

@@ -28,7 +28,7 @@ pub(super) fn checks(target: Result<Target, TargetError>, options: &Options) -> 
         Ok(server) => {
             checks.push(resolved(&server.resolved));
             checks.push(pool(&server.geometry, server.proof));
-            checks.push(events(server.profile()));
+            checks.push(events(server.profile(), &target));
         }
         Err(ServerError::Symbols(error)) => checks.push(unresolved(&error)),
         Err(error) => {
@@ -103,10 +103,16 @@ fn no_pool(error: &ServerError) -> Check {
 }
 
 /// Whether every event can be seen, and how.
-fn events(profile: &Profile) -> Check {
-    match check_sites(profile) {
-        Ok(()) => sites(profile),
-        Err(error) => Check::fail(SITES, causes(&error), error.hint()),
+fn events(profile: &Profile, target: &Target) -> Check {
+    if let Err(error) = check_sites(profile) {
+        return Check::fail(SITES, causes(&error), error.hint());
+    }
+    match target.text().map(|text| text.prove_all(profile)) {
+        Ok(Ok(())) => sites(profile),
+        Ok(Err(error)) => Check::fail(SITES, causes(&error), error.hint()),
+        Err(error) => {
+            Check::fail(SITES, causes(&error), error.hint().unwrap_or("start the check again"))
+        }
     }
 }
 
@@ -209,6 +215,7 @@ mod tests {
             probe: LinkAddr(probe),
             file_offset: FileOff(probe),
             instruction: Instruction::SingleStepped,
+            code: String::new(),
             text: String::from(text),
             kind: SiteKind::Function,
             args: Vec::new(),
@@ -224,13 +231,22 @@ mod tests {
 
     #[test]
     fn an_event_without_a_site_fails_with_a_remedy() {
+        let me = Target::of(std::process::id()).unwrap();
         let mut profile = stored();
-        assert_eq!(events(&profile).status, Fine);
         profile.sites.remove("page_dirty");
-        let check = events(&profile);
+        let check = events(&profile, &me);
         assert_eq!(check.status, Fail);
         assert!(check.found.contains("page_dirty"), "{}", check.found);
         assert!(check.remedy.unwrap().contains("debug symbols"));
+    }
+
+    #[test]
+    fn sites_of_another_program_fail_with_a_remedy() {
+        let me = Target::of(std::process::id()).unwrap();
+        let check = events(&stored(), &me);
+        assert_eq!(check.status, Fail);
+        assert!(check.found.contains("is not probed"), "{}", check.found);
+        assert!(check.remedy.unwrap().contains("not true of this program"));
     }
 
     #[test]

@@ -3,8 +3,9 @@
 
 use anyhow::{Context, Result};
 use symbols::Options;
-use symbols::addr::{FileOff, LinkAddr};
+use symbols::elf::Program;
 use symbols::profile::{ArgLoc, Instruction, Profile, Site, SiteKind};
+use symbols::site::{ABI_ARGUMENTS, code, probe_at};
 use test_servers::Release;
 use userspace::cost::Meter;
 use userspace::geometry::{Chunk, Geometry};
@@ -142,8 +143,10 @@ impl Bench {
         let layout = Layout::compile(&profile)?;
         let probed = Probed::start(&layout.for_probes())?;
         profile.sites.clear();
-        for (event, offset) in EVENTS.iter().zip(probed.at.functions) {
-            profile.sites.insert((*event).to_owned(), vec![site(event, offset)]);
+        let program = std::env::current_exe().context("failed to find this program")?;
+        let program = Program::open(&program)?;
+        for (event, name) in EVENTS.iter().zip(probed::NAMES) {
+            profile.sites.insert((*event).to_owned(), vec![site(&program, name)?]);
         }
         let target = Target::of(probed.pid())?;
         let chunk = Chunk {
@@ -177,15 +180,19 @@ impl Bench {
 }
 
 /// A function of the probed process, its descriptor in the first register for arguments.
-fn site(event: &str, offset: u64) -> Site {
-    Site {
-        function: format!("bench:{event}"),
-        entry: LinkAddr(offset),
-        probe: LinkAddr(offset),
-        file_offset: FileOff(offset),
-        instruction: Instruction::Emulated,
-        text: "push %rbp".to_owned(),
+fn site(program: &Program, name: &str) -> Result<Site> {
+    let symbols = program.symbols([name])?;
+    let entry = symbols.get(name).first().with_context(|| format!("no symbol `{name}`"))?.addr;
+    let probe = probe_at(program, entry).with_context(|| format!("no code at `{name}`"))?;
+    Ok(Site {
+        function: name.to_owned(),
+        entry,
+        probe: entry,
+        file_offset: probe.file_offset,
+        instruction: probe.instruction,
+        code: code(program, entry, &probe),
+        text: probe.text,
         kind: SiteKind::Function,
-        args: vec![ArgLoc::Register { reg: symbols::site::ABI_ARGUMENTS[0] }],
-    }
+        args: vec![ArgLoc::Register { reg: ABI_ARGUMENTS[0] }],
+    })
 }

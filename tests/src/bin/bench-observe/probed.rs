@@ -47,15 +47,13 @@ unsafe extern "C" {
 pub(crate) const NAMES: [&str; 3] =
     ["bench_observe_io_complete", "bench_observe_dirty", "bench_observe_free"];
 
-/// In the order of [`Where::functions`].
+/// In the order of [`NAMES`].
 const FUNCTIONS: [Function; 3] =
     [bench_observe_io_complete, bench_observe_dirty, bench_observe_free];
 
 /// Where the process has what is to be probed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Where {
-    /// Offsets in the program's file.
-    pub(crate) functions: [u64; 3],
     /// Address of the first descriptor.
     pub(crate) descriptors: u64,
 }
@@ -121,11 +119,7 @@ pub(crate) fn be_probed(arguments: &[String]) -> Result<()> {
         descriptor[*io_fix] = u8::try_from(*io_read)?;
     }
     let first = descriptors.as_ptr().expose_provenance() as u64;
-    let functions = FUNCTIONS.map(|function| function as *const ()).map(file_offset);
-    let [Some(a), Some(b), Some(c)] = functions else {
-        anyhow::bail!("the functions are in no mapping of this program")
-    };
-    println!("{}", serde_json::to_string(&Where { functions: [a, b, c], descriptors: first })?);
+    println!("{}", serde_json::to_string(&Where { descriptors: first })?);
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let (function, calls) = line.split_once(' ').context("a request is two numbers")?;
@@ -152,18 +146,4 @@ fn time(function: Function, calls: u64, first: u64, stride: u64) -> f64 {
 fn cpu_time_ns() -> f64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     time.tv_sec as f64 * 1e9 + time.tv_nsec as f64
-}
-
-/// Offset in its file of what is mapped at `address` (`/proc/self/maps`, proc(5)).
-fn file_offset(address: *const ()) -> Option<u64> {
-    let address = address.expose_provenance() as u64;
-    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
-    maps.lines().find_map(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let (start, end) = fields.next()?.split_once('-')?;
-        let start = u64::from_str_radix(start, 16).ok()?;
-        let end = u64::from_str_radix(end, 16).ok()?;
-        let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
-        (start..end).contains(&address).then(|| address - start + offset)
-    })
 }

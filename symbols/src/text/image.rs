@@ -1,0 +1,288 @@
+//! An open program: its segments and symbol tables, by bounded reads.
+
+use std::cell::OnceCell;
+use std::fs::File;
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use object::LittleEndian as Le;
+use object::elf::{
+    ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_X86_64, FileHeader64, PF_X, PT_GNU_EH_FRAME, PT_LOAD,
+    ProgramHeader64, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, STT_GNU_IFUNC, SectionHeader64, Sym64,
+};
+use object::pod::{self, Pod};
+use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _};
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::error::TextError;
+use super::unwind::Unwind;
+use crate::addr::{FileOff, LinkAddr};
+
+/// Most program headers and section headers looked at; a server has a dozen and some forty.
+const MAX_HEADERS: usize = 4096;
+
+/// Most bytes of one symbol table that are looked through; that of a server has some ten million.
+const MAX_TABLE_BYTES: u64 = 256 << 20;
+
+/// Bytes of a symbol table read at once: a multiple of the size of a symbol.
+const PIECE: usize = 24 * 4096;
+
+/// Longest name of a function that is read; C++ has names of some hundred bytes.
+const MAX_NAME: usize = 4096;
+
+/// A part of the file that is mapped when the program runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) addr: u64,
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    executable: bool,
+}
+
+/// A symbol table and the strings of its names.
+#[derive(Clone, Debug)]
+struct Symbols {
+    table: Range<u64>,
+    strings: Range<u64>,
+}
+
+/// The open file of a program that is to be probed.
+#[derive(Debug)]
+pub struct ProgramText {
+    file: File,
+    /// `st_dev` and `st_ino`.
+    id: (u64, u64),
+    size: u64,
+    segments: Vec<Segment>,
+    /// `.eh_frame_hdr`.
+    unwind_header: Option<Range<u64>>,
+    tables: Vec<Symbols>,
+    /// True when there is a `.symtab`: every function of the program then has a name.
+    pub(super) names_all: bool,
+    unwind: OnceCell<Unwind>,
+}
+
+impl ProgramText {
+    /// Opens the program at `path`, which is looked at before it is opened for reading.
+    ///
+    /// # Errors
+    /// It cannot be opened, is no regular file, or no x86-64 ELF.
+    pub fn open(path: &Path) -> Result<Self, TextError> {
+        let failed = |error: rustix::io::Errno| TextError::Open {
+            path: path.to_owned(),
+            source: error.into(),
+        };
+        let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
+        let place = place.map_err(failed)?;
+        let kind = rustix::fs::fstat(&place).map_err(failed)?.st_mode;
+        if FileType::from_raw_mode(kind) != FileType::RegularFile {
+            return Err(TextError::NotAFile { path: path.to_owned() });
+        }
+        // Exactly the file that was looked at.
+        let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd()));
+        Self::of(file.map_err(|source| TextError::Open { path: path.to_owned(), source })?)
+    }
+
+    /// The program in an open file.
+    ///
+    /// # Errors
+    /// It cannot be read or is no x86-64 ELF.
+    pub fn of(file: File) -> Result<Self, TextError> {
+        let meta = file.metadata().map_err(|source| TextError::Read { at: 0, len: 0, source })?;
+        let mut text = Self {
+            file,
+            id: (meta.dev(), meta.ino()),
+            size: meta.len(),
+            segments: Vec::new(),
+            unwind_header: None,
+            tables: Vec::new(),
+            names_all: false,
+            unwind: OnceCell::new(),
+        };
+        text.read_headers()?;
+        Ok(text)
+    }
+
+    fn read_headers(&mut self) -> Result<(), TextError> {
+        let malformed = |what| TextError::Malformed { what };
+        let mut bytes = [0; size_of::<FileHeader64<Le>>()];
+        self.read(0, &mut bytes)?;
+        let (header, _) = pod::from_bytes::<FileHeader64<Le>>(&bytes)
+            .map_err(|()| malformed("it has no header"))?;
+        let ident = header.e_ident();
+        if ident.magic != ELFMAG || ident.class != ELFCLASS64 || ident.data != ELFDATA2LSB {
+            return Err(malformed("it is no little-endian ELF of 64 bits"));
+        }
+        if header.e_machine(Le) != EM_X86_64 {
+            return Err(malformed("it is for another machine"));
+        }
+        let (at, count) = (header.e_phoff(Le), header.e_phnum(Le));
+        for segment in self.table::<ProgramHeader64<Le>>(at, count, header.e_phentsize(Le))? {
+            let (addr, offset) = (segment.p_vaddr(Le), segment.p_offset(Le));
+            let len = segment.p_filesz(Le).min(self.size.saturating_sub(offset));
+            match segment.p_type(Le) {
+                PT_LOAD => {
+                    let executable = segment.p_flags(Le).0 & PF_X.0 != 0;
+                    self.segments.push(Segment { addr, offset, len, executable });
+                }
+                PT_GNU_EH_FRAME => self.unwind_header = Some(addr..addr.saturating_add(len)),
+                _ => {}
+            }
+        }
+        let (at, count) = (header.e_shoff(Le), header.e_shnum(Le));
+        let sections = self.table::<SectionHeader64<Le>>(at, count, header.e_shentsize(Le))?;
+        let range = |section: &SectionHeader64<Le>| {
+            let start = section.sh_offset(Le).min(self.size);
+            start..start.saturating_add(section.sh_size(Le)).min(self.size)
+        };
+        for section in &sections {
+            let kind = section.sh_type(Le);
+            if kind != SHT_SYMTAB && kind != SHT_DYNSYM {
+                continue;
+            }
+            let strings = usize::try_from(section.sh_link(Le)).ok().and_then(|n| sections.get(n));
+            let table = range(section);
+            if let Some(strings) = strings.map(range)
+                && table.end - table.start <= MAX_TABLE_BYTES
+            {
+                self.tables.push(Symbols { table, strings });
+                self.names_all |= kind == SHT_SYMTAB;
+            }
+        }
+        Ok(())
+    }
+
+    /// `count` headers of `T` from `at` on; none when there are none.
+    fn table<T: Pod>(&self, at: u64, count: u16, stride: u16) -> Result<Vec<T>, TextError> {
+        let (count, stride) = (usize::from(count), usize::from(stride));
+        if at == 0 || count == 0 {
+            return Ok(Vec::new());
+        }
+        if count > MAX_HEADERS || stride != size_of::<T>() {
+            return Err(TextError::Malformed { what: "its header tables make no sense" });
+        }
+        let mut bytes = vec![0; count * stride];
+        self.read(at, &mut bytes)?;
+        Ok(bytes
+            .chunks_exact(stride)
+            .filter_map(|entry| pod::from_bytes::<T>(entry).ok())
+            .map(|(entry, _)| *entry)
+            .collect())
+    }
+
+    /// Device and inode of the open file.
+    #[must_use]
+    pub fn id(&self) -> (u64, u64) {
+        self.id
+    }
+
+    /// A path that leads to the open file itself, in this process, as long as this value lives.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    }
+
+    /// Fills `buffer` from `at` bytes into the file on.
+    pub(super) fn read(&self, at: u64, buffer: &mut [u8]) -> Result<(), TextError> {
+        let len = buffer.len();
+        self.file.read_exact_at(buffer, at).map_err(|source| TextError::Read { at, len, source })
+    }
+
+    /// `len` bytes from `at` bytes into the file on; the caller bounds `len`.
+    pub(super) fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>, TextError> {
+        // Nothing is allocated for what the file does not have.
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.size);
+        let len = usize::try_from(len).ok().filter(|_| inside).ok_or_else(|| TextError::Read {
+            at,
+            len: 0,
+            source: io::ErrorKind::UnexpectedEof.into(),
+        })?;
+        let mut bytes = vec![0; len];
+        self.read(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// The segment whose bytes in the file hold all of `range`.
+    pub(super) fn segment(&self, range: &Range<u64>) -> Option<Segment> {
+        self.segments
+            .iter()
+            .find(|segment| {
+                range.start >= segment.addr
+                    && range.end.checked_sub(segment.addr).is_some_and(|end| end <= segment.len)
+            })
+            .copied()
+    }
+
+    /// Where in the file the code at `range` lies; none where not all of it is code.
+    pub(super) fn code(&self, range: &Range<u64>) -> Option<FileOff> {
+        let segment = self.segment(range).filter(|segment| segment.executable)?;
+        segment.offset.checked_add(range.start - segment.addr).map(FileOff)
+    }
+
+    /// Bytes of code from `addr` on, up to `len` or the end of the segment.
+    pub(super) fn code_from(&self, addr: LinkAddr, len: u64) -> Result<Vec<u8>, TextError> {
+        let Some(segment) = self.segment(&(addr.0..addr.0.saturating_add(1))) else {
+            return Ok(Vec::new());
+        };
+        let inside = addr.0 - segment.addr;
+        self.bytes(segment.offset.saturating_add(inside), len.min(segment.len - inside))
+    }
+
+    /// Names that the program's symbol tables have for functions that start at `addr`.
+    pub(super) fn names_at(&self, addr: LinkAddr) -> Result<Vec<String>, TextError> {
+        let mut names: Vec<String> = Vec::new();
+        for Symbols { table, strings } in &self.tables {
+            self.each_symbol(table, |symbol| {
+                let is_function = matches!(symbol.st_type(), STT_FUNC | STT_GNU_IFUNC);
+                if symbol.st_value(Le) != addr.0 || !is_function || symbol.is_undefined(Le) {
+                    return Ok(());
+                }
+                let at = strings.start.saturating_add(u64::from(symbol.st_name(Le)));
+                let len = strings.end.saturating_sub(at).min(MAX_NAME as u64);
+                let bytes = self.bytes(at, len)?;
+                let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                let name = String::from_utf8_lossy(name).into_owned();
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+                Ok(())
+            })?;
+        }
+        Ok(names)
+    }
+
+    fn each_symbol(
+        &self,
+        table: &Range<u64>,
+        mut each: impl FnMut(&Sym64<Le>) -> Result<(), TextError>,
+    ) -> Result<(), TextError> {
+        const SIZE: usize = size_of::<Sym64<Le>>();
+        let mut at = table.start;
+        while table.end - at >= SIZE as u64 {
+            let piece = self.bytes(at, (table.end - at).min(PIECE as u64))?;
+            for symbol in piece.chunks_exact(SIZE) {
+                if let Ok((symbol, _)) = pod::from_bytes::<Sym64<Le>>(symbol) {
+                    each(symbol)?;
+                }
+            }
+            at += piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// The function that holds `addr` by the program's unwind table, as a range of addresses.
+    pub(super) fn unwound(&self, addr: LinkAddr) -> Result<Option<Range<u64>>, TextError> {
+        let unwind = match (self.unwind.get(), &self.unwind_header) {
+            (Some(unwind), _) => unwind,
+            (None, None) => return Ok(None),
+            (None, Some(header)) => {
+                let read = Unwind::read(self, header.clone())?;
+                self.unwind.get_or_init(|| read)
+            }
+        };
+        Ok(unwind.function(addr))
+    }
+}
