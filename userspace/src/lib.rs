@@ -4,7 +4,7 @@
 //!
 //! | stage | module |
 //! |---|---|
-//! | find the server process | [`target`], [`memory`] |
+//! | find the server process | [`target`], [`memory`]; one that proves itself, [`choose`] |
 //! | compile the profile, find the pool, prove both | [`layout`], [`geometry`], [`prove`]; together [`server`] |
 //! | attach the probes, map the residency table | [`probes`], [`residency`] |
 //! | scan the descriptors, hold the table against them | [`scan`], [`audit`] |
@@ -18,6 +18,7 @@
 
 pub mod agent;
 pub mod audit;
+pub mod choose;
 pub mod clock;
 pub mod cost;
 pub mod doctor;
@@ -37,4 +38,5 @@ pub mod scan;
 pub mod server;
 pub mod stream;
 pub mod target;
+mod turns;
 pub mod viewer;

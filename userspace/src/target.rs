@@ -1,15 +1,21 @@
 //! The server process: finding it, naming it, noticing that it has gone or become another.
 
+mod account;
 mod loader;
+mod rule;
+mod unit;
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use symbols::addr::LinkAddr;
 use symbols::text::{ProgramText, TextError};
 use thiserror::Error;
+
+pub use account::{Account, NoAccount};
+pub use rule::Rule;
 
 use crate::memory::{Memory, ServerAddr};
 
@@ -20,16 +26,10 @@ pub const SERVER_NAMES: [&str; 3] = ["mysqld", "mariadbd", "mysqld-debug"];
 #[derive(Debug, Error)]
 pub enum TargetError {
     /// Nothing runs.
-    #[error("no running process named {}", names.join(" or "))]
+    #[error("no running process {rule}")]
     None {
         /// What was looked for.
-        names: Vec<String>,
-    },
-    /// More than one runs.
-    #[error("{} servers are running:\n{}", list.len(), describe(list))]
-    Several {
-        /// All of them.
-        list: Vec<Target>,
+        rule: Box<Rule>,
     },
     /// The process is not there.
     #[error("no process {pid}")]
@@ -76,24 +76,18 @@ impl TargetError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            Self::None { rule } if **rule != Rule::default() => {
+                Some("start the server first, or look for it with another rule")
+            }
             Self::None { .. } | Self::Gone { .. } => {
                 Some("start the server first, or name it with --pid or --name")
             }
-            Self::Several { .. } => Some("choose one with --pid"),
             Self::Unreadable { .. } => Some("run as root, or with CAP_SYS_PTRACE"),
             Self::NotMapped { .. } => None,
             Self::Text { source, .. } => Some(source.hint()),
             Self::Changed { .. } => Some("start again to attach to the new program"),
         }
     }
-}
-
-fn describe(list: &[Target]) -> String {
-    let lines: Vec<String> = list
-        .iter()
-        .map(|t| format!("  --pid {:<8} {}  datadir {}", t.pid, t.exe.display(), t.cwd.display()))
-        .collect();
-    lines.join("\n")
 }
 
 /// A server process. A pid alone may be reused: the start time makes it one process.
@@ -110,8 +104,58 @@ pub struct Target {
     pub exe_inode: (u64, u64),
     /// The working directory, which is the data directory of a MySQL server.
     pub cwd: PathBuf,
+    /// The account that started it, or that it changed to: its real user id.
+    pub user: Account,
+    /// Its systemd unit, where it has one: of the system's own, not of a user's manager.
+    pub unit: Option<String>,
     /// Opens the program from here.
     program: PathBuf,
+    /// Whether only root can change its program.
+    program_is_roots: bool,
+}
+
+/// Who stands behind a path.
+struct Inode {
+    /// Device and number.
+    inode: (u64, u64),
+    /// Whether root owns it and nobody else may write it.
+    is_roots: bool,
+}
+
+/// Looks at what `path` leads to by what the kernel knows already: no file system is asked, which might not answer.
+fn inode(path: &Path) -> io::Result<Inode> {
+    let wanted = StatxFlags::INO | StatxFlags::UID | StatxFlags::MODE;
+    let found = statx(CWD, path, AtFlags::STATX_DONT_SYNC, wanted)?;
+    Ok(Inode {
+        inode: (makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino),
+        is_roots: found.stx_uid == 0 && found.stx_mode & 0o022 == 0,
+    })
+}
+
+/// What makes a process with this pid one process, running one program.
+struct Identity {
+    started: u64,
+    exe: PathBuf,
+    program: PathBuf,
+    inode: (u64, u64),
+}
+
+impl Identity {
+    fn of(pid: u32) -> Result<Self, TargetError> {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        let stat = fs::read_to_string(proc.join("stat")).map_err(|_| TargetError::Gone { pid })?;
+        let started = start_time(&stat).ok_or(TargetError::Gone { pid })?;
+        let program = proc.join("exe");
+        let unreadable = |source| TargetError::Unreadable { path: program.clone(), source };
+        let exe = fs::read_link(&program).map_err(unreadable)?;
+        let found = inode(&program).map_err(unreadable)?.inode;
+        if loader::is_loader(&exe)
+            && let Some(loader::Loaded { exe, program, inode }) = loader::program_of(pid)
+        {
+            return Ok(Self { started, exe, program, inode });
+        }
+        Ok(Self { started, exe, program, inode: found })
+    }
 }
 
 impl Target {
@@ -120,65 +164,52 @@ impl Target {
     /// # Errors
     /// When it does not exist or may not be looked at.
     pub fn of(pid: u32) -> Result<Self, TargetError> {
+        let Identity { started, exe, program, inode: exe_inode } = Identity::of(pid)?;
         let proc = PathBuf::from(format!("/proc/{pid}"));
-        let stat = fs::read_to_string(proc.join("stat")).map_err(|_| TargetError::Gone { pid })?;
-        let started = start_time(&stat).ok_or(TargetError::Gone { pid })?;
-        let link = |name: &str| {
+        let unreadable = |name: &str| {
             let path = proc.join(name);
-            fs::read_link(&path).map_err(|source| TargetError::Unreadable { path, source })
+            move |source| TargetError::Unreadable { path, source }
         };
-        let exe = link("exe")?;
-        let cwd = link("cwd")?;
-        let path = proc.join("exe");
-        let meta = fs::metadata(&path)
-            .map_err(|source| TargetError::Unreadable { path: path.clone(), source })?;
-        if loader::is_loader(&exe)
-            && let Some(loaded) = loader::program_of(pid)
-        {
-            let loader::Loaded { exe, program, inode } = loaded;
-            return Ok(Self { pid, started, exe, exe_inode: inode, cwd, program });
-        }
-        let exe_inode = (meta.dev(), meta.ino());
-        Ok(Self { pid, started, exe, exe_inode, cwd, program: path })
+        let text = |name: &str| fs::read_to_string(proc.join(name)).map_err(unreadable(name));
+        Ok(Self {
+            pid,
+            started,
+            exe,
+            exe_inode,
+            cwd: fs::read_link(proc.join("cwd")).map_err(unreadable("cwd"))?,
+            user: real_user(&text("status")?).ok_or(TargetError::Gone { pid })?,
+            // A kernel without control groups has no file.
+            unit: text("cgroup").ok().and_then(|text| unit::of_cgroup(&text)),
+            program_is_roots: inode(&program).is_ok_and(|program| program.is_roots),
+            program,
+        })
     }
 
     /// Every process whose program has one of `names`, except kernel threads and the unreadable.
     #[must_use]
     pub fn all(names: &[String]) -> Vec<Self> {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        // Most processes have another program, and one look tells.
+        let has_name = |pid: &u32| {
+            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
+                loader::is_loader(&exe) || names.iter().any(|name| is_named(&exe, name))
+            })
+        };
         let mut list: Vec<Self> = entries
             .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .filter(has_name)
             .filter_map(|pid| Self::of(pid).ok())
-            .filter(|target| names.iter().any(|name| target.is_named(name)))
+            .filter(|target| names.iter().any(|name| is_named(&target.exe, name)))
             .collect();
         list.sort_by_key(|target| target.pid);
         list
     }
 
-    /// The one server to observe: by pid, by name, or the only one that runs.
-    ///
-    /// # Errors
-    /// When there is none, or more than one and no pid was given.
-    pub fn choose(pid: Option<u32>, name: Option<&str>) -> Result<Self, TargetError> {
-        if let Some(pid) = pid {
-            return Self::of(pid);
-        }
-        let names: Vec<String> = match name {
-            Some(name) => vec![name.to_owned()],
-            None => SERVER_NAMES.iter().map(|&n| n.to_owned()).collect(),
-        };
-        let mut list = Self::all(&names);
-        match list.len() {
-            0 => Err(TargetError::None { names }),
-            1 => Ok(list.remove(0)),
-            _ => Err(TargetError::Several { list }),
-        }
-    }
-
-    fn is_named(&self, name: &str) -> bool {
-        let file = self.exe.file_name().map(|f| f.to_string_lossy().into_owned());
-        // A program replaced on disk by an upgrade reads `mysqld (deleted)`.
-        file.is_some_and(|f| f.strip_suffix(" (deleted)").unwrap_or(&f) == name)
+    /// Whether it looks like a server of the machine's own: its program is root's, and it runs as an account of the
+    /// system. Anybody's process may be a server; this only says whose turn is first.
+    #[must_use]
+    pub const fn is_likely(&self) -> bool {
+        self.program_is_roots && self.user.is_of_the_system()
     }
 
     /// The program file, openable whatever namespace or chroot the server lives in.
@@ -217,8 +248,8 @@ impl Target {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         // A zombie still has its stat but no program any more.
-        Self::of(self.pid)
-            .is_ok_and(|now| now.started == self.started && now.exe_inode == self.exe_inode)
+        Identity::of(self.pid)
+            .is_ok_and(|now| now.started == self.started && now.inode == self.exe_inode)
     }
 
     /// What to add to a link address: 0 for a fixed-position program.
@@ -237,6 +268,18 @@ impl Target {
             .map(LoadBias)
             .ok_or_else(|| TargetError::NotMapped { pid: self.pid, program: self.exe.clone() })
     }
+}
+
+fn is_named(exe: &Path, name: &str) -> bool {
+    let file = exe.file_name().map(|f| f.to_string_lossy().into_owned());
+    // A program replaced on disk by an upgrade reads `mysqld (deleted)`.
+    file.is_some_and(|f| f.strip_suffix(" (deleted)").unwrap_or(&f) == name)
+}
+
+/// First field of `Uid:` in `/proc/PID/status` (proc_pid_status(5)).
+fn real_user(status: &str) -> Option<Account> {
+    let fields = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    fields.split_ascii_whitespace().next()?.parse().ok().map(Account)
 }
 
 /// Difference between where the program lies and where the linker put it.
@@ -295,6 +338,15 @@ mod tests {
     }
 
     #[test]
+    fn the_real_user_is_read() {
+        let status = "Name:\tmysqld\nUid:\t110\t0\t0\t0\nGid:\t1\t1\t1\t1\n";
+        assert_eq!(real_user(status), Some(Account(110)));
+        for hostile in ["", "Uid:", "Uid:\tx", "Name:\tUid:\t5"] {
+            assert_eq!(real_user(hostile), None);
+        }
+    }
+
+    #[test]
     fn own_process_is_found_by_name_and_has_a_bias() {
         let me = Target::of(std::process::id()).unwrap();
         let name = me.exe.file_name().unwrap().to_str().unwrap().to_owned();
@@ -307,7 +359,8 @@ mod tests {
 
     #[test]
     fn a_missing_server_is_an_error_with_a_remedy() {
-        let error = Target::choose(None, Some("no-such-server")).unwrap_err();
+        let rule = Rule { names: vec!["no-such-server".to_owned()], ..Rule::default() };
+        let error = rule.candidates().unwrap_err();
         assert!(error.to_string().contains("no-such-server"));
         assert!(error.hint().is_some());
         assert!(matches!(Target::of(u32::MAX), Err(TargetError::Gone { .. })));

@@ -78,7 +78,8 @@ fn names_a_server(arguments: &[OsString]) -> bool {
         argument == name || argument.strip_prefix(name).is_some_and(|rest| rest.starts_with('='))
     };
     let mut words = arguments.iter().filter_map(|argument| argument.to_str());
-    words.any(|word| is(word, "--pid") || is(word, "--name") || word == "--help" || word == "-h")
+    let names = ["--pid", "--name", "--datadir", "--user", "--unit"];
+    words.any(|word| names.iter().any(|name| is(word, name)) || word == "--help" || word == "-h")
 }
 
 /// Process ids of the database servers on this machine, by the name of their program.
@@ -149,6 +150,7 @@ mod tests {
         let named =
             |words: &[&str]| names_a_server(&words.iter().map(Into::into).collect::<Vec<_>>());
         assert!(named(&["--format", "jsonl", "--pid", "42"]) && named(&["--name=mysqld"]));
+        assert!(named(&["--unit", "mysql"]) && named(&["--datadir=/d"]) && named(&["--user=110"]));
         assert!(!named(&["--format", "jsonl"]) && !named(&["--pids"]));
     }
 }

@@ -2,12 +2,13 @@
 
 use probe_abi::Probe;
 use test_servers::{Config, Isolation, LoadSpec, Release, Server, Workload};
+use userspace::choose::{self, ChooseError};
 use userspace::observer::Observer;
-use userspace::target::{Target, TargetError};
+use userspace::target::Rule;
 
 use crate::agent::{Agent, complaint};
 use crate::content::assert_files_hold_the_frames;
-use crate::lab::{observe, on_each_mysql, settle, target, warm};
+use crate::lab::{observe, on_each_mysql, settle, small, warm};
 use crate::text::{Text, assert_unharmed};
 use crate::under_load::assert_table_is_true;
 
@@ -55,15 +56,14 @@ fn one_of_two_servers_is_observed_alone(release: Release) {
     several_are_listed(&quiet, &busy);
 }
 
-fn small(release: Release) -> Server {
-    warm(release, Config::new().pool_mib(24))
-}
-
 /// Nobody guesses which one is meant.
 fn several_are_listed(one: &Server, other: &Server) {
-    let Err(error) = Target::choose(None, None) else { panic!("one of two was chosen") };
-    let TargetError::Several { list } = &error else { panic!("{error}") };
-    assert!(list.contains(&target(one)) && list.contains(&target(other)), "{list:?}");
+    let rule = Rule { pids: vec![one.pid(), other.pid()], ..Rule::default() };
+    let chosen = choose::server(&rule, &symbols::Options::default());
+    let Err(error) = chosen else { panic!("one of two was chosen") };
+    let ChooseError::Several { list } = &error else { panic!("{error}") };
+    let pids: Vec<u32> = list.iter().map(|found| found.pid).collect();
+    assert!(pids.contains(&one.pid()) && pids.contains(&other.pid()), "{list:?}");
     assert!(error.hint().unwrap().contains("--pid"));
     let Some(agent) = Agent::find("one_of_two_servers_is_observed_alone") else { return };
     let output = agent.try_run(&["pages"]);

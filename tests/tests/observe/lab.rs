@@ -53,6 +53,11 @@ pub(crate) fn start(release: Release, config: Config) -> Server {
     Server::start(release, config).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
+/// A server of a small pool that is full.
+pub(crate) fn small(release: Release) -> Server {
+    warm(release, Config::new().pool_mib(24))
+}
+
 /// A server whose whole data set is resident and clean.
 pub(crate) fn warm(release: Release, config: Config) -> Server {
     let server = start(release, config.sysbench(DATA));

@@ -11,6 +11,7 @@
 //! | [`prepared`] | lists that were prepared while the server was watched |
 //! | [`page_sizes`], [`tables`], [`resize`], [`isolation`] | servers that are not plain |
 //! | [`strangers`], [`rights`] | what cannot be observed, and the error that says so |
+//! | [`squatters`] | strangers' processes that are called `mysqld`, and several servers |
 //! | [`endings`], [`detach`] | servers and agents that end, in order and not |
 //!
 //! Tests start servers and set probes, so they take turns ([`lab::run`]) whatever the number of
@@ -32,6 +33,7 @@ mod page_sizes;
 mod prepared;
 mod resize;
 mod rights;
+mod squatters;
 mod strangers;
 mod tables;
 mod text;

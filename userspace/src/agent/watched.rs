@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use page_wire::ask::{ServerState, Trouble};
 
 use super::trouble;
+use crate::choose::{self, ChooseError};
 use crate::observer::{ObserveError, ObserveOptions, Observer};
-use crate::target::{Target, TargetError};
+use crate::target::Rule;
 
 /// Time until a server is looked for again, at first and after many failures.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -25,18 +26,10 @@ const ATTACHING_PAUSE: Duration = Duration::from_millis(100);
 /// Which server, and how to know it.
 #[derive(Clone, Debug)]
 pub struct Choice {
-    /// Its process id.
-    pub pid: Option<u32>,
-    /// Its program's name.
-    pub name: Option<String>,
+    /// Which processes may be it.
+    pub rule: Rule,
     /// Where symbols are looked for.
     pub symbols: symbols::Options,
-}
-
-impl Choice {
-    fn choose(&self) -> Result<Target, TargetError> {
-        Target::choose(self.pid, self.name.as_deref())
-    }
 }
 
 /// The server in whatever state it is.
@@ -52,8 +45,26 @@ pub(super) struct Watched {
 
 enum State {
     Waiting { why: Trouble, until: Instant },
-    Attaching { pid: u32, done: Receiver<Result<Box<Observer>, ObserveError>> },
+    Attaching { pid: u32, done: Receiver<Result<Box<Observer>, AttachError>> },
     Attached(Box<Observer>),
+}
+
+/// No server was attached to.
+#[derive(Debug, thiserror::Error)]
+enum AttachError {
+    #[error(transparent)]
+    Choose(#[from] ChooseError),
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+}
+
+impl AttachError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Choose(error) => error.hint(),
+            Self::Observe(error) => error.hint(),
+        }
+    }
 }
 
 impl Watched {
@@ -83,20 +94,21 @@ impl Watched {
 
     /// Looks for the server and, when it is there, begins to attach.
     fn begin(&mut self) {
-        let target = match self.choice.choose() {
-            Ok(target) => target,
+        let pid = match self.choice.rule.candidates() {
+            Ok(candidates) => candidates.first().map_or(0, |target| target.pid),
             Err(error) => {
                 // Nothing has failed: it may start at any moment.
                 self.pause = PAUSE;
                 return self.wait_because(trouble(&error, error.hint().map(str::to_owned)));
             }
         };
-        let pid = target.pid;
-        let (symbols, options) = (self.choice.symbols.clone(), self.options);
+        let (choice, options) = (self.choice.clone(), self.options);
         let (sender, done) = channel();
         // Minutes pass until large debug information is read, and asks are answered meanwhile.
         let attach = move || {
-            let attached = Observer::attach(target, &symbols, options).map(Box::new);
+            let attached = choose::server(&choice.rule, &choice.symbols)
+                .map_err(AttachError::from)
+                .and_then(|server| Ok(Box::new(Observer::on(server, options)?)));
             // Nobody waits any more when the agent ends.
             let _ = sender.send(attached);
         };

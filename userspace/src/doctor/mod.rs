@@ -28,14 +28,15 @@ use std::fs;
 
 use symbols::Options;
 
-use crate::target::{Target, TargetError};
+use crate::choose::ChooseError;
+use crate::target::Target;
 
 /// Looks at this machine, and at the server that was chosen. That none runs is no failure.
 ///
 /// Takes a second or two, most of it the proof of the page-table walk and a first look at debug
 /// information; up to ten seconds more while a server is starting.
 #[must_use]
-pub fn examine(target: Result<Target, TargetError>, options: &Options) -> Report {
+pub fn examine(target: Result<Target, ChooseError>, options: &Options) -> Report {
     Report::new(machine(), server::checks(target, options))
 }
 

@@ -5,11 +5,12 @@ use symbols::{Options, Resolved};
 
 use super::check::{causes, counted};
 use super::{Check, storage};
+use crate::choose::ChooseError;
 use crate::geometry::Geometry;
 use crate::probes::check_sites;
 use crate::prove::Proof;
 use crate::server::{Server, ServerError};
-use crate::target::{SERVER_NAMES, Target, TargetError};
+use crate::target::{Rule, Target, TargetError};
 use crate::viewer::units;
 
 const DEBUG_INFORMATION: &str = "debug information";
@@ -17,7 +18,7 @@ const POOL: &str = "buffer pool";
 const SITES: &str = "probe sites";
 
 /// All checks of a server.
-pub(super) fn checks(target: Result<Target, TargetError>, options: &Options) -> Vec<Check> {
+pub(super) fn checks(target: Result<Target, ChooseError>, options: &Options) -> Vec<Check> {
     let target = match target {
         Ok(target) => target,
         Err(error) => return vec![nobody(&error)],
@@ -45,19 +46,22 @@ pub(super) fn checks(target: Result<Target, TargetError>, options: &Options) -> 
 }
 
 /// There is no one server to check.
-fn nobody(error: &TargetError) -> Check {
+fn nobody(error: &ChooseError) -> Check {
     const NAME: &str = "server";
     match error {
-        TargetError::None { names } if *names == SERVER_NAMES => {
+        ChooseError::Target(TargetError::None { rule }) if **rule == Rule::default() => {
             Check::ok(NAME, "none runs that we may look at; only the machine was checked")
         }
-        TargetError::Several { list } => {
-            let pids: Vec<_> = list.iter().map(|target| target.pid.to_string()).collect();
+        ChooseError::Several { list } => {
+            let pids: Vec<_> = list.iter().map(|found| found.pid.to_string()).collect();
             let found =
                 format!("{} are running, none was checked: pids {}", list.len(), pids.join(", "));
-            Check::warning(NAME, found, "choose one with --pid")
+            Check::warning(NAME, found, "choose one with --pid, --datadir, --user or --unit")
         }
-        _ => Check::fail(NAME, causes(error), error.hint().unwrap_or("name another with --pid")),
+        _ => {
+            let hint = error.hint().unwrap_or_else(|| "name another with --pid".to_owned());
+            Check::fail(NAME, causes(error), hint)
+        }
     }
 }
 
@@ -151,9 +155,11 @@ mod tests {
 
     use super::super::Status::{Fail, Ok as Fine, Warning};
     use super::*;
+    use crate::choose::Found;
     use crate::geometry::{Chunk, GeometryError};
     use crate::memory::ServerAddr;
     use crate::prove::ProveError;
+    use crate::target::Account;
 
     fn stored() -> Profile {
         let text = include_str!("../../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
@@ -162,15 +168,18 @@ mod tests {
 
     #[test]
     fn no_server_is_fine_unless_one_was_named() {
-        let none = |names: &[&str]| {
-            let names = names.iter().map(|&name| name.to_owned()).collect();
-            nobody(&TargetError::None { names }).status
+        let none = |rule: Rule| nobody(&TargetError::None { rule: Box::new(rule) }.into()).status;
+        assert_eq!(none(Rule::default()), Fine);
+        assert_eq!(none(Rule { names: vec!["mysqld-x".to_owned()], ..Rule::default() }), Fail);
+        assert_eq!(nobody(&TargetError::Gone { pid: 7 }.into()).status, Fail);
+        let found = Found {
+            pid: 7,
+            version: "mysql 5.6.24".to_owned(),
+            user: Account(0),
+            unit: None,
+            datadir: "/d".into(),
         };
-        assert_eq!(none(&SERVER_NAMES), Fine);
-        assert_eq!(none(&["mysqld-x"]), Fail);
-        assert_eq!(nobody(&TargetError::Gone { pid: 7 }).status, Fail);
-        let me = Target::of(std::process::id()).unwrap();
-        let several = nobody(&TargetError::Several { list: vec![me.clone(), me] });
+        let several = nobody(&ChooseError::Several { list: vec![found.clone(), found] });
         assert_eq!(several.status, Warning);
         assert!(several.remedy.unwrap().contains("--pid"));
     }
@@ -178,7 +187,8 @@ mod tests {
     #[test]
     fn a_process_that_is_no_server_fails_with_a_remedy() {
         let options = Options { cache_dir: None, ..Options::default() };
-        let checks = checks(Target::of(std::process::id()), &options);
+        let me = Target::of(std::process::id()).map_err(ChooseError::from);
+        let checks = checks(me, &options);
         let found = checks.iter().find(|check| check.name == DEBUG_INFORMATION).unwrap();
         assert_eq!(found.status, Fail);
         assert!(found.found.contains("no database server"), "{}", found.found);

@@ -145,7 +145,14 @@ impl Observer {
         symbols: &symbols::Options,
         options: ObserveOptions,
     ) -> Result<Self, ObserveError> {
-        let server = Server::open(target, symbols)?;
+        Self::on(Server::open(target, symbols)?, options)
+    }
+
+    /// As [`attach`](Self::attach), to a server that has proven itself.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn on(server: Server, options: ObserveOptions) -> Result<Self, ObserveError> {
         let locator = Locator::open(server.target.pid)?;
         let (mut probes, residency) = set_probes(&server, options)?;
         let trace = Trace::new(probes.take_trace()?);

@@ -8,7 +8,6 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 /// Options of the loader that take a value as a word of its own (glibc 2.41, `elf/rtld.c`, `dl_main`).
@@ -107,7 +106,7 @@ impl Mapping {
     /// (it wants CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE), its name in the process's own root has to lead
     /// to the same inode.
     fn open(self, pid: u32) -> Option<Loaded> {
-        let id = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
+        let id = |path: &Path| super::inode(path).ok().map(|found| found.inode);
         let by_mapping = PathBuf::from(format!("/proc/{pid}/map_files/{}", self.range));
         if let Some(inode) = id(&by_mapping) {
             return Some(Loaded { exe: self.exe, program: by_mapping, inode });

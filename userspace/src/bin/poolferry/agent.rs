@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use userspace::agent::{Agent, AgentOptions, PortName, Stop};
+use userspace::agent::{Agent, AgentOptions, Choice, PortName, Stop};
 use userspace::model::Picture;
 use userspace::observer::ObserveOptions;
 use userspace::openmetrics::MetricsServer;
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args, verbose: u8) -> Result<(), Failure> {
 
 async fn answer(args: &Args) -> Result<(), Failure> {
     let options = AgentOptions {
-        choice: args.server.choice(),
+        choice: Choice { rule: args.server.rule(), symbols: args.server.symbols.options() },
         observe: ObserveOptions {
             probes: ProbeOptions { queries: args.queries, ..ProbeOptions::default() },
             // The host asks for what happens, not for what it costs.

@@ -21,7 +21,7 @@ pub(crate) struct Args {
 
 /// Success when observing works, failure when a check failed.
 pub(crate) fn run(args: &Args) -> ExitCode {
-    let report = doctor::examine(args.server.choose(), &args.server.symbols.options());
+    let report = doctor::examine(args.server.target(), &args.server.symbols.options());
     match show(&report, args.json) {
         Ok(()) | Err(Failure::BrokenPipe) if report.works => ExitCode::SUCCESS,
         Ok(()) | Err(Failure::BrokenPipe) => ExitCode::FAILURE,

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use userspace::choose::ChooseError;
 use userspace::locate::LocateError;
 use userspace::observer::ObserveError;
 use userspace::openmetrics::MetricsError;
@@ -110,7 +111,7 @@ failures! {
     userspace::frames::FramesError: |_: &userspace::frames::FramesError| {
         Some(FRAMES_HINT.to_owned())
     },
-    userspace::target::TargetError: |e: &userspace::target::TargetError| e.hint().map(str::to_owned),
+    ChooseError: |e: &ChooseError| e.hint(),
     symbols::Error: |e: &symbols::Error| e.hint().map(str::to_owned),
     ViewerError: |e: &ViewerError| e.hint().map(str::to_owned),
     MetricsError: |e: &MetricsError| e.hint().map(str::to_owned),

@@ -7,7 +7,6 @@ use safe_file::Output;
 use userspace::frames::Frames;
 use userspace::locate::Locator;
 use userspace::page_list::{self, Filter, Format, RowWriter, Summary};
-use userspace::server::Server;
 
 use crate::failure::Failure;
 use crate::server_args::ServerArgs;
@@ -55,7 +54,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 
 /// The list on `out`.
 fn write(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
-    let server = Server::open(args.server.choose()?, &args.server.symbols.options())?;
+    let server = args.server.server()?;
     let mut locator = Locator::open(server.target.pid)?;
     let (mut frames, why) = Frames::open(server.target.pid)?;
     if let Some(error) = why {

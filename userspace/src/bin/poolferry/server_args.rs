@@ -1,31 +1,53 @@
-//! Options that name a server and the places of its symbols.
+//! Options that name servers and the places of their symbols.
 
 use std::path::PathBuf;
 
-use userspace::agent::Choice;
-use userspace::target::{Target, TargetError};
+use userspace::choose::{self, ChooseError};
+use userspace::server::Server;
+use userspace::target::{Account, Rule, Target};
 
-/// Which server.
+/// Which server. Each option may be given more than once: any of its values will do.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct ServerArgs {
     /// Process id of the server.
-    #[arg(long, conflicts_with = "name")]
-    pid: Option<u32>,
+    #[arg(long, conflicts_with_all = ["name", "datadir", "user", "unit"])]
+    pid: Vec<u32>,
     /// Program name of the server [default: mysqld, mariadbd or mysqld-debug].
     #[arg(long)]
-    name: Option<String>,
+    name: Vec<String>,
+    /// Only a server on this data directory.
+    #[arg(long, value_name = "DIR")]
+    datadir: Vec<PathBuf>,
+    /// Only a server of this account, by name or number.
+    #[arg(long, value_name = "NAME|UID")]
+    user: Vec<Account>,
+    /// Only a server of this systemd unit, e.g. `mysql` or `mysqld@replica01.service`.
+    #[arg(long, value_name = "NAME")]
+    unit: Vec<String>,
     #[command(flatten)]
     pub(crate) symbols: SymbolArgs,
 }
 
 impl ServerArgs {
-    /// The same for one who waits for the server.
-    pub(crate) fn choice(&self) -> Choice {
-        Choice { pid: self.pid, name: self.name.clone(), symbols: self.symbols.options() }
+    /// Which processes may be servers that are meant.
+    pub(crate) fn rule(&self) -> Rule {
+        Rule {
+            pids: self.pid.clone(),
+            names: self.name.clone(),
+            datadirs: self.datadir.clone(),
+            users: self.user.clone(),
+            units: self.unit.clone(),
+        }
     }
 
-    pub(crate) fn choose(&self) -> Result<Target, TargetError> {
-        Target::choose(self.pid, self.name.as_deref())
+    /// The one of them that proves itself.
+    pub(crate) fn server(&self) -> Result<Server, ChooseError> {
+        choose::server(&self.rule(), &self.symbols.options())
+    }
+
+    /// The only one of them, proven or not, else as [`server`](Self::server).
+    pub(crate) fn target(&self) -> Result<Target, ChooseError> {
+        choose::target(&self.rule(), &self.symbols.options())
     }
 }
 

@@ -13,7 +13,7 @@ use crate::server_args::ServerArgs;
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// A server binary, in place of a running server.
-    #[arg(value_name = "PROGRAM", conflicts_with_all = ["pid", "name"])]
+    #[arg(value_name = "PROGRAM", conflicts_with_all = ["pid", "name", "datadir", "user", "unit"])]
     program: Option<PathBuf>,
     /// Root folder that PROGRAM runs in: its debug files are looked for there too.
     #[arg(long, value_name = "DIR", default_value = "/", requires = "program")]
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     let resolved = match &args.program {
         Some(program) => resolve(program, &args.root, &options)?,
         None => {
-            let target = args.server.choose()?;
+            let target = args.server.target()?;
             resolve(&target.program(), &target.root(), &options)?
         }
     };

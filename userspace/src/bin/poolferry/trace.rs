@@ -111,9 +111,10 @@ async fn observe(args: &Args, format: Format, verbose: u8) -> Result<(), Failure
         Some(address) => Some(MetricsServer::bind(address).await?),
         None => None,
     };
-    let target = args.server.choose()?;
-    let symbols = args.server.symbols.options();
-    let attached = tokio::task::spawn_blocking(move || Observer::attach(target, &symbols, options));
+    let chosen = args.server.clone();
+    let attached = tokio::task::spawn_blocking(move || {
+        Ok::<_, Failure>(Observer::on(chosen.server()?, options)?)
+    });
     let mut observer = attached.await.map_err(|e| Failure::new(e, None))??;
     if args.walk {
         observer.set_walk(true)?;

@@ -1,0 +1,223 @@
+//! The one server among the processes that a rule allows: a name proves nothing, so each of them is looked at.
+//!
+//! ```text
+//! rule -> candidates, likely ones first -> Server::open on each, side by side -> one, or which ones
+//! ```
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use symbols::Options;
+use thiserror::Error;
+
+use crate::server::{Server, ServerError};
+use crate::target::{Account, Rule, Target, TargetError};
+use crate::turns::Turns;
+
+/// Most candidates that are looked at; of more, those that look least like servers are passed over.
+const MOST: usize = 256;
+/// Once one has proven itself, the others have so much longer than it needed, within these limits.
+const AS_LONG: u32 = 10;
+const SHORTEST: Duration = Duration::from_secs(2);
+const LONGEST: Duration = Duration::from_secs(10);
+/// Where none has, all of them have so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Candidates that an error names.
+const NAMED: usize = 8;
+
+/// There is not one server.
+#[derive(Debug, Error)]
+pub enum ChooseError {
+    /// No process is allowed, or it cannot be looked at.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The only one is no server that can be observed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// None of several is.
+    #[error("none of {} processes {rule} is a server that can be observed:\n{}", failed.len(), reasons(failed))]
+    None {
+        /// What was looked for.
+        rule: Box<Rule>,
+        /// What is wrong with each; nothing where it was not found out in time.
+        failed: Vec<(Target, Option<ServerError>)>,
+    },
+    /// Several are.
+    #[error("{} servers are running:\n{}", list.len(), lines(list))]
+    Several {
+        /// All of them.
+        list: Vec<Found>,
+    },
+}
+
+impl ChooseError {
+    /// What the operator can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Target(error) => error.hint().map(str::to_owned),
+            Self::Server(error) => error.hint(),
+            Self::None { .. } => {
+                Some("`poolferry doctor --pid PID` tells what one of them lacks".to_owned())
+            }
+            Self::Several { .. } => Some(
+                "choose one with --pid, or by --datadir, --user or --unit; one is shown at a time"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// A server that has proven itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its process id.
+    pub pid: u32,
+    /// Family and version, e.g. `mysql 5.6.24`.
+    pub version: String,
+    /// Who runs it.
+    pub user: Account,
+    /// Its systemd unit, where it has one.
+    pub unit: Option<String>,
+    /// Its data directory, as it sees it.
+    pub datadir: PathBuf,
+}
+
+impl Found {
+    fn of(server: &Server) -> Self {
+        let target = &server.target;
+        Self {
+            pid: target.pid,
+            version: server.version(),
+            user: target.user,
+            unit: target.unit.clone(),
+            datadir: target.cwd.clone(),
+        }
+    }
+}
+
+fn lines(list: &[Found]) -> String {
+    let line = |found: &Found| {
+        let Found { pid, version, user, unit, datadir } = found;
+        let (unit, datadir) =
+            (foreign::shown(unit.as_deref().unwrap_or("-")), foreign::path(datadir));
+        let version = foreign::shown(version);
+        format!("  --pid {pid:<8} {version}  user {user}  unit {unit}  datadir {datadir}")
+    };
+    list.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn reasons(failed: &[(Target, Option<ServerError>)]) -> String {
+    let mut text = String::new();
+    for (target, why) in failed.iter().take(NAMED) {
+        let why = why.as_ref().map_or_else(|| "not found out in time".to_owned(), causes);
+        let why = foreign::shown(&why);
+        let _ = writeln!(text, "  {} of user {}: {why}", target.pid, target.user);
+    }
+    if failed.len() > NAMED {
+        let _ = writeln!(text, "  and {} more", failed.len() - NAMED);
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+/// The error with its causes in one line.
+fn causes(error: &ServerError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// The one process to look closer at: the only one that the rule allows, whatever it is, else the only one that proves
+/// itself.
+///
+/// # Errors
+/// When there is none, or more than one.
+pub fn target(rule: &Rule, options: &Options) -> Result<Target, ChooseError> {
+    match <[Target; 1]>::try_from(rule.candidates()?) {
+        Ok([target]) => Ok(target),
+        Err(several) => Ok(among(rule, several, options)?.target),
+    }
+}
+
+/// The one server that the rule allows and that proves itself.
+///
+/// # Errors
+/// When there is none, or more than one.
+pub fn server(rule: &Rule, options: &Options) -> Result<Server, ChooseError> {
+    match <[Target; 1]>::try_from(rule.candidates()?) {
+        Ok([target]) => Ok(Server::open(target, options)?),
+        Err(several) => among(rule, several, options),
+    }
+}
+
+/// What a look at the candidate of this index has found.
+type Seen = (usize, Result<Server, ServerError>);
+
+fn among(rule: &Rule, mut targets: Vec<Target>, options: &Options) -> Result<Server, ChooseError> {
+    if targets.len() > MOST {
+        log::warn!("{} processes {rule}: only {MOST} of them are looked at", targets.len());
+        targets.truncate(MOST);
+    }
+    let since = Instant::now();
+    let mut until = since + PATIENCE;
+    let (sender, seen) = channel();
+    let mut turns = Turns::default();
+    let mut waiting: Vec<usize> = (0..targets.len()).collect();
+    let mut outcomes: Vec<Option<Result<Server, ServerError>>> =
+        targets.iter().map(|_| None).collect();
+    while outcomes.iter().any(Option::is_none) {
+        waiting.retain(|&index| {
+            let target = &targets[index];
+            !(turns.begin(index, target.user) && look(index, target, options, &sender))
+        });
+        match seen.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok((index, outcome)) => {
+                if outcome.is_ok() && !outcomes.iter().flatten().any(Result::is_ok) {
+                    let more = (since.elapsed() * AS_LONG).clamp(SHORTEST, LONGEST);
+                    until = until.min(Instant::now() + more);
+                }
+                turns.end(&index);
+                outcomes[index] = Some(outcome);
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    let (mut proven, mut failed) = (Vec::new(), Vec::new());
+    for (target, outcome) in targets.into_iter().zip(outcomes) {
+        match outcome {
+            Some(Ok(server)) => proven.push(server),
+            Some(Err(error)) => failed.push((target, Some(error))),
+            None => failed.push((target, None)),
+        }
+    }
+    for (target, why) in &failed {
+        let why = why.as_ref().map_or_else(|| "not found out in time".to_owned(), causes);
+        let why = foreign::shown(&why);
+        log::info!("process {} of user {} is passed over: {why}", target.pid, target.user);
+    }
+    match <[Server; 1]>::try_from(proven) {
+        Ok([server]) => Ok(server),
+        Err(none) if none.is_empty() => {
+            Err(ChooseError::None { rule: Box::new(rule.clone()), failed })
+        }
+        Err(several) => Err(ChooseError::Several { list: several.iter().map(Found::of).collect() }),
+    }
+}
+
+/// Looks at a process in a thread of its own: nobody waits for one that does not end.
+fn look(index: usize, target: &Target, options: &Options, seen: &Sender<Seen>) -> bool {
+    let (target, options, seen) = (target.clone(), options.clone(), seen.clone());
+    let look = move || drop(seen.send((index, Server::open(target, &options))));
+    thread::Builder::new().name("look".to_owned()).spawn(look).is_ok()
+}
