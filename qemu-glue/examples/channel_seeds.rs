@@ -4,6 +4,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
+use foreign::Name;
 use qemu_glue::channel::{
     self, Finish, Finished, Hello, Message, NotPlaced, Offer, PageRange, Progress, Ready, Refused,
     Security, VERSION,
@@ -73,9 +74,9 @@ fn of_source() -> Vec<Message> {
         hello(),
         Message::Offer(Offer {
             blocks: vec![Block { name: "mem0".into(), length: 1 << 30 }],
-            media: vec!["serial:data".into()],
+            media: vec![Name::try_from("serial:data").expect("short")],
             runs: 1,
-            capabilities: vec!["multifd".into()],
+            capabilities: vec![Name::try_from("multifd").expect("short")],
             multifd: None,
             shares: true,
         }),

@@ -7,6 +7,7 @@
 use std::error::Error;
 use std::path::Path;
 
+use foreign::Text;
 use page_wire::ask::ServerState;
 use serde::Serialize;
 use serde_json::Value;
@@ -37,22 +38,22 @@ pub struct Finding {
     /// What it means.
     pub verdict: Verdict,
     /// What is so.
-    pub what: String,
+    pub what: Text,
     /// What to do about it.
-    pub hint: Option<String>,
+    pub hint: Option<Text>,
 }
 
 impl Finding {
-    pub(crate) fn ok(what: impl Into<String>) -> Self {
+    pub(crate) fn ok(what: impl Into<Text>) -> Self {
         Self { verdict: Verdict::Ok, what: what.into(), hint: None }
     }
 
-    pub(crate) fn warning(what: impl Into<String>, hint: &str) -> Self {
+    pub(crate) fn warning(what: impl Into<Text>, hint: &str) -> Self {
         Self { verdict: Verdict::Warning, what: what.into(), hint: some(hint) }
     }
 
-    pub(crate) fn fails(error: &dyn Error, hint: &str) -> Self {
-        Self { verdict: Verdict::Fails, what: error_chain(error), hint: some(hint) }
+    pub(crate) fn fails(error: &(dyn Error + 'static), hint: &str) -> Self {
+        Self { verdict: Verdict::Fails, what: error_chain(error).into(), hint: some(hint) }
     }
 }
 
@@ -63,8 +64,8 @@ impl From<preflight::Finding> for Finding {
     }
 }
 
-fn some(hint: &str) -> Option<String> {
-    (!hint.is_empty()).then(|| hint.to_owned())
+fn some(hint: &str) -> Option<Text> {
+    (!hint.is_empty()).then(|| hint.into())
 }
 
 /// Looks at the QEMU behind the monitor `qmp`: at one that waits for a VM as a destination, at any other as a source, and then
@@ -77,8 +78,11 @@ pub async fn examine(qmp: &Path, agent: Option<&Path>) -> Result<Vec<Finding>, Q
     let pid = qmp.peer_pid()?;
     let status: Value = qmp.query("query-status").await?;
     let status = status["status"].as_str().unwrap_or_default();
-    let mut findings =
-        vec![Finding::ok(format!("QEMU {} is process {pid}, `{status}`", qmp.version()))];
+    let mut findings = vec![Finding::ok(format!(
+        "QEMU {} is process {pid}, `{}`",
+        qmp.version(),
+        foreign::shown(status)
+    ))];
     if status == "inmigrate" {
         findings.extend(dest::examine(&qmp, pid).await);
     } else {
@@ -92,7 +96,9 @@ async fn source(qmp: &Qmp, pid: u32, agent: Option<&Path>, findings: &mut Vec<Fi
     match preflight::examine(qmp).await {
         Ok(checked) => findings.extend(checked.findings.into_iter().map(Finding::from)),
         // The library may be at work: it is left alone.
-        Err(error) => return findings.push(Finding::fails(&error, error.hint().unwrap_or(""))),
+        Err(error) => {
+            return findings.push(Finding { hint: error.hint(), ..Finding::fails(&error, "") });
+        }
     }
     findings.push(match Shim::open(pid) {
         Ok(_) => Finding::ok("the library is loaded, and free"),
@@ -117,7 +123,7 @@ pub(crate) fn block(block: &RamBlock) -> Finding {
 async fn guest(agent: &Path) -> Vec<Finding> {
     let agent = match Agent::connect(agent).await {
         Ok(agent) => agent,
-        Err(error) => return vec![Finding::fails(&error, &error.hint().unwrap_or_default())],
+        Err(error) => return vec![Finding { hint: error.hint(), ..Finding::fails(&error, "") }],
     };
     let hello = agent.hello();
     let answers = format!("the agent answers: poolferry {}, Linux {}", hello.program, hello.kernel);
@@ -131,7 +137,7 @@ async fn guest(agent: &Path) -> Vec<Finding> {
         }
         ServerState::Waiting { why, hint } => Finding {
             verdict: Verdict::Fails,
-            what: format!("it has no server: {why}"),
+            what: format!("it has no server: {why}").into(),
             hint: hint.clone(),
         },
     };

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use foreign::Text;
 use page_wire::ask::{LineError, Said, VERSION};
 use thiserror::Error;
 
@@ -50,7 +51,7 @@ pub enum AgentError {
         /// Its version.
         theirs: u32,
         /// The version of its program.
-        program: String,
+        program: Text,
     },
     /// A line that is no answer.
     #[error("the agent's answer cannot be read")]
@@ -65,15 +66,15 @@ pub enum AgentError {
     #[error("the guest's agent: {what}")]
     Refused {
         /// Its words.
-        what: String,
+        what: Text,
         /// Its advice.
-        hint: Option<String>,
+        hint: Option<Text>,
     },
     /// An answer that contradicts itself or what was asked.
     #[error("the agent's answer makes no sense: {what}")]
     Nonsense {
         /// What is wrong with it.
-        what: String,
+        what: Text,
     },
     /// All bytes came, and they are not those that the agent has hashed.
     #[error("the page list that was copied is not the one that the agent has made")]
@@ -83,7 +84,7 @@ pub enum AgentError {
 impl AgentError {
     /// What the operator can do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Connect { .. } => {
                 "give the VM a virtio-serial port: `-device virtio-serial -chardev \
@@ -103,7 +104,7 @@ impl AgentError {
             Self::Refused { hint, .. } => return hint.clone(),
             Self::Io(_) => return None,
         };
-        Some(hint.to_owned())
+        Some(hint.into())
     }
 
     pub(super) const fn unexpected(said: &Said) -> Self {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blake3::Hash;
+use foreign::Text;
 use page_wire::HEADER_BYTES;
 use page_wire::ask::{Copied, MAX_GUEST_RUNS, MAX_LIST_BYTES, PageList, Pinned, Steps};
 use serde::Serialize;
@@ -29,7 +30,7 @@ pub struct Listed {
     /// Number of database pages on it, as the agent says.
     pub pages: u64,
     /// Blocks of the pool that are not on it, by reason, as the agent says.
-    pub left_out: BTreeMap<String, u64>,
+    pub left_out: BTreeMap<Text, u64>,
 }
 
 /// Wall-clock seconds of the steps, on two clocks of which only lengths are compared.
@@ -93,14 +94,14 @@ pub(super) struct Told {
 
 impl Told {
     pub(super) fn check(list: PageList) -> Result<Self, AgentError> {
-        let nonsense = |what: String| Err(AgentError::Nonsense { what });
+        let nonsense = |what: String| Err(AgentError::Nonsense { what: what.into() });
         if !(HEADER_BYTES as u64..=MAX_LIST_BYTES).contains(&list.length) {
             return nonsense(format!("a list of {} bytes", list.length));
         }
         if list.runs.len() > MAX_GUEST_RUNS {
             return nonsense(format!("a list in {} runs of frames", list.runs.len()));
         }
-        let Ok(hash) = Hash::from_hex(&list.blake3) else {
+        let Ok(hash) = Hash::from_hex(list.blake3.raw()) else {
             return nonsense("the hash of the list is none".to_owned());
         };
         let Ok(length) = usize::try_from(list.length) else {
@@ -175,7 +176,7 @@ impl<'a> Copying<'a> {
 
     /// Takes the piece that was asked for, of `len` bytes.
     pub(super) fn take(&mut self, piece: &Copied, len: u32) -> Result<(), AgentError> {
-        let nonsense = |what: &str| AgentError::Nonsense { what: what.to_owned() };
+        let nonsense = |what: &str| AgentError::Nonsense { what: what.into() };
         if piece.offset != self.bytes.len() as u64 {
             return Err(nonsense("another piece of the list than was asked for"));
         }

@@ -1,5 +1,6 @@
 //! What the hosts say to each other.
 
+use foreign::{Name, Text};
 use serde::{Deserialize, Serialize};
 
 use crate::multifd::Multifd;
@@ -29,11 +30,11 @@ pub struct Hello {
     /// [`VERSION`].
     pub version: u32,
     /// Version of `poolferry-host`.
-    pub program: String,
+    pub program: Text,
     /// Version of the QEMU beside it, `major.minor.micro`.
-    pub qemu: String,
+    pub qemu: Text,
     /// Names the migration in the reports of both sides.
-    pub migration: String,
+    pub migration: Text,
 }
 
 /// What the source wants to skip; the runs follow in [`Message::Runs`].
@@ -43,11 +44,11 @@ pub struct Offer {
     pub blocks: Vec<Block>,
     /// Media that runs name by index, as the guest's list names them: at most [`MAX_MEDIA`], each of at most
     /// [`MAX_MEDIUM_BYTES`].
-    pub media: Vec<String>,
+    pub media: Vec<Name>,
     /// Number of runs to come.
     pub runs: u64,
     /// Migration capabilities that the destination's QEMU must have set, and no others of the kind.
-    pub capabilities: Vec<String>,
+    pub capabilities: Vec<Name>,
     /// How its `multifd` must be set, where that is among them.
     pub multifd: Option<Multifd>,
     /// Whether the source leaves to the network what storage does not come to.
@@ -58,24 +59,24 @@ pub struct Offer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// URI for `migrate` at the source (`tcp:HOST:PORT`).
-    pub uri: String,
+    pub uri: Text,
     /// Media that it cannot read, with the reason.
     ///
     /// N.B. The numbers of the set's pages stay as they were offered, so the source must not arm a
     /// smaller set: it gives these pages back once they are hinted, which costs no byte (QEMU sends
     /// them once, only later). Hashes of them are answered [`NotPlaced::ReadFailed`].
-    pub media_left_out: Vec<(u16, String)>,
+    pub media_left_out: Vec<(u16, Text)>,
 }
 
 /// The destination will not restore; the migration can still be a stock one when `uri` is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
     /// What failed, and why.
-    pub reason: String,
+    pub reason: Text,
     /// What the operator can do.
-    pub hint: String,
+    pub hint: Text,
     /// Where the destination's QEMU listens all the same.
-    pub uri: Option<String>,
+    pub uri: Option<Text>,
 }
 
 /// Why a page was not placed and has to travel by network.
@@ -111,9 +112,9 @@ pub struct Progress {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Finish {
     /// `completed`, `failed`, `cancelled`.
-    pub status: String,
+    pub status: Text,
     /// Why, when it did not complete.
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     /// Unix time of the `migrate` command in seconds, by the source's clock.
     pub begun_unix_s: f64,
 }
@@ -131,7 +132,7 @@ pub struct Finished {
     /// hosts are trusted with that.
     pub probes: Option<Box<Side>>,
     /// What happened beside the path, for the report.
-    pub remarks: Vec<String>,
+    pub remarks: Vec<Text>,
 }
 
 /// One message.

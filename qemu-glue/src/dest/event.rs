@@ -1,5 +1,6 @@
 //! What the destination tells its operator.
 
+use foreign::Text;
 use serde::Serialize;
 
 use crate::channel::{Finish, Finished, Progress, Ready};
@@ -15,25 +16,25 @@ pub enum Event {
     /// A source has connected and said hello.
     Connected {
         /// The migration's name.
-        migration: String,
+        migration: Text,
     },
     /// This host can restore, and QEMU listens.
     Ready {
         /// Where QEMU listens.
-        uri: String,
+        uri: Text,
         /// Pages of the set.
         pages: u32,
         /// Bytes of RAM that the set covers.
         bytes: u64,
         /// Media that cannot be read, by index, with the reason.
-        media_left_out: Vec<(u16, String)>,
+        media_left_out: Vec<(u16, Text)>,
     },
     /// This host does not restore.
     Refused {
         /// Why.
-        reason: String,
+        reason: Text,
         /// What the operator can do; may be empty.
-        hint: String,
+        hint: Text,
     },
     /// How far it is.
     Progress(Progress),
@@ -59,11 +60,11 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Outcome {
     /// Its name.
-    pub migration: String,
+    pub migration: Text,
     /// As the source told it.
     pub finish: Finish,
     /// What was restored.
     pub finished: Finished,
     /// Why nothing was restored.
-    pub refused: Option<String>,
+    pub refused: Option<Text>,
 }

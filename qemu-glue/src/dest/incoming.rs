@@ -5,6 +5,7 @@ use std::net::Ipv6Addr;
 use std::str::FromStr;
 use std::time::Duration;
 
+use foreign::Name;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -128,7 +129,7 @@ pub(super) async fn old(
 }
 
 /// Sets those of [`OF_BOTH`] as the source has them.
-async fn set_capabilities(qmp: &Qmp, wanted: &[String]) -> Result<(), QmpError> {
+async fn set_capabilities(qmp: &Qmp, wanted: &[Name]) -> Result<(), QmpError> {
     let changes = to_change(qmp, wanted).await?;
     if !changes.is_empty() {
         qmp.execute("migrate-set-capabilities", json!({ "capabilities": changes })).await?;
@@ -137,13 +138,13 @@ async fn set_capabilities(qmp: &Qmp, wanted: &[String]) -> Result<(), QmpError> 
 }
 
 /// What has to change for [`OF_BOTH`] to be as the source has them.
-async fn to_change(qmp: &Qmp, wanted: &[String]) -> Result<Vec<Value>, QmpError> {
+async fn to_change(qmp: &Qmp, wanted: &[Name]) -> Result<Vec<Value>, QmpError> {
     let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
     let changes = OF_BOTH
         .into_iter()
         .filter_map(|name| {
             let own = all.iter().find(|own| own["capability"] == name)?;
-            let state = wanted.iter().any(|wanted| wanted == name);
+            let state = wanted.iter().any(|wanted| *wanted == name);
             (own["state"] != state).then(|| json!({ "capability": name, "state": state }))
         })
         .collect();

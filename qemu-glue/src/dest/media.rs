@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use foreign::Text;
 use tokio::time::{Instant, timeout_at};
 
 use super::refusal::Refusal;
@@ -18,7 +19,7 @@ pub type Override = (String, Address);
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The set's media, and the indices of those that cannot be read, with the reason.
-pub(super) type Opened = (Vec<Option<Storage>>, Vec<(u16, String)>);
+pub(super) type Opened = (Vec<Option<Storage>>, Vec<(u16, Text)>);
 
 /// Opens the media one after the other, the operator's words before what QEMU's own disks are. That of zero
 /// pages is none, and is not left out either.
@@ -43,12 +44,17 @@ pub(super) async fn open(
         match storage {
             Err(_) if medium == ZERO_MEDIUM => storages.push(None),
             Ok(storage) => {
-                log::info!("{medium} is {} ({})", storage.address(), storage.manner());
+                log::info!(
+                    "{} is {} ({})",
+                    foreign::shown(medium),
+                    storage.address(),
+                    storage.manner()
+                );
                 storages.push(Some(storage));
             }
             Err(reason) => {
-                log::warn!("{medium} cannot be read: {reason}");
-                left_out.push((index, reason));
+                log::warn!("{} cannot be read: {reason}", foreign::shown(medium));
+                left_out.push((index, reason.into()));
                 storages.push(None);
             }
         }
@@ -56,7 +62,7 @@ pub(super) async fn open(
     if !left_out.is_empty() && storages.iter().all(Option::is_none) {
         let reasons = left_out.iter().filter_map(|(index, reason)| {
             let medium = media.get(usize::from(*index))?;
-            Some(format!("{medium}: {reason}"))
+            Some(format!("{}: {reason}", foreign::shown(medium)))
         });
         return Err(Refusal::NoMedium(reasons.collect::<Vec<_>>().join("; ")));
     }

@@ -43,6 +43,7 @@ mod uffd;
 
 use std::path::PathBuf;
 
+use foreign::Text;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::error::ReceiveError;
@@ -130,7 +131,7 @@ async fn greet(
     sender: &mut Sender,
     receiver: &mut Receiver,
     qemu: &Result<Qemu, Refusal>,
-) -> Result<String, ReceiveError> {
+) -> Result<Text, ReceiveError> {
     let theirs = match offer::next(receiver, "a greeting").await? {
         Message::Hello(hello) => hello,
         other => {
@@ -139,8 +140,8 @@ async fn greet(
     };
     let hello = Hello {
         version: VERSION,
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        qemu: qemu.as_ref().map_or_else(|_| String::new(), Qemu::version),
+        program: env!("CARGO_PKG_VERSION").into(),
+        qemu: qemu.as_ref().map_or_else(|_| Text::default(), |qemu| qemu.version().into()),
         migration: theirs.migration.clone(),
     };
     sender.send(&Message::Hello(hello)).await?;
@@ -151,5 +152,9 @@ async fn greet(
 }
 
 fn refused(refusal: &Refusal, uri: Option<String>) -> Refused {
-    Refused { reason: error_chain(refusal), hint: refusal.hint().to_owned(), uri }
+    Refused {
+        reason: error_chain(refusal).into(),
+        hint: refusal.hint().into(),
+        uri: uri.map(Text::from),
+    }
 }

@@ -44,7 +44,8 @@ pub(super) async fn receive(
     let set = if offered > pages {
         Err(Refusal::TooManyPages { pages })
     } else {
-        SkipSet::new(offer.blocks.clone(), offer.media.clone(), runs).map_err(Refusal::Set)
+        let media = offer.media.iter().map(|name| name.raw().to_owned()).collect();
+        SkipSet::new(offer.blocks.clone(), media, runs).map_err(Refusal::Set)
     };
     Ok((offer, set))
 }

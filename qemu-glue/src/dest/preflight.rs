@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 
+use foreign::Name;
 use rustix::fs::fstatfs;
 use serde_json::{Value, json};
 
@@ -63,7 +64,7 @@ pub(super) async fn waits(qmp: &Qmp) -> Result<(), Refusal> {
 }
 
 /// No capability is on here, or `asked` for by the source, with which restoring is wrong.
-pub(super) async fn settings(qmp: &Qmp, asked: &[String]) -> Result<(), Refusal> {
+pub(super) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), Refusal> {
     let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
     for name in CLASHING {
         let wanted = if asked.iter().any(|asked| asked == name) {

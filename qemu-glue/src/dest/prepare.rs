@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use foreign::Text;
+
 use super::install::Target;
 use super::refusal::Refusal;
 use super::{Options, holes, incoming, media, preflight};
@@ -66,7 +68,7 @@ pub(super) async fn prepare(
     };
     match prepared.await {
         Ok((prepared, media_left_out)) => match listen().await {
-            Ok(uri) => Ok((prepared, Ready { uri, media_left_out })),
+            Ok(uri) => Ok((prepared, Ready { uri: uri.into(), media_left_out })),
             Err(refusal) => Err((refusal, None)),
         },
         Err(refusal @ (Refusal::NotIncoming { .. } | Refusal::Begun { .. })) => {
@@ -91,7 +93,7 @@ async fn ready(
     offer: &Offer,
     set: SkipSet,
     options: &Options,
-) -> Result<(Prepared, Vec<(u16, String)>), Refusal> {
+) -> Result<(Prepared, Vec<(u16, Text)>), Refusal> {
     let install = |(doing, source)| Refusal::Install { doing, source };
     if set.pages() == 0 {
         // A stock migration: QEMU's address is all that is asked for.

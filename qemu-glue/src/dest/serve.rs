@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use foreign::Text;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::answers;
@@ -90,12 +91,12 @@ pub(super) async fn stand_by(
         }
     };
     let finished = Finished {
-        remarks: vec![error_chain(&refusal)],
+        remarks: vec![error_chain(&refusal).into()],
         peak_memory_bytes: usage::memory_bytes(),
         ..Finished::default()
     };
     let outcome = end(sender, finish, finished, watched).await?;
-    Ok(Outcome { refused: Some(error_chain(&refusal)), ..outcome })
+    Ok(Outcome { refused: Some(error_chain(&refusal).into()), ..outcome })
 }
 
 /// What CLOCK_MONOTONIC was in ns at a Unix time of the past in seconds.
@@ -116,7 +117,7 @@ async fn end(
     sleep(STARTS).await;
     let (side, remark) = watched.end(zero_ns(finish.begun_unix_s)).await;
     finished.probes = side.map(Box::new);
-    finished.remarks.extend(remark);
+    finished.remarks.extend(remark.map(Text::from));
     // The source may be gone by now: that changes nothing.
     let told = match sender.send(&Message::Finished(finished.clone())).await {
         Ok(()) => sender.close().await,
@@ -125,5 +126,5 @@ async fn end(
     if let Err(error) = told {
         log::info!("the source did not wait for the last word: {error}");
     }
-    Ok(Outcome { migration: String::new(), finish, finished, refused: None })
+    Ok(Outcome { migration: Text::default(), finish, finished, refused: None })
 }

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use foreign::Text;
+
 use crate::channel::Progress;
 
 /// Remarks kept: enough to understand a failure, not one a page.
@@ -15,7 +17,7 @@ pub(super) struct Tally {
     installed: AtomicU64,
     delivered: AtomicU64,
     not_placed: AtomicU64,
-    remarks: Mutex<Vec<String>>,
+    remarks: Mutex<Vec<Text>>,
 }
 
 impl Tally {
@@ -36,7 +38,8 @@ impl Tally {
     }
 
     /// Notes what happened, once; the log has all of it.
-    pub(super) fn remark(&self, text: String) {
+    pub(super) fn remark(&self, text: impl Into<Text>) {
+        let text = text.into();
         log::warn!("{text}");
         let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
         if remarks.len() < MAX_REMARKS && !remarks.contains(&text) {
@@ -44,7 +47,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn remarks(&self) -> Vec<String> {
+    pub(super) fn remarks(&self) -> Vec<Text> {
         self.remarks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

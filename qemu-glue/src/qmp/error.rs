@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use foreign::Text;
 use thiserror::Error;
 
 use super::line::MAX_LINE;
@@ -69,7 +70,7 @@ pub enum QmpError {
         /// The command.
         command: String,
         /// QEMU's own words.
-        reason: String,
+        reason: Text,
     },
     /// An answer of another type.
     #[error("QEMU answered `{command}` with something that is no {what}")]

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use foreign::Text;
 use serde_json::Value;
 use tokio::io::AsyncRead;
 use tokio::sync::{broadcast, oneshot};
@@ -11,7 +12,7 @@ use super::line::Lines;
 use super::{Event, QmpError};
 
 /// QEMU's answer: the value of `return`, or the description of `error`.
-pub(super) type Answer = Result<Value, String>;
+pub(super) type Answer = Result<Value, Text>;
 
 /// Who waits for which answer; `None` once the connection has ended.
 pub(super) struct Waiters(Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>);
@@ -75,7 +76,7 @@ fn dispatch(mut value: Value, waiters: &Waiters, events: &broadcast::Sender<Even
     };
     let answer = match value.get_mut("return") {
         Some(result) => Ok(result.take()),
-        None => Err(value["error"]["desc"].as_str().unwrap_or("without a reason").to_owned()),
+        None => Err(value["error"]["desc"].as_str().unwrap_or("without a reason").into()),
     };
     // An error only says that the one who waited gave up.
     let _ = waiter.send(answer);

@@ -1,5 +1,7 @@
 //! Records that can be compared: the same VM, load and links, done in several ways.
 
+use foreign::Shown;
+
 use super::units;
 use super::{Links, Report, Status};
 
@@ -37,14 +39,14 @@ pub(crate) fn cells(reports: &[Report]) -> Vec<Cell<'_>> {
     let mut cells: Vec<Cell<'_>> = Vec::new();
     for report in reports {
         let of = |cell: &Cell<'_>| {
-            cell.workload == report.workload
+            report.workload == cell.workload
                 && cell.memory_bytes == report.memory_bytes
                 && cell.pool_bytes == report.pool_bytes
                 && cell.links == report.links
         };
         let index = cells.iter().position(of).unwrap_or_else(|| {
             cells.push(Cell {
-                workload: &report.workload,
+                workload: report.workload.raw(),
                 memory_bytes: report.memory_bytes,
                 pool_bytes: report.pool_bytes,
                 links: report.links,
@@ -65,10 +67,10 @@ pub(crate) fn cells(reports: &[Report]) -> Vec<Cell<'_>> {
 
 impl<'a> Cell<'a> {
     fn add(&mut self, report: &'a Report) {
-        let way = self.ways.iter_mut().find(|way| way.mode == report.mode);
+        let way = self.ways.iter_mut().find(|way| report.mode == way.mode);
         match way {
             Some(way) => way.runs.push(report),
-            None => self.ways.push(Way { mode: &report.mode, runs: vec![report] }),
+            None => self.ways.push(Way { mode: report.mode.raw(), runs: vec![report] }),
         }
         self.ways.sort_by_key(|way| match way.mode {
             STOCK => 0,
@@ -101,14 +103,14 @@ impl<'a> Cell<'a> {
         format!("{}; {}", self.load(), self.both_links())
     }
 
-    fn load(&self) -> &'a str {
-        match self.workload {
+    fn load(&self) -> Shown<'a> {
+        foreign::shown(match self.workload {
             "idle" => "Idle",
             "ro" => "Read only",
             "rw" => "Read and write",
             "unknown" => "Unknown load",
             other => other,
-        }
+        })
     }
 
     fn both_links(&self) -> String {
@@ -122,14 +124,14 @@ impl<'a> Cell<'a> {
 
 impl<'a> Way<'a> {
     /// Name for people.
-    pub(crate) fn name(&self) -> &'a str {
-        match self.mode {
+    pub(crate) fn name(&self) -> Shown<'a> {
+        foreign::shown(match self.mode {
             STOCK => "Stock QEMU",
             POOLFERRY => "Poolferry",
             POOLFERRY_STORAGE => "Poolferry, storage only",
             POOLFERRY_ZSTD => "Poolferry, zstd",
             other => other,
-        }
+        })
     }
 
     /// Median over the runs that completed; `None` where none did.
@@ -172,8 +174,8 @@ mod tests {
 
     fn report(mode: &str, workload: &str, total_time_s: f64) -> Report {
         Report {
-            mode: mode.to_owned(),
-            workload: workload.to_owned(),
+            mode: mode.into(),
+            workload: workload.into(),
             total_time_s,
             status: Status::Completed,
             ..Report::default()

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use foreign::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -25,19 +26,19 @@ pub struct Report {
     /// Version of these keys: 1.
     pub schema: u32,
     /// Name of the migration, the same at both hosts.
-    pub migration: String,
+    pub migration: Text,
     /// Unix time of the `migrate` command, in seconds.
     pub begun_unix_s: f64,
     /// How it was done: `stock`, `poolferry`, or the name of another baseline.
-    pub mode: String,
+    pub mode: Text,
     /// What ran in the VM: `idle`, `ro` (read only), `rw` (read and write), `unknown`.
-    pub workload: String,
+    pub workload: Text,
     /// Number of the run in a series, from 1.
     pub run: Option<u32>,
     /// How it ended.
     pub status: Status,
     /// Why, where it did not complete.
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     /// RAM of the VM in bytes.
     pub memory_bytes: u64,
     /// Size of the buffer pool in bytes.
@@ -69,14 +70,14 @@ pub struct Report {
     pub pages: Pages,
     /// Pages that were given back by reason: `differs`, `read-failed`, `install-failed`,
     /// `too-late`, `written`, `sooner-by-network`, `not-read`, `unconfirmed`, ... Their sum is `pages.given_back`.
-    pub given_back_by_reason: BTreeMap<String, u64>,
+    pub given_back_by_reason: BTreeMap<Text, u64>,
     /// The comparison of both sides' RAM while both VMs were paused. `null`: not made.
     pub ram_identity: Option<RamIdentity>,
     /// Making the page list, in seconds by step. In the guest: `sync`, `refresh`, `scan`,
     /// `translate`, `locate`, `merge`, `pin`, `encode`, `hash`, `frames`; at the host: `transfer`,
     /// `verify`. `total` is from the request to the host having read the list; it is less than the
     /// sum where steps ran side by side.
-    pub list_s: BTreeMap<String, f64>,
+    pub list_s: BTreeMap<Text, f64>,
     /// How often QEMU synchronised its dirty bitmap (`query-migrate`: `dirty-sync-count`). QEMU 11.1
     /// leaves out the last time, while the VM stands still; earlier ones count it.
     pub dirty_syncs: u64,
@@ -97,17 +98,17 @@ pub struct Report {
     /// What Poolferry itself used.
     pub costs: Costs,
     /// What else a reader should know, in sentences.
-    pub remarks: Vec<String>,
+    pub remarks: Vec<Text>,
 }
 
 impl Default for Report {
     fn default() -> Self {
         Self {
             schema: SCHEMA,
-            migration: String::new(),
+            migration: Text::default(),
             begun_unix_s: 0.0,
-            mode: String::new(),
-            workload: "unknown".to_owned(),
+            mode: Text::default(),
+            workload: "unknown".into(),
             run: None,
             status: Status::default(),
             reason: None,
@@ -169,9 +170,9 @@ pub struct Links {
 #[serde(default)]
 pub struct QemuVersions {
     /// At the source.
-    pub source: String,
+    pub source: Text,
     /// At the destination.
-    pub destination: String,
+    pub destination: Text,
 }
 
 /// The machine.
@@ -179,15 +180,15 @@ pub struct QemuVersions {
 #[serde(default)]
 pub struct Machine {
     /// Name of its processor.
-    pub processor: String,
+    pub processor: Text,
     /// Number of CPUs.
     pub cpus: u32,
     /// Its RAM in bytes.
     pub memory_bytes: u64,
     /// Release of its kernel.
-    pub kernel: String,
+    pub kernel: Text,
     /// What ran the guest's code: `kvm`, `tcg`.
-    pub accelerator: String,
+    pub accelerator: Text,
     /// Virtual CPUs of the VM.
     pub vcpus: u32,
 }

@@ -1,5 +1,6 @@
 //! `results.json`: every run of an evaluation, with medians and ratios by cell and mode.
 
+use foreign::Text;
 use serde::Serialize;
 
 use super::cell::{self, Cell, STOCK, Way};
@@ -24,9 +25,9 @@ pub struct Results {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Entry {
     /// `stock`, `multifd`, ..., `poolferry`.
-    pub mode: String,
+    pub mode: Text,
     /// `idle`, `ro`, `rw`.
-    pub workload: String,
+    pub workload: Text,
     /// RAM of the VM in bytes.
     pub memory_bytes: u64,
     /// Its buffer pool in bytes.
@@ -68,7 +69,7 @@ pub struct Run {
     /// How it ended.
     pub status: Status,
     /// Why, where it did not complete.
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     /// As in `report.json`, and so on.
     pub total_time_s: f64,
     /// Seconds, with what comes before QEMU's own clock.
@@ -122,8 +123,8 @@ pub(super) fn entry(cell: &Cell<'_>, way: &Way<'_>) -> Entry {
     let stock = cell.way(STOCK).and_then(total);
     let over = |(one, other): (f64, f64)| one / other;
     Entry {
-        mode: way.mode.to_owned(),
-        workload: cell.workload.to_owned(),
+        mode: way.mode.into(),
+        workload: cell.workload.into(),
         memory_bytes: cell.memory_bytes,
         pool_bytes: cell.pool_bytes,
         links: cell.links,
@@ -180,7 +181,7 @@ mod tests {
             ..Sample::default()
         };
         Report {
-            mode: mode.to_owned(),
+            mode: mode.into(),
             total_time_s,
             status,
             network_bytes: 40_960,

@@ -1,5 +1,6 @@
 //! What a record holds over time. All times are in seconds since the `migrate` command.
 
+use foreign::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -32,7 +33,7 @@ pub struct Sample {
 #[serde(default)]
 pub struct Phase {
     /// Its name: `preflight`, `list`, `offer`, `first pass`, `hold`, `switchover`, ...
-    pub name: String,
+    pub name: Text,
     /// When it began.
     pub begin_s: f64,
     /// When it ended; `null`: never, or nobody saw it.

@@ -1,5 +1,6 @@
 //! What probes on the functions of a QEMU saw, as it stands in the record.
 
+use foreign::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,7 @@ pub struct Side {
 #[serde(default)]
 pub struct Function {
     /// Its name.
-    pub name: String,
+    pub name: Text,
     /// What is known of it.
     pub state: FunctionState,
     /// How often it was entered.

@@ -133,7 +133,7 @@ mod tests {
 
     fn report(mode: &str, total_time_s: f64, network_bytes: u64) -> Report {
         let status = Status::Completed;
-        Report { mode: mode.to_owned(), total_time_s, network_bytes, status, ..Report::default() }
+        Report { mode: mode.into(), total_time_s, network_bytes, status, ..Report::default() }
     }
 
     #[test]

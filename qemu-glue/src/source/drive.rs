@@ -399,7 +399,7 @@ impl<'a, 'o> Drive<'a, 'o> {
 
     fn picture(&self) -> Picture {
         let mut picture = Picture {
-            status: self.last.status.clone(),
+            status: self.last.status.as_str().into(),
             remaining_bytes: self.last.ram.remaining,
             total_bytes: self.last.ram.total,
             network_bytes: self.last.ram.transferred,

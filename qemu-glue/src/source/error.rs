@@ -2,6 +2,7 @@
 
 use std::io;
 
+use foreign::Text;
 use thiserror::Error;
 
 use crate::channel::ChannelError;
@@ -17,13 +18,13 @@ pub enum MigrateError {
     #[error("a migration of this VM is under way ({status})")]
     UnderWay {
         /// Its status.
-        status: String,
+        status: Text,
     },
     /// The VM is not one that can be migrated from here.
     #[error("the VM is in state `{status}`")]
     NotHere {
         /// QEMU's run state.
-        status: String,
+        status: Text,
     },
     /// The destination's host does not answer.
     #[error("failed to reach `poolferry-host receive` at {to}: {error}")]
@@ -47,15 +48,15 @@ pub enum MigrateError {
         /// Its address.
         to: String,
         /// What it was.
-        what: String,
+        what: Text,
     },
     /// It will not take the VM.
     #[error("the destination refuses: {reason}")]
     Refused {
         /// Its reason.
-        reason: String,
+        reason: Text,
         /// Its advice.
-        hint: String,
+        hint: Text,
     },
     /// Somebody ended it before it began.
     #[error("ended before the migration began")]
@@ -68,8 +69,8 @@ pub enum MigrateError {
 impl MigrateError {
     /// What an operator can do, where there is something.
     #[must_use]
-    pub fn hint(&self) -> Option<&str> {
-        match self {
+    pub fn hint(&self) -> Option<Text> {
+        let hint = match self {
             Self::Qmp(error) => error.hint(),
             Self::UnderWay { .. } => {
                 Some("wait for it, or end it with `migrate_cancel` in QEMU's monitor")
@@ -84,12 +85,15 @@ impl MigrateError {
             Self::Unexpected { .. } => {
                 Some("install the same version of `poolferry-host` on both hosts")
             }
-            Self::Refused { hint, .. } => Some(hint.as_str()).filter(|h| !h.is_empty()),
+            Self::Refused { hint, .. } => {
+                return Some(hint.clone()).filter(|hint| !hint.is_empty());
+            }
             Self::Cancelled => None,
             Self::Lost(_) => Some(
                 "see whether both QEMUs are alive, and `query-migrate` at the source, before any VM \
                  is told to run",
             ),
-        }
+        };
+        hint.map(Text::from)
     }
 }

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use foreign::Text;
 use page_wire::ask::{Migration, Phase};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -85,7 +86,7 @@ pub(super) struct Ferry {
     /// Pages from this one on need no hash any more.
     hash_end: Arc<AtomicU32>,
     left_out: HashSet<u16>,
-    reasons: BTreeMap<String, u64>,
+    reasons: BTreeMap<Text, u64>,
     progress: Progress,
     finished: Option<Finished>,
     stage: Stage,
@@ -364,7 +365,7 @@ impl Ferry {
     fn give_back(&mut self, reason: &str, ranges: &[PageRange]) {
         for range in ranges {
             self.armed.give_back(*range);
-            *self.reasons.entry(reason.to_owned()).or_default() += u64::from(range.count);
+            *self.reasons.entry(reason.into()).or_default() += u64::from(range.count);
         }
     }
 
@@ -477,13 +478,13 @@ impl Ferry {
 
     /// Pages given back by reason, with those that the library gave back by itself; none when it had
     /// left none behind.
-    pub(super) fn reasons(&self, status: &Status) -> BTreeMap<String, u64> {
+    pub(super) fn reasons(&self, status: &Status) -> BTreeMap<Text, u64> {
         if status.hinted == 0 {
             return BTreeMap::new();
         }
         let mut reasons = self.reasons.clone();
         if status.given_back_unconfirmed > 0 {
-            reasons.insert("unconfirmed".to_owned(), status.given_back_unconfirmed);
+            reasons.insert("unconfirmed".into(), status.given_back_unconfirmed);
         }
         reasons
     }

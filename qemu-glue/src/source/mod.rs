@@ -34,6 +34,7 @@ use std::time::Duration;
 
 pub use cancel::{Cancel, Canceller, cancellation};
 pub use error::MigrateError;
+use foreign::Text;
 pub use guard::{DONE, Guard};
 pub use options::{Mode, Options, Route};
 pub use progress::{Picture, Update};
@@ -169,9 +170,9 @@ async fn before(
         preflight::skip(qmp, &state, settings, &mut checked).await?;
     }
     let report = &mut record.report;
-    report.migration = uuid(qmp).await?;
-    report.qemu.source = qmp.version().to_string();
-    report.machine.accelerator = checked.accelerator.to_owned();
+    report.migration = uuid(qmp).await?.into();
+    report.qemu.source = qmp.version().to_string().into();
+    report.machine.accelerator = checked.accelerator.into();
     report.machine.vcpus = checked.vcpus;
     record.end("preflight");
     let (uri, company) = match &options.mode {
@@ -199,7 +200,7 @@ async fn agree(
             // A monitor that is gone is no reason for a stock migration.
             Err(NotPrepared::Qmp(error)) if error.is_fatal() => return Err(error.into()),
             Err(error) => {
-                stock(record, &error.to_string(), error.hint().as_deref());
+                stock(record, &error, error.hint().as_ref());
                 None
             }
         },
@@ -211,8 +212,8 @@ async fn agree(
     let set = prepared.as_ref().map_or(&nothing, |prepared| &prepared.plan.set);
     let hello = Hello {
         version: VERSION,
-        program: env!("CARGO_PKG_VERSION").to_owned(),
-        qemu: qmp.version().to_string(),
+        program: env!("CARGO_PKG_VERSION").into(),
+        qemu: qmp.version().to_string().into(),
         migration: record.report.migration.clone(),
     };
     record.begin("offer");
@@ -222,10 +223,10 @@ async fn agree(
     record.report.qemu.destination = agreed.qemu;
     for (index, reason) in &agreed.media_left_out {
         let name = set.media().get(usize::from(*index)).map_or("?", String::as_str);
-        record.remark(format!("the destination cannot read `{name}`: {reason}"));
+        record.remark(format!("the destination cannot read `{}`: {reason}", foreign::shown(name)));
     }
     if let Some((reason, hint)) = &agreed.refused {
-        stock(record, &format!("the destination refuses: {reason}"), Some(hint));
+        stock(record, &format_args!("the destination refuses: {reason}"), Some(hint));
         return Ok((agreed.uri, Company::Listener(link)));
     }
     let Some(prepared) = prepared else { return Ok((agreed.uri, Company::Listener(link))) };
@@ -236,19 +237,19 @@ async fn agree(
 fn arm(
     prepared: Prepared,
     link: Link,
-    left_out: &[(u16, String)],
+    left_out: &[(u16, Text)],
     record: &mut Record<'_>,
 ) -> Company {
     match Ferry::arm(prepared, link, offer::indices(left_out)) {
         Ok(ferry) => Company::Ferry(Box::new(ferry)),
         Err((error, link)) => {
-            stock(record, &error.to_string(), error.hint());
+            stock(record, &error, error.hint().map(Text::from).as_ref());
             Company::Listener(link)
         }
     }
 }
 
-fn stock(record: &mut Record<'_>, reason: &str, hint: Option<&str>) {
+fn stock(record: &mut Record<'_>, reason: &dyn std::fmt::Display, hint: Option<&Text>) {
     let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
     record.remark(format!("the whole memory goes by network: {reason}{hint}"));
 }
@@ -261,9 +262,10 @@ async fn after(ended: Ended, ferry: Option<Ferry>, link: Option<Link>, record: &
         _ => (Status::Failed, "failed"),
     };
     record.report.status = status;
-    record.report.reason.clone_from(&ended.reason);
+    let reason = ended.reason.map(Text::from);
+    record.report.reason.clone_from(&reason);
     let begun_unix_s = record.report.begun_unix_s;
-    let finish = Finish { status: word.to_owned(), reason: ended.reason, begun_unix_s };
+    let finish = Finish { status: word.into(), reason, begun_unix_s };
     if let Some(mut ferry) = ferry {
         let last_word = ferry.finish(finish).await;
         record.ferry(&ferry, last_word);
@@ -297,7 +299,10 @@ async fn runs_on(qmp: &Qmp, record: &mut Record<'_>) {
             Ok(_) if asked.elapsed() < RESUME => tokio::time::sleep(RESUME / 50).await,
             Ok(status) => {
                 let status = status["status"].as_str().unwrap_or("unknown");
-                return record.remark(format!("the VM at the source is in state `{status}`"));
+                return record.remark(format!(
+                    "the VM at the source is in state `{}`",
+                    foreign::shown(status)
+                ));
             }
             Err(error) => {
                 return record.remark(format!("the source's QEMU does not answer: {error}"));

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use foreign::{Name, Text};
 use tokio::time::timeout;
 
 use super::MigrateError;
@@ -25,11 +26,11 @@ pub(super) struct Agreed {
     /// Where its QEMU listens.
     pub(super) uri: String,
     /// Version of its QEMU.
-    pub(super) qemu: String,
+    pub(super) qemu: Text,
     /// Media that it cannot read, by index, with the reason.
-    pub(super) media_left_out: Vec<(u16, String)>,
+    pub(super) media_left_out: Vec<(u16, Text)>,
     /// Why it restores nothing, and its advice.
-    pub(super) refused: Option<(String, String)>,
+    pub(super) refused: Option<(Text, Text)>,
 }
 
 /// Greets, offers the set (which may be empty) and waits until the destination's QEMU listens.
@@ -52,11 +53,11 @@ pub(super) async fn offer(
     };
     if theirs.version != VERSION {
         let what = format!("version {} of the channel; ours is {VERSION}", theirs.version);
-        return Err(MigrateError::Unexpected { to: to.to_owned(), what });
+        return Err(MigrateError::Unexpected { to: to.to_owned(), what: what.into() });
     }
     let offer = Offer {
         blocks: set.blocks().to_vec(),
-        media: set.media().to_vec(),
+        media: set.media().iter().filter_map(|name| Name::try_from(&**name).ok()).collect(),
         runs: set.runs().len() as u64,
         capabilities: checked.of_both.clone(),
         multifd: checked.multifd.clone(),
@@ -69,14 +70,14 @@ pub(super) async fn offer(
     say(&link, Message::OfferEnd).await;
     let agreed = match hear(&mut link, to, READY).await? {
         Message::Ready(ready) => Agreed {
-            uri: listens(to, &ready.uri)?,
+            uri: listens(to, ready.uri.raw())?,
             qemu: theirs.qemu,
             media_left_out: ready.media_left_out,
             refused: None,
         },
         Message::Refused(refused) => match refused.uri {
             Some(uri) => Agreed {
-                uri: listens(to, &uri)?,
+                uri: listens(to, uri.raw())?,
                 qemu: theirs.qemu,
                 media_left_out: Vec::new(),
                 refused: Some((refused.reason, refused.hint)),
@@ -96,16 +97,16 @@ fn listens(to: &str, uri: &str) -> Result<String, MigrateError> {
     match MigrationAddress::of_uri(uri) {
         Some(address) if address.port != 0 => Ok(address.uri()),
         _ => {
-            let uri: String = uri.escape_debug().take(80).collect();
+            let uri = foreign::shown(uri);
             let what =
-                format!("`{uri}` as the address of its QEMU, which has to be `tcp:HOST:PORT`");
+                format!("`{uri:.80}` as the address of its QEMU, which has to be `tcp:HOST:PORT`");
             Err(unexpected_text(to, what))
         }
     }
 }
 
 /// Indices of media as a set.
-pub(super) fn indices(media: &[(u16, String)]) -> HashSet<u16> {
+pub(super) fn indices(media: &[(u16, Text)]) -> HashSet<u16> {
     media.iter().map(|(index, _)| *index).collect()
 }
 
@@ -129,7 +130,7 @@ fn unexpected(to: &str, message: &Message) -> MigrateError {
 }
 
 fn unexpected_text(to: &str, what: String) -> MigrateError {
-    MigrateError::Unexpected { to: to.to_owned(), what }
+    MigrateError::Unexpected { to: to.to_owned(), what: what.into() }
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ pub(super) async fn end(
             return Ok(());
         }
         if begun.elapsed() > CANCELLING {
-            return Err(MigrateError::UnderWay { status: migration.status });
+            return Err(MigrateError::UnderWay { status: migration.status.into() });
         }
         sleep(ASK).await;
     }

@@ -3,6 +3,7 @@
 //! Little stops a migration. What a skip does not go together with makes it a stock one, and the
 //! finding says what to change.
 
+use foreign::{Name, Text};
 use serde_json::{Value, json};
 
 use super::MigrateError;
@@ -30,7 +31,7 @@ const PINNING: [&str; 4] = ["vfio-", "vhost-vdpa", "nvme-vfio", "virtio-blk-vfio
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What is so.
-    pub what: String,
+    pub what: Text,
     /// What to do about it.
     pub hint: &'static str,
     /// Whether nothing can be skipped because of it.
@@ -43,7 +44,7 @@ pub struct Checked {
     /// What was found.
     pub findings: Vec<Finding>,
     /// Capabilities that are on and that both sides must agree on.
-    pub of_both: Vec<String>,
+    pub of_both: Vec<Name>,
     /// How `multifd` is set, where it is on.
     pub multifd: Option<Multifd>,
     /// QEMU compresses what it sends.
@@ -56,7 +57,7 @@ pub struct Checked {
 
 impl Checked {
     fn find(&mut self, forbids_skip: bool, what: String, hint: &'static str) {
-        self.findings.push(Finding { what, hint, forbids_skip });
+        self.findings.push(Finding { what: what.into(), hint, forbids_skip });
     }
 
     /// The first finding that forbids to skip anything.
@@ -85,13 +86,13 @@ impl Checked {
 pub async fn ready(qmp: &Qmp) -> Result<String, MigrateError> {
     let migration = Migration::of(qmp).await?;
     if migration.goes_on() {
-        return Err(MigrateError::UnderWay { status: migration.status });
+        return Err(MigrateError::UnderWay { status: migration.status.into() });
     }
     let status: Value = qmp.query("query-status").await?;
     let state = status["status"].as_str().unwrap_or_default();
     match state {
         "running" | "paused" | "suspended" | "prelaunch" | "io-error" => Ok(state.to_owned()),
-        _ => Err(MigrateError::NotHere { status: state.to_owned() }),
+        _ => Err(MigrateError::NotHere { status: state.into() }),
     }
 }
 
@@ -163,7 +164,8 @@ async fn capabilities(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> 
         let what = format!("migration capability `{name}` is on");
         checked.find(true, what, "turn it off with `migrate-set-capabilities`");
     }
-    checked.of_both = OF_BOTH.into_iter().filter(|name| is_on(name)).map(str::to_owned).collect();
+    checked.of_both =
+        OF_BOTH.into_iter().filter(|name| is_on(name)).flat_map(Name::try_from).collect();
     if is_on("multifd") {
         checked.multifd = Some(Multifd::read(qmp).await?);
     }

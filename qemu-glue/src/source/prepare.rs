@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use foreign::Text;
 use page_wire::List;
 use thiserror::Error;
 
@@ -64,7 +65,7 @@ fn name(reason: &plan::LeftOut) -> String {
 }
 
 impl NotPrepared {
-    pub(super) fn hint(&self) -> Option<String> {
+    pub(super) fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Qmp(error) => error.hint(),
             Self::Guest(error) => error.hint(),
@@ -74,7 +75,7 @@ impl NotPrepared {
             Self::Set(_) => None,
             Self::Empty(_) => Some("`poolferry pages` in the guest tells of each page why"),
         };
-        hint.map(str::to_owned)
+        hint.map(Text::from)
     }
 }
 
@@ -115,17 +116,17 @@ pub(super) async fn prepare(
 }
 
 /// Steps of the list as the report names them, in seconds.
-pub(super) fn steps(steps: &ListSteps) -> BTreeMap<String, f64> {
+pub(super) fn steps(steps: &ListSteps) -> BTreeMap<Text, f64> {
     let mut named = BTreeMap::from([
-        ("transfer".to_owned(), steps.transfer_s),
-        ("verify".to_owned(), steps.hash_s),
-        ("total".to_owned(), steps.total_s),
+        ("transfer".into(), steps.transfer_s),
+        ("verify".into(), steps.hash_s),
+        ("total".into(), steps.total_s),
     ]);
     if let Ok(serde_json::Value::Object(steps)) = serde_json::to_value(steps.guest) {
         for (name, seconds) in steps {
             let name = name.trim_end_matches("_s");
             if let Some(seconds) = seconds.as_f64().filter(|_| name != "total") {
-                named.insert(name.to_owned(), seconds);
+                named.insert(name.into(), seconds);
             }
         }
     }

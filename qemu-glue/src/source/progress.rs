@@ -1,5 +1,6 @@
 //! What the migration tells while it runs.
 
+use foreign::Text;
 use serde::Serialize;
 
 /// One thing that is told.
@@ -14,7 +15,7 @@ pub enum Update {
     /// Something that a reader of the report should know.
     Remark {
         /// In a sentence.
-        text: String,
+        text: Text,
     },
     /// The migration at this moment.
     Picture(Picture),
@@ -31,7 +32,7 @@ pub struct Picture {
     /// Seconds since the `migrate` command.
     pub at_s: f64,
     /// QEMU's status.
-    pub status: String,
+    pub status: Text,
     /// RAM that QEMU has still to send, in bytes.
     pub remaining_bytes: u64,
     /// RAM of the VM in bytes.

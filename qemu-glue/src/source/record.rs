@@ -2,6 +2,8 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use foreign::Text;
+
 use super::costs::Meter;
 use super::ferry::Ferry;
 use super::prepare;
@@ -29,12 +31,13 @@ pub(super) struct Record<'a> {
 
 impl<'a> Record<'a> {
     pub(super) fn new(mode: &str, observer: &'a mut (dyn FnMut(&Update) + Send)) -> Self {
-        let report = Report { mode: mode.to_owned(), ..Report::default() };
+        let report = Report { mode: mode.into(), ..Report::default() };
         let (steps, last, meter) = (Vec::new(), Picture::default(), Meter::new());
         Self { report, observer, asked: Instant::now(), steps, begun: None, last, meter }
     }
 
-    pub(super) fn remark(&mut self, text: String) {
+    pub(super) fn remark(&mut self, text: impl Into<Text>) {
+        let text = text.into();
         log::info!("{text}");
         (self.observer)(&Update::Remark { text: text.clone() });
         self.report.remarks.push(text);
@@ -129,11 +132,11 @@ impl<'a> Record<'a> {
             .collect();
         if let (Some(begun), Some(returned)) = (status.hint_begun_ns, status.hint_returned_ns) {
             let (begin_s, end_s) = (seconds(begun), Some(seconds(returned)));
-            self.report.phases.push(Phase { name: "hint".to_owned(), begin_s, end_s });
+            self.report.phases.push(Phase { name: "hint".into(), begin_s, end_s });
         }
         if let Some(stopped) = status.final_sync_ns {
             let (begin_s, end_s) = (seconds(stopped), status.cleanup_ns.map(seconds));
-            self.report.phases.push(Phase { name: "switchover".to_owned(), begin_s, end_s });
+            self.report.phases.push(Phase { name: "switchover".into(), begin_s, end_s });
         }
     }
 
@@ -186,7 +189,7 @@ impl<'a> Record<'a> {
         let steps = std::mem::take(&mut self.steps);
         for (name, begin, end) in steps {
             self.report.phases.push(Phase {
-                name: name.to_owned(),
+                name: name.into(),
                 begin_s: self.since(begin),
                 end_s: end.map(|end| self.since(end)),
             });

@@ -57,7 +57,7 @@ impl Calls {
 
     fn function(&self, function: Function) -> report::Function {
         report::Function {
-            name: function.name().to_owned(),
+            name: function.name().into(),
             state: self.state(function),
             calls: self.entries[function as usize].unwrap_or(0),
         }

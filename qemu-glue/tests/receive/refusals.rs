@@ -1,6 +1,7 @@
 //! What is not restored: refused with the reason and a remedy, and QEMU listens all the same where it
 //! can.
 
+use foreign::Name;
 use qemu_glue::channel::{Message, Offer, Refused};
 use qemu_glue::set::SetRun;
 use serde_json::json;
@@ -117,7 +118,7 @@ async fn offers_that_lie() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_not_here() {
     let (mut elsewhere, runs) = offer(&[(2048, 0, 64)]);
-    elsewhere.media[0] = "serial:other".into();
+    elsewhere.media[0] = Name::try_from("serial:other").unwrap();
     let wrong = Wrong { offer: Some((elsewhere, runs)), ..Wrong::default() };
     let Some(answer) = refused("a_disk_that_is_not_here", wrong).await else { return };
     assert!(answer.reason.contains("serial:other"), "{answer:?}");
@@ -129,7 +130,7 @@ async fn a_disk_that_is_not_here() {
 async fn capabilities_that_clash() {
     let test = "capabilities_that_clash";
     let (mut asking, runs) = offer(&[(2048, 0, 64)]);
-    asking.capabilities = vec!["x-ignore-shared".into()];
+    asking.capabilities = vec![Name::try_from("x-ignore-shared").unwrap()];
     let wrong = Wrong { offer: Some((asking, runs)), ..Wrong::default() };
     let Some(answer) = refused(test, wrong).await else { return };
     assert!(answer.reason.contains("`x-ignore-shared` is asked for by the source"), "{answer:?}");

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use foreign::Name;
 use qemu_glue::channel::{
     self, Finish, Finished, Hello, Message, NotPlaced, Offer, Receiver, Security, Sender, VERSION,
 };
@@ -47,7 +48,7 @@ pub(crate) fn offer(runs: &[(u64, u64, u32)]) -> (Offer, Vec<SetRun>) {
     };
     let offer = Offer {
         blocks: vec![Block { name: "mem0".into(), length: RAM_BYTES }],
-        media: vec!["serial:data".into()],
+        media: vec![Name::try_from("serial:data").unwrap()],
         runs: runs.len() as u64,
         capabilities: Vec::new(),
         multifd: None,
@@ -84,7 +85,7 @@ impl Source {
         };
         source.say(Message::Hello(hello)).await;
         let Message::Hello(hello) = source.hear().await else { panic!("no greeting") };
-        assert_eq!((hello.version, hello.migration.as_str()), (VERSION, "m-1"));
+        assert_eq!((hello.version, hello.migration.raw()), (VERSION, "m-1"));
         source
     }
 
@@ -131,7 +132,7 @@ impl Source {
 
     /// [`Self::finish`] with a program.
     pub(crate) async fn finish_alone(mut self) -> Finished {
-        let status = "completed".to_owned();
+        let status = "completed".into();
         self.say(Message::Finish(Finish { status, reason: None, begun_unix_s: 0.0 })).await;
         loop {
             match self.hear().await {

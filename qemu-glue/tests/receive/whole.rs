@@ -3,6 +3,7 @@
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::time::{Duration, Instant};
 
+use foreign::Name;
 use qemu_glue::channel::{Message, NotPlaced, Security};
 use qemu_glue::dest::ReceiveError;
 use qemu_glue::qmp::Qmp;
@@ -52,7 +53,7 @@ async fn pages_lie_in_the_ram_of_a_qemu_that_then_takes_a_migration() {
         assert_eq!((finished.progress.installed, finished.progress.delivered), (299, 1));
         assert_eq!(finished.progress.not_placed, 10);
         assert!(finished.peak_memory_bytes > 0 && finished.cpu_s > 0.0);
-        assert_eq!((outcome.finish.status.as_str(), outcome.refused), ("completed", None));
+        assert_eq!((outcome.finish.status.raw(), outcome.refused), ("completed", None));
         // The source is done a moment before the destination runs.
         let (qmp, begun) = (destination.qmp().await, Instant::now());
         while qmp.query::<Value>("query-status").await.unwrap()["status"] != "running" {
@@ -111,7 +112,8 @@ async fn a_disk_by_the_operators_word() {
         vec![("serial:elsewhere".into(), format!("file:{}", copy.display()).parse().unwrap())];
     let mut source = Source::connect(options).await;
     let (mut two, mut runs) = offer(&[(3000, 10, 4), (4000, 20, 4), (5000, 30, 4)]);
-    two.media = vec!["serial:data".into(), "serial:elsewhere".into(), "serial:nowhere".into()];
+    let names = ["serial:data", "serial:elsewhere", "serial:nowhere"];
+    two.media = names.map(|name| Name::try_from(name).unwrap()).into();
     (0..).zip(&mut runs).for_each(|(index, run)| run.medium = index);
     let answer = source.offer((two, runs)).await;
     let Message::Ready(ready) = answer else { panic!("{answer:?}") };

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
+use foreign::Text;
 use qemu_glue::agent::{self, Reading};
 use qemu_glue::report::{
     self, Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps,
@@ -43,15 +44,15 @@ pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) 
     // QEMU counts from the command on; the end is what was seen.
     let end_s = hop.ended.at.saturating_duration_since(hop.watch.begun().0).as_secs_f64();
     let before_s = (end_s - total_s).max(0.0);
-    report.mode = hop.mode.name().to_owned();
-    report.workload = setup.workload.name().to_owned();
+    report.mode = hop.mode.name().into();
+    report.workload = setup.workload.name().into();
     report.run = Some(run);
     report.status = Status::Completed;
     report.memory_bytes = setup.memory.bytes();
     report.pool_bytes = Some(setup.pool.bytes());
     report.links = links(setup);
     let [source, destination] = hop.qemu.clone();
-    report.qemu = QemuVersions { source, destination };
+    report.qemu = QemuVersions { source: source.into(), destination: destination.into() };
     report.machine = machine(setup);
     report.total_time_s = total_s;
     report.command_s = Some(end_s);
@@ -65,28 +66,28 @@ pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) 
     });
     if hop.identity.is_none() {
         let why = "RAM was not compared: the VM ran at the destination before all of it was there.";
-        report.remarks.push(why.to_owned());
+        report.remarks.push(why.into());
     }
     if !hop.mode.is_poolferry() {
         let unix = begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         report.begun_unix_s = unix.as_secs_f64() + before_s;
-        report.migration = format!("{}-{run}", hop.mode.name());
+        report.migration = format!("{}-{run}", hop.mode.name()).into();
         report.storage_bytes = 0;
         report.samples = samples(hop, before_s);
     }
     report.tps = tps(hop, &heard.seconds, before_s);
     guest(&mut report, hop, &heard.readings, before_s);
     if let Some(found) = hop.interruption {
-        report.remarks.push(format!(
+        report.remarks.push(Text::from(format!(
             "Longest gap between two ticks by the guest's own clock: {:.0} ms.",
             found.by_guest.as_secs_f64() * 1000.0
-        ));
+        )));
     }
     if setup.storage == Kind::Nbd {
-        report.remarks.push(format!(
+        report.remarks.push(Text::from(format!(
             "The destination received {} bytes on its storage link meanwhile.",
             hop.links.storage
-        ));
+        )));
     }
     Ok(report)
 }
@@ -103,11 +104,11 @@ pub(crate) fn is_of(report: &Report, setup: &Setup) -> bool {
 /// The record of a migration that did not complete.
 pub(crate) fn failure(setup: &Setup, mode: Mode, run: u32, error: &anyhow::Error) -> Report {
     Report {
-        mode: mode.name().to_owned(),
-        workload: setup.workload.name().to_owned(),
+        mode: mode.name().into(),
+        workload: setup.workload.name().into(),
         run: Some(run),
         status: Status::Failed,
-        reason: Some(format!("{error:#}")),
+        reason: Some(format!("{error:#}").into()),
         memory_bytes: setup.memory.bytes(),
         pool_bytes: Some(setup.pool.bytes()),
         links: links(setup),
@@ -140,12 +141,12 @@ fn machine(setup: &Setup) -> Machine {
         value.map_or_else(String::new, |(_, value)| value.trim().to_owned())
     };
     Machine {
-        processor: value(&text("/proc/cpuinfo"), "model name"),
+        processor: value(&text("/proc/cpuinfo"), "model name").into(),
         cpus: std::thread::available_parallelism()
             .map_or(0, |n| u32::try_from(n.get()).unwrap_or(0)),
         memory_bytes: machine_memory().unwrap_or(0),
-        kernel: text("/proc/sys/kernel/osrelease").trim().to_owned(),
-        accelerator: setup.accel.name().to_owned(),
+        kernel: text("/proc/sys/kernel/osrelease").trim().into(),
+        accelerator: setup.accel.name().into(),
         vcpus: setup.vcpus,
     }
 }

@@ -113,7 +113,7 @@ fn resumed(cache: &Cache, setup: &Setup, programs: &Programs, series: Series) ->
     let written = || anyhow::Ok(fs::metadata(&stock)?.modified()?);
     let before = written()?;
     let reports = run::run(cache, setup, programs, &series)?;
-    let ways: Vec<_> = reports.iter().map(|r| (r.mode.as_str(), r.status)).collect();
+    let ways: Vec<_> = reports.iter().map(|r| (r.mode.raw(), r.status)).collect();
     let completed = [(Mode::MultifdZstd.name(), Status::Completed), ("stock", Status::Completed)];
     assert_eq!(ways, completed);
     assert_eq!(written()?, before, "a record that is there was made anew");

@@ -33,7 +33,7 @@ pub(crate) fn start(socket: &Path, memory: &File, list: &[u8]) -> JoinHandle<()>
     let told = PageList {
         list: 1,
         length: list.len() as u64,
-        blake3: blake3::hash(list).to_string(),
+        blake3: blake3::hash(list).to_string().into(),
         runs: vec![GuestRun(LIST_AT >> 12, frames)],
         pinned: Pinned::LongTerm,
         held_s: 60,
@@ -62,9 +62,9 @@ async fn serve(stream: UnixStream, told: &PageList) {
         let what = match ask.what {
             What::Hello { .. } => Said::Hello(Hello {
                 version: VERSION,
-                program: "test".to_owned(),
+                program: "test".into(),
                 pid: 1,
-                kernel: "none".to_owned(),
+                kernel: "none".into(),
                 server: ServerState::Attaching { pid: 2 },
             }),
             What::PageList => Said::PageList(Box::new(told.clone())),

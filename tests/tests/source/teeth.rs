@@ -91,7 +91,7 @@ async fn by_hand(scene: &Scene<'_>, when: When) {
         now["status"] == "completed"
     })
     .await;
-    let status = "completed".to_owned();
+    let status = "completed".into();
     let finish = Finish { status, reason: None, begun_unix_s: 0.0 };
     sender.send(&Message::Finish(finish)).await.unwrap();
     receiver.await.unwrap().unwrap();
@@ -120,7 +120,7 @@ async fn offer(sender: &mut Sender, answers: &mut Receiver, set: &SkipSet) -> St
     assert!(matches!(answers.receive().await.unwrap(), Message::Hello(_)));
     let offer = Offer {
         blocks: set.blocks().to_vec(),
-        media: set.media().to_vec(),
+        media: set.media().iter().map(|name| name.as_str().try_into().unwrap()).collect(),
         runs: set.runs().len() as u64,
         capabilities: Vec::new(),
         multifd: None,
@@ -130,7 +130,7 @@ async fn offer(sender: &mut Sender, answers: &mut Receiver, set: &SkipSet) -> St
     sender.send(&Message::Runs(set.runs().to_vec())).await.unwrap();
     sender.send(&Message::OfferEnd).await.unwrap();
     match answers.receive().await.unwrap() {
-        Message::Ready(ready) => ready.uri,
+        Message::Ready(ready) => ready.uri.raw().to_owned(),
         other => panic!("{other:?}"),
     }
 }

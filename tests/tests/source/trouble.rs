@@ -213,11 +213,11 @@ async fn receiver_with_another_aim(lab: &Lab) {
             version: VERSION,
             program: "test".into(),
             qemu: "0.0.0".into(),
-            migration: String::new(),
+            migration: "".into(),
         };
         sender.send(&Message::Hello(hello)).await.unwrap();
         while !matches!(receiver.receive().await.unwrap(), Message::OfferEnd) {}
-        let ready = Ready { uri, media_left_out: Vec::new() };
+        let ready = Ready { uri: uri.into(), media_left_out: Vec::new() };
         sender.send(&Message::Ready(ready)).await.unwrap();
         let _ = receiver.receive().await;
     });
@@ -287,7 +287,7 @@ async fn cancelled(lab: &Lab) {
     let report = scene.migrate_to(address, cancel, &mut seen).await.unwrap();
     interrupt.await.unwrap();
     assert_eq!(report.status, Status::Cancelled);
-    assert_eq!(report.reason.as_deref(), Some("interrupted"));
+    assert_eq!(report.reason.unwrap(), "interrupted");
     let outcome = receiver.await.unwrap().unwrap();
     assert_eq!(outcome.finish.status, "cancelled");
     sleep(Duration::from_millis(200)).await;

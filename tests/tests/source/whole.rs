@@ -108,6 +108,6 @@ async fn stock(lab: &Lab) {
         return println!("{:?}: {differing} pages differ without us", lab.qemu.release());
     }
     scene.assert_identical(&report).await;
-    assert_eq!((report.mode.as_str(), report.pages.skipped), ("stock", 0));
+    assert_eq!((report.mode.raw(), report.pages.skipped), ("stock", 0));
     assert!(report.network_bytes > PAGES * 4096 && !report.samples.is_empty());
 }

@@ -8,6 +8,9 @@ use crate::shown::of;
 /// Most causes that are told.
 const CAUSES: usize = 20;
 
+/// Longest text of each, in bytes: the kernel's verifier has much to say.
+const CAUSE_BYTES: usize = 4096;
+
 /// An error and what caused it, parted by `: ` in one line, or each on a line of its own (`{:#}`).
 ///
 /// Libraries repeat the text of what they wrap; once is enough.
@@ -17,12 +20,12 @@ pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let between = if f.alternate() { "\n  caused by: " } else { ": " };
-        let mut said = of(self.0).to_string();
+        let mut said = of(self.0).at_most(CAUSE_BYTES).to_string();
         f.write_str(&said)?;
         let mut source = self.0.source();
         for _ in 0..CAUSES {
             let Some(cause) = source else { break };
-            let text = of(cause).to_string();
+            let text = of(cause).at_most(CAUSE_BYTES).to_string();
             if !said.contains(&text) {
                 write!(f, "{between}{text}")?;
             }

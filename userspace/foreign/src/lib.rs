@@ -19,14 +19,16 @@
 //!   error) borrow for one output.
 //! - [`Text`] is owned and bounded when it is made: what a message or an error holds. What it was is
 //!   had from [`Text::raw`], for comparing, never for showing.
+//! - [`Name`] is owned too and never cut, but refused where it is too long: what machines compare.
 //! - [`cell`] is for CSV, where a spreadsheet would take `=...` for a formula.
-//! - [`Chain`] prints an error with its causes, [`hook`] panics, each through this door.
+//! - [`Chain`] prints an error with its causes; `start` and `logger` (feature `program`) make a program's usage
+//!   errors, panics and log pass through here.
 //!
 //! What is shown has no control character (C0, DEL, C1), no format or invisible one (bidi, zero width,
 //! separators of lines and paragraphs, tags), no private, unassigned or non-character, and no byte that
 //! is no UTF-8: they are written as in Rust's literals (`\n`, `\u{202e}`, `\xff`). A backslash stays as
 //! it is, so that what went through twice looks the same. At most [`SHOWN_BYTES`] of output come from one
-//! text, or as many as the precision of the format says; a mark tells how many bytes were left out.
+//! name, [`HELD_BYTES`] from a [`Text`], or as many as the precision of the format says; a mark tells how many bytes were left out.
 
 mod cell;
 mod chain;
@@ -34,19 +36,28 @@ mod charset;
 mod escape;
 #[cfg(feature = "hostile")]
 pub mod hostile;
+mod name;
+#[cfg(feature = "program")]
 mod panic;
+#[cfg(feature = "program")]
+mod program;
 mod shown;
 mod text;
 
 pub use cell::{Cell, cell};
 pub use chain::Chain;
 pub use charset::{Charset, charset};
-pub use panic::hook;
+pub use name::{Name, TooLong};
+#[cfg(feature = "program")]
+pub use program::{logger, start};
 pub use shown::{Shown, bytes, of, os, path, shown};
 pub use text::Text;
 
-/// Most bytes that one text takes where it is shown, its mark not counted, unless the format says else.
-pub const SHOWN_BYTES: usize = 1024;
+/// Most bytes that one name or path takes where it is shown, its mark not counted, unless the format says else.
+pub const SHOWN_BYTES: usize = 512;
 
-/// Most bytes that a [`Text`] holds: the kernel's longest path.
+/// Most bytes that a [`Text`] holds and shows: the kernel's longest path.
 pub const HELD_BYTES: usize = 4096;
+
+/// Longest [`Name`] in bytes.
+pub const NAME_BYTES: usize = 1024;

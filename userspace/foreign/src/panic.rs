@@ -8,7 +8,7 @@ use std::thread;
 use crate::shown::{of, shown};
 
 /// From now on panics are told through this door, on one line each. `RUST_BACKTRACE` works as ever.
-pub fn hook() {
+pub(crate) fn hook() {
     panic::set_hook(Box::new(|info| {
         // Standard error may be closed; there is nowhere left to say so.
         let _ = writeln!(io::stderr(), "{}", told(info));

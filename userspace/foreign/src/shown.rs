@@ -162,8 +162,8 @@ mod tests {
     #[test]
     fn a_megabyte_is_cut() {
         let text = shown(&"x".repeat(1 << 20)).to_string();
-        assert_eq!(text.len(), SHOWN_BYTES + "[+1047552 bytes]".len());
-        assert!(text.ends_with("x[+1047552 bytes]"));
+        assert_eq!(text.len(), SHOWN_BYTES + "[+1048064 bytes]".len());
+        assert!(text.ends_with("x[+1048064 bytes]"));
         assert!(bytes(&vec![0xff; 1 << 20]).to_string().len() < SHOWN_BYTES + 20);
     }
 

@@ -1,7 +1,10 @@
 //! Foreign text that is kept.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::ffi::OsStr;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
@@ -11,11 +14,11 @@ use serde::ser::{Serialize, Serializer};
 use crate::HELD_BYTES;
 use crate::shown::{self, Shown};
 
-/// Text from outside, at most [`HELD_BYTES`] of it; shown as [`crate::shown()`] does.
+/// Text from outside, at most [`HELD_BYTES`] of it; shown as [`crate::shown()`] does, up to as many bytes.
 ///
 /// It reads itself from any string and keeps no more than it may. It writes itself (JSON) as it is shown,
 /// so that whoever prints a field of ours is safe too.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Default)]
 pub struct Text {
     raw: Box<str>,
     /// Bytes that were more than it holds.
@@ -62,6 +65,12 @@ impl Text {
         &self.raw
     }
 
+    /// Whether these words were said.
+    #[must_use]
+    pub fn contains(&self, words: &str) -> bool {
+        self.raw.contains(words)
+    }
+
     /// Whether nothing was said.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -75,7 +84,7 @@ impl Text {
     }
 
     fn shown(&self) -> Shown<'_> {
-        shown::shown(&self.raw).already_cut(self.cut)
+        shown::shown(&self.raw).at_most(HELD_BYTES).already_cut(self.cut)
     }
 }
 
@@ -110,7 +119,7 @@ impl fmt::Debug for Text {
 
 impl Serialize for Text {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.shown().at_most(HELD_BYTES).to_utf8())
+        serializer.serialize_str(&self.shown().to_utf8())
     }
 }
 
@@ -177,6 +186,39 @@ impl From<&Path> for Text {
     }
 }
 
+/// Texts compare by what is held of them, as strings do.
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.raw == other.raw
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.raw.cmp(&other.raw)
+    }
+}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.raw.hash(state);
+    }
+}
+
+impl Borrow<str> for Text {
+    fn borrow(&self) -> &str {
+        &self.raw
+    }
+}
+
 /// For tests and for words that are expected.
 impl PartialEq<str> for Text {
     fn eq(&self, other: &str) -> bool {
@@ -219,7 +261,7 @@ mod tests {
             serde_json::from_str(&serde_json::to_string(&long).unwrap()).unwrap(),
         ] {
             assert_eq!((text.raw().len(), text.cut()), (HELD_BYTES, (2 << 20) - 4096));
-            assert!(text.to_string().ends_with("\u{e9}[+2096128 bytes]"), "{text}");
+            assert!(text.to_string().ends_with("\u{e9}[+2093056 bytes]"), "{text}");
             assert!(serde_json::to_string(&text).unwrap().len() < HELD_BYTES + 40);
         }
         let wild = Text::from_bytes(&vec![0xff; 1 << 20]);

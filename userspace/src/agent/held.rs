@@ -90,12 +90,12 @@ impl Held {
         let told = PageList {
             list: number,
             length: bytes,
-            blake3: hash.to_hex().to_string(),
+            blake3: hash.to_hex().as_str().into(),
             runs,
             pinned: memory.how(),
             held_s: HELD_FOR.as_secs(),
             pages,
-            left_out,
+            left_out: left_out.into_iter().map(|(reason, count)| (reason.into(), count)).collect(),
             steps: Steps {
                 sync_s,
                 refresh_s: steps.refresh_s,

@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use foreign::Text;
 use page_wire::ask::{
     Answer, Ask, Copied, Hello, LineError, MAX_ANSWER_BYTES, MAX_COPY_BYTES, Said, Status, Trouble,
     VERSION, What, from_line, to_line,
@@ -194,7 +195,7 @@ impl Agent {
             Ok(ask) => ask,
             Err(error) => {
                 let hint = "host and guest need the same version of Poolferry";
-                let what = Said::Error(trouble(error, Some(hint.to_owned())));
+                let what = Said::Error(trouble(error, Some(hint.into())));
                 return Answer { id: 0, what };
             }
         };
@@ -222,10 +223,10 @@ impl Agent {
     }
 
     fn hello(&self) -> Hello {
-        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        let kernel = Text::from_bytes(rustix::system::uname().release().to_bytes());
         Hello {
             version: VERSION,
-            program: env!("CARGO_PKG_VERSION").to_owned(),
+            program: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             kernel,
             server: self.server.state(),
@@ -243,7 +244,7 @@ impl Agent {
                 Ok(Said::PageList(Box::new(told)))
             }
             Err(error) => {
-                let trouble = trouble(&error, error.hint());
+                let trouble = trouble(&error, error.hint().map(Text::from));
                 // Should the server have gone, the next picture shows it.
                 self.newest = None;
                 Err(trouble)
@@ -254,12 +255,13 @@ impl Agent {
     fn copy(&self, list: u64, offset: u64, len: u32) -> Result<Copied, Trouble> {
         let held = self.held.as_ref().filter(|held| held.number == list);
         let held = held.ok_or_else(|| Trouble {
-            what: format!("list {list} is not held any more"),
-            hint: Some("ask for a new list".to_owned()),
+            what: format!("list {list} is not held any more").into(),
+            hint: Some("ask for a new list".into()),
         })?;
         let piece = (len <= MAX_COPY_BYTES).then(|| held.piece(offset, len)).flatten();
         let piece = piece.ok_or_else(|| Trouble {
-            what: format!("{len} bytes from {offset} are not in the list, or too many at once"),
+            what: format!("{len} bytes from {offset} are not in the list, or too many at once")
+                .into(),
             hint: None,
         })?;
         Ok(Copied { offset, data: STANDARD.encode(piece) })
@@ -310,16 +312,6 @@ fn note(ask: &Result<Ask, LineError>, answer: &Answer) {
 }
 
 /// The error with its causes in one line, and what to do.
-fn trouble(error: &dyn Error, hint: Option<String>) -> Trouble {
-    let mut what = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let text = cause.to_string();
-        // Some errors repeat the text of what they wrap.
-        if !what.contains(&text) {
-            what = format!("{what}: {text}");
-        }
-        source = cause.source();
-    }
-    Trouble { what, hint }
+fn trouble(error: &(dyn Error + 'static), hint: Option<Text>) -> Trouble {
+    Trouble { what: Text::of(&foreign::Chain(error)), hint }
 }

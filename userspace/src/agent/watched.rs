@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use foreign::Text;
 use page_wire::ask::{ServerState, Trouble};
 
 use super::trouble;
@@ -69,7 +70,7 @@ impl AttachError {
 
 impl Watched {
     pub(super) fn new(choice: Choice, options: ObserveOptions) -> Self {
-        let why = Trouble { what: "no server was looked for yet".to_owned(), hint: None };
+        let why = Trouble { what: "no server was looked for yet".into(), hint: None };
         let state = State::Waiting { why, until: Instant::now() };
         Self { choice, options, state, pause: PAUSE, said: None }
     }
@@ -99,7 +100,7 @@ impl Watched {
             Err(error) => {
                 // Nothing has failed: it may start at any moment.
                 self.pause = PAUSE;
-                return self.wait_because(trouble(&error, error.hint().map(str::to_owned)));
+                return self.wait_because(trouble(&error, error.hint().map(Text::from)));
             }
         };
         let (choice, options) = (self.choice.clone(), self.options);
@@ -129,10 +130,10 @@ impl Watched {
                 self.said = None;
                 self.state = State::Attached(observer);
             }
-            Ok(Err(error)) => self.fail(trouble(&error, error.hint())),
+            Ok(Err(error)) => self.fail(trouble(&error, error.hint().map(Text::from))),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => {
-                let what = format!("attaching to process {pid} ended early");
+                let what = format!("attaching to process {pid} ended early").into();
                 self.fail(Trouble { what, hint: None });
             }
         }
@@ -143,8 +144,8 @@ impl Watched {
         match &mut self.state {
             State::Attached(observer) => Ok(observer),
             State::Attaching { pid, .. } => Err(Trouble {
-                what: format!("probes are being set in process {pid}"),
-                hint: Some("ask again in a few seconds".to_owned()),
+                what: format!("probes are being set in process {pid}").into(),
+                hint: Some("ask again in a few seconds".into()),
             }),
             State::Waiting { why, .. } => Err(why.clone()),
         }
@@ -152,7 +153,7 @@ impl Watched {
 
     /// The observer has failed: detaches, and looks for the server anew.
     pub(super) fn lose(&mut self, error: &ObserveError) {
-        let trouble = trouble(error, error.hint());
+        let trouble = trouble(error, error.hint().map(Text::from));
         match error {
             // A restart is no failure.
             ObserveError::Exited { .. } => self.wait_because(trouble),
@@ -167,7 +168,7 @@ impl Watched {
 
     fn wait_because(&mut self, why: Trouble) {
         if self.said.as_ref() != Some(&why) {
-            let hint = why.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+            let hint = why.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
             log::warn!("waiting for a server: {}{hint}", why.what);
             self.said = Some(why.clone());
         }
@@ -183,7 +184,7 @@ impl Watched {
             State::Attaching { pid, .. } => ServerState::Attaching { pid: *pid },
             State::Attached(observer) => {
                 let server = observer.server();
-                ServerState::Attached { pid: server.target.pid, version: server.version() }
+                ServerState::Attached { pid: server.target.pid, version: server.version().into() }
             }
         }
     }

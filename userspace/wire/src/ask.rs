@@ -23,6 +23,8 @@ mod status;
 
 use std::collections::BTreeMap;
 
+use foreign::Text;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 pub use lines::{LineError, Lines, from_line, to_line};
@@ -41,6 +43,9 @@ pub const MAX_GUEST_RUNS: usize = 1 << 16;
 pub const MAX_COPY_BYTES: u32 = 2 << 20;
 /// Longest list in bytes: 32 Mi runs, for 128 GiB of pool in single frames.
 pub const MAX_LIST_BYTES: u64 = 512 << 20;
+
+/// Most reasons that are read of [`PageList::left_out`]; there are some thirty.
+pub const MAX_REASONS: usize = 64;
 
 /// A question of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,11 +140,11 @@ pub struct Hello {
     /// [`VERSION`] of the agent.
     pub version: u32,
     /// Version of `poolferry`.
-    pub program: String,
+    pub program: Text,
     /// Process id of the agent, in the guest.
     pub pid: u32,
     /// The guest's kernel (`uname -r`).
-    pub kernel: String,
+    pub kernel: Text,
     /// Whether there is a server to make a list of.
     pub server: ServerState,
 }
@@ -148,9 +153,9 @@ pub struct Hello {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// What failed, and why.
-    pub what: String,
+    pub what: Text,
     /// What the operator can do about it, in the guest.
-    pub hint: Option<String>,
+    pub hint: Option<Text>,
 }
 
 /// Guest frames that follow each other: number of the first (guest-physical address by 4096), and how
@@ -166,7 +171,7 @@ pub struct PageList {
     /// Its length in bytes.
     pub length: u64,
     /// BLAKE3 of its bytes, lowercase hexadecimal.
-    pub blake3: String,
+    pub blake3: Text,
     /// Where its pages lie, in the order of its bytes, the last page in part only. Empty where they
     /// are not known, or more than [`MAX_GUEST_RUNS`]: the list must be copied.
     pub runs: Vec<GuestRun>,
@@ -176,8 +181,9 @@ pub struct PageList {
     pub held_s: u64,
     /// Number of database pages on it.
     pub pages: u64,
-    /// Blocks of the pool that are not on it, by reason.
-    pub left_out: BTreeMap<String, u64>,
+    /// Blocks of the pool that are not on it, by reason; [`MAX_REASONS`] of them.
+    #[serde(deserialize_with = "few")]
+    pub left_out: BTreeMap<Text, u64>,
     /// How long each step took in the guest.
     pub steps: Steps,
 }
@@ -228,6 +234,29 @@ pub struct Copied {
     pub offset: u64,
     /// Its bytes in base64 (RFC 4648, section 4).
     pub data: String,
+}
+
+/// The first [`MAX_REASONS`] of a map; the others are passed over.
+fn few<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<Text, u64>, D::Error> {
+    struct Few;
+    impl<'de> Visitor<'de> for Few {
+        type Value = BTreeMap<Text, u64>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("counts by reason")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = BTreeMap::new();
+            while let Some((reason, count)) = map.next_entry()? {
+                if found.len() < MAX_REASONS {
+                    found.insert(reason, count);
+                }
+            }
+            Ok(found)
+        }
+    }
+    deserializer.deserialize_map(Few)
 }
 
 #[cfg(test)]

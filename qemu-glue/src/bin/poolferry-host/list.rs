@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
+use foreign::Shown;
 use page_wire::{List, Medium, Run};
 use serde::Serialize;
 
@@ -31,7 +32,7 @@ enum Format {
 struct Line<'a> {
     gpa: String,
     bytes: u64,
-    medium: &'a str,
+    medium: Shown<'a>,
     offset: u64,
 }
 
@@ -39,8 +40,8 @@ struct Line<'a> {
 pub(crate) fn run(args: &ListArgs) -> Result<()> {
     let ListArgs { file, format } = args;
     let bytes =
-        std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?;
-    let list = List::parse(&bytes).with_context(|| format!("`{}`", file.display()))?;
+        std::fs::read(file).with_context(|| format!("failed to read `{}`", foreign::path(file)))?;
+    let list = List::parse(&bytes).with_context(|| format!("`{}`", foreign::path(file)))?;
     let media: Vec<Medium> = list.media().collect();
     let mut out = BufWriter::new(io::stdout().lock());
     let shown = match format {
@@ -53,8 +54,8 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
     }
 }
 
-fn name(medium: &Medium) -> &str {
-    medium.name()
+fn name(medium: &Medium) -> Shown<'_> {
+    foreign::shown(medium.name())
 }
 
 fn lines(list: &List<'_>, media: &[Medium], out: &mut impl io::Write) -> io::Result<()> {
@@ -62,7 +63,7 @@ fn lines(list: &List<'_>, media: &[Medium], out: &mut impl io::Write) -> io::Res
         let line = Line {
             gpa: format!("{:#x}", run.gfn() << page_wire::FRAME_SHIFT),
             bytes: run.bytes(),
-            medium: media.get(usize::from(run.medium())).map_or("", name),
+            medium: media.get(usize::from(run.medium())).map_or(foreign::shown(""), name),
             offset: run.unit() << page_wire::UNIT_SHIFT,
         };
         serde_json::to_writer(&mut *out, &line)?;
@@ -89,7 +90,7 @@ fn summary(list: &List<'_>, media: &[Medium], out: &mut impl io::Write) -> io::R
             Medium::Disk(_) => "disk",
             Medium::ShareFile(_) => "file on a share",
         };
-        writeln!(out, "{kind} {}: {bytes} bytes", medium.name())?;
+        writeln!(out, "{kind} {}: {bytes} bytes", name(medium))?;
     }
     Ok(())
 }

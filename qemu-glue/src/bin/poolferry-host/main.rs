@@ -8,11 +8,13 @@ mod receive;
 mod report;
 mod show;
 
+use std::fmt;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use foreign::Text;
 
 /// Migrates VMs without the pages that storage has.
 #[derive(Parser)]
@@ -43,18 +45,36 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let level = ["warn", "info", "debug"][usize::from(cli.verbose.min(2))];
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
-        .format_timestamp_millis()
-        .init();
+    let cli: Cli = foreign::start();
+    foreign::logger(cli.verbose).init();
     match run(&cli.command) {
         Ok(code) => code,
         Err(error) => {
-            // The last context is the remedy where there is one; causes follow.
-            complain(&format!("error: {error:#}"));
+            tell(&error);
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The remedy of an error, as its last context: told on a line of its own.
+#[derive(Debug)]
+struct Hint(Text);
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Without a [`Hint`], the last context is the remedy where there is one; causes follow.
+fn tell(error: &anyhow::Error) {
+    let hint = error.downcast_ref::<Hint>();
+    let first = error.chain().nth(usize::from(hint.is_some()));
+    if let Some(first) = first {
+        complain(&format!("error: {}", foreign::Chain(first)));
+    }
+    if let Some(hint) = hint {
+        complain(&format!("hint: {hint}"));
     }
 }
 

@@ -13,6 +13,7 @@ use qemu_glue::report::{self, Report, Status};
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::Hint;
 use crate::guard::Guarded;
 use crate::show::{Bars, Jsonl, Plain, Show};
 
@@ -216,8 +217,8 @@ fn security(args: &MigrateArgs) -> Result<Security> {
 }
 
 fn told(error: MigrateError) -> anyhow::Error {
-    match error.hint().map(str::to_owned) {
-        Some(hint) => anyhow!("{error}\nhint: {hint}"),
+    match error.hint() {
+        Some(hint) => anyhow::Error::new(error).context(Hint(hint)),
         None => anyhow!(error),
     }
 }

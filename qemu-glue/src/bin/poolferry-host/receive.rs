@@ -151,7 +151,9 @@ async fn migrations(
             Ok(_) if once => return Ok(()),
             // Who did not even get through the handshake was no source.
             Err(error) if once && begun => return Err(explained(error)),
-            Err(error) => complain(&format!("error: {peer}: {:#}", explained(error))),
+            Err(error) => {
+                complain(&format!("error: {peer}: {}", foreign::Chain(explained(error).as_ref())))
+            }
             Ok(_) => {}
         }
     }

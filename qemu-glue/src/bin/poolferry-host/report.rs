@@ -43,7 +43,7 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     let folder = folder.context("no folder for the page")?;
     report::write_results(folder, &records).map_err(told)?;
     let page = report::write_page(folder, &records).map_err(told)?;
-    print(&format!("{}\n{}\n", report::text(&records), page.display()))
+    print(&format!("{}\n{}\n", report::text(&records), foreign::path(&page)))
 }
 
 /// A record's own folder, or the folder itself.

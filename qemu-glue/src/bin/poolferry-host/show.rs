@@ -49,7 +49,7 @@ impl Show for Jsonl {
         struct End<'a> {
             told: &'static str,
             status: report::Status,
-            reason: &'a Option<String>,
+            reason: &'a Option<foreign::Text>,
             total_time_s: f64,
             downtime_ms: f64,
             network_bytes: u64,
@@ -197,7 +197,7 @@ impl Show for Bars {
         match update {
             Update::Step { name } => self.status.set_message(*name),
             // A terminal that is gone does not end a migration.
-            Update::Remark { text } => drop(self.bars.println(text)),
+            Update::Remark { text } => drop(self.bars.println(text.to_string())),
             Update::Limits { .. } => {}
             Update::Picture(picture) => self.picture(picture),
         }

@@ -1,5 +1,6 @@
 //! Every message survives the channel, and no bytes make it panic.
 
+use foreign::{Name, Text};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -19,27 +20,35 @@ fn run() -> impl Strategy<Value = SetRun> {
 }
 
 fn control() -> impl Strategy<Value = Message> {
-    (".*", ".*", any::<u32>(), any::<u64>(), any::<u16>()).prop_map(|(a, b, small, big, index)| {
-        match index % 8 {
-            0 => {
-                Message::Hello(Hello { version: small, program: a.clone(), qemu: b, migration: a })
+    // Text is sent as it is shown, so only what needs no escape comes as it went.
+    let word = || "[a-zé `:/]*".prop_map(Text::from);
+    (word(), word(), any::<u32>(), any::<u64>(), any::<u16>()).prop_map(
+        |(a, b, small, big, index)| {
+            let name = Name::try_from(b.raw()).unwrap();
+            match index % 8 {
+                0 => Message::Hello(Hello {
+                    version: small,
+                    program: a.clone(),
+                    qemu: b,
+                    migration: a,
+                }),
+                1 => Message::Offer(Offer {
+                    blocks: vec![Block { name: a.to_string(), length: big }],
+                    media: vec![name.clone()],
+                    runs: big,
+                    capabilities: vec![name],
+                    multifd: None,
+                    shares: true,
+                }),
+                2 => Message::Ready(Ready { uri: a, media_left_out: vec![(index, b)] }),
+                3 => Message::Refused(Refused { reason: a.clone(), hint: b, uri: Some(a) }),
+                4 => Message::Progress(Progress { storage_bytes: big, ..Progress::default() }),
+                5 => Message::Finish(Finish { status: a, reason: Some(b), begun_unix_s: 1.5 }),
+                6 => Message::Finished(Finished { remarks: vec![a, b], ..Finished::default() }),
+                _ => Message::OfferEnd,
             }
-            1 => Message::Offer(Offer {
-                blocks: vec![Block { name: a, length: big }],
-                media: vec![b.clone()],
-                runs: big,
-                capabilities: vec![b],
-                multifd: None,
-                shares: true,
-            }),
-            2 => Message::Ready(Ready { uri: a, media_left_out: vec![(index, b)] }),
-            3 => Message::Refused(Refused { reason: a.clone(), hint: b, uri: Some(a) }),
-            4 => Message::Progress(Progress { storage_bytes: big, ..Progress::default() }),
-            5 => Message::Finish(Finish { status: a, reason: Some(b), begun_unix_s: 1.5 }),
-            6 => Message::Finished(Finished { remarks: vec![a, b], ..Finished::default() }),
-            _ => Message::OfferEnd,
-        }
-    })
+        },
+    )
 }
 
 fn message() -> impl Strategy<Value = Message> {
@@ -127,9 +136,10 @@ fn a_long_list_is_cut() {
 
 #[test]
 fn a_control_message_beyond_a_frame_is_refused() {
-    let finish = Finish { status: "x".repeat(MAX_FRAME_BYTES), reason: None, begun_unix_s: 0.0 };
+    let remarks = vec![Text::from("x".repeat(4096)); MAX_FRAME_BYTES / 4096];
+    let finished = Finished { remarks, ..Finished::default() };
     let mut bytes = vec![1, 2, 3];
-    let error = encode(&Message::Finish(finish), &mut bytes).unwrap_err();
+    let error = encode(&Message::Finished(finished), &mut bytes).unwrap_err();
     assert!(matches!(error, ChannelError::TooLong(_)), "{error}");
     assert_eq!(bytes, [1, 2, 3], "nothing of it is left");
 }
@@ -142,4 +152,20 @@ fn ranges_that_overflow_are_refused() {
     assert!(decode(&frame).is_err());
     let empty = [PLACED, 0, 0, 0, 0, 0, 0, 0, 0];
     assert!(decode(&empty).is_err(), "a range without pages");
+}
+
+#[test]
+fn what_the_peer_says_is_bounded_and_harmless() {
+    let evil = serde_json::to_string(&foreign::hostile::big()).unwrap();
+    let body = format!("{{\"status\":{evil},\"reason\":{evil},\"begun_unix_s\":0}}");
+    let Message::Finish(finish) = decode(&[&[FINISH], body.as_bytes()].concat()).unwrap() else {
+        panic!("another")
+    };
+    assert!(finish.status.raw().len() <= foreign::HELD_BYTES);
+    foreign::hostile::assert_harmless("Debug", format!("{finish:?}").as_bytes(), 10_000);
+    let offer = format!(
+        "{{\"blocks\":[],\"media\":[{evil}],\"runs\":0,\"capabilities\":[],\"shares\":true}}"
+    );
+    let error = decode(&[&[OFFER], offer.as_bytes()].concat()).unwrap_err();
+    assert!(matches!(error, ChannelError::Json { .. }), "{error}");
 }

@@ -44,7 +44,7 @@ fn figure(title: &str, caption: &'static str, axis: Axis, rows: Vec<Row>) -> Opt
 /// A bar of the median with a dot for each run.
 fn medians(cell: &Cell<'_>, of: fn(&Report) -> f64) -> Vec<Row> {
     let row = |way: &Way<'_>| {
-        let name = way.name().to_owned();
+        let name = way.name().to_string();
         let colour = colour(cell, way.mode);
         let part = Part { name: "median".to_owned(), colour, value: way.median(of)? };
         let dots = way.values(of);
@@ -86,7 +86,7 @@ fn bytes(cell: &Cell<'_>) -> Option<Figure> {
             part("migration link", Colour::Network, |run| run.network_bytes)?,
             part("storage link", Colour::Storage, |run| run.storage_bytes)?,
         ];
-        Some(Row { name: way.name().to_owned(), parts, dots: vec![] })
+        Some(Row { name: way.name().to_string(), parts, dots: vec![] })
     };
     figure(
         "Bytes by path",
@@ -113,7 +113,7 @@ fn pages(cell: &Cell<'_>) -> Option<Figure> {
             part("given back to QEMU", Colour::Network, pages.given_back),
             part("listed, not skipped", Colour::Stock, pages.listed.saturating_sub(named)),
         ];
-        Some(Row { name: way.name().to_owned(), parts, dots: vec![] })
+        Some(Row { name: way.name().to_string(), parts, dots: vec![] })
     };
     figure(
         "What became of the pages",
@@ -126,7 +126,7 @@ fn pages(cell: &Cell<'_>) -> Option<Figure> {
 fn list(cell: &Cell<'_>) -> Option<Figure> {
     let row = |way: &Way<'_>| {
         let run = way.typical().filter(|run| !run.list_s.is_empty())?;
-        Some(Row { name: way.name().to_owned(), parts: steps(run), dots: vec![] })
+        Some(Row { name: way.name().to_string(), parts: steps(run), dots: vec![] })
     };
     figure(
         "Making the page list, by step",
@@ -139,8 +139,8 @@ fn list(cell: &Cell<'_>) -> Option<Figure> {
 
 fn steps(run: &Report) -> Vec<Part> {
     let rank = |name: &str| STEPS.iter().position(|step| *step == name).unwrap_or(STEPS.len());
-    let mut steps: Vec<(&str, f64)> =
-        run.list_s.iter().filter(|(name, _)| *name != TOTAL).map(|(n, s)| (&**n, *s)).collect();
+    let told = run.list_s.iter().filter(|(name, _)| **name != *TOTAL);
+    let mut steps: Vec<(&str, f64)> = told.map(|(name, s)| (name.raw(), *s)).collect();
     steps.sort_by_key(|(name, _)| rank(name));
     let told: f64 = steps.iter().map(|(_, seconds)| seconds).sum();
     let rest = run.list_s.get(TOTAL).map_or(0.0, |total| total - told);
@@ -148,7 +148,7 @@ fn steps(run: &Report) -> Vec<Part> {
         steps.push(("between the steps", rest));
     }
     let part = |(index, (name, seconds)): (usize, (&str, f64))| Part {
-        name: name.to_owned(),
+        name: foreign::shown(name).to_string(),
         colour: Colour::Other(index),
         value: seconds * 1000.0,
     };

@@ -151,14 +151,14 @@ mod tests {
         let mut reports = sample_reports();
         let evil = "</style></svg><script>alert('&\"')</script><img src=x onerror=y>";
         for report in &mut reports {
-            report.mode.push_str(evil);
-            report.workload = evil.to_owned();
-            report.reason = Some(evil.to_owned());
-            report.machine.processor = evil.to_owned();
-            report.remarks.push(evil.to_owned());
-            report.given_back_by_reason.insert(evil.to_owned(), 7);
-            report.list_s.insert(evil.to_owned(), 0.1);
-            report.phases[0].name = evil.to_owned();
+            report.mode = format!("{}{evil}", report.mode.raw()).into();
+            report.workload = evil.into();
+            report.reason = Some(evil.into());
+            report.machine.processor = evil.into();
+            report.remarks.push(evil.into());
+            report.given_back_by_reason.insert(evil.into(), 7);
+            report.list_s.insert(evil.into(), 0.1);
+            report.phases[0].name = evil.into();
         }
         let page = html(&reports);
         assert!(!page.contains("<script") && !page.contains("<img"), "not escaped");

@@ -43,7 +43,9 @@ fn each_way(
     form: Form,
     points: impl Fn(&Report) -> Vec<(f64, f64)>,
 ) -> Vec<Series> {
-    let of = |way: &Way<'_>| line(way.name(), colour(cell, way.mode), form, points(way.typical()?));
+    let of = |way: &Way<'_>| {
+        line(&way.name().to_string(), colour(cell, way.mode), form, points(way.typical()?))
+    };
     cell.ways.iter().filter_map(of).collect()
 }
 
@@ -163,10 +165,11 @@ fn when(way: &Way<'_>) -> Option<Figure> {
     let mut lanes = Vec::new();
     for phase in &run.phases {
         let to = phase.end_s.unwrap_or(run.total_time_s).max(phase.begin_s);
-        let span = Span { name: phase.name.clone(), from: phase.begin_s, to };
-        match lanes.iter_mut().find(|lane: &&mut Lane| lane.name == phase.name) {
+        let name = phase.name.to_string();
+        let span = Span { name: name.clone(), from: phase.begin_s, to };
+        match lanes.iter_mut().find(|lane: &&mut Lane| lane.name == name) {
             Some(lane) => lane.spans.push(span),
-            None => lanes.push(lane(&phase.name, Colour::Ours, vec![span])),
+            None => lanes.push(lane(&name, Colour::Ours, vec![span])),
         }
     }
     let syncs = |syncs: &[Sync]| -> Vec<Span> { syncs.iter().map(sync_span).collect() };

@@ -97,7 +97,7 @@ fn growth(cells: &[Cell<'_>], conditions: &str) -> Option<Figure> {
             .collect();
         points.sort_by(|a, b| a.0.total_cmp(&b.0));
         let way = cells.iter().find_map(|cell| cell.way(mode))?;
-        let name = way.name().to_owned();
+        let name = way.name().to_string();
         (points.len() >= SIZES).then_some(Series { name, colour, form: Form::Line, points })
     };
     let lines = [(STOCK, Colour::Stock), (POOLFERRY, Colour::Ours)];

@@ -18,10 +18,10 @@ pub(in crate::report) fn sample_reports() -> Vec<Report> {
         delivered: 1_000,
         given_back: 1_144,
     };
-    ours.given_back_by_reason = [("differs".to_owned(), 1_100), ("too-late".to_owned(), 44)].into();
+    ours.given_back_by_reason = [("differs".into(), 1_100), ("too-late".into(), 44)].into();
     let steps =
         [("sync", 0.01), ("scan", 0.02), ("translate", 0.03), ("transfer", 0.001), ("total", 0.07)];
-    ours.list_s = steps.map(|(step, seconds)| (step.to_owned(), seconds)).into();
+    ours.list_s = steps.map(|(step, seconds)| (step.into(), seconds)).into();
     vec![record("stock", 20, 2 * GIB, 0), ours]
 }
 
@@ -38,11 +38,11 @@ fn record(mode: &str, seconds: u32, network_bytes: u64, storage_bytes: u64) -> R
         ..Sample::default()
     };
     let tps = |second: i32| Tps { at_s: f64::from(second), tps: 1000.0, latency_ms: Some(3.0) };
-    let phase = |name: &str, begin_s, end_s| Phase { name: name.to_owned(), begin_s, end_s };
+    let phase = |name: &str, begin_s, end_s| Phase { name: name.into(), begin_s, end_s };
     let sync = Sync { begin_s: 1.0, duration_ms: 3.0 };
     Report {
-        mode: mode.to_owned(),
-        workload: "ro".to_owned(),
+        mode: mode.into(),
+        workload: "ro".into(),
         status: Status::Completed,
         memory_bytes: 2 * GIB,
         pool_bytes: Some(GIB * 6 / 5),
@@ -67,7 +67,7 @@ fn record(mode: &str, seconds: u32, network_bytes: u64, storage_bytes: u64) -> R
         probes: Sides {
             source: Some(Side {
                 functions: vec![Function {
-                    name: "vm_start".to_owned(),
+                    name: "vm_start".into(),
                     state: FunctionState::NeverFired,
                     calls: 0,
                 }],
@@ -78,7 +78,7 @@ fn record(mode: &str, seconds: u32, network_bytes: u64, storage_bytes: u64) -> R
             destination: None,
         },
         transactions: Some(Transactions { seconds: 18.0, by_probes: 1010, by_load: 1000.0 }),
-        remarks: vec!["A remark.".to_owned()],
+        remarks: vec!["A remark.".into()],
         ..Report::default()
     }
 }

@@ -39,19 +39,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self::Error { error, hint } = self else { return Ok(()) };
-        writeln!(f, "error: {error}")?;
-        let (mut said, mut source) = (error.to_string(), error.source());
-        while let Some(cause) = source {
-            let text = cause.to_string();
-            // Libraries repeat the text of what they wrap; once is enough.
-            if !said.contains(&text) {
-                writeln!(f, "  caused by: {text}")?;
-            }
-            said = text;
-            source = cause.source();
-        }
+        writeln!(f, "error: {:#}", foreign::Chain(error.as_ref()))?;
         if let Some(hint) = hint {
-            writeln!(f, "hint: {hint}")?;
+            writeln!(f, "hint: {}", foreign::shown(hint))?;
         }
         Ok(())
     }
@@ -120,14 +110,7 @@ failures! {
 
 /// Sends log records to standard error; those that come while the viewer has the screen, afterwards.
 pub(crate) fn log_to_stderr(verbose: u8) {
-    let level = match verbose {
-        0 => log::LevelFilter::Warn,
-        1 => log::LevelFilter::Info,
-        _ => log::LevelFilter::Debug,
-    };
-    env_logger::Builder::new()
-        .filter_level(level)
-        .parse_default_env()
+    foreign::logger(verbose)
         .target(env_logger::Target::Pipe(Box::new(userspace::viewer::LogSink)))
         .init();
 }

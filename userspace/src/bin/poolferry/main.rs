@@ -38,7 +38,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = foreign::start();
     let done = match cli.command {
         Command::Trace(args) => trace::run(&args, cli.verbose),
         Command::Agent(args) => agent::run(&args, cli.verbose),

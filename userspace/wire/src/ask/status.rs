@@ -1,5 +1,6 @@
 //! How the server and its pool are: the guest's share of a migration's time line.
 
+use foreign::Text;
 use serde::{Deserialize, Serialize};
 
 /// The guest at one moment. Counters are sums since the probes were set, so that the host makes
@@ -23,9 +24,9 @@ pub enum ServerState {
     /// None that could be observed, and why not.
     Waiting {
         /// What is missing or failed.
-        why: String,
+        why: Text,
         /// What the operator can do about it, in the guest.
-        hint: Option<String>,
+        hint: Option<Text>,
     },
     /// One is being looked at for the first time.
     Attaching {
@@ -37,7 +38,7 @@ pub enum ServerState {
         /// Its process id.
         pid: u32,
         /// Family and version, e.g. `mysql 5.6.24`.
-        version: String,
+        version: Text,
     },
 }
 

@@ -13,12 +13,12 @@ fn list() -> PageList {
     PageList {
         list: 3,
         length: 5000,
-        blake3: "00".repeat(32),
+        blake3: "00".repeat(32).into(),
         runs: vec![GuestRun(0x1234, 2)],
         pinned: Pinned::LongTerm,
         held_s: 60,
         pages: 9,
-        left_out: BTreeMap::from([("dirty".to_owned(), 4)]),
+        left_out: BTreeMap::from([("dirty".into(), 4)]),
         steps: Steps { total_s: 0.5, ..Steps::default() },
     }
 }
@@ -125,4 +125,22 @@ proptest! {
         }
         prop_assert!(rest.is_empty());
     }
+}
+
+#[test]
+fn what_the_agent_says_is_bounded_and_harmless() {
+    let evil = serde_json::to_string(&foreign::hostile::big()).unwrap();
+    let text = format!("{{\"id\":7,\"error\":{{\"what\":{evil},\"hint\":{evil}}}}}");
+    let answer: Answer = from_line(text.as_bytes()).unwrap();
+    let Said::Error(trouble) = answer.what else { panic!("another") };
+    assert!(trouble.what.raw().len() <= foreign::HELD_BYTES);
+    for shown in [trouble.what.to_string(), format!("{trouble:?}")] {
+        foreign::hostile::assert_harmless("an answer", shown.as_bytes(), 3 * foreign::HELD_BYTES);
+    }
+    // As many reasons as a line holds.
+    let reasons: Vec<String> = (0..100_000).map(|n| format!("\"reason {n:06}\":1")).collect();
+    let known = serde_json::to_string(&list()).unwrap();
+    let many = known.replace("\"dirty\":4", &reasons.join(","));
+    let list: PageList = serde_json::from_str(&many).unwrap();
+    assert_eq!(list.left_out.len(), MAX_REASONS);
 }

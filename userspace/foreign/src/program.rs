@@ -1,0 +1,44 @@
+//! The door as a whole program needs it: its arguments, its panics, its log.
+
+use std::io::{self, Write as _};
+use std::process;
+
+use clap::Parser;
+use env_logger::{Builder, Env};
+
+use crate::shown::{of, shown};
+
+/// Longest text of one record of the log, in bytes.
+const RECORD_BYTES: usize = 4096;
+
+/// Longest usage error, in bytes; help is shorter.
+const USAGE_BYTES: usize = 64 << 10;
+
+/// The arguments of this program, which panics and complains of wrong ones through the door from now on.
+#[must_use]
+pub fn start<Arguments: Parser>() -> Arguments {
+    crate::panic::hook();
+    Arguments::try_parse().unwrap_or_else(|error| {
+        let plain = error.render().to_string();
+        let harmless = shown(&plain).lines().at_most(USAGE_BYTES).to_string();
+        if harmless == plain {
+            // Clap's own colours, and its code.
+            error.exit();
+        }
+        let _ = io::stderr().write_all(harmless.as_bytes());
+        process::exit(error.exit_code());
+    })
+}
+
+/// A logger to standard error whose records are one line each. `verbose` is 0 for warnings, 1 for more, 2 for
+/// all; `RUST_LOG` outranks it.
+#[must_use]
+pub fn logger(verbose: u8) -> Builder {
+    let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
+    let mut logger = Builder::from_env(Env::default().default_filter_or(level));
+    logger.format(|out, record| {
+        let (level, target) = (record.level(), of(&record.target()).to_string());
+        writeln!(out, "[{level:<5} {target}] {}", of(record.args()).at_most(RECORD_BYTES))
+    });
+    logger
+}
