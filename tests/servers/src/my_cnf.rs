@@ -49,7 +49,11 @@ pub(crate) fn render(installed: &Installed, config: &Config, seen: &Seen<'_>) ->
     }
     // A warm-up from a dumped list would differ from one start to the next.
     text.push_str("innodb_buffer_pool_load_at_startup=0\ninnodb_buffer_pool_dump_at_shutdown=0\n");
-    text.push_str("skip_networking\nskip_log_bin\nperformance_schema=0\nmax_connections=200\n");
+    text.push_str("skip_networking\nmax_connections=200\n");
+    // 9.7 runs as it does for most people: binary log and performance schema are on.
+    if installed.release != Release::Mysql97 {
+        text.push_str("skip_log_bin\nperformance_schema=0\n");
+    }
     for line in config.at_creation.iter().chain(&config.options) {
         let _ = writeln!(text, "{line}");
     }

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 
-use rustix::fs::OFlags;
 use thiserror::Error;
 
 use crate::locate::Locator;
@@ -49,7 +48,7 @@ pub(super) fn make_durable(locator: &Locator) -> Result<(), SyncError> {
         }
     }
     let datadir = tablespaces.datadir();
-    if let Ok(folder) = view.open(datadir, OFlags::DIRECTORY) {
+    if let Ok(folder) = view.find(datadir).and_then(|folder| folder.open_folder()) {
         rustix::fs::syncfs(folder).map_err(failed(datadir))?;
     }
     Ok(())

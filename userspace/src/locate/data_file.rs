@@ -11,6 +11,7 @@ use super::header::{Header, has_crypt_record, sample_page_types};
 use super::ids::SpaceId;
 use super::names::{Role, display_name};
 use super::process::{Process, View};
+use super::proof;
 use super::reason::NotOnDisk;
 
 /// One data file as it was at the last look.
@@ -23,15 +24,24 @@ pub struct DataFile {
     name: String,
 }
 
+/// What a look at one file found.
+pub(crate) enum Inspected {
+    /// A space of its own, or a file that is called like one.
+    File(Box<DataFile>),
+    /// Perhaps a later file of the system tablespace: [`DataFile::part_of_system`] tells.
+    Part(Candidate),
+    /// None of InnoDB's.
+    Stranger(Candidate),
+}
+
 impl DataFile {
-    /// Reads what must be read of a file; `old` is what was known of it. `None` for a file that is
-    /// not InnoDB's.
+    /// Reads what must be read of a file; `old` is what was known of it.
     pub(crate) fn inspect(
         candidate: Candidate,
         old: Option<&Self>,
         process: &Process,
         view: &View,
-    ) -> Option<Self> {
+    ) -> Inspected {
         let unchanged = old.filter(|old| {
             // What could not be read then may be readable now.
             !matches!(
@@ -47,16 +57,66 @@ impl DataFile {
                 Err(_) => (Header::Refused(NotOnDisk::FileUnreadable), None),
             },
         };
-        if candidate.role == Role::Other && !may_be_system(header) {
-            return None;
+        let open = candidate.fd.is_some();
+        let header = match header {
+            // While the server runs it has its system tablespace open: another file is a copy.
+            Header::Space { id: SpaceId::SYSTEM, .. } if !open => {
+                Header::Refused(NotOnDisk::HeaderInvalid)
+            }
+            header => header,
+        };
+        match header {
+            Header::Space { id: SpaceId::SYSTEM, .. } => {}
+            Header::SystemPart { .. } if unchanged.is_some() => {}
+            Header::SystemPart { .. } | Header::Refused(NotOnDisk::HeaderUnwritten)
+                if open && !candidate.role.is_named_space() =>
+            {
+                return Inspected::Part(candidate);
+            }
+            _ if candidate.role.is_named_space() => {}
+            _ => return Inspected::Stranger(candidate),
         }
+        Inspected::File(Box::new(Self::new(candidate, header, refused, view)))
+    }
+
+    /// The file as a later one of the system tablespace, whose pages have these flags; `None` where it
+    /// is none. One that was never used says nothing, and is believed by its name.
+    pub(crate) fn part_of_system(
+        candidate: Candidate,
+        flags: SpaceFlags,
+        process: &Process,
+        view: &View,
+    ) -> Option<Self> {
+        let first = match candidate.open(process, view) {
+            Ok(Some(file)) => proof::of_part(&file, flags),
+            _ => None,
+        };
+        let header = match first {
+            Some(first) => Header::SystemPart { first },
+            None if candidate.role == Role::System => Header::Refused(NotOnDisk::HeaderUnwritten),
+            None => return None,
+        };
+        Some(Self::new(candidate, header, None, view))
+    }
+
+    fn new(candidate: Candidate, header: Header, refused: Option<NotOnDisk>, view: &View) -> Self {
         let shared = matches!(header, Header::Space { flags, .. } if flags.is_shared());
-        let name = match old {
-            Some(old) if old.candidate.path == candidate.path => old.name.clone(),
+        let name = match header {
+            Header::Space { id: SpaceId::SYSTEM, .. } | Header::SystemPart { .. } => {
+                "system tablespace".to_owned()
+            }
             _ => display_name(&candidate.path, candidate.role, shared, &view.datadir),
         };
         let refused = if candidate.stamp.links == 0 { Some(NotOnDisk::Dropped) } else { refused };
-        Some(Self { candidate, header, refused, name })
+        Self { candidate, header, refused, name }
+    }
+
+    /// Page 0 of the system tablespace: flags, and pages of all of its files.
+    pub(crate) fn system(&self) -> Option<(SpaceFlags, u32)> {
+        match self.header {
+            Header::Space { id: SpaceId::SYSTEM, flags, pages } => Some((flags, pages)),
+            _ => None,
+        }
     }
 
     /// The file's path as the server sees it.
@@ -103,14 +163,6 @@ impl DataFile {
     }
 }
 
-fn may_be_system(header: Header) -> bool {
-    match header {
-        Header::Space { id, .. } => id == SpaceId::SYSTEM,
-        Header::SystemPart { .. } => true,
-        Header::Refused(_) => false,
-    }
-}
-
 /// Reads a file's header, and what else decides whether its pages lie on disk as they are.
 fn read(file: &File, candidate: &Candidate) -> (Header, Option<NotOnDisk>) {
     // A few bytes are wanted; read-ahead would fill the page cache beside the server's direct I/O.
@@ -118,6 +170,10 @@ fn read(file: &File, candidate: &Candidate) -> (Header, Option<NotOnDisk>) {
     let _ = fadvise(file, 0, None, Advice::Random);
     let Ok(header) = Header::read(file) else {
         return (Header::Refused(NotOnDisk::FileUnreadable), None);
+    };
+    let header = match proof::of_space(file, header) {
+        Ok(()) => header,
+        Err(reason) => Header::Refused(reason),
     };
     let refused = match header {
         _ if candidate.role == Role::Temporary => Some(NotOnDisk::Temporary),

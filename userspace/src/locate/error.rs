@@ -32,6 +32,9 @@ pub enum LocateError {
         #[source]
         source: io::Error,
     },
+    /// The thread that looks at the files could not be started, or has ended.
+    #[error("the thread that looks at the server's files is not there")]
+    Looker,
 }
 
 impl LocateError {
@@ -43,6 +46,7 @@ impl LocateError {
             Self::Denied { .. } => {
                 Some("run as root, or with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH")
             }
+            Self::Looker => Some("start again; `ulimit -u` may be too low"),
             Self::Proc { .. } => None,
         }
     }

@@ -73,7 +73,13 @@ impl SpaceFlags {
         !self.is_full_crc32() && self.0 & Self::SHARED != 0
     }
 
-    fn is_full_crc32(self) -> bool {
+    /// True for `ROW_FORMAT=COMPRESSED`, and for what is no flags word of any server known here.
+    pub(crate) fn is_compressed(self) -> bool {
+        !self.is_full_crc32() && self.0 >> 1 & 0xf != 0
+    }
+
+    /// True for MariaDB's form whose pages end in their checksum.
+    pub(crate) fn is_full_crc32(self) -> bool {
         self.0 & Self::FULL_CRC32 != 0
     }
 }

@@ -24,3 +24,8 @@ pub fn device_table(bytes: &[u8]) {
 pub fn mounts(text: &str) {
     let _ = Mounts::parse(text, text);
 }
+
+/// A page that should carry a checksum.
+pub fn checksum(bytes: &[u8]) {
+    let _ = (super::checksum::holds(bytes, false), super::checksum::holds(bytes, true));
+}

@@ -1,6 +1,7 @@
 //! Both halves together: page to file, file to disk.
 
 use std::fs;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -10,7 +11,9 @@ use super::error::LocateError;
 use super::extents::Extents;
 use super::file_flags;
 use super::ids::{DiskOffset, FileId, PageNo, SpaceId};
+use super::looker::Looker;
 use super::mounts::{Backing, Mounts, Names, Share};
+use super::process::Process;
 use super::reason::NotOnDisk;
 use super::stamp::Stamp;
 use super::tablespaces::{Changes, Place, Tablespaces};
@@ -19,6 +22,11 @@ use super::tablespaces::{Changes, Place, Tablespaces};
 /// punching show in size, blocks and change time; defragmenting (`e4defrag`, `xfs_fsr`) moves
 /// blocks and leaves all three as they are.
 const MAX_MAP_AGE: Duration = Duration::from_secs(30);
+
+/// How long the files of a server are waited for where nobody says else.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A look that takes longer is worth a word.
+const SLOW: Duration = Duration::from_secs(5);
 
 /// What holds the bytes of a page.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +40,9 @@ pub enum Medium {
 /// Finds pages of one server. Call [`refresh`](Self::refresh) before a list is made; lookups then
 /// ask the kernel once for each file that they touch.
 pub struct Locator {
-    tablespaces: Tablespaces,
+    tablespaces: Arc<Tablespaces>,
+    looker: Looker,
+    patience: Duration,
     mounts: Mounts,
     disks: Disks,
     maps: FxHashMap<FileId, FileMap>,
@@ -87,30 +97,85 @@ impl Locator {
     /// # Errors
     /// [`LocateError`] when the process cannot be looked at.
     pub fn open(pid: u32) -> Result<Self, LocateError> {
-        let tablespaces = Tablespaces::open(pid)?;
-        let mounts = mounts(&tablespaces)?;
-        Ok(Self {
-            tablespaces,
-            mounts,
+        Self::open_within(pid, PATIENCE)
+    }
+
+    /// The same, and goes on without the files after `patience`: a later look finds them.
+    ///
+    /// # Errors
+    /// [`LocateError`] when the process cannot be looked at.
+    pub fn open_within(pid: u32, patience: Duration) -> Result<Self, LocateError> {
+        let process = Arc::new(Process::open(pid)?);
+        let nothing = Arc::new(Tablespaces::nothing(Arc::clone(&process), process.view()?));
+        let looker = Looker::start(process, Arc::clone(&nothing));
+        let mut locator = Self {
+            mounts: mounts(&nothing)?,
+            tablespaces: nothing,
+            looker: looker.map_err(|_| LocateError::Looker)?,
+            patience,
             disks: Disks::new(),
             maps: FxHashMap::default(),
             round: 0,
             stretch: None,
-        })
+        };
+        locator.refresh()?;
+        Ok(locator)
     }
 
-    /// Looks again at files, mounts and devices; maps are proved or made anew on their next use.
+    /// How long [`refresh`](Self::refresh) waits for the files.
+    pub fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
+    /// Looks again at files, mounts and devices; maps are proved or made anew on their next use. What
+    /// takes longer than this value's patience comes with a later call.
     ///
     /// # Errors
     /// [`LocateError`] when the process cannot be looked at.
     pub fn refresh(&mut self) -> Result<Changes, LocateError> {
-        let changes = self.tablespaces.refresh()?;
-        self.mounts = mounts(&self.tablespaces)?;
+        self.looker.ask();
+        self.take(self.patience)
+    }
+
+    /// Takes what has been found meanwhile, and has the files looked at again; waits for nothing.
+    ///
+    /// # Errors
+    /// [`LocateError`] when the process cannot be looked at.
+    pub fn poll(&mut self) -> Result<Changes, LocateError> {
+        let changes = self.take(Duration::ZERO)?;
+        if self.looker.behind().is_zero() {
+            self.looker.ask();
+        }
+        Ok(changes)
+    }
+
+    fn take(&mut self, patience: Duration) -> Result<Changes, LocateError> {
+        let found = self.looker.take(patience).transpose()?;
+        let (found, changes) =
+            found.unwrap_or_else(|| (Arc::clone(&self.tablespaces), Changes::default()));
+        self.mounts = mounts(&found)?;
+        self.tablespaces = found;
         self.disks.forget_maps();
         self.maps.retain(|id, _| self.tablespaces.file(*id).is_some());
         self.round += 1;
         self.stretch = None;
         Ok(changes)
+    }
+
+    /// What is worth a word of the last look, for people.
+    #[must_use]
+    pub fn notice(&self) -> Option<String> {
+        let behind = self.looker.behind();
+        if behind >= SLOW {
+            return Some(format!(
+                "the server's files have been looked at for {} s: names and places may be old",
+                behind.as_secs()
+            ));
+        }
+        self.tablespaces.some_left_out().then(|| {
+            "the data directory has too many files: those that are not open are not all known"
+                .to_owned()
+        })
     }
 
     /// The data files.
@@ -232,6 +297,9 @@ impl Locator {
         let opened = match file.candidate.open(process, view) {
             Ok(Some(opened)) => opened,
             Ok(None) => return Err(NotOnDisk::FileChanged),
+            Err(foreign_file::Refusal::FileSystem { .. }) => {
+                return Err(NotOnDisk::UnsupportedFilesystem);
+            }
             Err(_) => return Err(NotOnDisk::FileUnreadable),
         };
         if may_be_realtime

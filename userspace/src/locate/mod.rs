@@ -2,8 +2,8 @@
 //! to byte ranges of whole disks, for a server that is not asked and does not notice.
 //!
 //! ```text
-//! process ─ candidates ─ header, flags ─ space ─> tablespaces   (space, page) -> file, offset
-//! (/proc)   (fds, tree)   (first page)            │
+//! process ─ candidates ─ header, proof ─ space ─> tablespaces   (space, page) -> file, offset
+//! (/proc)   (fds, tree)   (first pages)           │
 //!                                   mounts ───────┤             file system -> device or share
 //!                        fiemap ─ extents ────────┤             file range -> device range
 //!     sysfs, device_mapper ─ disks ───────────────┴> locator    device range -> disk ranges
@@ -14,6 +14,12 @@
 //! drop it, a moment later. Whoever reads the place proves the bytes. So this module need not be
 //! right always, but it must not be wrong often, and it never guesses: where something is not
 //! understood the answer is a [`NotOnDisk`] reason.
+//!
+//! # What is believed
+//! A file is what its pages prove (`proof`), whatever its name is; names only say which files are opened
+//! that the server has not open, and what to call them. All of a data directory is foreign: its owner may
+//! swap a file for a link, a pipe or a device at any moment. So files are opened through the crate
+//! `foreign_file` only, and looked at in a thread of their own (`looker`).
 //!
 //! # How the server is left alone
 //! Files are opened for reading only and closed at once: a file that the server drops gives its
@@ -34,6 +40,7 @@
 //! answer `space-not-open` until the server opens them.
 
 mod candidates;
+mod checksum;
 mod data_file;
 mod device_mapper;
 mod disks;
@@ -41,16 +48,20 @@ mod error;
 mod extents;
 mod fiemap;
 mod file_flags;
+mod file_name;
 mod flags;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod header;
 mod ids;
 mod locator;
+mod looker;
 mod mounts;
 mod names;
 mod process;
+mod proof;
 mod reason;
+mod search;
 mod space;
 mod stamp;
 mod sysfs;
@@ -59,6 +70,7 @@ mod tablespaces;
 pub use data_file::DataFile;
 pub use disks::{Disk, DiskRange, DiskRanges};
 pub use error::LocateError;
+pub use file_name::decode_file_name;
 pub use ids::{DeviceId, DiskOffset, FileId, FileOffset, PageNo, SpaceId};
 pub use locator::{Locator, Medium};
 pub use mounts::Share;

@@ -1,8 +1,9 @@
 //! What a file's name says: its part in the server, and the table's name for people.
 
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+
+use super::file_name::decode_file_name;
 
 /// A file's part in the server, by name only; its first page has the last word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,9 +16,10 @@ pub(crate) enum Role {
     System,
     /// Temporary tablespaces: `ibtmp*`, `*.ibt`.
     Temporary,
-    /// A name that the operator may have given to a file of the system tablespace.
+    /// Any other name: one that the operator may have given to a file of the system tablespace.
     Other,
-    /// Doublewrite and redo files, other engines' files, logs.
+    /// A name that says it is none: doublewrite and redo files, other engines' files, logs. Of two files
+    /// with the same content it is the other one.
     Foreign,
 }
 
@@ -36,9 +38,14 @@ impl Role {
             }
             _ if name.starts_with(b"ibdata") => Self::System,
             _ if name.starts_with(b"undo") => Self::Undo,
-            _ if name.starts_with(b"ib_") || name.starts_with(b"#ib_") => Self::Foreign,
+            _ if name.starts_with(b"ib_logfile") || name.starts_with(b"#ib_") => Self::Foreign,
             _ => Self::Other,
         }
+    }
+
+    /// Whether files of this name are spaces of their own, and not only parts of the system tablespace.
+    pub(crate) fn is_named_space(self) -> bool {
+        matches!(self, Self::Tablespace | Self::Undo | Self::Temporary)
     }
 }
 
@@ -46,49 +53,17 @@ impl Role {
 /// table's.
 pub(crate) fn display_name(path: &Path, role: Role, shared: bool, datadir: &Path) -> String {
     let folder = path.parent();
-    let stem = decode(path.file_stem().unwrap_or_default());
+    let stem = decode_file_name(path.file_stem().unwrap_or_default());
     match folder.and_then(Path::file_name) {
         Some(database) if role == Role::Tablespace && !shared && folder != Some(datadir) => {
-            format!("{}/{stem}", decode(database))
+            format!("{}/{stem}", decode_file_name(database))
         }
-        _ if role == Role::System => String::from("system tablespace"),
         _ => stem,
     }
 }
 
-/// Decodes the server's file-name character set: `@` and four lower-case hexadecimal digits stand
-/// for a UTF-16 unit (`my_wc_mb_filename`, strings/ctype-utf8.c).
-///
-/// The same character set writes some 1,600 letters (Latin with accents, Greek, Cyrillic) as `@`
-/// and two characters by a table; these stay as they are.
-fn decode(name: &OsStr) -> String {
-    let name = name.to_string_lossy();
-    let mut decoded = String::with_capacity(name.len());
-    let mut rest = &*name;
-    while let Some((plain, code)) = rest.split_once('@') {
-        decoded.push_str(plain);
-        let hexadecimal = |digits: &&str| {
-            digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-        };
-        let unit = code.get(..4).filter(hexadecimal).and_then(|d| u32::from_str_radix(d, 16).ok());
-        match unit.and_then(char::from_u32) {
-            Some(character) => {
-                decoded.push(character);
-                rest = &code[4..];
-            }
-            None => {
-                decoded.push('@');
-                rest = code;
-            }
-        }
-    }
-    decoded + rest
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     #[test]
@@ -97,12 +72,11 @@ mod tests {
         let cases = [
             ("/var/lib/mysql/shop/orders.ibd", "shop/orders"),
             ("/var/lib/mysql/shop/a@002db@4e2d.ibd", "shop/a-b\u{4e2d}"),
-            ("/var/lib/mysql/shop/caf@0r.ibd", "shop/caf@0r"),
+            ("/var/lib/mysql/@g0/caf@0p.ibd", "\u{430}/caf\u{e9}"),
             ("/var/lib/mysql/shop/t#P#p0.ibd", "shop/t#P#p0"),
             ("/fast/shop/moved.ibd", "shop/moved"),
             ("/var/lib/mysql/mysql.ibd", "mysql"),
             ("/var/lib/mysql/undo_001", "undo_001"),
-            ("/var/lib/mysql/ibdata1", "system tablespace"),
         ];
         for (path, name) in cases {
             let path = Path::new(path);
@@ -124,20 +98,10 @@ mod tests {
             ("user.MYI", Role::Foreign),
             ("#sql-1_2.ibd", Role::Tablespace),
             ("central:data", Role::Other),
+            ("ib_sys1", Role::Other),
         ];
         for (name, role) in cases {
             assert_eq!(Role::of(Path::new(name)), role, "{name}");
-        }
-    }
-
-    proptest! {
-        /// Any name decodes to something, and a name without `@` to itself.
-        #[test]
-        fn any_name_decodes(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
-            let decoded = decode(OsStr::from_bytes(&bytes));
-            if !bytes.contains(&b'@') {
-                prop_assert_eq!(decoded, String::from_utf8_lossy(&bytes));
-            }
         }
     }
 }

@@ -6,16 +6,19 @@
 //! special case: they are resolved below its own root, symbolic links included.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use std::io::Read;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
+use foreign_file::{Found, Refusal, Root};
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
 use super::error::LocateError;
 use super::stamp::Stamp;
 
+/// Longest table of mounts that is read: `fs.mount-max` is 100,000.
+const MOST_MOUNT_BYTES: u64 = 32 << 20;
 /// What the kernel appends to the name of an open file that has been unlinked.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -38,7 +41,9 @@ pub(crate) struct OpenFile {
 /// The process's file-system view at one moment.
 #[derive(Debug)]
 pub(crate) struct View {
-    root: OwnedFd,
+    root: Root,
+    /// The data directory; `None` where it lies on a file system that is not read.
+    folder: Option<Found>,
     /// The process's root, as *we* see it; what the kernel puts before every path it shows us.
     root_path: PathBuf,
     /// The process's current directory as it sees it; mysqld makes its data directory current.
@@ -54,13 +59,19 @@ impl Process {
     }
 
     pub(crate) fn view(&self) -> Result<View, LocateError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(&self.proc, "root", flags, Mode::empty())
-            .map_err(|error| self.error("root", error))?;
+        let root = Root::of(self.proc.as_fd())
+            .map_err(|refusal| LocateError::proc(self.pid, "root", refusal.into()))?;
         let root_path = self.link("root").map_err(|error| self.error("root", error))?;
         let cwd = self.link("cwd").map_err(|error| self.error("cwd", error))?;
-        let datadir = below(&root_path, cwd);
-        Ok(View { root, root_path, datadir })
+        let folder = match root.at_link(self.proc.as_fd(), "cwd") {
+            Ok(folder) => Some(folder),
+            Err(Refusal::Io { source, .. }) => {
+                return Err(LocateError::proc(self.pid, "cwd", source));
+            }
+            Err(_) => None,
+        };
+        let datadir = below(&root_path, without_mark(cwd));
+        Ok(View { root, folder, root_path, datadir })
     }
 
     /// Open descriptors that are files with a path, in order of number.
@@ -84,14 +95,9 @@ impl Process {
         Ok(files)
     }
 
-    pub(crate) fn stamp_of_fd(&self, number: u32) -> io::Result<Stamp> {
-        Ok(Stamp::of(&self.proc, format!("fd/{number}"), AtFlags::empty())?)
-    }
-
-    /// Opens, a second time and for reading, the file behind a descriptor of the process.
-    pub(crate) fn open_fd(&self, number: u32) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        Ok(openat(&self.proc, format!("fd/{number}"), flags, Mode::empty())?.into())
+    /// What a descriptor of the process leads to.
+    pub(crate) fn find_fd(&self, number: u32, view: &View) -> Result<Found, Refusal> {
+        view.root.at_link(self.proc.as_fd(), &format!("fd/{number}"))
     }
 
     /// The process's mount table, in the kernel's text form.
@@ -101,6 +107,7 @@ impl Process {
             .map_err(|error| self.error("mountinfo", error))?;
         let mut bytes = Vec::new();
         File::from(opened)
+            .take(MOST_MOUNT_BYTES)
             .read_to_end(&mut bytes)
             .map_err(|error| LocateError::proc(self.pid, "mountinfo", error))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
@@ -117,20 +124,13 @@ impl Process {
 }
 
 impl View {
-    /// Opens a file or directory by the server's own path for it.
-    pub(crate) fn open(&self, path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
-        // A pipe or a terminal in the data directory must not hold us; openat2 refuses the flags
-        // that say so beside O_PATH, which opens neither.
-        let flags = match flags.contains(OFlags::PATH) {
-            true => flags | OFlags::CLOEXEC,
-            false => flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY,
-        };
-        let path = match path.strip_prefix("/").unwrap_or(path) {
-            root if root.as_os_str().is_empty() => Path::new("."),
-            path => path,
-        };
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        Ok(openat2(&self.root, path, flags, Mode::empty(), resolve)?)
+    /// What the server's own path for it leads to.
+    pub(crate) fn find(&self, path: &Path) -> Result<Found, Refusal> {
+        match (path.strip_prefix(&self.datadir), &self.folder) {
+            // The way to the data directory may lead through what we may not see.
+            (Ok(rest), Some(folder)) => self.root.find_below(folder, &self.datadir, rest),
+            _ => self.root.find(path),
+        }
     }
 
     /// Our own path for what the server calls `path`.
@@ -138,8 +138,8 @@ impl View {
         self.root_path.join(path.strip_prefix("/").unwrap_or(path))
     }
 
-    pub(crate) fn stamp(&self, path: &Path) -> io::Result<Stamp> {
-        Ok(Stamp::of_file(self.open(path, OFlags::PATH)?)?)
+    pub(crate) fn stamp(&self, path: &Path) -> Result<Stamp, Refusal> {
+        Stamp::of_found(&self.find(path)?)
     }
 }
 

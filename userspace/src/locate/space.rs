@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -51,6 +52,11 @@ impl Space {
         }
     }
 
+    /// True when it is not known which files it has.
+    pub(crate) fn is_ambiguous(&self) -> bool {
+        self.refused == Some(NotOnDisk::AmbiguousSpace)
+    }
+
     /// What to say of a space that no file claims.
     pub(crate) fn reason_for_unknown(id: SpaceId) -> NotOnDisk {
         match id.0 {
@@ -61,14 +67,10 @@ impl Space {
     }
 
     /// Puts the spaces together from what the files say of themselves.
-    pub(crate) fn assemble(files: &BTreeMap<FileId, DataFile>) -> FxHashMap<SpaceId, Self> {
+    pub(crate) fn assemble(files: &BTreeMap<FileId, Arc<DataFile>>) -> FxHashMap<SpaceId, Self> {
         let mut spaces: FxHashMap<SpaceId, (u8, Self)> = FxHashMap::default();
         for (id, file) in files {
-            let Header::Space { id: space, flags } = file.header else { continue };
-            // Space 0 is never believed of a table's file: a page that was not written says 0 too.
-            if space == SpaceId::SYSTEM && file.candidate.role == Role::Tablespace {
-                continue;
-            }
+            let Header::Space { id: space, flags, .. } = file.header else { continue };
             let page_bytes = flags.page_bytes().unwrap_or(u32::MAX);
             let part = Part { file: *id, first: 0, pages: whole_pages(file, page_bytes) };
             let parts = SmallVec::from_elem(part, 1);
@@ -90,42 +92,58 @@ impl Space {
         spaces
     }
 
-    /// Adds the later files of the system tablespace, each at the page number that its own first
-    /// page names. A file that the server's configuration names freely must follow exactly.
-    fn add_parts(&mut self, files: &BTreeMap<FileId, DataFile>) {
+    /// Adds the later files of the system tablespace, each at the page number that its own pages prove,
+    /// as long as the space is said to go on.
+    fn add_parts(&mut self, files: &BTreeMap<FileId, Arc<DataFile>>) {
+        let said = |part: &Part| files.get(&part.file).and_then(|file| file.system());
+        let end = self.parts.first().and_then(said).map_or(0, |(_, pages)| pages);
         let mut later: Vec<_> = files
             .iter()
             .filter_map(|(id, file)| match file.header {
-                Header::SystemPart { first } => Some((first.0, *id, file)),
+                Header::SystemPart { first } => {
+                    Some((first.0, std::cmp::Reverse(rank(file)), *id, file))
+                }
                 _ => None,
             })
             .collect();
-        later.sort_unstable_by_key(|(first, id, _)| (*first, *id));
-        for (first, id, file) in later {
+        later.sort_unstable_by_key(|(first, rank, id, _)| (*first, *rank, *id));
+        let mut last_rank = None;
+        for (first, rank, id, file) in later {
             let Some(previous) = self.parts.last_mut() else { return };
-            let follows = previous.first.checked_add(previous.pages) == Some(first);
-            if !follows && file.candidate.role != Role::System {
+            if first == previous.first && last_rank.is_some() {
+                // A copy of the page that begins the last file (doublewrite) is none itself.
+                if last_rank == Some(rank) {
+                    self.refused = Some(NotOnDisk::AmbiguousSpace);
+                }
                 continue;
             }
-            if first <= previous.first {
-                self.refused = Some(NotOnDisk::AmbiguousSpace);
-                return;
-            }
             // A file longer than its share: the server counts whole MiB (`innodb_data_file_path`).
-            previous.pages = previous.pages.min(first - previous.first);
+            let in_mib = (1 << 20) / self.page_bytes.clamp(1, 1 << 20);
+            let share = first.checked_sub(previous.first);
+            let whole = previous.pages - previous.pages % in_mib;
+            let Some(share) = share.filter(|pages| [previous.pages, whole].contains(pages)) else {
+                continue;
+            };
+            if first >= end {
+                continue;
+            }
+            previous.pages = share;
             self.parts.push(Part { file: id, first, pages: whole_pages(file, self.page_bytes) });
             self.refused = self.refused.or(file.refused());
+            last_rank = Some(rank);
         }
     }
 }
 
-/// Of several files with the same id, the one that the server works on counts: a copy left in the
-/// data directory is not open, and a dropped file has no name.
+/// Of several files with the same content, the one that the server works on counts: a copy left in the
+/// data directory is not open, a dropped file has no name, and the doublewrite buffer has copies of pages
+/// of any file.
 fn rank(file: &DataFile) -> u8 {
     match (file.candidate.stamp.links, file.candidate.fd) {
         (0, _) => 0,
         (_, None) => 1,
-        (_, Some(_)) => 2,
+        (_, Some(_)) if file.candidate.role == Role::Foreign => 2,
+        (_, Some(_)) => 3,
     }
 }
 

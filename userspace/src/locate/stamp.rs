@@ -1,7 +1,9 @@
 //! What `statx` says of a file, and whether that can be trusted to show the next change.
 
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use foreign_file::{Found, Refusal};
 use rustix::fs::{AtFlags, FileType, Statx, StatxAttributes, StatxFlags, statx};
 use rustix::path::Arg;
 
@@ -53,6 +55,12 @@ impl Stamp {
     /// Looks at an open file.
     pub(crate) fn of_file(file: impl std::os::fd::AsFd) -> rustix::io::Result<Self> {
         Self::of(file, c"", AtFlags::EMPTY_PATH)
+    }
+
+    /// Looks at what was found.
+    pub(crate) fn of_found(found: &Found) -> Result<Self, Refusal> {
+        Self::of_file(found)
+            .map_err(|error| Refusal::Io { path: PathBuf::new(), source: error.into() })
     }
 
     fn from_statx(seen: &Statx, looked_at: SystemTime) -> Self {

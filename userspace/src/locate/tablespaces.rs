@@ -1,25 +1,19 @@
 //! From a space id and a page number to a file and an offset, without SQL and without the server.
 //!
-//! The data files say themselves which space they are. A look at all of them costs a few system
-//! calls a file; the first page is read again only where the change time does not prove that the
-//! file is as it was.
+//! What a look (`search`) has found; it stays as it is, and the next look makes another.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::candidates::Candidates;
 use super::data_file::DataFile;
-use super::error::LocateError;
-use super::header::{Header, first_page_of_part};
 use super::ids::{FileId, FileOffset, PageNo, SpaceId};
-use super::names::Role;
 use super::process::{Process, View};
 use super::reason::NotOnDisk;
 use super::space::{Part, Space};
-use super::stamp::Inode;
 
 /// Where a page lies in the server's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -45,74 +39,33 @@ pub struct Changes {
     pub resized: usize,
 }
 
-/// The data files of one server, and the spaces that they make up.
+impl Changes {
+    /// Both together.
+    pub(super) const fn and(self, later: Self) -> Self {
+        Self {
+            added: self.added + later.added,
+            removed: self.removed + later.removed,
+            renamed: self.renamed + later.renamed,
+            resized: self.resized + later.resized,
+        }
+    }
+}
+
+/// The data files of one server as they were at one look, and the spaces that they make up.
 #[derive(Debug)]
 pub struct Tablespaces {
-    process: Process,
-    candidates: Candidates,
-    view: View,
-    ids: HashMap<Inode, FileId>,
-    files: BTreeMap<FileId, DataFile>,
-    by_id: FxHashMap<SpaceId, Space>,
-    next_id: u32,
+    pub(super) process: Arc<Process>,
+    pub(super) view: View,
+    pub(super) files: BTreeMap<FileId, Arc<DataFile>>,
+    pub(super) by_id: FxHashMap<SpaceId, Space>,
+    pub(super) some_left_out: bool,
 }
 
 impl Tablespaces {
-    /// Looks at the files of process `pid` for the first time.
-    ///
-    /// # Errors
-    /// [`LocateError`] when the process cannot be looked at.
-    pub fn open(pid: u32) -> Result<Self, LocateError> {
-        let process = Process::open(pid)?;
-        let mut spaces = Self {
-            view: process.view()?,
-            process,
-            candidates: Candidates::default(),
-            ids: HashMap::new(),
-            files: BTreeMap::new(),
-            by_id: FxHashMap::default(),
-            next_id: 0,
-        };
-        spaces.refresh()?;
-        Ok(spaces)
-    }
-
-    /// Looks again: files made, dropped, truncated (another inode), renamed, grown.
-    ///
-    /// # Errors
-    /// [`LocateError`] when the process cannot be looked at; what was known then stays.
-    pub fn refresh(&mut self) -> Result<Changes, LocateError> {
-        let view = self.process.view()?;
-        let known = self.files.values().map(|file| &file.candidate);
-        let found = self.candidates.look(&self.process, &view, known)?;
-        self.view = view;
-        let mut changes = Changes::default();
-        let before = self.files.len();
-        self.files.retain(|_, file| found.contains_key(&file.candidate.stamp.inode));
-        self.ids.retain(|inode, _| found.contains_key(inode));
-        changes.removed = before - self.files.len();
-        for (inode, candidate) in found {
-            let known = self.ids.get(&inode).and_then(|id| Some((*id, self.files.get(id)?)));
-            let Some((id, old)) = known else {
-                if let Some(file) = DataFile::inspect(candidate, None, &self.process, &self.view) {
-                    changes.added += 1;
-                    self.insert(inode, file);
-                }
-                continue;
-            };
-            changes.renamed += usize::from(old.candidate.path != candidate.path);
-            changes.resized +=
-                usize::from(old.candidate.stamp.size_bytes != candidate.stamp.size_bytes);
-            changes.removed +=
-                usize::from(old.candidate.stamp.links != 0 && candidate.stamp.links == 0);
-            match DataFile::inspect(candidate, Some(old), &self.process, &self.view) {
-                Some(file) => drop(self.files.insert(id, file)),
-                None => drop(self.files.remove(&id)),
-            }
-        }
-        self.number_unwritten_parts();
-        self.by_id = Space::assemble(&self.files);
-        Ok(changes)
+    /// Without any file.
+    pub(super) fn nothing(process: Arc<Process>, view: View) -> Self {
+        let (files, by_id) = (BTreeMap::new(), FxHashMap::default());
+        Self { process, view, files, by_id, some_left_out: false }
     }
 
     /// The place of a page.
@@ -141,18 +94,18 @@ impl Tablespaces {
     /// A file by its id; `None` once it is gone.
     #[must_use]
     pub fn file(&self, id: FileId) -> Option<&DataFile> {
-        self.files.get(&id)
+        self.files.get(&id).map(Arc::as_ref)
     }
 
     /// All files, those without a usable page among them.
     pub fn files(&self) -> impl Iterator<Item = (FileId, &DataFile)> {
-        self.files.iter().map(|(id, file)| (*id, file))
+        self.files.iter().map(|(id, file)| (*id, file.as_ref()))
     }
 
     /// The files of a space in page order; empty when the space is not known.
     pub fn files_of(&self, space: SpaceId) -> impl Iterator<Item = &DataFile> {
         let parts = self.by_id.get(&space).map_or(&[][..], |space| &space.parts);
-        parts.iter().filter_map(|part| self.files.get(&part.file))
+        parts.iter().filter_map(|part| self.file(part.file))
     }
 
     /// The server's data directory as it sees it.
@@ -169,28 +122,9 @@ impl Tablespaces {
         &self.view
     }
 
-    /// Gives the later system files whose first page was never written their place in the space.
-    fn number_unwritten_parts(&mut self) {
-        let page_bytes = self.files.values().find_map(|file| match file.header {
-            Header::Space { id: SpaceId::SYSTEM, flags } => flags.page_bytes().ok(),
-            _ => None,
-        });
-        let Some(page_bytes) = page_bytes else { return };
-        for file in self.files.values_mut() {
-            if file.candidate.role == Role::System
-                && file.header == Header::Refused(NotOnDisk::HeaderUnwritten)
-                && let Ok(Some(opened)) = file.candidate.open(&self.process, &self.view)
-                && let Some(first) = first_page_of_part(&opened, page_bytes)
-            {
-                file.header = Header::SystemPart { first };
-            }
-        }
-    }
-
-    fn insert(&mut self, inode: Inode, file: DataFile) {
-        let id = FileId(self.next_id);
-        self.next_id = self.next_id.wrapping_add(1);
-        self.ids.insert(inode, id);
-        self.files.insert(id, file);
+    /// True when there are more names in the data directory than are looked at.
+    #[must_use]
+    pub const fn some_left_out(&self) -> bool {
+        self.some_left_out
     }
 }

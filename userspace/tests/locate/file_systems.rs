@@ -14,11 +14,29 @@ use crate::volume::{Loop, Mounted, with_own_mounts};
 const PAGE: u64 = 16384;
 
 /// A process whose current directory is the data directory.
-struct Observed(Child);
+pub(crate) struct Observed(Child);
 
 impl Observed {
-    fn in_folder(folder: &Path) -> Self {
+    pub(crate) fn in_folder(folder: &Path) -> Self {
         Self::holding(folder, Stdio::null())
+    }
+
+    /// One that holds these files open, under its descriptors from 3 on.
+    pub(crate) fn with_open(folder: &Path, files: &[&Path]) -> Self {
+        let numbers =
+            files.iter().zip(3..).map(|(_, number)| format!("exec {number}<>\"$1\"; shift"));
+        let script = numbers.chain(["echo; exec sleep 300".into()]).collect::<Vec<_>>().join("; ");
+        let mut command = Command::new("bash");
+        command.arg("-c").arg(script).arg("sh").args(files).current_dir(folder);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        // It has said that all are open.
+        let mut end = [0];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut end).unwrap();
+        Self(child)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
     }
 
     fn holding(folder: &Path, file: impl Into<Stdio>) -> Self {
@@ -26,8 +44,8 @@ impl Observed {
         Self(command.arg("300").current_dir(folder).stdin(file).spawn().unwrap())
     }
 
-    fn locator(&self) -> Locator {
-        Locator::open(self.0.id()).unwrap()
+    pub(crate) fn locator(&self) -> Locator {
+        Locator::open(self.pid()).unwrap()
     }
 }
 
@@ -38,18 +56,21 @@ impl Drop for Observed {
     }
 }
 
-/// Writes page 0 of a space.
+/// Writes page 0 of a space, as a server without checksums does (`BUF_NO_CHECKSUM_MAGIC`).
 fn write_header(file: &File, space: u32, flags: u32) {
     let mut page = vec![0; 16384];
+    for at in [0, 16384 - 8] {
+        page[at..at + 4].copy_from_slice(&0xdead_beef_u32.to_be_bytes());
+    }
     page[24..26].copy_from_slice(&8_u16.to_be_bytes());
     page[34..38].copy_from_slice(&space.to_be_bytes());
     page[38..42].copy_from_slice(&space.to_be_bytes());
-    page[46..50].copy_from_slice(&64_u32.to_be_bytes());
+    page[46..50].copy_from_slice(&1_u32.to_be_bytes());
     page[54..58].copy_from_slice(&flags.to_be_bytes());
     file.write_all_at(&page, 0).unwrap();
 }
 
-fn table(folder: &Path, name: &str, space: u32) -> File {
+pub(crate) fn table(folder: &Path, name: &str, space: u32) -> File {
     let path = folder.join("shop").join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     let file = File::create(path).unwrap();
@@ -160,6 +181,7 @@ fn hostile_data_directory() {
     table(folder.path(), "good.ibd", 5).set_len(8 * PAGE).unwrap();
     table(folder.path(), "zero.ibd", 0).set_len(8 * PAGE).unwrap();
     fs::write(shop.join("short.ibd"), [0xff; 20]).unwrap();
+    fs::write(shop.join("zeros.ibd"), [0; 20000]).unwrap();
     fs::write(shop.join("noise.ibd"), [0xff; 20000]).unwrap();
     fs::create_dir(shop.join("folder.ibd")).unwrap();
     symlink("loop.ibd", shop.join("loop.ibd")).unwrap();
@@ -194,9 +216,9 @@ fn hostile_data_directory() {
         assert_eq!(locator.place(SpaceId(space), PageNo(3)).err(), None, "space {space}");
     }
     assert_eq!(locator.place(SpaceId(0), PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
-    assert_eq!(refused("short.ibd"), Some(Some(NotOnDisk::HeaderUnwritten)));
+    assert_eq!(refused("zeros.ibd"), Some(Some(NotOnDisk::HeaderUnwritten)));
     assert_eq!(refused("noise.ibd"), Some(Some(NotOnDisk::HeaderInvalid)));
-    for name in ["folder.ibd", "loop.ibd", "dangling.ibd", "pipe.ibd"] {
+    for name in ["short.ibd", "folder.ibd", "loop.ibd", "dangling.ibd", "pipe.ibd", "memory.ibd"] {
         assert_eq!(refused(name), None, "{name}");
     }
 }

@@ -4,10 +4,14 @@
 #![expect(clippy::print_stdout, reason = "figures are for the test's log")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as their tests do")]
 
+mod content;
 mod devices;
 mod disk_bytes;
 mod file_systems;
+mod many;
 mod mariadb;
 mod mysql56;
 mod mysql97;
+mod names;
+mod traps;
 mod volume;

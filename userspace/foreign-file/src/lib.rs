@@ -1,0 +1,80 @@
+//! The one door for files that come from outside: those of a server, of its owner, of another host.
+//!
+//! A name that was checked may lead elsewhere when it is opened. Opening a device acts, opening a pipe
+//! waits, and reading a file of procfs runs code of the kernel. So here a file is looked at first and
+//! opened later, through the very descriptor that was looked at:
+//!
+//! ```text
+//! name ─ one step at a time, O_PATH ─> Found ─ kind? file system? ─> /proc/self/fd/N ─> File
+//!        no step into a file system that may not be read
+//! ```
+//!
+//! ```no_run
+//! let text = foreign_file::read(std::path::Path::new("/var/lib/mysql/shop/t.isl"), 4096)?;
+//! # Ok::<(), foreign_file::Refusal>(())
+//! ```
+//!
+//! - [`read`] and [`open`] take a path of this process's own root.
+//! - [`Root`] is another process's root: links are resolved below it, and never out of it.
+//! - [`Found`] is what a step led to. It can be looked at; only [`Found::open`] opens it.
+//!
+//! # Which file systems
+//! Those that keep files: any on a block device, and the known ones without (tmpfs, overlay, btrfs, NFS
+//! and other shares). procfs, sysfs, cgroups, debugfs, devpts and their like keep none: what they call a
+//! file is a question to the kernel, and asking may act. A file system unknown here is refused.
+//!
+//! FUSE is read where root has mounted it, as a cluster's share is. A file system that another user
+//! has mounted answers when that user likes, and who waits for it cannot even be killed: so nothing is
+//! asked of it, not even for a name. NFS may hang as well, but by the choice of who runs the machine.
+
+mod found;
+mod mounts;
+mod refusal;
+mod root;
+
+pub use found::{Found, Kind};
+pub use refusal::Refusal;
+pub use root::Root;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+/// Opens a regular file of ours for reading.
+///
+/// # Errors
+/// [`Refusal`] where it is no regular file, lies on a file system that is not read, or cannot be opened.
+pub fn open(path: &Path) -> Result<File, Refusal> {
+    find(path)?.open()
+}
+
+/// Looks for what `path` leads to in this process's own root; links are followed.
+///
+/// # Errors
+/// [`Refusal`] where nothing is there, or a step leads into a file system that is not read.
+pub fn find(path: &Path) -> Result<Found, Refusal> {
+    Root::own()?.find(path)
+}
+
+/// Reads a regular file of ours of at most `most_bytes`.
+///
+/// # Errors
+/// [`Refusal`] as for [`open`], and where the file is longer.
+pub fn read(path: &Path, most_bytes: u64) -> Result<Vec<u8>, Refusal> {
+    read_from(open(path)?, most_bytes).map_err(|refusal| refusal.of(path))
+}
+
+/// Reads an open file to its end, at most `most_bytes` of it.
+///
+/// # Errors
+/// [`Refusal`] where it is longer, or cannot be read.
+pub fn read_from(file: File, most_bytes: u64) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    let read = file.take(most_bytes.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(Refusal::from_io)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= most_bytes) {
+        Ok(bytes)
+    } else {
+        Err(Refusal::TooLarge { path: Default::default(), most_bytes })
+    }
+}

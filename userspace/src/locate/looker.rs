@@ -1,0 +1,95 @@
+//! The thread that looks at the server's files: a directory of 200,000 takes seconds, and a share whose
+//! server is away takes any time. Who asks waits as long as it likes and goes on with what was known.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::error::LocateError;
+use super::process::Process;
+use super::search::Search;
+use super::tablespaces::{Changes, Tablespaces};
+
+/// What a look has led to.
+type Outcome = Result<(Arc<Tablespaces>, Changes), LocateError>;
+
+/// Asks for looks and takes what they found.
+pub(super) struct Looker {
+    asks: Sender<u64>,
+    looks: Receiver<(u64, Outcome)>,
+    asked: u64,
+    done: u64,
+    /// When the look was asked for that is not done yet.
+    since: Instant,
+}
+
+impl Looker {
+    /// Starts the thread, which looks only when asked. It ends with this value, or with its look.
+    pub(super) fn start(process: Arc<Process>, first: Arc<Tablespaces>) -> io::Result<Self> {
+        let (asks, asked) = channel();
+        let (send, looks) = channel();
+        let look = move || {
+            let (mut search, mut known) = (Search::default(), first);
+            while let Ok(mut number) = asked.recv() {
+                // Whoever has asked meanwhile is answered with the others.
+                while let Ok(newer) = asked.try_recv() {
+                    number = newer;
+                }
+                let found = search.look(&process, &known).map(|(found, changes)| {
+                    known = Arc::new(found);
+                    (Arc::clone(&known), changes)
+                });
+                if send.send((number, found)).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("files".to_owned()).spawn(look)?;
+        Ok(Self { asks, looks, asked: 0, done: 0, since: Instant::now() })
+    }
+
+    /// Asks for a look.
+    pub(super) fn ask(&mut self) {
+        if self.done == self.asked {
+            self.since = Instant::now();
+        }
+        self.asked += 1;
+        // A thread that is gone shows where its look is waited for.
+        let _ = self.asks.send(self.asked);
+    }
+
+    /// Time since a look was asked for that is not done yet.
+    pub(super) fn behind(&self) -> Duration {
+        if self.done == self.asked { Duration::ZERO } else { self.since.elapsed() }
+    }
+
+    /// What has been found since the last call, if anything; waits no longer than `patience` for the
+    /// look that was asked for last.
+    pub(super) fn take(&mut self, patience: Duration) -> Option<Outcome> {
+        let until = Instant::now() + patience;
+        let mut newest: Option<Outcome> = None;
+        while self.done < self.asked {
+            let look = match self.looks.try_recv() {
+                Err(TryRecvError::Empty) => {
+                    match self.looks.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                        Err(RecvTimeoutError::Timeout) => break,
+                        look => look.ok(),
+                    }
+                }
+                look => look.ok(),
+            };
+            let Some((number, found)) = look else {
+                self.done = self.asked;
+                return Some(Err(LocateError::Looker));
+            };
+            self.done = number;
+            newest = Some(match (newest, found) {
+                (Some(Ok((_, before))), Ok((found, changes))) => Ok((found, before.and(changes))),
+                (_, found) => found,
+            });
+        }
+        newest
+    }
+}

@@ -1,0 +1,1 @@
+//! Data directories with very many files.
