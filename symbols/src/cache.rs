@@ -1,29 +1,23 @@
-//! Profiles that were computed before, by build id or content hash.
+//! Profiles that were computed before, by what they were computed from.
 //!
-//! ```text
-//! DIR/<build-id>.json            a profile
-//! DIR/blake3-<hash>.json         a profile of a program without a build id
-//! DIR/file-<device>-<inode>.json the content hash of such a program, so that a file that has not
-//!                                changed need not be hashed again
-//! ```
+//! `DIR/KEY.json`, where the key is a hash over the version of this program, its definitions, and the
+//! program that was read: content, and who could write it. The content is hashed as it is read for
+//! parsing, each time; nothing that a file states of itself (a build id), and nothing that is remembered
+//! of it (inode, size, times), names an entry. So what is known of one file is never taken for another.
 
-use std::fs;
-use std::io::{self, Write};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::elf::{FileId, Program};
-use crate::profile::{BinaryId, PROFILE_FORMAT, Profile};
+use crate::elf::Program;
+use crate::elf::snapshot::link_to;
+use crate::profile::{BinaryId, MAX_PROFILE_BYTES, PROFILE_FORMAT, Profile, Source};
 use crate::server::Definition;
-use crate::site;
-
-/// Largest cache file read, in bytes; a profile has 10 KB.
-const MAX_BYTES: u64 = 1 << 20;
-
-/// Bytes at each end of a file that must be as they were when it was hashed.
-const SAMPLE_BYTES: usize = 64 << 10;
+use crate::small_file::{self, SmallFileError};
+use crate::trust::Trust;
 
 /// A folder of profiles. Every failure to read it is a miss, every failure to write it a warning:
 /// the cache saves time only.
@@ -32,20 +26,32 @@ pub(crate) struct Cache {
     dir: Option<PathBuf>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct CachedProfile {
-    format: u32,
-    /// [`Definition::fingerprint`] when it was computed.
-    definitions: String,
-    profile: Profile,
+/// Names everything that a profile is computed from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Key(String);
+
+impl Key {
+    /// The key of what is computed from a program alone.
+    fn of(program: &Program) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
+        hasher.update(&PROFILE_FORMAT.to_le_bytes());
+        hasher.update(Definition::fingerprint().as_bytes());
+        let (hash, owner) = program.identity();
+        hasher.update(&hash).update(&owner.to_le_bytes());
+        Self(hasher.finalize().to_hex().to_string())
+    }
+
+    fn file_name(&self) -> String {
+        format!("{}.json", self.0)
+    }
 }
 
 #[derive(Serialize, Deserialize)]
-struct CachedHash {
-    file: FileId,
-    /// Hash of the first and the last [`SAMPLE_BYTES`]: the times of a file can be set back.
-    sample: String,
-    hash: String,
+struct CachedProfile {
+    /// The [`Key`]: a file under the name of another is not believed.
+    key: String,
+    profile: Profile,
 }
 
 impl Cache {
@@ -54,95 +60,71 @@ impl Cache {
         Self { dir: dir.map(Path::to_owned) }
     }
 
-    /// Identity of the program: its build id, else its content hash, which is looked up if the
-    /// file is the one that was hashed before.
+    /// Identity of the program.
     pub(crate) fn identify(&self, program: &Program) -> BinaryId {
-        let build_id = program.build_id_hex();
-        let content_hash = build_id.is_none().then(|| self.content_hash(program));
-        let size = program.bytes().len() as u64;
-        BinaryId { build_id, content_hash, size, pie: program.is_pie() }
+        BinaryId::of(program)
     }
 
-    fn content_hash(&self, program: &Program) -> String {
-        let Some(file) = program.file_id() else { return program.content_hash() };
-        let name = format!("file-{:x}-{:x}.json", file.device, file.inode);
-        let sample = sample(program.bytes());
-        if let Some(known) = self.read::<CachedHash>(&name)
-            && known.file == file
-            && known.sample == sample
-        {
-            return known.hash;
-        }
-        let hash = program.content_hash();
-        self.write(&name, &CachedHash { file, sample, hash: hash.clone() });
-        hash
-    }
-
-    /// The profile of a program, when it was computed from the definitions of today and its probed
-    /// instructions still stand in the program.
+    /// The profile that this user or root kept of the program.
     pub(crate) fn load(&self, program: &Program, binary: &BinaryId) -> Option<Profile> {
-        let cached: CachedProfile = self.read(&file_name(binary))?;
-        let current = cached.format == PROFILE_FORMAT
-            && cached.profile.format == PROFILE_FORMAT
-            && cached.definitions == Definition::fingerprint()
-            && cached.profile.binary == *binary;
-        let stands = |site: &crate::profile::Site| {
-            site::probe_at(program, site.probe).is_some_and(|probe| {
-                probe.text == site.text && probe.file_offset == site.file_offset
+        let (dir, key) = (self.dir.as_ref()?, Key::of(program));
+        read(dir, &key)
+            .map(|profile| Profile { binary: binary.clone(), ..profile })
+            .inspect_err(|error| match error {
+                SmallFileError::Io(error) if error.kind() == io::ErrorKind::NotFound => {}
+                error => log::warn!(
+                    "the cached profile `{}` in `{}` is not used: {error}",
+                    key.file_name(),
+                    foreign::path(dir)
+                ),
             })
-        };
-        let holds = current && cached.profile.sites.values().flatten().all(stands);
-        if !holds {
-            log::debug!("the cached profile of {} is stale", binary.key());
-        }
-        holds.then_some(cached.profile)
-    }
-
-    /// Keeps a profile.
-    pub(crate) fn store(&self, profile: &Profile) {
-        let cached = CachedProfile {
-            format: PROFILE_FORMAT,
-            definitions: Definition::fingerprint(),
-            profile: profile.clone(),
-        };
-        self.write(&file_name(&profile.binary), &cached);
-    }
-
-    fn read<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
-        let path = self.dir.as_ref()?.join(name);
-        if fs::metadata(&path).ok()?.len() > MAX_BYTES {
-            return None;
-        }
-        let text = fs::read(&path).ok()?;
-        serde_json::from_slice(&text)
-            .inspect_err(|e| log::debug!("`{}` is not used: {e}", path.display()))
             .ok()
     }
 
-    fn write<T: Serialize>(&self, name: &str, value: &T) {
-        let Some(dir) = &self.dir else { return };
-        if let Err(error) = write_atomically(dir, name, value) {
-            log::warn!("cannot keep `{name}` in `{}`: {error}", dir.display());
+    /// Keeps a profile of the program, unless other files were read for it.
+    pub(crate) fn store(&self, program: &Program, profile: &Profile) {
+        let (Some(dir), Source::OwnDwarf) = (&self.dir, &profile.source) else { return };
+        if !matches!(program.section(".gnu_debugaltlink"), Ok(None)) {
+            return;
+        }
+        let key = Key::of(program);
+        if let Err(error) = write(dir, &key, profile) {
+            log::warn!("cannot keep `{}` in `{}`: {error}", key.file_name(), foreign::path(dir));
         }
     }
 }
 
-/// A reader sees the old file or the new one, never a part.
-fn write_atomically<T: Serialize>(dir: &Path, name: &str, value: &T) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
-    let mut file = tempfile::NamedTempFile::new_in(dir)?;
-    serde_json::to_writer(io::BufWriter::new(&mut file), value)?;
-    file.flush()?;
-    file.persist(dir.join(name))?;
+fn read(dir: &Path, key: &Key) -> Result<Profile, SmallFileError> {
+    let folder = folder(dir)?;
+    let path = link_to(&folder).join(key.file_name());
+    let text = small_file::read(&path, MAX_PROFILE_BYTES, &Trust::own())?;
+    let invalid = |error: &dyn std::fmt::Display| {
+        io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+    };
+    let cached: CachedProfile = serde_json::from_slice(&text).map_err(|error| invalid(&error))?;
+    if cached.key != key.0 {
+        return Err(invalid(&"it is of another file").into());
+    }
+    cached.profile.check().map_err(|error| invalid(&error))?;
+    Ok(cached.profile)
+}
+
+fn write(dir: &Path, key: &Key, profile: &Profile) -> Result<(), SmallFileError> {
+    safe_file::make_folder(dir)?;
+    let folder = folder(dir)?;
+    let cached = CachedProfile { key: key.0.clone(), profile: profile.clone() };
+    let path = link_to(&folder).join(key.file_name());
+    safe_file::replace(&path, safe_file::Mode::Private, |file| {
+        Ok(serde_json::to_writer(file, &cached)?)
+    })?;
     Ok(())
 }
 
-fn file_name(binary: &BinaryId) -> String {
-    format!("{}.json", binary.key())
-}
-
-fn sample(bytes: &[u8]) -> String {
-    let head = &bytes[..bytes.len().min(SAMPLE_BYTES)];
-    let tail = &bytes[bytes.len().saturating_sub(SAMPLE_BYTES)..];
-    blake3::Hasher::new().update(head).update(tail).finalize().to_hex().to_string()
+/// Opens the folder itself, which nobody else may write to: no link, and no other of that name later.
+fn folder(dir: &Path) -> Result<OwnedFd, SmallFileError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(dir, flags, Mode::empty()).map_err(io::Error::from)?;
+    let stat = rustix::fs::fstat(&folder).map_err(io::Error::from)?;
+    Trust::own().check(&crate::elf::Owner::of(&stat))?;
+    Ok(folder)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::debug_file::{Attempt, DebugFiles};
 use crate::elf::ElfError;
+use crate::profile::ProfileError;
 use crate::reason::Reason;
 
 /// A failure to resolve a program.
@@ -39,7 +40,7 @@ pub enum Error {
         /// Name of the stored profile.
         profile: String,
         /// Why.
-        source: serde_json::Error,
+        source: ProfileError,
     },
     /// An embedded server definition is malformed.
     #[error("malformed server definition `{name}`")]

@@ -7,6 +7,7 @@
 //! site         the instruction to probe     extract   names + DWARF -> profile
 //! stored       profiles of stripped builds  cache     profiles of earlier runs
 //! resolve      all of it, in order          report    a profile, for people
+//! trust        whose files are believed
 //! text         a site, proven in the program's own bytes before a probe goes there
 //! ```
 //!
@@ -26,8 +27,10 @@ pub mod report;
 pub mod resolve;
 pub mod server;
 pub mod site;
+mod small_file;
 mod stored;
 pub mod text;
+mod trust;
 pub mod version;
 
 pub use budget::Budget;

@@ -5,12 +5,16 @@
 //! server's own names for them are in the server definitions (`symbols/servers/*.toml`), so nothing
 //! that reads a profile knows which version it has.
 
+mod check;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{FileOff, LinkAddr};
 use crate::reason::Reason;
+
+pub use check::{MAX_PROFILE_BYTES, ProfileError};
 
 /// Version of the serialised form. A cached profile of another version is recomputed.
 pub const PROFILE_FORMAT: u32 = 2;
@@ -74,7 +78,7 @@ pub struct ServerId {
 pub struct BinaryId {
     /// `.note.gnu.build-id`, hexadecimal, where there is one.
     pub build_id: Option<String>,
-    /// BLAKE3 of the file, hexadecimal, where there is no build id.
+    /// BLAKE3 of the file, hexadecimal; none in a stored profile that is for every file of the build id.
     pub content_hash: Option<String>,
     /// Size of the file in bytes.
     pub size: u64,
@@ -83,7 +87,18 @@ pub struct BinaryId {
 }
 
 impl BinaryId {
-    /// The cache key: the build id, or `blake3-` and the content hash.
+    /// The identity of a program.
+    pub(crate) fn of(program: &crate::elf::Program) -> Self {
+        Self {
+            build_id: program.build_id_hex(),
+            content_hash: Some(program.content_hash()),
+            size: program.bytes().len() as u64,
+            pie: program.is_pie(),
+        }
+    }
+
+    /// Names the build, for people and for stored profiles: the build id, or `blake3-` and the content hash.
+    /// It proves nothing, as anybody can write any build id.
     #[must_use]
     pub fn key(&self) -> String {
         match (&self.build_id, &self.content_hash) {

@@ -117,7 +117,7 @@ pub fn resolve(target: &Target<'_>, options: &Options) -> Result<Resolved, Error
     };
     // An incomplete one may have more to it once a debug file is installed.
     if profile.is_complete() {
-        cache.store(&profile);
+        cache.store(&program, &profile);
         clock.step("keep");
     }
     Ok(Resolved { profile, origin: Origin::Computed, steps: clock.steps, tried: files.tried })

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use crate::addr::LinkAddr;
 use crate::elf::Program;
 use crate::error::{Error, Mismatch};
-use crate::profile::{BinaryId, PROFILE_FORMAT, Profile, Source};
+use crate::profile::{BinaryId, Profile, Source};
 use crate::site;
 
 /// The embedded profiles, by build id.
@@ -44,7 +44,7 @@ pub(crate) fn find(
         found.map(|(_, name, text)| ((*name).to_owned(), (*text).to_owned()))
     };
     let Some((name, text)) = of_folder.or_else(embedded) else { return Ok(None) };
-    let mut profile: Profile = serde_json::from_str(&text)
+    let mut profile = Profile::from_json(text.as_bytes())
         .map_err(|source| Error::StoredUnreadable { profile: name.clone(), source })?;
     check(program, binary, &profile, &name)?;
     profile.source = Source::Stored { name };
@@ -59,8 +59,12 @@ fn check(program: &Program, binary: &BinaryId, profile: &Profile, name: &str) ->
             Err(Error::from(Box::new(Mismatch { profile, path, what, stored, found })))
         }
     };
-    same("the format".into(), profile.format.to_string(), PROFILE_FORMAT.to_string())?;
-    same("the build".into(), profile.binary.key(), binary.key())?;
+    let text = |id: &Option<String>| id.clone().unwrap_or_else(|| "none".to_owned());
+    same("the build id".into(), text(&profile.binary.build_id), text(&binary.build_id))?;
+    if profile.binary.content_hash.is_some() {
+        let hash = |of: &BinaryId| text(&of.content_hash);
+        same("the hash".into(), hash(&profile.binary), hash(binary))?;
+    }
     same("the size".into(), profile.binary.size.to_string(), binary.size.to_string())?;
     same("PIE".into(), profile.binary.pie.to_string(), binary.pie.to_string())?;
     let functions = profile.sites.values().flatten().map(|site| (&site.function, site.entry));

@@ -160,11 +160,14 @@ fn mysql_5_6_24_is_cached_by_its_content() {
     fs::write(&copy, bytes).unwrap();
     assert_eq!(resolved(&copy, Some(folder.path())).origin, Origin::Computed, "other content");
 
-    // A cached profile of other definitions, or a broken one, is computed anew.
-    let name = format!("{}.json", first.profile.binary.key());
-    let cached = fs::read_to_string(folder.path().join(&name)).unwrap();
-    for stale in [cached.replacen("\"definitions\":\"", "\"definitions\":\"0", 1), "{".to_owned()] {
-        fs::write(folder.path().join(&name), stale).unwrap();
+    // A cached profile of another file, or a broken one, is computed anew.
+    let entries = || fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let is_entry = |path: &PathBuf| path.extension().is_some_and(|end| end == "json");
+    let all: Vec<PathBuf> = entries().filter(is_entry).collect();
+    assert_eq!(all.len(), 2, "one of each content: {all:?}");
+    let cached = fs::read_to_string(&all[0]).unwrap();
+    for stale in [cached.replacen("\"key\":\"", "\"key\":\"0", 1), "{".to_owned()] {
+        all.iter().for_each(|path| fs::write(path, &stale).unwrap());
         assert_eq!(resolved(&program, Some(folder.path())).origin, Origin::Computed);
     }
 }

@@ -55,6 +55,17 @@ const MAX_CHUNKS_BYTES: u64 = 16 << 20;
 /// More blocks than fit a chunk of 2 TiB.
 const MAX_BLOCKS: u64 = 1 << 30;
 
+/// How much larger than memory and swap a pool may be: its memory is only taken as it is used, so a server
+/// starts with more than there is.
+const OVERCOMMIT: u64 = 4;
+
+/// Memory and swap of this machine in bytes.
+fn machine_bytes() -> u64 {
+    let info = rustix::system::sysinfo();
+    let units = info.totalram.saturating_add(info.totalswap);
+    units.saturating_mul(u64::from(info.mem_unit).max(1))
+}
+
 /// One chunk: an array of descriptors whose frames follow each other in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
@@ -125,7 +136,20 @@ impl Geometry {
                     .ok_or(GeometryError::Absurd { what: "a number of blocks", value: u64::MAX })?;
             }
         }
-        Ok(Self { page_size, instances, chunks })
+        let geometry = Self { page_size, instances, chunks };
+        geometry.fits(layout, machine_bytes())?;
+        Ok(geometry)
+    }
+
+    /// Whether a machine with so much memory can hold it. The kernel's table and the scans are as large as
+    /// the pool says that it is, and a pool that is larger than the machine says more than it is.
+    fn fits(&self, layout: &Layout, machine: u64) -> Result<(), GeometryError> {
+        let descriptors = u64::from(self.blocks()).saturating_mul(layout.block.stride as u64);
+        let bytes = self.frame_bytes().max(descriptors);
+        match bytes <= machine.saturating_mul(OVERCOMMIT) {
+            true => Ok(()),
+            false => Err(GeometryError::Absurd { what: "a pool in bytes", value: bytes }),
+        }
     }
 
     /// Number of blocks over all chunks.
@@ -254,5 +278,28 @@ impl Reader<'_> {
                 Ok((ServerAddr(layout.pool.blocks.read(chunk)), blocks))
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_that_no_machine_holds_is_absurd() {
+        let text = include_str!("../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
+        let layout = Layout::compile(&Profile::from_json(text.as_bytes()).unwrap()).unwrap();
+        let (descriptors, frames) = (ServerAddr(1 << 40), ServerAddr(1 << 41));
+        let pool = |blocks| {
+            let chunk = Chunk { descriptors, frames, blocks, first: 0, instance: 0 };
+            Geometry { page_size: 16384, instances: 1, chunks: vec![chunk] }
+        };
+        let machine = 1 << 30;
+        pool(4 * 65536).fits(&layout, machine).unwrap();
+        let error = pool(4 * 65536 + 1).fits(&layout, machine).unwrap_err();
+        assert!(matches!(error, GeometryError::Absurd { .. }), "{error}");
+        // The most that a chunk may state: 16 TiB, for which the kernel's table would take 16 GiB.
+        assert!(pool(1 << 30).fits(&layout, 64 << 30).is_err());
+        assert!(machine_bytes() > 64 << 20, "{}", machine_bytes());
     }
 }

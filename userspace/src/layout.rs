@@ -246,6 +246,9 @@ pub struct Layout {
 /// by these sizes, and counts multiplied by them.
 const MAX_SIZE: u64 = 1 << 20;
 
+/// Most bytes of a block descriptor, of which a pool has millions; debug builds have some thousand.
+const MAX_BLOCK: u64 = 16 << 10;
+
 /// Size taken for a struct whose size the profile does not say; only bounds reads of it.
 const UNKNOWN_SIZE: u64 = 1 << 16;
 
@@ -262,6 +265,9 @@ impl Layout {
             return Err(find.missing("enum", &missing.name));
         }
         let stride = find.size("block")?;
+        if stride > MAX_BLOCK {
+            return Err(LayoutError::Absurd { role: "block".to_owned(), bytes: stride });
+        }
         let block = |role: &str| find.slot(role, stride);
         let rule = profile
             .rules
@@ -413,6 +419,9 @@ mod tests {
                 assert!(error.to_string().contains(role) && error.hint().contains("symbols"));
             }
         }
+        let mut profile = stored();
+        profile.sizes.insert("block".to_owned(), MAX_BLOCK + 1);
+        assert!(matches!(Layout::compile(&profile), Err(LayoutError::Absurd { .. })));
     }
 
     #[test]

@@ -136,6 +136,12 @@ impl Program {
         self.hash.to_hex().to_string()
     }
 
+    /// The hash of exactly [`Self::bytes`], and the owner of the file that they were read from: who could
+    /// have made them so.
+    pub(crate) fn identity(&self) -> ([u8; 32], u32) {
+        (*self.hash.as_bytes(), self.owner().map_or(u32::MAX, |owner| owner.uid))
+    }
+
     /// What its copy and its sections count on.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget

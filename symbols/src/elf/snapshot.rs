@@ -224,7 +224,7 @@ impl FileId {
 }
 
 impl Owner {
-    fn of(stat: &Stat) -> Self {
+    pub(crate) fn of(stat: &Stat) -> Self {
         Self { uid: stat.st_uid, gid: stat.st_gid, mode: stat.st_mode & 0o7777 }
     }
 }

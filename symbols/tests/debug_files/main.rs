@@ -8,6 +8,7 @@ mod common;
 mod lab;
 
 mod alternate;
+mod cached;
 mod compressed;
 mod debuginfod;
 mod folders;

@@ -88,6 +88,7 @@ pub(crate) fn try_facts(
 ) -> Result<Profile, symbols::Error> {
     let mut profile = resolve(&Target { program, root: &lab.root() }, options)?.profile;
     profile.binary.build_id = None;
+    profile.binary.content_hash = None;
     profile.binary.size = 0;
     profile.source = symbols::profile::Source::OwnDwarf;
     Ok(profile)

@@ -32,11 +32,8 @@ fn options() -> Options {
     Options { cache_dir: None, profile_dirs: Vec::new(), debug_files }
 }
 
-/// The facts, with the identity of the content taken out: the stripped copy has another.
 fn same_facts(lab: &Lab, program: &Path) -> symbols::Profile {
-    let mut profile = facts(lab, program, &options());
-    assert!(profile.binary.content_hash.take().is_some(), "5.6.24 has no build id");
-    profile
+    facts(lab, program, &options())
 }
 
 #[test]

@@ -75,6 +75,7 @@ fn with_a_stored_profile_that_is_not_true() {
     let mut stored = profile(&program).unwrap();
     build.try_run("strip", &["server"]).unwrap();
     stored.binary.size = fs::metadata(&program).unwrap().len();
+    stored.binary.content_hash = None;
     let options =
         Options { cache_dir: None, profile_dirs: vec![build.path("")], ..Options::default() };
     let target = Target { program: &program, root: &build.path("") };

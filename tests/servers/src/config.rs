@@ -14,6 +14,7 @@ pub struct Config {
     pub(crate) dataset: Option<Dataset>,
     pub(crate) keeps_dataset: bool,
     pub(crate) isolation: Isolation,
+    pub(crate) loader: bool,
     pub(crate) datadir_in: Option<PathBuf>,
 }
 
@@ -89,6 +90,7 @@ impl Config {
             dataset: None,
             keeps_dataset: true,
             isolation: Isolation::Least,
+            loader: false,
             datadir_in: None,
         }
     }
@@ -154,6 +156,13 @@ impl Config {
     #[must_use]
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
+        self
+    }
+
+    /// Starts the program through the dynamic loader, which the kernel then knows as the program.
+    #[must_use]
+    pub fn through_loader(mut self) -> Self {
+        self.loader = true;
         self
     }
 

@@ -15,6 +15,19 @@ use crate::my_cnf::{self, Seen};
 const MOUNT_AND_EXEC: &str =
     r#"mount --bind "$1" "$2" && mount --bind "$3" "$4" && shift 4 && exec "$@""#;
 
+/// The dynamic loader, where the System V ABI for AMD64 (5.2.1) has it.
+const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
+
+/// The program, or the loader with it.
+fn program(program: &Path, config: &Config) -> Command {
+    if !config.loader {
+        return Command::new(program);
+    }
+    let mut command = Command::new(LOADER);
+    command.arg(program);
+    command
+}
+
 /// Where the parts of one server lie, as seen from outside.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Places<'a> {
@@ -78,7 +91,7 @@ impl Inside {
         places: Places<'_>,
     ) -> Result<Command> {
         let Some(mounted) = &self.mounted else {
-            return Ok(with_own_libraries(Command::new(&installed.program), installed));
+            return Ok(with_own_libraries(program(&installed.program, config), installed));
         };
         ensure!(
             rustix::process::geteuid().is_root(),
@@ -105,10 +118,10 @@ impl Inside {
         match &installed.root {
             Some(root) => {
                 let program = Path::new("/").join(installed.program.strip_prefix(root)?);
-                command.arg("chroot").arg(root).arg(program);
+                command.arg("chroot").arg(root).args(config.loader.then_some(LOADER)).arg(program);
             }
             None => {
-                command.arg(&installed.program);
+                command.args(config.loader.then_some(LOADER)).arg(&installed.program);
             }
         }
         Ok(with_own_libraries(command, installed))

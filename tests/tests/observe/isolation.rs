@@ -4,11 +4,11 @@ use probe_abi::Probe;
 use test_servers::{Config, Isolation, LoadSpec, Release, Server, Workload};
 use userspace::choose::{self, ChooseError};
 use userspace::observer::Observer;
-use userspace::target::Rule;
+use userspace::target::{Rule, Target};
 
 use crate::agent::{Agent, complaint};
 use crate::content::assert_files_hold_the_frames;
-use crate::lab::{observe, on_each_mysql, settle, small, warm};
+use crate::lab::{observe, on_each_mysql, settle, small, target, warm};
 use crate::text::{Text, assert_unharmed};
 use crate::under_load::assert_table_is_true;
 
@@ -33,6 +33,27 @@ fn a_server_in_namespaces_is_observed(release: Release) {
     assert_eq!(observer.audited().drift, 0);
     assert_files_hold_the_frames(&server);
     assert!(observer.page_list().unwrap().facts.pages > 1000);
+    drop(observer);
+    assert_unharmed(&server, server.pid(), &text);
+}
+
+/// `ld-linux-x86-64.so.2 /path/mysqld`: the kernel says that the loader is the program.
+fn a_server_behind_the_loader_is_observed(release: Release) {
+    let server = warm(release, Config::new().pool_mib(32).through_loader());
+    let exe = std::fs::read_link(format!("/proc/{}/exe", server.pid())).unwrap();
+    assert!(exe.file_name().unwrap().to_string_lossy().starts_with("ld-"), "{exe:?}");
+    let found = target(&server);
+    assert_eq!(found.exe.file_name().unwrap(), "mysqld");
+    assert!(Target::all(&["mysqld".to_owned()]).contains(&found));
+    let mut observer = observe(&server);
+    let text = Text::of(observer.server());
+    assert!(text.changed() > 0, "the probes stand in the text of mysqld");
+    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(2)).unwrap();
+    load.wait().unwrap();
+    settle(&server);
+    assert!(hits(&observer) > 100, "{} hits", hits(&observer));
+    assert_table_is_true(&observer);
+    assert!(observer.page_list().unwrap().facts.pages > 500);
     drop(observer);
     assert_unharmed(&server, server.pid(), &text);
 }
@@ -74,4 +95,8 @@ fn several_are_listed(one: &Server, other: &Server) {
     }
 }
 
-on_each_mysql!(a_server_in_namespaces_is_observed, one_of_two_servers_is_observed_alone);
+on_each_mysql!(
+    a_server_behind_the_loader_is_observed,
+    a_server_in_namespaces_is_observed,
+    one_of_two_servers_is_observed_alone
+);

@@ -29,6 +29,7 @@ mod isolation;
 mod lab;
 mod listed;
 mod losses;
+mod neighbours;
 mod page_sizes;
 mod prepared;
 mod resize;

@@ -15,7 +15,7 @@ use crate::lab::{open, run, start, target};
 use crate::text::{Text, assert_unharmed};
 
 /// Nothing of earlier runs, nothing from elsewhere.
-fn bare() -> Options {
+pub(crate) fn bare() -> Options {
     let mut options = Options { cache_dir: None, ..Options::default() };
     options.debug_files.debuginfod.urls.clear();
     options.debug_files.debuginfod.cache_dir = None;

@@ -1,0 +1,78 @@
+//! Whose files are believed.
+//!
+//! A debug file says where probes go and what is read, so it is as trusted as whoever can write it. Of a
+//! server, that may be root, the user that it runs as (it could do worse to its own server), and the user
+//! that looks. Everybody else is a stranger, whatever folder the file lies in and whatever build id it
+//! states.
+
+use crate::elf::Owner;
+
+/// The users whose files are believed of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Trust {
+    users: Vec<u32>,
+}
+
+/// Why a file is not believed, or not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Distrust {
+    /// Its owner is a stranger.
+    #[error("belongs to user {uid}, who is neither root nor the server's user")]
+    Owner {
+        /// `st_uid`.
+        uid: u32,
+    },
+    /// Strangers may write to it.
+    #[error("may be written by others than its owner (mode {mode:04o})")]
+    Writable {
+        /// Permission bits of `st_mode`.
+        mode: u32,
+    },
+}
+
+/// Whoever may write to it can say what it holds: group and others, but for root's own group.
+const fn is_open(owner: &Owner) -> bool {
+    owner.mode & 0o002 != 0 || (owner.mode & 0o020 != 0 && owner.gid != 0)
+}
+
+impl Trust {
+    /// Root and the user of this process; behind sudo also the user who called it.
+    pub(crate) fn own() -> Self {
+        let me = rustix::process::geteuid().as_raw();
+        let caller = std::env::var("SUDO_UID").ok().and_then(|uid| uid.parse().ok());
+        let caller = caller.filter(|_| me == 0);
+        Self { users: [0, me].into_iter().chain(caller).collect() }
+    }
+
+    /// Whether only those who are trusted may have written a file.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn check(&self, owner: &Owner) -> Result<(), Distrust> {
+        if !self.users.contains(&owner.uid) {
+            return Err(Distrust::Owner { uid: owner.uid });
+        }
+        if is_open(owner) {
+            return Err(Distrust::Writable { mode: owner.mode });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_are_not_believed() {
+        let trust = Trust { users: vec![0, 27] };
+        let owner = |uid, gid, mode| trust.check(&Owner { uid, gid, mode });
+        for (uid, gid, mode) in [(0, 0, 0o644), (27, 27, 0o600), (0, 0, 0o664), (27, 5, 0o755)] {
+            assert_eq!(owner(uid, gid, mode), Ok(()), "{uid} {gid} {mode:o}");
+        }
+        assert_eq!(owner(1000, 0, 0o644), Err(Distrust::Owner { uid: 1000 }));
+        for (uid, gid, mode) in [(0, 0, 0o666), (0, 100, 0o664), (27, 27, 0o622)] {
+            assert_eq!(owner(uid, gid, mode), Err(Distrust::Writable { mode }));
+        }
+    }
+}
