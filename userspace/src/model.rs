@@ -35,6 +35,10 @@ pub struct Picture {
     /// The newest trace events, oldest first; empty while tracing is off. Records of their own.
     #[serde(skip)]
     pub events: Vec<Event>,
+    /// Number of the first of `events` among all trace events since attach, lost ones included: what is between the
+    /// events of one picture and those of the next are events that are in none.
+    #[serde(skip)]
+    pub first_event: u64,
     /// Things that the operator should know (`pool is being resized`, `server has exited`, ...).
     pub notices: Vec<String>,
 }

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `picture` | those of [`Picture`] without its cells and events | every picture |
 //! | `event` | those of [`Event`] | every trace event, before the picture that brought it |
-//! | `gap` | none | some events came and went between two pictures |
+//! | `gap` | `events` | so many events are missing before the next `event` or `picture`: the ring had no room, or the reader was slow |
 //!
 //! `text` writes a line of figures a picture, and one for each event and notice. Text that comes
 //! from the observed machine has its control characters replaced.
@@ -74,18 +74,19 @@ pub async fn run(
     }
 }
 
-/// Makes records of one picture after another; remembers which events it has seen.
+/// Makes records of one picture after another; remembers how far the events have come.
 #[derive(Debug)]
 struct Records {
     format: Format,
-    newest: Option<Event>,
+    /// Number of the next event.
+    next_event: u64,
     /// The records of the picture at hand; in memory, where writing cannot fail.
     out: Vec<u8>,
 }
 
 impl Records {
     const fn new(format: Format) -> Self {
-        Self { format, newest: None, out: Vec::new() }
+        Self { format, next_event: 0, out: Vec::new() }
     }
 
     /// The records of the events that are new in this picture, then the picture's.
@@ -98,11 +99,15 @@ impl Records {
     }
 
     fn jsonl(&mut self, picture: &Picture) -> io::Result<()> {
-        let (gap, events) = self.new_events(&picture.events);
-        if gap {
-            self.json_line("gap", &())?;
+        #[derive(Serialize)]
+        struct Gap {
+            events: u64,
         }
-        for event in events {
+        let events = self.missing(picture);
+        if events > 0 {
+            self.json_line("gap", &Gap { events })?;
+        }
+        for event in &picture.events {
             self.json_line("event", event)?;
         }
         self.json_line("picture", picture)
@@ -120,11 +125,11 @@ impl Records {
     }
 
     fn text(&mut self, picture: &Picture) -> io::Result<()> {
-        let (gap, events) = self.new_events(&picture.events);
-        if gap {
-            writeln!(self.out, "event   (some came and went unseen)")?;
+        let missing = self.missing(picture);
+        if missing > 0 {
+            writeln!(self.out, "event   ({missing} missing)")?;
         }
-        for event in events {
+        for event in &picture.events {
             writeln!(self.out, "{}", event_line(event))?;
         }
         for notice in &picture.notices {
@@ -133,19 +138,12 @@ impl Records {
         writeln!(self.out, "{}", picture_line(picture))
     }
 
-    /// The events after the newest one written so far, and whether some between may be missing.
-    ///
-    /// A picture holds a window of the newest events. Two windows overlap unless more events than
-    /// a window holds came between them.
-    fn new_events<'a>(&mut self, events: &'a [Event]) -> (bool, &'a [Event]) {
-        let Some(last) = events.last() else { return (false, events) };
-        let seen = self.newest.as_ref().map(|newest| events.iter().rposition(|e| e == newest));
-        self.newest = Some(last.clone());
-        match seen {
-            None => (false, events),
-            Some(Some(at)) => (false, &events[at + 1..]),
-            Some(None) => (true, events),
-        }
+    /// How many events are in no picture between the last one and this: lost by the ring, dropped by the
+    /// observer, or in a picture that was passed over.
+    fn missing(&mut self, picture: &Picture) -> u64 {
+        let missing = picture.first_event.saturating_sub(self.next_event);
+        self.next_event = picture.first_event.saturating_add(picture.events.len() as u64);
+        missing
     }
 }
 

@@ -43,9 +43,10 @@ fn every_event_is_written_once_and_gaps_are_told() {
     let all = std::mem::take(&mut picture.events);
     let mut records = Records::new(Format::Jsonl);
     let mut written = Vec::new();
-    let gap_before_third = [&all[0..10], &all[5..15], &all[5..15], &all[40..43]];
-    for window in gap_before_third {
-        picture.events = window.to_vec();
+    // as the observer hands them out: no event twice; the third picture has none, 25 are lost before the fourth
+    for (first, window) in [(0, 0..10), (10, 10..15), (15, 15..15), (40, 40..43)] {
+        picture.first_event = first;
+        picture.events = all[window].to_vec();
         written.extend(records.encode(&picture).unwrap());
     }
     let lines = lines(&written);
@@ -54,6 +55,8 @@ fn every_event_is_written_once_and_gaps_are_told() {
     expected.extend(["event"; 5]);
     expected.extend(["picture", "picture", "gap", "event", "event", "event", "picture"]);
     assert_eq!(kinds(&lines), expected);
+    let gap = lines.iter().find(|line| line.contains("gap")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(gap).unwrap()["events"], 25);
     let time = |line: &String| serde_json::from_str::<Value>(line).unwrap()["time_ns"].as_u64();
     let times: Vec<_> = lines.iter().filter_map(time).collect();
     assert!(times.is_sorted_by(|a, b| a < b), "an event was repeated: {times:?}");

@@ -13,6 +13,8 @@
 //! | [`strangers`], [`rights`] | what cannot be observed, and the error that says so |
 //! | [`squatters`] | strangers' processes that are called `mysqld`, and several servers |
 //! | [`endings`], [`detach`] | servers and agents that end, in order and not |
+//! | [`stalled`] | outputs that nobody reads: signals, metrics and probes go on |
+//! | [`events`] | trace records on the way out: each once, and what is missing is told |
 //!
 //! Tests start servers and set probes, so they take turns ([`lab::run`]) whatever the number of
 //! test threads.
@@ -25,6 +27,7 @@ mod content;
 mod contract;
 mod detach;
 mod endings;
+mod events;
 mod isolation;
 mod lab;
 mod listed;
@@ -35,6 +38,8 @@ mod prepared;
 mod resize;
 mod rights;
 mod squatters;
+mod stall;
+mod stalled;
 mod strangers;
 mod tables;
 mod text;

@@ -8,6 +8,7 @@
 //! | [`trouble`] | each part failing in each phase: RAM identity where it completes, else a VM that runs on |
 //! | [`driver`] | the program at the source killed: the VM runs on, its next migration works |
 //! | [`teeth`] | what happens when hashes are taken before the hint |
+//! | [`stalled`] | outputs that nobody reads: deadline and signals hold, QEMU gets the user's limits back |
 //! | [`limits`] | the user's limits before and after; what a driver that was killed leaves behind |
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
@@ -16,6 +17,9 @@
 mod guest;
 #[path = "../shim/lab.rs"]
 mod lab;
+#[path = "../observe/stall.rs"]
+#[expect(dead_code, reason = "what the observer's tests alone want")]
+mod stall;
 #[path = "../shim/vm.rs"]
 #[expect(dead_code, reason = "what the library's tests alone want")]
 mod vm;
@@ -24,6 +28,7 @@ mod agent;
 mod driver;
 mod limits;
 mod scene;
+mod stalled;
 mod teeth;
 mod trouble;
 mod whole;

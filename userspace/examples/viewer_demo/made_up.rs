@@ -130,6 +130,7 @@ impl MadeUp {
                 map_bytes: 16 * self.cells.len() as u64 + (1 << 20),
             },
             events: if self.tracing { self.events() } else { Vec::new() },
+            first_event: 0,
             notices: Vec::new(),
         }
     }

@@ -48,6 +48,7 @@ pub use cell::{Cell, cell};
 pub use chain::Chain;
 pub use charset::{Charset, charset};
 pub use name::{Name, TooLong};
+pub use panic::hook_to;
 #[cfg(feature = "program")]
 pub use program::{logger, start};
 pub use shown::{Shown, bytes, of, os, path, shown};

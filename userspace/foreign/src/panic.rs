@@ -9,13 +9,21 @@ use crate::shown::{of, shown};
 
 /// From now on panics are told through this door, on one line each. `RUST_BACKTRACE` works as ever.
 pub(crate) fn hook() {
-    panic::set_hook(Box::new(|info| {
-        // Standard error may be closed; there is nowhere left to say so.
-        let _ = writeln!(io::stderr(), "{}", told(info));
+    // Standard error may be closed; there is nowhere left to say so.
+    hook_to(|text| {
+        let _ = io::stderr().write_all(text.as_bytes());
+    });
+}
+
+/// The same, with whole lines given to `write`.
+pub fn hook_to(write: fn(&str)) {
+    panic::set_hook(Box::new(move |info| {
+        let mut text = format!("{}\n", told(info));
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
-            let _ = writeln!(io::stderr(), "{}", of(&backtrace).lines().at_most(1 << 20));
+            text.push_str(&format!("{}\n", of(&backtrace).lines().at_most(1 << 20)));
         }
+        write(&text);
     }));
 }
 

@@ -340,8 +340,9 @@ impl Observer {
 
     /// New probes with a table of the right size, and a new base. Counters begin anew.
     fn reattach(&mut self) -> Result<(), ObserveError> {
+        let lost = self.probes.counters()?.iter().map(|counters| counters.ring_lost).sum();
         let (mut probes, residency) = set_probes(&self.server, self.options)?;
-        self.trace = Trace::new(probes.take_trace()?);
+        self.trace.change(probes.take_trace()?, lost);
         probes.set_trace(self.options.trace)?;
         probes.set_walk(self.kernel)?;
         if self.log.is_some() {

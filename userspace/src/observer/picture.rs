@@ -111,6 +111,8 @@ impl Observer {
             TableRow { space, name, resident_bytes, dirty_bytes, eligible_bytes, file_bytes }
         };
         let tables = tally.tables.iter().map(row).collect();
+        let lost = advance.rows.iter().map(|probe| probe.ring_lost).sum();
+        let (first_event, events) = self.trace.take(lost);
         let latency = |latency| self.options.probes.queries.then_some(latency);
         Ok(Picture {
             since_attach: self.attached.elapsed(),
@@ -124,7 +126,8 @@ impl Observer {
             commits: latency(advance.commits),
             audit: self.auditor.totals(),
             cost: self.meter.read(self.probes.run_time()),
-            events: self.trace.take(),
+            events,
+            first_event,
             notices: self.notices.clone(),
         })
     }

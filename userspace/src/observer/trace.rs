@@ -7,36 +7,70 @@ use probe_abi::{Probe, Record};
 
 use crate::model::Event;
 
-/// Events kept between two pictures; older ones are dropped here, on purpose and unseen by no
-/// counter: the trace is for looking at, the table is for truth.
-const KEPT: usize = 4096;
+/// Events kept between two pictures; older ones are dropped here, on purpose and counted: the trace is for
+/// looking at, the table is for truth.
+const KEPT: usize = 1 << 16;
 
 /// Reader of the trace ring.
 pub(super) struct Trace {
     ring: RingBuf<MapData>,
+    window: Window,
+    /// Events of rings before this one, lost ones included.
+    before: u64,
+}
+
+/// The events that the next picture gets.
+#[derive(Default)]
+struct Window {
     events: VecDeque<Event>,
+    /// Events that came before these: in earlier pictures, or dropped here.
+    gone: u64,
+}
+
+impl Window {
+    fn add(&mut self, event: Event) {
+        if self.events.len() == KEPT {
+            self.events.pop_front();
+            self.gone += 1;
+        }
+        self.events.push_back(event);
+    }
+
+    /// The events, and how many were taken out or dropped before them.
+    fn take(&mut self) -> (u64, Vec<Event>) {
+        let before = self.gone;
+        self.gone += self.events.len() as u64;
+        (before, self.events.drain(..).collect())
+    }
 }
 
 impl Trace {
     pub(super) const fn new(ring: RingBuf<MapData>) -> Self {
-        Self { ring, events: VecDeque::new() }
+        let window = Window { events: VecDeque::new(), gone: 0 };
+        Self { ring, window, before: 0 }
+    }
+
+    /// Reads another ring from now on. `lost` is what the one before lost.
+    pub(super) fn change(&mut self, ring: RingBuf<MapData>, lost: u64) {
+        self.drain();
+        self.ring = ring;
+        self.before = self.before.saturating_add(lost);
     }
 
     /// Takes every record that is in the ring now.
     pub(super) fn drain(&mut self) {
         while let Some(item) = self.ring.next() {
             if let Some(event) = event(&item) {
-                if self.events.len() == KEPT {
-                    self.events.pop_front();
-                }
-                self.events.push_back(event);
+                self.window.add(event);
             }
         }
     }
 
-    /// The events since the last call, oldest first.
-    pub(super) fn take(&mut self) -> Vec<Event> {
-        self.events.drain(..).collect()
+    /// The events since the last call, oldest first, and the number of the first of them. `lost` is what this
+    /// ring has lost.
+    pub(super) fn take(&mut self, lost: u64) -> (u64, Vec<Event>) {
+        let (gone, events) = self.window.take();
+        (self.before.saturating_add(lost).saturating_add(gone), events)
     }
 }
 
@@ -85,6 +119,29 @@ fn record(bytes: &[u8]) -> Option<Record> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What is dropped here is counted like what the ring lost.
+    #[test]
+    fn every_event_has_its_number() {
+        let made = |time_ns| Event {
+            time_ns,
+            probe: "read",
+            tid: 1,
+            block: 1,
+            space: 1,
+            page: 1,
+            latency_ns: None,
+            pfn: None,
+        };
+        let mut window = Window::default();
+        let kept = KEPT as u64;
+        (0..kept + 5).for_each(|time| window.add(made(time)));
+        let (first, events) = window.take();
+        assert_eq!((first, events[0].time_ns, events.len()), (5, 5, KEPT));
+        window.add(made(kept + 5));
+        assert_eq!(window.take().0, kept + 5);
+        assert_eq!(window.take(), (kept + 6, Vec::new()));
+    }
 
     #[test]
     fn records_are_decoded_and_others_ignored() {

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,22 +18,25 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::model::Picture;
 
-/// Connections served at once; others wait in the listener's queue.
-const CLIENTS: usize = 16;
+/// Connections served at once, in all and of one address. A new one always finds its place: the oldest of its
+/// address, or of the address that has most, is ended for it. Who scrapes takes milliseconds; what is old is slow.
+const CLIENTS: usize = 64;
+const CLIENTS_OF_ONE: usize = 8;
 
 /// Longest head of a request in bytes (hyper's smallest allowed buffer).
 const HEAD_BYTES: usize = 8192;
 
 /// Time for the head of a request.
-const HEAD_TIME: Duration = Duration::from_secs(5);
+const HEAD_TIME: Duration = Duration::from_secs(2);
 
 /// Time for a connection as a whole.
-const CONNECTION_TIME: Duration = Duration::from_secs(30);
+const CONNECTION_TIME: Duration = Duration::from_secs(10);
 
 /// Pause after a failed `accept` (out of descriptors): else the loop would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -97,18 +100,15 @@ impl MetricsServer {
     where
         P: Clone + Into<Option<Arc<Picture>>> + Send + Sync + 'static,
     {
-        let places = Arc::new(Semaphore::new(CLIENTS));
+        let mut clients = Clients::default();
         loop {
-            // never closed, so never an error
-            let place = Arc::clone(&places).acquire_owned().await.ok();
             match self.listener.accept().await {
                 Ok((stream, client)) => {
                     let pictures = pictures.clone();
-                    tokio::spawn(async move {
+                    clients.add(client.ip(), async move {
                         if let Err(error) = serve(stream, pictures).await {
                             log::debug!("metrics client {client}: {error}");
                         }
-                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -116,6 +116,42 @@ impl MetricsServer {
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+    }
+}
+
+/// The connections that are served, oldest first. All end when it is dropped.
+#[derive(Default)]
+struct Clients {
+    tasks: JoinSet<()>,
+    open: Vec<(IpAddr, AbortHandle)>,
+}
+
+impl Clients {
+    /// Serves one more, in place of an old one where there are too many.
+    fn add(&mut self, address: IpAddr, client: impl Future<Output = ()> + Send + 'static) {
+        while self.tasks.try_join_next().is_some() {}
+        self.open.retain(|(_, task)| !task.is_finished());
+        // the same host, whether or not the socket is of both families
+        let address = address.to_canonical();
+        if self.of(address) >= CLIENTS_OF_ONE {
+            self.end_oldest(address);
+        } else if self.open.len() >= CLIENTS
+            && let Some(most) = self.open.iter().map(|(of, _)| *of).max_by_key(|of| self.of(*of))
+        {
+            self.end_oldest(most);
+        }
+        self.open.push((address, self.tasks.spawn(client)));
+    }
+
+    fn of(&self, address: IpAddr) -> usize {
+        self.open.iter().filter(|(of, _)| *of == address).count()
+    }
+
+    fn end_oldest(&mut self, address: IpAddr) {
+        if let Some(at) = self.open.iter().position(|(of, _)| *of == address) {
+            let (_, task) = self.open.remove(at);
+            task.abort();
         }
     }
 }

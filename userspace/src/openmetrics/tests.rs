@@ -3,8 +3,9 @@ use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
+use tokio::time::{Duration, Instant, timeout};
 
 use super::*;
 use crate::viewer::made_up::MadeUp;
@@ -208,15 +209,37 @@ async fn a_server_that_is_not_there_has_no_figures() {
     absent(told().await);
 }
 
+/// Some say nothing, some send a head that never ends, some never read: 40 of them from one address.
 #[tokio::test]
-async fn silent_clients_do_not_keep_others_out() {
+async fn slow_clients_do_not_keep_others_out() {
+    const SCRAPE: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
     let (address, _sender) = serve().await;
-    let mut silent = Vec::new();
-    for _ in 0..8 {
-        silent.push(TcpStream::connect(address).await.unwrap());
+    let mut slow = Vec::new();
+    for number in 0..40 {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let says: &[u8] = [b"".as_slice(), b"GET /metrics HTTP/1.1\r\nx: ", SCRAPE][number % 3];
+        client.write_all(says).await.unwrap();
+        slow.push(client);
     }
-    let answer = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    for from in ["127.0.0.1:0", "127.0.0.2:0"] {
+        let begun = Instant::now();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(from.parse().unwrap()).unwrap();
+        let mut stream = socket.connect(address).await.unwrap();
+        stream.write_all(SCRAPE).await.unwrap();
+        let mut answer = String::new();
+        let read = timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await;
+        let took = begun.elapsed();
+        println!("from {from}: {took:?}");
+        read.unwrap_or_else(|_| panic!("from {from}: no answer in {took:?}")).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "from {from}: {answer:?}");
+        assert!(took < Duration::from_secs(1), "from {from}: {took:?}");
+    }
+    // a new one is let in, and who says nothing is sent away
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let begun = Instant::now();
+    let _ = silent.read_to_end(&mut Vec::new()).await;
+    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

@@ -1,8 +1,10 @@
-//! Log lines while the viewer has the screen: held back, and written to standard error afterwards.
+//! Log lines while the viewer has the screen: held back, and written to standard error afterwards. There they go
+//! through the outlet, so who logs never waits for a reader.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Lines that are held; of more, the newest.
 const LINES: usize = 1000;
@@ -46,7 +48,7 @@ impl Write for LogSink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut held = lock();
         if !held.holding {
-            return io::stderr().write(bytes);
+            return outlet::stderr().writer().write(bytes);
         }
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             held.push(piece);
@@ -68,9 +70,17 @@ pub(super) fn hold() {
 pub(super) fn release() {
     let mut held = lock();
     held.holding = false;
-    // standard error may be closed; there is nowhere left to say so
-    let _ = drain(&mut held, &mut io::stderr());
+    let mut lines = Vec::new();
+    // memory takes what it is given
+    let _ = drain(&mut held, &mut lines);
+    drop(held);
+    outlet::stderr().push(&lines);
+    // what comes next, the message of a panic, may be written past the outlet
+    outlet::stderr().drain_until(Instant::now() + TAKES);
 }
+
+/// How long the lines that were held may take.
+const TAKES: Duration = Duration::from_millis(300);
 
 fn drain(held: &mut Held, out: &mut impl Write) -> io::Result<()> {
     let dropped = std::mem::take(&mut held.dropped);

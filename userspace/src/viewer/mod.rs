@@ -43,7 +43,7 @@ pub use link_rate::{BadLinkRate, LinkRate};
 pub use logs::LogSink;
 pub use palette::Colors;
 use state::{Input, Outcome, Viewer};
-use terminal::Screen;
+use terminal::{Drawn, Screen};
 
 #[cfg(test)]
 use crate::model;
@@ -115,12 +115,18 @@ impl ViewerError {
     }
 }
 
+/// Gives the terminal back if the viewer has it, in well under a second; for a way out on which the viewer's future is
+/// not dropped.
+pub fn give_back() {
+    terminal::give_back();
+}
+
 /// How often the age of the picture is drawn when nothing else happens.
 const TICK: Duration = Duration::from_millis(500);
 
 /// Shows pictures until the user quits.
 ///
-/// The terminal is given back whenever the future ends, also when it is dropped. When `pictures` is
+/// A terminal that does not take its bytes gets no new frame, and stops nobody. It is given back whenever the future ends, also when it is dropped. When `pictures` is
 /// closed, the last picture stays on the screen, marked as such, until the user quits. Commands that
 /// nobody receives are dropped.
 ///
@@ -139,7 +145,8 @@ pub async fn run(
     let mut viewer = Viewer::new(&options, first, Instant::now());
     let mut open = true;
     loop {
-        if !screen.draw(|frame| view::draw(frame, &viewer)).map_err(ViewerError::Draw)? {
+        let drawn = screen.draw(|frame| view::draw(frame, &viewer)).map_err(ViewerError::Draw)?;
+        if drawn == Drawn::GivenBack {
             return Err(ViewerError::Panicked);
         }
         let input = tokio::select! {
@@ -155,6 +162,7 @@ pub async fn run(
                 Some(Err(error)) => return Err(ViewerError::Keys(error)),
                 None => return Ok(()),
             },
+            () = outlet::stdout().drained(), if drawn == Drawn::Busy => Input::Redraw,
             _ = ticks.tick() => Input::Redraw,
         };
         match viewer.apply(input, Instant::now()) {

@@ -2,7 +2,6 @@
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -23,8 +22,8 @@ pub(crate) struct DoctorArgs {
     json: bool,
 }
 
-/// Success where nothing fails.
-pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
+/// Whether nothing fails.
+pub(crate) fn run(args: &DoctorArgs) -> Result<bool> {
     let runtime = Runtime::new().context("failed to start")?;
     let findings = runtime.block_on(doctor::examine(&args.qmp, args.agent.as_deref()));
     let findings = findings.map_err(|error| {
@@ -43,8 +42,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<ExitCode> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
         _ => {}
     }
-    let fails = findings.iter().any(|finding| finding.verdict == Verdict::Fails);
-    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(findings.iter().all(|finding| finding.verdict != Verdict::Fails))
 }
 
 fn line(finding: &Finding, out: &mut impl io::Write) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! `poolferry-host guard`: outlives a driver that was killed, to let its migration go on.
 
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -26,7 +26,9 @@ pub(crate) struct GuardArgs {
 /// Runs the command.
 pub(crate) fn run(args: &GuardArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(stand_by(args))
+    let stood_by = runtime.block_on(stand_by(args));
+    runtime.shutdown_background();
+    stood_by
 }
 
 async fn stand_by(args: &GuardArgs) -> Result<()> {
@@ -38,7 +40,7 @@ async fn stand_by(args: &GuardArgs) -> Result<()> {
             return Ok(());
         }
     };
-    writeln!(io::stdout(), "{READY}")?;
+    outlet::stdout().push(format!("{READY}\n").as_bytes());
     if guard.stand_by(&args.qmp, tokio::io::stdin()).await? {
         log::warn!(
             "`poolferry-host migrate` is gone: QEMU has the limits again that it had before, and a migration \

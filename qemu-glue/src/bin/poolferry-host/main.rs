@@ -9,8 +9,6 @@ mod report;
 mod show;
 
 use std::fmt;
-use std::io::{self, Write as _};
-use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -44,16 +42,16 @@ enum Command {
     List(list::ListArgs),
 }
 
-fn main() -> ExitCode {
+fn main() {
     let cli: Cli = foreign::start();
-    foreign::logger(cli.verbose).init();
-    match run(&cli.command) {
-        Ok(code) => code,
-        Err(error) => {
-            tell(&error);
-            ExitCode::FAILURE
-        }
-    }
+    outlet::take_panics();
+    let log = Box::new(outlet::stderr().writer());
+    foreign::logger(cli.verbose).target(env_logger::Target::Pipe(log)).init();
+    let went_well = run(&cli.command).unwrap_or_else(|error| {
+        tell(&error);
+        false
+    });
+    outlet::exit(i32::from(!went_well))
 }
 
 /// The remedy of an error, as its last context: told on a line of its own.
@@ -78,12 +76,13 @@ fn tell(error: &anyhow::Error) {
     }
 }
 
-/// Says it on standard error. Where that is a file on a full disk, `eprintln` would panic.
+/// Says it on standard error, which nobody waits for.
 fn complain(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    outlet::stderr().push(format!("{text}\n").as_bytes());
 }
 
-fn run(command: &Command) -> Result<ExitCode> {
+/// Runs the command; whether it came to what was asked for.
+fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Migrate(args) => return migrate::run(args),
         Command::Doctor(args) => return doctor::run(args),
@@ -92,5 +91,5 @@ fn run(command: &Command) -> Result<ExitCode> {
         Command::Guard(args) => guard::run(args)?,
         Command::List(args) => list::run(args)?,
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(true)
 }

@@ -2,16 +2,15 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
+use outlet::Endings;
 use qemu_glue::channel::Security;
 use qemu_glue::multifd::Multifd;
 use qemu_glue::report::{self, Report, Status};
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::Hint;
 use crate::guard::Guarded;
@@ -19,8 +18,8 @@ use crate::show::{Bars, Jsonl, Plain, Show};
 
 /// Migrates a VM away from this host. `poolferry-host receive` has to run at the destination.
 ///
-/// Ctrl-C cancels the migration; the VM then runs on here. A second one ends this program at once, and
-/// QEMU's migration goes on as a stock one.
+/// Ctrl-C cancels the migration, as SIGTERM and SIGHUP do; the VM then runs on here. A second one ends this program at
+/// once, and QEMU's migration goes on as a stock one.
 #[derive(Args)]
 pub(crate) struct MigrateArgs {
     /// QEMU's monitor: the socket of `-qmp unix:SOCKET,server=on,wait=off`.
@@ -102,11 +101,14 @@ enum Format {
 const ORPHAN: &str = "its migration waits, at the source, for the next `poolferry-host migrate`";
 
 /// Runs the command; only a migration that completed is a success.
-pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode> {
+pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
     let options = options(args)?;
     let mut show: Box<dyn Show> = match args.format {
-        Format::Jsonl => Box::new(Jsonl::default()),
-        Format::Text if io::stdout().is_terminal() => Box::new(Bars::new()),
+        Format::Jsonl => Box::new(Jsonl::new()),
+        // The bars go to standard error.
+        Format::Text if io::stdout().is_terminal() && io::stderr().is_terminal() => {
+            Box::new(Bars::new())
+        }
         Format::Text => Box::new(Plain::default()),
     };
     let guarded = args.mode == Way::Poolferry;
@@ -120,6 +122,8 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode> {
     let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
     let mut held = false;
     let report = runtime.block_on(migrate(&options, show.as_mut(), &mut held));
+    // A read that a dead storage never answers must not keep the process.
+    runtime.shutdown_background();
     let completed = report.as_ref().is_ok_and(|report| report.status == Status::Completed);
     // A guard that is not told acts, as it does when this program falls.
     if let Some(guard) = guard.filter(|_| completed || !held) {
@@ -131,7 +135,7 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<ExitCode> {
     if let Some(folder) = &args.report {
         write(&report, folder)?;
     }
-    Ok(if report.status == Status::Completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report.status == Status::Completed)
 }
 
 /// Writes record and page; where that fails, the error says how the migration itself ended.
@@ -152,17 +156,11 @@ fn write(report: &Report, folder: &Path) -> Result<()> {
 /// `held` says whether QEMU has other limits than before, at the end and meanwhile.
 async fn migrate(options: &Options, show: &mut dyn Show, held: &mut bool) -> Result<Report> {
     let (canceller, cancel) = cancellation();
-    let mut interrupts = signal(SignalKind::interrupt()).context("failed to watch for Ctrl-C")?;
-    let mut terminations =
-        signal(SignalKind::terminate()).context("failed to watch for SIGTERM")?;
+    let mut endings = Endings::watch().context("failed to watch for Ctrl-C")?;
     tokio::spawn(async move {
-        for _ in 0..2 {
-            tokio::select! {
-                _ = interrupts.recv() => canceller.cancel("interrupted"),
-                _ = terminations.recv() => canceller.cancel("terminated"),
-            }
-        }
-        std::process::exit(130);
+        canceller.cancel(endings.next().await);
+        endings.next().await;
+        outlet::exit(130);
     });
     let mut observer = |update: &source::Update| match update {
         source::Update::Limits { ours } => *held = *ours,

@@ -1,20 +1,18 @@
 //! `poolferry-host receive`: restores at the destination.
 
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
+use outlet::Endings;
 use qemu_glue::channel::{Progress, Security};
 use qemu_glue::dest::{self, Event, Limits, MigrationAddress, Options, Outcome, ReceiveError};
 use qemu_glue::storage::Address;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::complain;
 
@@ -113,20 +111,19 @@ async fn serve(args: &ReceiveArgs) -> Result<()> {
     };
     let listener = TcpListener::bind(args.listen).await;
     let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
-    let mut told = Told { format: args.format, last: Instant::now(), broken: false };
+    if args.format == ReceiveFormat::Jsonl {
+        outlet::stdout().set_note(|lines| {
+            format!("{}\n", serde_json::json!({ "event": "dropped", "lines": lines }))
+        });
+    }
+    let mut told = Told { format: args.format, last: Instant::now() };
     told.listening(listener.local_addr()?);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let ends = async {
-        tokio::select! {
-            interrupted = tokio::signal::ctrl_c() => interrupted,
-            _ = terminate.recv() => Ok(()),
-        }
-    };
+    let mut endings = Endings::watch()?;
     tokio::select! {
         served = migrations(&listener, &options, args.once, &mut told) => served,
-        _ = ends => {
+        _ = endings.next() => {
             complain("stopped: pages that were not placed travel by network");
-            process::exit(130);
+            outlet::exit(130);
         }
     }
 }
@@ -179,12 +176,10 @@ fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
     sockopt::set_tcp_user_timeout(stream, millis)
 }
 
-/// Standard output.
+/// Standard output. A migration neither waits for a reader that stalls nor ends with one that goes away.
 struct Told {
     format: ReceiveFormat,
     last: Instant,
-    /// Nobody reads any more; the migration goes on.
-    broken: bool,
 }
 
 impl Told {
@@ -195,7 +190,7 @@ impl Told {
                 serde_json::json!({ "event": "listening", "address": address }).to_string()
             }
         };
-        self.line(&line);
+        say(&line);
     }
 
     fn event(&mut self, event: &Event) {
@@ -204,13 +199,8 @@ impl Told {
             ReceiveFormat::Text => self.text(event),
         };
         if let Some(line) = line {
-            self.line(&line);
+            say(&line);
         }
-    }
-
-    fn line(&mut self, line: &str) {
-        let mut out = io::stdout().lock();
-        self.broken = self.broken || writeln!(out, "{line}").and_then(|()| out.flush()).is_err();
     }
 
     fn text(&mut self, event: &Event) -> Option<String> {
@@ -235,6 +225,10 @@ impl Told {
             Event::Finished { outcome } => finished(outcome),
         })
     }
+}
+
+fn say(line: &str) {
+    outlet::stdout().push(format!("{line}\n").as_bytes());
 }
 
 fn counters(progress: &Progress) -> String {

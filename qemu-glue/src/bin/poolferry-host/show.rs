@@ -1,8 +1,12 @@
 //! A migration as it is shown while it runs.
 
+use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use indicatif::{BinaryBytes, MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{
+    BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike,
+};
 use qemu_glue::report::{self, Report};
 use qemu_glue::source::{Picture, Update};
 use serde::Serialize;
@@ -16,32 +20,26 @@ pub(crate) trait Show: Send {
 }
 
 /// One JSON object a line.
-#[derive(Default)]
-pub(crate) struct Jsonl {
-    reader_gone: bool,
-}
+pub(crate) struct Jsonl;
 
 impl Jsonl {
-    /// A reader that goes away does not end a migration.
-    fn line(&mut self, value: &impl Serialize) {
-        use std::io::Write as _;
-        if self.reader_gone {
-            return;
-        }
-        let written =
-            serde_json::to_string(value).map_err(std::io::Error::from).and_then(|mut text| {
-                text.push('\n');
-                let mut out = std::io::stdout().lock();
-                out.write_all(text.as_bytes())?;
-                out.flush()
-            });
-        self.reader_gone = written.is_err();
+    pub(crate) fn new() -> Self {
+        outlet::stdout().set_note(|lines| {
+            format!("{}\n", serde_json::json!({ "told": "dropped", "lines": lines }))
+        });
+        Self
+    }
+}
+
+fn json_line(value: &impl Serialize) {
+    if let Ok(text) = serde_json::to_string(value) {
+        say(&text);
     }
 }
 
 impl Show for Jsonl {
     fn update(&mut self, update: &Update) {
-        self.line(update);
+        json_line(update);
     }
 
     fn end(&mut self, report: &Report) {
@@ -56,7 +54,7 @@ impl Show for Jsonl {
             storage_bytes: u64,
             pages: report::Pages,
         }
-        self.line(&End {
+        json_line(&End {
             told: "end",
             status: report.status,
             reason: &report.reason,
@@ -95,10 +93,9 @@ impl Show for Plain {
     }
 }
 
-/// A reader that goes away does not end a migration.
+/// A migration neither waits for a reader that stalls nor ends with one that goes away.
 fn say(text: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    outlet::stdout().push(format!("{text}\n").as_bytes());
 }
 
 fn line(picture: &Picture) -> String {
@@ -135,6 +132,69 @@ fn rate(bytes_per_s: f64) -> BinaryBytes {
     BinaryBytes(bytes_per_s as u64)
 }
 
+/// Frames a second.
+const FRAMES: u8 = 10;
+
+/// Standard error for the bars: whole frames, which go through the outlet. A terminal that takes no bytes for a
+/// minute loses some, and the lines after that may stand one too high.
+#[derive(Debug, Default)]
+struct Terminal(Mutex<Vec<u8>>);
+
+impl Terminal {
+    fn add(&self, text: &str) -> io::Result<()> {
+        let mut frame = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        frame.extend_from_slice(text.as_bytes());
+        Ok(())
+    }
+
+    /// Control sequences of ECMA-48; one with 0 would move by 1.
+    fn step(&self, count: usize, direction: char) -> io::Result<()> {
+        if count == 0 { Ok(()) } else { self.add(&format!("\u{1b}[{count}{direction}")) }
+    }
+}
+
+impl TermLike for Terminal {
+    fn width(&self) -> u16 {
+        let size = rustix::termios::tcgetwinsize(rustix::stdio::stderr());
+        size.ok().map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80)
+    }
+
+    fn move_cursor_up(&self, n: usize) -> io::Result<()> {
+        self.step(n, 'A')
+    }
+
+    fn move_cursor_down(&self, n: usize) -> io::Result<()> {
+        self.step(n, 'B')
+    }
+
+    fn move_cursor_right(&self, n: usize) -> io::Result<()> {
+        self.step(n, 'C')
+    }
+
+    fn move_cursor_left(&self, n: usize) -> io::Result<()> {
+        self.step(n, 'D')
+    }
+
+    fn write_line(&self, s: &str) -> io::Result<()> {
+        self.add(s)?;
+        self.add("\n")
+    }
+
+    fn write_str(&self, s: &str) -> io::Result<()> {
+        self.add(s)
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        self.add("\r\u{1b}[2K")
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        let mut frame = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        outlet::stderr().push(&std::mem::take(&mut *frame));
+        Ok(())
+    }
+}
+
 /// Bars on a terminal.
 pub(crate) struct Bars {
     bars: MultiProgress,
@@ -145,7 +205,8 @@ pub(crate) struct Bars {
 
 impl Bars {
     pub(crate) fn new() -> Self {
-        let bars = MultiProgress::new();
+        let target = ProgressDrawTarget::term_like_with_hz(Box::new(Terminal::default()), FRAMES);
+        let bars = MultiProgress::with_draw_target(target);
         let bar = |name: &'static str, template: &str| {
             let style = ProgressStyle::with_template(template);
             let bar = bars.add(ProgressBar::new(0));

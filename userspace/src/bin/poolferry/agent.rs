@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use outlet::Endings;
 use tokio::sync::watch;
 use userspace::agent::{Agent, AgentOptions, Choice, PortName, Stop};
 use userspace::model::Picture;
@@ -39,8 +39,13 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args, verbose: u8) -> Result<(), Failure> {
     failure::log_to_stderr(verbose);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(answer(args))
+    let ended = runtime.block_on(answer(args));
+    runtime.shutdown_background();
+    ended
 }
+
+/// How long the way out may take once a signal has come.
+const SIGNALLED: Duration = Duration::from_millis(1500);
 
 async fn answer(args: &Args) -> Result<(), Failure> {
     let options = AgentOptions {
@@ -64,14 +69,10 @@ async fn answer(args: &Args) -> Result<(), Failure> {
     let stop = Stop::new()?;
     let told = stop.clone();
     let answering = thread::spawn(move || agent.run(&told));
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
+    let mut endings = Endings::watch()?;
     tokio::select! {
         () = serve(metrics, pictures) => {}
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-        _ = hangup.recv() => {}
+        _ = endings.next() => outlet::end_within(SIGNALLED, 0, || {}),
     }
     stop.set();
     answering.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));

@@ -1,7 +1,6 @@
 //! `poolferry doctor`: what observing needs, with the remedy for each finding.
 
 use std::io::{self, IsTerminal as _, Write as _};
-use std::process::ExitCode;
 
 use userspace::doctor::{self, Report};
 use userspace::viewer::Colors;
@@ -19,15 +18,14 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Success when observing works, failure when a check failed.
-pub(crate) fn run(args: &Args) -> ExitCode {
+/// Whether observing works: no check failed.
+pub(crate) fn run(args: &Args) -> bool {
     let report = doctor::examine(args.server.target(), &args.server.symbols.options());
     match show(&report, args.json) {
-        Ok(()) | Err(Failure::BrokenPipe) if report.works => ExitCode::SUCCESS,
-        Ok(()) | Err(Failure::BrokenPipe) => ExitCode::FAILURE,
+        Ok(()) | Err(Failure::BrokenPipe) => report.works,
         Err(failure) => {
-            eprint!("{failure}");
-            ExitCode::FAILURE
+            failure.tell();
+            false
         }
     }
 }

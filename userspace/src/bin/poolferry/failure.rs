@@ -34,6 +34,11 @@ impl Failure {
     pub(crate) fn new(error: impl Error + Send + Sync + 'static, hint: Option<String>) -> Self {
         Self::Error { error: Box::new(error), hint }
     }
+
+    /// Says it on standard error.
+    pub(crate) fn tell(&self) {
+        outlet::stderr().push(self.to_string().as_bytes());
+    }
 }
 
 impl fmt::Display for Failure {

@@ -7,8 +7,6 @@ mod server_args;
 mod symbols;
 mod trace;
 
-use std::process::ExitCode;
-
 use clap::{Parser, Subcommand};
 use failure::Failure;
 
@@ -37,8 +35,14 @@ enum Command {
     Doctor(doctor::Args),
 }
 
-fn main() -> ExitCode {
+fn main() {
     let cli: Cli = foreign::start();
+    outlet::take_panics();
+    outlet::exit(i32::from(!run(cli)))
+}
+
+/// Runs the command; whether it went well.
+fn run(cli: Cli) -> bool {
     let done = match cli.command {
         Command::Trace(args) => trace::run(&args, cli.verbose),
         Command::Agent(args) => agent::run(&args, cli.verbose),
@@ -53,11 +57,10 @@ fn main() -> ExitCode {
         Command::Doctor(args) => return doctor::run(&args),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::BrokenPipe) => ExitCode::SUCCESS,
+        Ok(()) | Err(Failure::BrokenPipe) => true,
         Err(failure) => {
-            eprint!("{failure}");
-            ExitCode::FAILURE
+            failure.tell();
+            false
         }
     }
 }

@@ -3,11 +3,11 @@
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use outlet::Endings;
 use tokio::sync::{mpsc, watch};
 use userspace::agent;
 use userspace::model::Picture;
@@ -92,7 +92,10 @@ pub(crate) fn run(args: &Args, verbose: u8) -> Result<(), Failure> {
     let format = args.format.unwrap_or(if terminal { Format::Viewer } else { Format::Text });
     failure::log_to_stderr(verbose);
     let runtime = tokio::runtime::Runtime::new()?;
-    runtime.block_on(observe(args, format, verbose))
+    let ended = runtime.block_on(observe(args, format, verbose));
+    // A thread that waits for something, such as keys, must not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn observe(args: &Args, format: Format, verbose: u8) -> Result<(), Failure> {
@@ -128,14 +131,47 @@ async fn observe(args: &Args, format: Format, verbose: u8) -> Result<(), Failure
     let (stop, stopped) = channel::<()>();
     let collector = Collector { observer, sender, receiver, refresh: args.refresh };
     let collecting = thread::spawn(move || collector.run(&stopped));
-    let shown = show(args, format, metrics, pictures, commands).await;
-    drop(stop);
-    let collected = collecting.join().unwrap_or(Ok(()));
+    let mut endings = Endings::watch()?;
+    let (shown, signalled) = tokio::select! {
+        shown = show(args, format, metrics, pictures, commands) => (shown, false),
+        _ = endings.next() => (Ok(()), true),
+    };
+    let ending = end(stop, collecting, format, signalled);
+    tokio::pin!(ending);
+    let hurry = || outlet::end_within(SIGNALLED, 0, viewer::give_back);
+    if signalled {
+        hurry();
+    }
+    let collected = tokio::select! {
+        collected = &mut ending => collected,
+        _ = endings.next(), if !signalled => {
+            hurry();
+            return Ok(());
+        }
+    };
     shown?;
     Ok(collected?)
 }
 
-/// Shows pictures until the user, the time, a signal or the server ends it.
+/// Takes the probes out, then waits for a reader that still has records to come, unless a signal has.
+async fn end(
+    stop: Sender<()>,
+    collecting: JoinHandle<Result<(), ObserveError>>,
+    format: Format,
+    signalled: bool,
+) -> Result<(), ObserveError> {
+    drop(stop);
+    let joined = tokio::task::spawn_blocking(move || collecting.join()).await;
+    if !signalled && matches!(format, Format::Text | Format::Jsonl) {
+        outlet::stdout().drained().await;
+    }
+    joined.ok().and_then(Result::ok).unwrap_or(Ok(()))
+}
+
+/// How long the way out may take once a signal has come.
+const SIGNALLED: Duration = Duration::from_millis(1500);
+
+/// Shows pictures until the user, the time or the server ends it.
 async fn show(
     args: &Args,
     format: Format,
@@ -143,9 +179,6 @@ async fn show(
     pictures: watch::Receiver<Arc<Picture>>,
     commands: mpsc::UnboundedSender<Command>,
 ) -> Result<(), Failure> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     let (for_metrics, mut for_end) = (pictures.clone(), pictures.clone());
     let front = async {
         match format {
@@ -165,7 +198,7 @@ async fn show(
                 } else {
                     stream::Format::Jsonl
                 };
-                stream::run(pictures, format, tokio::io::stdout()).await.map_err(Failure::from)
+                stream::run(pictures, format, outlet::stdout().sink()).await.map_err(Failure::from)
             }
             Format::None => {
                 while for_end.changed().await.is_ok() {}
@@ -189,9 +222,6 @@ async fn show(
         shown = front => shown,
         () = serve => Ok(()),
         () = time => Ok(()),
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-        _ = hangup.recv() => Ok(()),
     }
 }
 

@@ -1,0 +1,74 @@
+//! `trace --events`: each event is written once, and what is missing is told, no more and no less.
+
+use serde_json::Value;
+use test_servers::{Config, LoadSpec, Release, Workload};
+
+use crate::agent::Agent;
+use crate::lab::{DATA, on_each_mysql, start};
+
+/// What a stream of records says.
+#[derive(Debug, Default)]
+struct Told {
+    pictures: u64,
+    with_events: u64,
+    events: u64,
+    gaps: u64,
+    /// Events that the gaps are of.
+    missing: u64,
+}
+
+/// Reads records; at each picture, what the gaps have said so far is what the ring has lost.
+fn read(text: &str) -> Told {
+    let (mut told, mut new) = (Told::default(), 0);
+    for line in text.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        match record["record"].as_str().unwrap() {
+            "event" => new += 1,
+            "gap" => {
+                told.gaps += 1;
+                told.missing += record["events"].as_u64().unwrap_or(1);
+            }
+            "picture" => {
+                told.pictures += 1;
+                told.with_events += u64::from(new > 0);
+                told.events += std::mem::take(&mut new);
+                let probes = record["probes"].as_array().unwrap();
+                let lost: u64 = probes.iter().map(|p| p["ring_lost"].as_u64().unwrap()).sum();
+                assert_eq!(told.missing, lost, "{told:?}");
+            }
+            other => panic!("{other}"),
+        }
+    }
+    told
+}
+
+fn gaps_are_what_the_ring_lost(release: Release) {
+    let Some(agent) = Agent::find("gaps_are_what_the_ring_lost") else { return };
+    let server = start(release, Config::new().pool_mib(24).sysbench(DATA));
+    let _load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).rate(40).uniform()).unwrap();
+    let pid = server.pid().to_string();
+    let trace = |ring: &str| {
+        let output = agent.run(&[
+            "trace",
+            "--pid",
+            &pid,
+            "--format",
+            "jsonl",
+            "--events",
+            "--refresh",
+            "500ms",
+            "--duration",
+            "4s",
+            "--ring",
+            ring,
+        ]);
+        let told = read(&String::from_utf8(output.stdout).unwrap());
+        println!("ring of {ring} bytes: {told:?}");
+        assert!(told.with_events > 3 && told.events > 100, "{told:?}");
+        told
+    };
+    assert_eq!(trace("16777216").gaps, 0);
+    assert!(trace("4096").missing > 0);
+}
+
+on_each_mysql!(gaps_are_what_the_ring_lost);

@@ -1,0 +1,187 @@
+//! Nobody reads what `poolferry-host` writes: deadline and signals hold, and QEMU has the user's limits at the end.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+use test_qemus::Release;
+use test_servers::skipped;
+use tokio::time::sleep;
+
+use crate::agent;
+use crate::guest::PAGES;
+use crate::lab::{self, Lab, wait_for};
+use crate::scene::{SERIAL, Scene, Setting, honest};
+use crate::stall::{Kind, LIMIT, Stalled, catches_signals, is_stopped_by_its_reader};
+
+/// The user's own.
+const BANDWIDTH: u64 = 7_000_000;
+const DOWNTIME_MS: u64 = 222;
+
+/// `poolferry-host`, as it was built beside this test.
+fn program() -> Option<PathBuf> {
+    let agent = env::var_os("POOLFERRY_BIN").map(PathBuf::from).or_else(|| {
+        let own = env::current_exe().ok()?;
+        Some(own.parent()?.parent()?.join("poolferry"))
+    })?;
+    Some(agent.with_file_name("poolferry-host")).filter(|path| path.is_file())
+}
+
+struct Program {
+    child: Child,
+    _stalled: Stalled,
+}
+
+impl Program {
+    fn start(program: &Path, arguments: &[&str], kind: Kind) -> Self {
+        let stalled = Stalled::new(kind);
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped());
+        command.stdout(stalled.output()).stderr(stalled.output());
+        Self { child: command.spawn().unwrap(), _stalled: stalled }
+    }
+
+    /// When it ended after a moment; longer than `limit` is told, and ends it.
+    async fn ended(&mut self, since: Instant, limit: Duration) -> Result<Duration, String> {
+        loop {
+            if self.child.try_wait().unwrap().is_some() {
+                return Ok(since.elapsed());
+            }
+            if since.elapsed() > limit + Duration::from_secs(5) {
+                self.child.kill().unwrap();
+                self.child.wait().unwrap();
+                return Err(format!("not within {:.1?}", since.elapsed()));
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn signalled(&mut self, signal: Signal) -> Result<Duration, String> {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        self.ended(Instant::now(), LIMIT).await
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether it was in time; told either way.
+fn in_time(what: &str, took: Result<Duration, String>, limit: Duration, late: &mut Vec<String>) {
+    println!("{what}: {took:?}");
+    if !took.as_ref().is_ok_and(|took| *took < limit) {
+        late.push(format!("{what}: {took:?}"));
+    }
+}
+
+/// A migration that would take minutes: storage has nothing right, and the link is slow.
+async fn slow(lab: &Lab) -> Scene<'_> {
+    let scene = Scene::new(lab, Setting::default()).await;
+    scene.spoil(0, PAGES / 4);
+    let own = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME_MS });
+    scene.source.set_parameters(own).await;
+    scene
+}
+
+#[test]
+fn migrate_heeds_its_deadline_and_every_signal() {
+    const TEST: &str = "stalled::migrate_heeds_its_deadline_and_every_signal";
+    lab::run(TEST, Release::Q100, async |lab| {
+        let Some(program) = program() else {
+            return skipped(TEST, "poolferry-host is not built (`cargo build --workspace --bins`)");
+        };
+        let mut scene = slow(&lab).await;
+        let qmp = lab.folder().join("source.2.qmp").display().to_string();
+        let agent = lab.folder().join("agent").display().to_string();
+        let cases = [
+            ("jsonl", Kind::Pipe, Signal::TERM),
+            ("text", Kind::Terminal, Signal::INT),
+            ("text", Kind::Pipe, Signal::HUP),
+            ("jsonl", Kind::Pipe, Signal::ALARM),
+        ];
+        let mut late = Vec::new();
+        for (format, kind, signal) in cases {
+            // In place of a signal, its own deadline.
+            let deadline = signal == Signal::ALARM;
+            let (to, _receiver) = scene.receiver().await;
+            let mut arguments = vec!["migrate", "--qmp", &qmp, "--agent", &agent, "--to", &to];
+            arguments.extend(["--plain", "--leave-paused", "--max-bandwidth", "200000", "-vv"]);
+            arguments.extend(["--format", format]);
+            arguments.extend(deadline.then_some(["--timeout", "4"]).into_iter().flatten());
+            let begun = Instant::now();
+            let mut migrate = Program::start(&program, &arguments, kind);
+            wait_for("it writes, and nobody reads", async || {
+                let ended = migrate.child.try_wait().unwrap();
+                assert!(ended.is_none(), "it ended: {ended:?}");
+                is_stopped_by_its_reader(&migrate.child)
+            })
+            .await;
+            sleep(Duration::from_secs(2)).await;
+            let what = format!("migrate --format {format} to a {kind:?}, {signal:?}");
+            if deadline {
+                let took = migrate.ended(begun, LIMIT + Duration::from_secs(6)).await;
+                in_time(&what, took, LIMIT + Duration::from_secs(6), &mut late);
+            } else {
+                assert!(catches_signals(&migrate.child), "{what}: too early");
+                in_time(&what, migrate.signalled(signal).await, LIMIT, &mut late);
+            }
+            let now = scene.source.execute("query-migrate-parameters", json!({})).await;
+            let now = (now["max-bandwidth"].as_u64(), now["downtime-limit"].as_u64());
+            if now != (Some(BANDWIDTH), Some(DOWNTIME_MS)) {
+                late.push(format!("{what}: QEMU is left with {now:?}"));
+            }
+            scene.assert_runs_on().await;
+            scene.source.execute("migrate_cancel", json!({})).await;
+            scene.new_destination().await;
+        }
+        assert!(late.is_empty(), "late or not put back:\n{}", late.join("\n"));
+    });
+}
+
+#[test]
+fn every_signal_ends_the_others() {
+    const TEST: &str = "stalled::every_signal_ends_the_others";
+    lab::run(TEST, Release::Q100, async |lab| {
+        let Some(program) = program() else {
+            return skipped(TEST, "poolferry-host is not built (`cargo build --workspace --bins`)");
+        };
+        let scene = slow(&lab).await;
+        let folder = lab.folder().display().to_string();
+        let list = format!("{folder}/list.bin");
+        std::fs::write(&list, agent::list(SERIAL, honest())).unwrap();
+        let cases = [
+            "receive --qmp {folder}/destination.2.qmp --listen 127.0.0.1:0 \
+             --migration-address 127.0.0.1 --plain",
+            "receive --qmp {folder}/destination.2.qmp --listen 127.0.0.1:0 \
+             --migration-address 127.0.0.1 --plain --format jsonl",
+            "doctor --qmp {folder}/source.2.qmp",
+            "guard --qmp {folder}/source.2.qmp",
+            "list {folder}/list.bin --format jsonl",
+            "report --schema",
+        ];
+        let mut late = Vec::new();
+        for case in cases {
+            let line = case.replace("{folder}", &folder);
+            let arguments: Vec<&str> = line.split_whitespace().collect();
+            for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+                let mut one = Program::start(&program, &arguments, Kind::Pipe);
+                wait_for("it writes, and nobody reads", async || {
+                    let ended = one.child.try_wait().unwrap();
+                    assert!(ended.is_none(), "`{line}` ended: {ended:?}");
+                    is_stopped_by_its_reader(&one.child)
+                })
+                .await;
+                let what = format!("{} {signal:?}", arguments[0]);
+                in_time(&what, one.signalled(signal).await, LIMIT, &mut late);
+            }
+        }
+        drop(scene);
+        assert!(late.is_empty(), "slower than {LIMIT:?}:\n{}", late.join("\n"));
+    });
+}
