@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use foreign::shown;
+
 use crate::profile::{ArgLoc, Field, Instruction, Op, Profile, Rule, Site, SiteKind, Source};
 
 /// Names of the DWARF registers 0 to 15 of x86-64.
@@ -18,9 +20,15 @@ impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let profile = self.0;
         let (server, binary) = (&profile.server, &profile.binary);
-        writeln!(f, "server      {} {} ({})", server.family, server.version, server.definition)?;
+        writeln!(
+            f,
+            "server      {} {} ({})",
+            shown(&server.family),
+            shown(&server.version),
+            shown(&server.definition)
+        )?;
         let pie = if binary.pie { "position independent" } else { "fixed addresses" };
-        writeln!(f, "build       {}, {} bytes, {pie}", binary.key(), binary.size)?;
+        writeln!(f, "build       {}, {} bytes, {pie}", shown(&binary.key()), binary.size)?;
         writeln!(f, "source      {}", Origin(&profile.source))?;
         writeln!(f, "\nsites")?;
         for (role, sites) in &profile.sites {
@@ -30,24 +38,30 @@ impl fmt::Display for Report<'_> {
         }
         writeln!(f, "\nsizes (bytes)")?;
         for (role, size) in &profile.sizes {
-            writeln!(f, "  {role:<22} {size}")?;
+            writeln!(f, "  {:<22} {size}", shown(role))?;
         }
         writeln!(f, "\nfields (offset and size in bytes)")?;
         for (role, field) in &profile.fields {
-            writeln!(f, "  {role:<22} {:<18} {}", Place(field).to_string(), field.path)?;
+            writeln!(
+                f,
+                "  {:<22} {:<18} {}",
+                shown(role),
+                Place(field).to_string(),
+                shown(&field.path)
+            )?;
         }
         writeln!(f, "\nglobals")?;
         for (role, global) in &profile.globals {
             let place = format!("{} +{}", global.addr, global.size);
-            writeln!(f, "  {role:<22} {place:<18} {}", global.name)?;
+            writeln!(f, "  {:<22} {place:<18} {}", shown(role), shown(&global.name))?;
         }
         writeln!(f, "\nenumerators")?;
         for (name, value) in &profile.enums {
-            writeln!(f, "  {name:<32} {value}")?;
+            writeln!(f, "  {:<32} {value}", shown(name))?;
         }
         writeln!(f, "\na page is eligible when")?;
         for rule in &profile.rules {
-            writeln!(f, "  {:<40} else: {}", Condition(rule).to_string(), rule.reason)?;
+            writeln!(f, "  {:<40} else: {}", Condition(rule).to_string(), shown(&rule.reason))?;
         }
         self.missing(f)
     }
@@ -60,7 +74,7 @@ impl Report<'_> {
             SiteKind::Clone => "clone",
             SiteKind::Inlined => "inlined into",
         };
-        writeln!(f, "  {role:<22} {kind} {} at {}", site.function, site.entry)?;
+        writeln!(f, "  {:<22} {kind} {} at {}", shown(role), shown(&site.function), site.entry)?;
         let cost = match site.instruction {
             Instruction::Emulated => "emulated, 1 trap",
             Instruction::SingleStepped => "single-stepped, 2 traps",
@@ -71,7 +85,7 @@ impl Report<'_> {
             f,
             "  {:<22} probe {probe} (file {offset}) `{}`: {cost}; args {}",
             "",
-            site.text,
+            shown(&site.text),
             args.join(", "),
         )
     }
@@ -84,7 +98,14 @@ impl Report<'_> {
         for missing in &self.0.missing {
             let need = if missing.required { "REQUIRED" } else { "optional" };
             let (what, role, name) = (&missing.what, &missing.role, &missing.name);
-            writeln!(f, "  {what:<7} {role:<22} {need}, {}: {name}", missing.reason)?;
+            writeln!(
+                f,
+                "  {:<7} {:<22} {need}, {}: {}",
+                shown(what),
+                shown(role),
+                missing.reason,
+                shown(name)
+            )?;
         }
         Ok(())
     }
@@ -96,8 +117,8 @@ impl fmt::Display for Origin<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Source::OwnDwarf => f.write_str("DWARF in the program"),
-            Source::DebugFile { path } => write!(f, "DWARF in {path}"),
-            Source::Stored { name } => write!(f, "stored profile {name}"),
+            Source::DebugFile { path } => write!(f, "DWARF in {}", shown(path)),
+            Source::Stored { name } => write!(f, "stored profile {}", shown(name)),
         }
     }
 }
@@ -140,8 +161,8 @@ impl fmt::Display for Condition<'_> {
             Op::Le => "<=",
         };
         match rule.mask {
-            Some(mask) => write!(f, "{} & {mask:#x} {op} {}", rule.field, rule.value),
-            None => write!(f, "{} {op} {}", rule.field, rule.value),
+            Some(mask) => write!(f, "{} & {mask:#x} {op} {}", shown(&rule.field), rule.value),
+            None => write!(f, "{} {op} {}", shown(&rule.field), rule.value),
         }
     }
 }

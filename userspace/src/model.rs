@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use foreign::Text;
 use serde::Serialize;
 
 /// One picture of the observed pool, taken every refresh interval.
@@ -40,7 +41,7 @@ pub struct Picture {
     #[serde(skip)]
     pub first_event: u64,
     /// Things that the operator should know (`pool is being resized`, `server has exited`, ...).
-    pub notices: Vec<String>,
+    pub notices: Vec<Text>,
 }
 
 /// The observed server.
@@ -49,13 +50,13 @@ pub struct Server {
     /// Process id, as the observer sees it.
     pub pid: u32,
     /// Family and version, e.g. `mysql 5.6.24`.
-    pub version: String,
+    pub version: Text,
     /// Program file, as the server's own namespace names it.
-    pub program: String,
+    pub program: Text,
     /// Data directory, likewise.
-    pub datadir: String,
+    pub datadir: Text,
     /// Where the profile came from, in words.
-    pub profile: String,
+    pub profile: Text,
     /// InnoDB page size in bytes.
     pub page_size: u32,
     /// Buffer-pool instances.
@@ -112,7 +113,7 @@ pub struct TableRow {
     /// Space id.
     pub space: u32,
     /// `database/table`, or the file's name, or `space N` when no file is known.
-    pub name: String,
+    pub name: Text,
     /// Bytes resident.
     pub resident_bytes: u64,
     /// Bytes dirty.

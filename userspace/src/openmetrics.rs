@@ -14,6 +14,7 @@ mod tests;
 use std::fmt::{self, Error};
 use std::sync::Arc;
 
+use foreign::Text;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
@@ -68,12 +69,14 @@ type Column<Row> = (&'static str, &'static str, fn(&Row) -> u64);
 fn server(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
     let server = &picture.server;
     let pid = server.pid.to_string();
+    let told = [&server.version, &server.program, &server.datadir, &server.profile];
+    let [version, program, datadir, profile] = told.map(Text::to_utf8);
     let labels = vec![
         ("pid", pid.as_str()),
-        ("version", &server.version),
-        ("program", &server.program),
-        ("datadir", &server.datadir),
-        ("profile", &server.profile),
+        ("version", &version),
+        ("program", &program),
+        ("datadir", &datadir),
+        ("profile", &profile),
     ];
     families.info("server", "The observed server", &labels)?;
     let attached = picture.since_attach.as_secs_f64();
@@ -109,7 +112,8 @@ fn tables(families: &mut Families<'_>, tables: &[TableRow]) -> fmt::Result {
     let mut largest: Vec<&TableRow> = tables.iter().collect();
     largest.sort_by_key(|table| (std::cmp::Reverse(table.resident_bytes), table.space));
     let (own, rest) = largest.split_at(largest.len().min(TABLES));
-    let spaces: Vec<String> = own.iter().map(|table| table.space.to_string()).collect();
+    let names: Vec<(String, String)> =
+        own.iter().map(|table| (table.space.to_string(), table.name.to_utf8())).collect();
     let columns: [Column<TableRow>; 4] = [
         ("table_resident", "Pages of the table in the pool", |table| table.resident_bytes),
         ("table_dirty", "Dirty pages of the table", |table| table.dirty_bytes),
@@ -117,8 +121,8 @@ fn tables(families: &mut Families<'_>, tables: &[TableRow]) -> fmt::Result {
         ("table_file", "Size of the table's files, 0 when unknown", |table| table.file_bytes),
     ];
     for (name, help, value) in columns {
-        let own = own.iter().zip(&spaces).map(|(table, space)| {
-            (vec![("space", space.as_str()), ("table", table.name.as_str())], to_f64(value(table)))
+        let own = own.iter().zip(&names).map(|(table, (space, name))| {
+            (vec![("space", space.as_str()), ("table", name.as_str())], to_f64(value(table)))
         });
         let sum = rest.iter().map(|table| value(table)).fold(0, u64::saturating_add);
         let other = (vec![("space", ""), ("table", "other")], to_f64(sum));

@@ -290,7 +290,7 @@ impl Probes {
             program,
             function: site.function().to_owned(),
             offset,
-            path: target.exe.display().to_string(),
+            path: foreign::path(&target.exe).to_string(),
             source: Box::new(source),
         };
         let link = uprobe.attach(point, site.path(), scope).map_err(failed)?;

@@ -120,7 +120,7 @@ impl Records {
             #[serde(flatten)]
             body: &'a T,
         }
-        serde_json::to_writer(&mut self.out, &Line { record, body })?;
+        foreign::json(&mut self.out, &Line { record, body })?;
         writeln!(self.out)
     }
 
@@ -133,7 +133,7 @@ impl Records {
             writeln!(self.out, "{}", event_line(event))?;
         }
         for notice in &picture.notices {
-            writeln!(self.out, "notice  {}", units::clean(notice))?;
+            writeln!(self.out, "notice  {}", notice)?;
         }
         writeln!(self.out, "{}", picture_line(picture))
     }

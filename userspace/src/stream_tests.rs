@@ -65,12 +65,12 @@ fn every_event_is_written_once_and_gaps_are_told() {
 #[test]
 fn text_is_lines_that_no_name_can_break() {
     let mut picture = picture(true);
-    picture.notices.push("evil\n\u{1b}[2Jname".to_owned());
+    picture.notices.push("evil\n\u{1b}[2Jname".into());
     picture.audit.drift = 7;
     let events = picture.events.len();
     let lines = lines(&Records::new(Format::Text).encode(&picture).unwrap());
     assert_eq!(lines.len(), events + 2);
-    assert_eq!(lines[events], "notice  evil\u{fffd}\u{fffd}[2Jname");
+    assert_eq!(lines[events], "notice  evil\\n\\u{1b}[2Jname");
     let last = lines.last().unwrap();
     assert!(last.contains("drift 7") && last.contains("queries"), "{last}");
 }

@@ -49,7 +49,7 @@ pub enum ChannelError {
     #[error("a record of the channel was changed on its way")]
     Forged,
     /// The key file cannot be read.
-    #[error("failed to read the key `{}`", path.display())]
+    #[error("failed to read the key `{}`", foreign::path(.path))]
     KeyFile {
         /// Its path.
         path: PathBuf,
@@ -58,10 +58,10 @@ pub enum ChannelError {
         source: io::Error,
     },
     /// The key file has another form.
-    #[error("the key `{}` is neither 32 bytes nor 64 hexadecimal digits", .0.display())]
+    #[error("the key `{}` is neither 32 bytes nor 64 hexadecimal digits", foreign::path(.0))]
     KeyForm(PathBuf),
     /// Others can read the key file.
-    #[error("the key `{}` can be read by others than its owner", .0.display())]
+    #[error("the key `{}` can be read by others than its owner", foreign::path(.0))]
     KeyOpen(PathBuf),
     /// A message is longer than a frame may be.
     #[error("a message of {0} bytes is longer than the {MAX_FRAME_BYTES} that a frame holds")]

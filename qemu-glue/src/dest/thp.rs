@@ -31,7 +31,7 @@ fn of_settings(root: &Path) -> Vec<Allowed> {
     let largest = fs::read_to_string(root.join("hpage_pmd_size")).ok();
     let largest = largest.and_then(|text| text.trim().parse().ok()).unwrap_or(2 << 20);
     let allowed = |bytes, setting| Allowed { bytes, setting };
-    let rule = format!("`{}` is `{global}`", above.display());
+    let rule = format!("`{}` is `{global}`", foreign::path(&above));
     match global.as_str() {
         "deny" => return Vec::new(),
         "force" => return vec![allowed(2 * PAGE_BYTES, rule)],
@@ -51,7 +51,7 @@ fn of_settings(root: &Path) -> Vec<Allowed> {
             "never" => {}
             "inherit" if global == "never" => {}
             "inherit" => sizes.push(allowed(bytes, rule.clone())),
-            _ => sizes.push(allowed(bytes, format!("`{}` is `{own}`", path.display()))),
+            _ => sizes.push(allowed(bytes, format!("`{}` is `{own}`", foreign::path(&path)))),
         }
     }
     if !single && global != "never" {

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use safe_file::Mode;
+use serde::Serialize;
 use serde_json::Value;
 use thiserror::Error;
 
@@ -24,7 +25,7 @@ const MAX_DEPTH: u32 = 4;
 #[derive(Debug, Error)]
 pub enum ReportError {
     /// The file or folder refused it.
-    #[error("failed to access `{}`", path.display())]
+    #[error("failed to access `{}`", foreign::path(.path))]
     Access {
         /// Which.
         path: PathBuf,
@@ -33,7 +34,7 @@ pub enum ReportError {
         source: io::Error,
     },
     /// It is no record.
-    #[error("`{}` is no record of a migration", path.display())]
+    #[error("`{}` is no record of a migration", foreign::path(.path))]
     NoRecord {
         /// Which file.
         path: PathBuf,
@@ -42,7 +43,7 @@ pub enum ReportError {
         source: serde_json::Error,
     },
     /// Another version made it.
-    #[error("`{}` has schema {found}; this program reads schema {SCHEMA}", path.display())]
+    #[error("`{}` has schema {found}; this program reads schema {SCHEMA}", foreign::path(.path))]
     Schema {
         /// Which file.
         path: PathBuf,
@@ -50,13 +51,13 @@ pub enum ReportError {
         found: u64,
     },
     /// It is too large to be a record.
-    #[error("`{}` is larger than {MAX_BYTES} bytes", path.display())]
+    #[error("`{}` is larger than {MAX_BYTES} bytes", foreign::path(.path))]
     TooLarge {
         /// Which file.
         path: PathBuf,
     },
     /// A folder without records.
-    #[error("no {JSON} in `{}` or below", path.display())]
+    #[error("no {JSON} in `{}` or below", foreign::path(.path))]
     Nothing {
         /// Which folder.
         path: PathBuf,
@@ -92,8 +93,7 @@ impl Report {
         series::fill_rates(&mut record.samples);
         let path = folder.join(JSON);
         // Numbers that JSON cannot hold (NaN) become null, so this does not fail but for the disk.
-        let text = serde_json::to_vec_pretty(&record)
-            .map_err(|error| access(&path, io::Error::other(error)))?;
+        let text = pretty(&record).map_err(|error| access(&path, io::Error::other(error)))?;
         replace(&path, &text)?;
         Ok(path)
     }
@@ -115,10 +115,16 @@ pub fn write_page(folder: &Path, reports: &[Report]) -> Result<PathBuf, ReportEr
 /// [`ReportError::Access`] names the file that refused it.
 pub fn write_results(folder: &Path, reports: &[Report]) -> Result<PathBuf, ReportError> {
     let path = folder.join(super::RESULTS);
-    let text = serde_json::to_vec_pretty(&super::Results::of(reports))
+    let text = pretty(&super::Results::of(reports))
         .map_err(|error| access(&path, io::Error::other(error)))?;
     replace(&path, &text)?;
     Ok(path)
+}
+
+fn pretty(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    foreign::json_pretty(&mut text, value)?;
+    Ok(text)
 }
 
 /// Reads one record.

@@ -9,7 +9,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum StorageError {
     /// A file or block device does not open.
-    #[error("failed to open `{}`", path.display())]
+    #[error("failed to open `{}`", foreign::path(.path))]
     Open {
         /// Its path.
         path: PathBuf,

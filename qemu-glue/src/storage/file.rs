@@ -49,7 +49,7 @@ impl File {
             Ok(uring) => Engine::Uring(uring),
             // ENOSYS, or EPERM by kernel.io_uring_disabled or a seccomp filter.
             Err(error) => {
-                log::info!("reading `{}` by threads: io_uring: {error}", path.display());
+                log::info!("reading `{}` by threads: io_uring: {error}", foreign::path(path));
                 Engine::Threads
             }
         };

@@ -41,7 +41,7 @@ pub enum TimelineError {
         source: Box<ProgramError>,
     },
     /// A probe could not be set.
-    #[error("failed to probe {function} at offset {offset:#x} of `{}`", path.display())]
+    #[error("failed to probe {function} at offset {offset:#x} of `{}`", foreign::path(.path))]
     Attach {
         /// The function.
         function: &'static str,

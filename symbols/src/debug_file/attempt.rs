@@ -149,8 +149,8 @@ impl fmt::Display for Wanted {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => path.display().fmt(f),
-            Self::Url(url) => f.write_str(url),
+            Self::File(path) => foreign::path(path).fmt(f),
+            Self::Url(url) => foreign::shown(url).fmt(f),
         }
     }
 }

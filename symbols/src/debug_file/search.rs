@@ -103,7 +103,7 @@ impl<'a> Search<'a> {
         if let Some(cache) = &self.servers.cache_dir
             && let Err(error) = debuginfod::keep(file, id, cache)
         {
-            log::warn!("`{url}` is used but not kept in `{}`: {error}", cache.display());
+            log::warn!("`{url}` is used but not kept in `{}`: {error}", foreign::path(cache));
         }
         Ok(elf)
     }

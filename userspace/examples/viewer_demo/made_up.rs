@@ -138,10 +138,10 @@ impl MadeUp {
     fn server(&self) -> Server {
         Server {
             pid: 4711,
-            version: "mysql 5.6.24".to_owned(),
-            program: "/usr/sbin/mysqld".to_owned(),
-            datadir: "/var/lib/mysql".to_owned(),
-            profile: "DWARF of the program".to_owned(),
+            version: "mysql 5.6.24".into(),
+            program: "/usr/sbin/mysqld".into(),
+            datadir: "/var/lib/mysql".into(),
+            profile: "DWARF of the program".into(),
             page_size: PAGE as u32,
             instances: 8,
             chunks: 8,
@@ -173,7 +173,7 @@ impl MadeUp {
             };
             TableRow {
                 space: index as u32 + 5,
-                name: (*name).to_owned(),
+                name: (*name).into(),
                 resident_bytes: bytes(|c| !matches!(c, Cell::Free | Cell::Other)),
                 dirty_bytes: bytes(|c| c == Cell::Dirty),
                 eligible_bytes: bytes(|c| c == Cell::Clean),

@@ -85,7 +85,7 @@ fn picture(pool: &mut MadeUp, trouble: bool) -> model::Picture {
         picture.audit.falsely_clean = 1;
         picture.audit.repaired = 3;
         picture.probes[0].ring_lost = 1_234;
-        picture.notices.push("the pool is being resized: counts are not complete".to_owned());
+        picture.notices.push("the pool is being resized: counts are not complete".into());
     }
     picture
 }

@@ -139,7 +139,7 @@ enum Class {
 /// The standard library knows which characters print (`library/core/src/unicode/printable.py`: not of
 /// the categories Cc, Cf, Cs, Co, Cn, Zl, Zp, Zs) and which combine, and tells by what it escapes.
 fn class(letter: char) -> Class {
-    if invisible(letter) {
+    if letter.is_ascii() || invisible(letter) {
         return Class::Other;
     }
     // Only the first character of a string is escaped for combining.
@@ -150,6 +150,11 @@ fn class(letter: char) -> Class {
         return Class::Other;
     }
     if letter.escape_debug().eq([letter]) { Class::Letter } else { Class::Mark }
+}
+
+/// Whether a character is shown as it is, but for a tower of marks.
+pub(crate) fn is_shown(letter: char) -> bool {
+    letter == ' ' || letter.is_ascii_graphic() || class(letter) != Class::Other
 }
 
 /// Characters that count as letters or marks and show nothing: `Default_Ignorable_Code_Point` of Unicode's

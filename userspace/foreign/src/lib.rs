@@ -20,6 +20,7 @@
 //! - [`Text`] is owned and bounded when it is made: what a message or an error holds. What it was is
 //!   had from [`Text::raw`], for comparing, never for showing.
 //! - [`Name`] is owned too and never cut, but refused where it is too long: what machines compare.
+//! - [`json()`] and [`json_pretty`] write JSON whose strings are whole, and harmless on a terminal.
 //! - [`cell`] is for CSV, where a spreadsheet would take `=...` for a formula.
 //! - [`Chain`] prints an error with its causes; `start` and `logger` (feature `program`) make a program's usage
 //!   errors, panics and log pass through here.
@@ -36,6 +37,7 @@ mod charset;
 mod escape;
 #[cfg(feature = "hostile")]
 pub mod hostile;
+mod json;
 mod name;
 #[cfg(feature = "program")]
 mod panic;
@@ -47,6 +49,7 @@ mod text;
 pub use cell::{Cell, cell};
 pub use chain::Chain;
 pub use charset::{Charset, charset};
+pub use json::{json, json_pretty, json_text};
 pub use name::{Name, TooLong};
 pub use panic::hook_to;
 #[cfg(feature = "program")]

@@ -85,8 +85,9 @@ impl Shown<'_> {
         door.end(self.cut)
     }
 
-    /// The text as every terminal and every program may read it, whatever the environment says.
-    pub(crate) fn to_utf8(self) -> String {
+    /// The text for a program, whatever character set the terminal has.
+    #[must_use]
+    pub fn to_utf8(self) -> String {
         let mut text = String::new();
         // A string takes all that is written.
         let _ = self.write(Escaper::new(&mut text, self.limit).own(self.own).utf8());

@@ -83,6 +83,12 @@ impl Text {
         self.cut
     }
 
+    /// As it is shown, for a program: whatever character set the terminal has.
+    #[must_use]
+    pub fn to_utf8(&self) -> String {
+        self.shown().to_utf8()
+    }
+
     fn shown(&self) -> Shown<'_> {
         shown::shown(&self.raw).at_most(HELD_BYTES).already_cut(self.cut)
     }
@@ -177,6 +183,12 @@ impl From<&String> for Text {
 impl From<&OsStr> for Text {
     fn from(text: &OsStr) -> Self {
         Self::from_bytes(text.as_bytes())
+    }
+}
+
+impl From<Shown<'_>> for Text {
+    fn from(text: Shown<'_>) -> Self {
+        Self::of(&text)
     }
 }
 

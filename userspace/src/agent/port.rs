@@ -153,12 +153,13 @@ impl Port {
             Some(device) => device,
             none => match name::find(path).and_then(|path| open_port(&path)) {
                 Ok(file) => {
-                    log::info!("listening on `{}`", path.display());
+                    log::info!("listening on `{}`", foreign::path(path));
                     *complaint = None;
                     none.insert(Device { file, host: false })
                 }
                 Err(error) => {
-                    let text = format!("failed to open the port `{}`: {error}", path.display());
+                    let text =
+                        format!("failed to open the port `{}`: {error}", foreign::path(path));
                     if complaint.as_ref() != Some(&text) {
                         log::warn!("{text}; trying on");
                         *complaint = Some(text);

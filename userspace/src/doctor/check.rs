@@ -2,6 +2,7 @@
 
 use std::error::Error;
 
+use foreign::Text;
 use serde::Serialize;
 
 /// How a check went.
@@ -26,20 +27,20 @@ pub struct Check {
     /// How it went.
     pub status: Status,
     /// What was found, for people.
-    pub found: String,
+    pub found: Text,
     /// What to do about it.
-    pub remedy: Option<String>,
+    pub remedy: Option<Text>,
 }
 
 impl Check {
-    pub(super) fn ok(name: &'static str, found: impl Into<String>) -> Self {
+    pub(super) fn ok(name: &'static str, found: impl Into<Text>) -> Self {
         Self { name, status: Status::Ok, found: found.into(), remedy: None }
     }
 
     pub(super) fn warning(
         name: &'static str,
-        found: impl Into<String>,
-        remedy: impl Into<String>,
+        found: impl Into<Text>,
+        remedy: impl Into<Text>,
     ) -> Self {
         let remedy = Some(remedy.into());
         Self { name, status: Status::Warning, found: found.into(), remedy }
@@ -47,13 +48,13 @@ impl Check {
 
     pub(super) fn fail(
         name: &'static str,
-        found: impl Into<String>,
-        remedy: impl Into<String>,
+        found: impl Into<Text>,
+        remedy: impl Into<Text>,
     ) -> Self {
         Self { name, status: Status::Fail, found: found.into(), remedy: Some(remedy.into()) }
     }
 
-    pub(super) fn unknown(name: &'static str, found: impl Into<String>) -> Self {
+    pub(super) fn unknown(name: &'static str, found: impl Into<Text>) -> Self {
         Self { name, status: Status::Unknown, found: found.into(), remedy: None }
     }
 }

@@ -155,11 +155,11 @@ mod tests {
         assert!(walk(Ok(layout), true).found.contains("5 levels"));
         let slower = walk(Err(WalkError::Kernel(KernelError::NoDirectMap { tried: 9 })), true);
         assert_eq!(slower.status, Warning);
-        assert!(slower.found.ends_with("; pagemap serves the list"), "{}", slower.found);
+        assert!(slower.found.raw().ends_with("; pagemap serves the list"), "{}", slower.found);
         let namespace = walk(Err(WalkError::Gone { pid: 5 }), true);
         assert!(namespace.remedy.unwrap().contains("pid namespace"));
         let none = walk(Err(WalkError::Load(ProbesError::NotBuiltIn)), false);
-        assert!(none.found.ends_with("nothing serves the list"));
+        assert!(none.found.raw().ends_with("nothing serves the list"));
         assert!(none.remedy.unwrap().contains("cargo xtask build"));
     }
 

@@ -23,7 +23,7 @@ pub(super) fn checks(target: Result<Target, ChooseError>, options: &Options) -> 
         Ok(target) => target,
         Err(error) => return vec![nobody(&error)],
     };
-    let (pid, exe, cwd) = (target.pid, target.exe.display(), target.cwd.display());
+    let (pid, exe, cwd) = (target.pid, foreign::path(&target.exe), foreign::path(&target.cwd));
     let mut checks = vec![Check::ok("server", format!("pid {pid}, {exe}, data directory {cwd}"))];
     match Server::open(target.clone(), options) {
         Ok(server) => {
@@ -236,7 +236,11 @@ mod tests {
         profile.sites.insert(String::from("i"), vec![site("nopl (%rax,%rax)", 0x1004)]);
         let check = sites(&profile);
         assert_eq!(check.status, Warning);
-        assert!(check.found.starts_with("2, of which 0 cost one trap and 2"), "{}", check.found);
+        assert!(
+            check.found.raw().starts_with("2, of which 0 cost one trap and 2"),
+            "{}",
+            check.found
+        );
     }
 
     #[test]
@@ -269,6 +273,6 @@ mod tests {
             tried: Vec::new(),
         };
         let check = super::resolved(&resolved);
-        assert!(check.found.starts_with("mysql 9.7.4: "), "{}", check.found);
+        assert!(check.found.raw().starts_with("mysql 9.7.4: "), "{}", check.found);
     }
 }

@@ -192,7 +192,7 @@ fn disk(disk: &Disk) -> Check {
     names.extend(disk.serial.as_ref().map(|serial| format!("serial {serial}")));
     names.extend(disk.wwid.as_ref().map(|wwid| format!("wwid {wwid}")));
     names.extend(disk.pci.last().map(|pci| format!("PCI {pci}")));
-    names.extend(disk.backing_file.as_ref().map(|file| format!("file {}", file.display())));
+    names.extend(disk.backing_file.as_ref().map(|file| format!("file {}", foreign::path(file))));
     // Devices without a bus still have a fixed place in the machine, e.g. virtio over MMIO.
     if names.is_empty() {
         names.extend(disk.hardware_path.as_ref().map(|path| format!("device {path}")));
@@ -281,8 +281,8 @@ mod tests {
         assert_eq!(disk(&bare).status, Warning);
         assert!(disk(&bare).remedy.unwrap().contains("serial="));
         let named = Disk { serial: Some(String::from("pool0")), ..bare.clone() };
-        assert!(disk(&named).found.ends_with("serial pool0"));
+        assert!(disk(&named).found.raw().ends_with("serial pool0"));
         let placed = Disk { pci: vec![String::from("0000:00:02.0")], ..bare };
-        assert!(disk(&placed).found.ends_with("PCI 0000:00:02.0"));
+        assert!(disk(&placed).found.raw().ends_with("PCI 0000:00:02.0"));
     }
 }

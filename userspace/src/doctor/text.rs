@@ -6,7 +6,7 @@ use crossterm::style::{Color, Stylize as _};
 
 use super::check::counted;
 use super::{Check, Report, Status};
-use crate::viewer::{Colors, units};
+use crate::viewer::Colors;
 
 impl Status {
     /// As wide as the widest.
@@ -83,10 +83,9 @@ impl Layout {
         }
         write!(out, "  {:1$}  ", check.name, self.name)?;
         let room = self.columns.saturating_sub(indent).max(LEAST_COLUMNS);
-        // Paths, serial numbers and version strings are foreign: no control characters.
-        let mut lines = wrap(&units::clean(&check.found), room);
+        let mut lines = wrap(&check.found.to_string(), room);
         if let Some(remedy) = &check.remedy {
-            lines.extend(wrap(&format!("remedy: {}", units::clean(remedy)), room));
+            lines.extend(wrap(&format!("remedy: {}", remedy), room));
         }
         writeln!(out, "{}", lines.join(&format!("\n{:indent$}", "")))
     }
@@ -131,7 +130,7 @@ This machine
                          remedy: run as root
 
 The server
-  warning  disk          a\u{fffd}[2Jb
+  warning  disk          a\\u{1b}[2Jb
                          remedy: name it
 
 Observing does not work here: 1 failure (1 warning).

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use aya_log::EbpfLogger;
+use foreign::Text;
 use probe_abi::KernelLayout;
 use thiserror::Error;
 
@@ -132,7 +133,7 @@ pub struct Observer {
     attached: Instant,
     next_scan: Instant,
     next_files: Instant,
-    notices: Vec<String>,
+    notices: Vec<Text>,
 }
 
 impl Observer {
@@ -302,7 +303,7 @@ impl Observer {
             match tally {
                 // A resize may begin between the look at the geometry and the scan.
                 Err(ObserveError::Memory(error)) if !error.is_gone() => {
-                    self.notices.push(format!("no scan this time: {error}"));
+                    self.notices.push(format!("no scan this time: {error}").into());
                     self.tally_by_table()
                 }
                 other => other?,
@@ -321,17 +322,17 @@ impl Observer {
         match self.server.current_geometry() {
             Ok(geometry) if geometry == self.server.geometry => Ok(Pool::Settled),
             Ok(geometry) => {
-                self.notices.push(format!(
+                self.notices.push(Text::from(format!(
                     "the pool was resized from {} to {} blocks",
                     self.server.geometry.blocks(),
                     geometry.blocks()
-                ));
+                )));
                 self.server.adopt(geometry)?;
                 self.reattach()?;
                 Ok(Pool::Settled)
             }
             Err(error) if error.is_passing() => {
-                self.notices.push(error.to_string());
+                self.notices.push(error.to_string().into());
                 Ok(Pool::Unsettled(error))
             }
             Err(error) => Err(error.into()),

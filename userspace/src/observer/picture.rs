@@ -141,10 +141,10 @@ impl Observer {
         let geometry = &self.server.geometry;
         model::Server {
             pid: self.server.target.pid,
-            version: self.server.version(),
-            program: self.server.target.exe.display().to_string(),
-            datadir: self.locator.tablespaces().datadir().display().to_string(),
-            profile,
+            version: self.server.version().into(),
+            program: self.server.target.exe.as_path().into(),
+            datadir: self.locator.tablespaces().datadir().into(),
+            profile: profile.into(),
             page_size: geometry.page_size,
             instances: geometry.instances,
             chunks: u32::try_from(geometry.chunks.len()).unwrap_or(u32::MAX),

@@ -25,7 +25,7 @@ fn value(text: &str, series: &str) -> f64 {
 }
 
 fn table(space: u32, name: &str, resident_bytes: u64) -> TableRow {
-    let name = name.to_owned();
+    let name = name.into();
     TableRow { space, name, resident_bytes, dirty_bytes: 0, eligible_bytes: 0, file_bytes: 0 }
 }
 
@@ -51,7 +51,7 @@ fn names_from_the_server_are_escaped() {
     let mut picture = picture();
     picture.tables = vec![table(7, "we\"ird\\na\nme", 1)];
     let text = text(picture);
-    let series = r#"poolferry_table_resident_bytes{space="7",table="we\"ird\\na\nme"}"#;
+    let series = r#"poolferry_table_resident_bytes{space="7",table="we\"ird\\na\\nme"}"#;
     assert!((value(&text, series) - 1.0).abs() < 1e-9);
 }
 

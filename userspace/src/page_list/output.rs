@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use foreign::{Text, cell, shown};
+
 use super::rows::Row;
 
 /// Form of the output.
@@ -82,7 +84,7 @@ impl<W: Write> RowWriter<W> {
     pub fn write(&mut self, row: &Row<'_>) -> io::Result<()> {
         match self {
             Self::Jsonl(out) => {
-                serde_json::to_writer(&mut *out, row)?;
+                foreign::json(&mut *out, row)?;
                 out.write_all(b"\n")
             }
             Self::Csv(csv) => {
@@ -90,7 +92,7 @@ impl<W: Write> RowWriter<W> {
                 Ok(())
             }
             Self::Table(out) => {
-                let eligible = row.reason.as_ref().map_or("yes", |reason| reason.name());
+                let eligible = shown(row.reason.as_ref().map_or("yes", |reason| reason.name()));
                 let number = |n: Option<u32>| n.map_or_else(|| "-".to_owned(), |n| n.to_string());
                 let disk = row.disk.first().map_or_else(
                     || "-".to_owned(),
@@ -115,7 +117,7 @@ impl<W: Write> RowWriter<W> {
                     gpa,
                     row.file_offset.map_or_else(|| "-".to_owned(), |o| o.to_string()),
                     disk,
-                    row.file.as_deref().unwrap_or("-"),
+                    row.file.as_ref().map_or_else(|| "-".to_owned(), Text::to_string),
                 )
             }
         }
@@ -146,10 +148,10 @@ fn fields(row: &Row<'_>) -> [String; 13] {
         row.block.to_string(),
         row.state.name().to_owned(),
         row.eligible.to_string(),
-        row.reason.as_ref().map(|r| r.name().to_owned()).unwrap_or_default(),
+        row.reason.as_ref().map(|r| cell(shown(r.name())).to_string()).unwrap_or_default(),
         format!("{:#x}", row.frame_va),
         gpas.join(" "),
-        row.file.clone().unwrap_or_default(),
+        row.file.as_ref().map(|file| cell(shown(&file.to_utf8())).to_string()).unwrap_or_default(),
         row.file_offset.map(|o| o.to_string()).unwrap_or_default(),
         disk.join(" "),
         row.newest_lsn.to_string(),

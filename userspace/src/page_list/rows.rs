@@ -1,5 +1,6 @@
 //! One row a block, in pool order, streamed: a piece of the pool is in memory at a time.
 
+use foreign::Text;
 use serde::{Serialize, Serializer};
 
 use super::ListError;
@@ -42,7 +43,7 @@ pub struct Row<'a> {
     #[serde(serialize_with = "hex_list")]
     pub gpas: Vec<Option<u64>>,
     /// The data file, as the server names it.
-    pub file: Option<String>,
+    pub file: Option<Text>,
     /// Offset of the page in the file.
     pub file_offset: Option<u64>,
     /// Where the page lies on whole disks; empty for a share.
@@ -181,7 +182,7 @@ fn place(row: &mut Row<'_>, locator: &mut Locator) {
     let (Some(space), Some(page)) = (row.space, row.page) else { return };
     let found = locator.place(SpaceId(space), PageNo(page)).and_then(|place| {
         row.file_offset = Some(place.offset.0);
-        row.file = locator.tablespaces().file(place.file).map(|f| f.path().display().to_string());
+        row.file = locator.tablespaces().file(place.file).map(|f| f.path().into());
         if let locate::Medium::Disk(ranges) = locator.medium(place)? {
             row.disk = ranges;
         }

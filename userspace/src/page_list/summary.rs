@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
+use foreign::Text;
 use serde::Serialize;
 
 use super::rows::Row;
@@ -34,9 +35,9 @@ pub struct Summary {
     /// By state.
     pub states: BTreeMap<&'static str, Group>,
     /// By reason for not being eligible.
-    pub reasons: BTreeMap<String, Group>,
+    pub reasons: BTreeMap<Text, Group>,
     /// Pages by space id.
-    pub spaces: BTreeMap<u32, (String, Group)>,
+    pub spaces: BTreeMap<u32, (Text, Group)>,
     #[serde(skip)]
     page_size: u64,
 }
@@ -54,7 +55,7 @@ impl Summary {
         self.total.add(bytes, row.eligible);
         self.states.entry(row.state.name()).or_default().add(bytes, row.eligible);
         if let Some(reason) = &row.reason {
-            self.reasons.entry(reason.name().to_owned()).or_default().add(bytes, false);
+            self.reasons.entry(reason.name().into()).or_default().add(bytes, false);
         }
         if let Some(space) = row.space {
             let (name, group) = self.spaces.entry(space).or_default();
@@ -92,7 +93,8 @@ impl Summary {
         let mut spaces: Vec<_> = self.spaces.iter().collect();
         spaces.sort_by_key(|(space, (_, group))| (std::cmp::Reverse(group.bytes), **space));
         for (space, (file, group)) in spaces {
-            let file = if file.is_empty() { "(no file)" } else { file };
+            let none = Text::from("(no file)");
+            let file = if file.is_empty() { &none } else { file };
             line(&format!("space {space} {file}"), group)?;
         }
         Ok(())

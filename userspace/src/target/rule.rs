@@ -96,7 +96,7 @@ impl fmt::Display for Rule {
             write!(f, " in unit {}", list(self.units.iter().map(|name| unit::complete(name))))?;
         }
         if !self.datadirs.is_empty() {
-            write!(f, " on {}", list(self.datadirs.iter().map(|path| path.display())))?;
+            write!(f, " on {}", list(self.datadirs.iter().map(|path| foreign::path(path))))?;
         }
         Ok(())
     }

@@ -69,7 +69,7 @@ impl Sort {
     pub(super) fn arrange(self, tables: &[TableRow], filter: &Filter) -> Vec<usize> {
         let wanted = filter.text.to_lowercase();
         let mut shown: Vec<usize> = (0..tables.len())
-            .filter(|i| wanted.is_empty() || tables[*i].name.to_lowercase().contains(&wanted))
+            .filter(|i| wanted.is_empty() || tables[*i].name.raw().to_lowercase().contains(&wanted))
             .collect();
         shown.sort_by(|a, b| {
             let order = self.compare(&tables[*a], &tables[*b]);

@@ -28,7 +28,7 @@ fn type_text(viewer: &mut Viewer, text: &str) {
 }
 
 fn names(viewer: &Viewer) -> Vec<&str> {
-    viewer.tables.iter().map(|i| viewer.picture.tables[*i].name.as_str()).collect()
+    viewer.tables.iter().map(|i| viewer.picture.tables[*i].name.raw()).collect()
 }
 
 #[test]

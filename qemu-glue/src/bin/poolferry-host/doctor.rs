@@ -32,7 +32,7 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<bool> {
     })?;
     let mut out = io::stdout().lock();
     let shown = if args.json {
-        serde_json::to_writer_pretty(&mut out, &findings)
+        foreign::json_pretty(&mut out, &findings)
             .map_err(io::Error::from)
             .and_then(|()| writeln!(out))
     } else {

@@ -71,7 +71,7 @@ impl Guarded {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let started = command.spawn();
         let mut child =
-            started.with_context(|| format!("failed to start {}", program.display()))?;
+            started.with_context(|| format!("failed to start {}", foreign::path(&program)))?;
         let stdout = child.stdout.take().context("it has no output")?;
         // From here on it is ended with this value.
         let guard = Self(child);

@@ -66,7 +66,7 @@ fn lines(list: &List<'_>, media: &[Medium], out: &mut impl io::Write) -> io::Res
             medium: media.get(usize::from(run.medium())).map_or(foreign::shown(""), name),
             offset: run.unit() << page_wire::UNIT_SHIFT,
         };
-        serde_json::to_writer(&mut *out, &line)?;
+        foreign::json(&mut *out, &line)?;
         out.write_all(b"\n")?;
     }
     Ok(())

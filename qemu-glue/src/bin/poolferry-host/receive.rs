@@ -195,7 +195,7 @@ impl Told {
 
     fn event(&mut self, event: &Event) {
         let line = match self.format {
-            ReceiveFormat::Jsonl => serde_json::to_string(event).ok(),
+            ReceiveFormat::Jsonl => foreign::json_text(event).ok(),
             ReceiveFormat::Text => self.text(event),
         };
         if let Some(line) = line {

@@ -32,7 +32,7 @@ impl Jsonl {
 }
 
 fn json_line(value: &impl Serialize) {
-    if let Ok(text) = serde_json::to_string(value) {
+    if let Ok(text) = foreign::json_text(value) {
         say(&text);
     }
 }

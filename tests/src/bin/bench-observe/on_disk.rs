@@ -86,7 +86,7 @@ fn claims(
         if let (Some(file), Some(offset)) = (&row.file, row.file_offset) {
             claims.push(Claim {
                 frame: ServerAddr(row.frame_va),
-                file: root.join(file.trim_start_matches('/')),
+                file: root.join(file.raw().trim_start_matches('/')),
                 offset,
                 disk: row.disk.clone(),
             });

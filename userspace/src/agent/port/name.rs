@@ -36,8 +36,8 @@ impl FromStr for PortName {
 impl fmt::Display for PortName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Device(path) => write!(f, "{}", path.display()),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Device(path) => write!(f, "{}", foreign::path(path)),
+            Self::Unix(path) => write!(f, "unix:{}", foreign::path(path)),
         }
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(args: &Args) -> bool {
 fn show(report: &Report, json: bool) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, report)?;
+        foreign::json_pretty(&mut out, report)?;
         writeln!(out)?;
         return Ok(());
     }

@@ -75,7 +75,7 @@ fn write(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
             Ok(())
         })?;
         if args.format == Format::Jsonl {
-            serde_json::to_writer(&mut out, &summary)?;
+            foreign::json(&mut out, &summary)?;
             out.write_all(b"\n")?;
         } else {
             summary.write(&mut out)?;

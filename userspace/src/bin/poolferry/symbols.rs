@@ -36,13 +36,13 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
     };
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &resolved.profile)?;
+        foreign::json_pretty(&mut out, &resolved.profile)?;
         writeln!(out)?;
         return Ok(());
     }
     write!(out, "{}", Report(&resolved.profile))?;
     for attempt in &resolved.tried {
-        writeln!(out, "looked for debug information: {attempt}")?;
+        writeln!(out, "looked for debug information: {}", foreign::of(attempt))?;
     }
     let origin = match resolved.origin {
         Origin::Cached => "from the cache",

@@ -248,7 +248,7 @@ impl Collector {
             if Instant::now() >= next {
                 let mut picture = self.observer.picture()?;
                 if let Some(notice) = agent::migration::notice() {
-                    Arc::make_mut(&mut picture).notices.push(notice);
+                    Arc::make_mut(&mut picture).notices.push(notice.into());
                 }
                 if self.sender.send(picture).is_err() {
                     return Ok(());

@@ -24,16 +24,13 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let mut lines = vec![
         (server(viewer), liveness(viewer)),
         (
-            Line::styled(units::clean(&picture.server.program), palette.dim()),
-            Line::styled(
-                format!("profile: {}", units::clean(&picture.server.profile)),
-                palette.dim(),
-            ),
+            Line::styled(picture.server.program.to_string(), palette.dim()),
+            Line::styled(format!("profile: {}", picture.server.profile), palette.dim()),
         ),
         health(viewer, area.width),
     ];
     for notice in picture.notices.iter().rev().take(NOTICES) {
-        let text = format!("! {}", units::clean(notice));
+        let text = format!("! {}", notice);
         lines.push((Line::styled(text, palette.warning()), Line::default()));
     }
     lines.push((panes(viewer), Line::styled("? help", palette.dim())));
@@ -59,7 +56,7 @@ fn server(viewer: &Viewer) -> Line<'static> {
     };
     Line::from(vec![
         Span::styled("Poolferry  ", palette.accent()),
-        Span::styled(units::clean(&server.version), palette.strong()),
+        Span::styled(server.version.to_string(), palette.strong()),
         Span::raw(format!(
             "  pid {}  {} pool  {instances}",
             server.pid,

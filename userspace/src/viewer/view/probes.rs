@@ -78,7 +78,7 @@ fn row(probe: &ProbeRow, viewer: &Viewer, width: usize) -> Row<'static> {
     let curve = viewer.history.probe(&probe.name);
     let curve = curve.map_or_else(String::new, |series| strokes::curve(series.values(), width));
     Row::new([
-        Cell::from(units::clean(&probe.name)),
+        Cell::from(foreign::shown(&probe.name).to_string()),
         right(units::rate(probe.rate), palette.strong()),
         Cell::from(Line::styled(curve, palette.curve()).right_aligned()),
         right(units::count(probe.hits), Style::new()),

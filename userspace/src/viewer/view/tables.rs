@@ -101,7 +101,7 @@ fn row(table: &TableRow, palette: Palette) -> Row<'static> {
         Line::raw(units::percent(units::share(table.resident_bytes, table.file_bytes)))
     };
     Row::new([
-        Cell::from(units::clean(&table.name)),
+        Cell::from(table.name.to_string()),
         size(table.resident_bytes),
         size(table.dirty_bytes),
         size(table.eligible_bytes),

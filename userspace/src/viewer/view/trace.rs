@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foreign::Text;
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Rect};
 use ratatui::style::Style;
@@ -31,8 +32,8 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         };
         return frame.render_widget(Line::styled(text, palette.dim()), inner);
     }
-    let names: HashMap<u32, &str> =
-        viewer.picture.tables.iter().map(|table| (table.space, table.name.as_str())).collect();
+    let names: HashMap<u32, &Text> =
+        viewer.picture.tables.iter().map(|table| (table.space, &table.name)).collect();
     let lines = usize::from(inner.height).saturating_sub(1);
     let newest_first = events.iter().rev().skip(viewer.cursor(Pane::Trace)).take(lines);
     let rows = newest_first.map(|event| row(event, &names, palette.dim()));
@@ -57,7 +58,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     frame.render_widget(Table::new(rows, widths).header(titles).column_spacing(1), inner);
 }
 
-fn row(event: &Event, names: &HashMap<u32, &str>, dim: Style) -> Row<'static> {
+fn row(event: &Event, names: &HashMap<u32, &Text>, dim: Style) -> Row<'static> {
     let right = |text: String| Cell::from(Line::from(text).right_aligned());
     let time =
         format!("{}.{:06}", event.time_ns / 1_000_000_000, event.time_ns % 1_000_000_000 / 1_000);
@@ -69,7 +70,7 @@ fn row(event: &Event, names: &HashMap<u32, &str>, dim: Style) -> Row<'static> {
         return Row::new([time, probe, thread, right("-".into()), right("-".into()), took.into()]);
     }
     let name = names.get(&event.space);
-    let mut of = name.map_or_else(|| format!("space {}", event.space), |name| units::clean(name));
+    let mut of = name.map_or_else(|| format!("space {}", event.space), ToString::to_string);
     if let Some(frame) = event.pfn {
         of.push_str(&format!("  frame {frame:#x}"));
     }
