@@ -1,16 +1,25 @@
-//! Writes what either side says on the channel into a folder, for a fuzzer to begin with: `channel_seeds DIR`.
+//! Writes what either side says on the channel into a folder, for a fuzzer to begin with, and what hostile ones say:
+//! `channel_seeds DIR`.
+
+#[path = "../tests/hostile/sessions.rs"]
+#[expect(dead_code, reason = "the tests play sessions, this writes them down")]
+mod hostile;
 
 use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
 use foreign::Name;
+use hostile::Role;
 use qemu_glue::channel::{
     self, Finish, Finished, Hello, Message, NotPlaced, Offer, PageRange, Progress, Ready, Refused,
     Security, VERSION,
 };
 use qemu_glue::set::{Block, SetRun};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+/// Sessions of hostile peers, those that the tests play; for each side.
+const HOSTILE: u64 = 1000;
 
 /// Room for all that is said.
 const ROOM: usize = 1 << 20;
@@ -20,6 +29,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::args_os().nth(1).ok_or("usage: channel_seeds DIR")?);
     fs::write(folder.join("source"), spoken(&of_source()).await?)?;
     fs::write(folder.join("destination"), spoken(&of_destination()).await?)?;
+    for number in 0..HOSTILE {
+        for (name, role) in [("source", Role::Source), ("destination", Role::Destination)] {
+            let session = hostile::session(number, role, VERSION);
+            let bytes = hostile::plain_bytes(&session);
+            fs::write(folder.join(format!("hostile-{name}-{number}")), bytes)?;
+        }
+    }
     Ok(())
 }
 

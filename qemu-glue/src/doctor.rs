@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::agent::Agent;
+use crate::channel::Key;
 use crate::guest::disks::{self, Disk};
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::{Qmp, QmpError};
@@ -90,6 +91,17 @@ pub async fn examine(qmp: &Path, agent: Option<&Path>) -> Result<Vec<Finding>, Q
     }
     disks(&qmp, &mut findings).await;
     Ok(findings)
+}
+
+/// Looks at a key file as both ends of the channel do.
+#[must_use]
+pub fn key(path: &Path) -> Finding {
+    match Key::read(path) {
+        Ok(_) => {
+            Finding::ok(format!("the key `{}` is one, and its owner's alone", foreign::path(path)))
+        }
+        Err(error) => Finding::fails(&error, error.hint()),
+    }
 }
 
 async fn source(qmp: &Qmp, pid: u32, agent: Option<&Path>, findings: &mut Vec<Finding>) {

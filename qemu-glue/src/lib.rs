@@ -25,6 +25,10 @@ pub mod storage;
 pub mod timeline;
 mod usage;
 
+#[cfg(test)]
+#[path = "../tests/hostile/sessions.rs"]
+mod hostile;
+
 /// An error with its causes on one line.
 fn error_chain(error: &(dyn std::error::Error + 'static)) -> String {
     foreign::Chain(error).to_string()

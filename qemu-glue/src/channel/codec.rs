@@ -13,6 +13,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::clip::Clipped;
 use super::error::ChannelError;
 use super::frame::{LENGTH_BYTES, MAX_FRAME_BYTES};
 use super::{Message, NotPlaced, PageRange};
@@ -161,8 +162,11 @@ fn lists(
     })
 }
 
-fn parsed<T: DeserializeOwned>(kind: u8, body: &[u8]) -> Result<T, ChannelError> {
-    serde_json::from_slice(body).map_err(|source| ChannelError::Json { kind, source })
+/// The one door of control messages: nothing of the other host gets past it unclipped.
+fn parsed<T: DeserializeOwned + Clipped>(kind: u8, body: &[u8]) -> Result<T, ChannelError> {
+    let parsed: T =
+        serde_json::from_slice(body).map_err(|source| ChannelError::Json { kind, source })?;
+    Ok(parsed.clipped())
 }
 
 /// Ranges, each with at least one page and none beyond the highest number.

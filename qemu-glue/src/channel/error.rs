@@ -1,11 +1,10 @@
 //! What can go wrong on the channel.
 
 use std::io;
-use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::frame::MAX_FRAME_BYTES;
+use super::frame::{MAX_FIRST_BYTES, MAX_FRAME_BYTES};
 
 /// The channel cannot be used, or can be used no longer.
 #[derive(Debug, Error)]
@@ -25,6 +24,9 @@ pub enum ChannelError {
     /// The other side ended the channel inside a message.
     #[error("the other host closed the channel inside a message")]
     Truncated,
+    /// The other side does not read what it is sent.
+    #[error("the other host took nothing of a message for {0} s")]
+    NotTaken(u64),
     /// The other side did not answer the first words in time.
     #[error("the other host did not complete the handshake within {0} s")]
     Silent(u64),
@@ -48,23 +50,10 @@ pub enum ChannelError {
     /// A record does not have its authentication tag: it was changed on the way.
     #[error("a record of the channel was changed on its way")]
     Forged,
-    /// The key file cannot be read.
-    #[error("failed to read the key `{}`", foreign::path(.path))]
-    KeyFile {
-        /// Its path.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// The key file has another form.
-    #[error("the key `{}` is neither 32 bytes nor 64 hexadecimal digits", foreign::path(.0))]
-    KeyForm(PathBuf),
-    /// Others can read the key file.
-    #[error("the key `{}` can be read by others than its owner", foreign::path(.0))]
-    KeyOpen(PathBuf),
     /// A message is longer than a frame may be.
-    #[error("a message of {0} bytes is longer than the {MAX_FRAME_BYTES} that a frame holds")]
+    #[error(
+        "a message of {0} bytes is too long: a frame holds {MAX_FRAME_BYTES}, and the first {MAX_FIRST_BYTES}"
+    )]
     TooLong(usize),
     /// A frame's content is not a message.
     #[error("a message of kind {kind} and {length} bytes makes no sense")]
@@ -89,20 +78,32 @@ pub enum ChannelError {
 }
 
 impl ChannelError {
+    /// Its kind in a few words, where many are counted.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Io { .. } | Self::Closed | Self::Truncated => "gone",
+            Self::NotTaken(_) | Self::Silent(_) => "silent",
+            Self::Stranger(_) => "strangers",
+            Self::Security { .. } => "protected otherwise",
+            Self::WrongKey | Self::Rejected => "with another key",
+            Self::Forged | Self::Cipher(_) => "forged",
+            Self::TooLong(_) | Self::Malformed { .. } | Self::Json { .. } => "senseless",
+        }
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Io { .. } | Self::Closed | Self::Truncated | Self::Silent(_) => {
-                "look at what `poolferry-host` says on the other host"
-            }
+            Self::Io { .. }
+            | Self::Closed
+            | Self::Truncated
+            | Self::NotTaken(_)
+            | Self::Silent(_) => "look at what `poolferry-host` says on the other host",
             Self::Stranger(_) => "install the same version of `poolferry-host` on both hosts",
             Self::Security { .. } => "give `--key FILE` on both hosts, with the same key",
             Self::WrongKey | Self::Rejected => "copy the key file from one host to the other",
-            Self::KeyFile { .. } | Self::KeyForm(_) => {
-                "make a key with `head -c 32 /dev/urandom > FILE; chmod 600 FILE`, for both hosts"
-            }
-            Self::KeyOpen(_) => "chmod 600 the key file",
             Self::Malformed { .. } | Self::Json { .. } => {
                 "install the same version of `poolferry-host` on both hosts"
             }

@@ -1,6 +1,13 @@
 //! The two ends of the channel: one sends messages, one receives them.
+//!
+//! Neither waits for ever on the other host's pleasure: what that does not take is an error after [`TAKEN_WITHIN`], and until
+//! its first message is there it has a small buffer, as anybody can get so far.
+
+use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::time::timeout;
 
 use super::error::ChannelError;
 use super::noise::{Open, RECORD_HEAD_BYTES, Seal};
@@ -10,8 +17,14 @@ use super::{Message, codec};
 pub(super) const MAX_FRAME_BYTES: usize = 1 << 20;
 /// Bytes of a frame's length.
 pub(super) const LENGTH_BYTES: usize = 4;
+/// Longest first frame, a greeting or a refusal, in bytes.
+pub(super) const MAX_FIRST_BYTES: usize = 16 << 10;
 /// Bytes that one read asks for.
 const READ_BYTES: usize = 64 << 10;
+/// The same before the first message.
+const FIRST_READ_BYTES: usize = 4 << 10;
+/// How long the other host may take to take a message: at most 1 MiB, but for runs.
+const TAKEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// The sending end.
 pub struct Sender {
@@ -35,7 +48,7 @@ impl Sender {
     /// does not arrive. A call that is dropped halfway leaves the channel unusable.
     ///
     /// # Errors
-    /// [`ChannelError`] when the stream breaks, or a control message is too long.
+    /// [`ChannelError`] when the stream breaks, the other host takes nothing for 30 s, or a control message is too long.
     pub async fn send(&mut self, message: &Message) -> Result<(), ChannelError> {
         self.plain.clear();
         codec::encode(message, &mut self.plain)?;
@@ -47,8 +60,11 @@ impl Sender {
                 &self.sealed
             }
         };
-        self.stream.write_all(bytes).await.map_err(ChannelError::writing)?;
-        self.stream.flush().await.map_err(ChannelError::writing)
+        let taken = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        in_time(taken).await
     }
 
     /// Ends this direction: the other side receives [`ChannelError::Closed`].
@@ -56,8 +72,14 @@ impl Sender {
     /// # Errors
     /// [`ChannelError`] when the stream is broken already.
     pub async fn close(mut self) -> Result<(), ChannelError> {
-        self.stream.shutdown().await.map_err(ChannelError::writing)
+        in_time(self.stream.shutdown()).await
     }
+}
+
+/// A write that is over when the other host takes nothing.
+async fn in_time(writing: impl Future<Output = io::Result<()>>) -> Result<(), ChannelError> {
+    let late = |_| ChannelError::NotTaken(TAKEN_WITHIN.as_secs());
+    timeout(TAKEN_WITHIN, writing).await.map_err(late)?.map_err(ChannelError::writing)
 }
 
 /// The receiving end.
@@ -66,13 +88,17 @@ pub struct Receiver {
     open: Option<Open>,
     /// Read, and not yet opened; unused without encryption.
     sealed: Vec<u8>,
-    /// Opened, and not yet taken as messages.
+    /// Opened; what lies before `at` was taken as messages.
     plain: Vec<u8>,
+    at: usize,
+    /// Its first message has come.
+    greeted: bool,
 }
 
 impl Receiver {
     pub(super) fn new(stream: impl AsyncRead + Send + Unpin + 'static, open: Option<Open>) -> Self {
-        Self { stream: Box::new(stream), open, sealed: Vec::new(), plain: Vec::new() }
+        let (sealed, plain) = (Vec::new(), Vec::new());
+        Self { stream: Box::new(stream), open, sealed, plain, at: 0, greeted: false }
     }
 
     /// The next message. A call that is dropped loses nothing.
@@ -81,19 +107,28 @@ impl Receiver {
     /// [`ChannelError::Closed`] at the end, others when the stream breaks or carries no message.
     pub async fn receive(&mut self) -> Result<Message, ChannelError> {
         loop {
-            if let Some(end) = frame_end(&self.plain)? {
-                let message = codec::decode(&self.plain[LENGTH_BYTES..end]);
-                self.plain.drain(..end);
+            let unread = &self.plain[self.at..];
+            if let Some(end) = frame_end(unread, self.longest())? {
+                let message = codec::decode(&unread[LENGTH_BYTES..end]);
+                self.at += end;
+                self.greeted = true;
                 return message;
             }
+            // Once for all frames of a read: moved after each, many small ones would cost their square.
+            self.plain.drain(..self.at);
+            self.at = 0;
             self.fill().await?;
         }
+    }
+
+    const fn longest(&self) -> usize {
+        if self.greeted { MAX_FRAME_BYTES } else { MAX_FIRST_BYTES }
     }
 
     /// Reads once, and opens the records that are whole.
     async fn fill(&mut self) -> Result<(), ChannelError> {
         let into = if self.open.is_some() { &mut self.sealed } else { &mut self.plain };
-        into.reserve(READ_BYTES);
+        into.reserve(if self.greeted { READ_BYTES } else { FIRST_READ_BYTES });
         if self.stream.read_buf(into).await.map_err(ChannelError::reading)? == 0 {
             let between = self.plain.is_empty() && self.sealed.is_empty();
             return Err(if between { ChannelError::Closed } else { ChannelError::Truncated });
@@ -113,11 +148,11 @@ impl Receiver {
     }
 }
 
-/// Where the first frame of `bytes` ends; `None` while it is not whole.
-fn frame_end(bytes: &[u8]) -> Result<Option<usize>, ChannelError> {
+/// Where the first frame of `bytes` ends, of at most `longest` bytes; `None` while it is not whole.
+fn frame_end(bytes: &[u8], longest: usize) -> Result<Option<usize>, ChannelError> {
     let Some(length) = bytes.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
     let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
-    if length > MAX_FRAME_BYTES {
+    if length > longest {
         return Err(ChannelError::TooLong(length));
     }
     let end = LENGTH_BYTES + length;

@@ -1,6 +1,5 @@
 //! The first bytes on a channel: who speaks, and whether it is encrypted.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -8,7 +7,8 @@ use tokio::time::timeout;
 
 use super::error::ChannelError;
 use super::frame::{Receiver, Sender};
-use super::noise::{self, Key};
+use super::key::Key;
+use super::noise;
 
 /// First seven bytes of either side; the eighth says how it goes on.
 const PREFACE: [u8; 7] = *b"PFERRY1";
@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub enum Security {
     /// Not at all: whoever reaches the port can name pages, and read hashes of RAM.
     Plain,
-    /// Encrypted and authenticated with the key in this file, the same on both hosts.
-    Key(PathBuf),
+    /// Encrypted and authenticated with this key, the same on both hosts.
+    Key(Key),
 }
 
 impl Security {
@@ -44,7 +44,7 @@ enum Role {
 /// Opens the channel on a stream that this side connected.
 ///
 /// # Errors
-/// [`ChannelError`] when the key is unusable, differs from the other side's, or the stream breaks.
+/// [`ChannelError`] when the key differs from the other side's, or the stream breaks.
 pub async fn connect<S>(stream: S, security: &Security) -> Result<(Sender, Receiver), ChannelError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -73,11 +73,11 @@ where
 {
     let key = match security {
         Security::Plain => None,
-        Security::Key(path) => Some(Key::read(path)?),
+        Security::Key(key) => Some(key),
     };
     let handshake = async {
         preface(&mut stream, security.preface()).await?;
-        Ok(match (&key, role) {
+        Ok(match (key, role) {
             (None, _) => (None, None),
             (Some(key), Role::Connected) => {
                 let (seal, open) = noise::initiate(&mut stream, key).await?;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::multifd::Multifd;
 use crate::report::Side;
-use crate::set::{Block, SetRun};
+use crate::set::{Block, PAGE_BYTES, SetRun};
 
 /// Version of the channel's messages; both sides must have the same.
 pub const VERSION: u32 = 3;
@@ -106,6 +106,22 @@ pub struct Progress {
     pub not_placed: u64,
     /// Bytes of hashes waiting for storage.
     pub queued: u64,
+}
+
+impl Progress {
+    /// What can be so for a set of so many pages.
+    #[must_use]
+    pub fn within(self, pages: u64) -> Self {
+        // A page that is read for itself comes with the gap before it, at most 64 KiB.
+        let storage = pages.saturating_mul(32 * PAGE_BYTES);
+        Self {
+            storage_bytes: self.storage_bytes.min(storage),
+            installed: self.installed.min(pages),
+            delivered: self.delivered.min(pages),
+            not_placed: self.not_placed.min(pages),
+            queued: self.queued.min(pages.saturating_mul(32)),
+        }
+    }
 }
 
 /// How the migration ended, as the source sees it.

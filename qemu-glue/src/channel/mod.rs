@@ -19,16 +19,20 @@
 //! [`connect`] and [`accept`] open it; [`Sender`] and [`Receiver`] are its ends, for two tasks. The
 //! peer's bytes are not trusted: frames are bounded, and no bytes make a message panic.
 
+mod clip;
 mod codec;
 mod error;
 mod frame;
 mod handshake;
+mod key;
 mod message;
 mod noise;
 
+pub use clip::{MAX_REMARKS, MAX_SECONDS};
 pub use error::ChannelError;
 pub use frame::{Receiver, Sender};
 pub use handshake::{Security, accept, connect};
+pub use key::{Key, KeyError};
 pub use message::{
     Finish, Finished, Hello, MAX_MEDIA, MAX_MEDIUM_BYTES, Message, NotPlaced, Offer, PageRange,
     Progress, Ready, Refused, VERSION,

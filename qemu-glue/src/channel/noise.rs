@@ -9,16 +9,13 @@
 //! record     2 length of the ciphertext (little-endian), ciphertext with its tag
 //! ```
 
-use std::fs::File;
-use std::io::Read as _;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use snow::{Builder, HandshakeState, StatelessTransportState};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::error::ChannelError;
+use super::key::Key;
 
 const PATTERN: &str = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s";
 /// Binds the handshake to this channel and its version.
@@ -29,43 +26,6 @@ const TAG_BYTES: usize = 16;
 /// Bytes of the length before a record.
 pub(super) const RECORD_HEAD_BYTES: usize = 2;
 const MAX_PLAIN_BYTES: usize = MAX_RECORD_BYTES - TAG_BYTES;
-const KEY_BYTES: usize = 32;
-
-/// A key that both hosts have.
-pub(super) struct Key([u8; KEY_BYTES]);
-
-impl Key {
-    /// Reads it from a file of 32 bytes, or of 64 hexadecimal digits, that only its owner can read.
-    pub(super) fn read(path: &Path) -> Result<Self, ChannelError> {
-        let failed = |source| ChannelError::KeyFile { path: path.to_owned(), source };
-        let file = File::open(path).map_err(failed)?;
-        if file.metadata().map_err(failed)?.mode() & 0o077 != 0 {
-            return Err(ChannelError::KeyOpen(path.to_owned()));
-        }
-        // More than any key has, and no more than that of what may be a device.
-        let mut bytes = Vec::new();
-        file.take(128).read_to_end(&mut bytes).map_err(failed)?;
-        let key = match <[u8; KEY_BYTES]>::try_from(bytes.as_slice()) {
-            Ok(key) => Some(key),
-            Err(_) => hexadecimal(bytes.trim_ascii_end()),
-        };
-        key.map(Self).ok_or_else(|| ChannelError::KeyForm(path.to_owned()))
-    }
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<[u8; KEY_BYTES]> {
-    let mut key = [0; KEY_BYTES];
-    let (pairs, rest) = digits.as_chunks::<2>();
-    if pairs.len() != KEY_BYTES || !rest.is_empty() {
-        return None;
-    }
-    for (byte, pair) in key.iter_mut().zip(pairs) {
-        let digit = |digit: u8| char::from(digit).to_digit(16);
-        *byte = u8::try_from(digit(pair[0])? << 4 | digit(pair[1])?).ok()?;
-    }
-    Some(key)
-}
-
 /// The sending direction.
 pub(super) struct Seal {
     state: Arc<StatelessTransportState>,
@@ -133,7 +93,7 @@ where
 fn builder(key: &Key) -> Result<Builder<'_>, ChannelError> {
     let params = PATTERN.parse().map_err(ChannelError::Cipher)?;
     let builder = Builder::new(params).prologue(PROLOGUE).map_err(ChannelError::Cipher)?;
-    builder.psk(0, &key.0).map_err(ChannelError::Cipher)
+    builder.psk(0, key.bytes()).map_err(ChannelError::Cipher)
 }
 
 /// Longest message of this handshake: an ephemeral key and a tag, with room.

@@ -13,7 +13,7 @@
 use serde_json::Value;
 
 use super::refusal::Refusal;
-use crate::qmp::Qmp;
+use crate::qmp::{Qmp, QmpError};
 
 /// Makes sure that QEMU was not told to listen yet. Only then no page can have arrived, and none arrives
 /// while this monitor tells it nothing.
@@ -24,6 +24,27 @@ pub(super) async fn not_begun(qmp: &Qmp) -> Result<(), Refusal> {
         ("none" | "setup", true) => Err(Refusal::Listens),
         (status, _) => Err(Refusal::Begun { status: status.chars().take(40).collect() }),
     }
+}
+
+/// Whether a migration comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coming {
+    /// It does.
+    Active,
+    /// It has come.
+    Completed,
+    /// None has begun, or it has failed.
+    No,
+}
+
+/// Asks QEMU; a status that is not known goes on.
+pub(super) async fn coming(qmp: &Qmp) -> Result<Coming, QmpError> {
+    let told: Value = qmp.query("query-migrate").await?;
+    Ok(match status(&told) {
+        "none" | "setup" | "failed" | "cancelled" | "cancelling" => Coming::No,
+        "completed" => Coming::Completed,
+        _ => Coming::Active,
+    })
 }
 
 /// Port on which QEMU listens; `None` when it does not, or not for TCP.

@@ -28,12 +28,26 @@ pub enum ReceiveError {
         expected: &'static str,
     },
     /// The other side does not go on.
-    #[error("the source sent no {expected} within {} s", limit.as_secs())]
+    #[error("the source sent not {expected} within {} s", limit.as_secs_f64())]
     Silent {
         /// What should have come.
         expected: &'static str,
         /// How long was waited.
         limit: Duration,
+    },
+    /// More pages left to QEMU than there are: each is left to it once.
+    #[error("the source leaves more than the {pages} pages of its set to QEMU")]
+    Taken {
+        /// Pages of the set.
+        pages: u32,
+    },
+    /// More or fewer runs than the offer has.
+    #[error("the source offered {offered} runs and sent {sent}")]
+    Runs {
+        /// As its offer says.
+        offered: u64,
+        /// As they came, at least.
+        sent: u64,
     },
     /// Hashes that belong to no page, or to one that had its hash.
     #[error("the source sent hashes that make no sense")]
@@ -41,6 +55,18 @@ pub enum ReceiveError {
 }
 
 impl ReceiveError {
+    /// Its kind in a few words, where many are counted.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Channel(error) => error.kind(),
+            Self::Version { .. } => "of another version",
+            Self::OutOfTurn { .. } => "out of turn",
+            Self::Silent { .. } => "silent",
+            Self::Hashes(_) | Self::Taken { .. } | Self::Runs { .. } => "senseless",
+        }
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
@@ -50,7 +76,9 @@ impl ReceiveError {
                 Some("install the same version of `poolferry-host` on both hosts")
             }
             Self::Silent { .. } => Some("look at what `poolferry-host` says on the source host"),
-            Self::OutOfTurn { .. } | Self::Hashes(_) => None,
+            Self::OutOfTurn { .. } | Self::Hashes(_) | Self::Taken { .. } | Self::Runs { .. } => {
+                None
+            }
         }
     }
 }

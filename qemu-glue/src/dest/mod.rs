@@ -1,7 +1,7 @@
 //! The destination: restores the set from storage beside a QEMU that waits for its migration.
 //!
 //! ```text
-//! greet -> offer -> preflight -> media -> holes -> userfaultfd -> QEMU listens -> Ready
+//! greeting -> the slot -> QEMU's monitor -> offer -> preflight -> media -> holes -> userfaultfd -> QEMU listens -> Ready
 //! Hashes -> read storage in its order -> BLAKE3 equal? -> UFFDIO_COPY where nothing has arrived
 //!        -> Placed | NotPlaced
 //! ```
@@ -18,14 +18,17 @@
 //! What keeps this host from restoring is a [`Refusal`]: it goes to the source with QEMU's address, and
 //! the migration is a stock one. A [`ReceiveError`] ends the channel, and the source gives back.
 
+mod admission;
 mod answers;
 mod begun;
 mod error;
 mod event;
 mod examine;
+mod greeting;
 mod holes;
 mod incoming;
 mod install;
+mod liveness;
 mod media;
 mod medium;
 mod memory;
@@ -34,6 +37,7 @@ mod preflight;
 mod prepare;
 mod prove;
 mod queue;
+mod rare;
 mod refusal;
 mod restore;
 mod serve;
@@ -42,23 +46,27 @@ mod thp;
 mod uffd;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use foreign::Text;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::admission::{Admission, Admitted};
 pub use self::error::ReceiveError;
 pub use self::event::{Event, Observer, Outcome};
 pub(crate) use self::examine::examine;
+pub use self::greeting::Greeting;
 pub use self::incoming::{MigrationAddress, MigrationAddressError};
 pub use self::install::{BlockFile, Placed, Target};
+use self::liveness::Liveness;
 pub use self::media::Override;
-use self::offer::name_of;
 use self::prepare::Qemu;
 pub use self::prove::{Answer, Fate};
 pub use self::queue::{Hash, QueueError};
+pub use self::rare::Rare;
 pub use self::refusal::Refusal;
 pub use self::restore::{Limits, Restore};
-use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender, VERSION};
+use crate::channel::{Hello, Message, Refused, Security, Sender, VERSION};
 use crate::timeline::Watched;
 use crate::{error_chain, usage};
 
@@ -75,9 +83,15 @@ pub struct Options {
     pub disks: Vec<Override>,
     /// How much the restore may use.
     pub limits: Limits,
+    /// How long a source may do nothing while no migration goes on.
+    pub silence: Duration,
     /// Set probes on QEMU's functions, for the report's time line.
     pub probes: bool,
 }
+
+/// What [`Options::silence`] is without a reason for another. A source's QEMU may take as long to connect, and its library to
+/// act.
+pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// Serves the migration of the source that has connected `stream`.
 ///
@@ -91,24 +105,48 @@ pub async fn receive<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
+    let greeting = Greeting::hear(stream, &options.security).await?;
+    serve(greeting, options, observer).await
+}
+
+/// [`receive`] for a source that was let in.
+///
+/// # Errors
+/// As [`receive`].
+pub async fn receive_admitted(
+    admitted: Admitted,
+    options: &Options,
+    observer: Observer<'_>,
+) -> Result<Outcome, ReceiveError> {
+    let (greeting, _slot) = admitted.into_parts();
+    serve(greeting, options, observer).await
+}
+
+async fn serve(
+    greeting: Greeting,
+    options: &Options,
+    observer: Observer<'_>,
+) -> Result<Outcome, ReceiveError> {
     let begun = usage::cpu_s();
-    let (mut sender, mut receiver) = channel::accept(stream, &options.security).await?;
+    let Greeting { mut sender, mut receiver, hello } = greeting;
     let qemu = Qemu::connect(&options.qmp).await;
-    let migration = greet(&mut sender, &mut receiver, &qemu).await?;
+    let migration = greet(&mut sender, hello, &qemu).await?;
+    let pages = qemu.as_ref().map_or(0, Qemu::pages);
+    let (offer, set) = offer::receive(&mut receiver, pages).await?;
     observer(&Event::Connected { migration: migration.clone() });
     let watched = match (options.probes, &qemu) {
         (true, Ok(qemu)) => Watched::begin(qemu.pid()),
         _ => Watched::Not,
     };
-    let pages = qemu.as_ref().map_or(0, Qemu::pages);
-    let (offer, set) = offer::receive(&mut receiver, pages).await?;
+    let liveness = Liveness::new(&options.qmp, options.silence);
     let mut outcome = match prepare::prepare(qemu, &offer, set, options).await {
         Ok((prepared, ready)) => {
             observer(&Event::ready(&ready, &prepared.set));
             sender.send(&Message::Ready(ready)).await?;
             let limits = options.limits.sized(prepared.set.bytes_on_storage());
             let limits = if offer.shares { limits.shared() } else { limits };
-            serve::restore(prepared, sender, receiver, limits, watched, observer).await?
+            let channel = (sender, receiver);
+            serve::restore(prepared, channel, limits, liveness, watched, observer).await?
         }
         Err((refusal, uri)) => {
             let refused = refused(&refusal, uri);
@@ -117,7 +155,7 @@ where
                 hint: refused.hint.clone(),
             });
             sender.send(&Message::Refused(refused)).await?;
-            serve::stand_by(sender, receiver, refusal, watched).await?
+            serve::stand_by((sender, receiver), refusal, liveness, watched).await?
         }
     };
     outcome.migration = migration;
@@ -126,18 +164,12 @@ where
     Ok(outcome)
 }
 
-/// Exchanges the first words; gives the migration's name.
+/// Answers the first words; gives the migration's name.
 async fn greet(
     sender: &mut Sender,
-    receiver: &mut Receiver,
+    theirs: Hello,
     qemu: &Result<Qemu, Refusal>,
 ) -> Result<Text, ReceiveError> {
-    let theirs = match offer::next(receiver, "a greeting").await? {
-        Message::Hello(hello) => hello,
-        other => {
-            return Err(ReceiveError::OutOfTurn { got: name_of(&other), expected: "a greeting" });
-        }
-    };
     let hello = Hello {
         version: VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
@@ -158,3 +190,6 @@ fn refused(refusal: &Refusal, uri: Option<String>) -> Refused {
         uri: uri.map(Text::from),
     }
 }
+
+#[cfg(test)]
+mod hostile_sessions;

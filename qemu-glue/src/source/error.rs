@@ -78,9 +78,10 @@ impl MigrateError {
             Self::NotHere { .. } => {
                 Some("a VM that has migrated away, or has not arrived yet, is at the other host")
             }
-            Self::Connect { .. } => {
-                Some("start `poolferry-host receive` beside the destination's QEMU first")
-            }
+            Self::Connect { .. } => Some(
+                "start `poolferry-host receive` beside the destination's QEMU first; or tell where that QEMU \
+                     listens (`--uri tcp:HOST:PORT`), and without a receiver the whole memory goes there",
+            ),
             Self::Channel { error, .. } => error.hint(),
             Self::Unexpected { .. } => {
                 Some("install the same version of `poolferry-host` on both hosts")

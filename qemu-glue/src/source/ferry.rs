@@ -22,12 +22,13 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::hash::{self, Hashed};
+use super::heard::{Heard, LastWord, Settled};
 use super::ledger::Ledger;
 use super::link::{LAST_WORD, Link};
 use super::prepare::Prepared;
 use super::zero::{self, Looked};
 use crate::agent::Visit;
-use crate::channel::{ChannelError, Finish, Finished, Message, NotPlaced, PageRange, Progress};
+use crate::channel::{ChannelError, Finish, Message, NotPlaced, PageRange, Progress};
 use crate::guest::GuestRam;
 use crate::set::SkipSet;
 use crate::shim::{Armed, ShimError, State, Status};
@@ -35,8 +36,6 @@ use crate::shim::{Armed, ShimError, State, Status};
 /// How long the library may take from the `migrate` command to the end of its hints; connecting to the
 /// destination's QEMU is part of it.
 const HINT: Duration = Duration::from_secs(60);
-/// How long the destination may say nothing while pages are outstanding.
-const SILENCE: Duration = Duration::from_secs(30);
 
 /// Why pages are given back that storage would have had: the reason as it stands in reports.
 const SOONER: &str = "sooner-by-network";
@@ -87,11 +86,11 @@ pub(super) struct Ferry {
     hash_end: Arc<AtomicU32>,
     left_out: HashSet<u16>,
     reasons: BTreeMap<Text, u64>,
-    progress: Progress,
-    finished: Option<Finished>,
+    heard: Heard,
+    /// How long the destination may settle nothing.
+    silence: Duration,
     stage: Stage,
     begun: Instant,
-    heard: Instant,
     /// Syncs that the library had seen when all was settled.
     ended_at: u32,
     /// The channel tells no more.
@@ -104,8 +103,10 @@ impl Ferry {
         prepared: Prepared,
         link: Link,
         left_out: HashSet<u16>,
+        silence: Duration,
     ) -> Result<Self, (ShimError, Link)> {
         let Prepared { shim, ram, plan, visit } = prepared;
+        let heard = Heard::new(plan.set.pages());
         let armed = match shim.arm(&plan.set) {
             Ok(armed) => armed,
             Err(error) => return Err((error, link)),
@@ -126,11 +127,10 @@ impl Ferry {
             hash_end: Arc::new(AtomicU32::new(u32::MAX)),
             left_out,
             reasons: BTreeMap::new(),
-            progress: Progress::default(),
-            finished: None,
+            heard,
+            silence,
             stage: Stage::Waiting,
             begun: Instant::now(),
-            heard: Instant::now(),
             ended_at: 0,
             deaf: false,
         })
@@ -175,7 +175,7 @@ impl Ferry {
     }
 
     pub(super) const fn progress(&self) -> &Progress {
-        &self.progress
+        self.heard.progress()
     }
 
     pub(super) const fn hashed_pages(&self) -> u64 {
@@ -218,7 +218,9 @@ impl Ferry {
 
     /// Looks at what the destination has said already. An error is trouble.
     pub(super) fn catch_up(&mut self) -> Result<(), String> {
-        while let Ok(said) = self.link.incoming.try_recv() {
+        // No more than waits: a destination that never stops would be listened to for ever.
+        for _ in 0..self.link.incoming.len() {
+            let Ok(said) = self.link.incoming.try_recv() else { break };
             self.take(News::Said(Some(said)))?;
         }
         Ok(())
@@ -243,10 +245,7 @@ impl Ferry {
                 self.leave(NOT_READ, rest);
                 Ok(())
             }
-            News::Said(Some(Ok(message))) => {
-                self.heard = Instant::now();
-                self.hear(message)
-            }
+            News::Said(Some(Ok(message))) => self.hear(message),
             News::Said(Some(Err(error))) => {
                 self.deaf = true;
                 Err(format!("the channel to the destination broke: {error}"))
@@ -285,43 +284,23 @@ impl Ferry {
 
     fn hear(&mut self, message: Message) -> Result<(), String> {
         if self.has_ended() {
-            // Its last answers may cross with our giving up; what is settled stays settled.
-            match message {
-                Message::Progress(progress) => self.progress = progress,
-                Message::Finished(finished) => self.finish_with(finished),
-                _ => {}
-            }
+            self.heard.hear_after(message);
             return Ok(());
         }
-        match message {
-            Message::Placed(ranges) => {
-                for range in ranges {
-                    let fresh = self.ledger.placed(range).map_err(|error| error.to_string())?;
+        let mut settled = Vec::new();
+        let heard = self.heard.hear(message, &mut self.ledger, &mut settled);
+        for settled in settled {
+            match settled {
+                Settled::Placed(fresh) => {
                     fresh.into_iter().for_each(|range| self.armed.confirm(range));
                 }
-                Ok(())
-            }
-            Message::NotPlaced(why, ranges) => {
-                for range in ranges {
-                    let fresh = self.ledger.given_back(range).map_err(|error| error.to_string())?;
+                Settled::NotPlaced(why, fresh) => {
                     self.not_placed += count(&fresh);
                     self.give_back(&name(why), &fresh);
                 }
-                Ok(())
             }
-            Message::Progress(progress) => {
-                self.progress = progress;
-                Ok(())
-            }
-            Message::Finished(finished) => {
-                self.finish_with(finished);
-                Err("the destination has ended the restore".to_owned())
-            }
-            Message::Refused(refused) => {
-                Err(format!("the destination gave up: {}", refused.reason))
-            }
-            _ => Err("the destination said something out of turn".to_owned()),
         }
+        heard
     }
 
     /// Pages that storage was asked for and that are settled.
@@ -357,11 +336,6 @@ impl Ferry {
         }
     }
 
-    fn finish_with(&mut self, finished: Finished) {
-        self.progress = finished.progress;
-        self.finished = Some(finished);
-    }
-
     fn give_back(&mut self, reason: &str, ranges: &[PageRange]) {
         for range in ranges {
             self.armed.give_back(*range);
@@ -377,12 +351,21 @@ impl Ferry {
             Stage::Returning => Ok(self.is_taken_up()),
             Stage::Waiting => self.wait_for_hint(syncs).map(|()| false),
             Stage::Proving if self.ledger.outstanding() == 0 => Ok(true),
-            // What lies unread has been said: QEMU's monitor may have kept us from it.
-            Stage::Proving if self.heard.elapsed() > SILENCE && self.link.incoming.is_empty() => {
-                Err(format!("the destination said nothing for {} s", SILENCE.as_secs()))
-            }
-            Stage::Proving => Ok(false),
+            Stage::Proving => self.goes_on().map(|()| false),
         }
+    }
+
+    /// Whether the destination still settles pages.
+    fn goes_on(&mut self) -> Result<(), String> {
+        if self.heard.is_silent(&self.ledger, self.silence) {
+            // What lies unread has been said: QEMU's monitor may have kept us from it.
+            self.catch_up()?;
+            if self.ledger.outstanding() > 0 && self.heard.is_silent(&self.ledger, self.silence) {
+                let seconds = self.silence.as_secs_f64();
+                return Err(format!("the destination settled no page for {seconds} s"));
+            }
+        }
+        Ok(())
     }
 
     fn wait_for_hint(&mut self, syncs: u64) -> Result<(), String> {
@@ -407,7 +390,6 @@ impl Ferry {
     /// The hint has returned: what is read of RAM from here on counts (invariant I2).
     fn prove(&mut self) -> Result<(), String> {
         self.stage = Stage::Proving;
-        self.heard = Instant::now();
         let started =
             hash::start(&self.ram, &self.set, hash::default_threads(), &self.stop, &self.hash_end);
         self.hashes = Some(started.map_err(|error| format!("no thread to hash with: {error}"))?);
@@ -462,16 +444,16 @@ impl Ferry {
     }
 
     /// Tells the destination how it ended and waits for its last word.
-    pub(super) async fn finish(&mut self, finish: Finish) -> Option<Finished> {
+    pub(super) async fn finish(&mut self, finish: Finish) -> Option<LastWord> {
         let last_word = async {
             self.link.out.send(Message::Finish(finish)).await.ok()?;
-            while self.finished.is_none() && !self.deaf {
+            while !self.heard.has_finished() && !self.deaf {
                 let said = self.link.incoming.recv().await;
                 if self.take(News::Said(said)).is_err() {
                     break;
                 }
             }
-            self.finished.take()
+            self.heard.take_last_word()
         };
         tokio::time::timeout(LAST_WORD, last_word).await.ok().flatten()
     }

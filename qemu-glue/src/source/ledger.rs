@@ -150,6 +150,12 @@ impl Ledger {
         u64::from(self.pages) - self.placed - self.zero - self.given_back
     }
 
+    /// Pages whose hash was sent and that are not settled.
+    #[must_use]
+    pub(super) const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
     /// Whether more hashes are of use soon: the destination does not hold enough of them.
     #[must_use]
     pub(super) fn wants_hashes(&self) -> bool {

@@ -13,7 +13,8 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::MigrateError;
-use crate::channel::{self, ChannelError, Finish, Finished, Message, Receiver, Security, Sender};
+use super::heard::LastWord;
+use crate::channel::{self, ChannelError, Finish, Message, Receiver, Security, Sender};
 
 /// How long the destination's host may take to be connected.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -42,6 +43,18 @@ impl Link {
         let stream = connected.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
         let stream = stream.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
+        Self::open(stream, to, security).await
+    }
+
+    /// Opens the channel on a stream that is connected to `to`.
+    pub(super) async fn open<S>(
+        stream: S,
+        to: &str,
+        security: &Security,
+    ) -> Result<Self, MigrateError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let bytes = Arc::new(AtomicU64::new(0));
         let counted = Counted { stream, bytes: Arc::clone(&bytes) };
         let opened = channel::connect(counted, security).await;
@@ -56,12 +69,13 @@ impl Link {
 
     /// Tells how the migration ended, and waits until the other side has taken leave; gives its
     /// last word.
-    pub(super) async fn finish(&mut self, finish: Finish) -> Option<Finished> {
+    pub(super) async fn finish(&mut self, finish: Finish) -> Option<LastWord> {
         let leave = async {
             self.out.send(Message::Finish(finish)).await.ok()?;
             while let Some(Ok(message)) = self.incoming.recv().await {
                 if let Message::Finished(finished) = message {
-                    return Some(finished);
+                    // Nothing is restored.
+                    return Some(LastWord::new(finished, 0));
                 }
             }
             None
@@ -106,18 +120,18 @@ async fn receive(mut receiver: Receiver, messages: mpsc::Sender<Result<Message, 
 }
 
 /// A stream whose bytes are counted.
-struct Counted {
-    stream: TcpStream,
+struct Counted<S> {
+    stream: S,
     bytes: Arc<AtomicU64>,
 }
 
-impl Counted {
+impl<S> Counted<S> {
     fn count(&self, bytes: usize) {
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
-impl AsyncRead for Counted {
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -130,7 +144,7 @@ impl AsyncRead for Counted {
     }
 }
 
-impl AsyncWrite for Counted {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

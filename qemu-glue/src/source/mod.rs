@@ -12,6 +12,7 @@ mod error;
 mod ferry;
 mod guard;
 pub mod hash;
+mod heard;
 mod hold;
 mod ledger;
 mod limits;
@@ -36,7 +37,7 @@ pub use cancel::{Cancel, Canceller, cancellation};
 pub use error::MigrateError;
 use foreign::Text;
 pub use guard::{DONE, Guard};
-pub use options::{Mode, Options, Route};
+pub use options::{Mode, Options, Route, SILENCE};
 pub use progress::{Picture, Update};
 use serde_json::{Value, json};
 
@@ -177,7 +178,7 @@ async fn before(
     record.end("preflight");
     let (uri, company) = match &options.mode {
         Mode::Stock { uri } => (uri.clone(), Company::Nobody),
-        Mode::Poolferry(route) => agree(qmp, route, &mut checked, record).await?,
+        Mode::Poolferry(route) => agree(qmp, route, &mut checked, settings, record).await?,
     };
     // Events, and the way back on which the destination tells that it has the VM: without it, a destination
     // that fails at the very end is taken for one that runs the VM.
@@ -186,11 +187,13 @@ async fn before(
     Ok(Before { uri, limits, compressed: checked.compressed, company })
 }
 
-/// Where QEMU is to send to, and the ferry unless all is to go by network.
+/// Where QEMU is to send to, and the ferry unless all is to go by network. Where the receiver cannot be agreed with and the
+/// user knows where its QEMU listens, the migration is a stock one.
 async fn agree(
     qmp: &Qmp,
     route: &Route,
     checked: &mut Checked,
+    settings: &mut Settings,
     record: &mut Record<'_>,
 ) -> Result<(String, Company), MigrateError> {
     let prepared = match checked.forbids_skip() {
@@ -219,10 +222,19 @@ async fn agree(
     record.begin("offer");
     let offered = offer::offer(&route.to, &route.security, hello, checked, route.share, set).await;
     record.end("offer");
-    let (link, agreed) = offered?;
+    let (link, agreed) = match (offered, &route.uri) {
+        (Ok(offered), _) => offered,
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(uri)) => {
+            stock(record, &error.to_string(), error.hint().as_ref());
+            // Nobody sets the destination's.
+            settings.multifd_back(qmp).await?;
+            return Ok((uri.clone(), Company::Nobody));
+        }
+    };
     record.report.qemu.destination = agreed.qemu;
     for (index, reason) in &agreed.media_left_out {
-        let name = set.media().get(usize::from(*index)).map_or("?", String::as_str);
+        let Some(name) = set.media().get(usize::from(*index)) else { continue };
         record.remark(format!("the destination cannot read `{}`: {reason}", foreign::shown(name)));
     }
     if let Some((reason, hint)) = &agreed.refused {
@@ -231,16 +243,17 @@ async fn agree(
     }
     let Some(prepared) = prepared else { return Ok((agreed.uri, Company::Listener(link))) };
     record.report.pages.listed = prepared.plan.listed;
-    Ok((agreed.uri, arm(prepared, link, &agreed.media_left_out, record)))
+    Ok((agreed.uri, arm(prepared, link, &agreed.media_left_out, route.silence, record)))
 }
 
 fn arm(
     prepared: Prepared,
     link: Link,
     left_out: &[(u16, Text)],
+    silence: Duration,
     record: &mut Record<'_>,
 ) -> Company {
-    match Ferry::arm(prepared, link, offer::indices(left_out)) {
+    match Ferry::arm(prepared, link, offer::indices(left_out), silence) {
         Ok(ferry) => Company::Ferry(Box::new(ferry)),
         Err((error, link)) => {
             stock(record, &error, error.hint().map(Text::from).as_ref());
@@ -271,7 +284,8 @@ async fn after(ended: Ended, ferry: Option<Ferry>, link: Option<Link>, record: &
         record.ferry(&ferry, last_word);
     } else if let Some(mut link) = link {
         let last_word = link.finish(finish).await;
-        record.report.probes.destination = last_word.and_then(|word| word.probes).map(|side| *side);
+        record.report.probes.destination =
+            last_word.and_then(|word| word.into_inner().probes).map(|side| *side);
         record.report.channel_bytes = link.bytes();
     }
     record.ended(&ended.migration);
@@ -318,3 +332,6 @@ async fn uuid(qmp: &Qmp) -> Result<String, MigrateError> {
     let now = now.map_or(0, |now| now.as_secs());
     Ok(format!("{}-{now:x}", uuid["UUID"].as_str().unwrap_or_default()))
 }
+
+#[cfg(test)]
+mod hostile_sessions;

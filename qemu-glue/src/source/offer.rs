@@ -15,6 +15,8 @@ use crate::set::SkipSet;
 
 /// How long the destination may take to answer the greeting.
 const HELLO: Duration = Duration::from_secs(10);
+/// How long it may take to take the offer.
+const OFFER: Duration = Duration::from_secs(60);
 /// How long it may take to check itself and to punch holes.
 const READY: Duration = Duration::from_secs(120);
 /// Runs of one message: 384 KiB.
@@ -42,7 +44,19 @@ pub(super) async fn offer(
     shares: bool,
     set: &SkipSet,
 ) -> Result<(Link, Agreed), MigrateError> {
-    let mut link = Link::connect(to, security).await?;
+    let link = Link::connect(to, security).await?;
+    negotiate(link, to, hello, checked, shares, set).await
+}
+
+/// The same on a channel that is open.
+pub(super) async fn negotiate(
+    mut link: Link,
+    to: &str,
+    hello: Hello,
+    checked: &Checked,
+    shares: bool,
+    set: &SkipSet,
+) -> Result<(Link, Agreed), MigrateError> {
     say(&link, Message::Hello(hello)).await;
     let theirs = match hear(&mut link, to, HELLO).await? {
         Message::Hello(hello) => hello,
@@ -63,11 +77,15 @@ pub(super) async fn offer(
         multifd: checked.multifd.clone(),
         shares,
     };
-    say(&link, Message::Offer(offer)).await;
-    for runs in set.runs().chunks(RUNS) {
-        say(&link, Message::Runs(runs.to_vec())).await;
-    }
-    say(&link, Message::OfferEnd).await;
+    let said = async {
+        say(&link, Message::Offer(offer)).await;
+        for runs in set.runs().chunks(RUNS) {
+            say(&link, Message::Runs(runs.to_vec())).await;
+        }
+        say(&link, Message::OfferEnd).await;
+    };
+    let late = |_| unexpected_text(to, format!("no sign of reading within {} s", OFFER.as_secs()));
+    timeout(OFFER, said).await.map_err(late)?;
     let agreed = match hear(&mut link, to, READY).await? {
         Message::Ready(ready) => Agreed {
             uri: listens(to, ready.uri.raw())?,

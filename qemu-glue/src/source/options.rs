@@ -44,6 +44,9 @@ pub struct Route {
     pub agent: PathBuf,
     /// `poolferry-host receive` at the destination, as `HOST:PORT`.
     pub to: String,
+    /// Where its QEMU listens (`tcp:HOST:PORT`), where that is known: all of the memory goes there when
+    /// nothing can be agreed with `to`.
+    pub uri: Option<String>,
     /// How the channel to it is protected.
     pub security: Security,
     /// Let the network take over what it can bring sooner than storage; else it carries only what cannot
@@ -53,4 +56,9 @@ pub struct Route {
     pub multifd: Option<Multifd>,
     /// How long the guest may take for its page list.
     pub list_timeout: Duration,
+    /// How long the destination may settle none of the pages that it has hashes of.
+    pub silence: Duration,
 }
+
+/// What [`Route::silence`] is without a reason for another. A storage that stalls has its requests answered much sooner.
+pub const SILENCE: Duration = Duration::from_secs(30);

@@ -6,11 +6,11 @@ use foreign::Text;
 
 use super::costs::Meter;
 use super::ferry::Ferry;
+use super::heard::LastWord;
 use super::prepare;
 use super::progress::{Picture, Update, real};
 use super::query::Migration;
 use crate::agent::{self, ListSteps};
-use crate::channel::Finished;
 use crate::report::{Phase, Report, Sample, Sync};
 use crate::shim;
 use crate::timeline::now_ns;
@@ -142,7 +142,7 @@ impl<'a> Record<'a> {
 
     /// What became of the pages left behind, by the ledger, the library and the destination's last
     /// word.
-    pub(super) fn ferry(&mut self, ferry: &Ferry, last_word: Option<Finished>) {
+    pub(super) fn ferry(&mut self, ferry: &Ferry, last_word: Option<LastWord>) {
         let status = ferry.status();
         self.library(&status);
         if let Some((zero, _)) = self.begun {
@@ -152,6 +152,7 @@ impl<'a> Record<'a> {
         report.given_back_by_reason = ferry.reasons(&status);
         report.pages.skipped = status.hinted;
         report.pages.given_back = report.given_back_by_reason.values().sum();
+        let last_word = last_word.map(LastWord::into_inner);
         let progress = last_word.as_ref().map_or(*ferry.progress(), |word| word.progress);
         // Whatever was placed after the library had given it back, QEMU has sent over it.
         let placed = report.pages.skipped.saturating_sub(report.pages.given_back);
@@ -165,7 +166,7 @@ impl<'a> Record<'a> {
             report.costs.destination_cpu_s = Some(word.cpu_s);
             report.costs.destination_peak_bytes = Some(word.peak_memory_bytes);
             report.probes.destination = word.probes.map(|side| *side);
-            report.remarks.extend(word.remarks.into_iter().take(100));
+            report.remarks.extend(word.remarks);
         } else {
             self.remark("the destination's last word is missing".to_owned());
         }

@@ -60,6 +60,21 @@ impl Settings {
         self.turn_on(qmp, &["multifd"]).await
     }
 
+    /// `multifd` is as it was before [`Self::multifd`].
+    ///
+    /// # Errors
+    /// When QEMU refuses or the monitor fails; it is still put back at the end then.
+    pub(super) async fn multifd_back(&mut self, qmp: &Qmp) -> Result<(), QmpError> {
+        let Some(before) = &self.multifd else { return Ok(()) };
+        if self.capabilities.contains(&"multifd") {
+            set_capabilities(qmp, &["multifd"], false).await?;
+        }
+        before.set(qmp).await?;
+        self.capabilities.retain(|name| *name != "multifd");
+        self.multifd = None;
+        Ok(())
+    }
+
     /// Zero pages are looked for in QEMU's migration thread, no longer [`BY_MULTIFD`].
     ///
     /// # Errors

@@ -2,11 +2,11 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use qemu_glue::channel::{ChannelError, Message, Security, connect};
+use qemu_glue::channel::{ChannelError, Key, Message, Security, connect};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -15,13 +15,13 @@ use crate::qemu::{Place, Vm, newest};
 use crate::source::{Source, offer};
 
 /// The program; it ends with this.
-struct Program {
-    child: Child,
+pub(crate) struct Program {
+    pub(crate) child: Child,
     lines: std::io::Lines<BufReader<ChildStdout>>,
 }
 
 impl Program {
-    fn start(qmp: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(qmp: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_poolferry-host"));
         command.args(["receive", "--listen", "127.0.0.1:0", "--migration-address", "127.0.0.1"]);
         command.args(["--format", "jsonl", "--once", "--qmp"]).arg(qmp).args(more);
@@ -31,7 +31,7 @@ impl Program {
     }
 
     /// The next event of a name.
-    fn event(&mut self, name: &str) -> Value {
+    pub(crate) fn event(&mut self, name: &str) -> Value {
         loop {
             let line = self.lines.next().expect("an event").unwrap();
             let event: Value = serde_json::from_str(&line).unwrap();
@@ -41,12 +41,12 @@ impl Program {
         }
     }
 
-    fn port(&mut self) -> String {
+    pub(crate) fn port(&mut self) -> String {
         self.event("listening")["address"].as_str().unwrap().to_owned()
     }
 
     /// Its exit code, within 20 s, and what it said of errors.
-    fn ended(mut self) -> (Option<i32>, String) {
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
         let begun = Instant::now();
         while self.child.try_wait().unwrap().is_none() {
             assert!(begun.elapsed() < Duration::from_secs(20), "it does not end");
@@ -65,11 +65,12 @@ impl Drop for Program {
     }
 }
 
-fn key(place: &Place, name: &str, byte: u8) -> Security {
+pub(crate) fn key(place: &Place, name: &str, byte: u8) -> (PathBuf, Security) {
     let path = place.path(name);
     std::fs::write(&path, [byte; 32]).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    Security::Key(path)
+    let key = Key::read(&path).unwrap();
+    (path, Security::Key(key))
 }
 
 /// Serves one migration with a key, after somebody with another one, and ends with 0.
@@ -78,8 +79,7 @@ async fn one_migration_with_a_key() {
     let Some(qemu) = newest("one_migration_with_a_key") else { return };
     let place = Place::new();
     let destination = Vm::destination(&qemu, &place, None, &[]);
-    let (right, wrong) = (key(&place, "right", 1), key(&place, "wrong", 2));
-    let Security::Key(path) = &right else { unreachable!() };
+    let ((path, right), (_, wrong)) = (key(&place, "right", 1), key(&place, "wrong", 2));
     let mut program = Program::start(&destination.socket, &["--key", path.to_str().unwrap()]);
     let port = program.port();
     let stream = TcpStream::connect(&port).await.unwrap();

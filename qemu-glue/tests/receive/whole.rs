@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::time::{Duration, Instant};
 
 use foreign::Name;
-use qemu_glue::channel::{Message, NotPlaced, Security};
+use qemu_glue::channel::{Key, Message, NotPlaced, Security};
 use qemu_glue::dest::ReceiveError;
 use qemu_glue::qmp::Qmp;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ async fn pages_lie_in_the_ram_of_a_qemu_that_then_takes_a_migration() {
         let destination = Vm::destination(&qemu, &place, None, &[]);
         let memory = destination.memory().await;
         let mut options = options(&destination.socket);
-        options.security = Security::Key(key);
+        options.security = Security::Key(Key::read(&key).unwrap());
         let mut source = Source::connect(options).await;
         // 300 pages from 8 MiB on, 10 more far away on both.
         let answer = source.offer(offer(&[(2048, 0, 300), (9000, 500, 10)])).await;

@@ -101,6 +101,7 @@ impl Pair {
             security: Security::Plain,
             disks: Vec::new(),
             limits: Limits::default(),
+            silence: dest::SILENCE,
             probes: false,
         };
         let (here, there) = tokio::io::duplex(1 << 16);

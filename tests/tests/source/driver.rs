@@ -32,10 +32,12 @@ fn process() {
         mode: Mode::Poolferry(Route {
             agent: agent.into(),
             to,
+            uri: None,
             security: Security::Plain,
             share: false,
             multifd: None,
             list_timeout: Duration::from_secs(10),
+            silence: source::SILENCE,
         }),
         max_bandwidth: None,
         downtime_limit_ms: None,

@@ -128,6 +128,7 @@ impl<'a> Scene<'a> {
             migration_address: "127.0.0.1".parse().unwrap(),
             security: Security::Plain,
             disks: Vec::new(),
+            silence: dest::SILENCE,
             probes: false,
             limits: dest::Limits::default(),
         };
@@ -145,11 +146,13 @@ impl<'a> Scene<'a> {
             mode: Mode::Poolferry(Route {
                 agent: self.agent_socket(),
                 to,
+                uri: None,
                 security: Security::Plain,
                 // What storage has comes from storage, so that pages can be counted.
                 share: false,
                 multifd: None,
                 list_timeout: Duration::from_secs(10),
+                silence: source::SILENCE,
             }),
             max_bandwidth: self.setting.bandwidth,
             downtime_limit_ms: Some(100),

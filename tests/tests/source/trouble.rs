@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use page_wire::Run;
-use qemu_glue::channel::{self, Hello, Message, Ready, Security, VERSION};
+use qemu_glue::channel::{self, Hello, Message, Progress, Ready, Security, VERSION};
+use qemu_glue::multifd::Multifd;
 use qemu_glue::report::{Report, Status};
-use qemu_glue::source::{MigrateError, Update, cancellation};
+use qemu_glue::source::{self, MigrateError, Mode, Options, Route, Update, cancellation};
+use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -24,6 +26,9 @@ on_each_qemu!(
     storage_stale,
     storage_gone,
     receiver_missing,
+    receiver_missing_and_the_uri_known,
+    receiver_only_chats,
+    receiver_reads_nothing,
     receiver_dies_before_the_migration,
     receiver_dies_before_the_hint,
     receiver_dies_at_the_hint,
@@ -117,6 +122,93 @@ async fn receiver_missing(lab: &Lab) {
     let report = scene.migrate().await;
     scene.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
+}
+
+/// Lets the destination's QEMU listen without a receiver; gives where.
+async fn listening(scene: &Scene<'_>) -> String {
+    let uri = json!({ "uri": "tcp:127.0.0.1:0" });
+    scene.destination.execute("migrate-incoming", uri).await;
+    let told = scene.destination.execute("query-migrate", json!({})).await;
+    format!("tcp:127.0.0.1:{}", told["socket-address"][0]["port"].as_str().unwrap())
+}
+
+fn route(options: &mut Options) -> &mut Route {
+    match &mut options.mode {
+        Mode::Poolferry(route) => route,
+        Mode::Stock { .. } => unreachable!("the scene's way"),
+    }
+}
+
+/// The whole memory goes to where the user says that QEMU listens, with QEMU's settings as it had them.
+async fn receiver_missing_and_the_uri_known(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let mut options = scene.options("127.0.0.1:1".to_owned());
+    let route = route(&mut options);
+    route.uri = Some(listening(&scene).await);
+    // What nobody can set at the destination now.
+    route.multifd = Some(Multifd { channels: 4, compression: "zlib".to_owned() });
+    let (_canceller, cancel) = cancellation();
+    let report = source::migrate(&options, cancel, &mut |_| {}).await.unwrap();
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.skipped, 0);
+    says(&report, "the whole memory goes by network: failed to reach");
+}
+
+/// A receiver that restores nothing: it says what `chats` has again and again, and reads only if it has something to say.
+async fn idle_receiver(scene: &Scene<'_>, chats: Option<Message>) -> Report {
+    let uri = listening(scene).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let receiver = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (mut sender, mut receiver) = channel::accept(stream, &Security::Plain).await.unwrap();
+        let hello = Hello {
+            version: VERSION,
+            program: "test".into(),
+            qemu: "0.0.0".into(),
+            migration: Default::default(),
+        };
+        sender.send(&Message::Hello(hello)).await.unwrap();
+        while !matches!(receiver.receive().await.unwrap(), Message::OfferEnd) {}
+        let ready = Ready { uri: uri.into(), media_left_out: Vec::new() };
+        sender.send(&Message::Ready(ready)).await.unwrap();
+        let Some(chats) = chats else { return std::future::pending().await };
+        loop {
+            tokio::select! {
+                said = receiver.receive() => if said.is_err() { return },
+                _ = sleep(Duration::from_millis(1)) => if sender.send(&chats).await.is_err() { return },
+            }
+        }
+    });
+    let mut options = scene.options(address);
+    route(&mut options).silence = Duration::from_secs(1);
+    let (_canceller, cancel) = cancellation();
+    let report = source::migrate(&options, cancel, &mut |_| {}).await.unwrap();
+    receiver.abort();
+    scene.assert_identical(&report).await;
+    says(&report, "the destination settled no page for 1 s");
+    assert_eq!(report.pages.restored, 0, "{:?}", report.pages);
+    report
+}
+
+/// What it says is no reason to hold the migration; and what it counts is no more than there is.
+async fn receiver_only_chats(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let most = Progress {
+        storage_bytes: u64::MAX,
+        installed: u64::MAX,
+        delivered: u64::MAX,
+        not_placed: u64::MAX,
+        queued: u64::MAX,
+    };
+    let report = idle_receiver(&scene, Some(Message::Progress(most))).await;
+    assert!(report.storage_bytes <= 64 << 30, "{} bytes of storage", report.storage_bytes);
+    assert!(report.pages.delivered <= report.pages.skipped, "{:?}", report.pages);
+}
+
+async fn receiver_reads_nothing(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    idle_receiver(&scene, None).await;
 }
 
 /// Before it has said that it is ready.

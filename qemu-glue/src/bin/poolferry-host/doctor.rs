@@ -17,6 +17,9 @@ pub(crate) struct DoctorArgs {
     /// The guest agent's port: the socket of the VM's chardev.
     #[arg(long, value_name = "SOCKET")]
     agent: Option<PathBuf>,
+    /// The key of the channel, as `migrate` or `receive` will be given it.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// The findings as JSON.
     #[arg(long)]
     json: bool,
@@ -26,10 +29,11 @@ pub(crate) struct DoctorArgs {
 pub(crate) fn run(args: &DoctorArgs) -> Result<bool> {
     let runtime = Runtime::new().context("failed to start")?;
     let findings = runtime.block_on(doctor::examine(&args.qmp, args.agent.as_deref()));
-    let findings = findings.map_err(|error| {
+    let mut findings = findings.map_err(|error| {
         let hint = error.hint().unwrap_or("see QEMU's own log");
         anyhow::Error::new(error).context(hint)
     })?;
+    findings.extend(args.key.as_deref().map(doctor::key));
     let mut out = io::stdout().lock();
     let shown = if args.json {
         foreign::json_pretty(&mut out, &findings)

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod guard;
+mod keygen;
 mod list;
 mod migrate;
 mod receive;
@@ -31,6 +32,8 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Receive a VM at this host.
     Receive(receive::ReceiveArgs),
+    /// Make a key for the channel between both hosts.
+    Keygen(keygen::KeygenArgs),
     /// Look whether a VM here can leave its buffer pool behind, or be restored here.
     Doctor(doctor::DoctorArgs),
     /// Make the page of migrations that were recorded, and print what they say.
@@ -87,6 +90,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Migrate(args) => return migrate::run(args),
         Command::Doctor(args) => return doctor::run(args),
         Command::Receive(args) => receive::run(args)?,
+        Command::Keygen(args) => keygen::run(args)?,
         Command::Report(args) => report::run(args)?,
         Command::Guard(args) => guard::run(args)?,
         Command::List(args) => list::run(args)?,

@@ -14,6 +14,7 @@ use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
 
 use crate::Hint;
 use crate::guard::Guarded;
+use crate::keygen;
 use crate::show::{Bars, Jsonl, Plain, Show};
 
 /// Migrates a VM away from this host. `poolferry-host receive` has to run at the destination.
@@ -31,7 +32,7 @@ pub(crate) struct MigrateArgs {
     /// `poolferry-host receive` at the destination.
     #[arg(long, value_name = "HOST:PORT", required_if_eq("mode", "poolferry"))]
     to: Option<String>,
-    /// Key of the channel to it, the same file on both hosts (32 bytes).
+    /// Key of the channel to it, the same file on both hosts (make one with `poolferry-host keygen FILE`).
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Neither encrypt nor authenticate the channel. For networks that nobody else is on.
@@ -40,7 +41,8 @@ pub(crate) struct MigrateArgs {
     /// Leave behind what storage has, or let QEMU send everything.
     #[arg(long, value_enum, default_value = "poolferry")]
     mode: Way,
-    /// Where the destination's QEMU listens, as `tcp:HOST:PORT`.
+    /// Where the destination's QEMU listens, as `tcp:HOST:PORT`. `receive` tells it; given all the same, the whole
+    /// memory goes there when `receive` cannot be reached.
     #[arg(long, required_if_eq("mode", "stock"))]
     uri: Option<String>,
     /// Most bytes per second on the migration link, 0 for no limit [default: QEMU's setting].
@@ -175,10 +177,12 @@ fn options(args: &MigrateArgs) -> Result<Options> {
         Way::Poolferry => Mode::Poolferry(Route {
             agent: args.agent.clone().context("`--agent` is missing")?,
             to: args.to.clone().context("`--to` is missing")?,
+            uri: args.uri.clone(),
             security: security(args)?,
             share: !args.no_share,
             multifd: multifd(args),
             list_timeout: Duration::from_secs(args.list_timeout),
+            silence: source::SILENCE,
         }),
     };
     Ok(Options {
@@ -204,14 +208,13 @@ fn multifd(args: &MigrateArgs) -> Option<Multifd> {
 }
 
 fn security(args: &MigrateArgs) -> Result<Security> {
-    match (&args.key, args.plain) {
-        (Some(key), _) => Ok(Security::Key(key.clone())),
-        (None, true) => Ok(Security::Plain),
-        (None, false) => Err(anyhow!(
-            "give `--key FILE` (made with `head -c 32 /dev/urandom > FILE; chmod 600 FILE`, the same \
-             on both hosts), or `--plain` where nobody else is on the network"
-        )),
+    if args.key.is_none() && !args.plain {
+        return Err(anyhow!(
+            "give `--key FILE` (made with `poolferry-host keygen FILE`, the same on both hosts), or `--plain` where \
+             nobody else is on the network"
+        ));
     }
+    keygen::security(args.key.as_deref())
 }
 
 fn told(error: MigrateError) -> anyhow::Error {

@@ -7,17 +7,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use outlet::Endings;
-use qemu_glue::channel::{Progress, Security};
-use qemu_glue::dest::{self, Event, Limits, MigrationAddress, Options, Outcome, ReceiveError};
+use qemu_glue::channel::Progress;
+use qemu_glue::dest::{
+    self, Admission, Event, Limits, MigrationAddress, Options, Outcome, Rare, ReceiveError,
+};
 use qemu_glue::storage::Address;
-use rustix::net::sockopt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::time::sleep;
 
-use crate::complain;
+use crate::{complain, keygen};
 
-/// How long a source host may be gone before the channel counts as broken.
-const GONE_AFTER: Duration = Duration::from_secs(20);
+/// How long no source is served after so many have failed in a row, each time, and at most.
+const AGAIN: Duration = Duration::from_millis(50);
+const SELDOM: Duration = Duration::from_secs(1);
 
 /// Waits for a source, and restores from storage what it leaves behind.
 ///
@@ -43,6 +46,9 @@ pub(crate) struct ReceiveArgs {
     /// How long storage may answer nothing before its pages travel by network.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     storage_timeout: Duration,
+    /// How long a source may do nothing, while no migration comes in, before it is left.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
+    source_timeout: Duration,
     /// Set no probes on QEMU's functions; the report then has no time line of them.
     #[arg(long)]
     no_probes: bool,
@@ -59,7 +65,7 @@ pub(crate) struct ReceiveArgs {
 #[group(required = true, multiple = false)]
 struct SecurityArgs {
     /// Encrypt and authenticate the channel with the key in this file, the same on both hosts
-    /// (make one with `head -c 32 /dev/urandom`).
+    /// (make one with `poolferry-host keygen FILE`).
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Do not protect the channel: for links that nobody else reaches.
@@ -100,13 +106,14 @@ pub(crate) fn run(args: &ReceiveArgs) -> Result<()> {
 }
 
 async fn serve(args: &ReceiveArgs) -> Result<()> {
-    let security = args.security.key.clone().map_or(Security::Plain, Security::Key);
+    let security = keygen::security(args.security.key.as_deref())?;
     let options = Options {
         qmp: args.qmp.clone(),
         migration_address: args.migration_address.clone(),
         security,
         disks: args.disk.clone(),
         limits: Limits { patience: args.storage_timeout, ..Limits::default() },
+        silence: args.source_timeout,
         probes: !args.no_probes,
     };
     let listener = TcpListener::bind(args.listen).await;
@@ -120,7 +127,7 @@ async fn serve(args: &ReceiveArgs) -> Result<()> {
     told.listening(listener.local_addr()?);
     let mut endings = Endings::watch()?;
     tokio::select! {
-        served = migrations(&listener, &options, args.once, &mut told) => served,
+        served = migrations(listener, &options, args.once, &mut told) => served,
         _ = endings.next() => {
             complain("stopped: pages that were not placed travel by network");
             outlet::exit(130);
@@ -129,30 +136,36 @@ async fn serve(args: &ReceiveArgs) -> Result<()> {
 }
 
 async fn migrations(
-    listener: &TcpListener,
+    listener: TcpListener,
     options: &Options,
     once: bool,
     told: &mut Told,
 ) -> Result<()> {
+    let mut admission = Admission::start(listener, options.security.clone());
+    let mut failures = Rare::new("migrations that were not served to their end");
+    let mut in_a_row = 0_u32;
     loop {
-        let (stream, peer) = listener.accept().await.context("failed to accept a source")?;
-        let kept = keep_alive(&stream);
-        kept.with_context(|| format!("failed to set up the connection of {peer}"))?;
+        let admitted = admission.next().await;
+        let peer = admitted.peer();
         let mut begun = false;
         let mut observer = |event: &Event| {
             begun = true;
             told.event(event);
         };
-        let served = dest::receive(stream, options, &mut observer).await;
-        match served {
+        match dest::receive_admitted(admitted, options, &mut observer).await {
             Ok(_) if once => return Ok(()),
-            // Who did not even get through the handshake was no source.
+            Ok(_) => in_a_row = 0,
+            // Who did not even offer something was no source.
             Err(error) if once && begun => return Err(explained(error)),
             Err(error) => {
-                complain(&format!("error: {peer}: {}", foreign::Chain(explained(error).as_ref())))
+                let kind = error.kind();
+                let text = || format!("{peer}: {}", foreign::Chain(explained(error).as_ref()));
+                failures.note(kind, text);
+                in_a_row += 1;
+                sleep(AGAIN.saturating_mul(in_a_row).min(SELDOM)).await;
             }
-            Ok(_) => {}
         }
+        failures.tell_later();
     }
 }
 
@@ -163,17 +176,6 @@ fn explained(error: ReceiveError) -> anyhow::Error {
         Some(hint) => error.context(format!("the migration is no longer served (hint: {hint})")),
         None => error.context("the migration is no longer served"),
     }
-}
-
-/// Notices a source host that is gone without a word.
-fn keep_alive(stream: &TcpStream) -> rustix::io::Result<()> {
-    let millis = u32::try_from(GONE_AFTER.as_millis()).unwrap_or(u32::MAX);
-    sockopt::set_tcp_nodelay(stream, true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, GONE_AFTER / 4)?;
-    sockopt::set_tcp_keepintvl(stream, GONE_AFTER / 4)?;
-    sockopt::set_tcp_keepcnt(stream, 3)?;
-    sockopt::set_tcp_user_timeout(stream, millis)
 }
 
 /// Standard output. A migration neither waits for a reader that stalls nor ends with one that goes away.

@@ -42,7 +42,10 @@ fn control() -> impl Strategy<Value = Message> {
                 }),
                 2 => Message::Ready(Ready { uri: a, media_left_out: vec![(index, b)] }),
                 3 => Message::Refused(Refused { reason: a.clone(), hint: b, uri: Some(a) }),
-                4 => Message::Progress(Progress { storage_bytes: big, ..Progress::default() }),
+                4 => Message::Progress(Progress {
+                    storage_bytes: small.into(),
+                    ..Progress::default()
+                }),
                 5 => Message::Finish(Finish { status: a, reason: Some(b), begun_unix_s: 1.5 }),
                 6 => Message::Finished(Finished { remarks: vec![a, b], ..Finished::default() }),
                 _ => Message::OfferEnd,

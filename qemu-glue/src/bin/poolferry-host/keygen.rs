@@ -1,0 +1,41 @@
+//! `poolferry-host keygen`: makes the key of the channel between two hosts.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+use clap::Args;
+use qemu_glue::channel::{Key, KeyError, Security};
+
+/// Make a key for the channel between `migrate` and `receive`.
+///
+/// It is 32 random bytes in a new file that only its owner can read; what lies there is never overwritten. Copy it to the
+/// other host in a way that nobody else can read, and keep its mode there: `scp -p FILE HOST:FILE`.
+#[derive(Args)]
+pub(crate) struct KeygenArgs {
+    /// The file to make.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &KeygenArgs) -> Result<()> {
+    Key::make(&args.file).map_err(explained)?;
+    let name = foreign::path(&args.file);
+    let told = format!(
+        "{name} is a new key: copy it to the other host (`scp -p`), and give `--key` to `receive` there and to \
+         `migrate` here\n"
+    );
+    outlet::stdout().push(told.as_bytes());
+    Ok(())
+}
+
+/// The protection that `--key` asks for; `--plain` without.
+pub(crate) fn security(key: Option<&Path>) -> Result<Security> {
+    key.map_or(Ok(Security::Plain), |path| Key::read(path).map(Security::Key).map_err(explained))
+}
+
+fn explained(error: KeyError) -> anyhow::Error {
+    let hint = error.hint();
+    let error = anyhow::Error::new(error);
+    anyhow!("{error:#}\nhint: {hint}")
+}

@@ -1,0 +1,56 @@
+//! The first words of a source: until they have come it is nobody.
+//!
+//! With a key, the greeting is the first proof that the other side has it. The first message of the handshake is none: it
+//! stays right when it is said again, so whoever has recorded one can say it. What follows it is encrypted with what this
+//! side chose anew.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
+
+use super::error::ReceiveError;
+use super::offer::name_of;
+use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender};
+
+/// What handshake and greeting may take together.
+const GREETED: Duration = Duration::from_secs(10);
+
+/// A source that has greeted, and waits for an answer.
+pub struct Greeting {
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) hello: Hello,
+}
+
+impl Greeting {
+    /// Hears the source that has connected `stream`.
+    ///
+    /// # Errors
+    /// [`ReceiveError`] when it is none, has no key, or has not greeted after 10 s.
+    pub async fn hear<S>(stream: S, security: &Security) -> Result<Self, ReceiveError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let heard = async {
+            let (sender, mut receiver) = channel::accept(stream, security).await?;
+            match receiver.receive().await? {
+                Message::Hello(hello) => Ok(Self { sender, receiver, hello }),
+                other => {
+                    let (got, expected) = (name_of(&other), "a greeting");
+                    Err(ReceiveError::OutOfTurn { got, expected })
+                }
+            }
+        };
+        let silent = |_| ReceiveError::Silent { expected: "a greeting", limit: GREETED };
+        timeout(GREETED, heard).await.map_err(silent)?
+    }
+
+    /// Sends it away. That it hears this is not certain.
+    pub(super) async fn refuse(mut self, reason: &str, hint: &str) {
+        let refused = Refused { reason: reason.into(), hint: hint.into(), uri: None };
+        if self.sender.send(&Message::Refused(refused)).await.is_ok() {
+            let _ = self.sender.close().await;
+        }
+    }
+}

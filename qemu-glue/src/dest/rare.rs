@@ -1,0 +1,88 @@
+//! A log of what others can make happen as often as they like: a line for each kind of it a minute, the rest counted.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long one kind is only counted after it was told.
+const QUIET: Duration = Duration::from_secs(55);
+
+/// What happened, by kind.
+pub struct Rare {
+    /// What is counted, in the plural.
+    what: &'static str,
+    kinds: BTreeMap<&'static str, Kind>,
+    last: Instant,
+}
+
+#[derive(Default)]
+struct Kind {
+    told: Option<Instant>,
+    untold: u64,
+}
+
+impl Rare {
+    /// A log of `what`, in the plural.
+    #[must_use]
+    pub fn new(what: &'static str) -> Self {
+        Self { what, kinds: BTreeMap::new(), last: Instant::now() }
+    }
+
+    /// Something has happened; it is told if nothing of its kind was for a while.
+    pub fn note(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
+        if self.is_due(kind) {
+            log::warn!("{}", foreign::shown(&text()));
+        }
+    }
+
+    /// [`tell`](Self::tell), where the last time is a while ago.
+    pub fn tell_later(&mut self) {
+        if self.last.elapsed() >= QUIET {
+            self.tell();
+        }
+    }
+
+    /// Tells how many were not told.
+    pub fn tell(&mut self) {
+        self.last = Instant::now();
+        for line in self.lines() {
+            log::warn!("{line}");
+        }
+    }
+
+    fn is_due(&mut self, kind: &'static str) -> bool {
+        let kind = self.kinds.entry(kind).or_default();
+        let is_due = kind.told.is_none_or(|told| told.elapsed() >= QUIET);
+        if is_due {
+            kind.told = Some(Instant::now());
+        } else {
+            kind.untold += 1;
+        }
+        is_due
+    }
+
+    fn lines(&mut self) -> Vec<String> {
+        let what = self.what;
+        let untold = self.kinds.iter_mut().filter(|(_, kind)| kind.untold > 0);
+        untold
+            .map(|(name, kind)| {
+                kind.told = Some(Instant::now());
+                format!("{} more {what}: {name}", std::mem::take(&mut kind.untold))
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_a_line_and_a_number() {
+        let mut rare = Rare::new("connections");
+        let told = (0..32_000).filter(|_| rare.is_due("strangers")).count();
+        assert_eq!(told, 1);
+        assert!(rare.is_due("silent"), "another kind");
+        assert_eq!(rare.lines(), ["31999 more connections: strangers"]);
+        assert_eq!(rare.lines(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,104 @@
+//! `poolferry-host keygen`, and key files that none of the programs takes.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use crate::qemu::{Place, Vm, newest};
+
+fn program(arguments: &[&str], files: &[&Path]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_poolferry-host"));
+    command.args(arguments).args(files).output().unwrap()
+}
+
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
+}
+
+/// `receive` and `migrate` with this key, as far as they get: no QEMU is there.
+fn both(place: &Place, key: &Path) -> [Output; 2] {
+    let none = place.path("none.qmp");
+    let receive =
+        ["receive", "--listen", "127.0.0.1:0", "--migration-address", "127.0.0.1", "--qmp"];
+    [program(&receive, &[&none, Path::new("--key"), key]), migrate(&none, key)]
+}
+
+fn migrate(qmp: &Path, key: &Path) -> Output {
+    let migrate = ["migrate", "--to", "127.0.0.1:1", "--agent", "/none", "--qmp"];
+    program(&migrate, &[qmp, Path::new("--key"), key])
+}
+
+/// What README tells: the key that `keygen` makes is taken by both ends.
+#[test]
+fn a_key_that_keygen_made_is_taken() {
+    let place = Place::new();
+    let path = place.path("vm.key");
+    let made = program(&["keygen"], &[&path]);
+    assert!(made.status.success(), "{}", said(&made));
+    assert!(said(&made).contains("scp -p"), "{}", said(&made));
+    let metadata = fs::metadata(&path).unwrap();
+    assert_eq!((metadata.mode() & 0o7777, metadata.len()), (0o600, 32));
+    let before = fs::read(&path).unwrap();
+    let again = program(&["keygen"], &[&path]);
+    assert!(!again.status.success() && said(&again).contains("never overwritten"));
+    assert_eq!(fs::read(&path).unwrap(), before);
+    // Past the key, `migrate` misses QEMU.
+    let migrated = migrate(&place.path("none.qmp"), &path);
+    assert!(said(&migrated).contains("none.qmp"), "{}", said(&migrated));
+}
+
+/// Each with what it says of it.
+fn bad(place: &Place) -> Vec<(PathBuf, &'static str)> {
+    let file = |name: &str, mode: u32| {
+        let path = place.path(name);
+        fs::write(&path, [7; 32]).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let link = place.path("link");
+    symlink(file("behind", 0o600), &link).unwrap();
+    let mut bad = vec![
+        (file("open", 0o644), "mode 0644"),
+        (link, "symbolic link"),
+        (place.path("missing"), "keygen"),
+    ];
+    let others = file("others", 0o600);
+    // Only root can give a file away.
+    if chown(&others, Some(4711), None).is_ok() {
+        bad.push((others, "user 4711"));
+    }
+    bad
+}
+
+#[test]
+fn a_key_of_others_is_refused_at_the_start() {
+    let place = Place::new();
+    for (path, word) in bad(&place) {
+        for output in both(&place, &path) {
+            let said = said(&output);
+            assert!(!output.status.success() && said.contains(word), "{word}: {said}");
+            assert!(said.contains("hint: "), "{said}");
+            assert!(
+                !said.contains("listening") && !said.contains("none.qmp"),
+                "first the key: {said}"
+            );
+        }
+    }
+}
+
+#[test]
+fn doctor_looks_at_the_key() {
+    let Some(qemu) = newest("doctor_looks_at_the_key") else { return };
+    let place = Place::new();
+    let vm = Vm::destination(&qemu, &place, None, &[]);
+    for (path, word) in bad(&place) {
+        let output = program(&["doctor", "--qmp"], &[&vm.socket, Path::new("--key"), &path]);
+        let said = said(&output);
+        assert!(!output.status.success() && said.contains(word), "{word}: {said}");
+    }
+    let good = place.path("good");
+    assert!(program(&["keygen"], &[&good]).status.success());
+    let output = program(&["doctor", "--qmp"], &[&vm.socket, Path::new("--key"), &good]);
+    assert!(said(&output).contains("its owner's alone"), "{}", said(&output));
+}
