@@ -8,7 +8,7 @@ use std::error::Error;
 use std::path::Path;
 
 use foreign::Text;
-use page_wire::ask::ServerState;
+use page_wire::ask::{Served, ServerState};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -139,7 +139,12 @@ async fn guest(agent: &Path) -> Vec<Finding> {
     };
     let hello = agent.hello();
     let answers = format!("the agent answers: poolferry {}, Linux {}", hello.program, hello.kernel);
-    let server = match &hello.server {
+    let mut findings = vec![Finding::ok(answers)];
+    if !hello.servers.is_empty() {
+        findings.extend(hello.servers.iter().map(served));
+        return findings;
+    }
+    findings.push(match &hello.server {
         ServerState::Attached { pid, version } => {
             Finding::ok(format!("it is attached to {version}, process {pid} of the guest"))
         }
@@ -152,8 +157,17 @@ async fn guest(agent: &Path) -> Vec<Finding> {
             what: format!("it has no server: {why}").into(),
             hint: hint.clone(),
         },
-    };
-    vec![Finding::ok(answers), server]
+    });
+    findings
+}
+
+/// One of the guest's servers.
+fn served(served: &Served) -> Finding {
+    let Served { pid, version, user, unit, datadir, .. } = served;
+    let unit = unit.as_ref().map(|unit| format!(" in {unit}")).unwrap_or_default();
+    Finding::ok(format!(
+        "it is attached to {version}, process {pid} of the guest, user {user}{unit}, on {datadir}"
+    ))
 }
 
 async fn disks(qmp: &Qmp, findings: &mut Vec<Finding>) {

@@ -4,7 +4,7 @@
 //! rule -> candidates, likely ones first -> Server::open on each, side by side -> one, or which ones
 //! ```
 
-use std::fmt::Write as _;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 /// Where none has, all of them have so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Candidates that an error names.
-const NAMED: usize = 8;
+const NAMED: usize = 16;
 
 /// There is not one server.
 #[derive(Debug, Error)]
@@ -38,7 +38,7 @@ pub enum ChooseError {
     #[error(transparent)]
     Server(#[from] ServerError),
     /// None of several is.
-    #[error("none of {} processes {rule} is a server that can be observed:\n{}", failed.len(), reasons(failed))]
+    #[error("none of {} processes {rule} is a server that can be observed", failed.len())]
     None {
         /// What was looked for.
         rule: Box<Rule>,
@@ -46,7 +46,7 @@ pub enum ChooseError {
         failed: Vec<(Target, Option<ServerError>)>,
     },
     /// Several are.
-    #[error("{} servers are running:\n{}", list.len(), lines(list))]
+    #[error("{} servers are running", list.len())]
     Several {
         /// All of them.
         list: Vec<Found>,
@@ -54,6 +54,25 @@ pub enum ChooseError {
 }
 
 impl ChooseError {
+    /// Each of the processes that it is about, a line each; at most so many as a terminal shows.
+    #[must_use]
+    pub fn details(&self) -> Vec<String> {
+        let mut lines: Vec<String> = match self {
+            Self::Target(_) | Self::Server(_) => return Vec::new(),
+            Self::None { failed, .. } => failed.iter().take(NAMED).map(reason).collect(),
+            Self::Several { list } => list.iter().take(NAMED).map(Found::to_string).collect(),
+        };
+        let all = match self {
+            Self::None { failed, .. } => failed.len(),
+            Self::Several { list } => list.len(),
+            Self::Target(_) | Self::Server(_) => 0,
+        };
+        if all > lines.len() {
+            lines.push(format!("and {} more", all - lines.len()));
+        }
+        lines
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {
@@ -99,43 +118,24 @@ impl Found {
     }
 }
 
-fn lines(list: &[Found]) -> String {
-    let line = |found: &Found| {
-        let Found { pid, version, user, unit, datadir } = found;
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, version, user, unit, datadir } = self;
         let (unit, datadir) =
             (foreign::shown(unit.as_deref().unwrap_or("-")), foreign::path(datadir));
         let version = foreign::shown(version);
-        format!("  --pid {pid:<8} {version}  user {user}  unit {unit}  datadir {datadir}")
-    };
-    list.iter().map(line).collect::<Vec<_>>().join("\n")
+        write!(f, "--pid {pid:<8} {version}  user {user}  unit {unit}  datadir {datadir}")
+    }
 }
 
-fn reasons(failed: &[(Target, Option<ServerError>)]) -> String {
-    let mut text = String::new();
-    for (target, why) in failed.iter().take(NAMED) {
-        let why = why.as_ref().map_or_else(|| "not found out in time".to_owned(), causes);
-        let why = foreign::shown(&why);
-        let _ = writeln!(text, "  {} of user {}: {why}", target.pid, target.user);
-    }
-    if failed.len() > NAMED {
-        let _ = writeln!(text, "  and {} more", failed.len() - NAMED);
-    }
-    text.truncate(text.trim_end().len());
-    text
+fn reason((target, why): &(Target, Option<ServerError>)) -> String {
+    let why = why.as_ref().map_or_else(|| "not found out in time".to_owned(), causes);
+    format!("--pid {:<8} user {}: {}", target.pid, target.user, foreign::shown(&why))
 }
 
 /// The error with its causes in one line.
 fn causes(error: &ServerError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
+    foreign::Chain(error).to_string()
 }
 
 /// The one process to look closer at: the only one that the rule allows, whatever it is, else the only one that proves

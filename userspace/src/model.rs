@@ -55,6 +55,10 @@ pub struct Server {
     pub program: Text,
     /// Data directory, likewise.
     pub datadir: Text,
+    /// Account that it runs as.
+    pub user: Text,
+    /// Its systemd unit, where it has one.
+    pub unit: Option<Text>,
     /// Where the profile came from, in words.
     pub profile: Text,
     /// InnoDB page size in bytes.

@@ -1,8 +1,10 @@
-//! A picture as OpenMetrics text, and the small HTTP server that hands it out.
+//! Pictures as OpenMetrics text, and the small HTTP server that hands it out.
 //!
-//! Names start with `poolferry_`, units are base units (seconds, bytes, ratios). The number of time
-//! series is bounded whatever the server holds: of the tables, the [`TABLES`] largest by resident
-//! bytes have their own, the rest are summed under the table `other` with an empty space.
+//! Names start with `poolferry_`, units are base units (seconds, bytes, ratios). Every series of a server has its data
+//! directory as a label and, where it has one, its systemd unit, so that it goes on when the server is restarted,
+//! whatever other servers there are; two servers with both alike have their process ids as well. The number of time
+//! series is bounded whatever a server holds: of its tables, the [`TABLES`] largest by resident bytes have their own,
+//! the rest are summed under the table `other` with an empty space.
 
 mod families;
 mod server;
@@ -19,11 +21,11 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::{Picture, ProbeRow, TableRow};
+use crate::model::{Audit, Latency, Picture, ProbeRow, TableRow};
 use crate::viewer::units::to_f64;
 
-use families::{Families, ratio};
-pub use server::{MetricsError, MetricsServer};
+use families::{Families, Labels, ratio};
+pub use server::{MetricsError, MetricsServer, Shown};
 
 /// Tables that have time series of their own.
 pub const TABLES: usize = 50;
@@ -31,89 +33,178 @@ pub const TABLES: usize = 50;
 /// Media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The picture in the text format of OpenMetrics 1.0, with its end mark. Without one, no server is
+/// The pictures in the text format of OpenMetrics 1.0, with its end mark. Without one, no server is
 /// observed: `poolferry_up` says so, and there are no figures.
 ///
 /// # Errors
 /// None in practice: the text goes to memory. The encoder's own error is passed on all the same.
-pub fn encode(picture: Option<Arc<Picture>>) -> Result<String, Error> {
+pub fn encode(pictures: Vec<Arc<Picture>>) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("poolferry");
-    registry.register_collector(Box::new(PictureCollector(picture)));
+    registry.register_collector(Box::new(PicturesCollector(pictures)));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)
 }
 
 #[derive(Debug)]
-struct PictureCollector(Option<Arc<Picture>>);
+struct PicturesCollector(Vec<Arc<Picture>>);
 
-impl Collector for PictureCollector {
+impl Collector for PicturesCollector {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut families = Families(encoder);
-        let up = f64::from(u8::from(self.0.is_some()));
+        let up = f64::from(u8::from(!self.0.is_empty()));
         families.gauge("up", "Whether a server is observed: 1, or 0 and no figures", None, up)?;
-        let Some(picture) = self.0.as_deref() else { return Ok(()) };
-        server(&mut families, picture)?;
-        pool(&mut families, picture)?;
-        tables(&mut families, &picture.tables)?;
-        probes(&mut families, picture)?;
-        traffic(&mut families, picture)?;
-        audit(&mut families, picture)?;
-        cost(&mut families, picture)
+        if self.0.is_empty() {
+            return Ok(());
+        }
+        let servers = labelled(&self.0);
+        server(&mut families, &servers)?;
+        pool(&mut families, &servers)?;
+        tables(&mut families, &servers)?;
+        probes(&mut families, &servers)?;
+        traffic(&mut families, &servers)?;
+        audit(&mut families, &servers)?;
+        cost(&mut families, &servers)
     }
+}
+
+/// A picture, and the labels of all of its series.
+struct Labelled<'a> {
+    picture: &'a Picture,
+    datadir: String,
+    unit: Option<String>,
+    /// Its process id, where another has the same labels.
+    pid: Option<String>,
+}
+
+impl Labelled<'_> {
+    /// What stays the same when the server is restarted.
+    fn place(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let unit = self.unit.as_deref().map(|unit| ("unit", unit));
+        [("datadir", self.datadir.as_str())].into_iter().chain(unit)
+    }
+
+    /// Its labels and more.
+    fn with<'l>(&'l self, more: &[(&'static str, &'l str)]) -> Labels<'l> {
+        let pid = self.pid.as_deref().map(|pid| ("pid", pid));
+        self.place().chain(pid).chain(more.iter().copied()).collect()
+    }
+}
+
+fn labelled(pictures: &[Arc<Picture>]) -> Vec<Labelled<'_>> {
+    let is_alike = |one: &Picture, other: &Picture| {
+        (&one.server.datadir, &one.server.unit) == (&other.server.datadir, &other.server.unit)
+    };
+    let label = |picture| {
+        let alike = pictures.iter().filter(|other| is_alike(picture, other)).count();
+        let server = &picture.server;
+        Labelled {
+            picture,
+            datadir: server.datadir.to_utf8(),
+            unit: server.unit.as_ref().map(Text::to_utf8),
+            pid: (alike > 1).then(|| server.pid.to_string()),
+        }
+    };
+    pictures.iter().map(|picture| label(picture)).collect()
+}
+
+type Servers<'a> = [Labelled<'a>];
+
+/// A gauge with one series a server that has a value; without any there is no such family.
+fn gauge(
+    families: &mut Families<'_>,
+    (name, help, unit): (&str, &str, Option<&Unit>),
+    servers: &Servers<'_>,
+    value: impl Fn(&Picture) -> Option<f64>,
+) -> fmt::Result {
+    let series = servers.iter().filter_map(|of| Some((of.with(&[]), value(of.picture)?)));
+    let mut series = series.peekable();
+    if series.peek().is_none() {
+        return Ok(());
+    }
+    families.gauges(name, help, unit, series)
 }
 
 /// Name, help and value of a family with one series a row.
 type Column<Row> = (&'static str, &'static str, fn(&Row) -> u64);
 
-fn server(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
-    let server = &picture.server;
-    let pid = server.pid.to_string();
-    let told = [&server.version, &server.program, &server.datadir, &server.profile];
-    let [version, program, datadir, profile] = told.map(Text::to_utf8);
-    let labels = vec![
-        ("pid", pid.as_str()),
-        ("version", &version),
-        ("program", &program),
-        ("datadir", &datadir),
-        ("profile", &profile),
-    ];
-    families.info("server", "The observed server", &labels)?;
-    let attached = picture.since_attach.as_secs_f64();
-    families.gauge(
-        "attached",
-        "Time since the probes were attached",
-        Some(&Unit::Seconds),
-        attached,
-    )?;
-    let page_size = f64::from(server.page_size);
-    families.gauge("page_size", "Size of an InnoDB page", Some(&Unit::Bytes), page_size)
+/// A server's own labels, besides those of all series.
+fn described(of: &Labelled<'_>) -> [(&'static str, String); 5] {
+    let server = &of.picture.server;
+    [
+        ("pid", server.pid.to_string()),
+        ("version", server.version.to_utf8()),
+        ("program", server.program.to_utf8()),
+        ("profile", server.profile.to_utf8()),
+        ("user", server.user.to_utf8()),
+    ]
 }
 
-fn pool(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
-    let totals = &picture.totals;
-    let states = [
-        ("free", totals.free),
-        ("clean", totals.clean),
-        ("dirty", totals.dirty),
-        ("io", totals.io),
-        ("ineligible", totals.ineligible),
-        ("other", totals.other),
-    ];
-    let series = states.map(|(state, count)| (vec![("state", state)], to_f64(count)));
+fn server(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
+    let described: Vec<_> = servers.iter().map(described).collect();
+    let info = servers.iter().zip(&described).map(|(of, described)| {
+        let mut labels: Labels<'_> =
+            described.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        labels.extend(of.place());
+        labels
+    });
+    families.infos("server", "The observed server", info)?;
+    let seconds = ("attached", "Time since the probes were attached", Some(&Unit::Seconds));
+    gauge(families, seconds, servers, |picture| Some(picture.since_attach.as_secs_f64()))?;
+    let bytes = ("page_size", "Size of an InnoDB page", Some(&Unit::Bytes));
+    gauge(families, bytes, servers, |picture| Some(f64::from(picture.server.page_size)))
+}
+
+fn pool(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
+    let series = servers.iter().flat_map(|of| {
+        let totals = &of.picture.totals;
+        let states = [
+            ("free", totals.free),
+            ("clean", totals.clean),
+            ("dirty", totals.dirty),
+            ("io", totals.io),
+            ("ineligible", totals.ineligible),
+            ("other", totals.other),
+        ];
+        states.map(|(state, count)| (of.with(&[("state", state)]), to_f64(count)))
+    });
     families.gauges("pool_blocks", "Blocks of the buffer pool by state", None, series)?;
     let bytes = Some(&Unit::Bytes);
-    families.gauge("pool_size", "Frames of the buffer pool", bytes, to_f64(totals.pool_bytes))?;
-    let eligible = to_f64(totals.eligible_bytes);
-    families.gauge("eligible", "What a migration can leave out", bytes, eligible)
+    let size = ("pool_size", "Frames of the buffer pool", bytes);
+    gauge(families, size, servers, |picture| Some(to_f64(picture.totals.pool_bytes)))?;
+    let eligible = ("eligible", "What a migration can leave out", bytes);
+    gauge(families, eligible, servers, |picture| Some(to_f64(picture.totals.eligible_bytes)))
 }
 
-fn tables(families: &mut Families<'_>, tables: &[TableRow]) -> fmt::Result {
-    let mut largest: Vec<&TableRow> = tables.iter().collect();
-    largest.sort_by_key(|table| (std::cmp::Reverse(table.resident_bytes), table.space));
-    let (own, rest) = largest.split_at(largest.len().min(TABLES));
-    let names: Vec<(String, String)> =
-        own.iter().map(|table| (table.space.to_string(), table.name.to_utf8())).collect();
+/// The largest tables of a server with space and name as text, and the rest.
+struct Tables<'a> {
+    of: &'a Labelled<'a>,
+    own: Vec<(&'a TableRow, String, String)>,
+    rest: Vec<&'a TableRow>,
+}
+
+impl<'a> Tables<'a> {
+    fn of(of: &'a Labelled<'a>) -> Self {
+        let mut largest: Vec<&TableRow> = of.picture.tables.iter().collect();
+        largest.sort_by_key(|table| (std::cmp::Reverse(table.resident_bytes), table.space));
+        let rest = largest.split_off(largest.len().min(TABLES));
+        let named = |table: &'a TableRow| (table, table.space.to_string(), table.name.to_utf8());
+        Self { of, own: largest.into_iter().map(named).collect(), rest }
+    }
+
+    fn series(&self, value: fn(&TableRow) -> u64) -> impl Iterator<Item = (Labels<'_>, f64)> {
+        let own = self.own.iter().map(move |(table, space, name)| {
+            let labels = [("space", space.as_str()), ("table", name.as_str())];
+            (self.of.with(&labels), to_f64(value(table)))
+        });
+        let sum = self.rest.iter().map(|table| value(table)).fold(0, u64::saturating_add);
+        let other = (self.of.with(&[("space", ""), ("table", "other")]), to_f64(sum));
+        own.chain((!self.rest.is_empty()).then_some(other))
+    }
+}
+
+fn tables(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
+    let tables: Vec<Tables<'_>> = servers.iter().map(Tables::of).collect();
     let columns: [Column<TableRow>; 4] = [
         ("table_resident", "Pages of the table in the pool", |table| table.resident_bytes),
         ("table_dirty", "Dirty pages of the table", |table| table.dirty_bytes),
@@ -121,18 +212,13 @@ fn tables(families: &mut Families<'_>, tables: &[TableRow]) -> fmt::Result {
         ("table_file", "Size of the table's files, 0 when unknown", |table| table.file_bytes),
     ];
     for (name, help, value) in columns {
-        let own = own.iter().zip(&names).map(|(table, (space, name))| {
-            (vec![("space", space.as_str()), ("table", name.as_str())], to_f64(value(table)))
-        });
-        let sum = rest.iter().map(|table| value(table)).fold(0, u64::saturating_add);
-        let other = (vec![("space", ""), ("table", "other")], to_f64(sum));
-        let other = (!rest.is_empty()).then_some(other);
-        families.gauges(name, help, Some(&Unit::Bytes), own.chain(other))?;
+        let series = tables.iter().flat_map(|tables| tables.series(value));
+        families.gauges(name, help, Some(&Unit::Bytes), series)?;
     }
     Ok(())
 }
 
-fn probes(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
+fn probes(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     let columns: [Column<ProbeRow>; 4] = [
         ("probe_hits", "Hits of the probe", |probe| probe.hits),
         ("trace_lost_records", "Trace records lost", |probe| probe.ring_lost),
@@ -140,58 +226,64 @@ fn probes(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
         ("probe_faults", "Hits whose memory could not be read", |probe| probe.faults),
     ];
     for (name, help, value) in columns {
-        let series = picture.probes.iter().map(|p| (vec![("probe", p.name.as_str())], value(p)));
+        let series = servers.iter().flat_map(|of| {
+            let probes = of.picture.probes.iter();
+            probes.map(move |probe| (of.with(&[("probe", probe.name.as_str())]), value(probe)))
+        });
         families.counters(name, help, series)?;
     }
     Ok(())
 }
 
-fn traffic(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
-    let rates = &picture.rates;
-    let rates = [
-        ("read", rates.reads),
-        ("write", rates.writes),
-        ("evict", rates.evictions),
-        ("dirty", rates.dirtied),
-    ];
-    let series = rates.map(|(operation, rate)| (vec![("operation", operation)], rate));
+fn traffic(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
+    let series = servers.iter().flat_map(|of| {
+        let rates = &of.picture.rates;
+        let rates = [
+            ("read", rates.reads),
+            ("write", rates.writes),
+            ("evict", rates.evictions),
+            ("dirty", rates.dirtied),
+        ];
+        rates.map(|(operation, rate)| (of.with(&[("operation", operation)]), rate))
+    });
     families.gauges("pages_per_second", "Page traffic since the last picture", None, series)?;
-    if let Some(queries) = &picture.queries {
-        families.latency("query", "Latency of client commands", queries)?;
-    }
-    if let Some(commits) = &picture.commits {
-        families.latency("commit", "Latency of commits", commits)?;
+    let latencies = |of: fn(&Picture) -> Option<&Latency>| {
+        servers.iter().filter_map(move |server| Some((server.with(&[]), of(server.picture)?)))
+    };
+    let queries = latencies(|picture| picture.queries.as_ref());
+    families.latencies("query", "Latency of client commands", queries)?;
+    let commits = latencies(|picture| picture.commits.as_ref());
+    families.latencies("commit", "Latency of commits", commits)
+}
+
+fn audit(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
+    let columns: [Column<Audit>; 6] = [
+        ("audit_scans", "Whole scans of the descriptors", |audit| audit.scans),
+        ("audit_compared_blocks", "Blocks compared", |audit| audit.compared),
+        ("audit_transient_blocks", "Blocks with an event in flight", |audit| audit.transient),
+        ("audit_drift_blocks", "Blocks whose update was lost", |audit| audit.drift),
+        ("audit_falsely_clean_blocks", "Blocks wrongly held clean", |audit| audit.falsely_clean),
+        ("audit_repaired_blocks", "Blocks repaired", |audit| audit.repaired),
+    ];
+    for (name, help, value) in columns {
+        let series = servers.iter().map(|of| (of.with(&[]), value(&of.picture.audit)));
+        families.counters(name, help, series)?;
     }
     Ok(())
 }
 
-fn audit(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
-    let audit = &picture.audit;
-    families.counter("audit_scans", "Whole scans of the descriptors", audit.scans)?;
-    families.counter("audit_compared_blocks", "Blocks compared", audit.compared)?;
-    families.counter(
-        "audit_transient_blocks",
-        "Blocks with an event in flight",
-        audit.transient,
-    )?;
-    families.counter("audit_drift_blocks", "Blocks whose update was lost", audit.drift)?;
-    let clean = audit.falsely_clean;
-    families.counter("audit_falsely_clean_blocks", "Blocks wrongly held clean", clean)?;
-    families.counter("audit_repaired_blocks", "Blocks repaired", audit.repaired)
-}
-
-fn cost(families: &mut Families<'_>, picture: &Picture) -> fmt::Result {
-    let (cost, ratio) = (&picture.cost, ratio());
-    if let Some(share) = cost.bpf_cpu {
-        families.gauge("bpf_cpu", "Share of one CPU in the eBPF programs", Some(&ratio), share)?;
-    }
-    if let Some(ns) = cost.bpf_ns_per_run {
-        let seconds = Some(&Unit::Seconds);
-        families.gauge("bpf_run", "Mean run time of an eBPF program", seconds, ns / 1e9)?;
-    }
-    let agent = cost.agent_cpu;
-    families.gauge("agent_cpu", "Share of one CPU in the agent", Some(&ratio), agent)?;
+fn cost(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
+    let ratio = ratio();
+    let cpu = ("bpf_cpu", "Share of one CPU in the eBPF programs", Some(&ratio));
+    gauge(families, cpu, servers, |picture| picture.cost.bpf_cpu)?;
+    let run = ("bpf_run", "Mean run time of an eBPF program", Some(&Unit::Seconds));
+    gauge(families, run, servers, |picture| Some(picture.cost.bpf_ns_per_run? / 1e9))?;
+    let maps = ("bpf_maps", "Kernel memory of the eBPF maps", Some(&Unit::Bytes));
+    gauge(families, maps, servers, |picture| Some(to_f64(picture.cost.map_bytes)))?;
+    // These are of the agent, whatever servers it has.
+    let Some(of) = servers.first() else { return Ok(()) };
+    let cost = &of.picture.cost;
+    families.gauge("agent_cpu", "Share of one CPU in the agent", Some(&ratio), cost.agent_cpu)?;
     let bytes = Some(&Unit::Bytes);
-    families.gauge("agent_resident", "Memory of the agent", bytes, to_f64(cost.agent_rss))?;
-    families.gauge("bpf_maps", "Kernel memory of the eBPF maps", bytes, to_f64(cost.map_bytes))
+    families.gauge("agent_resident", "Memory of the agent", bytes, to_f64(cost.agent_rss))
 }

@@ -38,6 +38,16 @@ pub enum ServerError {
 }
 
 impl ServerError {
+    /// True when the same call may succeed a little later: the server is starting, or its pool is being resized.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Geometry(error) => error.is_passing(),
+            Self::Prove(error) => matches!(error, ProveError::Empty),
+            _ => false,
+        }
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -3,6 +3,7 @@
 //! A look at a process may take long if its owner wants that, so no owner keeps others waiting: looks go on side by
 //! side, each account has few places, and a look that is slow takes up none that others need.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::target::Account;
@@ -43,6 +44,34 @@ impl<K: PartialEq> Turns<K> {
     }
 }
 
+/// First looks that an account has at once, and the time in which it gets another one: a process that starts others
+/// under new ids all the time gets no further.
+const FIRST_LOOKS: u32 = 16;
+const ANOTHER: Duration = Duration::from_secs(2);
+
+/// First looks that accounts have left.
+#[derive(Default)]
+pub(crate) struct Budget(HashMap<Account, (u32, Instant)>);
+
+impl Budget {
+    /// Takes one, where there is one left.
+    pub(crate) fn take(&mut self, account: Account) -> bool {
+        self.take_at(account, Instant::now())
+    }
+
+    fn take_at(&mut self, account: Account, now: Instant) -> bool {
+        let (left, since) = self.0.entry(account).or_insert((FIRST_LOOKS, now));
+        let earned = now.saturating_duration_since(*since).as_nanos() / ANOTHER.as_nanos();
+        if let Ok(earned @ 1..) = u32::try_from(earned) {
+            *left = left.saturating_add(earned).min(FIRST_LOOKS);
+            *since = now;
+        }
+        let has = *left > 0;
+        *left = left.saturating_sub(1);
+        has
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +98,17 @@ mod tests {
         turns.begun[0].2 = long_ago;
         assert!(turns.begin(5, Account(5)));
         assert!(!turns.begin(6, Account(6)));
+    }
+
+    #[test]
+    fn new_ids_get_nobody_further() {
+        let (mut budget, now) = (Budget::default(), Instant::now());
+        let taken = (0..1000).filter(|_| budget.take_at(Account(1000), now)).count();
+        assert_eq!(taken, FIRST_LOOKS as usize);
+        assert!(budget.take_at(Account(0), now));
+        assert!(budget.take_at(Account(1000), now + ANOTHER));
+        assert!(!budget.take_at(Account(1000), now + ANOTHER));
+        let later = now + ANOTHER * 1000;
+        assert_eq!((0..1000).filter(|_| budget.take_at(Account(1000), later)).count(), taken);
     }
 }

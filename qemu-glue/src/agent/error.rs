@@ -69,6 +69,8 @@ pub enum AgentError {
         what: Text,
         /// Its advice.
         hint: Option<Text>,
+        /// Whether it expects that to pass in a moment.
+        again: bool,
     },
     /// An answer that contradicts itself or what was asked.
     #[error("the agent's answer makes no sense: {what}")]

@@ -5,8 +5,8 @@ use std::process;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use page_wire::ask::{
-    Answer, Ask, Hello, Lines, MAX_ANSWER_BYTES, MAX_ASK_BYTES, Said, VERSION, What, from_line,
-    to_line,
+    Answer, Ask, Hello, Lines, MAX_ANSWER_BYTES, MAX_ASK_BYTES, Said, Trouble, VERSION, What,
+    from_line, to_line,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -100,8 +100,8 @@ impl Line {
             }
         };
         match timeout_at(until, answer).await {
-            Ok(Ok(Said::Error(trouble))) => {
-                Err(AgentError::Refused { what: trouble.what, hint: trouble.hint })
+            Ok(Ok(Said::Error(Trouble { what, hint, again }))) => {
+                Err(AgentError::Refused { what, hint, again })
             }
             Ok(answer) => answer,
             Err(_) => Err(AgentError::Timeout { what, limit }),

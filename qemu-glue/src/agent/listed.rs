@@ -29,13 +29,17 @@ pub struct Listed {
     pub pinned: Pinned,
     /// Number of database pages on it, as the agent says.
     pub pages: u64,
-    /// Blocks of the pool that are not on it, by reason, as the agent says.
+    /// Process ids of the servers whose pages are on it, as the agent says.
+    pub servers: Vec<u32>,
+    /// Blocks of the pools that are not on it, by reason, as the agent says.
     pub left_out: BTreeMap<Text, u64>,
 }
 
 /// Wall-clock seconds of the steps, on two clocks of which only lengths are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct ListSteps {
+    /// Until the agent had a server to make a list of.
+    pub waited_s: f64,
     /// In the guest, as the agent says.
     pub guest: Steps,
     /// From the question to the whole answer, the guest's steps included.
@@ -151,6 +155,7 @@ impl Told {
             how,
             pinned: self.list.pinned,
             pages: self.list.pages,
+            servers: self.list.servers.clone(),
             left_out: self.list.left_out.clone(),
         }
     }

@@ -37,6 +37,10 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// For each piece of a list that is copied.
 const PIECE_WITHIN: Duration = Duration::from_secs(10);
+/// A list that the agent says is about to come, as its server is being attached to or starts, is waited for so long.
+const COMING_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is asked for meanwhile.
+const AGAIN_EVERY: Duration = Duration::from_millis(200);
 /// Courtesy: the agent gives the pages back by itself later.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -45,6 +49,7 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 pub struct Agent {
     line: Line,
     hello: Hello,
+    patience: Duration,
 }
 
 impl Agent {
@@ -67,7 +72,7 @@ impl Agent {
         if hello.version != VERSION {
             return Err(AgentError::Version { theirs: hello.version, program: hello.program });
         }
-        Ok(Self { line, hello })
+        Ok(Self { line, hello, patience: COMING_WITHIN })
     }
 
     /// What it said of itself.
@@ -76,8 +81,17 @@ impl Agent {
         &self.hello
     }
 
+    /// The same, waiting so long for a list that is about to come, in place of ten seconds.
+    #[must_use]
+    pub const fn waiting(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// The guest's page list of this moment, complete and unchanged: the bytes that
     /// [`page_wire::List::parse`] reads. `timeout` is for all of it, the copying included.
+    ///
+    /// An agent that is about to have a server, as that was restarted a moment ago, is asked again for ten seconds.
     ///
     /// # Errors
     /// [`AgentError`] when there is no list, with the guest's own words where it has said why.
@@ -86,9 +100,9 @@ impl Agent {
         ram: &impl ReadRam,
         timeout: Duration,
     ) -> Result<Listed, AgentError> {
-        let asked = Instant::now();
-        let until = asked + timeout;
-        let said = self.line.ask(What::PageList, "its page list", timeout).await?;
+        let begun = Instant::now();
+        let until = begun + timeout;
+        let (said, asked) = self.ask_for_list(until).await?;
         let answer_s = asked.elapsed().as_secs_f64();
         let Said::PageList(told) = said else { return Err(AgentError::unexpected(&said)) };
         let told = Told::check(*told)?;
@@ -98,10 +112,33 @@ impl Agent {
             log::debug!("the list was not released: {error}");
         }
         let mut listed = read?;
+        listed.steps.waited_s = (asked - begun).as_secs_f64();
         listed.steps.answer_s = answer_s;
         listed.steps.transfer_s += (answer_s - listed.steps.guest.total_s).max(0.0);
-        listed.steps.total_s = asked.elapsed().as_secs_f64();
+        listed.steps.total_s = begun.elapsed().as_secs_f64();
         Ok(listed)
+    }
+
+    /// The answer, and when it was asked for.
+    async fn ask_for_list(&mut self, until: Instant) -> Result<(Said, Instant), AgentError> {
+        let patience = until.min(Instant::now() + self.patience);
+        let mut has_said = false;
+        loop {
+            let asked = Instant::now();
+            let left = until.saturating_duration_since(asked);
+            match self.line.ask(What::PageList, "its page list", left).await {
+                Err(AgentError::Refused { what, again: true, .. }) if asked < patience => {
+                    if !std::mem::replace(&mut has_said, true) {
+                        let seconds = self.patience.as_secs();
+                        log::warn!(
+                            "the guest's agent: {what}; asking again for {seconds} s at most"
+                        );
+                    }
+                    tokio::time::sleep(AGAIN_EVERY).await;
+                }
+                said => return Ok((said?, asked)),
+            }
+        }
     }
 
     /// In place, else copied.

@@ -73,6 +73,7 @@ fn hello() -> Said {
         pid: 1,
         kernel: "6.1".into(),
         server: ServerState::Attached { pid: 2, version: "mysql 5.6.24".into() },
+        servers: Vec::new(),
     })
 }
 
@@ -119,6 +120,7 @@ fn told(list: &[u8], runs: Vec<GuestRun>) -> PageList {
         pinned: Pinned::LongTerm,
         held_s: 60,
         pages: 800,
+        servers: vec![2],
         left_out: BTreeMap::from([("dirty".into(), 7)]),
         steps: Steps { total_s: 0.25, ..Steps::default() },
     }
@@ -143,7 +145,7 @@ fn nearly_right(
             What::Copy { .. } => panic!("no such list"),
             What::Release { .. } => Said::Released,
             What::Migration(_) => Said::Noted,
-            What::Status => Said::Error(Trouble { what: "no".into(), hint: None }),
+            What::Status => Said::Error(Trouble::new("no", None)),
         };
         wrong(ask, said)
     });
@@ -297,7 +299,7 @@ async fn a_late_answer_is_not_taken_for_the_next_one() {
             vec![Act::Nothing]
         }
         (What::PageList, Some(id)) => {
-            let old = Said::Error(Trouble { what: "old".into(), hint: None });
+            let old = Said::Error(Trouble::new("old", None));
             vec![Act::SayTo(id, old), Act::Say(said)]
         }
         _ => vec![Act::Say(said)],
@@ -340,15 +342,33 @@ async fn nonsense_and_refusals_are_said() {
     let error = agent.status().await.unwrap_err();
     assert!(matches!(error, AgentError::Unexpected { kind: "released" }));
     let (_folder, path, ram) = nearly_right(|ask, said| {
-        let (what, hint) = ("no server".into(), Some("start it".into()));
         vec![Act::Say(match ask.what {
-            What::PageList => Said::Error(Trouble { what, hint }),
+            What::PageList => Said::Error(Trouble::new("no server", Some("start it".into()))),
             _ => said,
         })]
     });
     let error = list(&path, &ram).await.unwrap_err();
     assert_eq!(error.hint().unwrap(), "start it");
     assert_eq!(error.to_string(), "the guest's agent: no server");
+}
+
+#[tokio::test]
+async fn a_list_that_is_about_to_come_is_waited_for_and_no_longer_than_said() {
+    let soon = || Act::Say(Said::Error(Trouble::passing("probes are being set in process 7")));
+    let mut asks = 0;
+    let (_folder, path, ram) = nearly_right(move |ask, said| {
+        asks += u32::from(matches!(ask.what, What::PageList));
+        vec![if asks == 1 { soon() } else { Act::Say(said) }]
+    });
+    let listed = list(&path, &ram).await.unwrap();
+    assert_eq!((listed.bytes, listed.servers), (bytes(), vec![2]));
+    assert!(listed.steps.waited_s > 0.1 && listed.steps.total_s >= listed.steps.waited_s);
+    let (_folder, path, ram) = nearly_right(move |ask, said| {
+        vec![if matches!(ask.what, What::PageList) { soon() } else { Act::Say(said) }]
+    });
+    let mut agent = Agent::connect(&path).await.unwrap().waiting(SHORT);
+    let error = agent.page_list(&ram, LONG).await.unwrap_err();
+    assert!(matches!(error, AgentError::Refused { again: true, .. }), "{error}");
 }
 
 #[tokio::test]

@@ -98,6 +98,10 @@ pub(super) async fn prepare(
     record.end("list");
     let listed = listed?;
     record.list(&listed.steps, matches!(listed.how, How::InPlace));
+    if listed.steps.waited_s >= 0.1 {
+        let waited = listed.steps.waited_s;
+        record.remark(format!("the guest's agent had a server to list after {waited:.1} s only"));
+    }
     if let How::Copied(why) = &listed.how {
         record.remark(format!("the page list was copied over the port: {why}"));
     }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`list`] | the list read in the agent's frames, and copied, against one made here |
 //! | [`server`] | what the host is told of a server that works, ends, and starts again |
+//! | [`several`] | several servers as one list, and strangers that are called so |
 //! | [`guest`] | all of it in a VM: its port, its RAM, and what the disk has |
 //! | [`hosts`] | hosts that go in the middle of a word, agents that are killed |
 //!
@@ -17,4 +18,7 @@ mod hosts;
 mod list;
 mod memory;
 mod server;
+mod several;
 mod stage;
+#[path = "../observe/volume.rs"]
+mod volume;

@@ -143,8 +143,12 @@ impl Drop for Process {
 
 /// A server of MySQL 5.6.24 whose whole data set is resident and clean.
 pub(crate) fn warm() -> Server {
-    let config = Config::new().pool_mib(128).sysbench(DATA);
-    let server = Server::mysql56(config).unwrap_or_else(|error| panic!("{error:#}"));
+    warmed(Release::Mysql56, Config::new().pool_mib(128).sysbench(DATA))
+}
+
+/// A server whose data set, as far as its pool holds it, is resident and clean.
+pub(crate) fn warmed(release: Release, config: Config) -> Server {
+    let server = Server::start(release, config).unwrap_or_else(|error| panic!("{error:#}"));
     for table in 1..=DATA.tables {
         server.query(&format!("SELECT SUM(LENGTH(c)) FROM sbtest.sbtest{table}")).unwrap();
     }

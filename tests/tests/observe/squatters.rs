@@ -1,7 +1,8 @@
 //! Strangers' processes that are called `mysqld`, beside a real server. They even stand in its data directory, so
 //! that a rule which keeps other servers of this machine out lets them in.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use test_servers::{Config, Release, Server, command, skipped};
@@ -104,7 +105,7 @@ fn several_servers_are_named_with_what_tells_them_apart() {
         let said = agent.try_run(&["pages", "--datadir", &datadirs[0], "--datadir", &datadirs[1]]);
         let said = complaint(&said);
         println!("{said}");
-        assert!(said.starts_with("error: 2 servers are running:\n"), "{said}");
+        assert!(said.starts_with("error: 2 servers are running\n  --pid "), "{said}");
         for (server, version) in [(&one, "mysql 5.6.24"), (&other, "mysql 9.7.4")] {
             let line = said.lines().find(|line| line.contains(&format!("--pid {}", server.pid())));
             let line = line.unwrap_or_else(|| panic!("not named: {said}"));
@@ -116,5 +117,53 @@ fn several_servers_are_named_with_what_tells_them_apart() {
         for datadir in &datadirs {
             agent.run(&["pages", "--summary", "--datadir", datadir]);
         }
+    });
+}
+
+/// A control group of its own, as systemd makes one for a unit of the system.
+struct Unit(PathBuf);
+
+impl Unit {
+    /// Nothing where this machine lets nobody make one.
+    fn new(name: &str) -> Option<Self> {
+        let hierarchies = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        hierarchies.iter().map(Path::new).find_map(|hierarchy| {
+            let unit = hierarchy.join("system.slice").join(format!("{name}.service"));
+            let made =
+                hierarchy.join("cgroup.procs").is_file() && fs::create_dir_all(&unit).is_ok();
+            made.then_some(Self(unit))
+        })
+    }
+
+    fn take(&self, pid: u32) -> bool {
+        fs::write(self.0.join("cgroup.procs"), pid.to_string()).is_ok()
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_server_is_chosen_by_its_unit() {
+    const TEST: &str = "a_server_is_chosen_by_its_unit";
+    beside(TEST, |agent, server| {
+        let name = format!("poolferry-test-{}", std::process::id());
+        let Some(unit) = Unit::new(&name).filter(|unit| unit.take(server.pid())) else {
+            return skipped(TEST, "no control group can be made here");
+        };
+        let sleepers = squat(Path::new(SLEEP));
+        let _squatters = squatters(&sleepers, server, 1);
+        agent.run(&["pages", "--summary", "--unit", &name]);
+        let trace = ["trace", "--format", "jsonl", "--duration", "1s", "--unit", &name];
+        let shown = String::from_utf8(agent.run(&trace).stdout).unwrap();
+        assert!(shown.contains(&format!("\"unit\":\"{name}.service\"")), "{shown}");
+        let other = complaint(&agent.try_run(&["pages", "--unit", "no-such"]));
+        assert!(other.contains("in unit no-such.service"), "{other}");
+        // The group is empty before it is removed.
+        let root = unit.0.ancestors().nth(2).unwrap().join("cgroup.procs");
+        fs::write(root, server.pid().to_string()).unwrap();
     });
 }

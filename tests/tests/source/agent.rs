@@ -38,6 +38,7 @@ pub(crate) fn start(socket: &Path, memory: &File, list: &[u8]) -> JoinHandle<()>
         pinned: Pinned::LongTerm,
         held_s: 60,
         pages: 1,
+        servers: vec![2],
         left_out: Default::default(),
         steps: Steps::default(),
     };
@@ -66,6 +67,7 @@ async fn serve(stream: UnixStream, told: &PageList) {
                 pid: 1,
                 kernel: "none".into(),
                 server: ServerState::Attaching { pid: 2 },
+                servers: Vec::new(),
             }),
             What::PageList => Said::PageList(Box::new(told.clone())),
             What::Release { .. } => Said::Released,
@@ -74,6 +76,7 @@ async fn serve(stream: UnixStream, told: &PageList) {
                 server: ServerState::Attaching { pid: 2 },
                 observed: None,
                 list: None,
+                servers: Vec::new(),
             })),
             What::Migration(_) => Said::Noted,
             other => panic!("asked for {other:?}"),

@@ -141,6 +141,8 @@ impl MadeUp {
             version: "mysql 5.6.24".into(),
             program: "/usr/sbin/mysqld".into(),
             datadir: "/var/lib/mysql".into(),
+            user: "mysql".into(),
+            unit: Some("mysql.service".into()),
             profile: "DWARF of the program".into(),
             page_size: PAGE as u32,
             instances: 8,

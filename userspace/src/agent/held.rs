@@ -1,14 +1,12 @@
-//! A list, made and held still until the host has read it.
+//! The list of all servers, put together and held still until the host has read it.
 
 use std::time::{Duration, Instant};
 
 use page_wire::ask::{MAX_LIST_BYTES, PageList, Steps};
 use thiserror::Error;
 
-use super::durable::{SyncError, make_durable};
 use super::pinned::Pinned;
-use crate::observer::{ObserveError, Observer};
-use crate::page_list::ListError;
+use crate::page_list::{ListError, Union};
 
 /// How long the host has to read it.
 const HELD_FOR: Duration = Duration::from_secs(120);
@@ -16,10 +14,6 @@ const HELD_FOR: Duration = Duration::from_secs(120);
 /// There is no list.
 #[derive(Debug, Error)]
 pub(super) enum HeldError {
-    #[error(transparent)]
-    Sync(#[from] SyncError),
-    #[error(transparent)]
-    Observe(#[from] ObserveError),
     #[error(transparent)]
     List(#[from] ListError),
     #[error("a list of {bytes} bytes is longer than {MAX_LIST_BYTES}")]
@@ -36,8 +30,6 @@ impl HeldError {
     /// What the operator can do about it.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
-            Self::Sync(error) => Some(error.hint().to_owned()),
-            Self::Observe(error) => error.hint(),
             Self::List(_) => None,
             Self::TooLong { .. } => {
                 Some("the VM can be migrated without a list, as QEMU does it".to_owned())
@@ -56,29 +48,28 @@ pub(super) struct Held {
 
 impl Held {
     /// Makes the list of this moment, and what is told of it.
+    ///
+    /// `sync_s` is the longest time that writing out a server's files took, `start` when the list was asked for.
     pub(super) fn make(
         number: u64,
-        observer: &mut Observer,
+        union: Union,
+        sync_s: f64,
+        start: Instant,
     ) -> Result<(Self, PageList), HeldError> {
-        let start = Instant::now();
-        let mut lap = start;
+        let mut lap = Instant::now();
         let mut lap = move || {
             let now = Instant::now();
             (now - std::mem::replace(&mut lap, now)).as_secs_f64()
         };
-        make_durable(observer.locator())?;
-        let sync_s = lap();
-        let mut built = observer.page_list()?;
-        lap();
-        let bytes = built.encoded_bytes();
+        let bytes = union.encoded_bytes();
         let len = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_LIST_BYTES);
         let len = len.ok_or(HeldError::TooLong { bytes })?;
         let mut memory = Pinned::new(len).map_err(|source| HeldError::Memory { bytes, source })?;
         let pin_s = lap();
-        built.write_to(memory.bytes_mut())?;
+        union.write_to(memory.bytes_mut())?;
         let (left_out, pages, steps) =
-            (std::mem::take(&mut built.left_out), built.facts.pages, built.steps);
-        drop(built);
+            (union.left_out().clone(), union.facts().pages, union.steps());
+        drop(union);
         let encode_s = lap();
         let hash = blake3::hash(memory.bytes());
         let hash_s = lap();
@@ -95,6 +86,8 @@ impl Held {
             pinned: memory.how(),
             held_s: HELD_FOR.as_secs(),
             pages,
+            // Who made it knows.
+            servers: Vec::new(),
             left_out: left_out.into_iter().map(|(reason, count)| (reason.into(), count)).collect(),
             steps: Steps {
                 sync_s,

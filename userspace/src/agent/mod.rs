@@ -1,10 +1,11 @@
 //! `poolferry agent`: answers the host while the VM runs, and while it moves.
 //!
 //! ```text
-//! port (virtio-serial) ─ line ─> ask ─> Agent::say ─┬─ hello, status ──> picture of the pool
+//! port (virtio-serial) ─ line ─> ask ─> Agent::say ─┬─ hello, status ──> pictures of the pools
 //!                                                   └─ page-list ──┐
-//! server (waits, attaches, loses, waits again) ─ Observer ─────────┤
-//!            durable (syncfs) ─> page list ─> pinned memory ─> its frames and hash ─> answer
+//! servers (waits, attaches, loses, waits again) ─ a thread each ───┤
+//!   durable (syncfs) ─> page list ─┐                               │
+//!   durable (syncfs) ─> page list ─┴─> one list of all ─> pinned memory ─> its frames and hash ─> answer
 //! ```
 //! The list does not cross the port. It is written once, into pages that the kernel cannot move
 //! (`pinned`), and the host reads it there; only frames and hash are told. A host that cannot read
@@ -12,15 +13,18 @@
 //!
 //! Nothing here ends but by a signal: a server that is not there yet, exits or is restarted, a port
 //! that does not exist yet, a host that goes away in the middle of a line and another that comes, all
-//! of these are states. One thread owns the probes and answers; an ask waits for the one before it.
+//! of these are states. One thread answers, and an ask waits for the one before it; each server has a thread of its own,
+//! so none of them keeps the others waiting.
 
 mod durable;
 mod held;
 pub mod migration;
 mod pinned;
 mod port;
+mod servers;
 mod status;
 mod stop;
+mod wake;
 mod watched;
 
 use std::error::Error;
@@ -31,40 +35,52 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use foreign::Text;
 use page_wire::ask::{
-    Answer, Ask, Copied, Hello, LineError, MAX_ANSWER_BYTES, MAX_COPY_BYTES, Said, Status, Trouble,
-    VERSION, What, from_line, to_line,
+    Answer, Ask, Copied, Hello, LineError, MAX_ANSWER_BYTES, MAX_COPY_BYTES, MAX_LIST_BYTES,
+    PageList, Said, Status, Trouble, VERSION, What, from_line, to_line,
 };
 
 pub use port::{PortError, PortName};
 pub use stop::Stop;
-pub use watched::Choice;
 
 use crate::clock::monotonic_ns;
 use crate::model::Picture;
 use crate::observer::ObserveOptions;
+use crate::page_list::{Room, Union};
+use crate::target::Rule;
 use held::Held;
 use port::{Heard, Port};
-use watched::Watched;
+use servers::Servers;
 
 /// How often pictures are taken while nobody looks: an audit now and then keeps the table honest.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
 /// A picture younger than this answers an ask for the status.
 const FRESH: Duration = Duration::from_millis(200);
+/// An ask for the status waits so long for newer ones.
+const PICTURES_WITHIN: Duration = Duration::from_secs(1);
 /// A list notes what it has judged, so that the next one reads only what has changed since: one is
 /// made now and then for nobody, and the host's comes sooner.
 const PREPARE_EVERY: Duration = Duration::from_secs(30);
 /// Nothing that takes long begins before a host that has just greeted, or asked for a list, has been silent for
 /// as long: it is about to ask for more.
 const COURTESY: Duration = Duration::from_millis(500);
-/// An ask for a list waits so long for probes that are being set.
-const ATTACH_PATIENCE: Duration = Duration::from_secs(5);
+/// What a list may have: beyond, servers are left out whole.
+const ROOM: Room = Room { media: 1 << 16, bytes: MAX_LIST_BYTES };
+
+/// Which servers, and how to know them.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Which processes may be servers that are meant.
+    pub rule: Rule,
+    /// Where symbols are looked for.
+    pub symbols: symbols::Options,
+}
 
 /// How to run.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
-    /// Which server, and how to know it.
+    /// Which servers, and how to know them.
     pub choice: Choice,
-    /// How to observe it.
+    /// How to observe them.
     pub observe: ObserveOptions,
     /// Time between pictures while somebody looks.
     pub refresh: Duration,
@@ -72,67 +88,69 @@ pub struct AgentOptions {
     pub watched: bool,
 }
 
-/// Gets each new picture, and nothing while no server is observed.
-type Show = Box<dyn FnMut(Option<&Arc<Picture>>) + Send>;
+/// Gets the newest pictures of all servers that are observed.
+type Show = Box<dyn FnMut(Vec<Arc<Picture>>) + Send>;
 
 /// The agent.
 pub struct Agent {
     options: AgentOptions,
     port: Port,
-    server: Watched,
+    servers: Servers,
     held: Option<Held>,
     lists: u64,
-    newest: Option<(Instant, u64, Arc<Picture>)>,
-    prepared: Option<Instant>,
     /// When the host last asked for something that it does not ask all the time.
     spoken_to: Option<Instant>,
     show: Show,
 }
 
 impl Agent {
-    /// An agent on a port, which need not exist yet; `show` gets each new picture, and `None` once the
-    /// server is lost.
+    /// An agent on a port, which need not exist yet; `show` gets the pictures of all servers whenever there is a new
+    /// one, or one is lost.
     ///
     /// # Errors
     /// When a socket cannot be listened on.
     pub fn new(
         port: PortName,
         options: AgentOptions,
-        show: impl FnMut(Option<&Arc<Picture>>) + Send + 'static,
+        show: impl FnMut(Vec<Arc<Picture>>) + Send + 'static,
     ) -> Result<Self, PortError> {
+        let servers = Servers::new(options.choice.clone(), options.observe);
         Ok(Self {
             port: Port::new(port)?,
-            server: Watched::new(options.choice.clone(), options.observe),
+            servers: servers.map_err(PortError::Descriptor)?,
             options,
             held: None,
             lists: 0,
-            newest: None,
-            prepared: None,
             spoken_to: None,
             show: Box::new(show),
         })
     }
 
-    /// Answers until told to stop. Dropping the agent takes the probes out of the server.
+    /// Answers until told to stop; then takes the probes out of the servers.
     pub fn run(mut self, stop: &Stop) {
         while !stop.is_set() {
             self.look();
-            match self.port.listen(self.pause(), stop) {
+            let others: Vec<_> = self.servers.descriptors().collect();
+            match self.port.listen(self.pause(), stop, &others) {
                 Heard::Nothing => {}
                 Heard::Line(line) => {
                     let ask = line.and_then(|line| from_line::<Ask>(&line));
-                    let answer = self.answer(&ask);
+                    let answer = self.answer(&ask, stop);
                     self.send(&answer, stop);
                     // Who reads the log may be slow, and the host waits.
                     note(&ask, &answer);
                 }
             }
         }
+        self.servers.end();
     }
 
-    /// Everything that time brings: the server comes and goes, pictures and lists grow old.
+    /// Everything that time brings: servers come and go, pictures and lists grow old.
     fn look(&mut self) {
-        self.server.look();
+        self.servers.look();
+        if let Some(pictures) = self.servers.new_pictures() {
+            (self.show)(pictures);
+        }
         if self.held.as_ref().is_some_and(Held::is_over) {
             log::warn!("the list was not released in time; its pages are given back");
             self.held = None;
@@ -141,56 +159,16 @@ impl Agent {
             return;
         }
         let looked_at = self.options.watched || self.port.has_host();
-        let every = if looked_at { self.options.refresh } else { UNWATCHED_EVERY };
-        if self.newest.as_ref().is_none_or(|(taken, ..)| taken.elapsed() >= every) {
-            self.take_picture();
-        }
-        if self.prepared.is_none_or(|prepared| prepared.elapsed() >= PREPARE_EVERY) {
-            self.prepare();
-        }
-    }
-
-    /// Makes a list for nobody.
-    fn prepare(&mut self) {
-        let Ok(observer) = self.server.observer() else {
-            self.prepared = None;
-            return;
-        };
-        match observer.page_list() {
-            Ok(list) => log::debug!("prepared a list: {:?}", list.steps),
-            // It is the host's list that matters, and it is not asked for yet.
-            Err(error) => log::debug!("a list for nobody failed: {error}"),
-        }
-        self.prepared = Some(Instant::now());
+        self.servers.refresh(if looked_at { self.options.refresh } else { UNWATCHED_EVERY });
+        self.servers.prepare(PREPARE_EVERY);
     }
 
     /// How long nothing needs to be looked at.
     fn pause(&self) -> Duration {
-        self.server.pause().min(self.options.refresh).min(Duration::from_secs(1))
+        self.servers.pause().min(self.options.refresh).min(Duration::from_secs(1))
     }
 
-    fn take_picture(&mut self) {
-        match self.server.observer().map(|observer| observer.picture()) {
-            Ok(Ok(picture)) => {
-                (self.show)(Some(&picture));
-                self.newest = Some((Instant::now(), monotonic_ns(), picture));
-            }
-            Ok(Err(error)) => {
-                self.forget_picture();
-                self.prepared = None;
-                self.server.lose(&error);
-            }
-            Err(_) => self.forget_picture(),
-        }
-    }
-
-    /// No server is observed: nobody is to take its last picture for one of now.
-    fn forget_picture(&mut self) {
-        self.newest = None;
-        (self.show)(None);
-    }
-
-    fn answer(&mut self, ask: &Result<Ask, LineError>) -> Answer {
+    fn answer(&mut self, ask: &Result<Ask, LineError>, stop: &Stop) -> Answer {
         let ask = match ask {
             Ok(ask) => ask,
             Err(error) => {
@@ -202,19 +180,19 @@ impl Agent {
         if !matches!(ask.what, What::Status | What::Migration(_)) {
             self.spoken_to = Some(Instant::now());
         }
-        Answer { id: ask.id, what: self.say(&ask.what).unwrap_or_else(Said::Error) }
+        Answer { id: ask.id, what: self.say(&ask.what, stop).unwrap_or_else(Said::Error) }
     }
 
-    fn say(&mut self, what: &What) -> Result<Said, Trouble> {
+    fn say(&mut self, what: &What, stop: &Stop) -> Result<Said, Trouble> {
         match *what {
             What::Hello { .. } => Ok(Said::Hello(self.hello())),
-            What::PageList => self.page_list(),
+            What::PageList => self.page_list(stop),
             What::Copy { list, offset, len } => self.copy(list, offset, len).map(Said::Copied),
             What::Release { list } => {
                 self.held.take_if(|held| held.number == list);
                 Ok(Said::Released)
             }
-            What::Status => Ok(Said::Status(Box::new(self.status()))),
+            What::Status => Ok(Said::Status(Box::new(self.status(stop)))),
             What::Migration(told) => {
                 migration::note(&told).map_err(|error| trouble(&error, None))?;
                 Ok(Said::Noted)
@@ -222,61 +200,71 @@ impl Agent {
         }
     }
 
-    fn hello(&self) -> Hello {
+    fn hello(&mut self) -> Hello {
+        self.servers.look();
         let kernel = Text::from_bytes(rustix::system::uname().release().to_bytes());
         Hello {
             version: VERSION,
             program: env!("CARGO_PKG_VERSION").into(),
             pid: std::process::id(),
             kernel,
-            server: self.server.state(),
+            server: self.servers.state(),
+            servers: self.servers.served(),
         }
     }
 
-    fn page_list(&mut self) -> Result<Said, Trouble> {
+    fn page_list(&mut self, stop: &Stop) -> Result<Said, Trouble> {
         self.held = None;
-        self.server.wait(ATTACH_PATIENCE);
-        let observer = self.server.observer()?;
-        self.lists += 1;
-        match Held::make(self.lists, observer) {
-            Ok((held, told)) => {
-                self.held = Some(held);
-                Ok(Said::PageList(Box::new(told)))
-            }
-            Err(error) => {
-                let trouble = trouble(&error, error.hint().map(Text::from));
-                // Should the server have gone, the next picture shows it.
-                self.newest = None;
-                Err(trouble)
-            }
+        let start = Instant::now();
+        self.servers.look();
+        if let Some(passing) = self.servers.awaited() {
+            return Err(passing);
         }
+        self.lists += 1;
+        let made = self.servers.lists(self.lists, stop)?;
+        let sync_s = made.iter().map(|(_, made)| made.sync_s).fold(0.0, f64::max);
+        let (mut pids, lists): (Vec<u32>, Vec<_>) =
+            made.into_iter().map(|(pid, made)| (pid, made.built)).unzip();
+        let (union, without) = Union::of(lists, ROOM);
+        for index in without.into_iter().rev() {
+            log::warn!("no room for the pages of process {}: they are sent", pids.remove(index));
+        }
+        let (held, told) = Held::make(self.lists, union, sync_s, start)
+            .map_err(|error| trouble(&error, error.hint().map(Text::from)))?;
+        self.held = Some(held);
+        Ok(Said::PageList(Box::new(PageList { servers: pids, ..told })))
     }
 
     fn copy(&self, list: u64, offset: u64, len: u32) -> Result<Copied, Trouble> {
         let held = self.held.as_ref().filter(|held| held.number == list);
-        let held = held.ok_or_else(|| Trouble {
-            what: format!("list {list} is not held any more").into(),
-            hint: Some("ask for a new list".into()),
+        let held = held.ok_or_else(|| {
+            let hint = Some("ask for a new list".into());
+            Trouble::new(format!("list {list} is not held any more"), hint)
         })?;
         let piece = (len <= MAX_COPY_BYTES).then(|| held.piece(offset, len)).flatten();
-        let piece = piece.ok_or_else(|| Trouble {
-            what: format!("{len} bytes from {offset} are not in the list, or too many at once")
-                .into(),
-            hint: None,
+        let piece = piece.ok_or_else(|| {
+            let what = "are not in the list, or too many at once";
+            Trouble::new(format!("{len} bytes from {offset} {what}"), None)
         })?;
         Ok(Copied { offset, data: STANDARD.encode(piece) })
     }
 
-    fn status(&mut self) -> Status {
-        if self.newest.as_ref().is_none_or(|(taken, ..)| taken.elapsed() >= FRESH) {
-            self.take_picture();
+    fn status(&mut self, stop: &Stop) -> Status {
+        self.servers.look();
+        self.servers.refresh_now(FRESH, Instant::now() + PICTURES_WITHIN, stop);
+        let newest = self.servers.newest();
+        let mut servers = self.servers.served();
+        for served in &mut servers {
+            let own = newest.iter().find(|(pid, _)| *pid == served.pid);
+            served.observed = own.map(|(_, own)| Box::new(status::observed(own.ns, &own.picture)));
         }
-        let observed = self.newest.as_ref();
+        let all = servers.iter().filter_map(|served| served.observed.as_deref());
         Status {
             now_ns: monotonic_ns(),
-            server: self.server.state(),
-            observed: observed.map(|(_, ns, picture)| Box::new(status::observed(*ns, picture))),
+            server: self.servers.state(),
+            observed: status::sum(all).map(Box::new),
             list: self.held.as_ref().map(|held| held.number),
+            servers,
         }
     }
 
@@ -300,9 +288,10 @@ fn note(ask: &Result<Ask, LineError>, answer: &Answer) {
     }
     match &answer.what {
         Said::PageList(told) => log::info!(
-            "list {} of {} pages, {} bytes, in {:.3} s",
+            "list {} of {} pages of {} servers, {} bytes, in {:.3} s",
             told.list,
             told.pages,
+            told.servers.len(),
             told.length,
             told.steps.total_s
         ),
@@ -313,5 +302,5 @@ fn note(ask: &Result<Ask, LineError>, answer: &Answer) {
 
 /// The error with its causes in one line, and what to do.
 fn trouble(error: &(dyn Error + 'static), hint: Option<Text>) -> Trouble {
-    Trouble { what: Text::of(&foreign::Chain(error)), hint }
+    Trouble::new(Text::of(&foreign::Chain(error)), hint)
 }

@@ -45,13 +45,18 @@ pub enum PortError {
         #[source]
         source: io::Error,
     },
+    /// There is no descriptor left.
+    #[error("failed to make a descriptor")]
+    Descriptor(#[source] io::Error),
 }
 
 impl PortError {
     /// What the operator can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
-        let Self::Listen { source, .. } = self;
+        let Self::Listen { source, .. } = self else {
+            return Some("let the agent have more open files (`ulimit -n`)");
+        };
         match source.kind() {
             io::ErrorKind::AddrInUse => Some("another agent listens there; choose another path"),
             io::ErrorKind::NotFound => Some("make the folder of the socket first"),
@@ -109,12 +114,17 @@ impl Port {
         }
     }
 
-    /// Waits for a line.
-    pub(super) fn listen(&mut self, wait: Duration, stop: &Stop) -> Heard {
+    /// Waits for a line, or until one of the other descriptors is ready.
+    pub(super) fn listen(
+        &mut self,
+        wait: Duration,
+        stop: &Stop,
+        others: &[BorrowedFd<'_>],
+    ) -> Heard {
         if let Some(line) = self.next_line() {
             return Heard::Line(line);
         }
-        if !self.wait_readable(wait, stop) {
+        if !self.wait_readable(wait, stop, others) {
             return Heard::Nothing;
         }
         self.read();
@@ -129,18 +139,19 @@ impl Port {
     }
 
     /// Waits until there is something to read; looks for port and host meanwhile.
-    fn wait_readable(&mut self, wait: Duration, stop: &Stop) -> bool {
+    fn wait_readable(&mut self, wait: Duration, stop: &Stop, others: &[BorrowedFd<'_>]) -> bool {
+        let with = |own: BorrowedFd<'_>, wait| {
+            wait_for(&[others, &[stop.as_fd(), own][..]].concat(), wait)
+        };
         if let Link::Socket(socket) = &mut self.link {
             socket.accept();
-            return wait_for(&[stop.as_fd(), socket.as_fd()], wait);
+            return with(socket.as_fd(), wait);
         }
         let here = self.find_host();
         match &self.link {
-            Link::Device { open: Some(device), .. } if here => {
-                wait_for(&[stop.as_fd(), device.file.as_fd()], wait)
-            }
+            Link::Device { open: Some(device), .. } if here => with(device.file.as_fd(), wait),
             _ => {
-                wait_for(&[stop.as_fd()], wait.min(LOOK_EVERY));
+                wait_for(&[others, &[stop.as_fd()][..]].concat(), wait.min(LOOK_EVERY));
                 false
             }
         }

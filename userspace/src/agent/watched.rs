@@ -1,191 +1,294 @@
-//! The server as it comes and goes: waited for, attached to, lost, waited for again.
+//! One server, and the thread that attaches to it and observes it.
 //!
-//! ```text
-//! waiting ─ a process of the name ─> attaching (a thread) ─ probes set ─> attached
-//!    ^                                   │ failed                            │ exited, or failed
-//!    └──────────── pause, longer each time ┴─────────────────────────────────┘
-//! ```
+//! A server's memory and files may be a stranger's, and reading them may take as long as that one likes. So the agent
+//! hands out tasks and goes on; whatever a server does, it keeps its own thread busy and no other.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use foreign::Text;
-use page_wire::ask::{ServerState, Trouble};
+use page_wire::ask::{Served, Trouble};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::trouble;
-use crate::choose::{self, ChooseError};
+use super::durable::make_durable;
+use super::wake::Wake;
+use super::{Choice, trouble};
+use crate::clock::monotonic_ns;
+use crate::model::Picture;
 use crate::observer::{ObserveError, ObserveOptions, Observer};
-use crate::target::Rule;
+use crate::page_list::Built;
+use crate::target::Target;
 
-/// Time until a server is looked for again, at first and after many failures.
-const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-/// How often the thread that attaches is asked.
-const ATTACHING_PAUSE: Duration = Duration::from_millis(100);
+/// What a server is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Task {
+    /// A picture of now.
+    Picture,
+    /// A list for the host, by the number that the host will know it by.
+    List(u64),
+    /// A list for nobody: the next one is made from it.
+    Prepare,
+}
 
-/// Which server, and how to know it.
+/// What a thread says; the number is the thread's.
+pub(super) struct News(pub(super) u64, pub(super) Event);
+
+pub(super) enum Event {
+    /// The probes are set.
+    Attached(Identity),
+    /// They are not.
+    NotAttached(NotAttached),
+    /// To [`Task::Picture`].
+    Picture(u64, Arc<Picture>),
+    /// To [`Task::List`].
+    List(u64, Box<Result<Made, Trouble>>),
+    /// To [`Task::Prepare`].
+    Prepared,
+    /// The server cannot be observed any more.
+    Lost(Loss),
+    /// The thread has ended, and what it held is gone.
+    Ended,
+}
+
+/// Why a server was not attached to.
 #[derive(Clone, Debug)]
-pub struct Choice {
-    /// Which processes may be it.
-    pub rule: Rule,
-    /// Where symbols are looked for.
-    pub symbols: symbols::Options,
+pub(super) struct NotAttached {
+    pub(super) why: Trouble,
+    /// It may be otherwise in a moment: the server is starting, or being resized.
+    pub(super) is_passing: bool,
 }
 
-/// The server in whatever state it is.
+/// Why a server is observed no more.
+#[derive(Clone, Debug)]
+pub(super) struct Loss {
+    pub(super) why: Trouble,
+    /// It has exited, or become another program; else observing it has failed.
+    pub(super) has_exited: bool,
+}
+
+/// A server's list.
+pub(super) struct Made {
+    pub(super) built: Built,
+    /// Seconds that writing out its files took.
+    pub(super) sync_s: f64,
+}
+
+/// What is known of a server as soon as it has proven itself.
+#[derive(Clone, Debug)]
+pub(super) struct Identity {
+    pub(super) version: String,
+    pub(super) pool_bytes: u64,
+}
+
+/// A picture, and when it was taken.
+#[derive(Clone)]
+pub(super) struct Newest {
+    pub(super) at: Instant,
+    pub(super) ns: u64,
+    pub(super) picture: Arc<Picture>,
+}
+
+/// A server, attached to or about to be.
 pub(super) struct Watched {
-    choice: Choice,
-    options: ObserveOptions,
-    state: State,
-    /// After so many failures in a row.
-    pause: Duration,
-    /// What was last said of a server that is not there.
-    said: Option<Trouble>,
-}
-
-enum State {
-    Waiting { why: Trouble, until: Instant },
-    Attaching { pid: u32, done: Receiver<Result<Box<Observer>, AttachError>> },
-    Attached(Box<Observer>),
-}
-
-/// No server was attached to.
-#[derive(Debug, thiserror::Error)]
-enum AttachError {
-    #[error(transparent)]
-    Choose(#[from] ChooseError),
-    #[error(transparent)]
-    Observe(#[from] ObserveError),
-}
-
-impl AttachError {
-    fn hint(&self) -> Option<String> {
-        match self {
-            Self::Choose(error) => error.hint(),
-            Self::Observe(error) => error.hint(),
-        }
-    }
+    pub(super) id: u64,
+    pub(super) target: Target,
+    /// Since the probes are set.
+    pub(super) identity: Option<Identity>,
+    pub(super) newest: Option<Newest>,
+    pub(super) prepared: Option<Instant>,
+    pub(super) begun: Instant,
+    /// Tasks that it has not done.
+    pending: u32,
+    /// Since when it has been at the first of them.
+    busy: Option<Instant>,
+    tasks: Sender<Task>,
+    exit: Option<OwnedFd>,
 }
 
 impl Watched {
-    pub(super) fn new(choice: Choice, options: ObserveOptions) -> Self {
-        let why = Trouble { what: "no server was looked for yet".into(), hint: None };
-        let state = State::Waiting { why, until: Instant::now() };
-        Self { choice, options, state, pause: PAUSE, said: None }
+    /// Begins to attach to `target`; what becomes of it comes as news.
+    pub(super) fn begin(
+        id: u64,
+        target: Target,
+        choice: &Choice,
+        options: ObserveOptions,
+        news: &Sender<News>,
+        wake: &Arc<Wake>,
+    ) -> std::io::Result<Self> {
+        let pid = i32::try_from(target.pid).ok().and_then(Pid::from_raw);
+        // Without one (no descriptor is left) the next picture shows that the server has gone.
+        let exit = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let (tasks, receiver) = channel();
+        let thread = Thread { id, news: news.clone(), wake: Arc::clone(wake) };
+        let (of, symbols) = (target.clone(), choice.symbols.clone());
+        let name = format!("server-{}", target.pid);
+        thread::Builder::new()
+            .name(name)
+            .spawn(move || thread.observe(of, &symbols, options, &receiver))?;
+        Ok(Self {
+            id,
+            target,
+            identity: None,
+            newest: None,
+            prepared: None,
+            begun: Instant::now(),
+            pending: 0,
+            busy: None,
+            tasks,
+            exit,
+        })
     }
 
-    /// Goes on to the next state where it is time.
-    pub(super) fn look(&mut self) {
-        match &self.state {
-            State::Waiting { until, .. } if Instant::now() >= *until => self.begin(),
-            State::Attaching { .. } => self.wait(Duration::ZERO),
-            State::Waiting { .. } | State::Attached(_) => {}
+    /// Hands out a task, unless it is at one that does not end.
+    pub(super) fn ask(&mut self, task: Task) -> bool {
+        let asked = !self.is_stuck() && self.tasks.send(task).is_ok();
+        if asked {
+            self.pending += 1;
+            self.busy.get_or_insert_with(Instant::now);
         }
+        asked
     }
 
-    /// How long [`look`](Self::look) would change nothing.
-    pub(super) fn pause(&self) -> Duration {
-        match &self.state {
-            State::Waiting { until, .. } => until.saturating_duration_since(Instant::now()),
-            State::Attaching { .. } => ATTACHING_PAUSE,
-            State::Attached(_) => Duration::MAX,
+    /// It has done a task.
+    pub(super) fn done(&mut self) {
+        self.pending = self.pending.saturating_sub(1);
+        self.busy = (self.pending > 0).then(Instant::now);
+    }
+
+    /// Whether it has probes and nothing to do.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.identity.is_some() && self.pending == 0
+    }
+
+    /// Whether it has probes and so little to do that more is soon done.
+    pub(super) const fn is_ready(&self) -> bool {
+        self.identity.is_some() && self.pending < 2
+    }
+
+    fn is_stuck(&self) -> bool {
+        /// No task takes so long, unless somebody wants it to.
+        const STUCK: Duration = Duration::from_secs(30);
+        self.busy.is_some_and(|since| since.elapsed() >= STUCK)
+    }
+
+    /// How long its list may take. A list takes some 9 ms a GiB of pool, and what the server has written is written out
+    /// before; a server that does not look like the machine's own has no more than it needs.
+    pub(super) fn patience(&self) -> Duration {
+        if self.target.is_likely() {
+            return Duration::from_secs(20);
         }
+        let pool = self.identity.as_ref().map_or(0, |identity| identity.pool_bytes);
+        Duration::from_secs(2) + Duration::from_millis(100 * (pool >> 30))
     }
 
-    /// Looks for the server and, when it is there, begins to attach.
-    fn begin(&mut self) {
-        let pid = match self.choice.rule.candidates() {
-            Ok(candidates) => candidates.first().map_or(0, |target| target.pid),
+    /// Ready once its process has ended.
+    pub(super) fn exit(&self) -> Option<BorrowedFd<'_>> {
+        self.exit.as_ref().map(|exit| exit.as_fd())
+    }
+
+    /// As the host is told, once the probes are set.
+    pub(super) fn served(&self) -> Option<Served> {
+        let Identity { version, .. } = self.identity.as_ref()?;
+        let Target { pid, user, unit, cwd, .. } = &self.target;
+        Some(Served {
+            pid: *pid,
+            version: version.as_str().into(),
+            user: Text::of(user),
+            unit: unit.as_deref().map(Text::new),
+            datadir: Text::from_bytes(cwd.as_os_str().as_bytes()),
+            observed: None,
+        })
+    }
+}
+
+/// The thread's own end.
+struct Thread {
+    id: u64,
+    news: Sender<News>,
+    wake: Arc<Wake>,
+}
+
+impl Drop for Thread {
+    /// However it ends.
+    fn drop(&mut self) {
+        self.say(Event::Ended);
+    }
+}
+
+impl Thread {
+    fn say(&self, event: Event) {
+        // Nobody listens any more when the agent ends.
+        let _ = self.news.send(News(self.id, event));
+        self.wake.set();
+    }
+
+    fn observe(
+        &self,
+        target: Target,
+        symbols: &symbols::Options,
+        options: ObserveOptions,
+        tasks: &Receiver<Task>,
+    ) {
+        let mut observer = match Observer::attach(target.clone(), symbols, options) {
+            Ok(observer) => observer,
             Err(error) => {
-                // Nothing has failed: it may start at any moment.
-                self.pause = PAUSE;
-                return self.wait_because(trouble(&error, error.hint().map(Text::from)));
+                // Who has gone meanwhile has failed at nothing.
+                let is_passing = is_passing(&error) || !target.is_alive();
+                let why = trouble(&error, error.hint().map(Text::from));
+                return self.say(Event::NotAttached(NotAttached { why, is_passing }));
             }
         };
-        let (choice, options) = (self.choice.clone(), self.options);
-        let (sender, done) = channel();
-        // Minutes pass until large debug information is read, and asks are answered meanwhile.
-        let attach = move || {
-            let attached = choose::server(&choice.rule, &choice.symbols)
-                .map_err(AttachError::from)
-                .and_then(|server| Ok(Box::new(Observer::on(server, options)?)));
-            // Nobody waits any more when the agent ends.
-            let _ = sender.send(attached);
-        };
-        match thread::Builder::new().name("attach".to_owned()).spawn(attach) {
-            Ok(_) => self.state = State::Attaching { pid, done },
-            Err(error) => self.fail(trouble(&error, None)),
-        }
-    }
-
-    /// While the probes are being set, waits for that, but no longer than `limit`.
-    pub(super) fn wait(&mut self, limit: Duration) {
-        let State::Attaching { pid, done } = &self.state else { return };
-        let pid = *pid;
-        match done.recv_timeout(limit) {
-            Ok(Ok(observer)) => {
-                log::info!("attached to {} (pid {pid})", observer.server().version());
-                self.pause = PAUSE;
-                self.said = None;
-                self.state = State::Attached(observer);
-            }
-            Ok(Err(error)) => self.fail(trouble(&error, error.hint().map(Text::from))),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                let what = format!("attaching to process {pid} ended early").into();
-                self.fail(Trouble { what, hint: None });
+        let server = observer.server();
+        let identity =
+            Identity { version: server.version(), pool_bytes: server.geometry.frame_bytes() };
+        self.say(Event::Attached(identity));
+        while let Ok(task) = tasks.recv() {
+            let done = match task {
+                Task::Picture => {
+                    observer.picture().map(|picture| Event::Picture(monotonic_ns(), picture))
+                }
+                Task::List(number) => Ok(Event::List(number, Box::new(list(&mut observer)))),
+                Task::Prepare => {
+                    match observer.page_list() {
+                        Ok(list) => log::debug!("prepared a list: {:?}", list.steps),
+                        // It is the host's list that matters, and it is not asked for yet.
+                        Err(error) => log::debug!("a list for nobody failed: {error}"),
+                    }
+                    Ok(Event::Prepared)
+                }
+            };
+            match done {
+                Ok(event) => self.say(event),
+                Err(error) => {
+                    let why = trouble(&error, error.hint().map(Text::from));
+                    let has_exited = matches!(error, ObserveError::Exited { .. });
+                    return self.say(Event::Lost(Loss { why, has_exited }));
+                }
             }
         }
     }
+}
 
-    /// The probes, while they are set.
-    pub(super) fn observer(&mut self) -> Result<&mut Observer, Trouble> {
-        match &mut self.state {
-            State::Attached(observer) => Ok(observer),
-            State::Attaching { pid, .. } => Err(Trouble {
-                what: format!("probes are being set in process {pid}").into(),
-                hint: Some("ask again in a few seconds".into()),
-            }),
-            State::Waiting { why, .. } => Err(why.clone()),
-        }
-    }
+/// Makes the list, of what the disk has.
+fn list(observer: &mut Observer) -> Result<Made, Trouble> {
+    let start = Instant::now();
+    make_durable(observer.locator()).map_err(|error| trouble(&error, Some(error.hint().into())))?;
+    let sync_s = start.elapsed().as_secs_f64();
+    let built =
+        observer.page_list().map_err(|error| trouble(&error, error.hint().map(Text::from)))?;
+    Ok(Made { built, sync_s })
+}
 
-    /// The observer has failed: detaches, and looks for the server anew.
-    pub(super) fn lose(&mut self, error: &ObserveError) {
-        let trouble = trouble(error, error.hint().map(Text::from));
-        match error {
-            // A restart is no failure.
-            ObserveError::Exited { .. } => self.wait_because(trouble),
-            _ => self.fail(trouble),
-        }
-    }
-
-    fn fail(&mut self, why: Trouble) {
-        self.wait_because(why);
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-    }
-
-    fn wait_because(&mut self, why: Trouble) {
-        if self.said.as_ref() != Some(&why) {
-            let hint = why.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            log::warn!("waiting for a server: {}{hint}", why.what);
-            self.said = Some(why.clone());
-        }
-        self.state = State::Waiting { why, until: Instant::now() + self.pause };
-    }
-
-    /// As the host is told.
-    pub(super) fn state(&self) -> ServerState {
-        match &self.state {
-            State::Waiting { why, .. } => {
-                ServerState::Waiting { why: why.what.clone(), hint: why.hint.clone() }
-            }
-            State::Attaching { pid, .. } => ServerState::Attaching { pid: *pid },
-            State::Attached(observer) => {
-                let server = observer.server();
-                ServerState::Attached { pid: server.target.pid, version: server.version().into() }
-            }
-        }
+/// Whether the same server may be attached to in a moment.
+fn is_passing(error: &ObserveError) -> bool {
+    match error {
+        ObserveError::Server(error) => error.is_passing(),
+        ObserveError::Geometry(error) => error.is_passing(),
+        ObserveError::Exited { .. } => true,
+        _ => false,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foreign::Text;
 use probe_abi::state;
 use symbols::profile::{PageState, Source};
 
@@ -144,6 +145,8 @@ impl Observer {
             version: self.server.version().into(),
             program: self.server.target.exe.as_path().into(),
             datadir: self.locator.tablespaces().datadir().into(),
+            user: Text::of(&self.server.target.user),
+            unit: self.server.target.unit.as_deref().map(Text::new),
             profile: profile.into(),
             page_size: geometry.page_size,
             instances: geometry.instances,

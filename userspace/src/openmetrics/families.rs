@@ -18,8 +18,17 @@ pub(super) type Labels<'a> = Vec<(&'static str, &'a str)>;
 pub(super) struct Families<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Families<'_> {
-    pub(super) fn info(&mut self, name: &str, help: &str, labels: &Labels<'_>) -> fmt::Result {
-        self.0.encode_descriptor(name, help, None, MetricType::Info)?.encode_info(labels)
+    pub(super) fn infos<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = Labels<'l>>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Info)?;
+        for labels in series {
+            family.encode_info(&labels)?;
+        }
+        Ok(())
     }
 
     pub(super) fn counters<'l>(
@@ -33,11 +42,6 @@ impl Families<'_> {
             ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
-    }
-
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        let family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
-        ConstCounter::new(value).encode(family)
     }
 
     pub(super) fn gauges<'l>(
@@ -65,27 +69,47 @@ impl Families<'_> {
         ConstGauge::new(value).encode(family)
     }
 
-    /// A histogram of latencies in seconds. Bucket i of the picture counts [2^i, 2^(i+1)) ns; its
-    /// bound is the largest whole ns inside, so that `le` is exact.
-    pub(super) fn latency(&mut self, name: &str, help: &str, latency: &Latency) -> fmt::Result {
-        // 1 us to 34 s; what lies outside counts in the first and in the last (+Inf)
-        const SHOWN: std::ops::Range<u32> = 9..35;
-        let bound = |bucket: u32| to_f64((2_u64 << bucket) - 1) / 1e9;
-        let mut buckets: Vec<(f64, u64)> =
-            SHOWN.map(|bucket| (bound(bucket), 0)).chain([(f64::INFINITY, 0)]).collect();
-        let last = buckets.len() - 1;
-        for (bucket, count) in (0_usize..).zip(&latency.buckets) {
-            let at = bucket.saturating_sub(SHOWN.start as usize).min(last);
-            buckets[at].1 = buckets[at].1.saturating_add(*count);
+    /// Histograms of latencies in seconds; without a server that has any, there is no such family. Bucket i of a
+    /// picture counts [2^i, 2^(i+1)) ns; its bound is the largest whole ns inside, so that `le` is exact.
+    pub(super) fn latencies<'l>(
+        &mut self,
+        name: &str,
+        help: &str,
+        series: impl IntoIterator<Item = (Labels<'l>, &'l Latency)>,
+    ) -> fmt::Result {
+        let mut series = series.into_iter().peekable();
+        if series.peek().is_none() {
+            return Ok(());
         }
-        // the kernel's counts are read one after another: `count` may run ahead of the buckets
-        let count = buckets.iter().map(|(_, count)| *count).fold(0, u64::saturating_add);
-        let sum = to_f64(latency.sum_ns) / 1e9;
         let unit = Unit::Seconds;
         let mut family =
             self.0.encode_descriptor(name, help, Some(&unit), MetricType::Histogram)?;
-        family.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)
+        for (labels, latency) in series {
+            let buckets = buckets(latency);
+            // the kernel's counts are read one after another: `count` may run ahead of the buckets
+            let count = buckets.iter().map(|(_, count)| *count).fold(0, u64::saturating_add);
+            let sum = to_f64(latency.sum_ns) / 1e9;
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+        }
+        Ok(())
     }
+}
+
+/// Upper bounds in seconds, and counts.
+fn buckets(latency: &Latency) -> Vec<(f64, u64)> {
+    // 1 us to 34 s; what lies outside counts in the first and in the last (+Inf)
+    const SHOWN: std::ops::Range<u32> = 9..35;
+    let bound = |bucket: u32| to_f64((2_u64 << bucket) - 1) / 1e9;
+    let mut buckets: Vec<(f64, u64)> =
+        SHOWN.map(|bucket| (bound(bucket), 0)).chain([(f64::INFINITY, 0)]).collect();
+    let last = buckets.len() - 1;
+    for (bucket, count) in (0_usize..).zip(&latency.buckets) {
+        let at = bucket.saturating_sub(SHOWN.start as usize).min(last);
+        buckets[at].1 = buckets[at].1.saturating_add(*count);
+    }
+    buckets
 }
 
 /// The unit of shares.

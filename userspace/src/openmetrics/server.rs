@@ -69,6 +69,24 @@ impl MetricsError {
     }
 }
 
+/// What is shown: pictures of the servers that are observed now, none when none is.
+pub trait Shown: Send + Sync + 'static {
+    /// They.
+    fn pictures(&self) -> Vec<Arc<Picture>>;
+}
+
+impl Shown for Arc<Picture> {
+    fn pictures(&self) -> Vec<Arc<Picture>> {
+        vec![Self::clone(self)]
+    }
+}
+
+impl Shown for Vec<Arc<Picture>> {
+    fn pictures(&self) -> Vec<Arc<Picture>> {
+        self.clone()
+    }
+}
+
 /// A listening server; it answers while [`MetricsServer::run`] is polled.
 #[derive(Debug)]
 pub struct MetricsServer {
@@ -94,12 +112,8 @@ impl MetricsServer {
         self.address
     }
 
-    /// Serves until it is dropped; trouble with a client ends that client only. A channel of
-    /// `Option`s says with `None` that no server is observed now.
-    pub async fn run<P>(self, pictures: watch::Receiver<P>) -> Infallible
-    where
-        P: Clone + Into<Option<Arc<Picture>>> + Send + Sync + 'static,
-    {
+    /// Serves until it is dropped; trouble with a client ends that client only.
+    pub async fn run<P: Shown>(self, pictures: watch::Receiver<P>) -> Infallible {
         let mut clients = Clients::default();
         loop {
             match self.listener.accept().await {
@@ -156,14 +170,14 @@ impl Clients {
     }
 }
 
-async fn serve<P>(stream: TcpStream, pictures: watch::Receiver<P>) -> Result<(), hyper::Error>
-where
-    P: Clone + Into<Option<Arc<Picture>>>,
-{
+async fn serve<P: Shown>(
+    stream: TcpStream,
+    pictures: watch::Receiver<P>,
+) -> Result<(), hyper::Error> {
     let answers = service_fn(move |request| {
-        // the lock of the channel is held for the copy of a pointer only
-        let picture = pictures.borrow().clone().into();
-        async move { Ok::<_, Infallible>(answer(&request, picture)) }
+        // the lock of the channel is held for the copy of a few pointers only
+        let pictures = pictures.borrow().pictures();
+        async move { Ok::<_, Infallible>(answer(&request, pictures)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -175,7 +189,7 @@ where
     timeout(CONNECTION_TIME, connection).await.unwrap_or(Ok(()))
 }
 
-fn answer(request: &Request<Incoming>, picture: Option<Arc<Picture>>) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, pictures: Vec<Arc<Picture>>) -> Response<Full<Bytes>> {
     if request.uri().path() != "/metrics" {
         return plain(StatusCode::NOT_FOUND, "only /metrics is here\n");
     }
@@ -184,7 +198,7 @@ fn answer(request: &Request<Incoming>, picture: Option<Arc<Picture>>) -> Respons
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    match super::encode(picture) {
+    match super::encode(pictures) {
         Ok(text) => {
             let mut response = Response::new(Full::from(text));
             let media = HeaderValue::from_static(super::CONTENT_TYPE);

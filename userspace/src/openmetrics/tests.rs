@@ -15,8 +15,11 @@ fn picture() -> Picture {
 }
 
 fn text(picture: Picture) -> String {
-    encode(Some(Arc::new(picture))).unwrap()
+    encode(vec![Arc::new(picture)]).unwrap()
 }
+
+/// Labels of every series of the made-up server.
+const OWN: &str = r#"datadir="/var/lib/mysql",unit="mysql.service""#;
 
 /// The value of the series with this name and labels.
 fn value(text: &str, series: &str) -> f64 {
@@ -51,8 +54,9 @@ fn names_from_the_server_are_escaped() {
     let mut picture = picture();
     picture.tables = vec![table(7, "we\"ird\\na\nme", 1)];
     let text = text(picture);
-    let series = r#"poolferry_table_resident_bytes{space="7",table="we\"ird\\na\\nme"}"#;
-    assert!((value(&text, series) - 1.0).abs() < 1e-9);
+    let labels = OWN.to_owned() + r#",space="7",table="we\"ird\\na\\nme""#;
+    let series = format!("poolferry_table_resident_bytes{{{labels}}}");
+    assert!((value(&text, &series) - 1.0).abs() < 1e-9);
 }
 
 #[test]
@@ -64,7 +68,8 @@ fn many_tables_are_summed_beyond_the_limit() {
     let series = text.matches("poolferry_table_resident_bytes{").count();
     assert_eq!(series, TABLES + 1);
     // the 30 smallest: 1 + 2 + ... + 30
-    let other = value(&text, r#"poolferry_table_resident_bytes{space="",table="other"}"#);
+    let labels = OWN.to_owned() + r#",space="",table="other""#;
+    let other = value(&text, &format!("poolferry_table_resident_bytes{{{labels}}}"));
     assert!((other - 465.0).abs() < 1e-9, "{other}");
     assert!(text.contains(r#"table="t79""#) && !text.contains(r#"table="t29""#));
 }
@@ -78,11 +83,12 @@ fn latencies_are_cumulative_and_complete() {
     (queries.buckets[3], queries.buckets[10], queries.buckets[39]) = (5, 7, 2);
     (queries.count, queries.sum_ns) = (14, 2_500_000_000);
     let text = text(picture);
-    let bucket = |le: &str| value(&text, &format!("poolferry_query_seconds_bucket{{le=\"{le}\"}}"));
+    let bucket =
+        |le: &str| value(&text, &format!("poolferry_query_seconds_bucket{{{OWN},le=\"{le}\"}}"));
     let seen = [bucket("0.000001023"), bucket("0.000002047"), bucket("+Inf")];
     assert_eq!(seen.map(|count| count.to_string()), ["5", "12", "14"]);
-    assert!((value(&text, "poolferry_query_seconds_count") - 14.0).abs() < 1e-9);
-    assert!((value(&text, "poolferry_query_seconds_sum") - 2.5).abs() < 1e-9);
+    assert!((value(&text, &format!("poolferry_query_seconds_count{{{OWN}}}")) - 14.0).abs() < 1e-9);
+    assert!((value(&text, &format!("poolferry_query_seconds_sum{{{OWN}}}")) - 2.5).abs() < 1e-9);
 }
 
 #[test]
@@ -93,6 +99,39 @@ fn what_was_not_asked_for_is_not_there() {
     for name in ["query", "commit", "bpf_cpu"] {
         assert!(!text.contains(&format!("poolferry_{name}")), "{name}");
     }
+}
+
+/// Another server changes nothing of a server's series; two that look alike are told apart.
+#[test]
+fn each_server_has_series_of_its_own() {
+    let first = Arc::new(picture());
+    let alone = encode(vec![Arc::clone(&first)]).unwrap();
+    let mut second = picture();
+    (second.server.datadir, second.server.unit) = ("/srv/b".into(), None);
+    (second.server.pid, second.queries) = (12, None);
+    let both = encode(vec![Arc::clone(&first), Arc::new(second.clone())]).unwrap();
+    let samples = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    };
+    let kept = samples(&both);
+    for sample in samples(&alone) {
+        assert!(kept.contains(&sample), "{sample} is not in\n{both}");
+    }
+    let free = "poolferry_pool_blocks{datadir=\"/srv/b\",state=\"free\"}";
+    assert!(both.contains(free), "{both}");
+    assert_eq!(both.matches("poolferry_query_seconds_sum{").count(), 1);
+    assert_eq!(both.matches("# TYPE poolferry_pool_blocks gauge").count(), 1);
+    let mut alike = picture();
+    alike.server.pid = 12;
+    let alike = encode(vec![first, Arc::new(alike)]).unwrap();
+    for pid in ["12", "4711"] {
+        let series = format!("poolferry_attached_seconds{{{OWN},pid=\"{pid}\"}}");
+        assert!(alike.contains(&series), "{alike}");
+    }
+    let mut all = samples(&alike);
+    let name = |sample: &String| sample.rsplit_once(' ').unwrap().0.to_owned();
+    all.sort_by_key(name);
+    assert!(all.windows(2).all(|pair| name(&pair[0]) != name(&pair[1])), "twice in\n{alike}");
 }
 
 /// The reference parser in Python takes it. Skipped, and said so, where that is not installed.
@@ -116,7 +155,9 @@ print(len(families), sum(len(f.samples) for f in families))
     }
     let mut picture = picture();
     picture.tables.push(table(900, "we\"ird\\na\nme {x=\"y\"} \u{e9}", 1));
-    let text = text(picture);
+    let mut other = picture.clone();
+    (other.server.datadir, other.server.unit) = ("/srv/b".into(), None);
+    let text = encode(vec![Arc::new(picture), Arc::new(other)]).unwrap();
     let check = |text: &str| {
         let mut python = Command::new("python3")
             .args(["-c", PROGRAM])
@@ -183,12 +224,15 @@ async fn the_newest_picture_is_handed_out_and_the_last_one_stays() {
     sender.send(Arc::new(newer)).unwrap();
     drop(sender);
     let answer = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert!(answer.contains("poolferry_audit_drift_blocks_total 77\n"), "{answer}");
+    assert!(
+        answer.contains(&format!("poolferry_audit_drift_blocks_total{{{OWN}}} 77\n")),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_has_no_figures() {
-    let (sender, receiver) = watch::channel(None);
+    let (sender, receiver) = watch::channel(Vec::new());
     let server = MetricsServer::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = server.address();
     tokio::spawn(server.run(receiver));
@@ -201,11 +245,11 @@ async fn a_server_that_is_not_there_has_no_figures() {
         assert!(body.ends_with("# EOF\n"), "{body}");
     };
     absent(told().await);
-    sender.send(Some(Arc::new(picture()))).unwrap();
+    sender.send(vec![Arc::new(picture())]).unwrap();
     let answer = told().await;
     assert!(answer.contains("\npoolferry_up 1.0\n"), "{answer}");
-    assert!(answer.contains("\npoolferry_audit_scans_total "), "{answer}");
-    sender.send(None).unwrap();
+    assert!(answer.contains("\npoolferry_audit_scans_total{"), "{answer}");
+    sender.send(Vec::new()).unwrap();
     absent(told().await);
 }
 

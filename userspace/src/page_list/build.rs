@@ -94,6 +94,11 @@ impl Built {
         encoded_bytes(&self.media, self.runs)
     }
 
+    /// Writes the runs alone to memory of their size.
+    pub(super) fn write_runs(&self, out: &mut [u8]) -> Result<(), ListError> {
+        Ok(self.placed.write_runs(out)?)
+    }
+
     /// Writes the binary form to memory of its size ([`encoded_bytes`](Self::encoded_bytes)), on two
     /// threads.
     ///

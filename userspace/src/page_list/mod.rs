@@ -24,6 +24,7 @@ mod rows;
 mod runs;
 mod summary;
 mod threads;
+mod union;
 
 pub use build::{Built, Steps, build, raw_reads, rebuild};
 pub use judge::{Judge, Reason, State};
@@ -31,6 +32,7 @@ pub use output::{Format, RowWriter};
 pub use prepared::Prepared;
 pub use rows::{Filter, Row, rows};
 pub use summary::{Group, Summary};
+pub use union::{Room, Union};
 
 use thiserror::Error;
 

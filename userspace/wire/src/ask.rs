@@ -19,6 +19,7 @@
 
 mod lines;
 mod migration;
+mod served;
 mod status;
 
 use std::collections::BTreeMap;
@@ -29,9 +30,11 @@ use serde::{Deserialize, Serialize};
 
 pub use lines::{LineError, Lines, from_line, to_line};
 pub use migration::{Migration, Phase};
+pub use served::{MAX_SERVERS, Served};
 pub use status::{Blocks, Kinds, Observed, PerSecond, ServerState, Status, Times};
 
-/// Version of these messages; both sides must have the same.
+/// Version of these messages; both sides must have the same. Fields that one side may do without are added under the
+/// same version: who does not know them reads on, and who misses them takes their defaults.
 pub const VERSION: u32 = 1;
 /// Longest ask in bytes, its end of line included.
 pub const MAX_ASK_BYTES: usize = 4096;
@@ -135,7 +138,7 @@ impl Said {
 }
 
 /// Who answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// [`VERSION`] of the agent.
     pub version: u32,
@@ -145,8 +148,11 @@ pub struct Hello {
     pub pid: u32,
     /// The guest's kernel (`uname -r`).
     pub kernel: Text,
-    /// Whether there is a server to make a list of.
+    /// Whether there is a server to make a list of; of several, the first.
     pub server: ServerState,
+    /// All servers that have probes; none from an agent that knows of one only.
+    #[serde(default, deserialize_with = "served::few", skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Served>,
 }
 
 /// Why there is no answer but this.
@@ -156,6 +162,24 @@ pub struct Trouble {
     pub what: Text,
     /// What the operator can do about it, in the guest.
     pub hint: Option<Text>,
+    /// Whether that is about to pass by itself: the same question may be answered in a moment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
+}
+
+impl Trouble {
+    /// Trouble that does not pass by itself.
+    #[must_use]
+    pub fn new(what: impl Into<Text>, hint: Option<Text>) -> Self {
+        Self { what: what.into(), hint, again: false }
+    }
+
+    /// Trouble that is about to pass.
+    #[must_use]
+    pub fn passing(what: impl Into<Text>) -> Self {
+        let hint = Some("ask again in a few seconds".into());
+        Self { what: what.into(), hint, again: true }
+    }
 }
 
 /// Guest frames that follow each other: number of the first (guest-physical address by 4096), and how
@@ -181,7 +205,10 @@ pub struct PageList {
     pub held_s: u64,
     /// Number of database pages on it.
     pub pages: u64,
-    /// Blocks of the pool that are not on it, by reason; [`MAX_REASONS`] of them.
+    /// Process ids of the servers whose pages are on it; none from an agent that knows of one only.
+    #[serde(default, deserialize_with = "served::few", skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<u32>,
+    /// Blocks of the pools that are not on it, by reason; [`MAX_REASONS`] of them.
     #[serde(deserialize_with = "few")]
     pub left_out: BTreeMap<Text, u64>,
     /// How long each step took in the guest.
@@ -200,7 +227,8 @@ pub enum Pinned {
     No,
 }
 
-/// Wall-clock seconds of the steps of a list in the guest; scan and translate run side by side.
+/// Wall-clock seconds of the steps of a list in the guest; scan and translate run side by side. Lists of several
+/// servers are made side by side too: up to `merge_s`, the longest of each step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Steps {
     /// Writing out what the server wrote through the page cache (`syncfs`).

@@ -12,7 +12,7 @@
 //!     12    2  length of a run (16)
 //!     14    1  log2 of the frame size (12)
 //!     15    1  log2 of the disk unit (9)
-//!     16    4  page size of the database in bytes
+//!     16    4  page size of the database in bytes; 0 where it is of several with different ones
 //!     20    4  number of media
 //!     24    8  length of the media table in bytes (a multiple of 8)
 //!     32    8  number of runs
@@ -35,10 +35,12 @@ pub mod ask;
 mod decode;
 mod encode;
 mod length;
+mod unite;
 
 pub use decode::{List, ListError, Media, Runs};
 pub use encode::{EncodeError, Encoder, Merger, encode, encode_head};
 pub use length::encoded_bytes;
+pub use unite::{Part, unite};
 
 /// First bytes of a list.
 pub const MAGIC: [u8; 8] = *b"PFPAGES\0";
@@ -127,6 +129,12 @@ impl Run {
         Self::new(self.gfn(), self.frames() + next.frames(), self.medium(), self.unit())
     }
 
+    /// The same on another medium.
+    const fn on(self, medium: u16) -> Self {
+        let place = self.unit() | (medium as u64) << UNIT_BITS;
+        Self { place, frames: self.frames }
+    }
+
     fn to_bytes(self) -> [u8; RUN_BYTES] {
         let mut bytes = [0; RUN_BYTES];
         bytes[..8].copy_from_slice(&self.frames.to_le_bytes());
@@ -175,7 +183,7 @@ impl Medium {
 /// The header's numbers that are not lengths of the list itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// Page size of the database in bytes.
+    /// Page size of the database in bytes; 0 where it is of several with different ones.
     pub page_size: u32,
     /// Number of database pages behind the runs.
     pub pages: u64,

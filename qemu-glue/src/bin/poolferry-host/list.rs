@@ -77,7 +77,10 @@ fn summary(list: &List<'_>, media: &[Medium], out: &mut impl io::Write) -> io::R
     let runs = list.runs().len();
     let bytes: u64 = list.runs().map(|run| run.bytes()).sum();
     let made_us = facts.done_ns.saturating_sub(facts.begun_ns) / 1000;
-    writeln!(out, "pages       {} of {} bytes", facts.pages, facts.page_size)?;
+    match facts.page_size {
+        0 => writeln!(out, "pages       {} of several sizes", facts.pages)?,
+        size => writeln!(out, "pages       {} of {size} bytes", facts.pages)?,
+    }
     writeln!(out, "bytes       {bytes}")?;
     writeln!(out, "runs        {runs}, {} bytes each", page_wire::RUN_BYTES)?;
     writeln!(out, "made in     {made_us} us")?;

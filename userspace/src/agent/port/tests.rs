@@ -20,7 +20,7 @@ fn port() -> (TempDir, PathBuf, Port, Stop) {
 fn heard(port: &mut Port, stop: &Stop) -> Result<String, LineError> {
     let until = Instant::now() + WAIT;
     while Instant::now() < until {
-        if let Heard::Line(line) = port.listen(Duration::from_millis(100), stop) {
+        if let Heard::Line(line) = port.listen(Duration::from_millis(100), stop, &[]) {
             return line.map(|line| String::from_utf8(line).unwrap());
         }
     }
@@ -56,7 +56,7 @@ fn half_a_line_of_one_host_is_not_the_next_ones() {
     // An answer to nobody is lost, and no harm.
     drop(second);
     while port.has_host() {
-        port.listen(Duration::from_millis(10), &stop);
+        port.listen(Duration::from_millis(10), &stop, &[]);
     }
     port.send(b"late\n", &stop);
 }
@@ -78,7 +78,7 @@ fn stopping_ends_the_wait() {
     let start = Instant::now();
     std::thread::spawn(move || other.set());
     while !stop.is_set() {
-        port.listen(WAIT, &stop);
+        port.listen(WAIT, &stop, &[]);
     }
     assert!(start.elapsed() < WAIT);
 }
@@ -101,6 +101,6 @@ fn a_socket_left_behind_is_replaced_and_a_used_one_is_not() {
 fn a_device_that_is_not_there_yet_is_waited_for() {
     let name = PortName::Device("/dev/virtio-ports/org.poolferry.no-such".into());
     let (mut port, stop) = (Port::new(name).unwrap(), Stop::new().unwrap());
-    assert!(matches!(port.listen(Duration::from_millis(1), &stop), Heard::Nothing));
+    assert!(matches!(port.listen(Duration::from_millis(1), &stop, &[]), Heard::Nothing));
     assert!(!port.has_host());
 }

@@ -63,8 +63,8 @@ async fn answer(args: &Args) -> Result<(), Failure> {
         Some(address) => Some(MetricsServer::bind(address).await?),
         None => None,
     };
-    let (newest, pictures) = watch::channel(None);
-    let show = move |picture: Option<&Arc<Picture>>| drop(newest.send(picture.cloned()));
+    let (newest, pictures) = watch::channel(Vec::new());
+    let show = move |pictures: Vec<Arc<Picture>>| drop(newest.send(pictures));
     let agent = Agent::new(args.port.clone(), options, show)?;
     let stop = Stop::new()?;
     let told = stop.clone();
@@ -79,9 +79,9 @@ async fn answer(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves metrics, with or without a picture, until the agent has ended; without an address, only waits
+/// Serves metrics, with or without pictures, until the agent has ended; without an address, only waits
 /// for that.
-async fn serve(metrics: Option<MetricsServer>, newest: watch::Receiver<Option<Arc<Picture>>>) {
+async fn serve(metrics: Option<MetricsServer>, newest: watch::Receiver<Vec<Arc<Picture>>>) {
     let Some(server) = metrics else { return until_gone(newest).await };
     tokio::select! {
         never = server.run(newest.clone()) => match never {},
@@ -90,6 +90,6 @@ async fn serve(metrics: Option<MetricsServer>, newest: watch::Receiver<Option<Ar
 }
 
 /// Waits until the agent has ended.
-async fn until_gone(mut newest: watch::Receiver<Option<Arc<Picture>>>) {
+async fn until_gone(mut newest: watch::Receiver<Vec<Arc<Picture>>>) {
     while newest.changed().await.is_ok() {}
 }

@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     Error {
         /// The error with its sources.
         error: Box<dyn Error + Send + Sync>,
+        /// What it is about, a line each.
+        details: Vec<String>,
         /// The remedy.
         hint: Option<String>,
     },
@@ -32,7 +34,7 @@ pub(crate) enum Failure {
 
 impl Failure {
     pub(crate) fn new(error: impl Error + Send + Sync + 'static, hint: Option<String>) -> Self {
-        Self::Error { error: Box::new(error), hint }
+        Self::Error { error: Box::new(error), details: Vec::new(), hint }
     }
 
     /// Says it on standard error.
@@ -43,8 +45,11 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Error { error, hint } = self else { return Ok(()) };
+        let Self::Error { error, details, hint } = self else { return Ok(()) };
         writeln!(f, "error: {:#}", foreign::Chain(error.as_ref()))?;
+        for detail in details {
+            writeln!(f, "  {}", foreign::shown(detail))?;
+        }
         if let Some(hint) = hint {
             writeln!(f, "hint: {}", foreign::shown(hint))?;
         }
@@ -58,6 +63,13 @@ impl From<io::Error> for Failure {
             return Self::BrokenPipe;
         }
         Self::new(error, None)
+    }
+}
+
+impl From<ChooseError> for Failure {
+    fn from(error: ChooseError) -> Self {
+        let (details, hint) = (error.details(), error.hint());
+        Self::Error { error: Box::new(error), details, hint }
     }
 }
 
@@ -106,7 +118,6 @@ failures! {
     userspace::frames::FramesError: |_: &userspace::frames::FramesError| {
         Some(FRAMES_HINT.to_owned())
     },
-    ChooseError: |e: &ChooseError| e.hint(),
     symbols::Error: |e: &symbols::Error| e.hint().map(str::to_owned),
     ViewerError: |e: &ViewerError| e.hint().map(str::to_owned),
     MetricsError: |e: &MetricsError| e.hint().map(str::to_owned),

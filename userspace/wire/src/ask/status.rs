@@ -3,16 +3,23 @@
 use foreign::Text;
 use serde::{Deserialize, Serialize};
 
+use super::Served;
+use super::served::few;
+
 /// The guest at one moment. Counters are sums since the probes were set, so that the host makes
 /// rates over any time that it likes, also across a migration: the table moves with the guest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// CLOCK_MONOTONIC of the guest, in ns.
     pub now_ns: u64,
-    /// The server.
+    /// The server; of several, the first.
     pub server: ServerState,
-    /// What is known of its pool, while there are probes in the server.
+    /// What is known of its pool, while there are probes in the server; of several, the sum, in pages of the smallest
+    /// size.
     pub observed: Option<Box<Observed>>,
+    /// All servers that have probes; none from an agent that knows of one only.
+    #[serde(default, deserialize_with = "few", skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<Served>,
     /// Number of the list that is held, if one is.
     pub list: Option<u64>,
 }

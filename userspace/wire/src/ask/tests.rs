@@ -18,6 +18,7 @@ fn list() -> PageList {
         pinned: Pinned::LongTerm,
         held_s: 60,
         pages: 9,
+        servers: vec![4711],
         left_out: BTreeMap::from([("dirty".into(), 4)]),
         steps: Steps { total_s: 0.5, ..Steps::default() },
     }
@@ -46,13 +47,41 @@ fn asks_and_answers_survive_the_line() {
         let ask = Ask { id: u64::MAX, what };
         assert_eq!(from_line::<Ask>(&to_line(&ask, MAX_ASK_BYTES).unwrap()).unwrap(), ask);
     }
-    let trouble = Trouble { what: "no server".into(), hint: None };
+    let trouble = Trouble::new("no server", None);
     let pages = Said::PageList(Box::new(list()));
     for what in [Said::Released, Said::Error(trouble), pages] {
         let answer = Answer { id: 9, what };
         let text = to_line(&answer, MAX_ANSWER_BYTES).unwrap();
         assert_eq!(from_line::<Answer>(&text).unwrap(), answer);
     }
+}
+
+/// What was added since the first of this version is left out by who does not have it, and read past by who does not
+/// know it.
+#[test]
+fn older_sides_of_the_same_version_are_understood() {
+    let hello = r#"{"id":1,"hello":{"version":1,"program":"0.1.0","pid":7,"kernel":"6.1","server":{"attaching":{"pid":9}}}}"#;
+    let Said::Hello(hello) = from_line::<Answer>(hello.as_bytes()).unwrap().what else { panic!() };
+    assert_eq!(hello.servers, []);
+    let error = r#"{"id":1,"error":{"what":"no","hint":null}}"#;
+    let Said::Error(trouble) = from_line::<Answer>(error.as_bytes()).unwrap().what else {
+        panic!()
+    };
+    assert_eq!(trouble, Trouble::new("no", None));
+    let status = r#"{"id":1,"status":{"now_ns":1,"server":{"attaching":{"pid":9}},"observed":null,"list":null,"later":{}}}"#;
+    let Said::Status(status) = from_line::<Answer>(status.as_bytes()).unwrap().what else {
+        panic!()
+    };
+    assert_eq!(status.servers, []);
+    let many = vec!["7"; MAX_SERVERS + 1].join(",");
+    let list = serde_json::to_string(&list()).unwrap();
+    assert!(from_line::<PageList>(list.as_bytes()).is_ok());
+    let list = list.replace("[4711]", &format!("[{many}]"));
+    assert!(from_line::<PageList>(list.as_bytes()).unwrap_err().to_string().contains("32 servers"));
+    let said = |what| String::from_utf8(to_line(&Answer { id: 1, what }, 4096).unwrap()).unwrap();
+    assert_eq!(said(Said::Error(trouble)), error.to_owned() + "\n");
+    let again = said(Said::Error(Trouble::passing("soon")));
+    assert!(again.contains("\"again\":true"), "{again}");
 }
 
 #[test]
