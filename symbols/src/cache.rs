@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::elf::Program;
+use crate::elf::Snapshot;
 use crate::elf::snapshot::link_to;
-use crate::profile::{BinaryId, MAX_PROFILE_BYTES, PROFILE_FORMAT, Profile, Source};
+use crate::profile::{MAX_PROFILE_BYTES, PROFILE_FORMAT, Profile};
 use crate::server::Definition;
 use crate::small_file::{self, SmallFileError};
 use crate::trust::Trust;
@@ -28,17 +28,16 @@ pub(crate) struct Cache {
 
 /// Names everything that a profile is computed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Key(String);
+pub(crate) struct Key(String);
 
 impl Key {
-    /// The key of what is computed from a program alone.
-    fn of(program: &Program) -> Self {
+    /// The key of what is computed from a program alone: its content, and who could have made it so.
+    pub(crate) fn of(program: &Snapshot) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
         hasher.update(&PROFILE_FORMAT.to_le_bytes());
         hasher.update(Definition::fingerprint().as_bytes());
-        let (hash, owner) = program.identity();
-        hasher.update(&hash).update(&owner.to_le_bytes());
+        hasher.update(program.hash().as_bytes()).update(&program.owner().uid.to_le_bytes());
         Self(hasher.finalize().to_hex().to_string())
     }
 
@@ -60,16 +59,10 @@ impl Cache {
         Self { dir: dir.map(Path::to_owned) }
     }
 
-    /// Identity of the program.
-    pub(crate) fn identify(&self, program: &Program) -> BinaryId {
-        BinaryId::of(program)
-    }
-
     /// The profile that this user or root kept of the program.
-    pub(crate) fn load(&self, program: &Program, binary: &BinaryId) -> Option<Profile> {
-        let (dir, key) = (self.dir.as_ref()?, Key::of(program));
-        read(dir, &key)
-            .map(|profile| Profile { binary: binary.clone(), ..profile })
+    pub(crate) fn load(&self, key: &Key) -> Option<Profile> {
+        let dir = self.dir.as_ref()?;
+        read(dir, key)
             .inspect_err(|error| match error {
                 SmallFileError::Io(error) if error.kind() == io::ErrorKind::NotFound => {}
                 error => log::warn!(
@@ -81,14 +74,10 @@ impl Cache {
             .ok()
     }
 
-    /// Keeps a profile of the program, unless other files were read for it.
-    pub(crate) fn store(&self, program: &Program, profile: &Profile) {
-        let (Some(dir), Source::OwnDwarf) = (&self.dir, &profile.source) else { return };
-        if !matches!(program.section(".gnu_debugaltlink"), Ok(None)) {
-            return;
-        }
-        let key = Key::of(program);
-        if let Err(error) = write(dir, &key, profile) {
+    /// Keeps a profile that was computed from the program alone.
+    pub(crate) fn store(&self, key: &Key, profile: &Profile) {
+        let Some(dir) = &self.dir else { return };
+        if let Err(error) = write(dir, key, profile) {
             log::warn!("cannot keep `{}` in `{}`: {error}", key.file_name(), foreign::path(dir));
         }
     }

@@ -1,14 +1,24 @@
 //! Why a program has no profile.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
+use crate::cause::Cause;
 use crate::debug_file::{Attempt, DebugFiles};
-use crate::elf::ElfError;
-use crate::profile::ProfileError;
+use crate::elf::{ElfError, STORED_PROFILE};
+use crate::isolated::IsolatedError;
+use crate::path_text;
 use crate::reason::Reason;
 
+/// The remedy where there is debug information that does not describe the pool.
+const FULL_DEBUG_INFO: &str = "install the full debug information of exactly this build (the `-dbgsym` or \
+     `-debuginfo` package, or the `.dwo`/`.dwp` files; MySQL's own archives are built with -g1 since 8.0.27), \
+     or name a folder with a stored profile of it with --profiles";
+
 /// A failure to resolve a program.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Error {
     /// The file cannot be read as a program.
@@ -18,12 +28,14 @@ pub enum Error {
     #[error("`{path}` is no database server that is known here")]
     NotAServer {
         /// The program.
+        #[serde(with = "path_text")]
         path: PathBuf,
     },
     /// A server, but none of the known versions.
     #[error("`{path}` is a server of an unknown version; it states: {}", versions.join(", "))]
     UnknownVersion {
         /// The program.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// The highest versions that it states.
         versions: Vec<String>,
@@ -31,6 +43,25 @@ pub enum Error {
     /// There is neither debug information nor a stored profile.
     #[error(transparent)]
     NoDebugInfo(#[from] Box<NoDebugInfo>),
+    /// More units of debug information than any server has.
+    #[error("`{path}` has more than {limit} units of debug information")]
+    TooManyUnits {
+        /// The program.
+        #[serde(with = "path_text")]
+        path: PathBuf,
+        /// The most that are read.
+        limit: usize,
+    },
+    /// Nobody waits for the profile any more: the process has ended, or we are told to.
+    #[error("`{path}` is not looked at any more: its process has ended, or we are told to stop")]
+    Ended {
+        /// The program.
+        #[serde(with = "path_text")]
+        path: PathBuf,
+    },
+    /// The process that reads foreign files for us has failed.
+    #[error(transparent)]
+    Isolated(#[from] Box<IsolatedError>),
     /// A stored profile that is not true of the program it is for.
     #[error(transparent)]
     StoredMismatch(#[from] Box<Mismatch>),
@@ -40,7 +71,7 @@ pub enum Error {
         /// Name of the stored profile.
         profile: String,
         /// Why.
-        source: ProfileError,
+        source: Cause,
     },
     /// An embedded server definition is malformed.
     #[error("malformed server definition `{name}`")]
@@ -48,15 +79,16 @@ pub enum Error {
         /// Its name.
         name: String,
         /// Why.
-        source: Box<toml::de::Error>,
+        source: Cause,
     },
 }
 
 /// A program that nothing describes.
-#[derive(Debug, thiserror::Error)]
-#[error("no debug information and no stored profile for `{path}` (build {build}): {reason}")]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
+#[error("no usable debug information and no stored profile for `{path}` (build {build}): {reason}")]
 pub struct NoDebugInfo {
     /// The program.
+    #[serde(with = "path_text")]
     pub path: PathBuf,
     /// Its build id, or `blake3-` and its content hash.
     pub build: String,
@@ -65,16 +97,17 @@ pub struct NoDebugInfo {
     /// Where debug information was looked for.
     pub tried: Vec<Attempt>,
     /// What would bring it.
-    pub hint: &'static str,
+    pub hint: Cow<'static, str>,
 }
 
 /// Where a stored profile and the program it is for disagree.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[error("stored profile `{profile}` does not fit `{path}`: {what} is {found}, not {stored}")]
 pub struct Mismatch {
     /// Name of the stored profile.
     pub profile: String,
     /// The program.
+    #[serde(with = "path_text")]
     pub path: PathBuf,
     /// The site, global or property.
     pub what: String,
@@ -85,14 +118,23 @@ pub struct Mismatch {
 }
 
 impl Error {
-    pub(crate) fn no_debug_info(path: PathBuf, build: String, files: DebugFiles) -> Self {
-        let (reason, hint) = (files.reason(), files.hint());
+    /// `poor` is what kind of debug information there is, where there is some that does not do.
+    pub(crate) fn no_debug_info(
+        path: PathBuf,
+        build: String,
+        poor: Option<Reason>,
+        files: DebugFiles,
+    ) -> Self {
+        let (reason, hint) = match poor {
+            Some(reason) => (reason, FULL_DEBUG_INFO.into()),
+            None => (files.reason(), files.hint().into()),
+        };
         Self::from(Box::new(NoDebugInfo { path, build, reason, tried: files.tried, hint }))
     }
 
     /// What the operator can do about it.
     #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
+    pub fn hint(&self) -> Option<&str> {
         match self {
             Self::Elf(error) => error.hint(),
             Self::NotAServer { .. } => {
@@ -101,7 +143,10 @@ impl Error {
             Self::UnknownVersion { .. } => {
                 Some("MySQL 5.6 and 8.3 to 9.x are known; another needs a file in symbols/servers")
             }
-            Self::NoDebugInfo(missing) => Some(missing.hint),
+            Self::TooManyUnits { .. } => Some(STORED_PROFILE),
+            Self::Ended { .. } => None,
+            Self::Isolated(error) => error.hint(),
+            Self::NoDebugInfo(missing) => Some(&missing.hint),
             Self::StoredMismatch(_) | Self::StoredUnreadable { .. } => {
                 Some("remove the stored profile, or install the server's debug package")
             }

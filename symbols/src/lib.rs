@@ -16,11 +16,15 @@
 pub mod addr;
 mod budget;
 mod cache;
+pub mod cause;
 pub mod debug_file;
 mod dwarf;
 pub mod elf;
+mod ends;
 pub mod error;
 mod extract;
+pub mod isolated;
+mod path_text;
 pub mod profile;
 pub mod reason;
 pub mod report;
@@ -34,6 +38,7 @@ mod trust;
 pub mod version;
 
 pub use budget::Budget;
+pub use ends::Ends;
 pub use error::Error;
 pub use profile::Profile;
 pub use resolve::{Options, Origin, Resolved, Step, Target, resolve};

@@ -25,6 +25,12 @@ pub enum Reason {
     NotInDebugInfo,
     /// No symbol of that name in `.dynsym` or `.symtab`.
     NoSuchSymbol,
+    /// The debug information has line tables only (`-g1`), so neither types nor variables.
+    LinesOnly,
+    /// No unit of the debug information can be read.
+    Unreadable,
+    /// The debug information stands in split units (`-gsplit-dwarf`) that were not found.
+    SplitUnitsMissing,
     /// A stored profile names it otherwise, or leaves it out.
     NotInProfile,
 }
@@ -40,6 +46,11 @@ impl fmt::Display for Reason {
             }
             Self::NotInDebugInfo => f.write_str("not in the debug information"),
             Self::NoSuchSymbol => f.write_str("no such symbol"),
+            Self::LinesOnly => f.write_str("its debug information has lines only (-g1), no types"),
+            Self::Unreadable => f.write_str("its debug information cannot be read"),
+            Self::SplitUnitsMissing => f.write_str(
+                "its debug information is split, and the .dwo or .dwp files are not there",
+            ),
             Self::NotInProfile => f.write_str("not in the stored profile"),
         }
     }

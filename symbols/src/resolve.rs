@@ -1,17 +1,28 @@
 //! From a program file to its profile: cache, own DWARF, debug file, stored profile.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::env;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::cache::Cache;
+use serde::{Deserialize, Serialize};
+
+use crate::budget::Budget;
+use crate::cache::{Cache, Key};
+use crate::debug_file::files::{Files, LocalFiles};
 use crate::debug_file::{self, Attempt, DebugFiles, SearchOptions};
-use crate::dwarf::{self, DebugInfo, Frames, Functions, Index, Sections, Types, Wanted};
-use crate::elf::Program;
+use crate::dwarf::{
+    self, DebugInfo, Frames, Functions, Index, Sections, TooManyUnits, Types, Wanted,
+};
+use crate::elf::{ElfError, Program, Snapshot};
+use crate::ends::Ends;
 use crate::error::Error;
 use crate::extract::{self, Facts};
+use crate::isolated::{Asked, Isolation};
 use crate::profile::{BinaryId, Profile, ServerId, Source};
+use crate::reason::Reason;
 use crate::server::{self, Definition};
 use crate::stored;
 
@@ -33,6 +44,14 @@ pub struct Options {
     pub profile_dirs: Vec<PathBuf>,
     /// Where debug files may be.
     pub debug_files: SearchOptions,
+    /// The program that reads foreign files for us, in a process without rights; none: this process
+    /// reads them itself.
+    pub isolation: Option<Isolation>,
+    /// What copies of files and decompressed sections may take together, in bytes; none: half of the
+    /// memory that the machine has to spare, at most 4 GiB.
+    pub budget_bytes: Option<u64>,
+    /// What ends the wait early. Without isolation they are looked at only while files are read.
+    pub ends: Ends,
 }
 
 /// The user's cache (`XDG_CACHE_HOME`, else `~/.cache`), and debug files as the environment has it.
@@ -44,6 +63,9 @@ impl Default for Options {
             cache_dir: cache.map(|dir| dir.join("poolferry/profiles")),
             profile_dirs: Vec::new(),
             debug_files: SearchOptions::from_env(),
+            isolation: None,
+            budget_bytes: None,
+            ends: Ends::default(),
         }
     }
 }
@@ -71,12 +93,22 @@ pub enum Origin {
 }
 
 /// One step, and its wall-clock time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// What was done.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// How long it took.
     pub took: Duration,
+}
+
+/// What was found by reading files.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Read {
+    pub(crate) profile: Profile,
+    /// True when no other file than the program was used.
+    pub(crate) alone: bool,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) tried: Vec<Attempt>,
 }
 
 /// Resolves a program.
@@ -85,67 +117,136 @@ pub struct Step {
 ///
 /// # Errors
 /// The file is no server of a known version, or there is neither debug information for it nor a
-/// stored profile, or a stored profile that does not fit.
+/// stored profile, or a stored profile that does not fit; or one of [`Options::ends`] was there first.
 pub fn resolve(target: &Target<'_>, options: &Options) -> Result<Resolved, Error> {
+    match look(target, options) {
+        // Whatever was said last: the file is gone, the other process was stopped.
+        Err(_) if options.ends.reached() => Err(Error::Ended { path: target.program.to_owned() }),
+        other => other,
+    }
+}
+
+fn look(target: &Target<'_>, options: &Options) -> Result<Resolved, Error> {
+    let ends = &options.ends;
     let mut clock = Clock::start();
-    let program = Program::open(target.program)?;
-    clock.step("open");
-    let cache = Cache::new(options.cache_dir.as_deref());
-    let binary = cache.identify(&program);
-    clock.step("identify");
-    if let Some(profile) = cache.load(&program, &binary) {
+    let budget = options.budget_bytes.map(Budget::new).unwrap_or_default();
+    let failed = |error| Error::Elf(ElfError::read(target.program, error));
+    let program = Snapshot::read_until(target.program, &budget, &|| ends.reached());
+    let program = program.map_err(failed)?;
+    clock.step("read");
+    // This process may have all rights, so it does not even look at the headers of what is foreign.
+    let (cache, key) = (Cache::new(options.cache_dir.as_deref()), Key::of(&program));
+    if let Some(profile) = cache.load(&key) {
         clock.step("cache");
         let (steps, tried) = (clock.steps, Vec::new());
         return Ok(Resolved { profile, origin: Origin::Cached, steps, tried });
     }
     clock.step("cache");
-    let (definition, server) = server::recognise(&program)?;
+    let mut tried = Vec::new();
+    let servers = &options.debug_files.debuginfod;
+    let files = LocalFiles::open(target.program, target.root, servers, &budget, &mut tried)
+        .with_profiles(&options.profile_dirs)
+        .until(ends);
+    let read = match &options.isolation {
+        None => {
+            let program = Program::of(target.program, program, &budget)?;
+            read(&program, Rc::new(files), &options.debug_files)?
+        }
+        Some(isolation) => {
+            let asked = Asked { path: target.program, program, budget, files, options };
+            let read = isolation.read(&asked)?;
+            clock.step("in another process");
+            read
+        }
+    };
+    let profile = read.profile;
+    // An incomplete one may have more to it once a debug file is installed.
+    if profile.is_complete() && read.alone {
+        cache.store(&key, &profile);
+        clock.step("keep");
+    }
+    tried.extend(read.tried);
+    clock.steps.extend(read.steps);
+    Ok(Resolved { profile, origin: Origin::Computed, steps: clock.steps, tried })
+}
+
+/// Reads a program and the files that belong to it: everything here is foreign.
+pub(crate) fn read(
+    program: &Program,
+    files: Rc<dyn Files>,
+    options: &SearchOptions,
+) -> Result<Read, Error> {
+    let mut clock = Clock::start();
+    let binary = BinaryId::of(program);
+    let (definition, server) = server::recognise(program)?;
     clock.step("recognise");
-    let mut files = debug_file::find(&program, target.root, &options.debug_files);
+    let mut found = debug_file::find_in(program, Rc::clone(&files), options, false);
     clock.step("find debug files");
-    let described = describe(&program, &definition, server, &binary, &mut files)?;
+    let mut described = describe(program, &definition, &server, &binary, &mut found)?;
+    if let (Described::Poor(_), None) = (&described, &found.debug) {
+        // The whole of it may lie in a file of its own, beside the little in the program.
+        let mut beside = debug_file::find_in(program, Rc::clone(&files), options, true);
+        if beside.debug.is_some() {
+            described = describe(program, &definition, &server, &binary, &mut beside)?;
+        }
+        found.tried.append(&mut beside.tried);
+    }
     clock.step("read debug information");
-    let complete = described.as_ref().is_some_and(Profile::is_complete);
-    let profile = if complete {
+    let (described, poor) = match described {
+        Described::Profile(profile) => (Some(*profile), None),
+        Described::Poor(reason) => (None, Some(reason)),
+        Described::Nothing => (None, None),
+    };
+    let profile = if described.as_ref().is_some_and(Profile::is_complete) {
         described
     } else {
-        stored::find(&program, &binary, &options.profile_dirs)?.or(described)
+        stored::find(program, &binary, files.as_ref())?.or(described)
     };
     clock.step("stored profiles");
     let Some(profile) = profile else {
-        return Err(Error::no_debug_info(target.program.to_owned(), binary.key(), files));
+        let path = program.path().to_owned();
+        return Err(Error::no_debug_info(path, binary.key(), poor, found));
     };
-    // An incomplete one may have more to it once a debug file is installed.
-    if profile.is_complete() {
-        cache.store(&program, &profile);
-        clock.step("keep");
-    }
-    Ok(Resolved { profile, origin: Origin::Computed, steps: clock.steps, tried: files.tried })
+    let used = found.tried.iter().any(|attempt| attempt.outcome.is_ok());
+    let alone = matches!(profile.source, Source::OwnDwarf) && !used;
+    Ok(Read { profile, alone, steps: clock.steps, tried: found.tried })
 }
 
-/// The profile by debug information; none when there is none.
+/// What the debug information of a program gives.
+enum Described {
+    /// There is none.
+    Nothing,
+    /// There is some, but it describes no types.
+    Poor(Reason),
+    Profile(Box<Profile>),
+}
+
 fn describe(
     program: &Program,
     definition: &Definition,
-    server: ServerId,
+    server: &ServerId,
     binary: &BinaryId,
     files: &mut DebugFiles,
-) -> Result<Option<Profile>, Error> {
+) -> Result<Described, Error> {
     let (holder, source) = match &files.debug {
         Some(debug) => (&debug.elf, Source::DebugFile { path: debug.place.to_string() }),
         None => (program, Source::OwnDwarf),
     };
     let sections = Sections::load(holder)?;
     if !sections.has_units() {
-        return Ok(None);
+        return Ok(Described::Nothing);
     }
+    let too_many = |TooManyUnits| Error::TooManyUnits {
+        path: program.path().to_owned(),
+        limit: dwarf::MAX_UNITS,
+    };
     let alternate = files.alt.as_ref().map(|alt| Sections::load(&alt.elf)).transpose()?;
     // Split files are found by what the units say, and then hold units themselves.
     let (split_files, split_sections) = (OnceCell::new(), OnceCell::new());
-    let mut info = DebugInfo::new(&sections, alternate.as_ref());
+    let mut info = DebugInfo::new(&sections, alternate.as_ref()).map_err(too_many)?;
     let wanted = extract::wanted(definition);
     let mut units = dwarf::choose(&info, &definition.sources);
-    let found = dwarf::split::find(&info, &units, &files.dwo, &mut files.tried);
+    let (found, lacking) = dwarf::split::find(&info, &units, &files.dwo, &mut files.tried);
     for split in split_sections.get_or_init(|| {
         let found: &Vec<_> = split_files.get_or_init(|| found);
         let readable = |e: &_| log::warn!("a split unit is left out: {e}");
@@ -154,9 +255,17 @@ fn describe(
             .filter_map(|file| file.sections().inspect_err(readable).ok())
             .collect::<Vec<_>>()
     }) {
-        units.extend(info.add_split(split));
+        units.extend(info.add_split(split).map_err(too_many)?);
     }
     let index = index(&info, &units, &wanted);
+    info.warn_of_broken_units();
+    if index.type_entries == 0 {
+        return Ok(Described::Poor(match () {
+            () if info.is_broken() => Reason::Unreadable,
+            () if lacking > 0 || info.has_skeletons() => Reason::SplitUnitsMissing,
+            () => Reason::LinesOnly,
+        }));
+    }
     let mut symbols = program.symbols(extract::symbol_names(definition))?;
     if !std::ptr::eq(holder, program) {
         symbols.merge(holder.symbols(extract::symbol_names(definition))?);
@@ -170,7 +279,8 @@ fn describe(
         index: &index,
         symbols: &symbols,
     };
-    Ok(Some(extract::profile(&facts, server, binary.clone(), source)))
+    let profile = extract::profile(&facts, server.clone(), binary.clone(), source);
+    Ok(Described::Profile(Box::new(profile)))
 }
 
 /// Walks the chosen units; all units when the sources have other names than the definition says.
@@ -201,7 +311,7 @@ impl Clock {
 
     fn step(&mut self, name: &'static str) {
         let now = Instant::now();
-        self.steps.push(Step { name, took: now - self.last });
+        self.steps.push(Step { name: Cow::Borrowed(name), took: now - self.last });
         self.last = now;
     }
 }

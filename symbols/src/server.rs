@@ -108,7 +108,7 @@ impl Definition {
 
     fn parse(name: &str, text: &str) -> Result<Self, Error> {
         let definition = toml::from_str(text)
-            .map_err(|e| Error::Definition { name: name.to_owned(), source: Box::new(e) })?;
+            .map_err(|e| Error::Definition { name: name.to_owned(), source: e.into() })?;
         Ok(Self { name: name.to_owned(), ..definition })
     }
 

@@ -3,10 +3,8 @@
 //! A stored profile is believed for exactly its build id, and only when every address of it that the
 //! program's own symbols can confirm is confirmed.
 
-use std::fs;
-use std::path::PathBuf;
-
 use crate::addr::LinkAddr;
+use crate::debug_file::files::Files;
 use crate::elf::Program;
 use crate::error::{Error, Mismatch};
 use crate::profile::{BinaryId, Profile, Source};
@@ -19,33 +17,24 @@ const EMBEDDED: [(&str, &str, &str); 1] = [(
     include_str!("../profiles/mysql-9.7.4-debian-amd64.json"),
 )];
 
-/// Largest profile file read, in bytes; a real one has 10 KB.
-const MAX_BYTES: u64 = 1 << 20;
-
-/// The stored profile of the program, checked against it: `BUILD-ID.json` in one of `dirs`, else an
-/// embedded one. None when there is none.
+/// The stored profile of the program, checked against it: the operator's (`BUILD-ID.json` in one of
+/// his folders), else an embedded one. None when there is none.
 ///
 /// # Errors
 /// There is one, but it cannot be read or is not true of the program.
 pub(crate) fn find(
     program: &Program,
     binary: &BinaryId,
-    dirs: &[PathBuf],
+    files: &dyn Files,
 ) -> Result<Option<Profile>, Error> {
     let Some(id) = &binary.build_id else { return Ok(None) };
-    let of_folder = dirs.iter().find_map(|dir| {
-        let path = dir.join(format!("{id}.json"));
-        let small = fs::metadata(&path).ok()?.len() <= MAX_BYTES;
-        let text = fs::read_to_string(&path).ok().filter(|_| small)?;
-        Some((path.display().to_string(), text))
-    });
     let embedded = || {
         let found = EMBEDDED.iter().find(|(of, ..)| of == id);
         found.map(|(_, name, text)| ((*name).to_owned(), (*text).to_owned()))
     };
-    let Some((name, text)) = of_folder.or_else(embedded) else { return Ok(None) };
+    let Some((name, text)) = files.stored(id).or_else(embedded) else { return Ok(None) };
     let mut profile = Profile::from_json(text.as_bytes())
-        .map_err(|source| Error::StoredUnreadable { profile: name.clone(), source })?;
+        .map_err(|e| Error::StoredUnreadable { profile: name.clone(), source: e.into() })?;
     check(program, binary, &profile, &name)?;
     profile.source = Source::Stored { name };
     Ok(Some(profile))

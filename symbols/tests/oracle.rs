@@ -32,8 +32,8 @@ fn server(variable: &str) -> Option<PathBuf> {
 fn resolved(program: &Path, cache: Option<&Path>) -> Resolved {
     let options = Options {
         cache_dir: cache.map(Path::to_owned),
-        profile_dirs: Vec::new(),
         debug_files: SearchOptions::default(),
+        ..Options::default()
     };
     resolve(&Target { program, root: Path::new("/") }, &options).unwrap()
 }

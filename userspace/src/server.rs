@@ -1,5 +1,6 @@
 //! A server whose profile is resolved, compiled and proven: all that can be known without a probe.
 
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -53,7 +54,7 @@ impl ServerError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Target(error) => error.hint().map(str::to_owned),
-            Self::Symbols(error) => error.hint().map(|hint| hint.to_string()),
+            Self::Symbols(error) => error.hint().map(str::to_owned),
             Self::Layout(error) => Some(error.hint().to_owned()),
             Self::Geometry(GeometryError::Memory { source, .. }) => {
                 prove::hint_for(source).map(str::to_owned)
@@ -89,9 +90,7 @@ impl Server {
     /// # Errors
     /// When any stage fails; a server that is just starting is waited for a little.
     pub fn open(target: Target, options: &Options) -> Result<Self, ServerError> {
-        let (program, root) = (target.program(), target.root());
-        let resolved =
-            symbols::resolve(&symbols::Target { program: &program, root: &root }, options)?;
+        let resolved = resolve(&target, options)?;
         let layout = Layout::compile(&resolved.profile)?;
         let bias = target.load_bias(resolved.profile.binary.pie)?;
         let memory = target.memory();
@@ -139,6 +138,23 @@ impl Server {
     pub fn version(&self) -> String {
         let server = &self.profile().server;
         format!("{} {}", server.family, server.version)
+    }
+}
+
+/// Resolves the program of a process; ends at once when that has.
+///
+/// # Errors
+/// When it is no server that can be observed, or gone.
+pub fn resolve(target: &Target, options: &Options) -> Result<Resolved, ServerError> {
+    let (program, root) = (target.program(), target.root());
+    let end = Arc::new(target.pidfd()?);
+    let options = Options { ends: options.ends.clone().and(end), ..options.clone() };
+    let resolved = symbols::resolve(&symbols::Target { program: &program, root: &root }, &options);
+    match resolved {
+        Err(symbols::Error::Ended { .. }) if !target.is_alive() => {
+            Err(TargetError::Gone { pid: target.pid }.into())
+        }
+        other => Ok(other?),
     }
 }
 

@@ -7,9 +7,12 @@ mod unit;
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use symbols::addr::LinkAddr;
 use symbols::text::{ProgramText, TextError};
 use thiserror::Error;
@@ -242,6 +245,24 @@ impl Target {
     #[must_use]
     pub const fn memory(&self) -> Memory {
         Memory::of(self.pid)
+    }
+
+    /// A descriptor of the process, readable when it has ended (pidfd_open(2), Linux 5.3).
+    ///
+    /// # Errors
+    /// When it is gone, or no descriptor is left.
+    pub fn pidfd(&self) -> Result<OwnedFd, TargetError> {
+        let gone = || TargetError::Gone { pid: self.pid };
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
+        let opened = pidfd_open(pid, PidfdFlags::empty()).map_err(|error| match error {
+            Errno::SRCH => gone(),
+            other => {
+                let path = PathBuf::from(format!("/proc/{}", self.pid));
+                TargetError::Unreadable { path, source: other.into() }
+            }
+        })?;
+        // The number may have been given to another process before it was opened.
+        if self.is_alive() { Ok(opened) } else { Err(gone()) }
     }
 
     /// Whether the same process still runs the same program.

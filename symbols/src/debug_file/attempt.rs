@@ -4,12 +4,16 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::debuginfod::FetchError;
+use crate::cause::Cause;
 use crate::elf::{ElfError, SnapshotError};
+use crate::path_text;
 use crate::reason::Reason;
 
 /// What a file is wanted for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wanted {
     /// The separate debug file of the program.
     DebugFile,
@@ -20,16 +24,16 @@ pub enum Wanted {
 }
 
 /// Where a file was looked for or found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Place {
     /// A path of the observer's (`/proc/PID/root/...` for one below the target's root).
-    File(PathBuf),
+    File(#[serde(with = "path_text")] PathBuf),
     /// An address at a debuginfod server.
     Url(String),
 }
 
 /// One look at one place.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Attempt {
     /// What for.
     pub wanted: Wanted,
@@ -40,7 +44,7 @@ pub struct Attempt {
 }
 
 /// Why the file at a place is not used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum Refusal {
     /// No such file.
@@ -51,13 +55,16 @@ pub enum Refusal {
     NotAFile,
     /// It cannot be looked at or opened.
     #[error("cannot be opened")]
-    Open(#[source] io::Error),
+    Open(#[source] Cause),
+    /// More files were asked for than any program has.
+    #[error("not looked at: more than {0} files were asked for")]
+    TooMany(usize),
     /// It was not read, or not to its end.
     #[error(transparent)]
     Unread(SnapshotError),
     /// Not an ELF that can be read.
     #[error("not a usable x86-64 ELF file")]
-    Elf(#[source] Option<object::Error>),
+    Elf(#[source] Option<Cause>),
     /// It belongs to another build; the reason is a [`Reason::BuildIdMismatch`].
     #[error("{0}")]
     OtherBuild(Reason),
@@ -80,21 +87,26 @@ pub enum Refusal {
     },
     /// Its DWARF cannot be read.
     #[error("its DWARF is broken")]
-    Dwarf(#[source] gimli::Error),
+    Dwarf(#[source] Cause),
     /// A debuginfod server did not deliver it.
     #[error(transparent)]
     Fetch(#[from] FetchError),
 }
 
 impl Refusal {
-    pub(super) fn from_open(error: io::Error) -> Self {
+    pub(crate) fn from_open(error: impl Into<Cause>) -> Self {
+        let error = error.into();
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Absent,
             _ => Self::Open(error),
         }
     }
 
-    pub(super) fn from_read(error: SnapshotError) -> Self {
+    pub(super) fn dwarf(error: gimli::Error) -> Self {
+        Self::Dwarf(error.into())
+    }
+
+    pub(crate) fn from_read(error: SnapshotError) -> Self {
         match error {
             SnapshotError::Io(error) => Self::from_open(error),
             SnapshotError::NotAFile => Self::NotAFile,
@@ -103,7 +115,7 @@ impl Refusal {
     }
 
     /// Drops the path, which is the one under `/proc/self/fd` that the file was opened by.
-    pub(super) fn from_elf(error: ElfError) -> Self {
+    pub(crate) fn from_elf(error: ElfError) -> Self {
         match error {
             ElfError::Open { source, .. } => Self::from_open(source),
             ElfError::NotElf { source, .. } => Self::Elf(source),
@@ -122,6 +134,7 @@ impl Refusal {
         match self {
             Self::Absent | Self::NotAFile | Self::NoDebugInfo => None,
             Self::Open(_) => Some("run as root, or let this user read the debug files"),
+            Self::TooMany(_) => None,
             Self::Unread(_) => Some("remove the file, or make room for it in memory"),
             Self::Elf(_) | Self::Dwarf(_) => {
                 Some("the file is damaged: reinstall the server's debug package")

@@ -8,10 +8,13 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::link::BuildId;
 use super::options::Debuginfod;
+use crate::cause::Cause;
+use crate::path_text;
 
 /// What must arrive within [`Debuginfod::timeout`], in bytes (debuginfod-client-config(7)).
 const FIRST_BYTES: u64 = 100 << 10;
@@ -20,7 +23,7 @@ const FIRST_BYTES: u64 = 100 << 10;
 const CHUNK: usize = 64 << 10;
 
 /// Why a debuginfod server did not deliver a file.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum FetchError {
     /// The server does not have this build (404).
@@ -31,7 +34,7 @@ pub enum FetchError {
     Status(u16),
     /// No connection, no answer, or one that breaks off.
     #[error("the transfer failed")]
-    Transfer(#[source] Box<ureq::Error>),
+    Transfer(#[source] Cause),
     /// A wait, or the first 100 KiB, took longer than [`Debuginfod::timeout`].
     #[error("too slow: {received} bytes in {limit:?}")]
     Slow {
@@ -50,9 +53,10 @@ pub enum FetchError {
     #[error("cannot write below `{folder}`")]
     Write {
         /// The cache folder, or the one for temporary files.
+        #[serde(with = "path_text")]
         folder: PathBuf,
         /// What the kernel said.
-        source: io::Error,
+        source: Cause,
     },
 }
 
@@ -73,9 +77,17 @@ impl FetchError {
     }
 }
 
-/// The address of the debug file of build `id` at the server `base`.
-pub(super) fn url(base: &str, id: &BuildId) -> String {
-    format!("{}/buildid/{}/debuginfo", base.trim_end_matches('/'), id.hex())
+impl Debuginfod {
+    /// The address of the debug file of build `id` at the server of that number.
+    pub(super) fn url(&self, server: usize, id: &BuildId) -> Option<String> {
+        let base = self.urls.get(server)?;
+        Some(format!("{}/buildid/{}/debuginfo", base.trim_end_matches('/'), id.hex()))
+    }
+
+    /// Where the debug file of build `id` is kept.
+    pub(super) fn cached(&self, id: &BuildId) -> Option<PathBuf> {
+        Some(self.cache_dir.as_ref()?.join(id.path()))
+    }
 }
 
 /// Fetches `url` into a temporary file in the cache folder, unchecked.
@@ -94,7 +106,7 @@ pub(super) fn fetch(url: &str, config: &Debuginfod) -> Result<NamedTempFile, Fet
     let failed = |error, received| match error {
         ureq::Error::Timeout(ureq::Timeout::Global) => FetchError::Long(config.max_time),
         ureq::Error::Timeout(_) => FetchError::Slow { received, limit: config.timeout },
-        other => FetchError::Transfer(Box::new(other)),
+        other => FetchError::Transfer(other.into()),
     };
     let mut answer = agent.get(url).call().map_err(|error| failed(error, 0))?;
     match answer.status().as_u16() {
@@ -123,7 +135,7 @@ pub(super) fn fetch(url: &str, config: &Debuginfod) -> Result<NamedTempFile, Fet
             return Err(FetchError::Slow { received, limit: config.timeout });
         }
         file.write_all(&chunk[..n])
-            .map_err(|source| FetchError::Write { folder: folder.clone(), source })?;
+            .map_err(|error| FetchError::Write { folder: folder.clone(), source: error.into() })?;
     }
 }
 
@@ -147,5 +159,5 @@ fn temporary(config: &Debuginfod) -> Result<(NamedTempFile, PathBuf), FetchError
     std::fs::create_dir_all(&folder)
         .and_then(|()| NamedTempFile::with_prefix_in(".fetch-", &folder))
         .map(|file| (file, folder.clone()))
-        .map_err(|source| FetchError::Write { folder, source })
+        .map_err(|error| FetchError::Write { folder, source: error.into() })
 }

@@ -53,7 +53,7 @@ pub(super) fn has_dwarf(program: &Program) -> Result<bool, Refusal> {
     let elf = program.elf().map_err(Refusal::from_elf)?;
     let mut found = false;
     for section in elf.sections() {
-        let malformed = |source| Refusal::Elf(Some(source));
+        let malformed = |error: object::Error| Refusal::Elf(Some(error.into()));
         let bytes = section.compressed_data().map_err(malformed)?;
         let name = section.name_bytes().map_err(malformed)?;
         found |= matches!(name, b".debug_info" | b".zdebug_info") && !bytes.data.is_empty();

@@ -19,10 +19,10 @@ const MAX_PATH_BYTES: usize = 4096;
 
 /// A build id of a length that can be looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct BuildId(Vec<u8>);
+pub(crate) struct BuildId(Vec<u8>);
 
 impl BuildId {
-    pub(super) fn new(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn new(bytes: &[u8]) -> Option<Self> {
         BUILD_ID_BYTES.contains(&bytes.len()).then(|| Self(bytes.to_vec()))
     }
 
@@ -30,7 +30,11 @@ impl BuildId {
         Self::new(&program.build_id()?)
     }
 
-    pub(super) fn hex(&self) -> String {
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub(crate) fn hex(&self) -> String {
         hex(&self.0)
     }
 

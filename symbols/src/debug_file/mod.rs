@@ -19,8 +19,9 @@
 mod attempt;
 mod candidates;
 mod debuginfod;
+pub(crate) mod files;
 mod identity;
-mod link;
+pub(crate) mod link;
 mod options;
 mod places;
 mod root;
@@ -28,6 +29,7 @@ mod search;
 mod split;
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 pub use attempt::{Attempt, Place, Refusal, Wanted};
 pub use debuginfod::FetchError;
@@ -36,6 +38,7 @@ pub use split::{DwoLoader, SplitFile, SplitUnit};
 
 use crate::elf::Program;
 use crate::reason::Reason;
+use files::{Files, LocalFiles};
 use search::Search;
 
 /// The separate debug information of one program.
@@ -82,8 +85,23 @@ impl DebugElf {
 /// what to do.
 #[must_use]
 pub fn find(program: &Program, root: &Path, options: &SearchOptions) -> DebugFiles {
-    let mut search = Search::new(program, root, options);
-    let own = matches!(identity::has_dwarf(program), Ok(true));
+    let mut tried = Vec::new();
+    let servers = &options.debuginfod;
+    let files = LocalFiles::open(program.path(), root, servers, program.budget(), &mut tried);
+    let mut found = find_in(program, Rc::new(files), options, false);
+    found.tried.splice(0..0, tried);
+    found
+}
+
+/// As [`find`], among `files`; `beside` looks for a debug file though the program has DWARF of its own.
+pub(crate) fn find_in(
+    program: &Program,
+    files: Rc<dyn Files>,
+    options: &SearchOptions,
+    beside: bool,
+) -> DebugFiles {
+    let mut search = Search::new(program, files, options);
+    let own = !beside && matches!(identity::has_dwarf(program), Ok(true));
     let debug = if own { None } else { search.debug_file(program) };
     let alt = match &debug {
         Some(debug) => search.alternate(&debug.elf, &debug.dirs()),

@@ -14,9 +14,10 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::attempt::Refusal;
+use super::files::{FoundFile, RootPlace};
 use crate::budget::Budget;
+use crate::elf::Snapshot;
 use crate::elf::snapshot::link_to;
-use crate::elf::{Program, Snapshot};
 
 /// How often a lookup is repeated that a rename elsewhere has disturbed (EAGAIN, openat2(2)).
 const LOOKUPS: usize = 16;
@@ -24,10 +25,7 @@ const LOOKUPS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Root {
     dir: OwnedFd,
-    /// As given, for messages: `/proc/PID/root`.
-    shown: PathBuf,
-    /// The program inside this root.
-    program: PathBuf,
+    place: RootPlace,
 }
 
 impl Root {
@@ -41,17 +39,12 @@ impl Root {
             // The target's mount namespace is another: its paths are already those inside.
             Err(_) => program,
         };
-        Ok(Self { dir, shown: root.to_owned(), program: inside })
+        Ok(Self { dir, place: RootPlace { shown: root.to_owned(), program: inside } })
     }
 
-    /// The program's path inside this root.
-    pub(super) fn program(&self) -> &Path {
-        &self.program
-    }
-
-    /// Its folder, where relative names start.
-    pub(super) fn program_dir(&self) -> &Path {
-        self.program.parent().unwrap_or(Path::new("/"))
+    /// What others know of it.
+    pub(super) fn place(&self) -> &RootPlace {
+        &self.place
     }
 
     /// True when both are the same folder, as for a server that runs in no other root.
@@ -60,18 +53,16 @@ impl Root {
         id(self).is_some() && id(self) == id(other)
     }
 
-    /// `path` with this root in front, for people.
-    pub(super) fn show(&self, path: &Path) -> PathBuf {
-        self.shown.join(path.strip_prefix("/").unwrap_or(path))
-    }
-
-    /// Reads `path`, absolute inside this root, as an ELF.
-    pub(super) fn open_elf(&self, path: &Path, budget: &Budget) -> Result<Opened, Refusal> {
+    /// Reads `path`, absolute inside this root.
+    pub(super) fn open_file(
+        &self,
+        path: &Path,
+        budget: &Budget,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<FoundFile, Refusal> {
         let file = self.lookup(path).map_err(Refusal::from_open)?;
-        let snapshot = Snapshot::of(&file, budget, &|| false).map_err(Refusal::from_read)?;
-        let real_dir = self.real_dir(&link_to(&file));
-        let elf = Program::of(path, snapshot, budget).map_err(Refusal::from_elf)?;
-        Ok(Opened { elf, real_dir })
+        let snapshot = Snapshot::of(&file, budget, stop).map_err(Refusal::from_read)?;
+        Ok(FoundFile { snapshot, real_dir: self.real_dir(&link_to(&file)) })
     }
 
     fn lookup(&self, path: &Path) -> io::Result<OwnedFd> {
@@ -94,13 +85,6 @@ impl Root {
         let root = std::fs::read_link(link_to(&self.dir)).ok()?;
         Some(Path::new("/").join(real.strip_prefix(root).ok()?).parent()?.to_owned())
     }
-}
-
-/// An ELF and the folder that it really lies in.
-#[derive(Debug)]
-pub(super) struct Opened {
-    pub(super) elf: Program,
-    pub(super) real_dir: Option<PathBuf>,
 }
 
 /// `path` with links resolved where this process can see them.

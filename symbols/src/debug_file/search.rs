@@ -1,17 +1,17 @@
 //! One search: folders first, then what earlier runs fetched, then the servers.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::DebugElf;
 use super::attempt::{Attempt, Place, Refusal, Wanted};
 use super::candidates;
-use super::debuginfod;
+use super::files::{Files, RootPlace};
 use super::identity::Identity;
 use super::link::{AltLink, BuildId, DebugLink};
 use super::options::{Debuginfod, SearchOptions};
 use super::places::Places;
-use super::root::Root;
-use crate::elf::Program;
+use crate::elf::{Program, Snapshot};
 
 pub(super) struct Search<'a> {
     places: Places,
@@ -20,10 +20,9 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    pub(super) fn new(program: &Program, root: &Path, options: &'a SearchOptions) -> Self {
-        let mut tried = Vec::new();
-        let places = Places::open(program, root, &options.debug_dirs, &mut tried);
-        Self { places, servers: &options.debuginfod, tried }
+    pub(super) fn new(program: &Program, files: Rc<dyn Files>, options: &'a SearchOptions) -> Self {
+        let places = Places::new(files, &options.debug_dirs, program.budget());
+        Self { places, servers: &options.debuginfod, tried: Vec::new() }
     }
 
     pub(super) fn into_parts(self) -> (Places, Vec<Attempt>) {
@@ -38,7 +37,7 @@ impl<'a> Search<'a> {
             (None, Some(link)) => Identity::Crc(link.crc),
             (None, None) => return None, // nothing names a file, and nothing could prove one
         };
-        let paths = |root: &Root, dirs: &[PathBuf]| {
+        let paths = |root: &RootPlace, dirs: &[PathBuf]| {
             candidates::debug_file(id.as_ref(), link.as_ref(), root.program_dir(), dirs)
         };
         let check = |elf: &Program| identity.check(elf, Wanted::DebugFile);
@@ -55,7 +54,7 @@ impl<'a> Search<'a> {
         holder_dirs: &[PathBuf],
     ) -> Option<DebugElf> {
         let link = AltLink::of(holder)?;
-        let paths = |root: &Root, dirs: &[PathBuf]| match holder_dirs {
+        let paths = |root: &RootPlace, dirs: &[PathBuf]| match holder_dirs {
             [] => candidates::alternate(&link, &[root.program_dir().to_owned()], dirs),
             holders => candidates::alternate(&link, holders, dirs),
         };
@@ -70,18 +69,18 @@ impl<'a> Search<'a> {
     fn ask(&mut self, wanted: Wanted, id: &BuildId) -> Option<DebugElf> {
         let identity = Identity::Build(id.clone());
         let check = |elf: &Program| identity.check(elf, wanted);
-        let cached = self.servers.cache_dir.as_ref().map(|dir| dir.join(id.path()));
-        if let Some(path) = cached {
-            let outcome = Program::open_within(&path, self.places.budget())
-                .map_err(Refusal::from_elf)
-                .and_then(|elf| check(&elf).map(|()| elf));
+        if let (Some(path), Some(read)) = (self.servers.cached(id), self.places.files().fetched(id))
+        {
+            let outcome = self.believe(&path, read, check);
             if let Some(elf) = self.note(wanted, Place::File(path.clone()), outcome) {
                 return Some(DebugElf::new(Place::File(path), elf));
             }
         }
-        for server in &self.servers.urls {
-            let url = debuginfod::url(server, id);
-            let outcome = self.fetch(&url, id, check);
+        for server in 0..self.servers.urls.len() {
+            let Some(url) = self.servers.url(server, id) else { continue };
+            let read = self.places.files().fetch(server, id);
+            let outcome = self.believe(Path::new(&url), read, check);
+            self.places.files().settle(id, outcome.is_ok());
             if let Some(elf) = self.note(wanted, Place::Url(url.clone()), outcome) {
                 return Some(DebugElf::new(Place::Url(url), elf));
             }
@@ -89,23 +88,14 @@ impl<'a> Search<'a> {
         None
     }
 
-    fn fetch(
+    fn believe(
         &self,
-        url: &str,
-        id: &BuildId,
+        path: &Path,
+        read: Result<Snapshot, Refusal>,
         check: impl Fn(&Program) -> Result<(), Refusal>,
     ) -> Result<Program, Refusal> {
-        let file = debuginfod::fetch(url, self.servers)?;
-        // What was read outlives the name, so the file may go when there is no cache to keep it in.
-        let elf =
-            Program::open_within(file.path(), self.places.budget()).map_err(Refusal::from_elf)?;
-        check(&elf)?;
-        if let Some(cache) = &self.servers.cache_dir
-            && let Err(error) = debuginfod::keep(file, id, cache)
-        {
-            log::warn!("`{url}` is used but not kept in `{}`: {error}", foreign::path(cache));
-        }
-        Ok(elf)
+        let elf = self.places.parse(path, read?)?;
+        check(&elf).map(|()| elf)
     }
 
     fn note<T>(&mut self, wanted: Wanted, place: Place, outcome: Result<T, Refusal>) -> Option<T> {

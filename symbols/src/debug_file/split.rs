@@ -77,15 +77,15 @@ impl DwoLoader {
     /// All packages that are there; which of them holds a unit is seen when it is wanted.
     fn open_packages(&self, tried: &mut Vec<Attempt>) -> Vec<Arc<DebugElf>> {
         let mut found: Vec<Arc<DebugElf>> = Vec::new();
-        for root in self.places.roots() {
+        for (number, root) in self.places.files().roots().iter().enumerate() {
             let holder = self.holder.as_deref();
             let dirs = self.places.debug_dirs();
-            for path in candidates::package(self.id.as_ref(), root.program(), holder, dirs) {
+            for path in candidates::package(self.id.as_ref(), &root.program, holder, dirs) {
                 let place = Place::File(root.show(&path));
-                match root.open_elf(&path, self.places.budget()) {
+                match self.places.open(number, &path) {
                     // The observer may see the target's folders in its own root too.
-                    Ok(file) if found.iter().any(|f| f.elf.file_id() == file.elf.file_id()) => {}
-                    Ok(file) => found.push(Arc::new(DebugElf::new(place, file.elf))),
+                    Ok((elf, _)) if found.iter().any(|f| f.elf.file_id() == elf.file_id()) => {}
+                    Ok((elf, _)) => found.push(Arc::new(DebugElf::new(place, elf))),
                     Err(refusal) => {
                         let outcome = Err(refusal);
                         tried.push(Attempt { wanted: Wanted::SplitUnit, place, outcome });
@@ -100,7 +100,7 @@ impl DwoLoader {
 /// Refuses a `.dwp` whose index does not have the unit.
 fn check_package(elf: &Program, wanted: DwoId) -> Result<(), Refusal> {
     let index = elf.section(".debug_cu_index").map_err(Refusal::from_elf)?.unwrap_or_default();
-    let index = gimli::DebugCuIndex::new(&index, LittleEndian).index().map_err(Refusal::Dwarf)?;
+    let index = gimli::DebugCuIndex::new(&index, LittleEndian).index().map_err(Refusal::dwarf)?;
     match index.find(wanted.0) {
         Some(_) => Ok(()),
         None => Err(Refusal::NoSuchUnit { wanted: wanted.0 }),
@@ -115,10 +115,10 @@ fn check_unit(elf: &Program, wanted: DwoId) -> Result<(), Refusal> {
     let info = gimli::DebugInfo::new(&info, LittleEndian);
     let abbrev = gimli::DebugAbbrev::new(&abbrev, LittleEndian);
     let mut headers = info.units();
-    while let Some(header) = headers.next().map_err(Refusal::Dwarf)? {
+    while let Some(header) = headers.next().map_err(Refusal::dwarf)? {
         let id = match header.type_() {
             UnitType::SplitCompilation(id) => Some(id),
-            UnitType::Compilation => gnu_dwo_id(&header, &abbrev).map_err(Refusal::Dwarf)?,
+            UnitType::Compilation => gnu_dwo_id(&header, &abbrev).map_err(Refusal::dwarf)?,
             _ => None, // type units come before the unit
         };
         if id == Some(wanted) {

@@ -30,9 +30,10 @@ pub(crate) fn choose(info: &DebugInfo<'_>, sources: &[String]) -> Vec<UnitId> {
 }
 
 fn matters(info: &DebugInfo<'_>, id: UnitId, sources: &[String]) -> bool {
-    let Some(name) = info.root_name(id) else {
+    let Some(root) = info.root(id) else { return false };
+    let Some(name) = root.name else {
         // A skeleton of DWARF 5 has no name, only that of its split file: `buf0buf.cc.dwo`.
-        return info.split_name(id).is_some_and(|name| {
+        return root.split.is_some_and(|name| {
             let name = String::from_utf8_lossy(&name);
             let file = file_name(&name);
             sources.iter().any(|source| stem(file) == stem(source))

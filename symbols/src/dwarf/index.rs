@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use gimli::{
-    DW_AT_const_value, DW_AT_declaration, DW_AT_import, DW_AT_location, DW_TAG_class_type,
-    DW_TAG_enumeration_type, DW_TAG_enumerator, DW_TAG_imported_unit, DW_TAG_inlined_subroutine,
-    DW_TAG_namespace, DW_TAG_structure_type, DW_TAG_subprogram, DW_TAG_typedef, DW_TAG_union_type,
-    DW_TAG_variable, DwTag,
+    DW_AT_const_value, DW_AT_declaration, DW_AT_import, DW_AT_location, DW_TAG_base_type,
+    DW_TAG_class_type, DW_TAG_enumeration_type, DW_TAG_enumerator, DW_TAG_imported_unit,
+    DW_TAG_inlined_subroutine, DW_TAG_namespace, DW_TAG_pointer_type, DW_TAG_structure_type,
+    DW_TAG_subprogram, DW_TAG_typedef, DW_TAG_union_type, DW_TAG_variable, DwTag,
 };
 
 use super::info::{DieRef, UnitId};
@@ -43,6 +43,9 @@ pub(crate) struct Index {
     /// Qualified names of declared types, for definitions that stand outside their namespace.
     declared: HashMap<DieRef, String>,
     walked: HashSet<UnitId>,
+    /// Entries that describe a type, whatever it is called: where only lines are described (`-g1`),
+    /// there is none.
+    pub(crate) type_entries: usize,
 }
 
 /// A body or an inlined copy.
@@ -71,7 +74,7 @@ impl Index {
             if self.walked.insert(unit)
                 && let Err(error) = (Walk { index: self, info, unit, wanted }).run(&mut queue)
             {
-                log::warn!("the rest of a unit is left out: {error}");
+                info.note_broken(unit, &error);
             }
         }
     }
@@ -126,7 +129,7 @@ impl<'d> Walk<'_, 'd> {
                 continue;
             }
             if entry.attrs().len() > MAX_ATTRIBUTES {
-                log::warn!("the rest of a unit is left out: an entry of too many attributes");
+                self.info.note_broken(self.unit, &"an entry of too many attributes");
                 return Ok(());
             }
             while scopes.last().is_some_and(|scope| scope.depth >= entry.depth()) {
@@ -148,6 +151,9 @@ impl<'d> Walk<'_, 'd> {
 
     fn note(&mut self, entry: &Die<'d>, scopes: &[Scope]) {
         let die = self.die(entry);
+        if matches!(entry.tag(), DW_TAG_base_type | DW_TAG_pointer_type) {
+            self.index.type_entries += 1;
+        }
         match entry.tag() {
             DW_TAG_structure_type | DW_TAG_class_type | DW_TAG_union_type | DW_TAG_typedef => {
                 self.note_type(entry, scopes);

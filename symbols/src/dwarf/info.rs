@@ -1,8 +1,9 @@
 //! Units of all files of one program, and references between their entries.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
+use std::fmt::Display;
 
 use gimli::{
     DW_AT_MIPS_linkage_name, DW_AT_abstract_origin, DW_AT_linkage_name, DW_AT_name,
@@ -40,6 +41,9 @@ const ALTERNATE: usize = 1;
 
 #[derive(Debug)]
 struct File<'d> {
+    /// For messages.
+    name: &'static str,
+    broken: RefCell<Broken>,
     dwarf: Dwarf<Slice<'d>>,
     /// Units of `.debug_info` by rising offset, then those of `.debug_types`.
     slots: Vec<Slot<'d>>,
@@ -54,30 +58,61 @@ struct File<'d> {
 #[derive(Debug)]
 struct Slot<'d> {
     header: UnitHeader<Slice<'d>>,
-    unit: OnceCell<Option<Unit<Slice<'d>>>>,
+    unit: OnceCell<Option<Box<Unit<Slice<'d>>>>>,
 }
+
+/// Units of a file that cannot be read, or not to their end: a file may have a million of them, so
+/// they are counted, and told once.
+#[derive(Debug, Default)]
+struct Broken {
+    count: usize,
+    first: String,
+}
+
+/// What the root entry of a unit says of its sources.
+#[derive(Debug)]
+pub(crate) struct Root<'d> {
+    /// `DW_AT_name`.
+    pub(crate) name: Option<Cow<'d, str>>,
+    /// Name of the split file of a skeleton unit.
+    pub(crate) split: Option<Cow<'d, [u8]>>,
+}
+
+/// More units than any server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManyUnits;
+
+/// Most units of one file. A server has some thousands; type units make it some ten thousands.
+pub(crate) const MAX_UNITS: usize = 500_000;
 
 impl<'d> DebugInfo<'d> {
     /// Lists the units of a file and its dwz alternate. Only their headers are read.
-    pub(crate) fn new(main: &'d Sections<'_>, alternate: Option<&'d Sections<'_>>) -> Self {
+    pub(crate) fn new(
+        main: &'d Sections<'_>,
+        alternate: Option<&'d Sections<'_>>,
+    ) -> Result<Self, TooManyUnits> {
         let mut dwarf = main.dwarf();
         if let Some(alternate) = alternate {
             dwarf.set_sup(alternate.dwarf());
         }
         // Numbered as `MAIN` and `ALTERNATE`.
         let alternate = alternate.map(Sections::dwarf).unwrap_or_default();
-        Self { files: vec![File::new(dwarf, None), File::new(alternate, None)] }
+        let main = File::new("the debug information", dwarf, None)?;
+        Ok(Self { files: vec![main, File::new("the dwz alternate", alternate, None)?] })
     }
 
     /// Adds the split part of a unit and returns its units.
-    pub(crate) fn add_split(&mut self, split: &'d SplitSections<'_>) -> Vec<UnitId> {
+    pub(crate) fn add_split(
+        &mut self,
+        split: &'d SplitSections<'_>,
+    ) -> Result<Vec<UnitId>, TooManyUnits> {
         let skeleton = split.skeleton();
         let parent = self.files.get(skeleton.file);
         let Some(dwarf) = parent.and_then(|file| split.dwarf(&file.dwarf)) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        self.files.push(File::new(dwarf, Some(skeleton)));
-        self.units_of(self.files.len() - 1)
+        self.files.push(File::new("a split unit", dwarf, Some(skeleton))?);
+        Ok(self.units_of(self.files.len() - 1))
     }
 
     /// Units of the program or its debug file, type units too.
@@ -95,20 +130,69 @@ impl<'d> DebugInfo<'d> {
         let file = self.files.get(id.file)?;
         let slot = file.slots.get(id.slot)?;
         let unit = slot.unit.get_or_init(|| {
-            let mut unit = Unit::new(&file.dwarf, slot.header)
-                .inspect_err(|e| log::warn!("unit {:?} is left out: {e}", slot.header.offset()))
-                .ok()?;
+            let mut unit = file.parse(slot)?;
             if let Some(skeleton) = file.skeleton.and_then(|id| self.unit(id)) {
                 unit.copy_relocated_attributes(skeleton.unit);
             }
-            Some(unit)
+            Some(Box::new(unit))
         });
         unit.as_ref().map(|unit| unit.unit_ref(&file.dwarf))
     }
 
-    /// `DW_AT_name` of a unit, without keeping the unit.
-    pub(crate) fn root_name(&self, id: UnitId) -> Option<Cow<'d, str>> {
-        Some(self.unit(id)?.name?.to_string_lossy())
+    /// What the root entry says, without keeping the unit: a large server has thousands, of which a
+    /// handful matter.
+    pub(crate) fn root(&self, id: UnitId) -> Option<Root<'d>> {
+        let file = self.files.get(id.file)?;
+        let slot = file.slots.get(id.slot)?;
+        if slot.is_broken() {
+            return None;
+        }
+        let Some(unit) = file.parse(slot) else {
+            // It is not tried again, nor counted again.
+            let _ = slot.unit.set(None);
+            return None;
+        };
+        let split = || {
+            let name = unit.dwo_name().ok()??;
+            Some(Cow::Borrowed(file.dwarf.attr_string(&unit, name).ok()?.slice()))
+        };
+        Some(Root { name: unit.name.map(|name| name.to_string_lossy()), split: split() })
+    }
+
+    /// True when not one unit of the program or its debug file can be read.
+    pub(crate) fn is_broken(&self) -> bool {
+        let main = self.files.get(MAIN);
+        main.is_some_and(|file| !file.slots.is_empty() && file.slots.iter().all(Slot::is_broken))
+    }
+
+    /// True when a unit that was read leaves the rest to a split unit.
+    pub(crate) fn has_skeletons(&self) -> bool {
+        let slots = self.files.get(MAIN).map_or(&[][..], |file| file.slots.as_slice());
+        let mut read = slots.iter().filter_map(|slot| slot.unit.get()?.as_ref());
+        read.any(|unit| unit.dwo_id.is_some())
+    }
+
+    /// A unit cannot be read, or not to its end.
+    pub(crate) fn note_broken(&self, id: UnitId, why: &impl Display) {
+        if let Some(file) = self.files.get(id.file) {
+            file.note_broken(why);
+        }
+    }
+
+    /// Tells what could not be read: one line a file.
+    pub(crate) fn warn_of_broken_units(&self) {
+        for file in &self.files {
+            let broken = file.broken.borrow();
+            match broken.count {
+                0 => {}
+                1 => log::warn!("a unit of {} is left out: {}", file.name, broken.first),
+                count => log::warn!(
+                    "{count} units of {} are left out, the first: {}",
+                    file.name,
+                    broken.first
+                ),
+            }
+        }
     }
 
     /// Name of the split file of a skeleton unit.
@@ -203,22 +287,37 @@ impl<'d> DebugInfo<'d> {
     }
 }
 
+impl Slot<'_> {
+    fn is_broken(&self) -> bool {
+        self.unit.get().is_some_and(Option::is_none)
+    }
+}
+
 impl<'d> File<'d> {
-    fn new(dwarf: Dwarf<Slice<'d>>, skeleton: Option<UnitId>) -> Self {
-        let mut headers = Vec::new();
+    fn new(
+        name: &'static str,
+        dwarf: Dwarf<Slice<'d>>,
+        skeleton: Option<UnitId>,
+    ) -> Result<Self, TooManyUnits> {
+        let mut slots: Vec<Slot<'d>> = Vec::new();
+        let mut add = |header| {
+            slots.push(Slot { header, unit: OnceCell::new() });
+            if slots.len() > MAX_UNITS { Err(TooManyUnits) } else { Ok(()) }
+        };
         let mut units = dwarf.units();
+        let mut in_info = 0;
         while let Ok(Some(header)) = units.next() {
-            headers.push(header);
+            add(header)?;
+            in_info += 1;
         }
-        let in_info = headers.len();
         let mut units = dwarf.type_units();
         while let Ok(Some(header)) = units.next() {
-            headers.push(header);
+            add(header)?;
         }
-        let types = headers
+        let types = slots
             .iter()
             .enumerate()
-            .filter_map(|(slot, header)| match header.type_() {
+            .filter_map(|(slot, unit)| match unit.header.type_() {
                 UnitType::Type { type_signature, type_offset }
                 | UnitType::SplitType { type_signature, type_offset } => {
                     Some((type_signature, (slot, type_offset)))
@@ -226,8 +325,23 @@ impl<'d> File<'d> {
                 _ => None,
             })
             .collect();
-        let slots =
-            headers.into_iter().map(|header| Slot { header, unit: OnceCell::new() }).collect();
-        Self { dwarf, slots, in_info, types, skeleton }
+        let broken = RefCell::default();
+        Ok(Self { name, broken, dwarf, slots, in_info, types, skeleton })
+    }
+
+    /// A unit; none when it is broken.
+    fn parse(&self, slot: &Slot<'d>) -> Option<Unit<Slice<'d>>> {
+        let at = || slot.header.debug_info_offset().map_or(0, |offset| offset.0);
+        Unit::new(&self.dwarf, slot.header)
+            .inspect_err(|error| self.note_broken(&format_args!("{error} (at {:#x})", at())))
+            .ok()
+    }
+
+    fn note_broken(&self, why: &impl Display) {
+        let mut broken = self.broken.borrow_mut();
+        if broken.count == 0 {
+            broken.first = why.to_string();
+        }
+        broken.count += 1;
     }
 }

@@ -29,7 +29,7 @@ pub(crate) use choose::choose;
 pub(crate) use frame::Frames;
 pub(crate) use function::{Copy, CopyKind, Functions};
 pub(crate) use index::{Index, Wanted};
-pub(crate) use info::{DebugInfo, DieRef, UnitId};
+pub(crate) use info::{DebugInfo, DieRef, MAX_UNITS, TooManyUnits, UnitId};
 pub(crate) use sections::Sections;
 pub(crate) use types::Types;
 

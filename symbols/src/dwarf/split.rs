@@ -37,23 +37,25 @@ pub(crate) enum SplitError {
     Package(#[from] gimli::Error),
 }
 
-/// Looks for the split file of each unit of `units` that is a skeleton.
+/// Looks for the split file of each unit of `units` that is a skeleton; gives those found, and how
+/// many were not.
 pub(crate) fn find(
     info: &DebugInfo<'_>,
     units: &[UnitId],
     loader: &DwoLoader,
     tried: &mut Vec<Attempt>,
-) -> Vec<Found> {
-    let mut found = Vec::new();
+) -> (Vec<Found>, usize) {
+    let (mut found, mut lacking) = (Vec::new(), 0);
     for &skeleton in units {
         let Some(unit) = info.unit(skeleton) else { continue };
         let (Some(id), Some(name)) = (unit.dwo_id, info.split_name(skeleton)) else { continue };
         let comp_dir = unit.comp_dir.map_or(&[][..], |dir| dir.slice());
-        if let Some(file) = loader.load(&SplitUnit { id, name: &name, comp_dir }, tried) {
-            found.push(Found { skeleton, id, file });
+        match loader.load(&SplitUnit { id, name: &name, comp_dir }, tried) {
+            Some(file) => found.push(Found { skeleton, id, file }),
+            None => lacking += 1,
         }
     }
-    found
+    (found, lacking)
 }
 
 impl Found {

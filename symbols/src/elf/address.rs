@@ -13,6 +13,11 @@ impl Program {
     /// holds it. None when no segment does, or only its zero-filled tail (`.bss`).
     #[must_use]
     pub fn file_offset(&self, addr: LinkAddr) -> Option<FileOff> {
+        self.place(addr).map(|(offset, _)| offset)
+    }
+
+    /// The same, with the bytes that are left in the segment.
+    fn place(&self, addr: LinkAddr) -> Option<(FileOff, u64)> {
         let elf = self.elf().ok()?;
         elf.elf_program_headers().iter().find_map(|segment| {
             if segment.p_type(LittleEndian) != PT_LOAD {
@@ -23,7 +28,8 @@ impl Program {
                 return None;
             }
             let offset = segment.p_offset(LittleEndian).checked_add(inside)?;
-            (offset < self.bytes().len() as u64).then_some(FileOff(offset))
+            let rest = segment.p_filesz(LittleEndian) - inside;
+            (offset < self.bytes().len() as u64).then_some((FileOff(offset), rest))
         })
     }
 
@@ -49,14 +55,14 @@ impl Program {
         elf.section_by_name(name).map(|section| LinkAddr(section.address()))
     }
 
-    /// At most `len` bytes of the file's image from `addr` on; shorter at the end of the file, empty
+    /// At most `len` bytes of the file's image from `addr` on; shorter at the end of the segment, empty
     /// where the file has no bytes.
     #[must_use]
     pub fn bytes_at(&self, addr: LinkAddr, len: usize) -> &[u8] {
-        let Some(start) = self.file_offset(addr).and_then(|o| usize::try_from(o.0).ok()) else {
-            return &[];
-        };
+        let Some((FileOff(start), rest)) = self.place(addr) else { return &[] };
+        let Ok(start) = usize::try_from(start) else { return &[] };
         let bytes = self.bytes().get(start..).unwrap_or_default();
+        let len = usize::try_from(rest).map_or(len, |rest| len.min(rest));
         bytes.get(..len).unwrap_or(bytes)
     }
 }

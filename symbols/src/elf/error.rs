@@ -2,19 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::snapshot::{MAX_FILE_BYTES, SnapshotError};
+use crate::cause::Cause;
+use crate::path_text;
 
 /// A file that is not the ELF it should be.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ElfError {
     /// The file cannot be opened, examined or read.
     #[error("cannot open `{path}`")]
     Open {
         /// The file.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// What the kernel said.
-        source: std::io::Error,
+        source: Cause,
     },
     /// The file is larger than any debug file.
     #[error(
@@ -22,6 +27,7 @@ pub enum ElfError {
     )]
     TooLarge {
         /// The file.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// Its size in bytes.
         size: u64,
@@ -30,12 +36,14 @@ pub enum ElfError {
     #[error("`{path}` was cut short while it was read")]
     Cut {
         /// The file.
+        #[serde(with = "path_text")]
         path: PathBuf,
     },
     /// Together, the files would take more memory than they may.
     #[error("no room for `{path}` in the {limit} bytes of memory that may be taken to read files")]
     NoRoom {
         /// The file.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// What all of them may take, in bytes.
         limit: u64,
@@ -44,20 +52,23 @@ pub enum ElfError {
     #[error("stopped while `{path}` was read")]
     Stopped {
         /// The file.
+        #[serde(with = "path_text")]
         path: PathBuf,
     },
     /// Not a little-endian 64-bit ELF, or its headers are broken.
     #[error("`{path}` is not a 64-bit little-endian ELF file")]
     NotElf {
         /// The file.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// What is wrong with its headers; none when it is no regular file.
-        source: Option<object::Error>,
+        source: Option<Cause>,
     },
     /// An ELF of another machine.
     #[error("`{path}` is for machine {machine}, not x86-64 (62)")]
     Machine {
         /// The file.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// `e_machine`.
         machine: u16,
@@ -66,11 +77,12 @@ pub enum ElfError {
     #[error("cannot read section {name} of `{path}`")]
     Section {
         /// The file.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// The section.
         name: String,
         /// What is wrong with it.
-        source: object::Error,
+        source: Cause,
     },
     /// A section that states an uncompressed size for which there is no room.
     #[error(
@@ -78,6 +90,7 @@ pub enum ElfError {
     )]
     SectionTooBig {
         /// The file.
+        #[serde(with = "path_text")]
         path: PathBuf,
         /// The section.
         name: String,
@@ -89,7 +102,7 @@ pub enum ElfError {
 }
 
 /// The remedy where a file asks for more than it may have.
-const STORED_PROFILE: &str = "make a stored profile on another machine (`poolferry symbols --json`) \
+pub(crate) const STORED_PROFILE: &str = "make a stored profile on another machine (`poolferry symbols --json`) \
                               and name its folder with --profiles";
 
 impl ElfError {

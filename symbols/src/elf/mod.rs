@@ -20,11 +20,17 @@ use object::read::elf::{ElfFile64, FileHeader};
 use object::{CompressionFormat, LittleEndian, Object, ObjectSection};
 
 pub use error::ElfError;
+pub(crate) use error::STORED_PROFILE;
 pub use section::Section;
 pub use snapshot::{MAX_FILE_BYTES, Owner, Snapshot, SnapshotError};
 pub use symbol::{Symbol, SymbolKind, SymbolTable};
 
 use crate::budget::Budget;
+use crate::cause::Cause;
+
+/// Most bytes that one compressed byte may stand for: 1032 with zlib (zlib's "Technical Details"). With
+/// zstd it may be more, but debug sections come nowhere near.
+const MAX_RATIO: u64 = 1032;
 
 /// The parsed headers of a [`Program`]; cheap to make, borrows the map.
 pub(crate) type Elf<'data> = ElfFile64<'data, LittleEndian>;
@@ -71,7 +77,15 @@ impl Program {
     /// # Errors
     /// As [`Self::open`].
     pub fn open_within(path: &Path, budget: &Budget) -> Result<Self, ElfError> {
-        let snapshot = Snapshot::read(path, budget);
+        Self::open_until(path, budget, &|| false)
+    }
+
+    pub(crate) fn open_until(
+        path: &Path,
+        budget: &Budget,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, ElfError> {
+        let snapshot = Snapshot::read_until(path, budget, stop);
         Self::of(path, snapshot.map_err(|error| ElfError::read(path, error))?, budget)
     }
 
@@ -81,7 +95,8 @@ impl Program {
     /// The bytes are not a little-endian 64-bit x86 ELF.
     pub fn of(path: &Path, snapshot: Snapshot, budget: &Budget) -> Result<Self, ElfError> {
         let hash = snapshot.hash();
-        let map = map_sealed(&snapshot).map_err(|error| ElfError::read(path, error.into()))?;
+        let map = map_sealed(&snapshot)
+            .map_err(|error| ElfError::read(path, SnapshotError::from(error)))?;
         let data = Data::Read { map, snapshot };
         Self { path: path.to_owned(), data, hash, budget: budget.clone() }.checked()
     }
@@ -96,6 +111,10 @@ impl Program {
     }
 
     fn checked(self) -> Result<Self, ElfError> {
+        if has_extended_tables(self.bytes()) {
+            let source = Cause::new(&"more sections or segments than any program has");
+            return Err(ElfError::NotElf { path: self.path, source: Some(source) });
+        }
         self.check().map(|()| self)
     }
 
@@ -112,7 +131,7 @@ impl Program {
     /// rather than held in a self-referential value.
     pub(crate) fn elf(&self) -> Result<Elf<'_>, ElfError> {
         Elf::parse(self.bytes())
-            .map_err(|e| ElfError::NotElf { path: self.path.clone(), source: Some(e) })
+            .map_err(|e| ElfError::NotElf { path: self.path.clone(), source: Some(e.into()) })
     }
 
     /// The path it was opened by.
@@ -136,12 +155,6 @@ impl Program {
         self.hash.to_hex().to_string()
     }
 
-    /// The hash of exactly [`Self::bytes`], and the owner of the file that they were read from: who could
-    /// have made them so.
-    pub(crate) fn identity(&self) -> ([u8; 32], u32) {
-        (*self.hash.as_bytes(), self.owner().map_or(u32::MAX, |owner| owner.uid))
-    }
-
     /// What its copy and its sections count on.
     pub(crate) fn budget(&self) -> &Budget {
         &self.budget
@@ -159,7 +172,7 @@ impl Program {
         self.snapshot().map(Snapshot::owner)
     }
 
-    fn snapshot(&self) -> Option<&Snapshot> {
+    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
         match &self.data {
             Data::Read { snapshot, .. } => Some(snapshot),
             Data::Owned(_) => None,
@@ -197,11 +210,21 @@ impl Program {
     pub fn section(&self, name: &str) -> Result<Option<Section<'_>>, ElfError> {
         let elf = self.elf()?;
         let Some(section) = elf.section_by_name(name) else { return Ok(None) };
-        let malformed =
-            |source| ElfError::Section { path: self.path.clone(), name: name.to_owned(), source };
+        let malformed = |error: object::Error| ElfError::Section {
+            path: self.path.clone(),
+            name: name.to_owned(),
+            source: error.into(),
+        };
         let data = section.compressed_data().map_err(malformed)?;
+        let most = (data.data.len() as u64).saturating_mul(MAX_RATIO);
         let charge = match data.format {
             CompressionFormat::None => None,
+            // Memory of the stated size is taken and cleared before the first byte is decompressed.
+            _ if data.uncompressed_size > most => {
+                let source = Cause::new(&"it states more bytes than its compressed ones can hold");
+                let (path, name) = (self.path.clone(), name.to_owned());
+                return Err(ElfError::Section { path, name, source });
+            }
             _ => Some(self.budget.take(data.uncompressed_size).ok_or_else(|| {
                 ElfError::SectionTooBig {
                     path: self.path.clone(),
@@ -214,6 +237,15 @@ impl Program {
         let bytes = data.decompress().map_err(malformed)?;
         Ok((!bytes.is_empty()).then(|| Section::new(bytes, charge)))
     }
+}
+
+/// True when the number of sections or segments stands elsewhere, because it is 65,280 or more
+/// (`e_shnum` 0 or `e_phnum` 0xffff, System V gABI, "ELF Header"): tables as long as the file, which
+/// are read and copied whenever headers are parsed.
+fn has_extended_tables(bytes: &[u8]) -> bool {
+    let field = |at: usize| bytes.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+    let has_sections = bytes.get(0x28..0x30).is_some_and(|at| at != [0; 8]);
+    field(0x38) == Some(u16::MAX) || (has_sections && field(0x3c) == Some(0))
 }
 
 /// Lower-case hexadecimal.

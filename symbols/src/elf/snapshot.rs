@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags, Stat};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use super::FileId;
 use crate::budget::{Budget, Charge};
+use crate::cause::Cause;
 
 /// Largest file that is read, in bytes. The debug files of servers are below 2 GiB; a sparse file
 /// may state any size, and hashing 12 TiB takes hours.
@@ -28,15 +30,21 @@ const CHUNK: usize = 1 << 20;
 #[derive(Debug)]
 pub struct Snapshot {
     memory: OwnedFd,
-    size: u64,
-    hash: blake3::Hash,
-    file: FileId,
-    owner: Owner,
+    stamp: Stamp,
     _charge: Charge,
 }
 
+/// What is known of a [`Snapshot`] beside its bytes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Stamp {
+    size: u64,
+    hash: [u8; blake3::OUT_LEN],
+    file: FileId,
+    owner: Owner,
+}
+
 /// Who may have written a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
     /// `st_uid`.
     pub uid: u32,
@@ -47,12 +55,12 @@ pub struct Owner {
 }
 
 /// Why a file was not read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum SnapshotError {
     /// It cannot be looked at, opened or read, or there is no memory for it.
     #[error("cannot be read")]
-    Io(#[from] io::Error),
+    Io(#[source] Cause),
     /// A folder, pipe, socket or device.
     #[error("not a regular file")]
     NotAFile,
@@ -76,19 +84,33 @@ pub enum SnapshotError {
     Stopped,
 }
 
+impl From<io::Error> for SnapshotError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.into())
+    }
+}
+
 impl Snapshot {
     /// Reads the file at `path`.
     ///
     /// # Errors
     /// It is no regular file, cannot be read, is too large, or was cut short meanwhile.
     pub fn read(path: &Path, budget: &Budget) -> Result<Self, SnapshotError> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
-        Self::of(&file, budget, &|| false)
+        Self::read_until(path, budget, &|| false)
     }
 
-    /// Reads the file that `file` was opened as, if only as a path (`O_PATH`); gives up between two
-    /// reads when `stop` says so.
+    /// As [`Self::read`]; gives up between two reads when `stop` says so.
+    pub(crate) fn read_until(
+        path: &Path,
+        budget: &Budget,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<Self, SnapshotError> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
+        Self::of(&file, budget, stop)
+    }
+
+    /// As [`Self::read_until`], of a file that is open, if only as a path (`O_PATH`).
     pub(crate) fn of(
         file: &OwnedFd,
         budget: &Budget,
@@ -106,35 +128,57 @@ impl Snapshot {
         let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&memory, seals).map_err(io::Error::from)?;
         let (file, owner) = (FileId::of(&stat), Owner::of(&stat));
-        Ok(Self { memory, size, hash, file, owner, _charge: charge })
+        let stamp = Stamp { size, hash: *hash.as_bytes(), file, owner };
+        Ok(Self { memory, stamp, _charge: charge })
+    }
+
+    /// One that another process of ours has taken.
+    pub(crate) fn received(
+        memory: OwnedFd,
+        stamp: Stamp,
+        budget: &Budget,
+    ) -> Result<Self, SnapshotError> {
+        let no_room = || SnapshotError::NoRoom { limit: budget.limit() };
+        let charge = budget.take(stamp.size).ok_or_else(no_room)?;
+        Ok(Self { memory, stamp, _charge: charge })
+    }
+
+    pub(crate) fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    /// Whether it begins as an ELF file does.
+    pub(crate) fn is_elf(&self) -> bool {
+        let mut magic = [0; 4];
+        rustix::io::pread(&self.memory, &mut magic, 0).is_ok_and(|_| magic == *b"\x7fELF")
     }
 
     /// Size in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.size
+        self.stamp.size
     }
 
     /// BLAKE3 of all of its bytes.
     #[must_use]
     pub fn hash(&self) -> blake3::Hash {
-        self.hash
+        blake3::Hash::from_bytes(self.stamp.hash)
     }
 
     /// Which file it was read from.
     #[must_use]
     pub fn file_id(&self) -> FileId {
-        self.file
+        self.stamp.file
     }
 
     /// Who may have written that, at the time of reading.
     #[must_use]
     pub fn owner(&self) -> Owner {
-        self.owner
+        self.stamp.owner
     }
 
     /// The sealed memory.
-    pub(super) fn memory(&self) -> &OwnedFd {
+    pub(crate) fn memory(&self) -> &OwnedFd {
         &self.memory
     }
 }

@@ -29,7 +29,7 @@ fn parted(tools: &[&str]) -> Option<(Lab, PathBuf, PathBuf)> {
 
 fn options() -> Options {
     let debug_files = SearchOptions::default();
-    Options { cache_dir: None, profile_dirs: Vec::new(), debug_files }
+    Options { cache_dir: None, debug_files, ..Options::default() }
 }
 
 fn same_facts(lab: &Lab, program: &Path) -> symbols::Profile {

@@ -18,7 +18,7 @@ const TOOLS: [&str; 4] = ["gcc", "g++", "objcopy", "strip"];
 /// No cache and no environment: nothing but what the test puts there.
 fn options() -> Options {
     let debug_files = SearchOptions::default();
-    Options { cache_dir: None, profile_dirs: Vec::new(), debug_files }
+    Options { cache_dir: None, debug_files, ..Options::default() }
 }
 
 /// Compiles the model, and what its own DWARF says.

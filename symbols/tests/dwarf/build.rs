@@ -56,6 +56,7 @@ pub(crate) fn profile(program: &Path) -> Result<Profile, Error> {
         cache_dir: None,
         profile_dirs: Vec::new(),
         debug_files: SearchOptions { debug_dirs: Vec::new(), ..SearchOptions::default() },
+        ..Options::default()
     };
     let target = Target { program, root: Path::new("/") };
     resolve(&target, &options).map(|resolved| resolved.profile)

@@ -21,6 +21,7 @@ fuzz_target!(|bytes: &[u8]| {
         cache_dir: None,
         profile_dirs: Vec::new(),
         debug_files: SearchOptions { debug_dirs: Vec::new(), ..SearchOptions::default() },
+        ..Options::default()
     };
     let root = PathBuf::from("/nonexistent");
     let _ = resolve(&Target { program: &path, root: &root }, &options);

@@ -128,6 +128,7 @@ impl Agent {
 
     /// Answers until told to stop; then takes the probes out of the servers.
     pub fn run(mut self, stop: &Stop) {
+        self.servers.until(stop);
         while !stop.is_set() {
             self.look();
             let others: Vec<_> = self.servers.descriptors().collect();

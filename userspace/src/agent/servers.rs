@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use foreign::Text;
 use page_wire::ask::{MAX_SERVERS, Served, ServerState, Trouble};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use symbols::Ends;
 
 use super::wake::Wake;
 use super::watched::{Event, Loss, Made, Newest, News, NotAttached, Task, Watched};
@@ -122,6 +123,11 @@ impl Servers {
             wanted: 0,
             has_new_picture: false,
         })
+    }
+
+    /// An attempt to attach ends when `stop` is set.
+    pub(super) fn until(&mut self, stop: &Stop) {
+        self.choice.symbols.ends = Ends::default().and(stop.end());
     }
 
     /// Takes in what has happened, and looks for servers where it is time.

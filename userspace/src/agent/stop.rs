@@ -26,6 +26,11 @@ impl Stop {
         let _ = rustix::io::write(&self.0, &1_u64.to_ne_bytes());
     }
 
+    /// The descriptor, for one who waits with others.
+    pub(crate) fn end(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.0)
+    }
+
     /// Whether it was set.
     #[must_use]
     pub fn is_set(&self) -> bool {

@@ -9,7 +9,7 @@ use crate::choose::ChooseError;
 use crate::geometry::Geometry;
 use crate::probes::check_sites;
 use crate::prove::Proof;
-use crate::server::{Server, ServerError};
+use crate::server::{Server, ServerError, resolve};
 use crate::target::{Rule, Target, TargetError};
 use crate::viewer::units;
 
@@ -34,10 +34,7 @@ pub(super) fn checks(target: Result<Target, ChooseError>, options: &Options) -> 
         Err(ServerError::Symbols(error)) => checks.push(unresolved(&error)),
         Err(error) => {
             // The profile is there, so the finding on it comes first.
-            let (program, root) = (target.program(), target.root());
-            let profile =
-                symbols::resolve(&symbols::Target { program: &program, root: &root }, options);
-            checks.extend(profile.ok().as_ref().map(resolved));
+            checks.extend(resolve(&target, options).ok().as_ref().map(resolved));
             checks.push(no_pool(&error));
         }
     }

@@ -7,6 +7,7 @@ mod server_args;
 mod symbols;
 mod trace;
 
+use ::symbols::isolated;
 use clap::{Parser, Subcommand};
 use failure::Failure;
 
@@ -36,6 +37,10 @@ enum Command {
 }
 
 fn main() {
+    // Before anything else, as that process has one thread, one socket and no rights.
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == isolated::COMMAND) {
+        std::process::exit(i32::from(!isolated::serve()));
+    }
     let cli: Cli = foreign::start();
     outlet::take_panics();
     outlet::exit(i32::from(!run(cli)))

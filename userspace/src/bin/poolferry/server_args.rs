@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use symbols::isolated::Isolation;
 use userspace::choose::{self, ChooseError};
 use userspace::server::Server;
 use userspace::target::{Account, Rule, Target};
@@ -67,7 +68,8 @@ pub(crate) struct SymbolArgs {
 
 impl SymbolArgs {
     pub(crate) fn options(&self) -> symbols::Options {
-        let mut options = symbols::Options::default();
+        let mut options =
+            symbols::Options { isolation: Some(Isolation::own()), ..symbols::Options::default() };
         options.profile_dirs.clone_from(&self.profiles);
         options.debug_files.debug_dirs.extend(self.debug_dir.iter().cloned());
         if self.no_cache {

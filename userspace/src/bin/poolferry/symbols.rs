@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         Some(program) => resolve(program, &args.root, &options)?,
         None => {
             let target = args.server.target()?;
-            resolve(&target.program(), &target.root(), &options)?
+            userspace::server::resolve(&target, &options)?
         }
     };
     let mut out = io::stdout().lock();

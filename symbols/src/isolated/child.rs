@@ -1,0 +1,163 @@
+//! The process that reads foreign files.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::rc::Rc;
+use std::str::FromStr as _;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::IsolatedError;
+use super::confine::{close_inherited, confine};
+use super::line::{Line, LineError};
+use super::message::{Ask, Hello, Reply, shorten};
+use crate::budget::Budget;
+use crate::debug_file::Refusal;
+use crate::debug_file::files::{Files, FoundFile, RootPlace};
+use crate::debug_file::link::BuildId;
+use crate::elf::{Program, Snapshot, SnapshotError};
+use crate::error::Error;
+use crate::path_text::SentPath;
+use crate::resolve::{self, Read};
+
+/// Most characters of a log record.
+const MAX_LOG_CHARS: usize = 1000;
+
+/// The socket: everything that is said here goes through it, log records too.
+static PARENT: OnceLock<Mutex<Line>> = OnceLock::new();
+
+/// Reads files for the process that started this one, over the socket at standard input, with no
+/// rights and within limits. Whether that went well: where not, there is nobody to tell.
+pub fn serve() -> bool {
+    answer().is_ok()
+}
+
+fn answer() -> Result<(), LineError> {
+    close_inherited();
+    let start = |error: std::io::Error| LineError::from(IsolatedError::Start(error.into()));
+    let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(start)?;
+    let line = PARENT.get_or_init(|| Mutex::new(Line::new(socket)));
+    let (hello, memory): (Hello, _) = locked(line).receive(&mut wait)?;
+    let memory = memory.ok_or_else(|| IsolatedError::protocol("no program"))?;
+    if log::set_logger(&Logger).is_ok() {
+        let level = log::LevelFilter::from_str(&hello.level);
+        log::set_max_level(level.unwrap_or(log::LevelFilter::Warn));
+    }
+    let memory_bytes = hello.budget_bytes.saturating_add(hello.work_bytes);
+    let mut answer = match confine(memory_bytes, hello.cpu_seconds) {
+        Ok(()) => read(&hello, memory),
+        Err(error) => Err(Box::new(IsolatedError::Start(error.into())).into()),
+    };
+    shorten(&mut answer);
+    tell(&Ask::Done(Box::new(answer)))
+}
+
+fn read(hello: &Hello, memory: OwnedFd) -> Result<Read, Error> {
+    let budget = Budget::new(hello.budget_bytes);
+    let path = &hello.program.0;
+    let snapshot = Snapshot::received(memory, hello.stamp.clone(), &budget);
+    let snapshot = snapshot.map_err(|error| crate::elf::ElfError::read(path, error))?;
+    let program = Program::of(path, snapshot, &budget)?;
+    let files = Rc::new(ParentFiles { roots: hello.roots.clone(), budget });
+    resolve::read(&program, files, &hello.options())
+}
+
+/// Files that the parent opens.
+#[derive(Debug)]
+struct ParentFiles {
+    roots: Vec<RootPlace>,
+    budget: Budget,
+}
+
+impl ParentFiles {
+    /// A file that is asked for; none where there is nothing of the kind.
+    fn file(&self, ask: &Ask) -> Option<Result<FoundFile, Refusal>> {
+        let stopped = || Refusal::Unread(SnapshotError::Stopped);
+        match question(ask) {
+            Ok((Reply::File { stamp, real_dir }, Some(memory))) => {
+                let snapshot = Snapshot::received(memory, stamp, &self.budget);
+                let real_dir = real_dir.map(|dir| dir.0);
+                let found = snapshot.map(|snapshot| FoundFile { snapshot, real_dir });
+                Some(found.map_err(Refusal::from_read))
+            }
+            Ok((Reply::Refused(refusal), _)) => Some(Err(refusal)),
+            Ok((Reply::Nothing, _)) => None,
+            Ok(_) | Err(_) => Some(Err(stopped())),
+        }
+    }
+}
+
+impl Files for ParentFiles {
+    fn roots(&self) -> &[RootPlace] {
+        &self.roots
+    }
+
+    fn open(&self, root: usize, path: &Path) -> Result<FoundFile, Refusal> {
+        self.file(&Ask::Open { root, path: SentPath::from(path) }).unwrap_or(Err(Refusal::Absent))
+    }
+
+    fn fetched(&self, id: &BuildId) -> Option<Result<Snapshot, Refusal>> {
+        let found = self.file(&Ask::Fetched { id: id.bytes().to_vec() })?;
+        Some(found.map(|found| found.snapshot))
+    }
+
+    fn fetch(&self, server: usize, id: &BuildId) -> Result<Snapshot, Refusal> {
+        let found = self.file(&Ask::Fetch { server, id: id.bytes().to_vec() });
+        found.unwrap_or(Err(Refusal::Absent)).map(|found| found.snapshot)
+    }
+
+    fn settle(&self, id: &BuildId, right: bool) {
+        // The parent is gone where this fails, and the next thing that is said to it fails too.
+        let _ = tell(&Ask::Settle { id: id.bytes().to_vec(), right });
+    }
+
+    fn stored(&self, build_id: &str) -> Option<(String, String)> {
+        match question(&Ask::Stored { build_id: build_id.to_owned() }) {
+            Ok((Reply::Stored { name, text }, _)) => Some((name, text)),
+            _ => None,
+        }
+    }
+}
+
+fn tell(ask: &Ask) -> Result<(), LineError> {
+    let line = PARENT.get().ok_or(LineError::Closed)?;
+    locked(line).send(ask, None, &mut wait)
+}
+
+fn question(ask: &Ask) -> Result<(Reply, Option<OwnedFd>), LineError> {
+    let line = PARENT.get().ok_or(LineError::Closed)?;
+    let line = locked(line);
+    line.send(ask, None, &mut wait)?;
+    line.receive(&mut wait)
+}
+
+fn locked(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The parent has a deadline; this process has none of its own.
+fn wait(socket: BorrowedFd<'_>, flags: PollFlags) -> Result<(), LineError> {
+    match poll(&mut [PollFd::from_borrowed_fd(socket, flags)], None) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(IsolatedError::protocol(error.to_string()).into()),
+    }
+}
+
+/// Sends log records to the parent.
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let (level, text) = (record.level().to_string(), record.args().to_string());
+        let text = text.chars().take(MAX_LOG_CHARS).collect();
+        let _ = tell(&Ask::Log { level, text });
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,119 @@
+//! What the two processes say to each other: JSON, each message with its length in front.
+
+use serde::{Deserialize, Serialize};
+
+use crate::debug_file::files::RootPlace;
+use crate::debug_file::{Attempt, Debuginfod, Refusal, SearchOptions};
+use crate::elf::snapshot::Stamp;
+use crate::error::Error;
+use crate::path_text::SentPath;
+use crate::resolve::Read;
+
+/// Longest message in bytes. A profile has 10 KB; a list of places may have some hundred.
+pub(super) const MAX_BYTES: usize = 4 << 20;
+
+/// Most places that are named in an answer.
+const MAX_TRIED: usize = 500;
+
+/// The parent's first message, with the program's memory.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Hello {
+    pub(super) program: SentPath,
+    pub(super) stamp: Stamp,
+    pub(super) roots: Vec<RootPlace>,
+    debug_dirs: Vec<SentPath>,
+    urls: Vec<String>,
+    cache_dir: Option<SentPath>,
+    /// Of the [`Budget`](crate::Budget).
+    pub(super) budget_bytes: u64,
+    /// Of the [`Limits`](super::Limits).
+    pub(super) work_bytes: u64,
+    pub(super) cpu_seconds: u64,
+    /// The most detailed log records that are wanted, as `log` names them.
+    pub(super) level: String,
+}
+
+/// Everything that is not said by the caller.
+pub(super) struct Given<'a> {
+    pub(super) program: SentPath,
+    pub(super) stamp: Stamp,
+    pub(super) roots: &'a [RootPlace],
+    pub(super) options: &'a SearchOptions,
+    pub(super) budget_bytes: u64,
+    pub(super) work_bytes: u64,
+    pub(super) cpu_seconds: u64,
+}
+
+impl Hello {
+    pub(super) fn new(given: Given<'_>) -> Self {
+        let servers = &given.options.debuginfod;
+        Self {
+            program: given.program,
+            stamp: given.stamp,
+            roots: given.roots.to_vec(),
+            debug_dirs: given.options.debug_dirs.iter().map(|dir| dir.as_path().into()).collect(),
+            urls: servers.urls.clone(),
+            cache_dir: servers.cache_dir.as_deref().map(SentPath::from),
+            budget_bytes: given.budget_bytes,
+            work_bytes: given.work_bytes,
+            cpu_seconds: given.cpu_seconds,
+            level: log::max_level().to_string(),
+        }
+    }
+
+    /// What a search needs to know; the limits on transfers are the parent's business.
+    pub(super) fn options(&self) -> SearchOptions {
+        SearchOptions {
+            debug_dirs: self.debug_dirs.iter().map(|dir| dir.0.clone()).collect(),
+            debuginfod: Debuginfod {
+                urls: self.urls.clone(),
+                cache_dir: self.cache_dir.as_ref().map(|dir| dir.0.clone()),
+                ..Debuginfod::default()
+            },
+        }
+    }
+}
+
+/// What the child says.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Ask {
+    /// The file at a path inside a root.
+    Open { root: usize, path: SentPath },
+    /// What was fetched earlier for a build id.
+    Fetched { id: Vec<u8> },
+    /// The same from a debuginfod server.
+    Fetch { server: usize, id: Vec<u8> },
+    /// Whether what was fetched is right. No reply.
+    Settle { id: Vec<u8>, right: bool },
+    /// The operator's profile of a build.
+    Stored { build_id: String },
+    /// A log record. No reply.
+    Log { level: String, text: String },
+    /// The answer, and the end.
+    Done(Box<Result<Read, Error>>),
+}
+
+/// What the parent replies.
+#[derive(Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// A file; its memory comes with the message.
+    File { stamp: Stamp, real_dir: Option<SentPath> },
+    /// Why there is none.
+    Refused(Refusal),
+    /// A stored profile.
+    Stored { name: String, text: String },
+    /// There is nothing of the kind.
+    Nothing,
+}
+
+/// Leaves out of an answer what nobody would read.
+pub(super) fn shorten(answer: &mut Result<Read, Error>) {
+    let tried: Option<&mut Vec<Attempt>> = match answer {
+        Ok(read) => Some(&mut read.tried),
+        Err(Error::NoDebugInfo(missing)) => Some(&mut missing.tried),
+        Err(_) => None,
+    };
+    if let Some(tried) = tried {
+        tried.truncate(MAX_TRIED);
+    }
+}

@@ -1,0 +1,278 @@
+//! The process that has the rights, and waits for the answer.
+
+use std::io::Read as _;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::str::FromStr as _;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::process::Signal;
+
+use super::line::{Line, LineError};
+use super::message::{Ask, Given, Hello, Reply};
+use super::{COMMAND, IsolatedError, Isolation, Limits};
+use crate::budget::Budget;
+use crate::debug_file::Refusal;
+use crate::debug_file::files::{Files, LocalFiles};
+use crate::debug_file::link::BuildId;
+use crate::elf::{Snapshot, SnapshotError};
+use crate::ends::Ends;
+use crate::error::Error;
+use crate::path_text::SentPath;
+use crate::resolve::{Options, Read};
+
+/// Most log records that are passed on; a million broken units must not fill a disk.
+const MAX_LOG_RECORDS: usize = 20;
+
+/// Most bytes that are kept of what the child says at its end.
+const MAX_LAST_WORDS: u64 = 2000;
+
+/// How long a child that has closed its socket is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The child, which does not outlive the wait for it.
+struct Reader<'a> {
+    child: Child,
+    line: Line,
+    limits: Limits,
+    ends: &'a Ends,
+    deadline: Instant,
+    /// Records that were passed on, and those that were not.
+    logged: usize,
+    /// Bytes of files that were handed out.
+    given: u64,
+}
+
+/// What a program is read with.
+pub(crate) struct Asked<'a> {
+    /// For messages.
+    pub(crate) path: &'a Path,
+    pub(crate) program: Snapshot,
+    pub(crate) budget: Budget,
+    pub(crate) files: LocalFiles,
+    pub(crate) options: &'a Options,
+}
+
+impl Isolation {
+    /// Has a program and the files that belong to it read by another process.
+    pub(crate) fn read(&self, asked: &Asked<'_>) -> Result<Read, Error> {
+        let mut reader = self.start(&asked.options.ends).map_err(Box::new)?;
+        let read = match reader.converse(asked) {
+            Ok(read) => read?,
+            Err(error) => return Err(Box::new(reader.explain(error)).into()),
+        };
+        let binary = &read.profile.binary;
+        let hash = asked.program.hash().to_hex();
+        let checked = match read.profile.check() {
+            _ if binary.content_hash.as_deref() != Some(hash.as_str())
+                || binary.size != asked.program.size() =>
+            {
+                Err("its answer is of another program".to_owned())
+            }
+            checked => checked.map_err(|error| error.to_string()),
+        };
+        checked.map_err(|what| Box::new(IsolatedError::protocol(what)))?;
+        Ok(read)
+    }
+
+    fn start<'a>(&self, ends: &'a Ends) -> Result<Reader<'a>, IsolatedError> {
+        let failed = |error: std::io::Error| IsolatedError::Start(error.into());
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+                .map_err(|error| failed(error.into()))?;
+        let child = Command::new(&self.program)
+            .arg0("poolferry")
+            .arg(COMMAND)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        Ok(Reader {
+            child,
+            line: Line::new(ours),
+            limits: self.limits,
+            ends,
+            deadline: Instant::now() + self.limits.wall,
+            logged: 0,
+            given: 0,
+        })
+    }
+}
+
+impl Reader<'_> {
+    /// Gives the child what it asks for, until it has an answer.
+    fn converse(&mut self, asked: &Asked<'_>) -> Result<Result<Read, Error>, LineError> {
+        let Asked { path, program, budget, files, options } = asked;
+        let hello = Hello::new(Given {
+            program: SentPath::from(*path),
+            stamp: program.stamp().clone(),
+            roots: files.roots(),
+            options: &options.debug_files,
+            budget_bytes: budget.limit(),
+            work_bytes: self.limits.work_bytes,
+            cpu_seconds: self.limits.cpu.as_secs(),
+        });
+        self.send(&hello, Some(program.memory().as_fd()))?;
+        loop {
+            let ask = self.receive()?;
+            let since = Instant::now();
+            let reply = match ask {
+                Ask::Done(answer) => return Ok(*answer),
+                Ask::Log { level, text } => {
+                    self.log(&level, &text);
+                    continue;
+                }
+                Ask::Settle { id, right } => {
+                    BuildId::new(&id).iter().for_each(|id| files.settle(id, right));
+                    continue;
+                }
+                Ask::Open { root, path } => {
+                    let found = files.open(root, &path.0);
+                    self.give(found.map(|found| (found.snapshot, found.real_dir)), budget.limit())
+                }
+                Ask::Fetched { id } => match BuildId::new(&id).and_then(|id| files.fetched(&id)) {
+                    Some(found) => self.give(found.map(|file| (file, None)), budget.limit()),
+                    None => (Reply::Nothing, None),
+                },
+                Ask::Fetch { server, id } => {
+                    let id = BuildId::new(&id).ok_or(Refusal::Absent);
+                    let found = id.and_then(|id| files.fetch(server, &id));
+                    self.give(found.map(|file| (file, None)), budget.limit())
+                }
+                Ask::Stored { build_id } => (stored(files, &build_id), None),
+            };
+            // What took us time is not the child's fault.
+            self.deadline += since.elapsed();
+            let (reply, snapshot) = reply;
+            self.send(&reply, snapshot.as_ref().map(|file| file.memory().as_fd()))?;
+        }
+    }
+
+    /// A reply with a file, if it is one that may be handed out.
+    fn give(
+        &mut self,
+        found: Result<(Snapshot, Option<std::path::PathBuf>), Refusal>,
+        limit: u64,
+    ) -> (Reply, Option<Snapshot>) {
+        let checked = found.and_then(|(snapshot, real_dir)| {
+            // Whatever else a path leads to, a key or a password file, stays here.
+            if !snapshot.is_elf() {
+                return Err(Refusal::Elf(None));
+            }
+            self.given = self.given.saturating_add(snapshot.size());
+            if self.given > limit.saturating_mul(2) {
+                return Err(Refusal::Unread(SnapshotError::NoRoom { limit }));
+            }
+            Ok((snapshot, real_dir))
+        });
+        match checked {
+            Ok((snapshot, real_dir)) => {
+                let real_dir = real_dir.as_deref().map(|dir: &Path| SentPath::from(dir));
+                (Reply::File { stamp: snapshot.stamp().clone(), real_dir }, Some(snapshot))
+            }
+            Err(refusal) => (Reply::Refused(refusal), None),
+        }
+    }
+
+    fn log(&mut self, level: &str, text: &str) {
+        self.logged += 1;
+        let level = log::Level::from_str(level).unwrap_or(log::Level::Warn);
+        match self.logged.cmp(&MAX_LOG_RECORDS) {
+            std::cmp::Ordering::Less => log::log!(target: "symbols", level, "{text}"),
+            std::cmp::Ordering::Equal => {
+                log::warn!(target: "symbols", "more is not said of these files")
+            }
+            std::cmp::Ordering::Greater => {}
+        }
+    }
+
+    fn send(
+        &self,
+        message: &impl serde::Serialize,
+        file: Option<BorrowedFd<'_>>,
+    ) -> Result<(), LineError> {
+        self.line.send(message, file, &mut |socket, flags| self.wait(socket, flags))
+    }
+
+    fn receive(&self) -> Result<Ask, LineError> {
+        let (ask, _): (Ask, Option<OwnedFd>) =
+            self.line.receive(&mut |socket, flags| self.wait(socket, flags))?;
+        Ok(ask)
+    }
+
+    /// Waits for the socket, an end, or the deadline.
+    fn wait(&self, socket: BorrowedFd<'_>, flags: PollFlags) -> Result<(), LineError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let slow = || IsolatedError::Slow { limit: self.limits.wall };
+        if left.is_zero() {
+            return Err(slow().into());
+        }
+        let mut waiting: Vec<_> = self.ends.poll_fds().collect();
+        waiting.push(PollFd::from_borrowed_fd(socket, flags));
+        let left = Timespec::try_from(left).map_err(|_| slow())?;
+        match poll(&mut waiting, Some(&left)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(IsolatedError::protocol(error.to_string()).into()),
+        }
+        if self.ends.reached() { Err(IsolatedError::Stopped.into()) } else { Ok(()) }
+    }
+
+    /// Why the child gives no answer, by how it ended.
+    fn explain(&mut self, error: LineError) -> IsolatedError {
+        match error {
+            LineError::Other(error) => return error,
+            LineError::Closed => {}
+        }
+        let start = Instant::now();
+        let status = loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) if start.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                _ => return IsolatedError::Died { how: "it closed its socket".to_owned() },
+            }
+        };
+        let mut last_words = Vec::new();
+        if let Some(stderr) = self.child.stderr.take() {
+            // It is dead, so this ends.
+            let _ = stderr.take(MAX_LAST_WORDS).read_to_end(&mut last_words);
+        }
+        let last_words = String::from_utf8_lossy(&last_words);
+        let signal = status.signal().and_then(Signal::from_named_raw);
+        // The allocator of Rust says this, and aborts.
+        let no_memory = last_words.contains("memory allocation of");
+        match signal {
+            _ if no_memory => IsolatedError::Memory { limit: self.limits.work_bytes },
+            Some(Signal::XCPU) => IsolatedError::Cpu { limit: self.limits.cpu },
+            // Nobody else ends it so: the kernel does, when memory runs out.
+            Some(Signal::KILL) => IsolatedError::Memory { limit: self.limits.work_bytes },
+            _ => IsolatedError::Died { how: format!("{status}; {}", last_words.trim()) },
+        }
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The operator's profile of a build; the child chooses the name, so it must be one.
+fn stored(files: &LocalFiles, build_id: &str) -> Reply {
+    let is_name = build_id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match files.stored(build_id).filter(|_| is_name) {
+        Some((name, text)) => Reply::Stored { name, text },
+        None => Reply::Nothing,
+    }
+}
