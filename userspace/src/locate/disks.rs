@@ -17,6 +17,8 @@ use super::ids::{DeviceId, DiskOffset};
 use super::reason::NotOnDisk;
 use super::sysfs::Node;
 
+/// The attribute that tells disks apart which have the same number one after the other.
+const SEQUENCE: &str = "diskseq";
 /// Layers that are followed; the kernel itself allows no endless stack.
 const MAX_DEPTH: u32 = 8;
 
@@ -118,7 +120,14 @@ pub(crate) struct Disks {
     sysfs: PathBuf,
     table: fn(DeviceId) -> io::Result<Vec<Target>>,
     maps: BTreeMap<DeviceId, Result<DeviceMap, NotOnDisk>>,
-    disks: BTreeMap<DeviceId, Disk>,
+    disks: BTreeMap<DeviceId, Known>,
+}
+
+/// A disk, and which of the disks that have had its number it is.
+struct Known {
+    disk: Disk,
+    /// The kernel's count of disks when this one came (`diskseq`), which is used once; `None` before Linux 5.15.
+    sequence: Option<u64>,
 }
 
 impl Disks {
@@ -131,10 +140,15 @@ impl Disks {
         Self { sysfs: sysfs.to_path_buf(), table, maps, disks }
     }
 
-    /// Forgets how devices lie on disks: logical volumes are extended and moved while in use.
-    /// What a disk is called does not change while it is there, and is kept.
+    /// Forgets how devices lie on disks: logical volumes are extended and moved while in use. What a disk is
+    /// called does not change while it is there, and is kept; another that gets its number is another disk.
     pub(crate) fn forget_maps(&mut self) {
         self.maps.clear();
+        let sysfs = &self.sysfs;
+        self.disks.retain(|device, known| {
+            let sequence = Node::of(sysfs, *device).and_then(|node| node.number(SEQUENCE));
+            sequence.is_some() && sequence == known.sequence
+        });
     }
 
     /// How a block device lies on disks.
@@ -144,9 +158,9 @@ impl Disks {
             let map = segments.map(|segments| DeviceMap { segments });
             for disk in map.iter().flat_map(DeviceMap::disks) {
                 if !self.disks.contains_key(&disk)
-                    && let Some(identity) = self.identify(disk)
+                    && let Some(known) = self.identify(disk)
                 {
-                    self.disks.insert(disk, identity);
+                    self.disks.insert(disk, known);
                 }
             }
             self.maps.insert(device, map);
@@ -159,7 +173,7 @@ impl Disks {
 
     /// Every disk that a map has led to.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Disk> {
-        self.disks.values()
+        self.disks.values().map(|known| &known.disk)
     }
 
     fn segments(&self, device: DeviceId, depth: u32) -> Result<Vec<Segment>, NotOnDisk> {
@@ -202,11 +216,13 @@ impl Disks {
         })
     }
 
-    fn identify(&self, device: DeviceId) -> Option<Disk> {
+    fn identify(&self, device: DeviceId) -> Option<Known> {
         let node = Node::of(&self.sysfs, device)?;
+        // Before all else: a disk that is exchanged meanwhile is asked for again.
+        let sequence = node.number(SEQUENCE);
         let hardware_path = node.hardware_path(&self.sysfs);
         let pci = hardware_path.as_deref().unwrap_or_default().split('/');
-        Some(Disk {
+        let disk = Disk {
             device,
             name: node.name(),
             size_bytes: node.sectors("size")?,
@@ -220,7 +236,8 @@ impl Disks {
             backing_file: node.text("loop/backing_file").map(PathBuf::from),
             backing_offset: node.number("loop/offset"),
             hardware_path,
-        })
+        };
+        Some(Known { disk, sequence })
     }
 }
 

@@ -120,6 +120,89 @@ fn other_layers_are_refused() {
     assert_eq!(ranges(&mut disks, (7, 7), 0, 512), Err(NotOnDisk::UnknownDevice));
 }
 
+/// A loop device of this machine; it ends with this.
+struct Loop(String);
+
+impl Loop {
+    fn command(arguments: &[&str]) -> Option<String> {
+        let output = std::process::Command::new("losetup").args(arguments).output().ok()?;
+        let text = String::from_utf8(output.stdout).ok()?;
+        output.status.success().then(|| text.trim().to_owned())
+    }
+
+    fn lie_on(&self, file: &Path) {
+        Self::command(&[&self.0, file.to_str().unwrap()]).expect("losetup");
+    }
+
+    fn end(&self) {
+        Self::command(&["--detach", &self.0]).expect("losetup --detach");
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        Self::command(&["--detach", &self.0]);
+    }
+}
+
+/// With real devices: the second disk has the first one's name and number.
+#[test]
+fn a_disk_that_takes_the_number_of_another_is_another() {
+    const TEST: &str = "a_disk_that_takes_the_number_of_another_is_another";
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        fs::File::create(&path).unwrap().set_len(4 * MIB).unwrap();
+        path
+    };
+    let (one, two) = (file("one"), file("two"));
+    let free = Loop::command(&["--find", "--show", one.to_str().unwrap()]);
+    let Some(disk) = free.map(Loop) else {
+        return test_servers::skipped(TEST, "no loop device can be had here");
+    };
+    let dev = Path::new("/sys/block").join(disk.0.trim_start_matches("/dev/")).join("dev");
+    let device = DeviceId::parse(&fs::read_to_string(dev).unwrap()).unwrap();
+    let mut disks = Disks::new();
+    let backing = |disks: &mut Disks| {
+        disks.map(device).unwrap();
+        let known = disks.iter().find(|known| known.device == device).unwrap();
+        known.backing_file.clone().unwrap()
+    };
+    assert_eq!(backing(&mut disks), one);
+    disks.forget_maps();
+    assert_eq!(backing(&mut disks), one);
+    disk.end();
+    disk.lie_on(&two);
+    disks.forget_maps();
+    assert_eq!(backing(&mut disks), two, "the disk of before");
+}
+
+/// What is asked of a disk is asked of the disk itself (a request of virtio-blk): once, while it is known to be the same.
+#[test]
+fn a_disk_is_asked_again_only_when_it_may_be_another() {
+    let sysfs = sysfs();
+    let folder = sysfs.path().join("devices/pci0000:00/0000:00:02.0/virtio1/block/vda");
+    let mut disks = Disks::at(sysfs.path(), tables);
+    let device = DeviceId { major: 254, minor: 0 };
+    let mut serial = |sequence: Option<&str>, serial: &str| {
+        match sequence {
+            Some(sequence) => fs::write(folder.join("diskseq"), sequence).unwrap(),
+            None => fs::remove_file(folder.join("diskseq")).unwrap(),
+        }
+        fs::write(folder.join("serial"), serial).unwrap();
+        disks.forget_maps();
+        disks.map(device).unwrap();
+        disks.iter().next().unwrap().serial.clone().unwrap()
+    };
+    assert_eq!(serial(Some("7\n"), "a\n"), "a");
+    assert_eq!(serial(Some("7\n"), "b\n"), "a", "the same disk");
+    assert_eq!(serial(Some("8\n"), "b\n"), "b");
+    // A kernel that does not tell.
+    assert_eq!(serial(None, "c\n"), "c");
+    fs::write(folder.join("diskseq"), "8\n").unwrap();
+    assert_eq!(serial(None, "d\n"), "d");
+}
+
 #[test]
 fn pci_functions_are_told_from_other_names() {
     for name in ["0000:00:02.0", "10000:e1:00.0"] {
