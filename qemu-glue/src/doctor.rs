@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::channel::Key;
+use crate::dest::Override;
 use crate::guest::disks::{self, Disk};
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::{Qmp, QmpError};
@@ -69,12 +70,16 @@ fn some(hint: &str) -> Option<Text> {
     (!hint.is_empty()).then(|| hint.into())
 }
 
-/// Looks at the QEMU behind the monitor `qmp`: at one that waits for a VM as a destination, at any other as a source, and then
-/// at the guest's agent behind `agent` too.
+/// Looks at the QEMU behind the monitor `qmp`: at one that waits for a VM as a destination, where disks are read, those of
+/// `overrides` where these say; at any other as a source, and then at the guest's agent behind `agent` too.
 ///
 /// # Errors
 /// [`QmpError`] when the monitor cannot be used.
-pub async fn examine(qmp: &Path, agent: Option<&Path>) -> Result<Vec<Finding>, QmpError> {
+pub async fn examine(
+    qmp: &Path,
+    agent: Option<&Path>,
+    overrides: &[Override],
+) -> Result<Vec<Finding>, QmpError> {
     let qmp = Qmp::connect(qmp).await?;
     let pid = qmp.peer_pid()?;
     let status: Value = qmp.query("query-status").await?;
@@ -84,12 +89,13 @@ pub async fn examine(qmp: &Path, agent: Option<&Path>) -> Result<Vec<Finding>, Q
         qmp.version(),
         foreign::shown(status)
     ))];
-    if status == "inmigrate" {
+    let waits = status == "inmigrate";
+    if waits {
         findings.extend(dest::examine(&qmp, pid).await);
     } else {
         source(&qmp, pid, agent, &mut findings).await;
     }
-    disks(&qmp, &mut findings).await;
+    disks(&qmp, waits.then_some(overrides), &mut findings).await;
     Ok(findings)
 }
 
@@ -170,10 +176,14 @@ fn served(served: &Served) -> Finding {
     ))
 }
 
-async fn disks(qmp: &Qmp, findings: &mut Vec<Finding>) {
+async fn disks(qmp: &Qmp, overrides: Option<&[Override]>, findings: &mut Vec<Finding>) {
     match disks::of(qmp).await {
         Ok(disks) => {
-            findings.extend(disks.iter().map(disk));
+            match overrides {
+                // Here they are read: each is opened, as `receive` does.
+                Some(overrides) => findings.extend(dest::examine_disks(&disks, overrides).await),
+                None => findings.extend(disks.iter().map(disk)),
+            }
             let mut checked = Checked::default();
             checked.disks(&disks);
             findings.extend(checked.findings.into_iter().map(Finding::from));
@@ -182,13 +192,14 @@ async fn disks(qmp: &Qmp, findings: &mut Vec<Finding>) {
     }
 }
 
+/// A disk of the source, which is read at the destination.
 fn disk(disk: &Disk) -> Finding {
-    let name = &disk.device;
-    match disk.source.uri() {
-        None => Finding::warning(
-            format!("disk `{name}` is neither raw nor NBD: its pages are sent"),
-            "name it for `receive` with `--disk MEDIUM=URI`, if that host can read it otherwise",
-        ),
-        Some(uri) => Finding::ok(format!("disk `{name}`: {uri}")),
+    let name = format!("disk `{}` ({})", disk.device, dest::called(disk));
+    match &disk.backing {
+        Err(why) => {
+            let what = format!("{name}: the destination may not reach it by itself: {why}");
+            Finding::warning(what, why.hint())
+        }
+        Ok(address) => Finding::ok(format!("{name}: {address}")),
     }
 }

@@ -131,6 +131,9 @@ impl SkipSet {
         media: Vec<String>,
         runs: Vec<SetRun>,
     ) -> Result<Self, SetError> {
+        if runs.len() as u64 > MAX_PAGES {
+            return Err(SetError::TooLarge);
+        }
         let mut firsts = Vec::with_capacity(runs.len() + 1);
         let mut pages = 0_u64;
         for (index, run) in runs.iter().enumerate() {
@@ -141,7 +144,9 @@ impl SkipSet {
             let block = blocks.get(usize::from(run.block)).ok_or(SetError::Unknown(index))?;
             media.get(usize::from(run.medium)).ok_or(SetError::Unknown(index))?;
             let end = run.offset.checked_add(run.bytes()).ok_or(SetError::Beyond(index))?;
-            if end > block.length || run.place.checked_add(run.bytes()).is_none() {
+            if end > block.length.min(MAX_PAGES * PAGE_BYTES)
+                || run.place.checked_add(run.bytes()).is_none()
+            {
                 return Err(SetError::Beyond(index));
             }
             firsts.push(u32::try_from(pages).map_err(|_| SetError::TooLarge)?);
@@ -208,14 +213,20 @@ impl SkipSet {
         u64::from(self.pages() - self.zero_pages()) * PAGE_BYTES
     }
 
-    /// Runs with the number of their first page, by block and offset.
-    #[must_use]
-    pub fn in_ram_order(&self) -> Vec<(PageIndex, SetRun)> {
-        let numbered =
-            self.firsts.iter().map(|first| PageIndex(*first)).zip(self.runs.iter().copied());
-        let mut runs: Vec<_> = numbered.collect();
-        runs.sort_unstable_by_key(|(_, run)| (run.block, run.offset));
-        runs
+    /// Runs with the number of their first page, by block and offset. Takes 12 bytes a run while it lasts: a guest
+    /// whose pages are all apart has as many runs as pages.
+    pub fn in_ram_order(&self) -> impl Iterator<Item = (PageIndex, SetRun)> + '_ {
+        let place = |(run, at): (usize, &SetRun)| {
+            // `new` has made sure that both fit.
+            let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+            (at.block, number(at.offset / PAGE_BYTES), number(run as u64))
+        };
+        let mut order: Vec<(u16, u32, u32)> = self.runs.iter().enumerate().map(place).collect();
+        order.sort_unstable();
+        order.into_iter().filter_map(|(_, _, run)| {
+            let run = run as usize;
+            Some((PageIndex(*self.firsts.get(run)?), *self.runs.get(run)?))
+        })
     }
 
     /// The pieces of runs that the pages `range` consist of, with the number of their first page.
@@ -265,7 +276,7 @@ mod tests {
         assert_eq!(pieces, [(PageIndex(1), run(11, 2, 4096)), (PageIndex(3), run(2, 2, 1 << 20))]);
         assert_eq!(set.pieces(0..u32::MAX).map(|(_, r)| r.pages).sum::<u32>(), 7);
         assert_eq!(set.pieces(7..9).count(), 0);
-        assert_eq!(set.in_ram_order()[0], (PageIndex(3), run(2, 4, 1 << 20)));
+        assert_eq!(set.in_ram_order().next(), Some((PageIndex(3), run(2, 4, 1 << 20))));
     }
 
     #[test]

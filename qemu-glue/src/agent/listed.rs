@@ -8,8 +8,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blake3::Hash;
 use foreign::Text;
-use page_wire::HEADER_BYTES;
-use page_wire::ask::{Copied, MAX_GUEST_RUNS, MAX_LIST_BYTES, PageList, Pinned, Steps};
+use page_wire::ask::{Copied, PageList, Pinned, Steps};
+use page_wire::{Bounds, HEADER_BYTES};
 use serde::Serialize;
 use thiserror::Error;
 
@@ -97,13 +97,12 @@ pub(super) struct Told {
 }
 
 impl Told {
-    pub(super) fn check(list: PageList) -> Result<Self, AgentError> {
+    /// Checks it before anything is allocated for it.
+    pub(super) fn check(list: PageList, bounds: Bounds) -> Result<Self, AgentError> {
         let nonsense = |what: String| Err(AgentError::Nonsense { what: what.into() });
-        if !(HEADER_BYTES as u64..=MAX_LIST_BYTES).contains(&list.length) {
-            return nonsense(format!("a list of {} bytes", list.length));
-        }
-        if list.runs.len() > MAX_GUEST_RUNS {
-            return nonsense(format!("a list in {} runs of frames", list.runs.len()));
+        if !(HEADER_BYTES as u64..=bounds.bytes()).contains(&list.length) {
+            let (length, most) = (list.length, bounds.bytes());
+            return nonsense(format!("a list of {length} bytes, where the VM's RAM allows {most}"));
         }
         let Ok(hash) = Hash::from_hex(list.blake3.raw()) else {
             return nonsense("the hash of the list is none".to_owned());

@@ -20,6 +20,7 @@ mod visit;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use page_wire::Bounds;
 use page_wire::ask::{Hello, MAX_COPY_BYTES, Migration, PageList, Said, Status, VERSION, What};
 
 pub use error::AgentError;
@@ -105,7 +106,7 @@ impl Agent {
         let (said, asked) = self.ask_for_list(until).await?;
         let answer_s = asked.elapsed().as_secs_f64();
         let Said::PageList(told) = said else { return Err(AgentError::unexpected(&said)) };
-        let told = Told::check(*told)?;
+        let told = Told::check(*told, Bounds::of_ram(ram.ram_bytes()))?;
         let read = self.read(&told, ram, until).await;
         // Read or not, the pages are of no more use.
         if let Err(error) = self.release(&told.list).await {

@@ -19,6 +19,8 @@ use super::*;
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_secs(20);
+/// RAM that the fake VM has.
+const RAM: u64 = 64 << 20;
 /// Where the fake guest's RAM begins.
 const FIRST_FRAME: u64 = 0x1000;
 
@@ -102,6 +104,10 @@ impl Ram {
 }
 
 impl ReadRam for Ram {
+    fn ram_bytes(&self) -> u64 {
+        RAM
+    }
+
     fn read_ram(&self, gpa: u64, out: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let at = gpa.checked_sub(FIRST_FRAME * 4096).and_then(|at| usize::try_from(at).ok());
         let range = at.and_then(|at| at.checked_add(out.len()).map(|end| at..end));
@@ -185,7 +191,7 @@ async fn a_list_is_read_in_place() {
 #[tokio::test]
 async fn without_ram_it_is_copied() {
     let (_folder, path, _ram) = nearly_right(|_, said| vec![Act::Say(said)]);
-    let listed = list(&path, &NoRam).await.unwrap();
+    let listed = list(&path, &NoRam(RAM)).await.unwrap();
     assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { .. })));
     assert_eq!(listed.bytes, bytes());
 }
@@ -217,7 +223,8 @@ async fn lies_about_the_list_are_errors() {
     let changes: [fn(&mut PageList); 5] = [
         |told| told.length = 0,
         |told| told.length = u64::MAX,
-        |told| told.runs = vec![GuestRun(0, 1); MAX_RUNS_AND_ONE],
+        // One run more than the VM has pages.
+        |told| told.length = Bounds::of_ram(RAM).bytes() + 1,
         |told| told.blake3 = "nothing".into(),
         |told| told.blake3 = "é".repeat(32).into(),
     ];
@@ -227,11 +234,14 @@ async fn lies_about_the_list_are_errors() {
         assert!(matches!(error, AgentError::Nonsense { .. }), "{error}");
         assert!(error.hint().is_some());
     }
+    let (_folder, path, ram) = telling(|told| told.runs = vec![GuestRun(0, 1); MAX_RUNS_AND_ONE]);
+    let error = list(&path, &ram).await.unwrap_err();
+    assert!(matches!(error, AgentError::Garbled { .. }) && error.hint().is_some(), "{error}");
     let (_folder, path, ram) = telling(|told| told.blake3 = "00".repeat(32).into());
     assert!(matches!(list(&path, &ram).await.unwrap_err(), AgentError::Torn));
     // Longer than it is: what is asked for beyond its end cannot come.
     let (_folder, path, _ram) = telling(|told| told.length += 4096);
-    assert!(matches!(list(&path, &NoRam).await, Err(AgentError::Nonsense { .. })));
+    assert!(matches!(list(&path, &NoRam(RAM)).await, Err(AgentError::Nonsense { .. })));
 }
 
 const MAX_RUNS_AND_ONE: usize = page_wire::ask::MAX_GUEST_RUNS + 1;
@@ -248,7 +258,7 @@ async fn copies_that_are_not_what_was_asked_for_are_errors() {
             Said::Copied(_) => vec![Act::Say(Said::Copied(piece.clone()))],
             said => vec![Act::Say(said)],
         });
-        let error = list(&path, &NoRam).await.unwrap_err();
+        let error = list(&path, &NoRam(RAM)).await.unwrap_err();
         assert!(matches!(error, AgentError::Nonsense { .. }), "{error}");
     }
 }
@@ -327,7 +337,7 @@ async fn an_agent_that_dies_is_an_error() {
         Said::Copied(_) => vec![Act::HangUp],
         said => vec![Act::Say(said)],
     });
-    assert!(matches!(list(&path, &NoRam).await, Err(AgentError::Closed { .. })));
+    assert!(matches!(list(&path, &NoRam(RAM)).await, Err(AgentError::Closed { .. })));
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! that QEMU has delivered. Punching is safe between the monitor's greeting and `migrate-incoming`.
 
 use std::io;
+use std::iter::Peekable;
 use std::ops::Range;
 
 use rustix::fs::{FallocateFlags, fallocate, fstat};
@@ -24,7 +25,7 @@ pub(super) fn punch(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refus
         }
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         for (offset, bytes) in ranges {
-            fallocate(block.file, flags, block.offset + offset, *bytes)?;
+            fallocate(block.file, flags, block.offset + offset, bytes)?;
         }
         Ok(None)
     })
@@ -33,7 +34,7 @@ pub(super) fn punch(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refus
 /// Makes sure that no page of the set is present.
 pub(super) fn verify(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refusal> {
     for_blocks(set, blocks, "look for data in", |block, ranges| {
-        let mut ranges = ranges.iter().peekable();
+        let mut ranges = ranges.peekable();
         let mut from = block.offset;
         // Data and ranges both ascend, so each is looked at once.
         while let Some(Range { start, end }) = data(block.file, from)? {
@@ -53,39 +54,42 @@ pub(super) fn verify(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refu
 }
 
 /// Runs `look` on each block with its ranges of the set: offset in the block and length in bytes,
-/// ascending, none that touch. A page that it gives is present.
+/// ascending, none that touch. A page that it gives is present. There may be as many ranges as pages, so
+/// they are never all in memory.
 fn for_blocks(
     set: &SkipSet,
     blocks: &[BlockFile<'_>],
     doing: &'static str,
-    look: impl Fn(&BlockFile<'_>, &[(u64, u64)]) -> io::Result<Option<u64>>,
+    look: impl Fn(&BlockFile<'_>, &mut dyn Iterator<Item = (u64, u64)>) -> io::Result<Option<u64>>,
 ) -> Result<(), Refusal> {
-    let runs = set.in_ram_order();
-    for same in runs.chunk_by(|(_, one), (_, next)| one.block == next.block) {
-        let index = usize::from(same[0].1.block);
-        let (Some(block), Some(named)) = (blocks.get(index), set.blocks().get(index)) else {
-            continue;
-        };
-        let ranges = ranges(same.iter().map(|(_, run)| run));
-        let name = || named.name.clone();
-        match look(block, &ranges) {
-            Ok(None) => {}
-            Ok(Some(offset)) => return Err(Refusal::Present { name: name(), offset }),
-            Err(source) => return Err(Refusal::Holes { doing, name: name(), source }),
+    let mut runs = set.in_ram_order().map(|(_, run)| run).peekable();
+    while let Some(run) = runs.peek() {
+        let number = run.block;
+        let mut of_block =
+            std::iter::from_fn(|| runs.next_if(|run| run.block == number)).peekable();
+        let index = usize::from(number);
+        if let (Some(block), Some(named)) = (blocks.get(index), set.blocks().get(index)) {
+            let name = || named.name.clone();
+            match look(block, &mut std::iter::from_fn(|| range(&mut of_block))) {
+                Ok(None) => {}
+                Ok(Some(offset)) => return Err(Refusal::Present { name: name(), offset }),
+                Err(source) => return Err(Refusal::Holes { doing, name: name(), source }),
+            }
         }
+        // What was not looked at.
+        of_block.for_each(drop);
     }
     Ok(())
 }
 
-fn ranges<'a>(runs: impl Iterator<Item = &'a SetRun>) -> Vec<(u64, u64)> {
-    let mut ranges: Vec<(u64, u64)> = Vec::new();
-    for run in runs {
-        match ranges.last_mut() {
-            Some((offset, bytes)) if *offset + *bytes == run.offset => *bytes += run.bytes(),
-            _ => ranges.push((run.offset, run.bytes())),
-        }
+/// The next range of runs that go on from each other.
+fn range(runs: &mut Peekable<impl Iterator<Item = SetRun>>) -> Option<(u64, u64)> {
+    let first = runs.next()?;
+    let mut end = first.offset + first.bytes();
+    while let Some(run) = runs.next_if(|run| run.offset == end) {
+        end += run.bytes();
     }
-    ranges
+    Some((first.offset, end - first.offset))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::refusal::Refusal;
 use crate::channel::{MAX_MEDIA, MAX_MEDIUM_BYTES};
+use crate::doctor::Finding;
 use crate::guest::disks::{self, Disk};
 use crate::set::ZERO_MEDIUM;
 use crate::storage::{Address, Storage};
@@ -69,25 +70,79 @@ pub(super) async fn open(
     Ok((storages, left_out))
 }
 
+/// The storage of a medium: where the operator says that it is, else where QEMU's own disk of that name is.
 async fn one(medium: &str, overrides: &[Override], disks: &[Disk]) -> Result<Storage, String> {
     let told = overrides.iter().find(|(name, _)| name == medium);
     let address = match told {
-        Some((_, address)) => address.clone(),
+        Some((_, address)) => address,
         None => address(medium, disks)?,
     };
-    Storage::open(&address).await.map_err(|error| match error.source() {
+    opened(address).await
+}
+
+/// Opens what is to be read.
+async fn opened(address: &Address) -> Result<Storage, String> {
+    Storage::open(address).await.map_err(|error| match error.source() {
         Some(source) => format!("{error}: {source}"),
         None => error.to_string(),
     })
 }
 
 /// Where QEMU's own disk of that name is.
-fn address(medium: &str, disks: &[Disk]) -> Result<Address, String> {
+fn address<'a>(medium: &str, disks: &'a [Disk]) -> Result<&'a Address, String> {
     let disk = disks::find(disks, medium);
     let disk = disk.ok_or("QEMU here has no disk of that name, or several")?;
-    let uri = disk.source.uri();
-    let uri = uri.ok_or_else(|| format!("disk `{}` is neither raw nor NBD", disk.device))?;
-    uri.parse().map_err(|error: crate::storage::AddressError| error.to_string())
+    disk.backing.as_ref().map_err(|why| format!("disk `{}`: {why}", disk.device))
+}
+
+/// What [`open`] would come to for each disk of this host, and for each that the operator names: it is opened here too.
+pub(crate) async fn examine(disks: &[Disk], overrides: &[Override]) -> Vec<Finding> {
+    let end = Instant::now() + LIMIT;
+    let mut findings = Vec::new();
+    for disk in disks {
+        let name = format!("disk `{}` ({})", disk.device, called(disk));
+        // What the operator says goes before.
+        if overrides.iter().any(|(medium, _)| disk.is(medium)) {
+            continue;
+        }
+        findings.push(match &disk.backing {
+            Err(why) => Finding::warning(format!("{name}: its pages are sent: {why}"), why.hint()),
+            Ok(address) => readable(&name, address, disk.bytes, end).await,
+        });
+    }
+    for (medium, address) in overrides {
+        let bytes = disks::find(disks, medium).map_or(0, |disk| disk.bytes);
+        findings.push(readable(&format!("disk {medium}"), address, bytes, end).await);
+    }
+    findings
+}
+
+/// What the guest's list may call it.
+pub(crate) fn called(disk: &Disk) -> String {
+    let place = disk.pci.as_ref().map(|function| format!("pci:{function}"));
+    let names: Vec<&str> = disk.names.iter().chain(&place).map(String::as_str).collect();
+    if names.is_empty() {
+        "no name that a guest could have for it".into()
+    } else {
+        names.join(", ")
+    }
+}
+
+async fn readable(name: &str, address: &Address, bytes: u64, end: Instant) -> Finding {
+    let hint = "name another place for `receive` with `--disk NAME=URI`, or mend this one";
+    match timeout_at(end, opened(address)).await {
+        Err(_) => Finding::warning(format!("{name}: {address} does not answer"), hint),
+        Ok(Err(why)) => Finding::warning(
+            format!("{name}: {address} cannot be read, its pages are sent: {why}"),
+            hint,
+        ),
+        Ok(Ok(storage)) if storage.length() < bytes => {
+            let length = storage.length();
+            let what = format!("{name}: {address} has {length} bytes, and the disk {bytes}");
+            Finding::warning(what, hint)
+        }
+        Ok(Ok(storage)) => Finding::ok(format!("{name}: {address} ({})", storage.manner())),
+    }
 }
 
 #[cfg(test)]

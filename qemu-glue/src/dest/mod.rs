@@ -60,6 +60,7 @@ pub use self::incoming::{MigrationAddress, MigrationAddressError};
 pub use self::install::{BlockFile, Placed, Target};
 use self::liveness::Liveness;
 pub use self::media::Override;
+pub(crate) use self::media::{called, examine as examine_disks};
 use self::prepare::Qemu;
 pub use self::prove::{Answer, Fate};
 pub use self::queue::{Hash, QueueError};

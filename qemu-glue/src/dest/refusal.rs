@@ -189,7 +189,7 @@ impl Refusal {
             }
             Self::Capability { .. } => "set the capability off on both sides",
             Self::Headroom { .. } => "run `poolferry-host receive` in QEMU's control group",
-            Self::NoMedium(_) => "name the disk with `--disk MEDIUM=URI`",
+            Self::NoMedium(_) => "name the disk with `--disk NAME=URI`",
             Self::Install { .. } => "run `poolferry-host receive` as QEMU's user or as root",
             Self::Listen { .. } => {
                 "give an address of this host that is free (`--migration-address`), and start the \

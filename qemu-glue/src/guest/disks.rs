@@ -1,61 +1,42 @@
 //! Disks of a VM: what the guest calls them, and what they lie on at this host.
 //!
-//! A page list names disks as the guest sees them (`serial:...`, `pci:...`, `path:...`); QEMU tells
-//! which device has that serial number or address, and what is behind it. Both hosts ask their own
-//! QEMU, so the two sides may reach one disk in different ways.
+//! A page list names disks as the guest sees them (`serial:...`, `wwid:...`, `pci:...`, `path:...`); QEMU tells
+//! which device has that name or address (`names.rs`), and what is behind it (`backing.rs`). Both hosts ask their own
+//! QEMU, so the two sides may reach one disk in different ways. A name that fits two disks is nobody's.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
 use super::GuestError;
-use crate::qmp::Qmp;
+pub use super::backing::Unreadable;
+use super::backing::{self, Node};
+use super::names::Interface;
+use crate::qmp::{Qmp, QmpError};
+use crate::storage::Address;
 
 /// Most disks that are looked at.
-const MAX_DISKS: usize = 4096;
-
-/// What a disk lies on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// A raw file or a block device.
-    File(PathBuf),
-    /// An NBD export as URI: `nbd://HOST:PORT/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`.
-    Nbd(String),
-    /// Something that cannot be read from beside QEMU: format and QEMU's name of the file.
-    Other {
-        /// Format, e.g. `qcow2`.
-        format: String,
-        /// As QEMU writes it, cut to 256 characters.
-        file: String,
-    },
-}
-
-impl Source {
-    /// As an URI that the storage reader takes (`file:PATH`, `nbd://...`); `None` for what it cannot
-    /// read.
-    #[must_use]
-    pub fn uri(&self) -> Option<String> {
-        match self {
-            Self::File(path) => Some(format!("file:{}", path.display())),
-            Self::Nbd(uri) => Some(uri.clone()),
-            Self::Other { .. } => None,
-        }
-    }
-}
+const MAX_DISKS: usize = 1024;
+/// Most nodes of the block layer that are looked at.
+const MAX_NODES: usize = 1 << 14;
+/// Most PCI devices of a bus that are looked at.
+const MAX_FUNCTIONS: usize = 4096;
+/// Longest name of QEMU's that is kept, in bytes; files may have longer ones, of 4096.
+const MAX_NAME: usize = 1024;
 
 /// A disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
     /// The device as QEMU names it (id or path in the object tree).
     pub device: String,
-    /// Serial number that the guest sees.
-    pub serial: Option<String>,
+    /// What page lists of the guest may call it (`serial:...`, `wwid:...`), beside its place.
+    pub names: Vec<String>,
     /// PCI function that the guest sees, e.g. `0000:00:04.0`.
     pub pci: Option<String>,
     /// Its block node.
     pub node: String,
-    /// What it lies on.
-    pub source: Source,
+    /// What it lies on, or why that cannot be read from beside QEMU.
+    pub backing: Result<Address, Unreadable>,
     /// Whether QEMU goes round the host's page cache (`cache.direct=on`).
     pub direct: bool,
     /// Its size in bytes, 0 where QEMU does not tell.
@@ -68,7 +49,7 @@ impl Disk {
     pub fn is(&self, medium: &str) -> bool {
         let Some((kind, name)) = medium.split_once(':') else { return false };
         match kind {
-            "serial" => self.serial.as_deref() == Some(name),
+            "serial" | "wwid" => self.names.iter().any(|own| own == medium),
             "pci" => self.pci.as_deref() == Some(name),
             // `pci0000:00/0000:00:04.0/virtio1`: the last function is the controller. One controller
             // of several disks (SCSI) is not told apart by it.
@@ -89,102 +70,115 @@ pub fn find<'a>(disks: &'a [Disk], medium: &str) -> Option<&'a Disk> {
     fitting.next().filter(|_| fitting.next().is_none())
 }
 
+/// Names that several disks have, as the guest sees them, each with the devices.
+#[must_use]
+pub fn twins(disks: &[Disk]) -> BTreeMap<&str, Vec<&str>> {
+    let mut named: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for disk in disks {
+        for name in &disk.names {
+            named.entry(name).or_default().push(&disk.device);
+        }
+    }
+    named.retain(|_, devices| devices.len() > 1);
+    named
+}
+
 /// The disks that QEMU has plugged into devices.
 ///
 /// # Errors
 /// When QEMU does not answer; a disk that makes no sense is left out.
 pub async fn of(qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
     let blocks = qmp.execute("query-block", json!({})).await?;
-    // Machines without PCI have no such command's answer; their disks have serial numbers only.
-    let functions = match qmp.execute("query-pci", json!({})).await {
-        Ok(buses) => pci_functions(&buses),
-        Err(error) if !error.is_fatal() => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let nodes = optional(qmp.execute("query-named-block-nodes", json!({ "flat": true })).await)?;
+    let nodes: Vec<Node> = elements(&nodes).take(MAX_NODES).filter_map(node).collect();
+    // Machines without PCI have no such command's answer; their disks have other names only.
+    let functions = pci_functions(&optional(qmp.execute("query-pci", json!({})).await)?);
+    // 0 is nobody: relative paths are then not followed.
+    let pid = qmp.peer_pid().unwrap_or(0);
     let mut disks = Vec::new();
-    for block in blocks.as_array().into_iter().flatten().take(MAX_DISKS) {
-        let Some(mut disk) = disk(block) else { continue };
+    let mut namespaces = Vec::new();
+    for block in elements(&blocks).take(MAX_DISKS) {
+        let Some(mut disk) = disk(block, &nodes, pid) else { continue };
         let path = match disk.device.strip_prefix('/') {
             Some(_) => disk.device.clone(),
             None => format!("/machine/peripheral/{}", disk.device),
         };
-        let serial = qmp.execute("qom-get", json!({ "path": path, "property": "serial" })).await;
-        disk.serial = match serial {
-            Ok(value) => value.as_str().filter(|serial| !serial.is_empty()).map(str::to_owned),
-            Err(error) if !error.is_fatal() => None,
-            Err(error) => return Err(error.into()),
-        };
+        let kind = property(qmp, &path, "type").await?;
+        let interface = Interface::of(kind.as_str().unwrap_or_default());
+        if interface == Interface::NvmeNamespace {
+            namespaces.push(disks.len());
+        } else {
+            disk.names.extend(interface.serial(&property(qmp, &path, "serial").await?));
+        }
+        if interface.has_wwn() {
+            disk.names.extend(interface.wwid(&property(qmp, &path, "wwn").await?));
+        }
         let owner = functions.iter().find(|(id, _)| path.split('/').any(|part| part == id));
         disk.pci = owner.map(|(_, function)| function.clone());
         disks.push(disk);
     }
+    if !namespaces.is_empty() {
+        // Whichever controller it belongs to: where there are several, it is not told apart.
+        let names = controllers(qmp).await?;
+        for namespace in namespaces {
+            disks[namespace].names.clone_from(&names);
+        }
+    }
     Ok(disks)
 }
 
+/// Serial numbers of all NVMe controllers, as names.
+async fn controllers(qmp: &Qmp) -> Result<Vec<String>, QmpError> {
+    let mut names = Vec::new();
+    for folder in ["/machine/peripheral", "/machine/peripheral-anon"] {
+        let children = optional(qmp.execute("qom-list", json!({ "path": folder })).await)?;
+        let of_nvme = elements(&children).filter(|child| child["type"] == "child<nvme>");
+        for name in of_nvme.filter_map(|child| child["name"].as_str()).take(MAX_DISKS) {
+            let serial = property(qmp, &format!("{folder}/{name}"), "serial").await?;
+            names.extend(Interface::NvmeController.serial(&serial));
+        }
+    }
+    Ok(names)
+}
+
+/// Null where QEMU refuses to tell.
+fn optional(answer: Result<Value, QmpError>) -> Result<Value, QmpError> {
+    match answer {
+        Err(error) if !error.is_fatal() => Ok(Value::Null),
+        answer => answer,
+    }
+}
+
+async fn property(qmp: &Qmp, path: &str, name: &str) -> Result<Value, QmpError> {
+    optional(qmp.execute("qom-get", json!({ "path": path, "property": name })).await)
+}
+
+fn elements(answer: &Value) -> impl Iterator<Item = &Value> {
+    answer.as_array().into_iter().flatten()
+}
+
+fn node(node: &Value) -> Option<Node> {
+    let text = |name: &str, most: usize| {
+        node[name].as_str().filter(|text| text.len() <= most).map(str::to_owned)
+    };
+    Some(Node { driver: text("drv", MAX_NAME)?, text: text("file", 4 * MAX_NAME)? })
+}
+
 /// One element of `query-block`; `None` without device or medium.
-fn disk(block: &Value) -> Option<Disk> {
+fn disk(block: &Value, nodes: &[Node], pid: u32) -> Option<Disk> {
     let inserted = &block["inserted"];
-    let device = block["qdev"].as_str().filter(|device| !device.is_empty())?;
-    let file = inserted["file"].as_str()?;
+    let short = |text: &&str| text.len() <= MAX_NAME;
+    let device = block["qdev"].as_str().filter(|device| !device.is_empty()).filter(short)?;
+    let (driver, text) = (inserted["drv"].as_str()?, inserted["file"].as_str()?);
     Some(Disk {
         device: device.to_owned(),
-        serial: None,
+        names: Vec::new(),
         pci: None,
-        node: inserted["node-name"].as_str().unwrap_or_default().to_owned(),
-        source: source(inserted["drv"].as_str()?, file),
+        node: inserted["node-name"].as_str().filter(short).unwrap_or_default().to_owned(),
+        backing: backing::of(driver, text, nodes, pid),
         direct: inserted["cache"]["direct"].as_bool().unwrap_or(false),
         bytes: inserted["image"]["virtual-size"].as_u64().unwrap_or(0),
     })
-}
-
-/// What QEMU's name of a file (`bdrv_refresh_filename`) stands for. `json:` names come with options
-/// that a plain name cannot say; of those only plain `raw` over a file or an NBD export is followed.
-fn source(format: &str, file: &str) -> Source {
-    let other =
-        || Source::Other { format: format.to_owned(), file: file.chars().take(256).collect() };
-    if !matches!(format, "raw" | "file" | "host_device" | "nbd") {
-        return other();
-    }
-    if let Some(text) = file.strip_prefix("json:") {
-        let options: Value = serde_json::from_str(text).unwrap_or_default();
-        return of_options(&options).unwrap_or_else(other);
-    }
-    if file.starts_with("nbd://") || file.starts_with("nbd+unix://") {
-        return Source::Nbd(file.to_owned());
-    }
-    // Protocols of QEMU's own (`ssh://`, `rbd:`) are no paths.
-    if file.starts_with('/') { Source::File(file.into()) } else { other() }
-}
-
-fn of_options(options: &Value) -> Option<Source> {
-    match options["driver"].as_str()? {
-        // A window of the file would shift every place.
-        "raw" if options["offset"].as_u64().unwrap_or(0) == 0 && options["size"].is_null() => {
-            of_options(&options["file"])
-        }
-        "file" | "host_device" => {
-            let path = options["filename"].as_str().filter(|path| path.starts_with('/'))?;
-            Some(Source::File(path.into()))
-        }
-        "nbd" if options["tls-creds"].is_null() => {
-            let option = |nested: &str, flat: &str| {
-                options["server"][nested].as_str().or_else(|| options[flat].as_str())
-            };
-            let export = options["export"].as_str().unwrap_or_default();
-            match (option("host", "server.host"), option("path", "server.path")) {
-                (Some(host), _) => {
-                    let port = option("port", "server.port").unwrap_or("10809");
-                    let host = if host.contains(':') { format!("[{host}]") } else { host.into() };
-                    Some(Source::Nbd(format!("nbd://{host}:{port}/{export}")))
-                }
-                (None, Some(path)) => {
-                    Some(Source::Nbd(format!("nbd+unix:///{export}?socket={path}")))
-                }
-                (None, None) => None,
-            }
-        }
-        _ => None,
-    }
 }
 
 /// Device id and function of all PCI devices of `query-pci`, bridges followed four deep.
@@ -193,7 +187,7 @@ fn pci_functions(buses: &Value) -> Vec<(String, String)> {
     let roots = buses.as_array().into_iter().flatten();
     let mut left: Vec<(&Value, u8)> = roots.map(|bus| (&bus["devices"], 0)).collect();
     while let Some((devices, depth)) = left.pop() {
-        for device in devices.as_array().into_iter().flatten().take(MAX_DISKS) {
+        for device in devices.as_array().into_iter().flatten().take(MAX_FUNCTIONS) {
             let number = |name: &str| device[name].as_u64().filter(|number| *number < 256);
             let place = (number("bus"), number("slot"), number("function"));
             let id = device["qdev_id"].as_str().filter(|id| !id.is_empty());
@@ -224,32 +218,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_are_followed_only_where_places_stay() {
-        assert_eq!(source("raw", "/srv/a.img").uri().unwrap(), "file:/srv/a.img");
-        assert_eq!(
-            source("raw", "nbd://10.1.0.3:10809/data").uri().unwrap(),
-            "nbd://10.1.0.3:10809/data"
-        );
-        let json = r#"json:{"driver": "raw", "file": {"driver": "nbd", "export": "data", "server": {"type": "inet", "host": "10.1.0.3", "port": "10809"}}}"#;
-        assert_eq!(source("raw", json).uri().unwrap(), "nbd://10.1.0.3:10809/data");
-        let flat =
-            r#"json:{"driver": "nbd", "server.type": "unix", "server.path": "/s", "export": "d"}"#;
-        assert_eq!(source("nbd", flat).uri().unwrap(), "nbd+unix:///d?socket=/s");
-        let window = r#"json:{"driver": "raw", "offset": 1048576, "file": {"driver": "file", "filename": "/a"}}"#;
-        assert_eq!(source("raw", window).uri(), None);
-        assert_eq!(source("qcow2", "/srv/a.qcow2").uri(), None);
-        assert_eq!(source("raw", "ssh://host/a").uri(), None);
-        assert_eq!(source("raw", "json:{{{").uri(), None);
-    }
-
-    #[test]
     fn media_find_their_disk() {
         let disk = |serial: &str, pci: &str| Disk {
             device: "d".into(),
-            serial: Some(serial.into()),
+            names: vec![format!("serial:{serial}"), "wwid:naa.5000000000000001".into()],
             pci: Some(pci.into()),
             node: "n".into(),
-            source: Source::File("/a".into()),
+            backing: Ok(Address::File("/a".into())),
             direct: true,
             bytes: 0,
         };
@@ -263,6 +238,11 @@ mod tests {
             find(&disks, "path:pci0000:00/0000:00:06.0/ata1/host0/target0:0:0/0:0:0:0").is_none()
         );
         assert!(find(&disks, "serial:").is_none() && find(&disks, "wwid:x").is_none());
+        let wwid = "wwid:naa.5000000000000001";
+        assert!(find(&disks[..1], wwid).is_some() && find(&disks, wwid).is_none());
+        assert!(find(&disks[..1], "wwid:a").is_none(), "a name of another kind");
+        assert_eq!(twins(&disks)["serial:b"], ["d", "d"]);
+        assert_eq!(twins(&disks).len(), 2);
     }
 
     #[test]

@@ -5,11 +5,16 @@
 //! asks for CAP_CHECKPOINT_RESTORE. Formats: Linux `Documentation/filesystems/proc.rst`.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use super::GuestError;
+
+/// Most mappings that are looked at; the kernel allows 65,530 unless it is told else.
+const MAX_MAPPINGS: usize = 1 << 17;
+/// What a line has before the name of the file is shorter.
+const MAX_HEAD: usize = 256;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,8 +73,19 @@ impl Mapping {
 /// Shared mappings of files in process `pid`.
 pub(super) fn shared(pid: u32) -> Result<Vec<Mapping>, GuestError> {
     let path = format!("/proc/{pid}/maps");
-    let text = fs::read_to_string(&path).map_err(|error| GuestError::Proc { path, error })?;
-    Ok(text.lines().filter_map(line).collect())
+    let read = || {
+        let mut lines = BufReader::new(File::open(&path)?);
+        let mut mappings = Vec::new();
+        let mut text = Vec::new();
+        // A line ends in the name of a file, which is as long as its owner likes: it is not kept.
+        while lines.read_until(b'\n', &mut text)? > 0 && mappings.len() < MAX_MAPPINGS {
+            let head = &text[..text.len().min(MAX_HEAD)];
+            mappings.extend(line(&String::from_utf8_lossy(head)));
+            text.clear();
+        }
+        Ok(mappings)
+    };
+    read().map_err(|error| GuestError::Proc { path: path.clone(), error })
 }
 
 /// `7f1c3fe00000-7f1c4fe00000 rw-s 00000000 00:01 2051    /memfd:memory-backend-memfd (deleted)`

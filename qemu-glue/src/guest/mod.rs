@@ -4,11 +4,13 @@
 //! into a block and an offset. It knows plain RAM from 1 MiB on only: below lie windows that firmware
 //! maps at run time (PAM, SMRAM), and they are never worth the trouble.
 
+mod backing;
 mod data;
 pub mod disks;
 mod error;
 mod mapping;
 mod mtree;
+mod names;
 mod ram;
 mod ramblock;
 

@@ -57,6 +57,8 @@ pub struct GuestRam {
     blocks: Vec<RamBlock>,
     /// By address; they do not overlap.
     windows: Vec<Window>,
+    /// RAM of the VM in bytes, that which is not shared included.
+    total_bytes: u64,
 }
 
 impl GuestRam {
@@ -87,7 +89,8 @@ impl GuestRam {
             return Err(nothing("info mtree -f", "RAM"));
         }
         let mappings = mapping::shared(pid)?;
-        let mut ram = Self { blocks: Vec::new(), windows: Vec::new() };
+        let total_bytes = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.bytes));
+        let mut ram = Self { blocks: Vec::new(), windows: Vec::new(), total_bytes };
         for range in &ranges {
             let Some(line) = named(&listed, &range.region) else { continue };
             let end = range.offset + range.bytes;
@@ -134,6 +137,12 @@ impl GuestRam {
     #[must_use]
     pub fn blocks(&self) -> &[RamBlock] {
         &self.blocks
+    }
+
+    /// RAM of the VM in bytes, as the guest has it: also what is not shared, or below 1 MiB.
+    #[must_use]
+    pub const fn total_bytes(&self) -> u64 {
+        self.total_bytes
     }
 
     /// Pages of RAM from 1 MiB on.
@@ -209,7 +218,8 @@ impl GuestRam {
     /// A RAM of blocks in files of ours, at guest-physical 0 and on, for tests.
     #[cfg(test)]
     pub(crate) fn of_files(files: Vec<(String, File, u64)>) -> Self {
-        let mut ram = Self { blocks: Vec::new(), windows: Vec::new() };
+        let total_bytes = files.iter().map(|(_, _, length)| length).sum();
+        let mut ram = Self { blocks: Vec::new(), windows: Vec::new(), total_bytes };
         let mut start = 0;
         for (name, file, length) in files {
             let map = map(&file, 0, length).unwrap().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use foreign::Text;
 use thiserror::Error;
 
-use super::line::MAX_LINE;
+use super::line::{MAX_LINE, MAX_VALUES};
 
 /// A command could not be given or was refused.
 #[derive(Debug, Error)]
@@ -53,6 +53,9 @@ pub enum QmpError {
     /// A line without end.
     #[error("QEMU's monitor sent a line of more than {MAX_LINE} bytes")]
     LineTooLong,
+    /// A line that would become a large tree.
+    #[error("QEMU's monitor sent a line of more than {MAX_VALUES} values")]
+    TooManyValues,
     /// A line that is no JSON object.
     #[error("QEMU's monitor sent a line that is no JSON: {0}")]
     NotJson(serde_json::Error),

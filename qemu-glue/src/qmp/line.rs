@@ -1,4 +1,4 @@
-//! Lines of JSON, bounded.
+//! Lines of JSON, bounded in their length and in what becomes of them.
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
@@ -7,6 +7,13 @@ use super::QmpError;
 
 /// Longest line in bytes. `info mtree -f` of a VM with hundreds of devices has about 1 MiB.
 pub(super) const MAX_LINE: u64 = 16 << 20;
+
+/// Most values of a line, those of its arrays and objects counted one by one: each takes up to 100 bytes.
+/// The longest answer that is asked for, `query-block`, has about 100 for each disk.
+pub(super) const MAX_VALUES: usize = 1 << 18;
+
+/// Room for lines that is kept from one to the next, in bytes.
+const KEPT: usize = 1 << 16;
 
 /// Reads values, one a line.
 pub(super) struct Lines<R> {
@@ -19,10 +26,12 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self { stream: BufReader::with_capacity(1 << 16, stream), line: Vec::new() }
     }
 
-    /// The next value; `None` at the end of the stream. Empty lines are passed over.
-    pub(super) async fn next(&mut self) -> Result<Option<Value>, QmpError> {
+    /// The next value, and the length of its line in bytes; `None` at the end of the stream. Empty lines are
+    /// passed over.
+    pub(super) async fn next(&mut self) -> Result<Option<(Value, usize)>, QmpError> {
         loop {
             self.line.clear();
+            self.line.shrink_to(KEPT);
             let mut bounded = (&mut self.stream).take(MAX_LINE);
             let read = bounded.read_until(b'\n', &mut self.line).await?;
             if read == 0 {
@@ -32,9 +41,51 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 return Err(QmpError::LineTooLong);
             }
             let text = self.line.trim_ascii();
+            if values(text) > MAX_VALUES {
+                return Err(QmpError::TooManyValues);
+            }
             if !text.is_empty() {
-                return serde_json::from_slice(text).map(Some).map_err(QmpError::NotJson);
+                let value = serde_json::from_slice(text).map_err(QmpError::NotJson)?;
+                return Ok(Some((value, read)));
             }
         }
+    }
+}
+
+/// How many values a parser would make of it, or more.
+fn values(text: &[u8]) -> usize {
+    let (mut values, mut quoted, mut escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b',' | b'[' | b'{' if !quoted => values += 1,
+            _ => {}
+        }
+    }
+    values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_counted_without_parsing_them() {
+        assert_eq!(values(b"7"), 1);
+        assert_eq!(values(br#"{"a":[1,2,3],"b":"[,{\",[\\"}"#), 6);
+        assert_eq!(values("[".repeat(5000).as_bytes()), 5001);
+    }
+
+    #[tokio::test]
+    async fn a_short_line_may_not_become_a_large_tree() {
+        let zeros = |count: usize| format!("[{}]\n", vec!["0"; count].join(","));
+        let (honest, hostile) = (zeros(MAX_VALUES - 1), zeros(MAX_VALUES + 1));
+        let text = honest + &hostile;
+        let mut lines = Lines::new(text.as_bytes());
+        assert!(lines.next().await.unwrap().is_some());
+        let error = lines.next().await.unwrap_err();
+        assert!(matches!(error, QmpError::TooManyValues), "{error}");
     }
 }

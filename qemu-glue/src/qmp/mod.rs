@@ -72,7 +72,8 @@ impl Qmp {
         let greeting = timeout(GREETING, lines.next())
             .await
             .map_err(|_| QmpError::Busy { path: path.clone() })??
-            .ok_or(QmpError::Closed)?;
+            .ok_or(QmpError::Closed)?
+            .0;
         let version =
             Version::of_greeting(&greeting).ok_or(QmpError::NotQmp { path: path.clone() })?;
 

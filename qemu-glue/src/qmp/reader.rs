@@ -11,6 +11,11 @@ use tokio::sync::{broadcast, oneshot};
 use super::line::Lines;
 use super::{Event, QmpError};
 
+/// Longest line of an event whose data are kept; those of a migration have 100 bytes.
+const MAX_EVENT: usize = 2048;
+/// Longest name of an event.
+const MAX_EVENT_NAME: usize = 64;
+
 /// QEMU's answer: the value of `return`, or the description of `error`.
 pub(super) type Answer = Result<Value, Text>;
 
@@ -53,7 +58,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
 ) {
     loop {
         match lines.next().await {
-            Ok(Some(value)) => dispatch(value, &waiters, &events),
+            Ok(Some((value, bytes))) => dispatch(value, bytes, &waiters, &events),
             Ok(None) => break,
             Err(error) => {
                 log::warn!("{error}");
@@ -64,14 +69,22 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
     waiters.close();
 }
 
-fn dispatch(mut value: Value, waiters: &Waiters, events: &broadcast::Sender<Event>) {
-    if let Some(event) = Event::of(&value) {
+fn dispatch(mut value: Value, bytes: usize, waiters: &Waiters, events: &broadcast::Sender<Event>) {
+    if let Some(mut event) = Event::of(&value) {
+        // As many are kept as a listener may lag behind.
+        if bytes > MAX_EVENT {
+            log::debug!("an event of {bytes} bytes is told without its data");
+            event.data = Value::Null;
+        }
+        if event.name.len() > MAX_EVENT_NAME {
+            return;
+        }
         // An error only says that nobody listens.
         let _ = events.send(event);
         return;
     }
     let Some(waiter) = value["id"].as_u64().and_then(|id| waiters.take(id)) else {
-        log::debug!("an answer that nobody waits for: {value}");
+        log::debug!("an answer of {bytes} bytes that nobody waits for");
         return;
     };
     let answer = match value.get_mut("return") {

@@ -12,10 +12,10 @@ use shim_abi::{
 use super::file::{Bits, SharedFile};
 use super::{Refusal, ShimError, State, Status, SyncTime, bitmap};
 use crate::channel::PageRange;
-use crate::set::{Block, PAGE_BYTES, PageIndex, SetRun, SkipSet};
+use crate::set::{Block, PAGE_BYTES, SkipSet};
 
-/// Runs that are written in one go.
-const CHUNK_RUNS: usize = 1 << 14;
+/// Bytes of runs that are written in one go.
+const CHUNK_BYTES: usize = 1 << 18;
 
 /// A set that the library has, from being armed to the end of its migration.
 ///
@@ -55,11 +55,10 @@ impl Armed {
         control.hold.store(0, Relaxed);
         file.clear()?;
         write_blocks(&file, set.blocks())?;
-        let runs = set.in_ram_order();
-        write_runs(&file, &runs)?;
+        write_runs(&file, set)?;
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         control.blocks.store(count(set.blocks().len()), Relaxed);
-        control.runs.store(count(runs.len()), Relaxed);
+        control.runs.store(count(set.runs().len()), Relaxed);
         control.pages.store(pages, Relaxed);
         control.give_back_asked.store(0, Relaxed);
         let (confirmed, give_back) = file.bitmaps(pages)?;
@@ -230,19 +229,19 @@ fn write_blocks(file: &SharedFile, blocks: &[Block]) -> Result<(), ShimError> {
 }
 
 /// As `shim_abi::Run`: 8 bytes of offset, 4 each of first page number, pages, block and nothing.
-fn write_runs(file: &SharedFile, runs: &[(PageIndex, SetRun)]) -> Result<(), ShimError> {
+fn write_runs(file: &SharedFile, set: &SkipSet) -> Result<(), ShimError> {
     let mut bytes = Vec::new();
     let mut offset = RUNS_AT;
-    for chunk in runs.chunks(CHUNK_RUNS) {
-        bytes.clear();
-        for (first, run) in chunk {
-            bytes.extend_from_slice(&run.offset.to_ne_bytes());
-            for number in [first.0, run.pages, u32::from(run.block), 0] {
-                bytes.extend_from_slice(&number.to_ne_bytes());
-            }
+    for (first, run) in set.in_ram_order() {
+        bytes.extend_from_slice(&run.offset.to_ne_bytes());
+        for number in [first.0, run.pages, u32::from(run.block), 0] {
+            bytes.extend_from_slice(&number.to_ne_bytes());
         }
-        file.write(offset, &bytes)?;
-        offset += bytes.len();
+        if bytes.len() >= CHUNK_BYTES {
+            file.write(offset, &bytes)?;
+            offset += bytes.len();
+            bytes.clear();
+        }
     }
-    Ok(())
+    file.write(offset, &bytes)
 }

@@ -72,8 +72,13 @@ pub fn plan(
     disks: &[Disk],
     zeros: &[Stretch],
 ) -> Result<Plan, SetError> {
+    read(list, ram, disks).finish(zeros)
+}
+
+/// What a list becomes; the list is needed no more. A run takes 24 bytes, and there may be one for each page of RAM.
+pub(super) fn read<'a>(list: &List<'_>, ram: &'a GuestRam, disks: &'a [Disk]) -> Planner<'a> {
     let mut planner = Planner::new(ram);
-    let media: Vec<Medium> = list.media().collect();
+    let media = list.media();
     let found: Vec<Result<&Disk, LeftOut>> =
         media.iter().map(|medium| disk_of(medium, disks)).collect();
     for run in list.runs() {
@@ -86,7 +91,7 @@ pub fn plan(
             _ => planner.leave(LeftOut::UnknownMedium, pages),
         }
     }
-    planner.finish(zeros)
+    planner
 }
 
 /// The disk that a medium is, or why it is of no use.
@@ -98,7 +103,8 @@ fn disk_of<'a>(medium: &Medium, disks: &'a [Disk]) -> Result<&'a Disk, LeftOut> 
     }
 }
 
-struct Planner<'a> {
+/// A set in the making.
+pub(super) struct Planner<'a> {
     ram: &'a GuestRam,
     plan: Plan,
     blocks: Vec<Block>,
@@ -236,9 +242,10 @@ impl<'a> Planner<'a> {
         self.leave(LeftOut::TooMany, full);
     }
 
-    /// Runs of zero pages that are in no run yet.
-    fn zeros(&mut self, found: &[Stretch], medium: u16) -> Vec<SetRun> {
-        let mut runs: Vec<SetRun> = Vec::new();
+    /// Puts runs of zero pages that are in no run yet before all others. In place: both together are as many as RAM has
+    /// pages at most, and no copy of them fits beside them.
+    fn zeros(&mut self, found: &[Stretch], medium: u16) {
+        let listed = self.runs.len();
         for stretch in found {
             let Some(block) = self.numbers[stretch.block] else { continue };
             let mut goes_on = false;
@@ -246,16 +253,16 @@ impl<'a> Planner<'a> {
                 let word = usize::try_from(page / 64).ok();
                 let word = word.and_then(|at| self.taken[stretch.block].get(at));
                 let taken = word.is_none_or(|word| word & (1 << (page % 64)) != 0);
-                let full = self.pages == MAX_SET_PAGES
-                    || (!goes_on && self.runs.len() + runs.len() == MAX_SET_RUNS);
+                let full =
+                    self.pages == MAX_SET_PAGES || (!goes_on && self.runs.len() == MAX_SET_RUNS);
                 if taken || full || (block == 0 && page < HOLD_PAGES) {
                     goes_on = false;
                     continue;
                 }
                 self.pages += 1;
-                match runs.last_mut() {
+                match self.runs.last_mut() {
                     Some(last) if goes_on => last.pages += 1,
-                    _ => runs.push(SetRun {
+                    _ => self.runs.push(SetRun {
                         block,
                         medium,
                         pages: 1,
@@ -266,21 +273,25 @@ impl<'a> Planner<'a> {
                 goes_on = true;
             }
         }
-        runs
+        self.runs.rotate_left(listed);
     }
 
-    fn finish(mut self, zeros: &[Stretch]) -> Result<Plan, SetError> {
+    /// The set of it, and of the zero pages that are not in it.
+    ///
+    /// # Errors
+    /// [`SetError`] would be a mistake in here.
+    pub(super) fn finish(mut self, zeros: &[Stretch]) -> Result<Plan, SetError> {
         let media = std::mem::take(&mut self.media);
         let mut media: Vec<String> = media.into_iter().map(|(_, name)| name).collect();
-        let mut runs = match u16::try_from(media.len()) {
-            Ok(medium) => self.zeros(zeros, medium),
-            Err(_) => Vec::new(),
-        };
-        if !runs.is_empty() {
+        let listed = self.runs.len();
+        if let Ok(medium) = u16::try_from(media.len()) {
+            self.zeros(zeros, medium);
+        }
+        if self.runs.len() > listed {
             media.push(ZERO_MEDIUM.to_owned());
         }
-        runs.append(&mut self.runs);
-        self.plan.set = SkipSet::new(self.blocks, media, runs)?;
+        drop(std::mem::take(&mut self.taken));
+        self.plan.set = SkipSet::new(self.blocks, media, self.runs)?;
         Ok(self.plan)
     }
 }

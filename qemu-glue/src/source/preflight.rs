@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::MigrateError;
 use super::query::Migration;
 use super::settings::{BY_MULTIFD, LEGACY, Settings, ZERO_PAGES};
-use crate::guest::disks::Disk;
+use crate::guest::disks::{self, Disk};
 use crate::multifd::Multifd;
 use crate::qmp::{Qmp, QmpError, Version};
 
@@ -75,6 +75,12 @@ impl Checked {
                 what,
                 "set cache.direct=on, or pages that are listed may not be there yet",
             );
+        }
+        for (name, devices) in disks::twins(disks) {
+            let devices = devices.join("`, `");
+            let what = format!("the guest cannot tell disks apart: `{devices}` are all `{name}`");
+            let hint = "give them serial numbers that differ in their first 20 characters";
+            self.find(false, what, hint);
         }
     }
 }

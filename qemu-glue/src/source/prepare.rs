@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foreign::Text;
-use page_wire::List;
+use page_wire::{Bounds, List};
 use thiserror::Error;
 
 use super::options::Route;
@@ -108,7 +108,12 @@ pub(super) async fn prepare(
     record.begin("plan");
     // Without them the migration is as right, and a little slower.
     let zeros = zeros.within(ZEROS).await;
-    let plan = plan::plan(&List::parse(&listed.bytes)?, &ram, &disks, &zeros)?;
+    let list = List::parse(&listed.bytes, Bounds::of_ram(ram.total_bytes()))?;
+    let planner = plan::read(&list, &ram, &disks);
+    drop(list);
+    // A list of pages that are all apart is as long as half of what is made of it.
+    drop(listed);
+    let plan = planner.finish(&zeros)?;
     record.end("plan");
     for (reason, pages) in &plan.left_out {
         record.remark(format!("{pages} listed pages are not skipped: {}", name(reason)));

@@ -72,9 +72,9 @@ impl StorageError {
     #[must_use]
     pub const fn hint(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Open { .. } => "give the disk's path on this host with `--disk MEDIUM=file:PATH`",
+            Self::Open { .. } => "give the disk's path on this host with `--disk NAME=file:PATH`",
             Self::Connect { .. } | Self::Protocol { .. } => {
-                "give the disk's address with `--disk MEDIUM=nbd://HOST:PORT/EXPORT`"
+                "give the disk's address with `--disk NAME=nbd://HOST:PORT/EXPORT`"
             }
             Self::Export { .. } => {
                 "let the server export it to several clients (`qemu-nbd --shared=0 --export-name`)"

@@ -14,7 +14,7 @@ mod nbd;
 mod plan;
 mod uring;
 
-pub use address::{Address, AddressError};
+pub use address::{Address, AddressError, Export, Server};
 pub use buffer::{Buffer, BufferPool};
 pub use error::StorageError;
 pub use plan::{Limits, Piece, Request};

@@ -10,6 +10,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "the line of a test that cannot run here")]
 
+mod disks;
 mod hostile;
 mod keys;
 mod program;

@@ -12,7 +12,7 @@ use lab::storage::SERIAL;
 use lab::wait;
 use lab::workload::Workload;
 use page_wire::ask::{Pinned, ServerState};
-use page_wire::{List, UNIT_SHIFT};
+use page_wire::{Bounds, List, UNIT_SHIFT};
 use qemu_glue::agent::{Agent, AgentError, How, Listed, NoRam, ReadRam};
 use qemu_glue::guest::GuestRam;
 use qemu_glue::qmp::Qmp;
@@ -20,7 +20,7 @@ use qemu_glue::set::PAGE_BYTES;
 use test_servers::cache::Cache;
 use test_servers::skipped;
 
-use crate::stage::{LIST_WITHIN, Stage};
+use crate::stage::{LIST_WITHIN, RAM_BYTES, Stage};
 
 /// The VM's RAM, as its host reads it.
 async fn ram(lab: &mut Laboratory) -> Result<GuestRam> {
@@ -54,8 +54,8 @@ async fn ask(lab: &mut Laboratory, ram: &impl ReadRam) -> Result<Listed> {
 
 /// Pages of RAM on the list, and those of them that have other bytes than the disk.
 fn against_disk(listed: &Listed, ram: &GuestRam, disk: &File) -> Result<(u64, u64)> {
-    let list = List::parse(&listed.bytes)?;
-    let media: Vec<String> = list.media().map(|medium| medium.name().to_owned()).collect();
+    let list = List::parse(&listed.bytes, Bounds::ANY)?;
+    let media: Vec<String> = list.media().iter().map(|medium| medium.name().to_owned()).collect();
     let (mut pages, mut differing) = (0, 0);
     let (mut in_ram, mut on_disk) = ([0; 4096], [0; 4096]);
     for run in list.runs() {
@@ -86,7 +86,7 @@ fn asked(stage: &Stage, lab: &mut Laboratory) -> Result<()> {
     assert_eq!(differing, 0);
 
     // Another host, which does not read RAM; the port is the same.
-    let copied = stage.runtime.block_on(ask(lab, &NoRam))?;
+    let copied = stage.runtime.block_on(ask(lab, &NoRam(RAM_BYTES)))?;
     assert!(matches!(copied.how, How::Copied(_)));
     assert_eq!(copied.pages, listed.pages);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use page_wire::ask::{Answer, Said, from_line};
 use qemu_glue::agent::{Agent, AgentError, NoRam};
 
-use crate::stage::{LIST_WITHIN, Stage, warm};
+use crate::stage::{LIST_WITHIN, RAM_BYTES, Stage, warm};
 
 #[test]
 fn the_next_host_is_answered_whatever_the_last_one_left() {
@@ -28,7 +28,7 @@ fn the_next_host_is_answered_whatever_the_last_one_left() {
     reader.read_exact(&mut [0; 10]).unwrap();
     drop(reader);
     let mut agent = stage.connect();
-    let listed = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap();
+    let listed = stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
     assert!(listed.pages > 2000);
 }
 
@@ -71,7 +71,8 @@ fn an_agent_that_is_killed_is_noticed_and_another_takes_its_place() {
     let process = stage.agent_on(&server);
     let mut agent = stage.attached();
     process.kill();
-    let error = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap_err();
+    let error =
+        stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
     assert!(matches!(error, AgentError::Closed { .. } | AgentError::Io(_)), "{error}");
     let path = stage.path();
     let nobody = stage.runtime.block_on(Agent::connect_within(&path, Duration::from_secs(1)));
@@ -79,6 +80,6 @@ fn an_agent_that_is_killed_is_noticed_and_another_takes_its_place() {
     // Its socket is still there, and is replaced.
     let _next = stage.agent_on(&server);
     let mut agent = stage.attached();
-    let listed = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap();
+    let listed = stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
     assert!(listed.pages > 2000);
 }

@@ -1,14 +1,14 @@
 //! The list as the host gets it against one that is made here.
 
 use page_wire::ask::Pinned;
-use page_wire::{HEADER_BYTES, List};
+use page_wire::{Bounds, HEADER_BYTES, List};
 use qemu_glue::agent::{Agent, How, Listed, NoRam, NotInPlace};
 use test_servers::Server;
 use userspace::observer::{ObserveOptions, Observer};
 use userspace::target::Target;
 
 use crate::memory::Memory;
-use crate::stage::{LIST_WITHIN, Stage, warm};
+use crate::stage::{LIST_WITHIN, RAM_BYTES, Stage, warm};
 
 /// A list made by an observer of our own: its header, which has the time, and the rest.
 pub(crate) fn made_here(server: &Server) -> (Vec<u8>, Vec<u8>) {
@@ -26,7 +26,8 @@ pub(crate) fn made_here(server: &Server) -> (Vec<u8>, Vec<u8>) {
 fn assert_is_made_here(stage: &Stage, agent: &mut Agent, server: &Server, mut listed: Vec<u8>) {
     for _ in 0..8 {
         let here = made_here(server).1;
-        let again = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap().bytes;
+        let again =
+            stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap().bytes;
         if listed[HEADER_BYTES..] == again[HEADER_BYTES..] {
             assert!(here == listed[HEADER_BYTES..], "the list is another than one made here");
             return;
@@ -64,7 +65,7 @@ fn the_list_lies_in_the_frames_that_the_agent_tells() {
         tell(&listed);
         assert!(matches!(listed.how, How::InPlace), "{:?}", listed.how);
         assert_ne!(listed.pinned, Pinned::No);
-        let list = List::parse(&listed.bytes).unwrap();
+        let list = List::parse(&listed.bytes, Bounds::ANY).unwrap();
         assert_eq!(list.facts().pages, listed.pages);
         assert!(listed.pages > 2000, "{} pages", listed.pages);
         assert_is_made_here(&stage, &mut agent, &server, listed.bytes.clone());
@@ -82,7 +83,7 @@ fn a_host_without_ram_gets_the_same_list() {
     let server = warm();
     let _process = stage.agent_on(&server);
     let mut agent = stage.attached();
-    let listed = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap();
+    let listed = stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
     tell(&listed);
     assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { .. })), "{:?}", listed.how);
     assert_is_made_here(&stage, &mut agent, &server, listed.bytes);

@@ -9,6 +9,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
+use crate::stage::RAM_BYTES;
 use qemu_glue::agent::ReadRam;
 use userspace::frames::{FRAME_BYTES, Frame, Pagemap};
 use userspace::memory::ServerAddr;
@@ -52,6 +53,10 @@ fn frames(pid: u32) -> HashMap<u64, u64> {
 }
 
 impl ReadRam for Memory {
+    fn ram_bytes(&self) -> u64 {
+        RAM_BYTES
+    }
+
     fn read_ram(&self, gpa: u64, out: &mut [u8]) -> Result<(), Box<dyn Error + Send + Sync>> {
         let mapped = self.mapped.get_or_init(|| frames(self.pid));
         let file = File::open(format!("/proc/{}/mem", self.pid))?;

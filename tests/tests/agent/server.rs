@@ -6,7 +6,7 @@ use page_wire::ask::{Migration, Phase, ServerState, Times};
 use qemu_glue::agent::{AgentError, NoRam};
 use test_servers::{LoadSpec, Workload, skipped};
 
-use crate::stage::{LIST_WITHIN, Stage, eventually, other_servers, settle, warm};
+use crate::stage::{LIST_WITHIN, RAM_BYTES, Stage, eventually, other_servers, settle, warm};
 
 /// Statements since the start, which the server counts too.
 fn questions(server: &test_servers::Server) -> u64 {
@@ -90,7 +90,8 @@ fn a_server_that_is_gone_is_told_with_a_remedy() {
     let _process = stage.agent_on(&server);
     let mut agent = stage.attached();
     server.kill().unwrap();
-    let error = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap_err();
+    let error =
+        stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
     assert!(matches!(error, AgentError::Refused { .. }), "{error}");
     assert!(error.hint().is_some(), "{error}");
     let waits = || match stage.status(&mut agent).server {
@@ -124,6 +125,6 @@ fn a_server_that_starts_again_is_attached_to_again() {
     server.start_again().unwrap();
     assert_ne!(server.pid(), first);
     assert!(attached_to(&mut agent, server.pid()), "the second was not found");
-    let listed = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap();
+    let listed = stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
     assert!(listed.pages > 50, "{} pages", listed.pages);
 }

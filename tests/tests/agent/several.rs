@@ -8,14 +8,16 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use page_wire::ask::{ServerState, Status};
-use page_wire::{HEADER_BYTES, List, Medium, Run, UNIT_SHIFT};
+use page_wire::{Bounds, HEADER_BYTES, List, Medium, Run, UNIT_SHIFT};
 use qemu_glue::agent::{Agent, AgentError, Listed, NoRam};
 use test_servers::{Config, PageSize, Release, Server, command, skipped};
 use tests::squatter::Squat;
 
 use crate::list::made_here;
 use crate::memory::Memory;
-use crate::stage::{DATA, LIST_WITHIN, Process, Stage, eventually, settle, warm, warmed};
+use crate::stage::{
+    DATA, LIST_WITHIN, Process, RAM_BYTES, Stage, eventually, settle, warm, warmed,
+};
 use crate::volume::{Volume, with_own_mounts};
 
 /// A list that is about to come is waited for so long here, where a server starts slowly.
@@ -47,12 +49,12 @@ fn attached(stage: &Stage, servers: &[&Server]) -> Agent {
 }
 
 fn list(stage: &Stage, agent: &mut Agent) -> Listed {
-    stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap()
+    stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap()
 }
 
 /// Each run of a list in single frames, with the name of its medium.
 fn frames(list: &List<'_>) -> Vec<(String, u64, u64)> {
-    let media: Vec<Medium> = list.media().collect();
+    let media: Vec<Medium> = list.media().to_vec();
     let each = |run: Run| {
         let name = media[usize::from(run.medium())].name().to_owned();
         (0..u64::from(run.frames()))
@@ -74,13 +76,13 @@ fn assert_union(stage: &Stage, agent: &mut Agent, servers: &[&Server]) -> Listed
                 let (head, mut rest) = made_here(server);
                 let mut whole = head;
                 whole.append(&mut rest);
-                frames(&List::parse(&whole).unwrap())
+                frames(&List::parse(&whole, Bounds::ANY).unwrap())
             })
             .collect();
         wanted.sort_unstable();
         let after = list(stage, agent);
         if before.bytes[HEADER_BYTES..] == after.bytes[HEADER_BYTES..] {
-            let found = frames(&List::parse(&after.bytes).unwrap());
+            let found = frames(&List::parse(&after.bytes, Bounds::ANY).unwrap());
             assert_eq!(found.len(), wanted.len());
             assert!(found == wanted, "other frames or places");
             return after;
@@ -110,7 +112,7 @@ struct Aligned([u8; 4096]);
 /// Every listed frame of a disk that can be read here holds what lies at its place; gives how many there are.
 fn assert_bytes(listed: &Listed, servers: &[&Server]) -> usize {
     let guest = Guest::of(servers);
-    let parsed = List::parse(&listed.bytes).unwrap();
+    let parsed = List::parse(&listed.bytes, Bounds::ANY).unwrap();
     let mut disks: HashMap<String, Option<File>> = HashMap::new();
     let (mut compared, mut differing, mut moved) = (0, 0, 0);
     let (mut in_ram, mut on_disk) = ([0; 4096], Box::new(Aligned([0; 4096])));
@@ -211,7 +213,7 @@ fn two_servers_that_differ_are_one_list() {
         let _process = agent_on(&stage, &[&one, &other], &[]);
         let mut agent = attached(&stage, &[&one, &other]);
         let listed = list(&stage, &mut agent);
-        let facts = List::parse(&listed.bytes).unwrap().facts();
+        let facts = List::parse(&listed.bytes, Bounds::ANY).unwrap().facts();
         assert_eq!((facts.page_size, facts.pages), (0, listed.pages), "of several sizes");
         assert_eq!(stage.status(&mut agent).observed.unwrap().page_size, 8192);
     });
@@ -269,7 +271,8 @@ fn squatters_alone_are_told_and_not_waited_for() {
     };
     assert!(eventually(told), "{:?}", stage.status(&mut agent).server);
     let asked = Instant::now();
-    let error = stage.runtime.block_on(agent.page_list(&NoRam, LIST_WITHIN)).unwrap_err();
+    let error =
+        stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
     assert!(matches!(error, AgentError::Refused { again: false, .. }), "{error}");
     assert!(asked.elapsed() < Duration::from_secs(5));
 }

@@ -19,6 +19,8 @@ use tokio::runtime::Runtime;
 pub(crate) const DATA: Dataset = Dataset { tables: 4, rows: 40_000 };
 /// How long a list may take here.
 pub(crate) const LIST_WITHIN: Duration = Duration::from_secs(60);
+/// As much RAM as a host could say: what bounds a list has tests of its own.
+pub(crate) const RAM_BYTES: u64 = 1 << 40;
 /// How long anything is waited for that is known to come.
 const LIMIT: Duration = Duration::from_secs(90);
 

@@ -227,7 +227,7 @@ async fn the_next_attempt_is_a_stock_one() -> Result<()> {
     for qemu in releases("again::the_next_attempt_is_a_stock_one") {
         let pair = Pair::start(&qemu).await?;
         let first = ready(pair.attempt().await?)?;
-        let told = qemu_glue::doctor::examine(&pair.destination.socket, None).await?;
+        let told = qemu_glue::doctor::examine(&pair.destination.socket, None, &[]).await?;
         assert!(told.iter().any(|found| found.what.contains("listens already")), "{told:?}");
         for _ in 0..2 {
             let answer = refused(pair.attempt().await?)?;

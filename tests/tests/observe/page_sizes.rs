@@ -1,6 +1,6 @@
 //! Servers with pages of 4 KiB (one frame) and 8 KiB (two).
 
-use page_wire::List;
+use page_wire::{Bounds, List};
 use test_servers::{Config, PageSize, Release, Server};
 
 use crate::content::assert_files_hold_the_frames;
@@ -46,7 +46,7 @@ fn observe_pages_of(release: Release, size: PageSize) {
 
     let mut binary = Vec::new();
     observer.page_list().unwrap().write(&mut binary).unwrap();
-    let parsed = List::parse(&binary).unwrap();
+    let parsed = List::parse(&binary, Bounds::ANY).unwrap();
     assert_eq!(parsed.facts().page_size, size.bytes());
     let listed: u64 = parsed.runs().map(|run| run.bytes()).sum();
     assert_eq!(listed, parsed.facts().pages * bytes);

@@ -1,6 +1,6 @@
 //! A list that was prepared while the server was watched against one made anew.
 
-use page_wire::{HEADER_BYTES, List};
+use page_wire::{Bounds, HEADER_BYTES, List};
 use test_servers::{Config, LoadSpec, Release, Server, Workload};
 use userspace::frames::Frames;
 use userspace::locate::Locator;
@@ -16,7 +16,7 @@ fn bytes(list: &Built) -> Vec<u8> {
     let mut in_memory = vec![0; usize::try_from(list.encoded_bytes()).unwrap()];
     list.write_to(&mut in_memory).unwrap();
     assert!(bytes == in_memory, "by one thread and by two the bytes are not the same");
-    List::parse(&bytes).unwrap();
+    List::parse(&bytes, Bounds::ANY).unwrap();
     bytes.split_off(HEADER_BYTES)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use page_wire::{List, Medium};
+use page_wire::{Bounds, List, Medium};
 use test_servers::{Config, Release, Server};
 use userspace::frames::{FRAME_BYTES, Frame, Pagemap, Walk};
 use userspace::locate::Locator;
@@ -48,8 +48,8 @@ fn walk_and_pagemap_agree_on_the_whole_pool(release: Release) {
 type Entry = (u64, String, u64);
 
 fn decode(bytes: &[u8]) -> (BTreeSet<Entry>, u64) {
-    let list = List::parse(bytes).unwrap();
-    let media: Vec<Medium> = list.media().collect();
+    let list = List::parse(bytes, Bounds::ANY).unwrap();
+    let media: Vec<Medium> = list.media().to_vec();
     let mut entries = BTreeSet::new();
     let mut frames = 0;
     for run in list.runs() {
@@ -108,7 +108,7 @@ fn assert_same_list(
         if before != after {
             continue;
         }
-        let media: Vec<Medium> = List::parse(&bytes).unwrap().media().collect();
+        let media: Vec<Medium> = List::parse(&bytes, Bounds::ANY).unwrap().media().to_vec();
         let names = disk_names(server, &after, &media);
         let (decoded, pages) = decode(&bytes);
         let expected = expand(&after, &names);

@@ -9,6 +9,7 @@
 //! | [`driver`] | the program at the source killed: the VM runs on, its next migration works |
 //! | [`teeth`] | what happens when hashes are taken before the hint |
 //! | [`stalled`] | outputs that nobody reads: deadline and signals hold, QEMU gets the user's limits back |
+//! | [`hostile`] | the memory of the host's program, with guests that tell what would take much |
 //! | [`limits`] | the user's limits before and after; what a driver that was killed leaves behind |
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
@@ -26,6 +27,7 @@ mod vm;
 
 mod agent;
 mod driver;
+mod hostile;
 mod limits;
 mod scene;
 mod stalled;

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use page_wire::List;
+use page_wire::{Bounds, List};
 use qemu_glue::channel::{
     self, Finish, Hello, Message, Offer, Receiver, Security, Sender, VERSION,
 };
@@ -58,7 +58,7 @@ async fn by_hand(scene: &Scene<'_>, when: When) {
     let ram = Arc::new(GuestRam::of(&qmp, pid).await.unwrap());
     let list = agent::list(SERIAL, honest());
     let of_vm = disks::of(&qmp).await.unwrap();
-    let plan = plan::plan(&List::parse(&list).unwrap(), &ram, &of_vm, &[]).unwrap();
+    let plan = plan::plan(&List::parse(&list, Bounds::ANY).unwrap(), &ram, &of_vm, &[]).unwrap();
     let set = Arc::new(plan.set);
     let early = match when {
         When::Early => hashes(&ram, &set).await,

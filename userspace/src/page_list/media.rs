@@ -2,11 +2,14 @@
 
 use std::collections::HashMap;
 
-use page_wire::Medium;
+use page_wire::{MAX_MEDIA, MAX_NAME_BYTES, Medium};
 
 use crate::locate::{DeviceId, Disk, FileId, Locator};
 
-/// Numbers media as they come up.
+/// Most share files of a list: disks come after them, and no reader of a list reads share files yet.
+const MAX_SHARE_FILES: usize = MAX_MEDIA - 16;
+
+/// Numbers media as they come up, at most [`MAX_MEDIA`].
 #[derive(Default)]
 pub(super) struct MediaTable {
     disks: HashMap<DeviceId, u16>,
@@ -24,7 +27,7 @@ impl MediaTable {
         {
             return Some(number);
         }
-        let number = number(&mut self.disks, &mut self.count, device)?;
+        let number = number(&mut self.disks, &mut self.count, device, MAX_MEDIA)?;
         self.last_disk = Some((device, number));
         Some(number)
     }
@@ -36,7 +39,7 @@ impl MediaTable {
         {
             return Some(number);
         }
-        let number = number(&mut self.files, &mut self.count, file)?;
+        let number = number(&mut self.files, &mut self.count, file, MAX_SHARE_FILES)?;
         self.last_file = Some((file, number));
         Some(number)
     }
@@ -47,14 +50,14 @@ impl MediaTable {
         let mut media: Vec<(u16, Medium)> = Vec::new();
         for (&device, &number) in &self.disks {
             let name = disks.get(&device).map_or_else(|| format!("device:{device}"), |d| name(d));
-            media.push((number, Medium::Disk(name)));
+            media.push((number, Medium::Disk(fitting(name))));
         }
         for (&file, &number) in &self.files {
             let share = locator.share_of(file);
             let path = share.map_or_else(String::new, |s| {
                 format!("{}:{}:{}", s.fstype, s.source, s.path.display())
             });
-            media.push((number, Medium::ShareFile(path)));
+            media.push((number, Medium::ShareFile(fitting(path))));
         }
         media.sort_by_key(|(number, _)| *number);
         media.into_iter().map(|(_, medium)| medium).collect()
@@ -65,13 +68,25 @@ fn number<K: std::hash::Hash + Eq>(
     table: &mut HashMap<K, u16>,
     count: &mut u16,
     key: K,
+    most: usize,
 ) -> Option<u16> {
     if let Some(number) = table.get(&key) {
         return Some(*number);
     }
-    let next = count.checked_add(1)?;
+    if table.len() >= most || usize::from(*count) >= MAX_MEDIA {
+        return None;
+    }
     table.insert(key, *count);
-    Some(std::mem::replace(count, next))
+    Some(std::mem::replace(count, *count + 1))
+}
+
+/// The name, where the format has room for it; else the beginning of it, as the name of nothing.
+fn fitting(name: String) -> String {
+    if name.len() <= MAX_NAME_BYTES {
+        return name;
+    }
+    let prefix = "too-long:";
+    format!("{prefix}{}", &name[..name.floor_char_boundary(MAX_NAME_BYTES - prefix.len())])
 }
 
 /// The best name that the host can match, with what kind of name it is.
@@ -89,5 +104,30 @@ fn name(disk: &Disk) -> String {
         (Some(path), _) => format!("path:{path}"),
         (None, Some(function)) => format!("pci:{function}"),
         (None, None) => format!("name:{}", disk.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_no_more_than_a_list_has_room_for() {
+        let mut media = MediaTable::default();
+        let shares: Vec<_> = (0..1000).filter_map(|file| media.file(FileId(file))).collect();
+        let device = |minor| DeviceId { major: 254, minor };
+        let disks: Vec<_> = (0..1000).filter_map(|minor| media.disk(device(minor))).collect();
+        assert_eq!((shares.len(), disks.len()), (MAX_SHARE_FILES, MAX_MEDIA - MAX_SHARE_FILES));
+        assert_eq!(media.disk(device(3)), Some(disks[3]), "known ones stay");
+        assert_eq!(media.file(FileId(7)), Some(7));
+        assert_eq!(media.disk(device(900)), None);
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_names_nothing() {
+        let name = fitting(format!("serial:{}", "\u{e9}".repeat(MAX_NAME_BYTES)));
+        assert!(name.len() <= MAX_NAME_BYTES && name.starts_with("too-long:serial:"));
+        let name = "x".repeat(MAX_NAME_BYTES);
+        assert_eq!(fitting(name.clone()), name);
     }
 }

@@ -415,7 +415,7 @@ mod tests {
         let mut encoder = Encoder::new(&mut bytes, &facts, &media, count).unwrap();
         runs(placed).into_iter().for_each(|run| encoder.push(run).unwrap());
         encoder.finish().unwrap();
-        List::parse(&bytes).map(|list| list.runs().count())
+        List::parse(&bytes, page_wire::Bounds::ANY).map(|list| list.runs().count())
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! A port may still hold bytes for somebody who asked before: an answer counts only under the id that
 //! was asked with, and ids are not used twice on a port in living memory.
 
+mod bounded;
 mod lines;
 mod migration;
 mod served;
@@ -91,8 +92,9 @@ pub enum What {
     Migration(Migration),
 }
 
-/// An answer of the agent.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An answer of the agent. Reading one allocates no more than what it says, and a few bytes for each byte
+/// of the line, whatever that has (`bounded.rs`).
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Answer {
     /// Id of the question; 0 where that could not be read.
     pub id: u64,
@@ -102,7 +104,7 @@ pub struct Answer {
 }
 
 /// What the agent says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Said {
     /// To [`What::Hello`].
@@ -198,6 +200,7 @@ pub struct PageList {
     pub blake3: Text,
     /// Where its pages lie, in the order of its bytes, the last page in part only. Empty where they
     /// are not known, or more than [`MAX_GUEST_RUNS`]: the list must be copied.
+    #[serde(deserialize_with = "bounded::runs")]
     pub runs: Vec<GuestRun>,
     /// How its pages are held.
     pub pinned: Pinned,

@@ -2,7 +2,10 @@
 
 use thiserror::Error;
 
-use crate::{FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, Medium, RUN_BYTES, Run, UNIT_SHIFT, VERSION};
+use crate::{
+    Bounds, FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, MAX_MEDIA, MAX_NAME_BYTES, MAX_TABLE_BYTES,
+    Medium, RUN_BYTES, Run, UNIT_SHIFT, VERSION,
+};
 
 /// The bytes are no list that this version reads.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -32,14 +35,24 @@ pub enum ListError {
         /// Its value.
         found: u64,
     },
-    /// The media table contradicts itself.
-    #[error("the page list's media table is malformed")]
+    /// More than the format or the VM's RAM allows.
+    #[error("the page list has {found} {what}, at most {most} are allowed")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        found: u64,
+        /// How many there may be.
+        most: u64,
+    },
+    /// The table of block devices contradicts itself.
+    #[error("the page list's table of block devices is malformed")]
     Media,
     /// A run names a medium that is not in the table.
-    #[error("run {index} names medium {medium} of {media}")]
+    #[error("run {index} names block device {medium} of {media}")]
     NoMedium {
         /// Index of the run.
-        index: usize,
+        index: u64,
         /// Medium that it names.
         medium: u16,
         /// Number of media.
@@ -49,36 +62,24 @@ pub enum ListError {
     #[error("run {index} stands before the run before it")]
     Order {
         /// Index of the run.
-        index: usize,
+        index: u64,
     },
 }
 
-/// A parsed list; borrows the bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct List<'a> {
-    facts: Facts,
+/// The header, within bounds.
+pub(crate) struct Header {
+    pub(crate) facts: Facts,
     media: usize,
-    table: &'a [u8],
-    runs: &'a [[u8; RUN_BYTES]],
+    /// Length of the table in bytes.
+    pub(crate) table: usize,
+    pub(crate) runs: u64,
 }
 
-fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
-    let mut word = [0; 8];
-    if let Some(found) = bytes.get(at..at + len) {
-        word[..len].copy_from_slice(found);
-    }
-    u64::from_le_bytes(word)
-}
-
-impl<'a> List<'a> {
-    /// Checks the header, the media table and the order of all runs.
-    ///
-    /// # Errors
-    /// When anything does not hold; the list is then of no use at all.
-    pub fn parse(bytes: &'a [u8]) -> Result<Self, ListError> {
-        let have = bytes.len() as u64;
+impl Header {
+    /// Reads the header that `bytes` begin with.
+    pub(crate) fn parse(bytes: &[u8], bounds: Bounds) -> Result<Self, ListError> {
         if bytes.len() < HEADER_BYTES {
-            return Err(ListError::Short { have, need: HEADER_BYTES as u64 });
+            return Err(ListError::Short { have: bytes.len() as u64, need: HEADER_BYTES as u64 });
         }
         if bytes[..8] != MAGIC {
             return Err(ListError::Magic);
@@ -98,52 +99,114 @@ impl<'a> List<'a> {
                 return Err(ListError::Unexpected { what, found });
             }
         }
-        let (media, table_len, runs_len) =
+        let (media, table, runs) =
             (number(bytes, 20, 4), number(bytes, 24, 8), number(bytes, 32, 8));
-        let need = runs_len
-            .checked_mul(RUN_BYTES as u64)
-            .and_then(|runs| runs.checked_add(table_len)?.checked_add(HEADER_BYTES as u64))
-            .ok_or(ListError::Unexpected { what: "number of runs", found: runs_len })?;
-        if need > have {
-            return Err(ListError::Short { have, need });
+        for (what, found, most) in [
+            ("block devices", media, MAX_MEDIA as u64),
+            ("bytes of names", table, MAX_TABLE_BYTES as u64),
+            ("runs", runs, bounds.runs()),
+        ] {
+            if found > most {
+                return Err(ListError::TooMany { what, found, most });
+            }
         }
-        let short = |_| ListError::Short { have, need };
-        let table_end = HEADER_BYTES + usize::try_from(table_len).map_err(short)?;
-        let end = usize::try_from(need).map_err(short)?;
-        if table_len % 8 != 0 {
-            return Err(ListError::Media);
-        }
-        let list = Self {
-            facts: Facts {
-                page_size: u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]),
-                pages: number(bytes, 40, 8),
-                begun_ns: number(bytes, 48, 8),
-                done_ns: number(bytes, 56, 8),
-            },
-            media: usize::try_from(media).map_err(|_| ListError::Media)?,
-            table: &bytes[HEADER_BYTES..table_end],
-            runs: bytes[table_end..end].as_chunks().0,
+        let index = |number| usize::try_from(number).map_err(|_| ListError::Media);
+        let facts = Facts {
+            page_size: u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]),
+            pages: number(bytes, 40, 8),
+            begun_ns: number(bytes, 48, 8),
+            done_ns: number(bytes, 56, 8),
         };
-        list.check()?;
-        Ok(list)
+        Ok(Self { facts, media: index(media)?, table: index(table)?, runs })
     }
 
-    fn check(&self) -> Result<(), ListError> {
-        // Every medium needs eight bytes, so a huge count fails here before anything is counted out.
-        if self.media > self.table.len() / 8 || self.media().count() != self.media {
-            return Err(ListError::Media);
+    /// Bytes of the whole list. Nothing overflows: all of it is within bounds.
+    pub(crate) const fn bytes(&self) -> u64 {
+        (HEADER_BYTES + self.table) as u64 + self.runs * RUN_BYTES as u64
+    }
+
+    /// The media of the table, which they fill.
+    pub(crate) fn media(&self, mut table: &[u8]) -> Result<Vec<Medium>, ListError> {
+        let mut media = Vec::with_capacity(self.media);
+        for _ in 0..self.media {
+            let [kind_low, kind, len_low, len, ..] = *table else { return Err(ListError::Media) };
+            let len = usize::from(u16::from_le_bytes([len_low, len]));
+            let entry = (4 + len).next_multiple_of(8);
+            let (entry, rest) = table.split_at_checked(entry).ok_or(ListError::Media)?;
+            let name = entry.get(4..4 + len).and_then(|name| std::str::from_utf8(name).ok());
+            let name = name.filter(|_| len <= MAX_NAME_BYTES).ok_or(ListError::Media)?;
+            media.push(match u16::from_le_bytes([kind_low, kind]) {
+                Medium::DISK => Medium::Disk(name.to_owned()),
+                Medium::SHARE_FILE => Medium::ShareFile(name.to_owned()),
+                _ => return Err(ListError::Media),
+            });
+            table = rest;
         }
-        let mut last: Option<Run> = None;
-        for (index, run) in self.runs().enumerate() {
-            if usize::from(run.medium()) >= self.media {
-                return Err(ListError::NoMedium { index, medium: run.medium(), media: self.media });
-            }
-            if last.is_some_and(|last| last > run) {
-                return Err(ListError::Order { index });
-            }
-            last = Some(run);
+        if table.is_empty() { Ok(media) } else { Err(ListError::Media) }
+    }
+}
+
+/// Looks at runs one after the other.
+pub(crate) struct Sequence {
+    media: usize,
+    last: Option<Run>,
+    index: u64,
+}
+
+impl Sequence {
+    pub(crate) const fn new(media: usize) -> Self {
+        Self { media, last: None, index: 0 }
+    }
+
+    /// Whether the next run may stand where it stands.
+    pub(crate) fn check(&mut self, run: Run) -> Result<(), ListError> {
+        let index = self.index;
+        if usize::from(run.medium()) >= self.media {
+            return Err(ListError::NoMedium { index, medium: run.medium(), media: self.media });
         }
+        if self.last.is_some_and(|last| last > run) {
+            return Err(ListError::Order { index });
+        }
+        self.last = Some(run);
+        self.index += 1;
         Ok(())
+    }
+}
+
+/// A parsed list; borrows the runs.
+#[derive(Clone, Debug)]
+pub struct List<'a> {
+    facts: Facts,
+    media: Vec<Medium>,
+    runs: &'a [[u8; RUN_BYTES]],
+}
+
+fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
+    let mut word = [0; 8];
+    if let Some(found) = bytes.get(at..at + len) {
+        word[..len].copy_from_slice(found);
+    }
+    u64::from_le_bytes(word)
+}
+
+impl<'a> List<'a> {
+    /// Checks the header, the media table and the order of all runs, in one pass.
+    ///
+    /// # Errors
+    /// When anything does not hold; the list is then of no use at all.
+    pub fn parse(bytes: &'a [u8], bounds: Bounds) -> Result<Self, ListError> {
+        let header = Header::parse(bytes, bounds)?;
+        let (have, need) = (bytes.len() as u64, header.bytes());
+        let short = || ListError::Short { have, need };
+        let end = usize::try_from(need).map_err(|_| short())?;
+        let table_end = HEADER_BYTES + header.table;
+        let (table, runs) =
+            bytes.get(HEADER_BYTES..table_end).zip(bytes.get(table_end..end)).ok_or_else(short)?;
+        let list =
+            Self { facts: header.facts, media: header.media(table)?, runs: runs.as_chunks().0 };
+        let mut sequence = Sequence::new(list.media.len());
+        list.runs().try_for_each(|run| sequence.check(run))?;
+        Ok(list)
     }
 
     /// Numbers of the header.
@@ -152,41 +215,16 @@ impl<'a> List<'a> {
         self.facts
     }
 
-    /// The media, by the index that runs use.
+    /// The media, by the index that runs use; at most [`MAX_MEDIA`].
     #[must_use]
-    pub const fn media(&self) -> Media<'a> {
-        Media { rest: self.table, left: self.media }
+    pub fn media(&self) -> &[Medium] {
+        &self.media
     }
 
     /// The runs in order.
     #[must_use]
     pub fn runs(&self) -> Runs<'a> {
         Runs { rest: self.runs.iter() }
-    }
-}
-
-/// Iterator over the media table.
-#[derive(Clone, Debug)]
-pub struct Media<'a> {
-    rest: &'a [u8],
-    left: usize,
-}
-
-impl Iterator for Media<'_> {
-    type Item = Medium;
-
-    fn next(&mut self) -> Option<Medium> {
-        self.left = self.left.checked_sub(1)?;
-        let (kind, len) = (number(self.rest, 0, 2), number(self.rest, 2, 2));
-        let len = usize::try_from(len).ok()?;
-        let name = self.rest.get(4..4 + len)?;
-        let name = std::str::from_utf8(name).ok()?.to_owned();
-        self.rest = self.rest.get((4 + len).next_multiple_of(8)..)?;
-        match u16::try_from(kind).ok()? {
-            Medium::DISK => Some(Medium::Disk(name)),
-            Medium::SHARE_FILE => Some(Medium::ShareFile(name)),
-            _ => None,
-        }
     }
 }
 

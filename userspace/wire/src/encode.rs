@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use thiserror::Error;
 
 use crate::{
-    FRAME_SHIFT, Facts, HEADER_BYTES, HEADER_BYTES_FIELD, MAGIC, Medium, RUN_BYTES_FIELD, Run,
-    UNIT_SHIFT, VERSION,
+    FRAME_SHIFT, Facts, HEADER_BYTES, HEADER_BYTES_FIELD, MAGIC, MAX_MEDIA, MAX_NAME_BYTES, Medium,
+    RUN_BYTES_FIELD, Run, UNIT_SHIFT, VERSION,
 };
 
 /// A list could not be written.
 #[derive(Debug, Error)]
 pub enum EncodeError {
-    /// A medium's name is longer than 65535 bytes, or there are more media than runs can name.
+    /// A name is longer than [`MAX_NAME_BYTES`], or there are more than [`MAX_MEDIA`].
     #[error("{what} does not fit the format")]
     TooLong {
         /// What is too long.
@@ -139,15 +139,16 @@ pub fn encode_head(facts: &Facts, media: &[Medium], count: u64) -> Result<Vec<u8
     let mut table = Vec::new();
     for medium in media {
         let name = medium.name().as_bytes();
-        let len = u16::try_from(name.len())
-            .map_err(|_| EncodeError::TooLong { what: "a medium's name" })?;
+        let len = u16::try_from(name.len()).ok().filter(|_| name.len() <= MAX_NAME_BYTES);
+        let len = len.ok_or(EncodeError::TooLong { what: "the name of a block device" })?;
         table.extend_from_slice(&medium.kind().to_le_bytes());
         table.extend_from_slice(&len.to_le_bytes());
         table.extend_from_slice(name);
         table.resize(table.len().next_multiple_of(8), 0);
     }
+    let media_count = u16::try_from(media.len()).ok().filter(|_| media.len() <= MAX_MEDIA);
     let media_count =
-        u16::try_from(media.len()).map_err(|_| EncodeError::TooLong { what: "the media table" })?;
+        media_count.ok_or(EncodeError::TooLong { what: "the table of block devices" })?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(&MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());

@@ -1,8 +1,8 @@
 //! The binary page list: what the guest hands to the host.
 //!
 //! Everything is little-endian. The host reads it in place from the guest's RAM, so it trusts nothing
-//! of it: [`List::parse`] checks every length before use, allocates nothing that the bytes ask for,
-//! and never panics.
+//! of it: [`List::parse`] holds every count and length against [`Bounds`] before anything is allocated,
+//! looks at each run once, and never panics. [`ListReader`] does the same piece by piece.
 //!
 //! ```text
 //! offset size
@@ -13,15 +13,15 @@
 //!     14    1  log2 of the frame size (12)
 //!     15    1  log2 of the disk unit (9)
 //!     16    4  page size of the database in bytes; 0 where it is of several with different ones
-//!     20    4  number of media
-//!     24    8  length of the media table in bytes (a multiple of 8)
-//!     32    8  number of runs
+//!     20    4  number of block devices and share files, at most 64
+//!     24    8  length of their table in bytes (a multiple of 8), at most what 64 names take
+//!     32    8  number of runs, at most one a page of the VM's RAM
 //!     40    8  number of database pages behind them
 //!     48    8  CLOCK_MONOTONIC of the guest when the list was begun, in ns
 //!     56    8  CLOCK_MONOTONIC when it was done, in ns
 //!     64       media table: per medium
-//!                2 kind (0 disk, 1 file on a share), 2 length of the name, then the name,
-//!                padded with zeros to a multiple of 8
+//!                2 kind (0 disk, 1 file on a share), 2 length of the name (at most 1024), then the
+//!                name, padded with zeros to a multiple of 8; the entries fill the table
 //!              runs: per run
 //!                8 guest frame number (40 bits) | number of frames - 1 (24 bits) << 40
 //!                8 place in disk units (48 bits) | index of the medium << 48
@@ -32,14 +32,18 @@
 //! 512-byte units reach 128 PiB of disk.
 
 pub mod ask;
+mod bounds;
 mod decode;
 mod encode;
 mod length;
+mod reader;
 mod unite;
 
-pub use decode::{List, ListError, Media, Runs};
+pub use bounds::Bounds;
+pub use decode::{List, ListError, Runs};
 pub use encode::{EncodeError, Encoder, Merger, encode, encode_head};
 pub use length::encoded_bytes;
+pub use reader::{ListReader, ReadError};
 pub use unite::{Part, unite};
 
 /// First bytes of a list.
@@ -56,6 +60,13 @@ const RUN_BYTES_FIELD: u16 = 16;
 pub const FRAME_SHIFT: u8 = 12;
 /// log2 of the unit of places on disk.
 pub const UNIT_SHIFT: u8 = 9;
+
+/// Most block devices and share files of one list.
+pub const MAX_MEDIA: usize = 64;
+/// Longest name of one of them in bytes.
+pub const MAX_NAME_BYTES: usize = 1024;
+/// Longest table of them in bytes.
+pub const MAX_TABLE_BYTES: usize = MAX_MEDIA * (4 + MAX_NAME_BYTES).next_multiple_of(8);
 
 const FRAME_BITS: u32 = 40;
 const UNIT_BITS: u32 = 48;

@@ -32,9 +32,9 @@ proptest! {
         let facts = Facts { page_size: 16384, pages: 7, begun_ns: 1, done_ns: 2 };
         let bytes = written(&facts, &media(), &runs);
         prop_assert_eq!(bytes.len() % 8, 0);
-        let list = List::parse(&bytes).unwrap();
+        let list = List::parse(&bytes, Bounds::ANY).unwrap();
         prop_assert_eq!(list.facts(), facts);
-        prop_assert_eq!(list.media().collect::<Vec<_>>(), media());
+        prop_assert_eq!(list.media(), media());
         prop_assert_eq!(list.runs().collect::<Vec<_>>(), runs);
     }
 
@@ -70,8 +70,8 @@ proptest! {
             }
         }
         bytes.truncate(keep);
-        if let Ok(list) = List::parse(&bytes) {
-            prop_assert!(list.runs().all(|run| usize::from(run.medium()) < list.media().count()));
+        if let Ok(list) = List::parse(&bytes, Bounds::ANY) {
+            prop_assert!(list.runs().all(|run| usize::from(run.medium()) < list.media().len()));
         }
     }
 }
@@ -94,15 +94,36 @@ fn each_fault_has_its_error() {
     let broken = |at: usize, value: u8| {
         let mut bytes = good.clone();
         bytes[at] = value;
-        List::parse(&bytes).unwrap_err()
+        List::parse(&bytes, Bounds::ANY).unwrap_err()
     };
     assert_eq!(broken(0, 0), ListError::Magic);
     assert_eq!(broken(8, 9), ListError::Version { found: 9 });
     assert!(matches!(broken(14, 13), ListError::Unexpected { what: "frame size", .. }));
-    assert!(matches!(broken(39, 255), ListError::Unexpected { .. } | ListError::Short { .. }));
-    assert_eq!(broken(20, 200), ListError::Media);
+    assert!(matches!(broken(39, 255), ListError::TooMany { what: "runs", .. }));
+    assert_eq!(broken(20, 3), ListError::Media);
+    assert_eq!(broken(20, 1), ListError::Media, "what follows the last entry is none");
+    let many = ListError::TooMany { what: "block devices", found: 200, most: 64 };
+    assert_eq!(broken(20, 200), many);
+    assert!(matches!(broken(26, 2), ListError::TooMany { what: "bytes of names", .. }));
     assert!(matches!(broken(good.len() - 2, 7), ListError::NoMedium { index: 1, medium: 7, .. }));
-    assert!(matches!(List::parse(&good[..good.len() - 1]), Err(ListError::Short { .. })));
+    assert!(matches!(
+        List::parse(&good[..good.len() - 1], Bounds::ANY),
+        Err(ListError::Short { .. })
+    ));
     let swapped = written(&Facts::default(), &media(), &[runs[1], runs[0]]);
-    assert_eq!(List::parse(&swapped).unwrap_err(), ListError::Order { index: 1 });
+    assert_eq!(List::parse(&swapped, Bounds::ANY).unwrap_err(), ListError::Order { index: 1 });
+}
+
+#[test]
+fn what_does_not_fit_the_bounds_is_not_written() {
+    let refused = |media: &[Medium]| {
+        encode(&mut Vec::new(), &Facts::default(), media, 0, std::iter::empty()).unwrap_err()
+    };
+    let disk = |len: usize| Medium::Disk("x".repeat(len));
+    assert!(matches!(refused(&vec![disk(1); MAX_MEDIA + 1]), EncodeError::TooLong { .. }));
+    assert!(matches!(refused(&[disk(MAX_NAME_BYTES + 1)]), EncodeError::TooLong { .. }));
+    let most = vec![disk(MAX_NAME_BYTES); MAX_MEDIA];
+    let bytes = written(&Facts::default(), &most, &[]);
+    assert_eq!(bytes.len(), HEADER_BYTES + MAX_TABLE_BYTES);
+    assert_eq!(List::parse(&bytes, Bounds::of_ram(0)).unwrap().media(), most);
 }

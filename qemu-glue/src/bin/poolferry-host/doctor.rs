@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use qemu_glue::doctor::{self, Finding, Verdict};
+use qemu_glue::storage::Address;
 use tokio::runtime::Runtime;
+
+use crate::receive::disk;
 
 /// Look whether a VM here can leave its buffer pool behind, or be restored here; nothing is changed.
 #[derive(Args)]
@@ -20,6 +23,10 @@ pub(crate) struct DoctorArgs {
     /// The key of the channel, as `migrate` or `receive` will be given it.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Where a disk is to be read, as `receive` is told: name of the guest's page list, and file:PATH,
+    /// nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH.
+    #[arg(long, value_name = "NAME=URI", value_parser = disk)]
+    disk: Vec<(String, Address)>,
     /// The findings as JSON.
     #[arg(long)]
     json: bool,
@@ -28,7 +35,7 @@ pub(crate) struct DoctorArgs {
 /// Whether nothing fails.
 pub(crate) fn run(args: &DoctorArgs) -> Result<bool> {
     let runtime = Runtime::new().context("failed to start")?;
-    let findings = runtime.block_on(doctor::examine(&args.qmp, args.agent.as_deref()));
+    let findings = runtime.block_on(doctor::examine(&args.qmp, args.agent.as_deref(), &args.disk));
     let mut findings = findings.map_err(|error| {
         let hint = error.hint().unwrap_or("see QEMU's own log");
         anyhow::Error::new(error).context(hint)

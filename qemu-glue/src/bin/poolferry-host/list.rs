@@ -1,12 +1,13 @@
 //! `poolferry-host list`: the page list that a guest made.
 
+use std::fs::File;
 use std::io::{self, BufWriter, Write as _};
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use foreign::Shown;
-use page_wire::{List, Medium, Run};
+use page_wire::{Bounds, ListReader, Medium, ReadError};
 use serde::Serialize;
 
 /// Checks a binary page list (`poolferry pages --format bin`) and shows it.
@@ -36,21 +37,22 @@ struct Line<'a> {
     offset: u64,
 }
 
-/// Runs the command.
+/// Runs the command. The file is read once, and never all in memory.
 pub(crate) fn run(args: &ListArgs) -> Result<()> {
     let ListArgs { file, format } = args;
-    let bytes =
-        std::fs::read(file).with_context(|| format!("failed to read `{}`", foreign::path(file)))?;
-    let list = List::parse(&bytes).with_context(|| format!("`{}`", foreign::path(file)))?;
-    let media: Vec<Medium> = list.media().collect();
+    let named = || format!("`{}`", foreign::path(file));
+    let input = File::open(file).with_context(|| format!("failed to open {}", named()))?;
+    let mut list = ListReader::open(input, Bounds::ANY).with_context(named)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let shown = match format {
-        Format::Summary => summary(&list, &media, &mut out),
-        Format::Jsonl => lines(&list, &media, &mut out),
+        Format::Summary => summary(&mut list, &mut out),
+        Format::Jsonl => lines(&mut list, &mut out),
     };
-    match shown.and_then(|()| out.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+    match shown.and_then(|()| Ok(out.flush()?)) {
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(Failure::Output(error)) => Err(error.into()),
+        Err(Failure::List(error)) => Err(error).with_context(named),
+        Ok(()) => Ok(()),
     }
 }
 
@@ -58,37 +60,58 @@ fn name(medium: &Medium) -> Shown<'_> {
     foreign::shown(medium.name())
 }
 
-fn lines(list: &List<'_>, media: &[Medium], out: &mut impl io::Write) -> io::Result<()> {
-    for run in list.runs() {
+enum Failure {
+    Output(io::Error),
+    List(ReadError),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(error: ReadError) -> Self {
+        Self::List(error)
+    }
+}
+
+fn lines(list: &mut ListReader<File>, out: &mut impl io::Write) -> Result<(), Failure> {
+    let media = list.media().to_vec();
+    while let Some(run) = list.next_run()? {
         let line = Line {
             gpa: format!("{:#x}", run.gfn() << page_wire::FRAME_SHIFT),
             bytes: run.bytes(),
             medium: media.get(usize::from(run.medium())).map_or(foreign::shown(""), name),
             offset: run.unit() << page_wire::UNIT_SHIFT,
         };
-        foreign::json(&mut *out, &line)?;
+        foreign::json(&mut *out, &line).map_err(io::Error::from)?;
         out.write_all(b"\n")?;
     }
     Ok(())
 }
 
-fn summary(list: &List<'_>, media: &[Medium], out: &mut impl io::Write) -> io::Result<()> {
+fn summary(list: &mut ListReader<File>, out: &mut impl io::Write) -> Result<(), Failure> {
     let facts = list.facts();
-    let runs = list.runs().len();
-    let bytes: u64 = list.runs().map(|run| run.bytes()).sum();
+    let mut bytes = [0_u64; page_wire::MAX_MEDIA];
+    let mut highest = 0;
+    // All of it is looked at before anything is said.
+    while let Some(run) = list.next_run()? {
+        // 32 Mi runs of 64 GiB are less than 64 bits hold.
+        bytes[usize::from(run.medium()) % page_wire::MAX_MEDIA] += run.bytes();
+        highest = highest.max(run.gfn() + u64::from(run.frames()));
+    }
     let made_us = facts.done_ns.saturating_sub(facts.begun_ns) / 1000;
     match facts.page_size {
         0 => writeln!(out, "pages       {} of several sizes", facts.pages)?,
         size => writeln!(out, "pages       {} of {size} bytes", facts.pages)?,
     }
-    writeln!(out, "bytes       {bytes}")?;
-    writeln!(out, "runs        {runs}, {} bytes each", page_wire::RUN_BYTES)?;
+    writeln!(out, "bytes       {}", bytes.iter().sum::<u64>())?;
+    writeln!(out, "runs        {}, {} bytes each", list.run_count(), page_wire::RUN_BYTES)?;
     writeln!(out, "made in     {made_us} us")?;
-    let highest = list.runs().map(|run| run.gfn() + u64::from(run.frames())).max().unwrap_or(0);
     writeln!(out, "highest GPA {:#x}", highest << page_wire::FRAME_SHIFT)?;
-    for (index, medium) in media.iter().enumerate() {
-        let mine = |run: &Run| usize::from(run.medium()) == index;
-        let bytes: u64 = list.runs().filter(mine).map(|run| run.bytes()).sum();
+    for (medium, bytes) in list.media().iter().zip(bytes) {
         let kind = match medium {
             Medium::Disk(_) => "disk",
             Medium::ShareFile(_) => "file on a share",

@@ -41,7 +41,7 @@ pub(crate) struct ReceiveArgs {
     /// Where a disk of the VM is, when it is not where this host's QEMU has it: the name as the guest's
     /// page list has it (`serial:data`), and file:PATH, nbd://HOST:PORT/EXPORT or
     /// nbd+unix:///EXPORT?socket=PATH.
-    #[arg(long, value_name = "MEDIUM=URI", value_parser = disk)]
+    #[arg(long, value_name = "NAME=URI", value_parser = disk)]
     disk: Vec<(String, Address)>,
     /// How long storage may answer nothing before its pages travel by network.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
@@ -81,8 +81,15 @@ enum ReceiveFormat {
     Jsonl,
 }
 
-fn disk(text: &str) -> Result<(String, Address)> {
-    let (medium, uri) = text.split_once('=').context("write MEDIUM=URI")?;
+/// `NAME=URI`.
+pub(crate) fn disk(text: &str) -> Result<(String, Address)> {
+    // A name may have the sign too, and so may an URI.
+    let at =
+        ["=file:", "=nbd://", "=nbd+unix:"].iter().filter_map(|scheme| text.find(scheme)).min();
+    let (medium, uri) = match at {
+        Some(at) => (&text[..at], &text[at + 1..]),
+        None => text.split_once('=').context("write NAME=URI")?,
+    };
     let address = uri.parse().map_err(|error: qemu_glue::storage::AddressError| {
         let hint = error.hint();
         anyhow!(error).context(hint)

@@ -109,6 +109,29 @@ fn what_is_no_message_is_refused() {
 }
 
 #[test]
+fn an_answer_says_one_thing_and_no_more_than_it_may() {
+    let read = |text: &str| from_line::<Answer>(text.as_bytes());
+    // Of a later version, before and after what is said.
+    let answer = read(r#"{"new":[{}],"id":7,"released":null,"newer":{"a":[1]}}"#).unwrap();
+    assert_eq!(answer, Answer { id: 7, what: Said::Released });
+    for text in [
+        r#"{"id":1,"released":null,"noted":null}"#,
+        r#"{"id":1,"id":2,"noted":null}"#,
+        r#"{"noted":null}"#,
+        r#"{"id":1,"noted":{}}"#,
+        r#"{"id":1,"unknown":null}"#,
+    ] {
+        assert!(read(text).is_err(), "{text}");
+    }
+    let said = |list: PageList| {
+        let answer = Answer { id: 1, what: Said::PageList(Box::new(list)) };
+        from_line::<Answer>(&to_line(&answer, 4 * MAX_ANSWER_BYTES).unwrap())
+    };
+    let runs = |count: usize| said(PageList { runs: vec![GuestRun(1, 1); count], ..list() });
+    assert!(runs(MAX_GUEST_RUNS).is_ok() && runs(MAX_GUEST_RUNS + 1).is_err());
+}
+
+#[test]
 fn a_long_line_costs_itself_only() {
     let mut lines = Lines::new(4);
     let mut bytes = &b"abcdefgh"[..];

@@ -1,10 +1,15 @@
 //! Writes page lists into a folder, for a fuzzer to begin with: `page_list_seeds DIR`.
 
+mod hostile;
+
 use std::error::Error;
 use std::path::PathBuf;
 use std::{env, fs};
 
 use page_wire::{Facts, Medium, Run, encode};
+
+/// Longest hostile list that is a seed: what is as long is slow to change.
+const SEED_BYTES: usize = 1 << 14;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = PathBuf::from(env::args_os().nth(1).ok_or("usage: page_list_seeds DIR")?);
@@ -21,6 +26,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut bytes = Vec::new();
         encode(&mut bytes, &facts, media, runs.len() as u64, runs.iter().copied())?;
         fs::write(folder.join(name), bytes)?;
+    }
+    for number in 0..1000 {
+        let list = hostile::list(number);
+        if list.len() <= SEED_BYTES {
+            fs::write(folder.join(format!("hostile-{number}")), list)?;
+        }
     }
     Ok(())
 }
