@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `page_io_complete` | `page_io_complete`, entry | read done: resident and clean; write done: clean |
 //! | `page_dirty` | `page_dirty`, `page_dirty_sorted`, entry | went onto the flush list: dirty |
-//! | `block_free` | `block_free`, entry | went back to the free list: left |
+//! | `block_free` | `block_free`, entry | went back to the free list: its page left, or it held none |
 //! | `query_start`, `query_end` | `query`, entry and return | command latency |
 //! | `commit_start`, `commit_end` | `trx_commit`, entry and return | commit latency |
 //! | `empty` | anything | nothing: what a probe costs at least, for the benchmark |

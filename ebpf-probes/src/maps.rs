@@ -26,6 +26,10 @@ pub static LAYOUT: Global<ServerLayout> = Global::new(ServerLayout {
 #[map]
 pub static TABLE: Array<Entry> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// What the agent's scans found, one entry a block; mapped and written by the agent, which sets its size.
+#[map]
+pub static LAID: Array<Entry> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Chunks of descriptors, sorted by address.
 #[map]
 pub static CHUNKS: Array<Chunk> = Array::with_max_entries(MAX_CHUNKS as u32, 0);

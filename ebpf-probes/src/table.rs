@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::generated::bpf_jiffies64;
 use aya_ebpf::programs::ProbeContext;
 use core::ptr::{addr_of, addr_of_mut, read_volatile, write_volatile};
-use probe_abi::{Control, Entry, Probe, STATE_BITS, ServerLayout, state};
+use probe_abi::{Control, Entry, NO_PAGE, Probe, STATE_BITS, ServerLayout, state};
 
 use crate::read::Head;
 use crate::{emit, maps};
@@ -35,7 +35,7 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
     let foreign = match event {
         Event::IoComplete => Probe::Read,
         Event::Dirty => Probe::Dirty,
-        Event::Free => Probe::Free,
+        Event::Free => Probe::Evicted,
     };
     let layout = maps::LAYOUT.load();
     let Some(control) = maps::CONTROL.get(0) else { return };
@@ -55,8 +55,10 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
     };
     let known = state::of(word);
     let (probe, state, id) = match event {
-        // The descriptor's id is already reset (8.0+).
-        Event::Free => (Probe::Free, state::FREE, kept),
+        Event::Free => match left(index, word, kept) {
+            Some(id) => (Probe::Evicted, state::FREE, id),
+            None => (Probe::Freed, state::FREE, (NO_PAGE, NO_PAGE)),
+        },
         Event::Dirty if known == state::CLEAN || known == state::DIRTY => {
             (Probe::Dirty, state::DIRTY, kept)
         }
@@ -80,6 +82,30 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
     if control.trace != 0 {
         emit::page(control, probe, descriptor, index, id);
     }
+}
+
+/// The page that leaves with a block, if one does; `word` and `kept` are those of its entry. The descriptor
+/// does not tell: its state is that of a memory object by now, and its id is reset (8.0 on) or stale.
+#[inline(always)]
+fn left(index: u32, word: u32, kept: (u32, u32)) -> Option<(u32, u32)> {
+    let known = state::of(word);
+    if known == state::CLEAN || known == state::DIRTY {
+        return Some(kept);
+    }
+    if known != state::UNSEEN {
+        return None;
+    }
+    // Its first event since the probes were set: what it held before, the agent's scan has found.
+    let laid = maps::LAID.get(index)?;
+    // SAFETY: `laid` points into the table; entries are plain integers. One that the agent is just writing has
+    // the word 0.
+    let (under, id) = unsafe {
+        let under = read_volatile(addr_of!(laid.word));
+        (under, (read_volatile(addr_of!(laid.space)), read_volatile(addr_of!(laid.page))))
+    };
+    let found = state::of(under);
+    let holds = under >> STATE_BITS == word >> STATE_BITS;
+    (holds && (found == state::CLEAN || found == state::DIRTY)).then_some(id)
 }
 
 /// What the descriptor says of an event: which it is, the state that follows, and the page.

@@ -148,14 +148,17 @@ pub struct ProbeRow {
 /// Page traffic a second since the last picture.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rates {
-    /// Pages read.
+    /// Pages read from disk (`Innodb_pages_read`).
     pub reads: f64,
-    /// Pages written.
+    /// Pages written (`Innodb_pages_written`).
     pub writes: f64,
-    /// Blocks freed (evictions and drops).
+    /// File pages that left the pool: evicted, dropped with their table, or discarded.
     pub evictions: f64,
-    /// Pages that became dirty.
+    /// Pages that became dirty: from clean, not every change of a page.
     pub dirtied: f64,
+    /// Blocks that held no page and went back to the free list (memory objects: lock and hash index heaps,
+    /// compressed frames, sort and load buffers).
+    pub freed: f64,
 }
 
 /// Latency of one kind of operation since the last picture.
@@ -223,10 +226,12 @@ pub struct Event {
     pub tid: u32,
     /// Block index, or the command number of a query.
     pub block: u32,
-    /// Space id.
-    pub space: u32,
-    /// Page number.
-    pub page: u32,
+    /// Space id, where the event is of a page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub space: Option<u32>,
+    /// Page number, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub page: Option<u32>,
     /// Latency in ns (queries and commits).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ns: Option<u64>,

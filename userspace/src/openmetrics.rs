@@ -172,7 +172,7 @@ fn pool(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     let bytes = Some(&Unit::Bytes);
     let size = ("pool_size", "Frames of the buffer pool", bytes);
     gauge(families, size, servers, |picture| Some(to_f64(picture.totals.pool_bytes)))?;
-    let eligible = ("eligible", "What a migration can leave out", bytes);
+    let eligible = ("eligible", "Clean pages that a migration can leave out", bytes);
     gauge(families, eligible, servers, |picture| Some(to_f64(picture.totals.eligible_bytes)))
 }
 
@@ -218,11 +218,20 @@ fn tables(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     Ok(())
 }
 
+const PROBE_HITS: &str = "Events since the probes were set: pages read, pages written, pages made dirty (from clean), \
+     pages evicted (a file page left the pool, also by a drop), blocks freed that held no page, client commands, commits";
+
 fn probes(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     let columns: [Column<ProbeRow>; 4] = [
-        ("probe_hits", "Hits of the probe", |probe| probe.hits),
-        ("trace_lost_records", "Trace records lost", |probe| probe.ring_lost),
-        ("probe_foreign_hits", "Hits outside of the known chunks", |probe| probe.foreign),
+        ("probe_hits", PROBE_HITS, |probe| probe.hits),
+        ("trace_lost_records", "Trace records for which the ring had no room", |probe| {
+            probe.ring_lost
+        }),
+        (
+            "probe_foreign_hits",
+            "Hits of descriptors outside of the known chunks, which are no events",
+            |probe| probe.foreign,
+        ),
         ("probe_faults", "Hits whose memory could not be read", |probe| probe.faults),
     ];
     for (name, help, value) in columns {
@@ -235,6 +244,11 @@ fn probes(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     Ok(())
 }
 
+const PAGES: &str = "Pages read, written, evicted (file pages that left the pool) and made dirty, a second since \
+     the last picture";
+const FREED: &str =
+    "Blocks that held no page (memory objects) and were freed, a second since the last picture";
+
 fn traffic(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     let series = servers.iter().flat_map(|of| {
         let rates = &of.picture.rates;
@@ -246,14 +260,20 @@ fn traffic(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
         ];
         rates.map(|(operation, rate)| (of.with(&[("operation", operation)]), rate))
     });
-    families.gauges("pages_per_second", "Page traffic since the last picture", None, series)?;
+    families.gauges("pages_per_second", PAGES, None, series)?;
+    let freed = ("blocks_freed_per_second", FREED, None);
+    gauge(families, freed, servers, |picture| Some(picture.rates.freed))?;
     let latencies = |of: fn(&Picture) -> Option<&Latency>| {
         servers.iter().filter_map(move |server| Some((server.with(&[]), of(server.picture)?)))
     };
     let queries = latencies(|picture| picture.queries.as_ref());
-    families.latencies("query", "Latency of client commands", queries)?;
+    families.latencies("query", "Latency of client commands (dispatch_command)", queries)?;
     let commits = latencies(|picture| picture.commits.as_ref());
-    families.latencies("commit", "Latency of commits", commits)
+    families.latencies(
+        "commit",
+        "Latency of commits in InnoDB, its own transactions included",
+        commits,
+    )
 }
 
 fn audit(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {

@@ -9,7 +9,7 @@
 mod sites;
 
 use std::num::NonZeroU32;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
@@ -172,6 +172,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, ProbesError> {
         .override_global("LAYOUT", &settings.layout, true)
         .override_global("AYA_LOG_LEVEL", &settings.log_level, true)
         .map_max_entries("TABLE", settings.blocks.max(1))
+        .map_max_entries("LAID", settings.blocks.max(1))
         .map_max_entries("TRACE", settings.ring_bytes.next_power_of_two().max(4096))
         .load(OBJECT)
         .map_err(|source| ProbesError::Load(Box::new(source)))
@@ -215,12 +216,8 @@ impl Probes {
             ring_bytes: options.ring_bytes,
             log_level: if options.log { aya_log::Level::Debug as u8 } else { 0 },
         })?;
-        let table = {
-            let map = ebpf.map("TABLE").ok_or_else(|| missing("TABLE"))?;
-            let aya::maps::Map::Array(data) = map else { return Err(missing("TABLE")) };
-            Table::map(data.fd().as_fd(), geometry.blocks())
-                .map_err(|source| ProbesError::map("TABLE", source))?
-        };
+        let table = Table::map(array(&ebpf, "TABLE")?, array(&ebpf, "LAID")?, geometry.blocks())
+            .map_err(|source| ProbesError::map("TABLE", source))?;
         let counters = take(&mut ebpf, "COUNTERS")?;
         let latency = take(&mut ebpf, "LATENCY")?;
         let control = take(&mut ebpf, "CONTROL")?;
@@ -430,6 +427,14 @@ fn prove<'t>(
 ) -> Result<Vec<ProvenSite<'t>>, ProbesError> {
     let unproven = |source| ProbesError::Unproven { event: plan.event, source: Box::new(source) };
     sites_of(profile, plan)?.iter().map(|site| text.prove(site).map_err(unproven)).collect()
+}
+
+/// The descriptor of an array that stays where it is.
+fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, ProbesError> {
+    match ebpf.map(name) {
+        Some(aya::maps::Map::Array(data)) => Ok(data.fd().as_fd()),
+        _ => Err(missing(name)),
+    }
 }
 
 fn missing(map: &'static str) -> ProbesError {

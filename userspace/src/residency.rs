@@ -1,9 +1,10 @@
 //! The residency table as the agent sees it: the probes' table in kernel memory, and under it what
 //! the agent's own scan said of blocks that had no event since.
 //!
-//! The agent never writes the kernel's table. A scan's finding is laid *under* the entry together with
-//! the entry's sequence number at that time; the next event of the block has another number and
-//! wins. So neither an event nor a repair can be lost to the other.
+//! The agent never writes the probes' table. A scan's finding is laid *under* the entry, in a table of its own, together
+//! with the entry's sequence number at that time; the next event of the block has another number and
+//! wins. So neither an event nor a repair can be lost to the other. Probes read that table where a block has its first
+//! event: only there is known whether it held a page.
 #![expect(unsafe_code, reason = "maps kernel memory that eBPF programs write")]
 
 use std::io;
@@ -13,21 +14,34 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use memmap2::{MmapOptions, MmapRaw};
 use probe_abi::{Entry, STATE_BITS, state};
 
-/// The table in kernel memory, mapped for reading.
+/// Both tables in kernel memory: the probes', mapped for reading, and the agent's under it.
 pub struct Table {
     map: MmapRaw,
+    laid: MmapRaw,
     blocks: u32,
 }
 
+/// The entry of a block in a mapping of entries.
+fn entry(map: &MmapRaw, blocks: u32, block: u32) -> Option<&[AtomicU32; 4]> {
+    if block >= blocks {
+        return None;
+    }
+    let base = map.as_ptr().cast::<[AtomicU32; 4]>();
+    // SAFETY: `block` is inside the mapping, which has `blocks` entries and lives as long as the reference; an entry is
+    // 16 bytes of integers, aligned to 16 in a page-aligned mapping, and only ever accessed atomically here.
+    Some(unsafe { &*base.add(block as usize) })
+}
+
 impl Table {
-    /// Maps the table behind `fd`, which has `blocks` entries.
+    /// Maps the probes' table and the agent's behind these descriptors, which have `blocks` entries each.
     ///
     /// # Errors
-    /// When the kernel refuses the mapping.
-    pub fn map(fd: BorrowedFd<'_>, blocks: u32) -> io::Result<Self> {
+    /// When the kernel refuses a mapping.
+    pub fn map(fd: BorrowedFd<'_>, laid: BorrowedFd<'_>, blocks: u32) -> io::Result<Self> {
         let len = blocks.max(1) as usize * size_of::<Entry>();
         let map = MmapOptions::new().len(len).map_raw_read_only(fd.as_raw_fd())?;
-        Ok(Self { map, blocks })
+        let laid = MmapOptions::new().len(len).map_raw(laid.as_raw_fd())?;
+        Ok(Self { map, laid, blocks })
     }
 
     /// Number of blocks.
@@ -37,13 +51,24 @@ impl Table {
     }
 
     fn fields(&self, block: u32) -> Option<&[AtomicU32; 4]> {
-        if block >= self.blocks {
-            return None;
-        }
-        let base = self.map.as_ptr().cast::<[AtomicU32; 4]>();
-        // SAFETY: `block` is inside the mapping, which lives as long as `self`; the entry is 16 bytes
-        // of integers, aligned to 16 in a page-aligned mapping, and only ever accessed atomically here.
-        Some(unsafe { &*base.add(block as usize) })
+        entry(&self.map, self.blocks, block)
+    }
+
+    /// What was laid under a block.
+    fn laid(&self, block: u32) -> Option<Entry> {
+        let fields = entry(&self.laid, self.blocks, block)?;
+        let field = |n: usize| fields[n].load(Ordering::Relaxed);
+        Some(Entry { space: field(0), page: field(1), stamp: 0, word: field(3) })
+    }
+
+    /// Lays a finding under a block. A probe that looks meanwhile finds nothing.
+    fn lay(&mut self, block: u32, found: Entry) {
+        let Some(fields) = entry(&self.laid, self.blocks, block) else { return };
+        fields[3].store(0, Ordering::Relaxed);
+        fence(Ordering::Release);
+        fields[0].store(found.space, Ordering::Relaxed);
+        fields[1].store(found.page, Ordering::Relaxed);
+        fields[3].store(found.word, Ordering::Release);
     }
 
     /// State and sequence number of a block: one load.
@@ -73,14 +98,6 @@ impl Table {
     }
 }
 
-/// What a scan said of one block, and the sequence number of its entry then.
-#[derive(Clone, Copy, Debug, Default)]
-struct Base {
-    space: u32,
-    page: u32,
-    word: u32,
-}
-
 /// One block as the probes and the scan together know it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resident {
@@ -95,16 +112,14 @@ pub struct Resident {
 /// The table with the scan's findings under it.
 pub struct Residency {
     table: Table,
-    base: Vec<Base>,
     repairs: u64,
 }
 
 impl Residency {
-    /// Puts an empty base under `table`.
+    /// Nothing is laid under `table` yet.
     #[must_use]
-    pub fn new(table: Table) -> Self {
-        let base = vec![Base::default(); table.blocks() as usize];
-        Self { table, base, repairs: 0 }
+    pub const fn new(table: Table) -> Self {
+        Self { table, repairs: 0 }
     }
 
     /// The kernel's table itself.
@@ -117,7 +132,7 @@ impl Residency {
     #[must_use]
     pub fn get(&self, block: u32) -> Resident {
         let entry = self.table.read(block);
-        match self.base.get(block as usize) {
+        match self.table.laid(block) {
             Some(base) if base.word >> STATE_BITS == entry.sequence() && base.word != 0 => {
                 Resident { state: state::of(base.word), space: base.space, page: base.page }
             }
@@ -128,10 +143,8 @@ impl Residency {
     /// Lays a finding under a block, made while its entry's word was `word`: it holds until the
     /// block's next event.
     pub fn lay(&mut self, block: u32, word: u32, found: Resident) {
-        if let Some(base) = self.base.get_mut(block as usize) {
-            let sequence = word >> STATE_BITS << STATE_BITS;
-            *base = Base { space: found.space, page: found.page, word: sequence | found.state };
-        }
+        let word = word >> STATE_BITS << STATE_BITS | found.state;
+        self.table.lay(block, Entry { space: found.space, page: found.page, stamp: 0, word });
         self.repairs += 1;
     }
 
@@ -158,7 +171,9 @@ pub(crate) mod tests {
             }
         }
         let blocks = u32::try_from(entries.len()).unwrap();
-        let table = Table::map(file.as_fd(), blocks).unwrap();
+        let laid = tempfile::tempfile().unwrap();
+        laid.set_len(u64::from(blocks.max(1)) * 16).unwrap();
+        let table = Table::map(file.as_fd(), laid.as_fd(), blocks).unwrap();
         (file, table)
     }
 

@@ -152,7 +152,7 @@ fn picture_line(picture: &Picture) -> String {
     let of_pool = units::percent(units::share(totals.eligible_bytes, totals.pool_bytes));
     let mut line = format!(
         "{:>9} pid {} | eligible {} ({of_pool}) clean {} dirty {} io {} ineligible {} other {} free {} \
-         | reads {} writes {} evictions {} dirtied {}",
+         | reads {} writes {} evictions {} dirtied {} freed {}",
         units::time(picture.since_attach),
         picture.server.pid,
         units::bytes(totals.eligible_bytes),
@@ -166,6 +166,7 @@ fn picture_line(picture: &Picture) -> String {
         units::rate(rates.writes),
         units::rate(rates.evictions),
         units::rate(rates.dirtied),
+        units::rate(rates.freed),
     );
     for (name, latency) in [("queries", &picture.queries), ("commits", &picture.commits)] {
         if let Some(Latency { rate, p50_ns, p99_ns, .. }) = latency {
@@ -188,8 +189,10 @@ fn event_line(event: &Event) -> String {
     if let Some(latency) = event.latency_ns {
         line.push_str(&format!(" took {}", units::nanoseconds(latency)));
     } else {
-        let place = format!(" block {} space {} page {}", event.block, event.space, event.page);
-        line.push_str(&place);
+        line.push_str(&format!(" block {}", event.block));
+        if let (Some(space), Some(page)) = (event.space, event.page) {
+            line.push_str(&format!(" space {space} page {page}"));
+        }
     }
     if let Some(frame) = event.pfn {
         line.push_str(&format!(" frame {frame:#x}"));

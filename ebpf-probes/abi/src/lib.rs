@@ -47,6 +47,10 @@ pub const STATE_BITS: u32 = 3;
 /// under that block's latch or mutex), so an entry has one writer at a time and needs no lock. A
 /// reader takes `word`, then the rest, then `word` again, and believes them when both are the same
 /// and not [`state::BUSY`].
+///
+/// Another table of the same form is laid under it: written by the agent only, it says what its scans found in
+/// blocks that had no event since (the sequence number is that of the probes' entry then). Probes look at it
+/// where their own entry says nothing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
@@ -85,21 +89,31 @@ pub enum Probe {
     Written = 1,
     /// A page went onto the flush list.
     Dirty = 2,
-    /// A block was returned to the free list.
-    Free = 3,
+    /// A file page left: its block went back to the free list.
+    Evicted = 3,
     /// A client command ended.
     Query = 4,
     /// A transaction committed.
     Commit = 5,
+    /// A block that held no page went back to the free list: a memory object (`BUF_BLOCK_MEMORY`: lock and hash
+    /// index heaps, compressed frames, sort and load buffers), or one that was taken and not used.
+    Freed = 6,
 }
 
 /// Number of [`Probe`]s.
-pub const PROBES: usize = 6;
+pub const PROBES: usize = 7;
 
 impl Probe {
     /// All probes in the order of their counters.
-    pub const ALL: [Self; PROBES] =
-        [Self::Read, Self::Written, Self::Dirty, Self::Free, Self::Query, Self::Commit];
+    pub const ALL: [Self; PROBES] = [
+        Self::Read,
+        Self::Written,
+        Self::Dirty,
+        Self::Evicted,
+        Self::Query,
+        Self::Commit,
+        Self::Freed,
+    ];
 
     /// Name for people and metrics.
     #[must_use]
@@ -108,9 +122,10 @@ impl Probe {
             Self::Read => "read",
             Self::Written => "written",
             Self::Dirty => "dirty",
-            Self::Free => "free",
+            Self::Evicted => "evicted",
             Self::Query => "query",
             Self::Commit => "commit",
+            Self::Freed => "freed",
         }
     }
 }
@@ -131,13 +146,16 @@ pub struct Record {
     pub tid: u32,
     /// Index of the block in the residency table, or the command number of a query.
     pub block: u32,
-    /// Space id.
+    /// Space id; [`NO_PAGE`] where there is no page.
     pub space: u32,
-    /// Page number.
+    /// Page number, likewise.
     pub page: u32,
     /// Always zero.
     pub reserved: u32,
 }
+
+/// In place of a space id and a page number where an event is of no page. InnoDB has neither.
+pub const NO_PAGE: u32 = u32::MAX;
 
 /// Per-CPU counters of one probe (32 bytes).
 #[repr(C)]

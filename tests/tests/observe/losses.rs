@@ -59,7 +59,7 @@ fn every_hit_is_received_or_counted_as_lost(release: Release) {
     settle(&server);
     let after = quiet(&probes);
     drain();
-    for probe in [Probe::Read, Probe::Written, Probe::Dirty, Probe::Free] {
+    for probe in [Probe::Read, Probe::Written, Probe::Dirty, Probe::Evicted] {
         let (before, after) = (before[probe as usize], after[probe as usize]);
         let (hits, lost) = (after.hits - before.hits, after.ring_lost - before.ring_lost);
         let got = received[probe as usize];

@@ -6,6 +6,7 @@
 //! | [`content`] | eligible frames against the bytes of files and whole disks |
 //! | [`translation`] | page-table walk against pagemap; the binary list against the rows |
 //! | [`contract`] | the keys and types of the JSON Lines form |
+//! | [`counters`] | what the probes count against the server's own status |
 //! | [`under_load`] | the residency table against the descriptors, during and after a load |
 //! | [`losses`] | trace records against the probes' counters, with a tiny ring |
 //! | [`prepared`] | lists that were prepared while the server was watched |
@@ -25,6 +26,7 @@ mod agent;
 mod agreement;
 mod content;
 mod contract;
+mod counters;
 mod detach;
 mod endings;
 mod events;

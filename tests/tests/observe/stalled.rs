@@ -139,7 +139,9 @@ fn metrics_and_probes_go_on() {
             let text = String::from_utf8(text.unwrap().stdout).unwrap();
             let of = |line: &str| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
             let mut lines = text.lines();
-            lines.find(|line| line.contains("probe_hits_total{probe=\"dirty\"")).map(of)
+            lines
+                .find(|line| line.contains("probe_hits_total{") && line.contains("=\"dirty\""))
+                .map(of)
         };
         let first = hits().expect("metrics are served");
         let begun = Instant::now();

@@ -89,7 +89,7 @@ fn the_table_loses_nothing_under_a_load(release: Release) {
         assert!(counted.hits > 100, "{}: {counted:?}", probe.name());
         assert_eq!((counted.foreign, counted.faults), (0, 0), "{}", probe.name());
     }
-    assert!(counters[probe_abi::Probe::Free as usize].hits > 100, "{counters:?}");
+    assert!(counters[probe_abi::Probe::Evicted as usize].hits > 100, "{counters:?}");
     assert_eq!(server.query_one("SELECT 1").unwrap(), "1");
 }
 

@@ -92,7 +92,7 @@ impl MadeUp {
             *hits += count;
         }
         let queries = 9_000.0 * swing;
-        let names = ["read", "written", "dirty", "free"];
+        let names = ["read", "written", "dirty", "evicted"];
         let probes = (0..4).map(|i| ProbeRow {
             name: names[i].to_owned(),
             hits: self.hits[i],
@@ -113,6 +113,7 @@ impl MadeUp {
                 writes: rate(counts[1]),
                 evictions: rate(counts[3]),
                 dirtied: rate(counts[2]),
+                freed: 0.0,
             },
             queries: Some(latency(queries, 15, self.steps)),
             commits: Some(latency(queries / 18.0, 19, self.steps)),
@@ -196,8 +197,8 @@ impl MadeUp {
                 probe: probes[kind],
                 tid: 4720 + self.below(16) as u32,
                 block: if kind == 3 { 3 } else { block as u32 },
-                space: if kind == 3 { 0 } else { u32::from(self.owners[block]) + 5 },
-                page: if kind == 3 { 0 } else { self.below(100_000) as u32 },
+                space: (kind != 3).then(|| u32::from(self.owners[block]) + 5),
+                page: (kind != 3).then(|| self.below(100_000) as u32),
                 latency_ns: (kind == 3).then(|| 30_000 + self.below(900_000) as u64),
                 pfn: None,
             }

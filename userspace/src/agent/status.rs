@@ -26,7 +26,7 @@ pub(super) fn observed(taken_ns: u64, picture: &Picture) -> Observed {
         events: Kinds {
             reads: hits(Probe::Read),
             writes: hits(Probe::Written),
-            evictions: hits(Probe::Free),
+            evictions: hits(Probe::Evicted),
             dirtied: hits(Probe::Dirty),
         },
         per_second: PerSecond {

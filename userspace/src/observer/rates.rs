@@ -59,8 +59,9 @@ impl RateMeter {
             rates: Rates {
                 reads: per_second(Probe::Read),
                 writes: per_second(Probe::Written),
-                evictions: per_second(Probe::Free),
+                evictions: per_second(Probe::Evicted),
                 dirtied: per_second(Probe::Dirty),
+                freed: per_second(Probe::Freed),
             },
             queries: latency(&queries, &self.queries, seconds),
             commits: latency(&commits, &self.commits, seconds),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use aya::maps::{MapData, RingBuf};
-use probe_abi::{Probe, Record};
+use probe_abi::{NO_PAGE, Probe, Record};
 
 use crate::model::Event;
 
@@ -79,13 +79,14 @@ fn event(bytes: &[u8]) -> Option<Event> {
     let record = record(bytes)?;
     let probe = *Probe::ALL.get(record.probe as usize)?;
     let timed = matches!(probe, Probe::Query | Probe::Commit);
+    let of_page = !timed && record.space != NO_PAGE;
     Some(Event {
         time_ns: record.time_ns,
         probe: probe.name(),
         tid: record.tid,
         block: record.block,
-        space: record.space,
-        page: record.page,
+        space: of_page.then_some(record.space),
+        page: of_page.then_some(record.page),
         latency_ns: timed.then_some(record.value),
         pfn: (record.pfn != 0).then_some(record.pfn),
     })
@@ -128,8 +129,8 @@ mod tests {
             probe: "read",
             tid: 1,
             block: 1,
-            space: 1,
-            page: 1,
+            space: Some(1),
+            page: Some(1),
             latency_ns: None,
             pfn: None,
         };
@@ -151,8 +152,15 @@ mod tests {
         bytes[40] = 9;
         bytes[16] = 3;
         let event = event(&bytes).unwrap();
-        assert_eq!((event.probe, event.space, event.page, event.pfn), ("dirty", 5, 9, Some(3)));
+        assert_eq!(
+            (event.probe, event.space, event.page, event.pfn),
+            ("dirty", Some(5), Some(9), Some(3))
+        );
         assert_eq!(event.latency_ns, None);
+        bytes[24] = Probe::Freed as u8;
+        bytes[36..44].fill(0xff);
+        let freed = super::event(&bytes).unwrap();
+        assert_eq!((freed.probe, freed.space, freed.page), ("freed", None, None));
         bytes[24] = 99;
         assert!(super::event(&bytes).is_none());
         assert!(super::event(&bytes[..47]).is_none());

@@ -35,7 +35,7 @@ pub(super) struct History {
     pub(super) reads: Series,
     /// Pages written.
     pub(super) writes: Series,
-    /// Blocks freed.
+    /// File pages that left.
     pub(super) evictions: Series,
     /// Pages that became dirty.
     pub(super) dirtied: Series,

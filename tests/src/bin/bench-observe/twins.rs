@@ -206,7 +206,7 @@ fn tell(report: &mut Report, case: &Case, pairs: &[[Stretch; 2]]) {
     let figure = Figure::cost(format!("{name}: {what}"), without * ratio, "us");
     report.add(figure.against(beside, without).within(noise).goal(Goal::AtMost(1.01)));
     let mut all = 0.0;
-    for probe in [Probe::Read, Probe::Written, Probe::Dirty, Probe::Free] {
+    for probe in [Probe::Read, Probe::Written, Probe::Dirty, Probe::Evicted] {
         let rates = pairs.iter().flatten().filter_map(|stretch| stretch.hits.get(probe as usize));
         let rate = median(&rates.copied().collect::<Vec<_>>());
         all += rate;

@@ -69,8 +69,11 @@ fn row(event: &Event, names: &HashMap<u32, &Text>, dim: Style) -> Row<'static> {
         let took = format!("took {}", units::nanoseconds(latency));
         return Row::new([time, probe, thread, right("-".into()), right("-".into()), took.into()]);
     }
-    let name = names.get(&event.space);
-    let mut of = name.map_or_else(|| format!("space {}", event.space), ToString::to_string);
+    let named = |space| {
+        let name = names.get(&space);
+        name.map_or_else(|| format!("space {space}"), |name| name.to_string())
+    };
+    let mut of = event.space.map_or_else(|| "(no page)".to_owned(), named);
     if let Some(frame) = event.pfn {
         of.push_str(&format!("  frame {frame:#x}"));
     }
@@ -79,7 +82,7 @@ fn row(event: &Event, names: &HashMap<u32, &Text>, dim: Style) -> Row<'static> {
         probe,
         thread,
         right(units::count(event.block.into())),
-        right(units::count(event.page.into())),
+        right(event.page.map_or_else(|| "-".to_owned(), |page| units::count(page.into()))),
         of.into(),
     ])
 }

@@ -96,7 +96,7 @@ pub struct Kinds {
     pub reads: u64,
     /// Pages written.
     pub writes: u64,
-    /// Blocks freed.
+    /// File pages that left the pool.
     pub evictions: u64,
     /// Pages that became dirty.
     pub dirtied: u64,
@@ -109,7 +109,7 @@ pub struct PerSecond {
     pub reads: f64,
     /// Pages written.
     pub writes: f64,
-    /// Blocks freed.
+    /// File pages that left the pool.
     pub evictions: f64,
     /// Pages that became dirty.
     pub dirtied: f64,
