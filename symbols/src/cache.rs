@@ -1,9 +1,10 @@
 //! Profiles that were computed before, by what they were computed from.
 //!
 //! `DIR/KEY.json`, where the key is a hash over the version of this program, its definitions, and the
-//! program that was read: content, and who could write it. The content is hashed as it is read for
-//! parsing, each time; nothing that a file states of itself (a build id), and nothing that is remembered
-//! of it (inode, size, times), names an entry. So what is known of one file is never taken for another.
+//! program that was read: content, and who could write it. The entry names every other file that was read
+//! for it in the same way, and holds only while each of them is what it was. Contents are hashed as they are
+//! read, each time; nothing that a file states of itself (a build id), and nothing that is remembered of it
+//! (inode, size, times), counts. So what is known of one file is never taken for another.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,9 +13,10 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
-use crate::elf::Snapshot;
+use crate::debug_file::files::{Handed, LocalFiles};
 use crate::elf::snapshot::link_to;
-use crate::profile::{MAX_PROFILE_BYTES, PROFILE_FORMAT, Profile};
+use crate::elf::{Owner, Snapshot};
+use crate::profile::{MAX_PROFILE_BYTES, PROFILE_FORMAT, Profile, Source};
 use crate::server::Definition;
 use crate::small_file::{self, SmallFileError};
 use crate::trust::Trust;
@@ -31,7 +33,7 @@ pub(crate) struct Cache {
 pub(crate) struct Key(String);
 
 impl Key {
-    /// The key of what is computed from a program alone: its content, and who could have made it so.
+    /// The key of a program: its content, and who could have made it so.
     pub(crate) fn of(program: &Snapshot) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
@@ -50,6 +52,8 @@ impl Key {
 struct CachedProfile {
     /// The [`Key`]: a file under the name of another is not believed.
     key: String,
+    /// The other files that it was computed from.
+    files: Vec<Handed>,
     profile: Profile,
 }
 
@@ -60,9 +64,9 @@ impl Cache {
     }
 
     /// The profile that this user or root kept of the program.
-    pub(crate) fn load(&self, key: &Key) -> Option<Profile> {
+    pub(crate) fn load(&self, key: &Key, files: &LocalFiles) -> Option<Profile> {
         let dir = self.dir.as_ref()?;
-        read(dir, key)
+        let cached = read(dir, key)
             .inspect_err(|error| match error {
                 SmallFileError::Io(error) if error.kind() == io::ErrorKind::NotFound => {}
                 error => log::warn!(
@@ -71,19 +75,26 @@ impl Cache {
                     foreign::path(dir)
                 ),
             })
-            .ok()
+            .ok()?;
+        files.are_still(&cached.files).then_some(cached.profile)
     }
 
-    /// Keeps a profile that was computed from the program alone.
-    pub(crate) fn store(&self, key: &Key, profile: &Profile) {
-        let Some(dir) = &self.dir else { return };
-        if let Err(error) = write(dir, key, profile) {
+    /// Keeps a profile and what was handed out for it, unless it is a stored one or strangers can replace a
+    /// file of them; `owner` is the program's.
+    pub(crate) fn store(&self, key: &Key, profile: &Profile, owner: &Owner, files: &LocalFiles) {
+        let (Some(dir), Some(handed)) = (&self.dir, files.handed_out(owner)) else { return };
+        if matches!(profile.source, Source::Stored { .. }) {
+            return;
+        }
+        let (profile, files) = (profile.clone(), handed);
+        let cached = CachedProfile { key: key.0.clone(), files, profile };
+        if let Err(error) = write(dir, key, &cached) {
             log::warn!("cannot keep `{}` in `{}`: {error}", key.file_name(), foreign::path(dir));
         }
     }
 }
 
-fn read(dir: &Path, key: &Key) -> Result<Profile, SmallFileError> {
+fn read(dir: &Path, key: &Key) -> Result<CachedProfile, SmallFileError> {
     let folder = folder(dir)?;
     let path = link_to(&folder).join(key.file_name());
     let text = small_file::read(&path, MAX_PROFILE_BYTES, &Trust::own())?;
@@ -95,16 +106,15 @@ fn read(dir: &Path, key: &Key) -> Result<Profile, SmallFileError> {
         return Err(invalid(&"it is of another file").into());
     }
     cached.profile.check().map_err(|error| invalid(&error))?;
-    Ok(cached.profile)
+    Ok(cached)
 }
 
-fn write(dir: &Path, key: &Key, profile: &Profile) -> Result<(), SmallFileError> {
+fn write(dir: &Path, key: &Key, cached: &CachedProfile) -> Result<(), SmallFileError> {
     safe_file::make_folder(dir)?;
     let folder = folder(dir)?;
-    let cached = CachedProfile { key: key.0.clone(), profile: profile.clone() };
     let path = link_to(&folder).join(key.file_name());
     safe_file::replace(&path, safe_file::Mode::Private, |file| {
-        Ok(serde_json::to_writer(file, &cached)?)
+        Ok(serde_json::to_writer(file, cached)?)
     })?;
     Ok(())
 }
@@ -114,6 +124,6 @@ fn folder(dir: &Path) -> Result<OwnedFd, SmallFileError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::open(dir, flags, Mode::empty()).map_err(io::Error::from)?;
     let stat = rustix::fs::fstat(&folder).map_err(io::Error::from)?;
-    Trust::own().check(&crate::elf::Owner::of(&stat))?;
+    Trust::own().check(&Owner::of(&stat))?;
     Ok(folder)
 }

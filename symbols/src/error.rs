@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
-use crate::debug_file::{Attempt, DebugFiles};
+use crate::debug_file::{Attempt, DebugFiles, Refusal};
 use crate::elf::{ElfError, STORED_PROFILE};
 use crate::isolated::IsolatedError;
 use crate::path_text;
@@ -72,6 +72,14 @@ pub enum Error {
         profile: String,
         /// Why.
         source: Cause,
+    },
+    /// A stored profile that is no regular file, too large, or that strangers may write.
+    #[error("stored profile `{profile}` is not used")]
+    StoredRefused {
+        /// Name of the stored profile.
+        profile: String,
+        /// Why.
+        source: Refusal,
     },
     /// An embedded server definition is malformed.
     #[error("malformed server definition `{name}`")]
@@ -150,6 +158,9 @@ impl Error {
             Self::StoredMismatch(_) | Self::StoredUnreadable { .. } => {
                 Some("remove the stored profile, or install the server's debug package")
             }
+            Self::StoredRefused { source, .. } => source.hint().or(Some(
+                "let it be a small file of root's or of your own that nobody else may write",
+            )),
             Self::Definition { .. } => None,
         }
     }

@@ -97,6 +97,12 @@ impl BinaryId {
         }
     }
 
+    /// The names under which a stored profile of it may lie.
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        let hash = self.content_hash.iter().map(|hash| format!("blake3-{hash}"));
+        self.build_id.clone().into_iter().chain(hash)
+    }
+
     /// Names the build, for people and for stored profiles: the build id, or `blake3-` and the content hash.
     /// It proves nothing, as anybody can write any build id.
     #[must_use]

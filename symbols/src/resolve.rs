@@ -1,4 +1,4 @@
-//! From a program file to its profile: cache, own DWARF, debug file, stored profile.
+//! From a program file to its profile: stored profile, cache, own DWARF, debug file.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -25,6 +25,7 @@ use crate::profile::{BinaryId, Profile, ServerId, Source};
 use crate::reason::Reason;
 use crate::server::{self, Definition};
 use crate::stored;
+use crate::trust::Trust;
 
 /// Which program.
 #[derive(Clone, Copy, Debug)]
@@ -40,7 +41,8 @@ pub struct Target<'a> {
 pub struct Options {
     /// Folder of computed profiles; none: nothing is kept or looked up.
     pub cache_dir: Option<PathBuf>,
-    /// Folders of stored profiles, `BUILD-ID.json`, looked at before the embedded ones.
+    /// Folders of stored profiles, `BUILD-ID.json` or `blake3-HASH.json`, looked at before the embedded
+    /// ones.
     pub profile_dirs: Vec<PathBuf>,
     /// Where debug files may be.
     pub debug_files: SearchOptions,
@@ -105,8 +107,6 @@ pub struct Step {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Read {
     pub(crate) profile: Profile,
-    /// True when no other file than the program was used.
-    pub(crate) alone: bool,
     pub(crate) steps: Vec<Step>,
     pub(crate) tried: Vec<Attempt>,
 }
@@ -134,26 +134,30 @@ fn look(target: &Target<'_>, options: &Options) -> Result<Resolved, Error> {
     let program = Snapshot::read_until(target.program, &budget, &|| ends.reached());
     let program = program.map_err(failed)?;
     clock.step("read");
+    let (mut tried, search, owner) = (Vec::new(), &options.debug_files, program.owner());
+    let files =
+        LocalFiles::open(target.program, target.root, &search.debuginfod, &budget, &mut tried)
+            .with_profiles(&options.profile_dirs)
+            .trusting(Trust::new(search.users.as_deref(), Some(owner)))
+            .until(ends);
+    let files = Rc::new(files);
     // This process may have all rights, so it does not even look at the headers of what is foreign.
     let (cache, key) = (Cache::new(options.cache_dir.as_deref()), Key::of(&program));
-    if let Some(profile) = cache.load(&key) {
-        clock.step("cache");
+    // What ships with this program, or what the operator stored, beats what was found on the way.
+    let cached = cache.load(&key, &files);
+    let cached = cached.filter(|profile| !stored::exists(&profile.binary, files.as_ref()));
+    clock.step("cache");
+    if let Some(profile) = cached {
         let (steps, tried) = (clock.steps, Vec::new());
         return Ok(Resolved { profile, origin: Origin::Cached, steps, tried });
     }
-    clock.step("cache");
-    let mut tried = Vec::new();
-    let servers = &options.debug_files.debuginfod;
-    let files = LocalFiles::open(target.program, target.root, servers, &budget, &mut tried)
-        .with_profiles(&options.profile_dirs)
-        .until(ends);
     let read = match &options.isolation {
         None => {
             let program = Program::of(target.program, program, &budget)?;
-            read(&program, Rc::new(files), &options.debug_files)?
+            read(&program, Rc::clone(&files) as Rc<dyn Files>, search)?
         }
         Some(isolation) => {
-            let asked = Asked { path: target.program, program, budget, files, options };
+            let asked = Asked { path: target.program, program, budget, files: &files, options };
             let read = isolation.read(&asked)?;
             clock.step("in another process");
             read
@@ -161,8 +165,8 @@ fn look(target: &Target<'_>, options: &Options) -> Result<Resolved, Error> {
     };
     let profile = read.profile;
     // An incomplete one may have more to it once a debug file is installed.
-    if profile.is_complete() && read.alone {
-        cache.store(&key, &profile);
+    if profile.is_complete() {
+        cache.store(&key, &profile, &owner, &files);
         clock.step("keep");
     }
     tried.extend(read.tried);
@@ -180,6 +184,11 @@ pub(crate) fn read(
     let binary = BinaryId::of(program);
     let (definition, server) = server::recognise(program)?;
     clock.step("recognise");
+    let stored = stored::find(program, &binary, files.as_ref())?;
+    clock.step("stored profiles");
+    if let Some(profile) = stored.as_ref().filter(|profile| profile.is_complete()) {
+        return Ok(Read { profile: profile.clone(), steps: clock.steps, tried: Vec::new() });
+    }
     let mut found = debug_file::find_in(program, Rc::clone(&files), options, false);
     clock.step("find debug files");
     let mut described = describe(program, &definition, &server, &binary, &mut found)?;
@@ -200,16 +209,13 @@ pub(crate) fn read(
     let profile = if described.as_ref().is_some_and(Profile::is_complete) {
         described
     } else {
-        stored::find(program, &binary, files.as_ref())?.or(described)
+        stored.or(described)
     };
-    clock.step("stored profiles");
     let Some(profile) = profile else {
         let path = program.path().to_owned();
         return Err(Error::no_debug_info(path, binary.key(), poor, found));
     };
-    let used = found.tried.iter().any(|attempt| attempt.outcome.is_ok());
-    let alone = matches!(profile.source, Source::OwnDwarf) && !used;
-    Ok(Read { profile, alone, steps: clock.steps, tried: found.tried })
+    Ok(Read { profile, steps: clock.steps, tried: found.tried })
 }
 
 /// What the debug information of a program gives.

@@ -1,7 +1,7 @@
 //! Stored profiles, for builds whose debug information is not to be had: `profiles/*.json`.
 //!
-//! A stored profile is believed for exactly its build id, and only when every address of it that the
-//! program's own symbols can confirm is confirmed.
+//! A stored profile is believed for exactly its build id, and for exactly its content where it states
+//! one; only when every address of it that the program's own symbols can confirm is confirmed.
 
 use crate::addr::LinkAddr;
 use crate::debug_file::files::Files;
@@ -17,25 +17,35 @@ const EMBEDDED: [(&str, &str, &str); 1] = [(
     include_str!("../profiles/mysql-9.7.4-debian-amd64.json"),
 )];
 
-/// The stored profile of the program, checked against it: the operator's (`BUILD-ID.json` in one of
-/// his folders), else an embedded one. None when there is none.
+/// Whether there is a stored profile for the program, true of it or not.
+pub(crate) fn exists(binary: &BinaryId, files: &dyn Files) -> bool {
+    embedded(binary).is_some() || binary.names().any(|name| files.stored(&name).is_some())
+}
+
+fn embedded(binary: &BinaryId) -> Option<(&'static str, &'static str)> {
+    let id = binary.build_id.as_deref()?;
+    EMBEDDED.iter().find(|(of, ..)| *of == id).map(|(_, name, text)| (*name, *text))
+}
+
+/// The stored profile of the program, checked against it: the operator's (`BUILD-ID.json` or
+/// `blake3-HASH.json` in one of his folders), else an embedded one. None when there is none.
 ///
 /// # Errors
-/// There is one, but it cannot be read or is not true of the program.
+/// There is one, but it cannot be read, strangers may write it, or it is not true of the program.
 pub(crate) fn find(
     program: &Program,
     binary: &BinaryId,
     files: &dyn Files,
 ) -> Result<Option<Profile>, Error> {
-    let Some(id) = &binary.build_id else { return Ok(None) };
-    let embedded = || {
-        let found = EMBEDDED.iter().find(|(of, ..)| of == id);
-        found.map(|(_, name, text)| ((*name).to_owned(), (*text).to_owned()))
-    };
-    let Some((name, text)) = files.stored(id).or_else(embedded) else { return Ok(None) };
+    let operators = binary.names().find_map(|name| files.stored(&name));
+    let embedded = || embedded(binary).map(|(name, text)| (name.to_owned(), Ok(text.to_owned())));
+    let Some((name, text)) = operators.or_else(embedded) else { return Ok(None) };
+    let text = text.map_err(|source| Error::StoredRefused { profile: name.clone(), source })?;
     let mut profile = Profile::from_json(text.as_bytes())
         .map_err(|e| Error::StoredUnreadable { profile: name.clone(), source: e.into() })?;
     check(program, binary, &profile, &name)?;
+    // A profile for every file of a build id does not state the content; this program has one.
+    profile.binary = binary.clone();
     profile.source = Source::Stored { name };
     Ok(Some(profile))
 }

@@ -5,6 +5,9 @@
 //! that looks. Everybody else is a stranger, whatever folder the file lies in and whatever build id it
 //! states.
 
+use rustix::fs::Stat;
+use serde::{Deserialize, Serialize};
+
 use crate::elf::Owner;
 
 /// The users whose files are believed of one server.
@@ -14,8 +17,8 @@ pub(crate) struct Trust {
 }
 
 /// Why a file is not believed, or not kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Distrust {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub enum Distrust {
     /// Its owner is a stranger.
     #[error("belongs to user {uid}, who is neither root nor the server's user")]
     Owner {
@@ -36,6 +39,17 @@ const fn is_open(owner: &Owner) -> bool {
 }
 
 impl Trust {
+    /// Root, the user of this process, and `users`; those of a running server, or the program's owner
+    /// where none runs.
+    pub(crate) fn new(users: Option<&[u32]>, program: Option<Owner>) -> Self {
+        let mut trust = Self::own();
+        match users {
+            Some(users) => trust.users.extend(users),
+            None => trust.users.extend(program.map(|owner| owner.uid)),
+        }
+        trust
+    }
+
     /// Root and the user of this process; behind sudo also the user who called it.
     pub(crate) fn own() -> Self {
         let me = rustix::process::geteuid().as_raw();
@@ -56,6 +70,18 @@ impl Trust {
             return Err(Distrust::Writable { mode: owner.mode });
         }
         Ok(())
+    }
+
+    /// Whether strangers can put another file in the place of one in these folders. In a folder with the
+    /// sticky bit they can only add.
+    pub(crate) fn holds_still(&self, mut folders: impl Iterator<Item = Option<Stat>>) -> bool {
+        const STICKY: u32 = 0o1000;
+        folders.all(|folder| {
+            folder.is_some_and(|stat| {
+                let owner = Owner::of(&stat);
+                self.users.contains(&owner.uid) && (!is_open(&owner) || owner.mode & STICKY != 0)
+            })
+        })
     }
 }
 

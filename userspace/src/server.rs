@@ -148,7 +148,8 @@ impl Server {
 pub fn resolve(target: &Target, options: &Options) -> Result<Resolved, ServerError> {
     let (program, root) = (target.program(), target.root());
     let end = Arc::new(target.pidfd()?);
-    let options = Options { ends: options.ends.clone().and(end), ..options.clone() };
+    let mut options = Options { ends: options.ends.clone().and(end), ..options.clone() };
+    options.debug_files.users = Some(target.trusted_users());
     let resolved = symbols::resolve(&symbols::Target { program: &program, root: &root }, &options);
     match resolved {
         Err(symbols::Error::Ended { .. }) if !target.is_alive() => {

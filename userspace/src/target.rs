@@ -241,6 +241,14 @@ impl Target {
         PathBuf::from(format!("/proc/{}/root", self.pid))
     }
 
+    /// Users whose debug files are believed of this server, besides root: its own, and whoever is root in
+    /// its user namespace (a container's).
+    #[must_use]
+    pub fn trusted_users(&self) -> Vec<u32> {
+        let map = fs::read_to_string(format!("/proc/{}/uid_map", self.pid)).unwrap_or_default();
+        [self.user.0].into_iter().chain(root_in(&map)).collect()
+    }
+
     /// The server's memory.
     #[must_use]
     pub const fn memory(&self) -> Memory {
@@ -295,6 +303,15 @@ fn is_named(exe: &Path, name: &str) -> bool {
     let file = exe.file_name().map(|f| f.to_string_lossy().into_owned());
     // A program replaced on disk by an upgrade reads `mysqld (deleted)`.
     file.is_some_and(|f| f.strip_suffix(" (deleted)").unwrap_or(&f) == name)
+}
+
+/// Who user 0 of a user namespace is outside of it (`/proc/PID/uid_map`, user_namespaces(7)).
+fn root_in(map: &str) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace().map(str::parse::<u32>);
+        let (inside, outside) = (fields.next()?.ok()?, fields.next()?.ok()?);
+        (inside == 0).then_some(outside)
+    })
 }
 
 /// First field of `Uid:` in `/proc/PID/status` (proc_pid_status(5)).
@@ -365,6 +382,18 @@ mod tests {
         for hostile in ["", "Uid:", "Uid:\tx", "Name:\tUid:\t5"] {
             assert_eq!(real_user(hostile), None);
         }
+    }
+
+    #[test]
+    fn root_of_a_container_is_known_outside() {
+        assert_eq!(root_in("         0          0 4294967295\n"), Some(0));
+        assert_eq!(root_in("         0     100000      65536\n"), Some(100_000));
+        assert_eq!(root_in("      1000       1000          1\n"), None);
+        for hostile in ["", "0", "x y z", "-1 0 1", "0 99999999999 1"] {
+            assert_eq!(root_in(hostile), None, "{hostile}");
+        }
+        let me = Target::of(std::process::id()).unwrap();
+        assert!(me.trusted_users().contains(&me.user.0));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::cause::Cause;
 use crate::elf::{ElfError, SnapshotError};
 use crate::path_text;
 use crate::reason::Reason;
+use crate::trust::Distrust;
 
 /// What a file is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub enum Refusal {
     /// It was not read, or not to its end.
     #[error(transparent)]
     Unread(SnapshotError),
+    /// Somebody else than root and the server's user can say what it holds.
+    #[error(transparent)]
+    Stranger(#[from] Distrust),
     /// Not an ELF that can be read.
     #[error("not a usable x86-64 ELF file")]
     Elf(#[source] Option<Cause>),
@@ -135,6 +139,10 @@ impl Refusal {
             Self::Absent | Self::NotAFile | Self::NoDebugInfo => None,
             Self::Open(_) => Some("run as root, or let this user read the debug files"),
             Self::TooMany(_) => None,
+            Self::Stranger(_) => Some(
+                "if the file is yours, give it to root and let nobody else write it \
+                 (chown root, chmod go-w)",
+            ),
             Self::Unread(_) => Some("remove the file, or make room for it in memory"),
             Self::Elf(_) | Self::Dwarf(_) => {
                 Some("the file is damaged: reinstall the server's debug package")

@@ -5,12 +5,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Debug;
-use std::fs;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
@@ -20,16 +21,16 @@ use super::link::BuildId;
 use super::options::Debuginfod;
 use super::root::Root;
 use crate::budget::Budget;
-use crate::elf::{Snapshot, SnapshotError};
+use crate::elf::{Owner, Snapshot, SnapshotError};
 use crate::ends::Ends;
-use crate::path_text;
+use crate::path_text::{self, SentPath};
+use crate::profile::MAX_PROFILE_BYTES;
+use crate::small_file::{self, SmallFileError};
+use crate::trust::Trust;
 
 /// Most files that are asked for in one search. A server has about 20 sources of interest, each
 /// of which may be a split unit with four places.
 const MAX_REQUESTS: usize = 2000;
-
-/// Largest stored profile read, in bytes; a real one has 10 KB.
-const MAX_STORED_BYTES: u64 = 1 << 20;
 
 /// How often a slow server is left for a look at the [`Ends`].
 const PAUSE: Duration = Duration::from_millis(50);
@@ -51,8 +52,8 @@ pub(crate) trait Files: Debug {
     /// The file that was fetched last is the one of that build, and may be kept; or it is not.
     fn settle(&self, id: &BuildId, right: bool);
 
-    /// The profile that the operator stored for a build: the path of its file, and its text.
-    fn stored(&self, build_id: &str) -> Option<(String, String)>;
+    /// The profile that the operator stored under `name`: the path of its file, and its text.
+    fn stored(&self, name: &str) -> Option<(String, Result<String, Refusal>)>;
 }
 
 /// A root folder, as those know it who do not open it.
@@ -85,6 +86,29 @@ pub(crate) struct FoundFile {
     pub(crate) real_dir: Option<PathBuf>,
 }
 
+/// A file that was handed out: how to get it again, and what it was.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Handed {
+    place: Handle,
+    hash: [u8; blake3::OUT_LEN],
+    /// `st_uid` of the file.
+    owner: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Handle {
+    Below { root: usize, path: SentPath },
+    Fetched { id: Vec<u8> },
+}
+
+/// What was handed out of one search.
+#[derive(Debug, Default)]
+struct HandedOut {
+    files: Vec<Handed>,
+    /// Whether some of them may be replaced by strangers.
+    passing: bool,
+}
+
 /// Files that this process opens itself.
 #[derive(Debug)]
 pub(crate) struct LocalFiles {
@@ -93,6 +117,8 @@ pub(crate) struct LocalFiles {
     places: Vec<RootPlace>,
     servers: Debuginfod,
     profile_dirs: Vec<PathBuf>,
+    trust: Trust,
+    handed: RefCell<HandedOut>,
     /// What was fetched last.
     newest: RefCell<Option<NamedTempFile>>,
     budget: Budget,
@@ -127,6 +153,8 @@ impl LocalFiles {
             places,
             servers: servers.clone(),
             profile_dirs: Vec::new(),
+            trust: Trust::own(),
+            handed: RefCell::default(),
             newest: RefCell::new(None),
             budget: budget.clone(),
             ends: Ends::default(),
@@ -138,6 +166,46 @@ impl LocalFiles {
     pub(crate) fn with_profiles(mut self, dirs: &[PathBuf]) -> Self {
         self.profile_dirs = dirs.to_vec();
         self
+    }
+
+    /// Believes files of these users.
+    pub(crate) fn trusting(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// Everything that was handed out, the program not among it; none where strangers can replace one of
+    /// them, or the program.
+    pub(crate) fn handed_out(&self, program: &Owner) -> Option<Vec<Handed>> {
+        let root = self.roots.first()?;
+        let lasting = self.trust.check(program).is_ok()
+            && root.holds_still(&root.place().program, &self.trust);
+        let handed = self.handed.borrow();
+        (lasting && !handed.passing).then(|| handed.files.clone())
+    }
+
+    /// Whether each of these files is what it was. They are read to their ends.
+    pub(crate) fn are_still(&self, files: &[Handed]) -> bool {
+        let stop = || self.ends.reached();
+        files.iter().all(|handed| {
+            let file = match &handed.place {
+                Handle::Below { root, path } => {
+                    self.roots.get(*root).and_then(|root| root.find(&path.0, &self.trust).ok())
+                }
+                Handle::Fetched { id } => BuildId::new(id)
+                    .and_then(|id| self.servers.cached(&id))
+                    .and_then(|path| own_file(&path).ok()),
+            };
+            let now = file.and_then(|file| Snapshot::identity_of(&file, &stop).ok());
+            now.is_some_and(|(hash, owner)| hash == handed.hash && owner.uid == handed.owner)
+        })
+    }
+
+    fn hand_out(&self, place: Handle, snapshot: &Snapshot, lasting: bool) {
+        let (hash, owner) = (*snapshot.hash().as_bytes(), snapshot.owner().uid);
+        let mut handed = self.handed.borrow_mut();
+        handed.files.push(Handed { place, hash, owner });
+        handed.passing |= !lasting;
     }
 
     /// Gives up when one of these is there.
@@ -165,13 +233,30 @@ impl Files for LocalFiles {
 
     fn open(&self, root: usize, path: &Path) -> Result<FoundFile, Refusal> {
         self.count()?;
+        let number = root;
         let root = self.roots.get(root).ok_or(Refusal::Absent)?;
-        root.open_file(path, &self.budget, &|| self.ends.reached())
+        let stop = || self.ends.reached();
+        let found = root.open_file(path, &self.trust, &self.budget, &stop)?;
+        let lasting = found
+            .real_dir
+            .as_ref()
+            .is_some_and(|dir| root.holds_still(&dir.join("file"), &self.trust));
+        let place = Handle::Below { root: number, path: SentPath::from(path) };
+        self.hand_out(place, &found.snapshot, lasting);
+        Ok(found)
     }
 
     fn fetched(&self, id: &BuildId) -> Option<Result<Snapshot, Refusal>> {
         let path = self.servers.cached(id)?;
-        Some(self.count().and_then(|()| self.read(&path)))
+        let read = || {
+            self.count()?;
+            let file = own_file(&path)?;
+            let stop = || self.ends.reached();
+            let snapshot = Snapshot::of(&file, &self.budget, &stop).map_err(Refusal::from_read)?;
+            self.hand_out(Handle::Fetched { id: id.bytes().to_vec() }, &snapshot, true);
+            Ok(snapshot)
+        };
+        Some(read())
     }
 
     fn fetch(&self, server: usize, id: &BuildId) -> Result<Snapshot, Refusal> {
@@ -193,6 +278,7 @@ impl Files for LocalFiles {
             }
         };
         let snapshot = self.read(file.path())?;
+        self.hand_out(Handle::Fetched { id: id.bytes().to_vec() }, &snapshot, true);
         // What was read outlives the name, so the file may go when there is no cache to keep it in.
         self.newest.replace(Some(file));
         Ok(snapshot)
@@ -206,12 +292,32 @@ impl Files for LocalFiles {
         }
     }
 
-    fn stored(&self, build_id: &str) -> Option<(String, String)> {
+    fn stored(&self, name: &str) -> Option<(String, Result<String, Refusal>)> {
         self.profile_dirs.iter().find_map(|dir| {
-            let path = dir.join(format!("{build_id}.json"));
-            let small = fs::metadata(&path).ok()?.len() <= MAX_STORED_BYTES;
-            let text = fs::read_to_string(&path).ok().filter(|_| small)?;
-            Some((path.display().to_string(), text))
+            let path = dir.join(format!("{name}.json"));
+            let shown = path.display().to_string();
+            // A folder of the operator's may hold links; who can write what they lead to counts.
+            let real = path.canonicalize().ok()?;
+            let read = small_file::read(&real, MAX_PROFILE_BYTES, &Trust::own());
+            let text = read.map_err(|error| match error {
+                SmallFileError::Io(error) => Refusal::from_open(error),
+                SmallFileError::NotAFile => Refusal::NotAFile,
+                SmallFileError::Stranger(distrust) => Refusal::Stranger(distrust),
+                SmallFileError::TooLarge { limit } => {
+                    Refusal::Unread(SnapshotError::NoRoom { limit })
+                }
+            });
+            Some((shown, text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())))
         })
     }
+}
+
+/// A file of the cache of what was fetched, opened as a path only: this user's own or root's.
+fn own_file(path: &Path) -> Result<OwnedFd, Refusal> {
+    let failed = |error: rustix::io::Errno| Refusal::from_open(std::io::Error::from(error));
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
+    let stat = rustix::fs::fstat(&file).map_err(failed)?;
+    Trust::own().check(&Owner::of(&stat))?;
+    Ok(file)
 }

@@ -11,6 +11,8 @@
 //! ```
 //!
 //! # Invariants
+//! - A file is believed only when nobody can write it but root, the server's user and the user that
+//!   looks, whichever root it lies in.
 //! - A file is believed only when its build id is the wanted one, or its CRC-32 where the program
 //!   has no build id, or its unit's id for split DWARF. Never by its name.
 //! - What was refused stays in [`DebugFiles::tried`], with the reason.
@@ -31,6 +33,7 @@ mod split;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+pub use crate::trust::Distrust;
 pub use attempt::{Attempt, Place, Refusal, Wanted};
 pub use debuginfod::FetchError;
 pub use options::{Debuginfod, SearchOptions};
@@ -38,6 +41,7 @@ pub use split::{DwoLoader, SplitFile, SplitUnit};
 
 use crate::elf::Program;
 use crate::reason::Reason;
+use crate::trust::Trust;
 use files::{Files, LocalFiles};
 use search::Search;
 
@@ -86,8 +90,10 @@ impl DebugElf {
 #[must_use]
 pub fn find(program: &Program, root: &Path, options: &SearchOptions) -> DebugFiles {
     let mut tried = Vec::new();
-    let servers = &options.debuginfod;
+    let (servers, trust) =
+        (&options.debuginfod, Trust::new(options.users.as_deref(), program.owner()));
     let files = LocalFiles::open(program.path(), root, servers, program.budget(), &mut tried);
+    let files = files.trusting(trust);
     let mut found = find_in(program, Rc::new(files), options, false);
     found.tried.splice(0..0, tried);
     found

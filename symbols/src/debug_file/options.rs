@@ -12,6 +12,9 @@ pub struct SearchOptions {
     pub debug_dirs: Vec<PathBuf>,
     /// The servers to ask when no folder has the file.
     pub debuginfod: Debuginfod,
+    /// Users whose files are believed, besides root and the user of this process: the one that the
+    /// server runs as. None where no server runs: then the owner of the program.
+    pub users: Option<Vec<u32>>,
 }
 
 impl Default for SearchOptions {
@@ -19,6 +22,7 @@ impl Default for SearchOptions {
         Self {
             debug_dirs: vec![PathBuf::from("/usr/lib/debug")],
             debuginfod: Debuginfod::default(),
+            users: None,
         }
     }
 }

@@ -10,14 +10,15 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 use super::attempt::Refusal;
 use super::files::{FoundFile, RootPlace};
 use crate::budget::Budget;
-use crate::elf::Snapshot;
 use crate::elf::snapshot::link_to;
+use crate::elf::{Owner, Snapshot};
+use crate::trust::Trust;
 
 /// How often a lookup is repeated that a rename elsewhere has disturbed (EAGAIN, openat2(2)).
 const LOOKUPS: usize = 16;
@@ -53,16 +54,34 @@ impl Root {
         id(self).is_some() && id(self) == id(other)
     }
 
-    /// Reads `path`, absolute inside this root.
+    /// Reads `path`, absolute inside this root; only a file that no stranger can write.
     pub(super) fn open_file(
         &self,
         path: &Path,
+        trust: &Trust,
         budget: &Budget,
         stop: &dyn Fn() -> bool,
     ) -> Result<FoundFile, Refusal> {
-        let file = self.lookup(path).map_err(Refusal::from_open)?;
+        let file = self.find(path, trust)?;
         let snapshot = Snapshot::of(&file, budget, stop).map_err(Refusal::from_read)?;
         Ok(FoundFile { snapshot, real_dir: self.real_dir(&link_to(&file)) })
+    }
+
+    /// The file at `path`, opened as a path only, if no stranger can write it.
+    pub(super) fn find(&self, path: &Path, trust: &Trust) -> Result<OwnedFd, Refusal> {
+        let file = self.lookup(path).map_err(Refusal::from_open)?;
+        let stat = rustix::fs::fstat(&file).map_err(|e| Refusal::from_open(io::Error::from(e)))?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+            trust.check(&Owner::of(&stat))?;
+        }
+        Ok(file)
+    }
+
+    /// Whether strangers can put nothing in the place of `path`, a path inside this root without links:
+    /// all folders above it are looked at.
+    pub(super) fn holds_still(&self, path: &Path, trust: &Trust) -> bool {
+        let stat = |folder: &Path| rustix::fs::fstat(self.lookup(folder).ok()?).ok();
+        path.is_absolute() && trust.holds_still(path.ancestors().skip(1).map(stat))
     }
 
     fn lookup(&self, path: &Path) -> io::Result<OwnedFd> {

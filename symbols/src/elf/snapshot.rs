@@ -132,6 +132,35 @@ impl Snapshot {
         Ok(Self { memory, stamp, _charge: charge })
     }
 
+    /// Hash and owner of a file that is open, if only as a path; nothing of it is kept.
+    pub(crate) fn identity_of(
+        file: &OwnedFd,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<([u8; blake3::OUT_LEN], Owner), SnapshotError> {
+        regular(&rustix::fs::fstat(file).map_err(io::Error::from)?)?;
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file =
+            rustix::fs::open(link_to(file), flags, Mode::empty()).map_err(io::Error::from)?;
+        let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
+        let (size, mut at) = (regular(&stat)?, 0);
+        let (mut hasher, mut chunk) = (blake3::Hasher::new(), vec![0; CHUNK]);
+        while at < size {
+            if stop() {
+                return Err(SnapshotError::Stopped);
+            }
+            match rustix::io::pread(&file, &mut chunk, at) {
+                Ok(0) => return Err(SnapshotError::Cut),
+                Err(Errno::INTR) => {}
+                other => {
+                    let read = other.map_err(io::Error::from)?;
+                    hasher.update(&chunk[..read]);
+                    at += read as u64;
+                }
+            }
+        }
+        Ok((*hasher.finalize().as_bytes(), Owner::of(&stat)))
+    }
+
     /// One that another process of ours has taken.
     pub(crate) fn received(
         memory: OwnedFd,

@@ -113,8 +113,8 @@ impl Files for ParentFiles {
         let _ = tell(&Ask::Settle { id: id.bytes().to_vec(), right });
     }
 
-    fn stored(&self, build_id: &str) -> Option<(String, String)> {
-        match question(&Ask::Stored { build_id: build_id.to_owned() }) {
+    fn stored(&self, name: &str) -> Option<(String, Result<String, Refusal>)> {
+        match question(&Ask::Stored { name: name.to_owned() }) {
             Ok((Reply::Stored { name, text }, _)) => Some((name, text)),
             _ => None,
         }

@@ -70,6 +70,8 @@ impl Hello {
                 cache_dir: self.cache_dir.as_ref().map(|dir| dir.0.clone()),
                 ..Debuginfod::default()
             },
+            // Whose files are believed, the parent decides.
+            users: None,
         }
     }
 }
@@ -86,7 +88,7 @@ pub(super) enum Ask {
     /// Whether what was fetched is right. No reply.
     Settle { id: Vec<u8>, right: bool },
     /// The operator's profile of a build.
-    Stored { build_id: String },
+    Stored { name: String },
     /// A log record. No reply.
     Log { level: String, text: String },
     /// The answer, and the end.
@@ -101,7 +103,7 @@ pub(super) enum Reply {
     /// Why there is none.
     Refused(Refusal),
     /// A stored profile.
-    Stored { name: String, text: String },
+    Stored { name: String, text: Result<String, Refusal> },
     /// There is nothing of the kind.
     Nothing,
 }

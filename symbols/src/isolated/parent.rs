@@ -54,7 +54,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) path: &'a Path,
     pub(crate) program: Snapshot,
     pub(crate) budget: Budget,
-    pub(crate) files: LocalFiles,
+    pub(crate) files: &'a LocalFiles,
     pub(crate) options: &'a Options,
 }
 
@@ -147,7 +147,7 @@ impl Reader<'_> {
                     let found = id.and_then(|id| files.fetch(server, &id));
                     self.give(found.map(|file| (file, None)), budget.limit())
                 }
-                Ask::Stored { build_id } => (stored(files, &build_id), None),
+                Ask::Stored { name } => (stored(files, &name), None),
             };
             // What took us time is not the child's fault.
             self.deadline += since.elapsed();
@@ -269,9 +269,12 @@ impl Drop for Reader<'_> {
 }
 
 /// The operator's profile of a build; the child chooses the name, so it must be one.
-fn stored(files: &LocalFiles, build_id: &str) -> Reply {
-    let is_name = build_id.bytes().all(|byte| byte.is_ascii_hexdigit());
-    match files.stored(build_id).filter(|_| is_name) {
+fn stored(files: &LocalFiles, name: &str) -> Reply {
+    let hex = name.strip_prefix("blake3-").unwrap_or(name);
+    if hex.is_empty() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Reply::Nothing;
+    }
+    match files.stored(name) {
         Some((name, text)) => Reply::Stored { name, text },
         None => Reply::Nothing,
     }

@@ -65,8 +65,7 @@ pub struct SiteError {
     pub function: String,
     /// The instruction that the profile names.
     pub probe: LinkAddr,
-    /// What is wrong.
-    #[source]
+    /// What is wrong; part of the text.
     pub why: Why,
 }
 

@@ -19,3 +19,4 @@ mod real_server;
 mod refused;
 mod same_profile;
 mod split;
+mod strangers;

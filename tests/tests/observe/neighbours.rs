@@ -5,13 +5,16 @@ use std::fs::{self, File, FileTimes};
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
-use symbols::profile::Profile;
+use symbols::addr::LinkAddr;
+use symbols::elf::Program as Elf;
+use symbols::profile::{Profile, Site};
+use symbols::site::{code, probe_at};
 use symbols::{Options, Target as Program};
 use tempfile::TempDir;
 use test_servers::{Config, LoadSpec, Release, Workload};
 use userspace::observer::{ObserveOptions, Observer};
 
-use crate::lab::{DATA, run, settle, start, target, touch_all};
+use crate::lab::{DATA, on_each_mysql, open, run, settle, start, target, touch_all};
 use crate::strangers::bare;
 use crate::text::{Text, assert_unharmed};
 use crate::under_load::assert_table_is_true;
@@ -112,3 +115,61 @@ fn a_neighbours_copy_moves_no_probe() {
 fn probes(profile: &Profile) -> Vec<String> {
     profile.sites.values().flatten().map(|site| site.probe.to_string()).collect()
 }
+
+/// A lie as good as it can be told: everything but the place is true of the place.
+fn move_to(site: &mut Site, program: &Elf, entry: u64, way: u64) {
+    let entry = LinkAddr(entry);
+    let probe = probe_at(program, LinkAddr(entry.0 + way)).expect("something decodes there");
+    site.code = code(program, entry, &probe);
+    (site.entry, site.probe, site.file_offset) = (entry, probe.addr, probe.file_offset);
+    (site.instruction, site.text) = (probe.instruction, probe.text);
+}
+
+/// A stored profile of the operator's that is true but for one site. No probe is set at all, and the
+/// server goes on.
+fn a_stored_profile_moves_no_probe(release: Release) {
+    let server = start(release, Config::new().pool_mib(32));
+    let observed = open(&server);
+    let (right, text) = (observed.profile().clone(), Text::of(&observed));
+    let program = Elf::open(server.program()).unwrap();
+    let role = "page_io_complete";
+    let here = right.sites[role][0].entry.0;
+    let other = right.sites["block_free"][0].entry.0;
+    // The first instruction of some length: endbr64, or mov %rsp,%rbp.
+    let long =
+        (0..8).find(|way| probe_at(&program, LinkAddr(here + way)).is_some_and(|p| p.len > 2));
+    let long = long.unwrap();
+    let lies = [
+        ("in the middle of an instruction", here, long + 1, "the middle of an instruction"),
+        ("a start in mid-instruction", here + long + 1, 0, "`_Z20buf_page_io_complete"),
+        ("another function", other, 0, "`_Z20buf_page_io_complete"),
+        ("no start of a function", here + 0x40, 0, "`_Z20buf_page_io_complete"),
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    for (lie, entry, way, said) in lies {
+        let mut wrong = right.clone();
+        move_to(&mut wrong.sites.get_mut(role).unwrap()[0], &program, entry, way);
+        let hash = wrong.binary.content_hash.as_ref().map(|hash| format!("blake3-{hash}"));
+        let name = wrong.binary.build_id.clone().or(hash).unwrap();
+        let path = folder.path().join(format!("{name}.json"));
+        fs::write(&path, serde_json::to_vec(&wrong).unwrap()).unwrap();
+        let options = Options { profile_dirs: vec![folder.path().to_owned()], ..bare() };
+        let observing = ObserveOptions::default();
+        let Err(error) = Observer::attach(target(&server), &options, observing) else {
+            panic!("{lie}: attached")
+        };
+        let mut whole = error.to_string();
+        let mut cause = std::error::Error::source(&error);
+        while let Some(error) = cause {
+            whole = format!("{whole}: {error}");
+            cause = error.source();
+        }
+        println!("{lie}: {whole}\n  hint: {:?}", error.hint());
+        assert!(whole.contains(said), "{lie}: {whole}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("stored profile")), "{lie}");
+        assert_eq!(text.changed(), 0, "{lie}");
+    }
+    assert_unharmed(&server, server.pid(), &text);
+}
+
+on_each_mysql!(a_stored_profile_moves_no_probe);

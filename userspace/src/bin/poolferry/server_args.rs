@@ -55,7 +55,8 @@ impl ServerArgs {
 /// Where symbols are looked for.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct SymbolArgs {
-    /// Folder of stored profiles (`BUILD-ID.json`), looked at before the built-in ones.
+    /// Folder of stored profiles (`BUILD-ID.json` or `blake3-HASH.json`), looked at before the built-in ones and any
+    /// debug file.
     #[arg(long, value_name = "DIR")]
     profiles: Vec<PathBuf>,
     /// Folder of debug files, besides /usr/lib/debug.
