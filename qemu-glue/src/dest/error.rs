@@ -28,7 +28,7 @@ pub enum ReceiveError {
         expected: &'static str,
     },
     /// The other side does not go on.
-    #[error("the source sent not {expected} within {} s", limit.as_secs_f64())]
+    #[error("{} s went by without {expected} from the source", limit.as_secs_f64())]
     Silent {
         /// What should have come.
         expected: &'static str,

@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::program::Program;
 use crate::qemu::{Place, Vm, newest};
 
 fn program(arguments: &[&str], files: &[&Path]) -> Output {
@@ -43,6 +44,8 @@ fn a_key_that_keygen_made_is_taken() {
     let again = program(&["keygen"], &[&path]);
     assert!(!again.status.success() && said(&again).contains("never overwritten"));
     assert_eq!(fs::read(&path).unwrap(), before);
+    let key = ["--key", path.to_str().unwrap()];
+    Program::start(&place.path("none.qmp"), &key).port();
     // Past the key, `migrate` misses QEMU.
     let migrated = migrate(&place.path("none.qmp"), &path);
     assert!(said(&migrated).contains("none.qmp"), "{}", said(&migrated));
