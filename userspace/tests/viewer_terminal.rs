@@ -7,6 +7,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 use std::{env, fs};
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use test_servers::skipped;
 
@@ -27,6 +28,13 @@ struct Session {
 impl Session {
     /// Starts the demo; `None` and a counted skip where that cannot be done.
     fn start(test: &str, arguments: &str) -> io::Result<Option<Self>> {
+        Self::start_as(test, |demo| {
+            format!("LC_ALL=C.UTF-8 TERM=xterm-256color {demo} {arguments}")
+        })
+    }
+
+    /// Starts lines of bash with job control, given the demo's own.
+    fn start_as(test: &str, lines: impl Fn(&str) -> String) -> io::Result<Option<Self>> {
         if Command::new("script").arg("--version").stdout(Stdio::null()).status().is_err() {
             skipped(test, "`script` of util-linux is not installed");
             return Ok(None);
@@ -36,12 +44,12 @@ impl Session {
             return Ok(None);
         };
         let folder = tempfile::tempdir()?;
-        let command = format!(
-            "stty rows 24 cols 80; stty -g >before; {} --blocks 5000 {arguments}; stty -g >after",
-            demo.display(),
-        );
+        let demo = format!("{} --blocks 5000", demo.display());
+        let lines = lines(&demo);
+        let lines = format!("stty rows 24 cols 80; stty -g >before\n{lines}\nstty -g >after\n");
+        fs::write(folder.path().join("lines"), lines)?;
         let script = Command::new("script")
-            .args(["-qfc", &command, "received"])
+            .args(["-qfc", "bash --norc -m lines", "received"])
             .current_dir(folder.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -136,5 +144,94 @@ fn quitting_gives_the_terminal_back_and_then_the_held_log() -> io::Result<()> {
     let left = position(&received, LEAVE);
     assert!(left < position(&received, "wanted: Trace(true)"), "a log line was drawn over");
     assert!(session.settings_kept());
+    Ok(())
+}
+
+/// Waits until the shell has the terminal, checks that it was given back, and says `fg`; gives what was received by then.
+fn parked_and_back(session: &mut Session, parked: &str) -> io::Result<usize> {
+    session.wait_for(parked);
+    let until = session.received().len();
+    session.type_keys("\n")?;
+    session.wait("screen drawn anew", || {
+        let received = session.received();
+        received[until..].contains(ENTER) && received[until..].contains("Pool map")
+    });
+    Ok(until)
+}
+
+#[test]
+fn control_z_parks_the_viewer_and_fg_draws_it_anew() -> io::Result<()> {
+    let name = "control_z_parks_the_viewer_and_fg_draws_it_anew";
+    let lines = |demo: &str| {
+        format!(
+            "LC_ALL=C.UTF-8 TERM=xterm {demo}\necho parked with $?\nstty -g >parked\nread -r line\nfg >/dev/null"
+        )
+    };
+    let Some(mut session) = Session::start_as(name, lines)? else { return Ok(()) };
+    session.wait_for("Pool map");
+    session.type_keys("\u{1a}")?;
+    // 128 and the number of SIGTSTP.
+    let until = parked_and_back(&mut session, "parked with 148")?;
+    let received = session.received();
+    let left = position(&received, LEAVE);
+    assert!(left < position(&received, SHOW_CURSOR));
+    assert!(position(&received, SHOW_CURSOR) < position(&received, "parked with"));
+    assert_eq!(session.read("parked"), session.read("before"), "raw mode was left on");
+    session.type_keys("q")?;
+    session.wait_for_end()?;
+    assert!(session.received()[until..].contains(LEAVE));
+    assert!(session.settings_kept());
+    Ok(())
+}
+
+#[test]
+fn signals_of_job_control_do_the_same() -> io::Result<()> {
+    let name = "signals_of_job_control_do_the_same";
+    // Begun in the background, where the kernel stops who takes the terminal.
+    let lines = |demo: &str| {
+        let park = |number| format!("fg >/dev/null\necho parked {number} with $?\nread -r line\n");
+        format!(
+            "LC_ALL=C.UTF-8 TERM=xterm {demo} &\necho $! >pid\n{}{}fg >/dev/null",
+            park(1),
+            park(2)
+        )
+    };
+    let Some(mut session) = Session::start_as(name, lines)? else { return Ok(()) };
+    session.wait_for("Pool map");
+    let pid: i32 = session.read("pid").trim().parse().map_err(io::Error::other)?;
+    let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidData)?;
+    kill_process(pid, Signal::TSTP)?;
+    let until = parked_and_back(&mut session, "parked 1 with 148")?;
+    assert!(session.received()[..until].contains(LEAVE), "the shell got the viewer's screen");
+    // Nobody can give anything back then, but take it again.
+    kill_process(pid, Signal::STOP)?;
+    parked_and_back(&mut session, "parked 2 with 147")?;
+    kill_process(pid, Signal::TERM)?;
+    session.wait_for_end()
+}
+
+#[test]
+fn a_dumb_terminal_gets_text() -> io::Result<()> {
+    let name = "a_dumb_terminal_gets_text";
+    let lines = |demo: &str| format!("TERM=dumb {demo} --pictures 1");
+    let Some(mut session) = Session::start_as(name, lines)? else { return Ok(()) };
+    session.wait_for_end()?;
+    let received = session.received();
+    assert!(!received.contains('\u{1b}'), "{received:?}");
+    assert!(received.contains("text instead of the viewer") && received.contains("eligible"));
+    Ok(())
+}
+
+#[test]
+fn a_terminal_without_utf_8_gets_ascii() -> io::Result<()> {
+    let name = "a_terminal_without_utf_8_gets_ascii";
+    let lines = |demo: &str| format!("LC_ALL=C TERM=xterm {demo}");
+    let Some(mut session) = Session::start_as(name, lines)? else { return Ok(()) };
+    session.wait_for("Pool map");
+    session.type_keys("2")?;
+    session.wait_for("sbtest");
+    session.type_keys("q")?;
+    session.wait_for_end()?;
+    assert!(session.received().is_ascii(), "{:?}", session.received());
     Ok(())
 }

@@ -20,8 +20,8 @@ use std::time::Duration;
 use clap::Parser;
 use made_up::MadeUp;
 use tokio::sync::{mpsc, watch};
-use userspace::model;
 use userspace::viewer::{self, Command, LogSink, ViewerOptions};
+use userspace::{model, stream};
 
 #[derive(Parser)]
 struct Options {
@@ -75,6 +75,10 @@ async fn main() -> anyhow::Result<()> {
             }
         }
     });
+    if let Some(why) = viewer::refused() {
+        let _ = writeln!(LogSink, "{why}: text instead of the viewer");
+        return Ok(stream::run(receiver, stream::Format::Text, tokio::io::stdout()).await?);
+    }
     Ok(viewer::run(receiver, ViewerOptions::default(), commands).await?)
 }
 

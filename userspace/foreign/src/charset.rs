@@ -31,6 +31,12 @@ pub fn charset() -> Charset {
     })
 }
 
+/// Whether the terminal understands no control sequences: `TERM` is `dumb`, or nothing.
+#[must_use]
+pub fn is_dumb() -> bool {
+    env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
+}
+
 fn from_vars(var: impl Fn(&str) -> Option<OsString>) -> Charset {
     let set = |name: &&str| var(name).filter(|value| !value.is_empty());
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"].iter().find_map(set).unwrap_or_default();

@@ -48,7 +48,7 @@ mod text;
 
 pub use cell::{Cell, cell};
 pub use chain::Chain;
-pub use charset::{Charset, charset};
+pub use charset::{Charset, charset, is_dumb};
 pub use json::{json, json_pretty, json_text};
 pub use name::{Name, TooLong};
 pub use panic::hook_to;

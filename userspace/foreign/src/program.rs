@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 use std::process;
 
 use clap::Parser;
+use clap::error::ContextValue;
 use env_logger::{Builder, Env};
 
 use crate::shown::{of, shown};
@@ -18,7 +19,15 @@ const USAGE_BYTES: usize = 64 << 10;
 #[must_use]
 pub fn start<Arguments: Parser>() -> Arguments {
     crate::panic::hook();
-    Arguments::try_parse().unwrap_or_else(|error| {
+    Arguments::try_parse().unwrap_or_else(|mut error| {
+        // What was typed, before it stands among lines of ours.
+        let quoted = error.context().filter_map(|(kind, value)| match value {
+            ContextValue::String(text) => Some((kind, shown(text).to_string())),
+            _ => None,
+        });
+        for (kind, text) in quoted.collect::<Vec<_>>() {
+            error.insert(kind, ContextValue::String(text));
+        }
         let plain = error.render().to_string();
         let harmless = shown(&plain).lines().at_most(USAGE_BYTES).to_string();
         if harmless == plain {

@@ -132,6 +132,7 @@ pub(super) const BINDINGS: &[Binding] = &[
         help: "this help, and away with it",
         keys: &[(Char('?'), Action::Help), (KeyCode::F(1), Action::Help), (Esc, Action::Back)],
     },
+    Binding { shown: "Ctrl-Z", help: "back to the shell; `fg` goes on", keys: &[] },
     Binding { shown: "q  Ctrl-C", help: "quit", keys: &[(Char('q'), Action::Quit)] },
 ];
 
@@ -150,6 +151,13 @@ pub(super) fn action(key: KeyEvent) -> Option<Action> {
 /// Ctrl-C, which quits wherever it is typed.
 pub(super) fn is_interrupt(key: KeyEvent) -> bool {
     key.code == Char('c') && key.modifiers == KeyModifiers::CONTROL
+}
+
+/// Ctrl-Z, likewise: raw mode leaves to us what it asks for.
+pub(super) fn is_suspend(key: KeyEvent) -> bool {
+    key.code == Char('z')
+        && key.modifiers == KeyModifiers::CONTROL
+        && key.kind != KeyEventKind::Release
 }
 
 #[cfg(test)]

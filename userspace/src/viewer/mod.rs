@@ -19,6 +19,7 @@ mod palette;
 mod rows;
 mod state;
 mod strokes;
+mod suspend;
 mod terminal;
 pub(crate) mod units;
 mod view;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossterm::event::{Event as TerminalEvent, EventStream};
+use foreign::Charset;
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -43,6 +45,7 @@ pub use link_rate::{BadLinkRate, LinkRate};
 pub use logs::LogSink;
 pub use palette::Colors;
 use state::{Input, Outcome, Viewer};
+use suspend::{Wish, Wishes};
 use terminal::{Drawn, Screen};
 
 #[cfg(test)]
@@ -61,10 +64,12 @@ pub struct ViewerOptions {
     pub walking: bool,
     /// Colours of the terminal.
     pub colors: Colors,
+    /// Characters of the terminal.
+    pub charset: Charset,
 }
 
 impl Default for ViewerOptions {
-    /// 1 Gbit/s, a picture a second, no tracing, colours as the environment says.
+    /// 1 Gbit/s, a picture a second, no tracing, colours and characters as the environment says.
     fn default() -> Self {
         Self {
             link_rate: LinkRate::default(),
@@ -72,6 +77,7 @@ impl Default for ViewerOptions {
             tracing: false,
             walking: false,
             colors: Colors::from_env(),
+            charset: foreign::charset(),
         }
     }
 }
@@ -121,10 +127,19 @@ pub fn give_back() {
     terminal::give_back();
 }
 
+/// Why a terminal cannot show the viewer at all, where that is known beforehand.
+#[must_use]
+pub fn refused() -> Option<&'static str> {
+    foreign::is_dumb().then_some("the terminal is a dumb one (TERM)")
+}
+
 /// How often the age of the picture is drawn when nothing else happens.
 const TICK: Duration = Duration::from_millis(500);
 
 /// Shows pictures until the user quits.
+///
+/// Ctrl-Z and SIGTSTP give the terminal back and stop the process; when it goes on, the terminal is taken again and
+/// all of it drawn.
 ///
 /// A terminal that does not take its bytes gets no new frame, and stops nobody. It is given back whenever the future ends, also when it is dropped. When `pictures` is
 /// closed, the last picture stays on the screen, marked as such, until the user quits. Commands that
@@ -138,6 +153,7 @@ pub async fn run(
     commands: mpsc::UnboundedSender<Command>,
 ) -> Result<(), ViewerError> {
     let mut screen = Screen::take().map_err(ViewerError::Take)?;
+    let mut wishes = Wishes::watch().map_err(ViewerError::Take)?;
     let mut keyboard = EventStream::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -157,12 +173,24 @@ pub async fn run(
                 Input::Ended
             },
             event = keyboard.next() => match event {
+                Some(Ok(TerminalEvent::Key(key))) if keys::is_suspend(key) => {
+                    suspend::ask();
+                    Input::Redraw
+                }
                 Some(Ok(TerminalEvent::Key(key))) => Input::Key(key),
                 Some(Ok(_)) => Input::Redraw,
                 Some(Err(error)) => return Err(ViewerError::Keys(error)),
                 None => return Ok(()),
             },
             () = outlet::stdout().drained(), if drawn == Drawn::Busy => Input::Redraw,
+            wish = wishes.next() => {
+                drop(screen);
+                if wish == Wish::Stop {
+                    wishes.stop();
+                }
+                screen = Screen::take().map_err(ViewerError::Take)?;
+                Input::Redraw
+            }
             _ = ticks.tick() => Input::Redraw,
         };
         match viewer.apply(input, Instant::now()) {

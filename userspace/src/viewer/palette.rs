@@ -5,6 +5,7 @@
 
 use std::env;
 
+use foreign::Charset;
 use ratatui::style::{Color, Modifier, Style};
 
 use crate::model::Cell;
@@ -57,16 +58,26 @@ const ALARM: Rgb = [229, 83, 75];
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Palette {
     colors: Colors,
+    charset: Charset,
 }
 
 impl Palette {
-    pub(super) const fn new(colors: Colors) -> Self {
-        Self { colors }
+    pub(super) const fn new(colors: Colors, charset: Charset) -> Self {
+        Self { colors, charset }
+    }
+
+    const fn colored(self) -> bool {
+        !matches!(self.colors, Colors::None)
+    }
+
+    /// Whether only ASCII is shown.
+    pub(super) const fn ascii(self) -> bool {
+        matches!(self.charset, Charset::Ascii)
     }
 
     /// Whether a cell of the map can hold two colours.
-    pub(super) const fn colored(self) -> bool {
-        !matches!(self.colors, Colors::None)
+    pub(super) const fn halves(self) -> bool {
+        self.colored() && !self.ascii()
     }
 
     /// What stands back: units, rules, explanations.
@@ -239,7 +250,7 @@ mod tests {
 
     #[test]
     fn one_dirty_page_tints_its_cell() {
-        let palette = Palette::new(Colors::True);
+        let palette = Palette::new(Colors::True, Charset::Utf8);
         let clean = palette.mix(&[100, 0, 0, 0, 0, 0]);
         let tinted = palette.mix(&[99, 1, 0, 0, 0, 0]);
         assert_eq!(clean, Color::Rgb(95, 175, 135));

@@ -119,7 +119,7 @@ impl Viewer {
         let mut viewer = Self {
             picture: Arc::clone(&picture),
             history: History::default(),
-            palette: Palette::new(options.colors),
+            palette: Palette::new(options.colors, options.charset),
             pane: Pane::Pool,
             zoomed: false,
             help: false,

@@ -45,11 +45,11 @@ pub(crate) fn rate(per_second: f64) -> String {
     format!("{number} {}/s", UNITS[unit])
 }
 
-/// A latency in ns: `850 ns`, `33.0 µs`, `1.05 ms`, `2.10 s`.
+/// A latency in ns: `850 ns`, `33.0 us`, `1.05 ms`, `2.10 s`.
 pub(crate) fn nanoseconds(value: u64) -> String {
     match value {
         0..1_000 => format!("{value} ns"),
-        1_000..1_000_000 => format!("{} µs", three(to_f64(value) / 1e3)),
+        1_000..1_000_000 => format!("{} us", three(to_f64(value) / 1e3)),
         1_000_000..1_000_000_000 => format!("{} ms", three(to_f64(value) / 1e6)),
         _ => format!("{} s", three(to_f64(value) / 1e9)),
     }
@@ -127,7 +127,7 @@ mod tests {
             "0 /s",
         ];
         assert_eq!(rates, expected);
-        assert_eq!([850, 33_000, 1_048_575].map(nanoseconds), ["850 ns", "33.0 µs", "1.05 ms"]);
+        assert_eq!([850, 33_000, 1_048_575].map(nanoseconds), ["850 ns", "33.0 us", "1.05 ms"]);
         let seconds = |s| time(Duration::from_secs(s));
         assert_eq!([59, 125, 26_000].map(seconds), ["59.0 s", "2 min 05 s", "7 h 13 min"]);
     }

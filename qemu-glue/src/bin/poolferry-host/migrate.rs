@@ -1,6 +1,5 @@
 //! `poolferry-host migrate`: moves a VM away from this host.
 
-use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -107,10 +106,7 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
     let options = options(args)?;
     let mut show: Box<dyn Show> = match args.format {
         Format::Jsonl => Box::new(Jsonl::new()),
-        // The bars go to standard error.
-        Format::Text if io::stdout().is_terminal() && io::stderr().is_terminal() => {
-            Box::new(Bars::new())
-        }
+        Format::Text if Bars::can_be_shown() => Box::new(Bars::new()),
         Format::Text => Box::new(Plain::default()),
     };
     let guarded = args.mode == Way::Poolferry;

@@ -1,9 +1,10 @@
 //! A migration as it is shown while it runs.
 
-use std::io;
+use std::io::{self, IsTerminal as _};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use foreign::Charset;
 use indicatif::{
     BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike,
 };
@@ -204,13 +205,22 @@ pub(crate) struct Bars {
 }
 
 impl Bars {
+    /// Whether there is a terminal for them, one that can step back. They go to standard error.
+    pub(crate) fn can_be_shown() -> bool {
+        io::stdout().is_terminal() && io::stderr().is_terminal() && !foreign::is_dumb()
+    }
+
     pub(crate) fn new() -> Self {
         let target = ProgressDrawTarget::term_like_with_hz(Box::new(Terminal::default()), FRAMES);
         let bars = MultiProgress::with_draw_target(target);
         let bar = |name: &'static str, template: &str| {
             let style = ProgressStyle::with_template(template);
             let bar = bars.add(ProgressBar::new(0));
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+            bar.set_style(match foreign::charset() {
+                Charset::Utf8 => style,
+                Charset::Ascii => style.progress_chars("#>-").tick_chars("|/-\\ "),
+            });
             bar.set_prefix(name);
             bar
         };

@@ -89,8 +89,12 @@ const DRAIN_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) fn run(args: &Args, verbose: u8) -> Result<(), Failure> {
     let terminal = std::io::stdout().is_terminal();
-    let format = args.format.unwrap_or(if terminal { Format::Viewer } else { Format::Text });
+    let mut format = args.format.unwrap_or(if terminal { Format::Viewer } else { Format::Text });
     failure::log_to_stderr(verbose);
+    if let Some(why) = viewer::refused().filter(|_| format == Format::Viewer) {
+        log::warn!("{why}: text instead of the viewer");
+        format = Format::Text;
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let ended = runtime.block_on(observe(args, format, verbose));
     // A thread that waits for something, such as keys, must not keep the process.

@@ -1,7 +1,7 @@
 //! The occupancy map: the pool from its first block to its last, in reading order.
 //!
 //! With colours a cell of the terminal shows two parts of the pool, the upper and the lower half of
-//! a line (`▀` in the upper part's colour on the lower one's). Without, it shows one, as the letter
+//! a line (`▀` in the upper part's colour on the lower one's). Without, or on a terminal that takes ASCII only, it shows one, as the letter
 //! of the state that most of its blocks are in.
 
 use ratatui::Frame;
@@ -19,12 +19,12 @@ use super::{Section, section};
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let cells = &viewer.picture.cells;
     let palette = viewer.palette;
-    let parts_a_cell = if palette.colored() { 2 } else { 1 };
+    let parts_a_cell = if palette.halves() { 2 } else { 1 };
     let body = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
     let parts = usize::from(body.width) * usize::from(body.height) * parts_a_cell;
     let size = cells.len().div_ceil(parts.max(1)).max(1);
     let bytes = (size as u64).saturating_mul(u64::from(viewer.picture.server.page_size));
-    let unit = if palette.colored() { "half cell" } else { "character" };
+    let unit = if palette.halves() { "half cell" } else { "character" };
     let blocks = if size == 1 { "block" } else { "blocks" };
     let note =
         format!("a {unit} is {} {blocks}, {}", units::count(size as u64), units::bytes(bytes));
@@ -32,10 +32,10 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         section(frame, area, Section::of_pane("Pool map", &note, Pane::Pool, viewer), palette);
     if cells.is_empty() {
         frame.render_widget("no map in this picture", inner);
-    } else if palette.colored() {
+    } else if palette.halves() {
         draw_halves(frame.buffer_mut(), inner, cells, size, palette);
     } else {
-        draw_letters(frame.buffer_mut(), inner, cells, size);
+        draw_letters(frame.buffer_mut(), inner, cells, size, palette);
     }
 }
 
@@ -55,12 +55,13 @@ fn draw_halves(buffer: &mut Buffer, area: Rect, cells: &[Cell], size: usize, pal
     }
 }
 
-fn draw_letters(buffer: &mut Buffer, area: Rect, cells: &[Cell], size: usize) {
+fn draw_letters(buffer: &mut Buffer, area: Rect, cells: &[Cell], size: usize, palette: Palette) {
     let places = area.rows().flat_map(|row| row.columns().collect::<Vec<_>>());
     for (at, part) in places.zip(cells.chunks(size)) {
         let counts = counts(part);
         let most = palette::ALL.into_iter().max_by_key(|state| counts[palette::index(*state)]);
-        buffer[(at.x, at.y)].set_char(most.map_or(' ', palette::letter));
+        let style = most.map_or(Style::new(), |state| palette.state(state));
+        buffer[(at.x, at.y)].set_char(most.map_or(' ', palette::letter)).set_style(style);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Draws the state. Nothing here changes it, waits or computes anything that outlives the frame.
 
+mod ascii;
 mod footer;
 mod header;
 mod health;
@@ -31,6 +32,13 @@ const WIDE: (u16, u16) = (150, 40);
 
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame, viewer: &Viewer) {
+    draw_all(frame, viewer);
+    if viewer.palette.ascii() {
+        ascii::replace(frame.buffer_mut());
+    }
+}
+
+fn draw_all(frame: &mut Frame, viewer: &Viewer) {
     let area = frame.area();
     if !fits(area, SMALLEST) {
         return small::draw(frame, area, viewer, SMALLEST);

@@ -125,7 +125,7 @@ fn draw_migration(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 
 /// The colour of a state, or its letter where there is none.
 fn swatch(state: Cell, palette: Palette) -> Span<'static> {
-    let mark = if palette.colored() { '■' } else { palette::letter(state) };
+    let mark = if palette.halves() { '■' } else { palette::letter(state) };
     Span::styled(format!("{mark} "), palette.state(state))
 }
 

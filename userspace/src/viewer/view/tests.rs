@@ -8,6 +8,7 @@ use ratatui::buffer::Buffer;
 use ratatui::style::{Color, Modifier};
 
 use super::super::made_up::MadeUp;
+use super::super::palette::Palette;
 use super::super::state::{Input, Viewer};
 use super::super::{Colors, LinkRate, ViewerOptions};
 use super::*;
@@ -24,6 +25,7 @@ fn viewer(colors: Colors, change: impl FnOnce(&mut Picture)) -> Viewer {
         tracing: true,
         walking: false,
         colors,
+        charset: foreign::Charset::Utf8,
     };
     Viewer::new(&options, Arc::new(picture), Instant::now())
 }
@@ -231,4 +233,22 @@ fn names_cannot_send_control_characters_to_the_terminal() {
         let screen = text(&render(&viewer, 200, 60));
         foreign::hostile::assert_harmless("viewer", screen.as_bytes(), 1 << 20);
     }
+}
+
+#[test]
+fn a_terminal_that_takes_ascii_gets_ascii() {
+    let mut viewer = viewer(Colors::Indexed, |picture| {
+        picture.cells = vec![Cell::Clean; 4_000];
+        picture.cells[2_000..].fill(Cell::Dirty);
+    });
+    viewer.palette = Palette::new(Colors::Indexed, foreign::Charset::Ascii);
+    for pane in ["1", "2", "3", "4", "?"] {
+        press(&mut viewer, pane);
+        for (width, height) in [(80, 24), (200, 60), (40, 10)] {
+            let screen = text(&render(&viewer, width, height));
+            assert!(screen.is_ascii(), "pane {pane} at {width}x{height}: {screen}");
+        }
+    }
+    press(&mut viewer, "?1");
+    assert_shows(&text(&render(&viewer, 80, 24)), &["oooooooo", "########", "Pool map --"]);
 }
