@@ -44,7 +44,7 @@ impl Rig {
         fs::write(&path, vec![1; 2 << 20]).unwrap();
         let ram = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).unwrap());
         ram.set_len(u64::from(PAGES) * PAGE_BYTES).unwrap();
-        Self { _dir: dir, ram, disk: format!("file:{}", path.display()) }
+        Self { _dir: dir, ram, disk: format!("file:{}", path.to_string_lossy()) }
     }
 }
 

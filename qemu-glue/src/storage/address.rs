@@ -110,7 +110,7 @@ fn host_and_port(authority: &str) -> Option<(&str, u16)> {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::File(path) => write!(f, "file:{}", path.to_string_lossy()),
             Self::Nbd(Export { server: Server::Unix(socket), name }) => {
                 let socket = socket.to_string_lossy();
                 let [name, socket] = [name.as_str(), &socket].map(encoded);
@@ -132,7 +132,7 @@ impl fmt::Display for Server {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "{}", path.display()),
+            Self::Unix(path) => write!(f, "{}", path.to_string_lossy()),
         }
     }
 }

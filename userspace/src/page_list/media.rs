@@ -55,7 +55,7 @@ impl MediaTable {
         for (&file, &number) in &self.files {
             let share = locator.share_of(file);
             let path = share.map_or_else(String::new, |s| {
-                format!("{}:{}:{}", s.fstype, s.source, s.path.display())
+                format!("{}:{}:{}", s.fstype, s.source, s.path.to_string_lossy())
             });
             media.push((number, Medium::ShareFile(fitting(path))));
         }
@@ -98,7 +98,7 @@ fn name(disk: &Disk) -> String {
         return format!("wwid:{wwid}");
     }
     if let Some(file) = &disk.backing_file {
-        return format!("loop:{}:{}", disk.backing_offset.unwrap_or(0), file.display());
+        return format!("loop:{}:{}", disk.backing_offset.unwrap_or(0), file.to_string_lossy());
     }
     match (&disk.hardware_path, disk.pci.last()) {
         (Some(path), _) => format!("path:{path}"),

@@ -12,6 +12,7 @@ fn viewer() -> (Viewer, MadeUp, Instant) {
         refresh: Duration::from_secs(1),
         tracing: false,
         walking: false,
+        charset: foreign::Charset::Utf8,
         colors: Colors::True,
     };
     (Viewer::new(&options, Arc::new(pool.step()), now), pool, now)

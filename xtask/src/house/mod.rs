@@ -1,6 +1,7 @@
 //! Rules that no other tool checks, one small file each. A rule sees one file at a time, and says where it is broken.
 
 mod commands;
+mod foreign;
 mod length;
 mod links;
 mod paths;
@@ -25,6 +26,7 @@ pub(crate) struct Rule {
 pub(crate) const RULES: &[Rule] = &[
     Rule { name: "no file is too long", find: length::find },
     Rule { name: "unsafe blocks of the eBPF programs say why", find: safety::find },
+    Rule { name: "foreign text passes its door", find: foreign::find },
     Rule { name: "no path of one machine only", find: paths::find },
     Rule { name: "the commands that the documentation names exist", find: commands::find },
     Rule { name: "links in the documentation lead to files", find: links::find },
