@@ -4,10 +4,12 @@
 //! descriptor that QEMU keeps of it, or, where that is closed, through `/proc/PID/map_files`, which
 //! asks for CAP_CHECKPOINT_RESTORE. Formats: Linux `Documentation/filesystems/proc.rst`.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
+
+use foreign_file::Found;
+use rustix::fs::OFlags;
 
 use super::GuestError;
 
@@ -43,20 +45,26 @@ impl Mapping {
 
     /// Opens the file.
     pub(super) fn open(&self, pid: u32, access: Access) -> io::Result<File> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(access == Access::ReadWrite);
-        for path in self.candidates(pid) {
-            // Descriptors come and go while we look; only the file's identity counts.
-            if fs::metadata(&path).is_ok_and(|meta| self.is(&meta)) {
-                let file = options.open(&path)?;
-                if self.is(&file.metadata()?) {
-                    return Ok(file);
-                }
-            }
+        let flags = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::ReadWrite => OFlags::RDWR,
+        };
+        // Descriptors come and go while we look; only the file's identity counts, and what was looked
+        // at is what is opened.
+        let held = self
+            .candidates(pid)
+            .find_map(|path| foreign_file::held_by(&path).ok().filter(|found| self.is(found)));
+        if let Some(found) = held {
+            return Ok(found.open_with(flags)?);
         }
         let (start, end) = (self.start, self.end);
-        let file = options.open(format!("/proc/{pid}/map_files/{start:x}-{end:x}"))?;
-        if self.is(&file.metadata()?) { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+        let mapped = PathBuf::from(format!("/proc/{pid}/map_files/{start:x}-{end:x}"));
+        let found = foreign_file::held_by(&mapped)?;
+        if self.is(&found) {
+            Ok(found.open_with(flags)?)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
     }
 
     fn candidates(&self, pid: u32) -> impl Iterator<Item = PathBuf> {
@@ -64,9 +72,10 @@ impl Mapping {
         entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
     }
 
-    fn is(&self, meta: &fs::Metadata) -> bool {
-        let device = (rustix::fs::major(meta.dev()), rustix::fs::minor(meta.dev()));
-        meta.ino() == self.inode && device == self.device
+    fn is(&self, found: &Found) -> bool {
+        let Ok(seen) = rustix::fs::fstat(found) else { return false };
+        let device = (rustix::fs::major(seen.st_dev), rustix::fs::minor(seen.st_dev));
+        seen.st_ino == self.inode && device == self.device
     }
 }
 
@@ -107,6 +116,7 @@ fn line(text: &str) -> Option<Mapping> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::os::unix::fs::MetadataExt as _;
 
     use super::*;
 

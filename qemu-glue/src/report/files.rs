@@ -1,9 +1,10 @@
 //! Records on disk: `report.json`, and the page beside it.
 
-use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::fs;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use foreign_file::Refusal;
 use safe_file::Mode;
 use serde::Serialize;
 use serde_json::Value;
@@ -132,12 +133,10 @@ fn pretty(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
 /// # Errors
 /// When the file cannot be read, is no record, or one of another schema.
 pub fn read(path: &Path) -> Result<Report, ReportError> {
-    let file = File::open(path).map_err(|source| access(path, source))?;
-    let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|source| access(path, source))?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(ReportError::TooLarge { path: path.to_owned() });
-    }
+    let bytes = foreign_file::read(path, MAX_BYTES).map_err(|refusal| match refusal {
+        Refusal::TooLarge { .. } => ReportError::TooLarge { path: path.to_owned() },
+        other => access(path, other.into()),
+    })?;
     let no_record = |source| ReportError::NoRecord { path: path.to_owned(), source };
     let mut value: Value = serde_json::from_slice(&bytes).map_err(no_record)?;
     // The schema first: a later one may have another shape, and that is the better message.

@@ -4,15 +4,15 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
 use std::slice;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
 use std::time::Duration;
 
+use foreign_file::{Found, Kind};
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{FallocateFlags, SealFlags};
+use rustix::fs::{FallocateFlags, OFlags, SealFlags};
 use shim_abi::{
     ABI_VERSION, CONFIRMED_AT, Control, FILE_BYTES, GIVE_BACK_AT, MAGIC, RUNS_AT, Reason, State,
 };
@@ -34,9 +34,10 @@ pub(super) struct SharedFile {
 
 impl SharedFile {
     pub(super) fn open(pid: u32) -> Result<Self, ShimError> {
-        let path = find(pid)?;
+        let found = find(pid)?;
         let failed = |what| move |source| ShimError::Memory { what, pid, source };
-        let file = File::options().read(true).write(true).open(path).map_err(failed("open"))?;
+        let file =
+            found.open_with(OFlags::RDWR).map_err(io::Error::from).map_err(failed("open"))?;
         let length = file.metadata().map_err(failed("measure"))?.len();
         // Nobody who can make the file shorter can then make our accesses fault.
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(io::Error::from);
@@ -166,12 +167,13 @@ fn lock(file: &File, pid: u32) -> Result<(), ShimError> {
     }
 }
 
-/// The path of the shared file among the descriptors of `pid`.
-fn find(pid: u32) -> Result<PathBuf, ShimError> {
+/// The shared file among the descriptors of `pid`.
+fn find(pid: u32) -> Result<Found, ShimError> {
     let folder = format!("/proc/{pid}/fd");
     let entries = fs::read_dir(folder).map_err(|source| ShimError::Descriptors { pid, source })?;
-    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-    paths
-        .find(|path| fs::read_link(path).is_ok_and(|target| target.as_os_str() == LINK))
+    let found = entries.filter_map(|entry| foreign_file::held_by(&entry.ok()?.path()).ok());
+    found
+        .filter(|found| found.kind() == Kind::File)
+        .find(|found| found.kernel_name().is_ok_and(|name| name.as_os_str() == LINK))
         .ok_or(ShimError::NotLoaded { pid })
 }

@@ -1,10 +1,12 @@
 //! Raw files and block devices, past the page cache: io_uring, or threads where it is forbidden.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Seek as _, SeekFrom};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
+
+use rustix::fs::OFlags;
 
 use super::buffer::Buffer;
 use super::error::StorageError;
@@ -35,10 +37,11 @@ enum Engine {
 impl File {
     pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
         let failed = |source| StorageError::Open { path: path.to_owned(), source };
-        let direct = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(path);
-        let (mut file, caching) = match direct {
+        let found = foreign_file::find(path).map_err(|refusal| failed(refusal.into()))?;
+        let open = |flags| found.open_disk(flags).map_err(io::Error::from);
+        let (mut file, caching) = match open(OFlags::RDONLY | OFlags::DIRECT) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                (fs::File::open(path).map_err(failed)?, Caching::Cached)
+                (open(OFlags::RDONLY).map_err(failed)?, Caching::Cached)
             }
             opened => (opened.map_err(failed)?, Caching::Direct),
         };

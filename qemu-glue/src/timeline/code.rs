@@ -1,6 +1,6 @@
 //! Where the code of a running QEMU lies: the file, and the offsets of its functions in it.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use object::read::ReadCache;
@@ -70,7 +70,7 @@ impl<'a> Mapping<'a> {
 /// The functions that the file exports, with the file offsets of their code; `None` where it cannot be
 /// read or is no program.
 fn functions(path: &Path) -> Option<Vec<(Function, u64)>> {
-    let cache = ReadCache::new(File::open(path).ok()?);
+    let cache = ReadCache::new(foreign_file::held_by(path).ok()?.open().ok()?);
     let file = object::File::parse(&cache).ok()?;
     let mut found = Vec::new();
     for symbol in file.dynamic_symbols().filter(|symbol| symbol.is_definition()) {

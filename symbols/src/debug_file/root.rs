@@ -1,8 +1,8 @@
 //! A root folder that the search looks below: the target's, or the observer's own.
 //!
 //! A server may run in a container or chroot, whose links and folders mean what they mean *there*.
-//! So every path is resolved by the kernel inside the root (`RESOLVE_IN_ROOT`, openat2(2), Linux
-//! 5.6): an absolute link of the target's cannot lead to a file of the observer's.
+//! So every path is resolved inside the root, step by step (`foreign_file`): an absolute link of the
+//! target's cannot lead to a file of the observer's, and no step into a file system that is not read.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,8 +10,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::fs::FileType;
 
 use super::attempt::Refusal;
 use super::files::{FoundFile, RootPlace};
@@ -20,20 +19,16 @@ use crate::elf::snapshot::link_to;
 use crate::elf::{Owner, Snapshot};
 use crate::trust::Trust;
 
-/// How often a lookup is repeated that a rename elsewhere has disturbed (EAGAIN, openat2(2)).
-const LOOKUPS: usize = 16;
-
 #[derive(Debug)]
 pub(super) struct Root {
-    dir: OwnedFd,
+    dir: foreign_file::Root,
     place: RootPlace,
 }
 
 impl Root {
     /// Opens `root`; `program` is a path of the observer's to the program that runs in it.
     pub(super) fn open(root: &Path, program: &Path) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(root, flags, Mode::empty())?;
+        let dir = foreign_file::Root::at(root)?;
         let program = real_path(program);
         let inside = match program.strip_prefix(real_path(root)) {
             Ok(inside) => Path::new("/").join(inside),
@@ -50,7 +45,10 @@ impl Root {
 
     /// True when both are the same folder, as for a server that runs in no other root.
     pub(super) fn is_same(&self, other: &Self) -> bool {
-        let id = |root: &Self| rustix::fs::fstat(&root.dir).ok().map(|st| (st.st_dev, st.st_ino));
+        let id = |root: &Self| {
+            let seen = rustix::fs::fstat(root.dir.top().ok()?).ok()?;
+            Some((seen.st_dev, seen.st_ino))
+        };
         id(self).is_some() && id(self) == id(other)
     }
 
@@ -85,23 +83,13 @@ impl Root {
     }
 
     fn lookup(&self, path: &Path) -> io::Result<OwnedFd> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let mut last = Errno::AGAIN;
-        for _ in 0..LOOKUPS {
-            match rustix::fs::openat2(&self.dir, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
-            {
-                Ok(file) => return Ok(file),
-                Err(Errno::AGAIN) => last = Errno::AGAIN,
-                Err(other) => return Err(other.into()),
-            }
-        }
-        Err(last.into())
+        Ok(self.dir.find(path)?.into())
     }
 
     /// The folder inside this root that an opened file really lies in, links resolved.
     fn real_dir(&self, link: &Path) -> Option<PathBuf> {
         let real = std::fs::read_link(link).ok()?;
-        let root = std::fs::read_link(link_to(&self.dir)).ok()?;
+        let root = self.dir.top().ok()?.kernel_name().ok()?;
         Some(Path::new("/").join(real.strip_prefix(root).ok()?).parent()?.to_owned())
     }
 }

@@ -6,6 +6,7 @@
 //! | [`server`] | what the host is told of a server that works, ends, and starts again |
 //! | [`several`] | several servers as one list, and strangers that are called so |
 //! | [`guest`] | all of it in a VM: its port, its RAM, and what the disk has |
+//! | [`many`] | a data directory with 200,000 files |
 //! | [`hosts`] | hosts that go in the middle of a word, agents that are killed |
 //!
 //! The agent is the built program. Its memory is read as a host reads a guest's: by the frames that it
@@ -16,6 +17,7 @@
 mod guest;
 mod hosts;
 mod list;
+mod many;
 mod memory;
 mod server;
 mod several;

@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, openat, statx};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags, fcntl_setfl, open, statx};
 
 use crate::refusal::Refusal;
 
@@ -24,7 +25,7 @@ pub enum Kind {
 
 /// A file, folder, link or device that was looked at; a descriptor that cannot be read (`O_PATH`).
 ///
-/// Its mount was found to be one that is read.
+/// Its mount was found to be one that is read, or a process has it open already ([`crate::held_by`]).
 #[derive(Debug)]
 pub struct Found {
     pub(crate) fd: OwnedFd,
@@ -73,15 +74,29 @@ impl Found {
         }
     }
 
-    /// Opens a regular file or a block device: what a disk's bytes may lie in.
+    /// Opens a regular file or a block device, whose reads wait for their data: what a disk's bytes may
+    /// lie in.
     ///
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_disk(&self, flags: OFlags) -> Result<File, Refusal> {
         match self.kind {
-            Kind::File | Kind::BlockDevice => Ok(self.reopen(flags)?.into()),
+            Kind::File | Kind::BlockDevice => {
+                let fd = self.reopen(flags)?;
+                // Only opening must not wait; io_uring answers EAGAIN to a read that would.
+                fcntl_setfl(&fd, flags & OFlags::DIRECT).map_err(Refusal::from_errno)?;
+                Ok(fd.into())
+            }
             _ => Err(Refusal::NoFile { path: Default::default() }),
         }
+    }
+
+    /// What the kernel calls it: the target of its link in /proc.
+    ///
+    /// # Errors
+    /// [`Refusal`] where /proc is not there.
+    pub fn kernel_name(&self) -> Result<PathBuf, Refusal> {
+        std::fs::read_link(self.link()).map_err(Refusal::from_io)
     }
 
     /// Opens a folder, to list it.
@@ -104,13 +119,22 @@ impl Found {
     /// The link in /proc opens exactly what was looked at, whatever its name means now.
     fn reopen(&self, flags: OFlags) -> Result<OwnedFd, Refusal> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let link = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
-        openat(rustix::fs::CWD, link, flags, Mode::empty()).map_err(Refusal::from_errno)
+        open(self.link(), flags, Mode::empty()).map_err(Refusal::from_errno)
+    }
+
+    fn link(&self) -> String {
+        format!("/proc/self/fd/{}", self.fd.as_raw_fd())
     }
 }
 
 impl AsFd for Found {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+}
+
+impl From<Found> for OwnedFd {
+    fn from(found: Found) -> Self {
+        found.fd
     }
 }

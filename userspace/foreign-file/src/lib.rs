@@ -16,6 +16,7 @@
 //!
 //! - [`read`] and [`open`] take a path of this process's own root.
 //! - [`Root`] is another process's root: links are resolved below it, and never out of it.
+//! - [`held_by`] is for what a process holds open or maps itself.
 //! - [`Found`] is what a step led to. It can be looked at; only [`Found::open`] opens it.
 //!
 //! # Which file systems
@@ -40,6 +41,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 /// Opens a regular file of ours for reading.
 ///
 /// # Errors
@@ -54,6 +57,17 @@ pub fn open(path: &Path) -> Result<File, Refusal> {
 /// [`Refusal`] where nothing is there, or a step leads into a file system that is not read.
 pub fn find(path: &Path) -> Result<Found, Refusal> {
     Root::own()?.find(path)
+}
+
+/// What a process holds open or maps, by its link in /proc (`/proc/7/fd/3`, `/proc/7/exe`,
+/// `/proc/7/map_files/7f0-7f1`): it is the very file, on whatever file system, memory included.
+///
+/// # Errors
+/// [`Refusal`] where nothing is there.
+pub fn held_by(link: &Path) -> Result<Found, Refusal> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(link, flags, Mode::empty()).map_err(Refusal::from_errno);
+    fd.and_then(|fd| Found::new(fd, 0)).map_err(|refusal| refusal.of(link))
 }
 
 /// Reads a regular file of ours of at most `most_bytes`.

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, openat};
 const MOST_BYTES: u64 = 32 << 20;
 
 /// File systems without a block device of their own that keep files.
-const KEEPERS: [&str; 21] = [
+const KEEPERS: [&str; 22] = [
     "9p",
     "afs",
     "aufs",
@@ -20,6 +20,7 @@ const KEEPERS: [&str; 21] = [
     "btrfs",
     "ceph",
     "cifs",
+    "devtmpfs",
     "ecryptfs",
     "glusterfs",
     "gpfs",

@@ -50,16 +50,49 @@ impl Root {
         let top = openat(proc, "root", FOLDER, Mode::empty()).map_err(Refusal::from_errno)?;
         let mut mounts = Mounts::default();
         mounts.add(proc).map_err(Refusal::from_io)?;
-        let number = mounts::number(top.as_fd()).map_err(Refusal::from_io)?;
         // A server in a chroot is not shown what its root lies on; we are.
         if let Ok(own) = open("/proc/self", FOLDER, Mode::empty()) {
             mounts.add(own.as_fd()).map_err(Refusal::from_io)?;
         }
+        Self::new(top, mounts)
+    }
+
+    /// A folder as a root: `/proc/PID/root` with the mounts of that process, or any of ours.
+    ///
+    /// # Errors
+    /// Where it is no folder.
+    pub fn at(folder: &Path) -> Result<Self, Refusal> {
+        let top = open(folder, FOLDER, Mode::empty()).map_err(Refusal::from_errno)?;
+        let mut mounts = Mounts::default();
+        let processes = [folder.parent(), Some(Path::new("/proc/self"))];
+        for proc in processes.into_iter().flatten().filter(|proc| proc.starts_with("/proc")) {
+            // Without its mounts nothing of the process's is read, which says so.
+            if let Ok(proc) = open(proc, FOLDER, Mode::empty()) {
+                let _ = mounts.add(proc.as_fd());
+            }
+        }
+        Self::new(top, mounts)
+    }
+
+    fn new(top: OwnedFd, mounts: Mounts) -> Result<Self, Refusal> {
+        let number = mounts::number(top.as_fd()).map_err(Refusal::from_io)?;
         let top = match mounts.check(number) {
             Ok(()) => Ok(Found::new(top, number)?),
             Err(fstype) => Err(fstype),
         };
         Ok(Self { top, mounts })
+    }
+
+    /// The root itself.
+    ///
+    /// # Errors
+    /// [`Refusal`] where it lies on a file system that is not read.
+    pub fn top(&self) -> Result<&Found, Refusal> {
+        let refuse = |fstype: &String| Refusal::FileSystem {
+            path: PathBuf::from("/"),
+            fstype: fstype.clone(),
+        };
+        self.top.as_ref().map_err(refuse)
     }
 
     /// What a link in a `/proc/PID` folder (`cwd`, `fd/7`) leads to, wherever that is.
@@ -119,14 +152,6 @@ impl Root {
         let refuse = |fstype| Refusal::FileSystem { path: PathBuf::new(), fstype };
         self.mounts.check(number).map_err(refuse)?;
         Found::new(fd, number)
-    }
-
-    fn top(&self) -> Result<&Found, Refusal> {
-        let refuse = |fstype: &String| Refusal::FileSystem {
-            path: PathBuf::from("/"),
-            fstype: fstype.clone(),
-        };
-        self.top.as_ref().map_err(refuse)
     }
 }
 

@@ -253,7 +253,7 @@ impl Thread {
                 }
                 Task::List(number) => Ok(Event::List(number, Box::new(list(&mut observer)))),
                 Task::Prepare => {
-                    match observer.page_list() {
+                    match observer.prepare_list() {
                         Ok(list) => log::debug!("prepared a list: {:?}", list.steps),
                         // It is the host's list that matters, and it is not asked for yet.
                         Err(error) => log::debug!("a list for nobody failed: {error}"),

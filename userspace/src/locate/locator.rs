@@ -137,16 +137,18 @@ impl Locator {
         self.take(self.patience)
     }
 
-    /// Takes what has been found meanwhile, and has the files looked at again; waits for nothing.
+    /// Has the files looked at again, and takes what a look has found; waits no longer than `patience`.
+    /// Whether anything new was found.
     ///
     /// # Errors
     /// [`LocateError`] when the process cannot be looked at.
-    pub fn poll(&mut self) -> Result<Changes, LocateError> {
-        let changes = self.take(Duration::ZERO)?;
+    pub fn poll(&mut self, patience: Duration) -> Result<bool, LocateError> {
         if self.looker.behind().is_zero() {
             self.looker.ask();
         }
-        Ok(changes)
+        let before = Arc::clone(&self.tablespaces);
+        self.take(patience)?;
+        Ok(!Arc::ptr_eq(&before, &self.tablespaces))
     }
 
     fn take(&mut self, patience: Duration) -> Result<Changes, LocateError> {
@@ -160,6 +162,12 @@ impl Locator {
         self.round += 1;
         self.stretch = None;
         Ok(changes)
+    }
+
+    /// True once the files have been looked at.
+    #[must_use]
+    pub fn has_looked(&self) -> bool {
+        self.tablespaces.files().next().is_some()
     }
 
     /// What is worth a word of the last look, for people.

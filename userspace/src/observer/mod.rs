@@ -111,6 +111,13 @@ const SCAN_SHARE: u32 = 50; // one fiftieth: 2 %
 
 /// How often the server's files are looked at.
 const FILES_EVERY: Duration = Duration::from_secs(2);
+/// How long a picture waits for the files. A few thousand are looked at within.
+const PICTURE_PATIENCE: Duration = Duration::from_millis(50);
+/// How long attaching and a list wait for them: what was known before serves as well, and each page is
+/// proven.
+const FILES_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a list waits for the first look.
+const FIRST_PATIENCE: Duration = Duration::from_secs(20);
 
 /// An observed server.
 pub struct Observer {
@@ -154,7 +161,7 @@ impl Observer {
     /// # Errors
     /// As there.
     pub fn on(server: Server, options: ObserveOptions) -> Result<Self, ObserveError> {
-        let locator = Locator::open(server.target.pid)?;
+        let locator = Locator::open_within(server.target.pid, FILES_PATIENCE)?;
         let (mut probes, residency) = set_probes(&server, options)?;
         let trace = Trace::new(probes.take_trace()?);
         probes.set_trace(options.trace)?;
@@ -268,6 +275,20 @@ impl Observer {
     /// # Errors
     /// When the server is gone, its pool is being resized, or something cannot be read.
     pub fn page_list(&mut self) -> Result<Built, ObserveError> {
+        let has_looked = self.locator.has_looked();
+        self.page_list_within(if has_looked { FILES_PATIENCE } else { FIRST_PATIENCE })
+    }
+
+    /// Makes a list for nobody, so that the next one has less to do; waits for no file.
+    ///
+    /// # Errors
+    /// As [`Self::page_list`].
+    pub fn prepare_list(&mut self) -> Result<Built, ObserveError> {
+        self.page_list_within(PICTURE_PATIENCE)
+    }
+
+    fn page_list_within(&mut self, patience: Duration) -> Result<Built, ObserveError> {
+        self.locator.set_patience(patience);
         self.check_server()?.or_error()?;
         let frames = match &mut self.frames {
             Some(frames) => frames,
@@ -292,10 +313,12 @@ impl Observer {
         let pool = self.check_server()?;
         let now = Instant::now();
         if now >= self.next_files {
-            self.locator.refresh()?;
-            self.spaces = Spaces::of(&self.locator);
+            if self.locator.poll(PICTURE_PATIENCE)? {
+                self.spaces = Spaces::of(&self.locator);
+            }
             self.next_files = now + FILES_EVERY;
         }
+        self.notices.extend(self.locator.notice().map(Text::from));
         self.trace.drain();
         let tally = if now >= self.next_scan && matches!(pool, Pool::Settled) {
             let tally = self.tally_by_scan();

@@ -188,6 +188,12 @@ fn place(row: &mut Row<'_>, locator: &mut Locator) {
         }
         Ok(u64::from(place.len_bytes))
     });
+    if row.file.is_none() {
+        // A file whose pages have no place has a name all the same, until it is dropped.
+        let mut files = locator.tablespaces().files_of(SpaceId(space));
+        let named = files.find(|file| file.refused() != Some(locate::NotOnDisk::Dropped));
+        row.file = named.map(|file| file.path().into());
+    }
     let doubt = match found {
         Err(reason) => Some(Reason::NotOnDisk(reason)),
         Ok(len) if len != row.gpas.len() as u64 * FRAME_BYTES => {

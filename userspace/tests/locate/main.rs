@@ -8,7 +8,6 @@ mod content;
 mod devices;
 mod disk_bytes;
 mod file_systems;
-mod many;
 mod mariadb;
 mod mysql56;
 mod mysql97;

@@ -4,6 +4,7 @@ mod commands;
 mod foreign;
 mod length;
 mod links;
+mod opens;
 mod paths;
 mod safety;
 
@@ -29,6 +30,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { name: "foreign text passes its door", find: foreign::find },
     Rule { name: "no path of one machine only", find: paths::find },
     Rule { name: "the commands that the documentation names exist", find: commands::find },
+    Rule { name: "foreign files are opened through one door", find: opens::find },
     Rule { name: "links in the documentation lead to files", find: links::find },
 ];
 

@@ -41,7 +41,7 @@ struct Line<'a> {
 pub(crate) fn run(args: &ListArgs) -> Result<()> {
     let ListArgs { file, format } = args;
     let named = || format!("`{}`", foreign::path(file));
-    let input = File::open(file).with_context(|| format!("failed to open {}", named()))?;
+    let input = foreign_file::open(file).with_context(|| format!("failed to open {}", named()))?;
     let mut list = ListReader::open(input, Bounds::ANY).with_context(named)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let shown = match format {

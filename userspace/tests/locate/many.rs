@@ -1,1 +1,0 @@
-//! Data directories with very many files.
