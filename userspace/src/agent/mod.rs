@@ -17,6 +17,7 @@
 //! so none of them keeps the others waiting.
 
 mod durable;
+mod failed;
 mod held;
 pub mod migration;
 mod pinned;

@@ -8,7 +8,7 @@
 //! A process is known by its id, its start and its program. One that has failed is looked at again, later each time; one
 //! that is only starting soon.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ use page_wire::ask::{MAX_SERVERS, Served, ServerState, Trouble};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use symbols::Ends;
 
+use super::failed::{Failed, Key};
 use super::wake::Wake;
 use super::watched::{Event, Loss, Made, Newest, News, NotAttached, Task, Watched};
 use super::{Choice, Stop, trouble};
@@ -33,35 +34,17 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const AWAITED_EVERY: Duration = Duration::from_millis(100);
 /// Looking takes no more than this share of one CPU, however many processes there are.
 const LOOK_SHARE: u32 = 20; // one twentieth: 5 %
-/// Time until a process that failed is looked at again, at first and after many failures.
-const PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// A server that was lost is awaited so long, and one that was there when the agent began.
+/// Another server is awaited so long after one was lost.
 const AWAITED: Duration = Duration::from_secs(10);
 /// A process that takes longer to be attached to is not waited for.
 const ATTACHING: Duration = Duration::from_secs(30);
-/// Most servers of one account, so that nobody's servers keep out another's.
-const MAX_OF_ONE: usize = MAX_SERVERS / 2;
-/// Failures that are told where there is no server.
-const TOLD: usize = 4;
+/// Most servers that do not look like the machine's own, unless the rule is about more than names: strangers' servers
+/// keep nobody out.
+const MAX_STRANGERS: usize = MAX_SERVERS / 2;
 /// At its end the agent waits so long for its threads to take their probes out.
 const ENDING: Duration = Duration::from_secs(2);
 /// How often a stop is looked for while lists are waited for.
 const STOP_EVERY: Duration = Duration::from_millis(100);
-
-/// One process running one program.
-type Key = (u32, u64, (u64, u64));
-
-fn key(target: &Target) -> Key {
-    (target.pid, target.started, target.exe_inode)
-}
-
-/// A process that was not attached to.
-struct Failure {
-    times: u32,
-    until: Instant,
-    last: NotAttached,
-}
 
 /// The servers, in whatever state they are.
 pub(super) struct Servers {
@@ -72,14 +55,15 @@ pub(super) struct Servers {
     wake: Arc<Wake>,
     /// In the order in which they were found.
     watched: Vec<Watched>,
-    failed: HashMap<Key, Failure>,
+    failed: Failed,
     turns: Turns<u64>,
     budget: Budget,
     /// Threads that have not ended.
     threads: usize,
     next_id: u64,
     next_look: Instant,
-    began: Instant,
+    /// When the agent was started, as a process tells it.
+    began: u64,
     /// When a server that may come back was lost.
     lost: Option<Instant>,
     /// Why there is no candidate.
@@ -108,13 +92,13 @@ impl Servers {
             news,
             wake: Arc::new(Wake::new()?),
             watched: Vec::new(),
-            failed: HashMap::new(),
+            failed: Failed::default(),
             turns: Turns::default(),
             budget: Budget::default(),
             threads: 0,
             next_id: 0,
             next_look: now,
-            began: now,
+            began: Target::of(std::process::id()).map_or(0, |own| own.started),
             lost: None,
             none: None,
             said: None,
@@ -183,7 +167,7 @@ impl Servers {
                 let Target { pid, user, .. } = &watched.target;
                 log::info!("attached to {} (pid {pid} of user {user})", identity.version);
                 watched.identity = Some(identity);
-                self.failed.remove(&key(&watched.target));
+                self.failed.forget(Key::of(&watched.target));
                 self.turns.end(&id);
                 (self.lost, self.said) = (None, None);
             }
@@ -233,21 +217,11 @@ impl Servers {
     fn fail(&mut self, id: u64, last: NotAttached) {
         let Some(watched) = self.remove(id) else { return };
         self.turns.end(&id);
-        let failure = self.failed.entry(key(&watched.target)).or_insert_with(|| Failure {
-            times: 0,
-            until: Instant::now(),
-            last: last.clone(),
-        });
-        let is_new = failure.times == 0 || failure.last.why != last.why;
-        failure.times = if last.is_passing { 0 } else { failure.times.saturating_add(1) };
-        let pause = PAUSE * 2_u32.saturating_pow(failure.times.saturating_sub(1).min(20));
-        failure.until = Instant::now() + pause.min(LONGEST_PAUSE);
-        if is_new {
-            let Target { pid, user, .. } = &watched.target;
-            let why = &last.why.what;
+        let Target { pid, user, .. } = watched.target;
+        let why = last.why.what.clone();
+        if self.failed.note(Key::of(&watched.target), last) {
             log::info!("process {pid} of user {user} is not observed: {why}");
         }
-        failure.last = last;
     }
 
     /// Looks at all processes, and begins to attach to those whose turn it is.
@@ -263,8 +237,8 @@ impl Servers {
                 Vec::new()
             }
         };
-        let here: Vec<Key> = candidates.iter().map(key).collect();
-        self.failed.retain(|key, _| here.contains(key));
+        let here: Vec<Key> = candidates.iter().map(Key::of).collect();
+        self.failed.keep(&here);
         for target in candidates {
             self.consider(target);
         }
@@ -274,30 +248,27 @@ impl Servers {
     }
 
     fn consider(&mut self, target: Target) {
-        let this = key(&target);
-        if self.watched.iter().any(|watched| key(&watched.target) == this) {
+        let key = Key::of(&target);
+        if self.watched.iter().any(|watched| Key::of(&watched.target) == key) {
             return;
         }
-        let of_one = self.watched.iter().filter(|watched| watched.target.user == target.user);
-        if self.watched.len() >= MAX_SERVERS || of_one.count() >= MAX_OF_ONE {
+        if !self.has_room(&target) {
             if !std::mem::replace(&mut self.has_said_many, true) {
                 log::warn!(
-                    "{MAX_SERVERS} servers are observed at most, and {MAX_OF_ONE} of one user; \
-                     `--user`, `--unit` and `--datadir` choose among them"
+                    "{MAX_SERVERS} servers are observed at most, and {MAX_STRANGERS} that do not look like this \
+                     machine's own; `--user`, `--unit` and `--datadir` choose among them"
                 );
             }
             return;
         }
-        let failure = self.failed.get(&this);
-        if failure.is_some_and(|failure| failure.until > Instant::now()) {
+        if self.failed.has_to_wait(key) {
             return;
         }
-        let is_first = failure.is_none();
         let (id, user) = (self.next_id, target.user);
         if !self.turns.begin(id, user) {
             return;
         }
-        if is_first && !self.budget.take(user) {
+        if !self.failed.has(key) && !self.budget.take(user) {
             return self.turns.end(&id);
         }
         match Watched::begin(id, target, &self.choice, self.options, &self.sender, &self.wake) {
@@ -311,6 +282,12 @@ impl Servers {
                 self.turns.end(&id);
             }
         }
+    }
+
+    fn has_room(&self, target: &Target) -> bool {
+        let strangers = self.watched.iter().filter(|watched| !watched.target.is_likely()).count();
+        let may_be_strange = target.is_likely() || self.choice.rule.is_narrow();
+        self.watched.len() < MAX_SERVERS && (may_be_strange || strangers < MAX_STRANGERS)
     }
 
     /// Logs why there is no server, once.
@@ -341,20 +318,17 @@ impl Servers {
 
     /// Who is about to be attached to, and worth waiting for.
     ///
-    /// While there is no server that is anybody who has not failed. Else only those that were there when the agent
-    /// began: a server that has only just started has nothing in its pool that is worth a wait.
+    /// While there is no server that is anybody who has not failed. Else only those that were there before the agent: a
+    /// server that has only just started has nothing in its pool that is worth a wait.
     fn coming(&self) -> Option<&Watched> {
         let may_be_one = |watched: &&Watched| {
-            let failure = self.failed.get(&key(&watched.target));
-            failure.is_none_or(|failure| failure.last.is_passing)
-                && watched.begun.elapsed() < ATTACHING
+            self.failed.may_be_one(Key::of(&watched.target)) && watched.begun.elapsed() < ATTACHING
         };
         let mut coming = self.attaching().filter(may_be_one);
         if self.attached().next().is_none() {
             return coming.next();
         }
-        let is_beginning = self.began.elapsed() < AWAITED;
-        coming.find(|watched| is_beginning && watched.target.is_likely())
+        coming.find(|watched| watched.target.started <= self.began && watched.target.is_likely())
     }
 
     /// What a host that wants a list has to wait for.
@@ -366,9 +340,7 @@ impl Servers {
         if self.attached().next().is_some() {
             return None;
         }
-        let is_starting =
-            self.failed.iter().find(|(_, failure)| failure.last.is_passing).map(|(key, _)| key.0);
-        if let Some(pid) = is_starting {
+        if let Some(pid) = self.failed.starting() {
             return Some(Trouble::passing(format!("process {pid} is starting")));
         }
         self.is_awaited().then(|| {
@@ -381,25 +353,8 @@ impl Servers {
 
     /// Why there is no server.
     pub(super) fn why(&self) -> Trouble {
-        if let Some(none) = &self.none {
-            return none.clone();
-        }
-        let mut failed: Vec<_> = self.failed.iter().collect();
-        failed.sort_by_key(|(key, _)| (key.1, key.0));
-        match failed.as_slice() {
-            [] => Trouble::new("no server was looked for yet", None),
-            [(_, failure)] => failure.last.why.clone(),
-            several => {
-                let each = |((pid, ..), failure): &(&Key, &Failure)| {
-                    format!("process {pid}: {}", failure.last.why.what)
-                };
-                let each: Vec<String> = several.iter().take(TOLD).map(each).collect();
-                let hint = "`poolferry doctor --pid PID` in the guest tells what one of them lacks";
-                let count = several.len();
-                let what = format!("none of {count} processes is a server: {}", each.join("; "));
-                Trouble::new(what, Some(hint.into()))
-            }
-        }
+        let why = self.none.clone().or_else(|| self.failed.why());
+        why.unwrap_or_else(|| Trouble::new("no server was looked for yet", None))
     }
 
     /// As the host is told; of several servers, the first.

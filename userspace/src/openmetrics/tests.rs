@@ -84,7 +84,7 @@ fn latencies_are_cumulative_and_complete() {
     (queries.count, queries.sum_ns) = (14, 2_500_000_000);
     let text = text(picture);
     let bucket =
-        |le: &str| value(&text, &format!("poolferry_query_seconds_bucket{{{OWN},le=\"{le}\"}}"));
+        |le: &str| value(&text, &format!("poolferry_query_seconds_bucket{{le=\"{le}\",{OWN}}}"));
     let seen = [bucket("0.000001023"), bucket("0.000002047"), bucket("+Inf")];
     assert_eq!(seen.map(|count| count.to_string()), ["5", "12", "14"]);
     assert!((value(&text, &format!("poolferry_query_seconds_count{{{OWN}}}")) - 14.0).abs() < 1e-9);

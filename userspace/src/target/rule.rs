@@ -54,6 +54,15 @@ impl Rule {
         }
     }
 
+    /// Whether it is about more than names, which anybody may take.
+    #[must_use]
+    pub const fn is_narrow(&self) -> bool {
+        !(self.pids.is_empty()
+            && self.datadirs.is_empty()
+            && self.users.is_empty()
+            && self.units.is_empty())
+    }
+
     /// The names that are looked for.
     fn names(&self) -> Vec<String> {
         if self.names.is_empty() {
