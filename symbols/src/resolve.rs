@@ -182,13 +182,13 @@ pub(crate) fn read(
 ) -> Result<Read, Error> {
     let mut clock = Clock::start();
     let binary = BinaryId::of(program);
-    let (definition, server) = server::recognise(program)?;
-    clock.step("recognise");
     let stored = stored::find(program, &binary, files.as_ref())?;
     clock.step("stored profiles");
     if let Some(profile) = stored.as_ref().filter(|profile| profile.is_complete()) {
         return Ok(Read { profile: profile.clone(), steps: clock.steps, tried: Vec::new() });
     }
+    let (definition, server) = server::recognise(program)?;
+    clock.step("recognise");
     let mut found = debug_file::find_in(program, Rc::clone(&files), options, false);
     clock.step("find debug files");
     let mut described = describe(program, &definition, &server, &binary, &mut found)?;

@@ -139,17 +139,19 @@ pub(super) fn fetch(url: &str, config: &Debuginfod) -> Result<NamedTempFile, Fet
     }
 }
 
-/// Moves a file that was checked to its name in the cache, whole or not at all.
+/// Moves a file that was checked to its name in the cache, whole or not at all. Nobody else may write to the
+/// cache: it is looked up before any server is asked.
 pub(super) fn keep(
     file: NamedTempFile,
     id: &BuildId,
     cache_dir: &std::path::Path,
 ) -> io::Result<()> {
     let path = cache_dir.join(id.path());
+    safe_file::make_folder(cache_dir)?;
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        safe_file::make_folder(folder)?;
     }
-    file.as_file().sync_data()?;
+    file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
