@@ -51,6 +51,7 @@ pub use chain::Chain;
 pub use charset::{Charset, charset, is_dumb};
 pub use json::{json, json_pretty, json_text};
 pub use name::{Name, TooLong};
+#[cfg(feature = "program")]
 pub use panic::hook_to;
 #[cfg(feature = "program")]
 pub use program::{logger, start};
