@@ -37,7 +37,7 @@ async fn disks_are_called_what_the_guest_sees() {
             serial("scsi-hd,drive=n2,bus=scsi.0,device_id=n2", UUID),
             "scsi-hd,drive=n3,bus=scsi.0,wwn=0x5000c50015591234".to_owned(),
             serial("ide-hd,drive=n4,bus=ide.0", UUID),
-            serial("nvme,drive=n5", "nvme-with-a-very-long-number"),
+            serial("nvme,drive=n5", "nvme-with-20-letters"),
             serial("nvme,id=ctrl", "other"),
             "nvme-ns,drive=n6,bus=ctrl".to_owned(),
             "virtio-blk-pci,drive=n7".to_owned(),
@@ -54,18 +54,18 @@ async fn disks_are_called_what_the_guest_sees() {
         assert_eq!(names("n2"), format!("serial:{UUID}"), "{release}");
         assert_eq!(names("n3"), "wwid:naa.5000c50015591234", "{release}");
         assert_eq!(names("n4"), "serial:3f1a1d0e-7b52-4c5e-9", "{release}");
-        assert_eq!(names("n5"), "serial:nvme-with-a-very-lon", "{release}");
+        assert_eq!(names("n5"), "serial:nvme-with-20-letters", "{release}");
         // Whose namespace it is cannot be told from outside: of two controllers it is nobody's.
         let mut namespace = of(&disks, "n6").names.clone();
         namespace.sort();
-        assert_eq!(namespace, ["serial:nvme-with-a-very-lon", "serial:other"], "{release}");
+        assert_eq!(namespace, ["serial:nvme-with-20-letters", "serial:other"], "{release}");
         assert_eq!(names("n7"), "", "{release}");
         assert_eq!(names("n8"), "serial:a\u{e9}b c", "{release}");
 
         let find = |medium: &str| disks::find(&disks, medium).map(|disk| disk.node.as_str());
         assert_eq!(find(&format!("serial:{UUID}")), Some("n2"));
         assert_eq!(find("serial:3f1a1d0e-7b52-4c5e-9"), None, "three disks");
-        assert_eq!(find("serial:nvme-with-a-very-lon"), None, "a controller and a namespace");
+        assert_eq!(find("serial:nvme-with-20-letters"), None, "a controller and a namespace");
         assert_eq!(find("serial:other"), Some("n6"));
         assert_eq!(find("wwid:naa.5000c50015591234"), Some("n3"));
         let findings = doctor::examine(&vm.socket, None, &[]).await.unwrap();
