@@ -6,6 +6,7 @@ use userspace::locate::fuzzing;
 
 fuzz_target!(|bytes: &[u8]| {
     fuzzing::first_page(bytes);
+    fuzzing::checksum(bytes);
     fuzzing::device_table(bytes);
     fuzzing::mounts(&String::from_utf8_lossy(bytes));
 });

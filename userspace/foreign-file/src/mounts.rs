@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, openat};
 const MOST_BYTES: u64 = 32 << 20;
 
 /// File systems without a block device of their own that keep files.
-const KEEPERS: [&str; 22] = [
+const KEEPERS: [&str; 25] = [
     "9p",
     "afs",
     "aufs",
@@ -30,8 +30,11 @@ const KEEPERS: [&str; 22] = [
     "orangefs",
     "overlay",
     "ramfs",
+    "rootfs",
     "smb3",
     "tmpfs",
+    "ubifs",
+    "vboxsf",
     "virtiofs",
     "zfs",
 ];

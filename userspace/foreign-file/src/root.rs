@@ -50,10 +50,6 @@ impl Root {
         let top = openat(proc, "root", FOLDER, Mode::empty()).map_err(Refusal::from_errno)?;
         let mut mounts = Mounts::default();
         mounts.add(proc).map_err(Refusal::from_io)?;
-        // A server in a chroot is not shown what its root lies on; we are.
-        if let Ok(own) = open("/proc/self", FOLDER, Mode::empty()) {
-            mounts.add(own.as_fd()).map_err(Refusal::from_io)?;
-        }
         Self::new(top, mounts)
     }
 
@@ -64,17 +60,16 @@ impl Root {
     pub fn at(folder: &Path) -> Result<Self, Refusal> {
         let top = open(folder, FOLDER, Mode::empty()).map_err(Refusal::from_errno)?;
         let mut mounts = Mounts::default();
-        let processes = [folder.parent(), Some(Path::new("/proc/self"))];
-        for proc in processes.into_iter().flatten().filter(|proc| proc.starts_with("/proc")) {
-            // Without its mounts nothing of the process's is read, which says so.
-            if let Ok(proc) = open(proc, FOLDER, Mode::empty()) {
-                let _ = mounts.add(proc.as_fd());
-            }
+        if let Some(proc) = folder.parent().filter(|proc| proc.starts_with("/proc")) {
+            add(&mut mounts, proc);
         }
         Self::new(top, mounts)
     }
 
-    fn new(top: OwnedFd, mounts: Mounts) -> Result<Self, Refusal> {
+    fn new(top: OwnedFd, mut mounts: Mounts) -> Result<Self, Refusal> {
+        // A process in a chroot is not shown what its root lies on. We are, or the first process is.
+        add(&mut mounts, Path::new("/proc/self"));
+        add(&mut mounts, Path::new("/proc/1"));
         let number = mounts::number(top.as_fd()).map_err(Refusal::from_io)?;
         let top = match mounts.check(number) {
             Ok(()) => Ok(Found::new(top, number)?),
@@ -152,6 +147,13 @@ impl Root {
         let refuse = |fstype| Refusal::FileSystem { path: PathBuf::new(), fstype };
         self.mounts.check(number).map_err(refuse)?;
         Found::new(fd, number)
+    }
+}
+
+/// Adds the mounts that a process sees, where it may be looked at: nothing is read of unknown ones.
+fn add(mounts: &mut Mounts, proc: &Path) {
+    if let Ok(proc) = open(proc, FOLDER, Mode::empty()) {
+        let _ = mounts.add(proc.as_fd());
     }
 }
 

@@ -29,6 +29,7 @@ const OWN: &[(&str, &str)] = &[
     ("qemu-glue/src/guest/mapping.rs", "files in /proc: the kernel's"),
     ("qemu-glue/src/storage/mod.rs", "a type of its own, which goes through foreign_file"),
     ("symbols/src/cache.rs", "the cache's folder, whose owner and mode it checks"),
+    ("symbols/src/debug_file/files.rs", "looks before it opens, as foreign_file does"),
     ("symbols/src/elf/snapshot.rs", "looks before it opens, as foreign_file does"),
     ("symbols/src/small_file.rs", "looks before it opens, as foreign_file does"),
     ("symbols/src/text/image.rs", "looks before it opens, as foreign_file does"),
