@@ -116,6 +116,9 @@ impl ProbesError {
             Self::Target(error) => {
                 error.hint().unwrap_or("start again to attach to the server's new process")
             }
+            Self::Map { source, .. } if source.is::<NotInObject>() => {
+                "the eBPF programs in this build are of another version; `cargo xtask build` compiles them"
+            }
             _ => "`poolferry doctor` tells which capability or kernel option is missing",
         }
     }
@@ -124,6 +127,11 @@ impl ProbesError {
         Self::Map { map, source: Box::new(source) }
     }
 }
+
+/// The object was made from other sources than the agent.
+#[derive(Debug, Error)]
+#[error("not in the object")]
+struct NotInObject;
 
 /// What to load and attach.
 #[derive(Clone, Copy, Debug)]
@@ -438,7 +446,7 @@ fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, Probe
 }
 
 fn missing(map: &'static str) -> ProbesError {
-    ProbesError::Map { map, source: "not in the object".into() }
+    ProbesError::map(map, NotInObject)
 }
 
 fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(

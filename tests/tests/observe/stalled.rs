@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 use std::thread::sleep;
@@ -33,7 +32,7 @@ const CASES: [Case; 14] = [
     ("trace --pid {pid} --format text --refresh 50ms", Terminal),
     ("trace --pid {pid} --format viewer --refresh 50ms", Terminal),
     ("trace --pid {pid} --format none --metrics 127.0.0.1:{port} -vv", Pipe),
-    ("agent --pid {pid} --port unix:{folder}/port -vv", Pipe),
+    ("agent --pid {pid} --port unix:{folder}/{port} -vv", Pipe),
     ("pages --pid {pid} --format table", Pipe),
     ("pages --pid {pid} --format jsonl", Terminal),
     ("pages --pid {pid} --format csv", Pipe),
@@ -86,7 +85,6 @@ fn every_signal_ends_every_command() {
         let server = start(release, Config::new().pool_mib(24).sysbench(DATA));
         let load = server.load(&LoadSpec::new(Workload::ReadWrite, 1).rate(20)).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let _host = UnixListener::bind(folder.path().join("port")).unwrap();
         let mut late = Vec::new();
         for (line, kind) in CASES {
             // All three stand side by side: that saves a minute.

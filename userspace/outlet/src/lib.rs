@@ -30,7 +30,7 @@ pub use queue::Outlet;
 pub use sink::Sink;
 
 /// How long the last words may take when a program ends.
-pub const LAST_WORDS: Duration = Duration::from_secs(1);
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
 
 static OUT: Outlet = Outlet::new(stdout_fd);
 static ERR: Outlet = Outlet::new(stderr_fd);
