@@ -19,7 +19,8 @@ use crate::turns::Turns;
 
 /// Most candidates that are looked at; of more, those that look least like servers are passed over.
 const MOST: usize = 256;
-/// Once one has proven itself, the others have so much longer than it needed, within these limits.
+/// Once one has proven itself, others that look like servers of the machine's own have so much longer than it needed, within
+/// these limits, and all others the shortest.
 const AS_LONG: u32 = 10;
 const SHORTEST: Duration = Duration::from_secs(2);
 const LONGEST: Duration = Duration::from_secs(10);
@@ -170,7 +171,8 @@ fn among(rule: &Rule, mut targets: Vec<Target>, options: &Options) -> Result<Ser
         targets.truncate(MOST);
     }
     let since = Instant::now();
-    let mut until = since + PATIENCE;
+    // When one had proven itself, and how much longer others then have.
+    let mut proven: Option<(Instant, Duration)> = None;
     let (sender, seen) = channel();
     let mut turns = Turns::default();
     let mut waiting: Vec<usize> = (0..targets.len()).collect();
@@ -181,11 +183,18 @@ fn among(rule: &Rule, mut targets: Vec<Target>, options: &Options) -> Result<Ser
             let target = &targets[index];
             !(turns.begin(index, target.user) && look(index, target, options, &sender))
         });
+        let is_open =
+            |(target, outcome): (&Target, &Option<_>)| outcome.is_none() && target.is_likely();
+        let has_likely = targets.iter().zip(&outcomes).any(is_open);
+        let until = match proven {
+            None => since + PATIENCE,
+            Some((at, more)) => at + if has_likely { more } else { SHORTEST },
+        };
         match seen.recv_timeout(until.saturating_duration_since(Instant::now())) {
             Ok((index, outcome)) => {
-                if outcome.is_ok() && !outcomes.iter().flatten().any(Result::is_ok) {
+                if outcome.is_ok() && proven.is_none() {
                     let more = (since.elapsed() * AS_LONG).clamp(SHORTEST, LONGEST);
-                    until = until.min(Instant::now() + more);
+                    proven = Some((Instant::now(), more));
                 }
                 turns.end(&index);
                 outcomes[index] = Some(outcome);
