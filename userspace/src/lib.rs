@@ -36,6 +36,8 @@ pub mod prove;
 pub mod residency;
 pub mod scan;
 pub mod server;
+#[cfg(test)]
+mod sinks_tests;
 pub mod stream;
 pub mod target;
 mod turns;

@@ -295,7 +295,7 @@ impl Files for LocalFiles {
     fn stored(&self, name: &str) -> Option<(String, Result<String, Refusal>)> {
         self.profile_dirs.iter().find_map(|dir| {
             let path = dir.join(format!("{name}.json"));
-            let shown = path.display().to_string();
+            let shown = path.to_string_lossy().into_owned();
             // A folder of the operator's may hold links; who can write what they lead to counts.
             let real = path.canonicalize().ok()?;
             let read = small_file::read(&real, MAX_PROFILE_BYTES, &Trust::own());

@@ -1,0 +1,87 @@
+//! One hostile text drives every sink of this library that is not a screen.
+
+use std::sync::Arc;
+
+use foreign::{Text, hostile};
+use tokio::sync::watch;
+
+use crate::locate::DiskRanges;
+use crate::model::Picture;
+use crate::page_list::{Format, Reason, Row, RowWriter, State, Summary};
+use crate::viewer::made_up::MadeUp;
+use crate::{openmetrics, stream};
+
+fn picture() -> Arc<Picture> {
+    let mut picture = MadeUp::new(100).step();
+    let evil: Text = hostile::big().into();
+    for text in
+        [&mut picture.server.version, &mut picture.server.program, &mut picture.server.datadir]
+    {
+        text.clone_from(&evil);
+    }
+    picture.tables[0].name.clone_from(&evil);
+    picture.notices.push(evil);
+    Arc::new(picture)
+}
+
+async fn streamed(format: stream::Format) -> Vec<u8> {
+    let (sender, pictures) = watch::channel(picture());
+    drop(sender);
+    let mut out = Vec::new();
+    stream::run(pictures, format, &mut out).await.unwrap();
+    out
+}
+
+fn row() -> Row<'static> {
+    Row {
+        space: Some(7),
+        page: Some(3),
+        block: 1,
+        instance: 0,
+        state: State::Free,
+        eligible: false,
+        reason: Some(Reason::Rule(hostile::TEXT)),
+        frame_va: 0x1000,
+        gpas: Vec::new(),
+        file: Some(format!("=HYPERLINK(evil){}", hostile::big()).into()),
+        file_offset: None,
+        disk: DiskRanges::new(),
+        newest_lsn: 0,
+        oldest_lsn: 0,
+    }
+}
+
+fn rows(format: Format) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = RowWriter::new(format, &mut out).unwrap();
+    writer.write(&row()).unwrap();
+    writer.finish().unwrap();
+    out
+}
+
+fn summary() -> Summary {
+    let mut summary = Summary::new(16384);
+    summary.add(&row());
+    summary
+}
+
+#[tokio::test]
+async fn foreign_text_is_harmless_and_bounded_in_every_sink() {
+    let (mut text, mut json) = (Vec::new(), Vec::new());
+    summary().write(&mut text).unwrap();
+    foreign::json(&mut json, &summary()).unwrap();
+    let csv = rows(Format::Csv);
+    assert!(csv.windows(12).any(|cell| cell == b",'=HYPERLINK"), "a formula begins a cell");
+    for (sink, output) in [
+        ("stream text", streamed(stream::Format::Text).await),
+        ("stream jsonl", streamed(stream::Format::Jsonl).await),
+        ("openmetrics", openmetrics::encode(vec![picture()]).unwrap().into_bytes()),
+        ("pages table", rows(Format::Table)),
+        ("pages jsonl", rows(Format::Jsonl)),
+        ("pages csv", csv),
+        ("pages summary", text),
+        ("pages summary jsonl", json),
+    ] {
+        hostile::assert_harmless(sink, &output, 1 << 20);
+    }
+}
