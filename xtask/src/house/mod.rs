@@ -4,6 +4,7 @@ mod commands;
 mod foreign;
 mod length;
 mod links;
+mod named_tests;
 mod opens;
 mod paths;
 mod safety;
@@ -32,6 +33,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { name: "the commands that the documentation names exist", find: commands::find },
     Rule { name: "foreign files are opened through one door", find: opens::find },
     Rule { name: "links in the documentation lead to files", find: links::find },
+    Rule { name: "tests that the documentation names exist", find: named_tests::find },
 ];
 
 /// A file of the repository.
