@@ -21,7 +21,12 @@ const MOST: usize = 64 << 10;
 
 fn host(arguments: &[&OsStr]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_poolferry-host"));
-    command.args(arguments).env("RUST_LOG", "debug").stdin(Stdio::null()).output().unwrap()
+    command
+        .args(arguments)
+        .env("RUST_LOG", "debug")
+        .stdin(Stdio::null())
+        .output()
+        .expect("it starts")
 }
 
 /// Runs it, and holds all that it says against the fixture.
@@ -30,18 +35,18 @@ fn check(sink: &str, arguments: &[&OsStr]) -> String {
     let output = host(arguments);
     let said = [output.stdout, output.stderr].concat();
     hostile::assert_harmless(sink, &said, MOST);
-    String::from_utf8(said).unwrap()
+    String::from_utf8(said).expect("it is UTF-8")
 }
 
 /// Serves every connection to a new socket with `serve`, in threads that end with the test.
 fn listen(folder: &TempDir, name: &str, serve: fn(&mut dyn Write, &Value)) -> PathBuf {
     let path = folder.path().join(name);
-    let listener = UnixListener::bind(&path).unwrap();
+    let listener = UnixListener::bind(&path).expect("a free name");
     let is_qmp = name == "qmp";
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let mut write = stream.unwrap();
-            let read = BufReader::new(write.try_clone().unwrap());
+            let mut write = stream.expect("a connection");
+            let read = BufReader::new(write.try_clone().expect("a descriptor"));
             thread::spawn(move || {
                 if is_qmp {
                     let version = json!({"qemu": {"major": 10, "minor": 0, "micro": 2}});
@@ -91,7 +96,7 @@ fn guest(out: &mut dyn Write, asked: &Value) {
 /// One frame of the plain channel.
 fn frame(kind: u8, body: &Value) -> Vec<u8> {
     let body = body.to_string();
-    let length = u32::try_from(body.len() + 1).unwrap();
+    let length = u32::try_from(body.len() + 1).expect("it is short");
     [&length.to_le_bytes()[..], &[kind], body.as_bytes()].concat()
 }
 
