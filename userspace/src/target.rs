@@ -2,6 +2,7 @@
 
 mod account;
 mod loader;
+mod maps;
 mod rule;
 mod unit;
 
@@ -21,6 +22,10 @@ pub use account::{Account, NoAccount};
 pub use rule::Rule;
 
 use crate::memory::{Memory, ServerAddr};
+
+/// Most bytes of a server's table of mappings that are gone through for where its program lies. It stands
+/// below the libraries and stacks, so among the first lines.
+const MAX_MAPS: u64 = 64 << 20;
 
 /// Program names that are looked for when nobody names one.
 pub const SERVER_NAMES: [&str; 3] = ["mysqld", "mariadbd", "mysqld-debug"];
@@ -289,11 +294,14 @@ impl Target {
         if !pie {
             return Ok(LoadBias(0));
         }
-        let path = PathBuf::from(format!("/proc/{}/maps", self.pid));
-        let maps =
-            fs::read_to_string(&path).map_err(|source| TargetError::Unreadable { path, source })?;
-        let start = lowest_mapping(&maps, &self.exe, self.exe_inode.1);
+        let exe = self.exe.to_string_lossy();
+        let start = maps::first(self.pid, MAX_MAPS, |line| start_of(line, &exe, self.exe_inode.1));
+        let unreadable = |source| TargetError::Unreadable {
+            path: PathBuf::from(format!("/proc/{}/maps", self.pid)),
+            source,
+        };
         start
+            .map_err(unreadable)?
             .map(LoadBias)
             .ok_or_else(|| TargetError::NotMapped { pid: self.pid, program: self.exe.clone() })
     }
@@ -343,22 +351,18 @@ fn start_time(stat: &str) -> Option<u64> {
     fields.nth(18)?.parse().ok()
 }
 
-/// Start of the mapping of file offset 0 of the program: a position-independent program is linked
+/// Where a line of `/proc/PID/maps` says that file offset 0 of the program lies: a position-independent program is linked
 /// at 0 (`PT_LOAD` of offset 0 has address 0 in every linker's default layout).
-fn lowest_mapping(maps: &str, exe: &Path, inode: u64) -> Option<u64> {
-    let exe = exe.to_string_lossy();
-    maps.lines()
-        .filter_map(|line| {
-            let mut fields = line.split_ascii_whitespace();
-            let range = fields.next()?;
-            let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
-            let found: u64 = fields.nth(1)?.parse().ok()?;
-            let path = fields.next().unwrap_or_default();
-            // Overlay file systems report another inode in maps than stat does.
-            (offset == 0 && (found == inode || path == exe)).then_some(range)
-        })
-        .filter_map(|range| u64::from_str_radix(range.split('-').next()?, 16).ok())
-        .min()
+fn start_of(line: &[u8], exe: &str, inode: u64) -> Option<u64> {
+    let line = String::from_utf8_lossy(line);
+    let mut fields = line.split_ascii_whitespace();
+    let range = fields.next()?;
+    let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
+    let found: u64 = fields.nth(1)?.parse().ok()?;
+    let path = fields.next().unwrap_or_default();
+    // Overlay file systems report another inode in maps than stat does.
+    let is_start = offset == 0 && (found == inode || path == exe);
+    is_start.then(|| u64::from_str_radix(range.split('-').next()?, 16).ok()).flatten()
 }
 
 #[cfg(test)]

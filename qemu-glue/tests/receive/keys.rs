@@ -43,12 +43,28 @@ fn a_key_that_keygen_made_is_taken() {
     let before = fs::read(&path).unwrap();
     let again = program(&["keygen"], &[&path]);
     assert!(!again.status.success() && said(&again).contains("never overwritten"));
+    assert!(said(&again).lines().any(|line| line.starts_with("hint: ")), "{}", said(&again));
     assert_eq!(fs::read(&path).unwrap(), before);
     let key = ["--key", path.to_str().unwrap()];
     Program::start(&place.path("none.qmp"), &key).port();
     // Past the key, `migrate` misses QEMU.
     let migrated = migrate(&place.path("none.qmp"), &path);
     assert!(said(&migrated).contains("none.qmp"), "{}", said(&migrated));
+}
+
+/// It needs no QEMU, so what is wrong with it is told even where there is none, and the fault before the remedy.
+#[test]
+fn doctor_tells_of_the_key_without_a_qemu() {
+    let place = Place::new();
+    let key = place.path("vm.key");
+    fs::write(&key, [7; 32]).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let none = place.path("none.qmp");
+    let told = program(&["doctor", "--qmp"], &[&none, Path::new("--key"), &key]);
+    let told = said(&told);
+    assert!(!told.is_empty() && told.contains("vm.key") && told.contains("FAIL"), "{told}");
+    let at = |what: &str| told.find(what).unwrap_or_else(|| panic!("no `{what}` in {told}"));
+    assert!(at("error: failed to connect") < at("hint: "), "{told}");
 }
 
 /// Each with what it says of it.

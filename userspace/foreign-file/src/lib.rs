@@ -14,7 +14,7 @@
 //! # Ok::<(), foreign_file::Refusal>(())
 //! ```
 //!
-//! - [`read`] and [`open`] take a path of this process's own root.
+//! - [`read`] and [`open`] take a path as any program does: of this process's own root and working directory.
 //! - [`Root`] is another process's root: links are resolved below it, and never out of it.
 //! - [`held_by`] is for what a process holds open or maps itself.
 //! - [`Found`] is what a step led to. It can be looked at; only [`Found::open`] opens it.
@@ -51,12 +51,14 @@ pub fn open(path: &Path) -> Result<File, Refusal> {
     find(path)?.open()
 }
 
-/// Looks for what `path` leads to in this process's own root; links are followed.
+/// Looks for what `path` leads to in this process's own root, from its working directory where the path
+/// is relative; links are followed.
 ///
 /// # Errors
 /// [`Refusal`] where nothing is there, or a step leads into a file system that is not read.
 pub fn find(path: &Path) -> Result<Found, Refusal> {
-    Root::own()?.find(path)
+    let absolute = std::path::absolute(path).map_err(|error| Refusal::from_io(error).of(path))?;
+    Root::own()?.find(&absolute)
 }
 
 /// What a process holds open or maps, by its link in /proc (`/proc/7/fd/3`, `/proc/7/exe`,
@@ -90,5 +92,24 @@ pub fn read_from(file: File, most_bytes: u64) -> Result<Vec<u8>, Refusal> {
         Ok(bytes)
     } else {
         Err(Refusal::TooLarge { path: Default::default(), most_bytes })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// `cargo test` runs a crate's tests in the crate's own folder.
+    #[test]
+    fn a_relative_path_begins_at_the_working_directory() {
+        let own = fs::read("Cargo.toml").unwrap();
+        for path in ["Cargo.toml", "./Cargo.toml", "src/../Cargo.toml"] {
+            assert_eq!(read(Path::new(path), 1 << 20).unwrap(), own, "{path}");
+        }
+        let other = fs::read("../wire/Cargo.toml").unwrap();
+        assert_eq!(read(Path::new("../wire/Cargo.toml"), 1 << 20).unwrap(), other);
+        assert!(read(Path::new("etc/hostname"), 1 << 20).is_err());
+        assert!(read(Path::new(""), 1 << 20).is_err());
     }
 }

@@ -10,6 +10,8 @@ use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use super::maps;
+
 /// Options of the loader that take a value as a word of its own (glibc 2.41, `elf/rtld.c`, `dl_main`).
 const WITH_VALUE: [&str; 7] = [
     "--library-path",
@@ -24,7 +26,7 @@ const WITH_VALUE: [&str; 7] = [
 /// Most bytes of a command line and of a table of mappings that are read; those of a server are below one
 /// and some hundred thousand.
 const MAX_COMMAND: u64 = 128 << 10;
-const MAX_MAPS: u64 = 64 << 20;
+const MAX_MAPS: u64 = 1 << 20;
 
 /// The program that a loader has loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +52,14 @@ pub(super) fn is_loader(exe: &Path) -> bool {
 pub(super) fn program_of(pid: u32) -> Option<Loaded> {
     let command = read(&format!("/proc/{pid}/cmdline"), MAX_COMMAND)?;
     let named = named(&command)?;
-    let maps = read(&format!("/proc/{pid}/maps"), MAX_MAPS)?;
     let file_name = Path::new(OsStr::from_bytes(named)).file_name()?;
-    maps.split(|byte| *byte == b'\n')
-        .filter_map(Mapping::parse)
-        .filter(|mapping| mapping.exe.file_name() == Some(file_name))
-        .find_map(|mapping| mapping.open(pid))
+    // The loader maps the program before anything else, so it stands at the table's start or among the
+    // libraries; a table that is longer is no reason to read all of it for every process there is.
+    let found = maps::first(pid, MAX_MAPS, |line| {
+        let mapping = Mapping::parse(line)?;
+        (mapping.exe.file_name() == Some(file_name)).then(|| mapping.open(pid)).flatten()
+    });
+    found.ok()?
 }
 
 fn read(path: &str, limit: u64) -> Option<Vec<u8>> {

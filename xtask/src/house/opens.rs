@@ -43,6 +43,7 @@ const OWN: &[(&str, &str)] = &[
     ("userspace/src/locate/sysfs.rs", "sysfs, up to a page"),
     ("userspace/src/target.rs", "files in /proc: the kernel's"),
     ("userspace/src/target/loader.rs", "files in /proc: the kernel's"),
+    ("userspace/src/target/maps.rs", "files in /proc: the kernel's"),
 ];
 
 pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {

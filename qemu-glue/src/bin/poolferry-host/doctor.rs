@@ -9,6 +9,7 @@ use qemu_glue::doctor::{self, Finding, Verdict};
 use qemu_glue::storage::Address;
 use tokio::runtime::Runtime;
 
+use crate::Hint;
 use crate::receive::disk;
 
 /// Look whether a VM here can leave its buffer pool behind, or be restored here; nothing is changed.
@@ -34,26 +35,38 @@ pub(crate) struct DoctorArgs {
 
 /// Whether nothing fails.
 pub(crate) fn run(args: &DoctorArgs) -> Result<bool> {
+    // The key needs no QEMU, so it is told of even where there is none.
+    let key = args.key.as_deref().map(doctor::key);
     let runtime = Runtime::new().context("failed to start")?;
     let findings = runtime.block_on(doctor::examine(&args.qmp, args.agent.as_deref(), &args.disk));
-    let mut findings = findings.map_err(|error| {
-        let hint = error.hint().unwrap_or("see QEMU's own log");
-        anyhow::Error::new(error).context(hint)
-    })?;
-    findings.extend(args.key.as_deref().map(doctor::key));
+    let (mut findings, unreached) = match findings {
+        Ok(findings) => (findings, None),
+        Err(error) => {
+            let hint = Hint::new(error.hint().unwrap_or("see QEMU's own log"));
+            (Vec::new(), Some(anyhow::Error::new(error).context(hint)))
+        }
+    };
+    findings.extend(key);
+    show(args, &findings)?;
+    match unreached {
+        Some(error) => Err(error),
+        None => Ok(findings.iter().all(|finding| finding.verdict != Verdict::Fails)),
+    }
+}
+
+fn show(args: &DoctorArgs, findings: &[Finding]) -> Result<()> {
     let mut out = io::stdout().lock();
     let shown = if args.json {
-        foreign::json_pretty(&mut out, &findings)
+        foreign::json_pretty(&mut out, findings)
             .map_err(io::Error::from)
             .and_then(|()| writeln!(out))
     } else {
         findings.iter().try_for_each(|finding| line(finding, &mut out))
     };
     match shown {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error.into()),
-        _ => {}
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
     }
-    Ok(findings.iter().all(|finding| finding.verdict != Verdict::Fails))
 }
 
 fn line(finding: &Finding, out: &mut impl io::Write) -> io::Result<()> {

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use clap::Args;
 use qemu_glue::channel::{Key, KeyError, Security};
+
+use crate::Hint;
 
 /// Make a key for the channel between `migrate` and `receive`.
 ///
@@ -35,7 +37,6 @@ pub(crate) fn security(key: Option<&Path>) -> Result<Security> {
 }
 
 fn explained(error: KeyError) -> anyhow::Error {
-    let hint = error.hint();
-    let error = anyhow::Error::new(error);
-    anyhow!("{error:#}\nhint: {hint}")
+    let hint = Hint::new(error.hint());
+    anyhow::Error::new(error).context(hint)
 }

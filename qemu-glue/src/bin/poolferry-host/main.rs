@@ -61,13 +61,19 @@ fn main() {
 #[derive(Debug)]
 struct Hint(Text);
 
+impl Hint {
+    fn new(hint: &str) -> Self {
+        Self(Text::from(hint))
+    }
+}
+
 impl fmt::Display for Hint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-/// Without a [`Hint`], the last context is the remedy where there is one; causes follow.
+/// The error with its causes, then the remedy.
 fn tell(error: &anyhow::Error) {
     let hint = error.downcast_ref::<Hint>();
     let first = error.chain().nth(usize::from(hint.is_some()));

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-use crate::{complain, keygen};
+use crate::{Hint, complain, keygen};
 
 /// How long no source is served after so many have failed in a row, each time, and at most.
 const AGAIN: Duration = Duration::from_millis(50);
@@ -166,7 +166,7 @@ async fn migrations(
             Err(error) if once && begun => return Err(explained(error)),
             Err(error) => {
                 let kind = error.kind();
-                let text = || format!("{peer}: {}", foreign::Chain(explained(error).as_ref()));
+                let text = || format!("{peer}: {}", told_of(&error));
                 failures.note(kind, text);
                 in_a_row += 1;
                 sleep(AGAIN.saturating_mul(in_a_row).min(SELDOM)).await;
@@ -176,12 +176,18 @@ async fn migrations(
     }
 }
 
+/// One line for the log, the remedy at its end.
+fn told_of(error: &ReceiveError) -> String {
+    let hint = error.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
+    format!("the migration is no longer served: {}{hint}", foreign::Chain(error))
+}
+
 fn explained(error: ReceiveError) -> anyhow::Error {
     let hint = error.hint();
-    let error = anyhow::Error::new(error);
+    let error = anyhow::Error::new(error).context("the migration is no longer served");
     match hint {
-        Some(hint) => error.context(format!("the migration is no longer served (hint: {hint})")),
-        None => error.context("the migration is no longer served"),
+        Some(hint) => error.context(Hint::new(hint)),
+        None => error,
     }
 }
 

@@ -7,6 +7,8 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use qemu_glue::report::{self, ReportError};
 
+use crate::Hint;
+
 /// Makes report.html and results.json (medians, ratios) from report.json files, and prints what they say.
 #[derive(Args)]
 pub(crate) struct ReportArgs {
@@ -55,8 +57,8 @@ fn folder_of(place: &Path) -> &Path {
 }
 
 fn told(error: ReportError) -> anyhow::Error {
-    let hint = error.hint();
-    anyhow::Error::new(error).context(format!("no report; {hint}"))
+    let hint = Hint::new(error.hint());
+    anyhow::Error::new(error).context("no report").context(hint)
 }
 
 /// A reader that has seen enough is no failure.
