@@ -10,6 +10,7 @@
 //! clipped to its own RAM and disks before anything uses it.
 
 pub mod agent;
+mod bounded;
 pub mod channel;
 pub mod dest;
 pub mod doctor;

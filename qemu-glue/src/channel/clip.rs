@@ -22,7 +22,7 @@ const MAX_UNIX_SECONDS: f64 = 4_102_444_800.0;
 /// Most bitmap syncs and functions of a time line.
 const MAX_LINES: usize = 4096;
 /// Most capabilities, and most RAM blocks, that an offer names.
-const MAX_NAMES: usize = 1024;
+pub(super) const MAX_NAMES: usize = 1024;
 
 /// Something that the other host has told, made as small as it may be.
 pub(super) trait Clipped {
@@ -100,8 +100,8 @@ impl Clipped for Side {
             duration_ms: number(sync.duration_ms, 0.0, MAX_SECONDS * 1e3),
         };
         Self {
-            functions: self.functions.into_iter().take(MAX_LINES).map(function).collect(),
-            syncs: self.syncs.into_iter().take(MAX_LINES).map(sync).collect(),
+            functions: few(self.functions).into_iter().map(function).collect(),
+            syncs: few(self.syncs).into_iter().map(sync).collect(),
             iterations: self.iterations.min(MAX_COUNT),
             iterating_s: number(self.iterating_s, 0.0, MAX_SECONDS),
             vm_stop_s: self.vm_stop_s.map(seconds),
@@ -110,6 +110,13 @@ impl Clipped for Side {
             lost: self.lost.min(MAX_COUNT),
         }
     }
+}
+
+/// The first lines, without the room that the others took.
+fn few<T>(mut lines: Vec<T>) -> Vec<T> {
+    lines.truncate(MAX_LINES);
+    lines.shrink_to_fit();
+    lines
 }
 
 /// A time since the `migrate` command; negative before it.
@@ -152,6 +159,7 @@ mod tests {
         assert_eq!((finished.cpu_s, finished.peak_memory_bytes), (MAX_CPU_SECONDS, MAX_MEMORY));
         let side = *finished.probes.unwrap();
         assert_eq!((side.functions.len(), side.syncs.len()), (MAX_LINES, MAX_LINES));
+        assert!(side.functions.capacity() == MAX_LINES && side.syncs.capacity() == MAX_LINES);
         assert_eq!(side.syncs[0], Sync { begin_s: MAX_SECONDS, duration_ms: 0.0 });
         assert_eq!((side.iterating_s, side.ended_s), (0.0, Some(0.0)));
         assert_eq!((side.vm_stop_s, side.vm_start_s), (Some(-MAX_SECONDS), Some(MAX_SECONDS)));

@@ -3,6 +3,8 @@
 use foreign::{Name, Text};
 use serde::{Deserialize, Serialize};
 
+use super::clip::{MAX_NAMES, MAX_REMARKS};
+use crate::bounded;
 use crate::multifd::Multifd;
 use crate::report::Side;
 use crate::set::{Block, PAGE_BYTES, SetRun};
@@ -14,6 +16,8 @@ pub const VERSION: u32 = 3;
 pub const MAX_MEDIA: usize = 64;
 /// Longest name of a medium in bytes: that of a path in sysfs behind some bridges.
 pub const MAX_MEDIUM_BYTES: usize = 256;
+/// Most media that are read of an offer: one more than there may be, to be refused.
+const MEDIA_READ: usize = MAX_MEDIA + 1;
 
 /// Pages `first`, `first + 1`, ... of the set, `count` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,13 +45,16 @@ pub struct Hello {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Offer {
     /// RAM blocks that runs name by index.
+    #[serde(deserialize_with = "bounded::first::<MAX_NAMES, _, _>")]
     pub blocks: Vec<Block>,
     /// Media that runs name by index, as the guest's list names them: at most [`MAX_MEDIA`], each of at most
     /// [`MAX_MEDIUM_BYTES`].
+    #[serde(deserialize_with = "bounded::first::<MEDIA_READ, _, _>")]
     pub media: Vec<Name>,
     /// Number of runs to come.
     pub runs: u64,
     /// Migration capabilities that the destination's QEMU must have set, and no others of the kind.
+    #[serde(deserialize_with = "bounded::first::<MAX_NAMES, _, _>")]
     pub capabilities: Vec<Name>,
     /// How its `multifd` must be set, where that is among them.
     pub multifd: Option<Multifd>,
@@ -65,6 +72,7 @@ pub struct Ready {
     /// N.B. The numbers of the set's pages stay as they were offered, so the source must not arm a
     /// smaller set: it gives these pages back once they are hinted, which costs no byte (QEMU sends
     /// them once, only later). Hashes of them are answered [`NotPlaced::ReadFailed`].
+    #[serde(deserialize_with = "bounded::first::<MAX_MEDIA, _, _>")]
     pub media_left_out: Vec<(u16, Text)>,
 }
 
@@ -148,6 +156,7 @@ pub struct Finished {
     /// hosts are trusted with that.
     pub probes: Option<Box<Side>>,
     /// What happened beside the path, for the report.
+    #[serde(deserialize_with = "bounded::first::<MAX_REMARKS, _, _>")]
     pub remarks: Vec<Text>,
 }
 
@@ -185,4 +194,25 @@ pub enum Message {
     Finish(Finish),
     /// Destination: the end.
     Finished(Finished),
+}
+
+impl Message {
+    /// Bytes of memory that it takes while it waits, about.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Runs(runs) => size_of_val(&**runs),
+            Self::Hashes { hashes, .. } => size_of_val(&**hashes),
+            Self::Taken(ranges) | Self::Placed(ranges) | Self::NotPlaced(_, ranges) => {
+                size_of_val(&**ranges)
+            }
+            Self::OfferEnd | Self::Progress(_) => size_of::<Self>(),
+            // Each comes once. What a frame can hold of texts, and the lists that clipping leaves.
+            Self::Hello(_)
+            | Self::Offer(_)
+            | Self::Ready(_)
+            | Self::Refused(_)
+            | Self::Finish(_)
+            | Self::Finished(_) => 1 << 20,
+        }
+    }
 }

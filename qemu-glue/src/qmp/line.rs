@@ -8,9 +8,12 @@ use super::QmpError;
 /// Longest line in bytes. `info mtree -f` of a VM with hundreds of devices has about 1 MiB.
 pub(super) const MAX_LINE: u64 = 16 << 20;
 
-/// Most values of a line, those of its arrays and objects counted one by one: each takes up to 100 bytes.
-/// The longest answer that is asked for, `query-block`, has about 100 for each disk.
+/// Most values of a line, those of its arrays and objects counted one by one: each takes up to 100 bytes. Of the
+/// answers that are asked for, `query-block` and `query-named-block-nodes` have about 200 for each disk.
 pub(super) const MAX_VALUES: usize = 1 << 18;
+
+/// What an object counts for beside its members: the parser makes room for eleven of them at once, 632 bytes.
+const OBJECT: usize = 7;
 
 /// Room for lines that is kept from one to the next, in bytes.
 const KEPT: usize = 1 << 16;
@@ -60,7 +63,8 @@ fn values(text: &[u8]) -> usize {
             _ if escaped => escaped = false,
             b'\\' => escaped = quoted,
             b'"' => quoted = !quoted,
-            b',' | b'[' | b'{' if !quoted => values += 1,
+            b',' | b'[' if !quoted => values += 1,
+            b'{' if !quoted => values += 1 + OBJECT,
             _ => {}
         }
     }
@@ -74,7 +78,7 @@ mod tests {
     #[test]
     fn values_are_counted_without_parsing_them() {
         assert_eq!(values(b"7"), 1);
-        assert_eq!(values(br#"{"a":[1,2,3],"b":"[,{\",[\\"}"#), 6);
+        assert_eq!(values(br#"{"a":[1,2,3],"b":"[,{\",[\\"}"#), 6 + OBJECT);
         assert_eq!(values("[".repeat(5000).as_bytes()), 5001);
     }
 
@@ -82,6 +86,13 @@ mod tests {
     async fn a_short_line_may_not_become_a_large_tree() {
         let zeros = |count: usize| format!("[{}]\n", vec!["0"; count].join(","));
         let (honest, hostile) = (zeros(MAX_VALUES - 1), zeros(MAX_VALUES + 1));
+        let text = honest + &hostile;
+        let mut lines = Lines::new(text.as_bytes());
+        assert!(lines.next().await.unwrap().is_some());
+        assert!(lines.next().await.is_err());
+        // Of 8 bytes each, and over 600 once they are parsed.
+        let objects = |count: usize| format!("[{}]\n", vec![r#"{"":{}}"#; count].join(","));
+        let (honest, hostile) = (objects(MAX_VALUES / 20), objects(MAX_VALUES / 16));
         let text = honest + &hostile;
         let mut lines = Lines::new(text.as_bytes());
         assert!(lines.next().await.unwrap().is_some());

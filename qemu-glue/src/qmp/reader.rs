@@ -11,11 +11,6 @@ use tokio::sync::{broadcast, oneshot};
 use super::line::Lines;
 use super::{Event, QmpError};
 
-/// Longest line of an event whose data are kept; those of a migration have 100 bytes.
-const MAX_EVENT: usize = 2048;
-/// Longest name of an event.
-const MAX_EVENT_NAME: usize = 64;
-
 /// QEMU's answer: the value of `return`, or the description of `error`.
 pub(super) type Answer = Result<Value, Text>;
 
@@ -70,15 +65,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
 }
 
 fn dispatch(mut value: Value, bytes: usize, waiters: &Waiters, events: &broadcast::Sender<Event>) {
-    if let Some(mut event) = Event::of(&value) {
-        // As many are kept as a listener may lag behind.
-        if bytes > MAX_EVENT {
-            log::debug!("an event of {bytes} bytes is told without its data");
-            event.data = Value::Null;
-        }
-        if event.name.len() > MAX_EVENT_NAME {
-            return;
-        }
+    if let Some(event) = Event::of(&value) {
         // An error only says that nobody listens.
         let _ = events.send(event);
         return;

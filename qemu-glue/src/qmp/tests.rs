@@ -58,7 +58,7 @@ async fn answers_events_and_refusals_reach_whom_they_concern() {
     let status = qmp.execute("query-status", json!({})).await.unwrap();
     assert_eq!(status["status"], "running");
     let event = events.recv().await.unwrap();
-    assert_eq!((event.name.as_str(), event.at), ("STOP", Duration::from_millis(3500)));
+    assert_eq!((&*event.name, event.at), ("STOP", Duration::from_millis(3500)));
     let error = qmp.execute("bad", json!({})).await.unwrap_err();
     assert_eq!(error.to_string(), "QEMU refused `bad`: no");
     assert!(!error.is_fatal());

@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_file::Refusal;
 use safe_file::Mode;
-use serde::Serialize;
-use serde_json::Value;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::{Report, SCHEMA, series};
@@ -17,8 +16,8 @@ pub const JSON: &str = "report.json";
 /// Name of the page's file.
 pub const HTML: &str = "report.html";
 
-/// Largest record that is read: a day of samples has about 30 MB.
-const MAX_BYTES: u64 = 256 << 20;
+/// Largest record that is read: one with as many samples as are written has about 60 MB.
+const MAX_BYTES: u64 = 128 << 20;
 /// How deep records are looked for below a folder.
 const MAX_DEPTH: u32 = 4;
 
@@ -133,35 +132,63 @@ fn pretty(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
 /// # Errors
 /// When the file cannot be read, is no record, or one of another schema.
 pub fn read(path: &Path) -> Result<Report, ReportError> {
-    let bytes = foreign_file::read(path, MAX_BYTES).map_err(|refusal| match refusal {
+    let mut bytes = foreign_file::read(path, MAX_BYTES).map_err(|refusal| match refusal {
         Refusal::TooLarge { .. } => ReportError::TooLarge { path: path.to_owned() },
         other => access(path, other.into()),
     })?;
     let no_record = |source| ReportError::NoRecord { path: path.to_owned(), source };
-    let mut value: Value = serde_json::from_slice(&bytes).map_err(no_record)?;
-    // The schema first: a later one may have another shape, and that is the better message.
-    let schema = value.get("schema").and_then(Value::as_u64);
+    // No tree of values on the way, which takes up to a hundred times the bytes of the file. The schema first: a
+    // later one may have another shape, and that is the better message.
+    let OfSchema { schema } = serde_json::from_slice(&bytes).map_err(no_record)?;
+    // A reader of structs takes lists for them too.
+    let schema = schema.filter(|_| bytes.trim_ascii_start().starts_with(b"{"));
     if let Some(found) = schema.filter(|schema| *schema != u64::from(SCHEMA)) {
         return Err(ReportError::Schema { path: path.to_owned(), found });
     }
-    drop_nulls(&mut value);
-    let report: Report = serde_json::from_value(value).map_err(no_record)?;
+    drop_nulls(&mut bytes);
+    let report: Report = serde_json::from_slice(&bytes).map_err(no_record)?;
     if schema.is_none() {
         return Err(no_record(serde::de::Error::missing_field("schema")));
     }
     Ok(report)
 }
 
-/// A key whose value is null is as good as missing. (A number that JSON cannot hold is written as
-/// null too.)
-fn drop_nulls(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
-            members.values_mut().for_each(drop_nulls);
+/// What a record of any schema has.
+#[derive(Deserialize)]
+struct OfSchema {
+    #[serde(default)]
+    schema: Option<u64>,
+}
+
+/// A key whose value is null is as good as missing. (A number that JSON cannot hold is written as null too.) In
+/// `json`, which is JSON, such keys of objects become underscores, a name that no record has; maps leave such
+/// members out by themselves.
+fn drop_nulls(json: &mut [u8]) {
+    // The string before `at`, without its quotes, and the byte before that is no blank.
+    let (mut string, mut before, mut at) = (0..0, 0, 0);
+    while let Some(&byte) = json.get(at) {
+        match byte {
+            b'"' => {
+                let start = at + 1;
+                at = start;
+                while let Some(&byte) = json.get(at)
+                    && byte != b'"'
+                {
+                    at += if byte == b'\\' { 2 } else { 1 };
+                }
+                string = start..at;
+            }
+            b'n' if before == b':' => {
+                if let Some(key) = json.get_mut(string.clone()) {
+                    key.fill(b'_');
+                }
+            }
+            _ => {}
         }
-        Value::Array(items) => items.iter_mut().for_each(drop_nulls),
-        _ => {}
+        if !byte.is_ascii_whitespace() {
+            before = byte;
+        }
+        at += 1;
     }
 }
 
@@ -212,6 +239,7 @@ fn access(path: &Path, source: io::Error) -> ReportError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::record::{MAX_MOMENTS, MAX_STEPS};
     use crate::report::{Sample, Status};
 
     fn folder() -> tempfile::TempDir {
@@ -259,11 +287,58 @@ mod tests {
     }
 
     #[test]
+    fn what_is_null_is_as_good_as_missing() {
+        let folder = folder();
+        let path = folder.path().join(JSON);
+        let text = r#"{"schema": 1, "total_time_s":null, "workload" : null , "status": null, "samples": null,
+            "mode": "\":null", "list_s": {"a": 1.5, "b": null, "c": null}, "given_back_by_reason": {"": null},
+            "phases": [{"name": null, "begin_s": null, "end_s": null}], "pages": {"zero": null, "listed": 7},
+            "links": null, "probes": {"source": null, "destination": {"functions": null, "lost": 3}},
+            "remarks": ["\\", "null", "x\\\""]}"#;
+        fs::write(&path, text).unwrap();
+        let record = read(&path).unwrap();
+        assert_eq!((&record.workload, record.total_time_s), (&"unknown".into(), 0.0));
+        assert_eq!(record.mode, "\":null");
+        assert_eq!(record.list_s, [("a".into(), 1.5)].into());
+        assert!(record.given_back_by_reason.is_empty() && record.samples.is_empty());
+        assert_eq!((record.phases.len(), record.pages.listed), (1, 7));
+        assert_eq!(record.probes.destination.unwrap().lost, 3);
+        assert_eq!(record.remarks, ["\\", "null", "x\\\""]);
+    }
+
+    #[test]
+    fn a_small_file_becomes_no_large_record() {
+        let folder = folder();
+        let path = folder.path().join(JSON);
+        let long = |key: &str, element: &str, count: usize| {
+            let list = vec![element; count].join(",");
+            fs::write(&path, format!("{{\"schema\": 1, \"{key}\": [{list}]}}")).unwrap();
+            read(&path)
+        };
+        for (key, element, most) in [
+            ("samples", "{}", MAX_MOMENTS),
+            ("tps", "{}", MAX_MOMENTS),
+            ("guest", "{}", MAX_MOMENTS),
+            ("phases", "{}", MAX_STEPS),
+            ("syncs", "{}", MAX_STEPS),
+            ("remarks", "\"\"", MAX_STEPS),
+        ] {
+            assert!(long(key, element, most).is_ok(), "{key}");
+            let error = long(key, element, most + 1).unwrap_err();
+            assert!(matches!(error, ReportError::NoRecord { .. }), "{key}: {error}");
+        }
+        // What no key of a record has is not kept at all.
+        assert_eq!(long("later", "{\"\":{\"\":0}}", 200_000).unwrap(), Report::default());
+    }
+
+    #[test]
     fn what_is_no_record_is_refused() {
         let folder = folder();
         let path = folder.path().join(JSON);
         assert!(matches!(find(folder.path()), Err(ReportError::Nothing { .. })));
         fs::write(&path, "[]").unwrap();
+        assert!(matches!(read(&path), Err(ReportError::NoRecord { .. })));
+        fs::write(&path, "[1]").unwrap();
         assert!(matches!(read(&path), Err(ReportError::NoRecord { .. })));
         fs::write(&path, "{\"schema\": 2, \"pages\": 7}").unwrap();
         assert!(matches!(read(&path), Err(ReportError::Schema { found: 2, .. })));

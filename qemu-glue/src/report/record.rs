@@ -10,11 +10,19 @@ use foreign::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::series::{GuestSecond, Phase, Sample, Sync, Tps, Transactions};
+use super::series::{self, GuestSecond, Phase, Sample, Sync, Tps, Transactions};
 use super::side::Sides;
+use crate::bounded;
 
 /// Version of the keys. It changes when one of them goes away or changes its meaning.
 pub const SCHEMA: u32 = 1;
+/// Most elements of each list over time that are read: three days of one a second. Of samples, half as many are
+/// written, which is four hours of ten a second before they are thinned.
+pub(super) const MAX_MOMENTS: usize = 1 << 18;
+/// Likewise of the lists of steps, syncs, functions and remarks.
+pub(super) const MAX_STEPS: usize = 1 << 16;
+/// Most reasons, and most steps of a page list.
+pub(super) const MAX_KEYS: usize = 1 << 10;
 
 /// What one migration did.
 ///
@@ -70,6 +78,7 @@ pub struct Report {
     pub pages: Pages,
     /// Pages that were given back by reason: `differs`, `read-failed`, `install-failed`,
     /// `too-late`, `written`, `sooner-by-network`, `not-read`, `unconfirmed`, ... Their sum is `pages.given_back`.
+    #[serde(deserialize_with = "bounded::members::<MAX_KEYS, _, _, _>")]
     pub given_back_by_reason: BTreeMap<Text, u64>,
     /// The comparison of both sides' RAM while both VMs were paused. `null`: not made.
     pub ram_identity: Option<RamIdentity>,
@@ -77,28 +86,45 @@ pub struct Report {
     /// `translate`, `locate`, `merge`, `pin`, `encode`, `hash`, `frames`; at the host: `transfer`,
     /// `verify`. `total` is from the request to the host having read the list; it is less than the
     /// sum where steps ran side by side.
+    #[serde(deserialize_with = "bounded::members::<MAX_KEYS, _, _, _>")]
     pub list_s: BTreeMap<Text, f64>,
     /// How often QEMU synchronised its dirty bitmap (`query-migrate`: `dirty-sync-count`). QEMU 11.1
     /// leaves out the last time, while the VM stands still; earlier ones count it.
     pub dirty_syncs: u64,
     /// The migration sampled over time.
+    #[serde(deserialize_with = "bounded::all::<MAX_MOMENTS, _, _>")]
     pub samples: Vec<Sample>,
     /// Steps of the migration, one after the other.
+    #[serde(deserialize_with = "bounded::all::<MAX_STEPS, _, _>")]
     pub phases: Vec<Phase>,
     /// Bitmap syncs as the library in QEMU saw them.
+    #[serde(deserialize_with = "bounded::all::<MAX_STEPS, _, _>")]
     pub syncs: Vec<Sync>,
     /// Transactions of the workload, second by second, from before the migration to after it.
+    #[serde(deserialize_with = "bounded::all::<MAX_MOMENTS, _, _>")]
     pub tps: Vec<Tps>,
     /// The same transactions, counted by the probes too; `null` without a load or without probes.
     pub transactions: Option<Transactions>,
     /// What the probes in the guest saw over time.
+    #[serde(deserialize_with = "bounded::all::<MAX_MOMENTS, _, _>")]
     pub guest: Vec<GuestSecond>,
     /// What probes on the functions of both QEMUs saw.
     pub probes: Sides,
     /// What Poolferry itself used.
     pub costs: Costs,
     /// What else a reader should know, in sentences.
+    #[serde(deserialize_with = "bounded::all::<MAX_STEPS, _, _>")]
     pub remarks: Vec<Text>,
+}
+
+impl Report {
+    /// Appends a sample; from many, every other one is left out first.
+    pub(crate) fn sampled(&mut self, sample: Sample) {
+        if self.samples.len() >= MAX_MOMENTS / 2 {
+            series::thin(&mut self.samples);
+        }
+        self.samples.push(sample);
+    }
 }
 
 impl Default for Report {

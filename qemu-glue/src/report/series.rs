@@ -103,6 +103,18 @@ pub struct GuestSecond {
     pub read_per_s: f64,
 }
 
+/// Leaves every other sample out; the rates of the others are then to be filled in again.
+pub(super) fn thin(samples: &mut Vec<Sample>) {
+    let mut odd = false;
+    samples.retain(|_| {
+        odd = !odd;
+        odd
+    });
+    for sample in samples {
+        (sample.network_bytes_per_s, sample.storage_bytes_per_s) = (None, None);
+    }
+}
+
 /// Fills in the rates that are missing, from the bytes of each sample and the one before it.
 pub(super) fn fill_rates(samples: &mut [Sample]) {
     let mut before = Sample::default();
@@ -138,6 +150,21 @@ mod tests {
         // No time between the first two; bytes that shrink are no rate below zero.
         assert_eq!(rates, [Some(2000.0), None, Some(200.0), Some(0.0)]);
         assert_eq!(samples[2].storage_bytes_per_s, Some(0.0));
+    }
+
+    #[test]
+    fn a_long_migration_is_sampled_less_often() {
+        let mut report = crate::report::Report::default();
+        let most = 1 << 17;
+        for at in 0..=most {
+            let network_bytes_per_s = Some(9.0);
+            let at_s = f64::from(at);
+            report.sampled(Sample { at_s, network_bytes_per_s, ..Sample::default() });
+        }
+        let samples = &report.samples;
+        assert_eq!(samples.len(), (1 << 16) + 1);
+        assert_eq!((samples[1].at_s, samples[1].network_bytes_per_s), (2.0, None));
+        assert_eq!(samples.last().unwrap().network_bytes_per_s, Some(9.0));
     }
 
     #[test]

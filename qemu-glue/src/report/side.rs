@@ -4,7 +4,9 @@ use foreign::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::record::MAX_STEPS;
 use super::series::Sync;
+use crate::bounded;
 
 /// Both sides; `null` where no probes were set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -21,8 +23,10 @@ pub struct Sides {
 #[serde(default)]
 pub struct Side {
     /// Each function that was to be probed.
+    #[serde(deserialize_with = "bounded::all::<MAX_STEPS, _, _>")]
     pub functions: Vec<Function>,
     /// Bitmap syncs.
+    #[serde(deserialize_with = "bounded::all::<MAX_STEPS, _, _>")]
     pub syncs: Vec<Sync>,
     /// Calls that sent a part of the RAM.
     pub iterations: u64,

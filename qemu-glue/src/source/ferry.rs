@@ -220,7 +220,7 @@ impl Ferry {
     pub(super) fn catch_up(&mut self) -> Result<(), String> {
         // No more than waits: a destination that never stops would be listened to for ever.
         for _ in 0..self.link.incoming.len() {
-            let Ok(said) = self.link.incoming.try_recv() else { break };
+            let Some(said) = self.link.incoming.try_recv() else { break };
             self.take(News::Said(Some(said)))?;
         }
         Ok(())

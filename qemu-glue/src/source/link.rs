@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::MigrateError;
@@ -24,6 +24,8 @@ pub(super) const LAST_WORD: Duration = Duration::from_secs(15);
 const OUT: usize = 64;
 /// Messages that wait to be looked at.
 const IN: usize = 256;
+/// Bytes that they take together; what would take more is left to the stream.
+const IN_BYTES: u32 = 4 << 20;
 
 /// The channel, run by two tasks.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub(super) struct Link {
     /// What is to be sent.
     pub(super) out: mpsc::Sender<Message>,
     /// What came; ends after an error.
-    pub(super) incoming: mpsc::Receiver<Result<Message, ChannelError>>,
+    pub(super) incoming: Incoming,
     bytes: Arc<AtomicU64>,
 }
 
@@ -64,7 +66,7 @@ impl Link {
         let (received, incoming) = mpsc::channel(IN);
         tokio::spawn(send(sender, to_send, received.clone()));
         tokio::spawn(receive(receiver, received));
-        Ok(Self { out, incoming, bytes })
+        Ok(Self { out, incoming: Incoming(incoming), bytes })
     }
 
     /// Tells how the migration ended, and waits until the other side has taken leave; gives its
@@ -95,12 +97,12 @@ impl Link {
 async fn send(
     mut sender: Sender,
     mut messages: mpsc::Receiver<Message>,
-    failed: mpsc::Sender<Result<Message, ChannelError>>,
+    failed: mpsc::Sender<Waiting>,
 ) {
     while let Some(message) = messages.recv().await {
         if let Err(error) = sender.send(&message).await {
             // Nobody to tell: the link is gone already.
-            let _ = failed.send(Err(error)).await;
+            let _ = failed.send(Waiting { said: Err(error), _room: None }).await;
             return;
         }
     }
@@ -109,13 +111,46 @@ async fn send(
     }
 }
 
-async fn receive(mut receiver: Receiver, messages: mpsc::Sender<Result<Message, ChannelError>>) {
+async fn receive(mut receiver: Receiver, messages: mpsc::Sender<Waiting>) {
+    let room = Arc::new(Semaphore::new(IN_BYTES as usize));
     loop {
-        let message = receiver.receive().await;
-        let over = message.is_err();
-        if messages.send(message).await.is_err() || over {
+        let said = receiver.receive().await;
+        let over = said.is_err();
+        let bytes = said.as_ref().map_or(0, Message::held_bytes);
+        let bytes = u32::try_from(bytes).unwrap_or(IN_BYTES).min(IN_BYTES);
+        let taken = Arc::clone(&room).acquire_many_owned(bytes).await.ok();
+        if messages.send(Waiting { said, _room: taken }).await.is_err() || over {
             return;
         }
+    }
+}
+
+/// What came and waits to be looked at: a few messages of a few MiB. Whoever says more while nobody looks waits
+/// for the stream.
+#[derive(Debug)]
+pub(super) struct Incoming(mpsc::Receiver<Waiting>);
+
+/// One message, and its part of the room for all.
+#[derive(Debug)]
+struct Waiting {
+    said: Result<Message, ChannelError>,
+    _room: Option<OwnedSemaphorePermit>,
+}
+
+impl Incoming {
+    /// The next message; `None` after the end. A call that is dropped loses nothing.
+    pub(super) async fn recv(&mut self) -> Option<Result<Message, ChannelError>> {
+        self.0.recv().await.map(|waiting| waiting.said)
+    }
+
+    /// The next message that is there already.
+    pub(super) fn try_recv(&mut self) -> Option<Result<Message, ChannelError>> {
+        self.0.try_recv().ok().map(|waiting| waiting.said)
+    }
+
+    /// Messages that are there.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -163,5 +198,50 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::channel::PageRange;
+
+    /// Of almost 1 MiB.
+    fn placed() -> Message {
+        Message::Placed(vec![PageRange { first: 1, count: 1 }; 130_000])
+    }
+
+    #[tokio::test]
+    async fn a_destination_that_nobody_listens_to_fills_no_memory() {
+        const FRAMES: u64 = 32;
+        let (near, far) = duplex(1 << 16);
+        let opened = tokio::join!(
+            Link::open(near, "there", &Security::Plain),
+            channel::accept(far, &Security::Plain)
+        );
+        let (mut link, (mut sender, _receiver)) = (opened.0.unwrap(), opened.1.unwrap());
+        sender.send(&Message::Progress(channel::Progress::default())).await.unwrap();
+        let says = tokio::spawn(async move {
+            for _ in 0..FRAMES {
+                sender.send(&placed()).await.unwrap();
+            }
+            sender.close().await.unwrap();
+        });
+        let mut before = 0;
+        // Until no more is taken.
+        while link.bytes() > before || before < 1 << 20 {
+            before = link.bytes();
+            sleep(Duration::from_millis(200)).await;
+        }
+        assert!(before < 8 << 20, "{before} bytes were taken that nobody looks at");
+        assert!(!says.is_finished());
+        let mut heard = 0;
+        while let Some(Ok(message)) = link.incoming.recv().await {
+            heard += u64::from(message == placed());
+        }
+        assert_eq!(heard, FRAMES);
     }
 }

@@ -98,7 +98,7 @@ impl<'a> Record<'a> {
         picture.at_s = self.at_s();
         picture.reckon(&self.last);
         let skipped = picture.skipped_pages > 0;
-        self.report.samples.push(Sample {
+        self.report.sampled(Sample {
             at_s: picture.at_s,
             remaining_bytes: picture.remaining_bytes,
             network_bytes: picture.network_bytes,
