@@ -4,7 +4,8 @@
 //! accept -> handshake and greeting (10 s, side by side, few of an address) -> the slot (3 s) -> Admitted
 //! ```
 //! Who has not greeted has a socket and a few KiB of this program, and nothing of QEMU. There is room for few of them, so that
-//! it is not for the strangers to say who gets in: one more takes the place of the oldest of the address that has most.
+//! it is not for the strangers to say who gets in: one more takes the place of the oldest of the address
+//! that has most, and of the oldest of all where none has more than another.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -207,7 +208,9 @@ impl Unheard {
         if unheard().count() < UNHEARD {
             return None;
         }
-        let most = unheard().map(|(_, peer)| peer.host).max_by_key(|host| of(*host).count())?;
+        // Where several have most, the one that is there longest: a source that has just come is not done yet.
+        let newest_first = unheard().rev().map(|(_, peer)| peer.host);
+        let most = newest_first.max_by_key(|host| of(*host).count())?;
         of(most).map(|(number, _)| *number).next()
     }
 

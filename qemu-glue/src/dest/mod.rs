@@ -139,8 +139,9 @@ async fn serve(
         (true, Ok(qemu)) => Watched::begin(qemu.pid()),
         _ => Watched::Not,
     };
+    let prepared = prepare::prepare(qemu, &offer, set, options).await;
     let liveness = Liveness::new(&options.qmp, options.silence);
-    let mut outcome = match prepare::prepare(qemu, &offer, set, options).await {
+    let mut outcome = match prepared {
         Ok((prepared, ready)) => {
             observer(&Event::ready(&ready, &prepared.set));
             sender.send(&Message::Ready(ready)).await?;

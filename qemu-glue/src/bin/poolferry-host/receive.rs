@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::{Hint, complain, keygen};
 
-/// How long no source is served after so many have failed in a row, each time, and at most.
+/// How long no source is served after so many have failed or had nothing restored in a row, each time, and at most.
 const AGAIN: Duration = Duration::from_millis(50);
 const SELDOM: Duration = Duration::from_secs(1);
 
@@ -161,14 +161,19 @@ async fn migrations(
         };
         match dest::receive_admitted(admitted, options, &mut observer).await {
             Ok(_) if once => return Ok(()),
-            Ok(_) => in_a_row = 0,
+            Ok(outcome) if has_restored(&outcome) => in_a_row = 0,
+            // Each is a few lines: who ends at once, again and again, is slowed like one that fails.
+            Ok(_) => {
+                in_a_row = in_a_row.saturating_add(1);
+                sleep(AGAIN.saturating_mul(in_a_row).min(SELDOM)).await;
+            }
             // Who did not even offer something was no source.
             Err(error) if once && begun => return Err(explained(error)),
             Err(error) => {
                 let kind = error.kind();
                 let text = || format!("{peer}: {}", told_of(&error));
                 failures.note(kind, text);
-                in_a_row += 1;
+                in_a_row = in_a_row.saturating_add(1);
                 sleep(AGAIN.saturating_mul(in_a_row).min(SELDOM)).await;
             }
         }
@@ -180,6 +185,12 @@ async fn migrations(
 fn told_of(error: &ReceiveError) -> String {
     let hint = error.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
     format!("the migration is no longer served: {}{hint}", foreign::Chain(error))
+}
+
+/// Whether there was anything to it.
+const fn has_restored(outcome: &Outcome) -> bool {
+    let progress = &outcome.finished.progress;
+    progress.installed > 0 || progress.delivered > 0
 }
 
 fn explained(error: ReceiveError) -> anyhow::Error {

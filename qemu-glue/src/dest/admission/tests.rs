@@ -121,6 +121,27 @@ async fn one_source_at_a_time_and_the_next_is_told() {
 }
 
 #[tokio::test]
+async fn who_came_last_stays_among_strangers_of_many_addresses() {
+    let (_admission, to) = start(&Security::Plain).await;
+    let entry = Arc::new(Entry {
+        security: Security::Plain,
+        slot: Arc::new(Semaphore::new(1)),
+        waiting: Arc::new(Semaphore::new(1)),
+        admitted: mpsc::channel(1).0,
+    });
+    let mut unheard = Unheard::default();
+    // Strangers, each with an address of its own, and a source before the last of them.
+    let source = SocketAddr::from(([10, 0, 1, 1], 1));
+    let strangers = (0..).map(|host| SocketAddr::from(([10, 0, 0, host], 1)));
+    for peer in strangers.take(UNHEARD).chain([source, SocketAddr::from(([10, 0, 2, 1], 1))]) {
+        let stream = TcpStream::connect(to).await.unwrap();
+        unheard.hear(Arc::clone(&entry), stream, peer);
+    }
+    assert_eq!(unheard.peers.len(), UNHEARD);
+    assert!(unheard.peers.values().any(|peer| peer.host == source.ip()), "the source had to go");
+}
+
+#[tokio::test]
 async fn an_address_goes_for_itself_and_the_largest_for_others() {
     let (_admission, to) = start(&Security::Plain).await;
     let entry = Arc::new(Entry {
@@ -144,7 +165,7 @@ async fn an_address_goes_for_itself_and_the_largest_for_others() {
     }
     let hosts = hosts(&unheard);
     assert_eq!(hosts.len(), UNHEARD);
-    assert_eq!(hosts.iter().filter(|host| **host == peer(1).ip()).count(), 1);
+    assert!(!hosts.contains(&peer(1).ip()), "it has been there longest");
     assert!(hosts.contains(&peer(139).ip()), "the last one has its place");
     let network = |text: &str| host(text.parse().unwrap());
     assert_eq!(network("2001:db8:1:2:3::4"), network("2001:db8:1:2:ffff::1"));
