@@ -7,7 +7,7 @@ use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::MigrateError;
-use super::cancel::Cancel;
+use super::cancel::{CANCELLING, Stop};
 use super::chase::{self, Chase};
 use super::ferry::{Ferry, News, Stage as Ferrying};
 use super::hold::{Law, Share, View};
@@ -26,8 +26,6 @@ const LOOK: Duration = Duration::from_millis(10);
 const POLL: Duration = Duration::from_millis(100);
 /// How often while it has not told its bandwidth, and is kept at a trickle for that.
 const POLL_EARLY: Duration = Duration::from_millis(20);
-/// How long a migration may take to end after it was cancelled.
-const CANCELLING: Duration = Duration::from_secs(60);
 
 /// How it ended.
 #[derive(Debug)]
@@ -52,7 +50,7 @@ pub(super) struct Drive<'a, 'o> {
     last: Migration,
     syncs: u64,
     compressed: bool,
-    cancelled: Option<(String, Instant)>,
+    cancelled: Option<String>,
 }
 
 impl<'a, 'o> Drive<'a, 'o> {
@@ -85,22 +83,30 @@ impl<'a, 'o> Drive<'a, 'o> {
     /// Migrates to `uri`.
     ///
     /// # Errors
-    /// [`MigrateError::Qmp`] when QEMU refuses to begin, [`MigrateError::Lost`] when its monitor breaks.
-    pub(super) async fn run(
-        &mut self,
-        uri: &str,
-        mut cancel: Cancel,
-        limit: Option<Duration>,
-    ) -> Result<Ended, MigrateError> {
+    /// [`MigrateError::Qmp`] when QEMU refuses to begin, [`MigrateError::Lost`] when its monitor breaks,
+    /// [`MigrateError::NotEnded`] when it was told to end, and QEMU does not.
+    pub(super) async fn run(&mut self, uri: &str, stop: &Stop) -> Result<Ended, MigrateError> {
+        let (mut waits, mut tells) = (stop.clone(), stop.clone());
+        if let Some(ended) = waits.within(CANCELLING, self.follow(uri, &mut tells)).await {
+            return ended;
+        }
+        let (reason, _) = tells.asked().await;
+        // Its figures were waited for.
+        if self.last.stage() == Stage::Completed {
+            return Ok(Ended {
+                stage: Stage::Completed,
+                migration: self.last.clone(),
+                reason: None,
+            });
+        }
+        Err(MigrateError::NotEnded { reason, limit: CANCELLING })
+    }
+
+    async fn follow(&mut self, uri: &str, stop: &mut Stop) -> Result<Ended, MigrateError> {
         let mut events = self.qmp.events();
         self.record.limits(true);
-        match self.ferry {
-            Some(_) => {
-                self.share = self.law.share(self.view());
-                self.limits.hold(self.qmp, self.share).await?;
-            }
-            None => self.limits.set(self.qmp).await?,
-        }
+        // QEMU does not know of a migration yet: there is none to cancel, and what it tells is of an earlier one.
+        stop.within(Duration::ZERO, self.limit()).await.ok_or(MigrateError::Cancelled)??;
         self.record.migrate();
         self.step("first pass");
         // A receiver that is gone by now is known before the library hints the set.
@@ -108,20 +114,16 @@ impl<'a, 'o> Drive<'a, 'o> {
             self.trouble(&trouble);
         }
         self.qmp.execute("migrate", json!({ "uri": uri })).await?;
-        let begun = Instant::now();
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut polled = begun;
+        let mut polled = Instant::now();
         loop {
             let mut poll = false;
             tokio::select! {
-                reason = cancel.asked(), if self.cancelled.is_none() => self.cancel(reason).await?,
+                (reason, _) = stop.asked(), if self.cancelled.is_none() => self.cancel(reason).await?,
                 news = news(&mut self.ferry) => self.news(news),
                 event = events.recv() => poll = event.is_ok_and(|event| self.event(&event)),
                 _ = tick.tick() => self.look().await?,
-            }
-            if limit.is_some_and(|limit| begun.elapsed() > limit) && self.cancelled.is_none() {
-                self.cancel("it took longer than allowed".to_owned()).await?;
             }
             let early = self.ferry.is_some() && self.last.ram.mbps == 0.0;
             if poll || polled.elapsed() >= if early { POLL_EARLY } else { POLL } {
@@ -131,6 +133,15 @@ impl<'a, 'o> Drive<'a, 'o> {
                 }
             }
         }
+    }
+
+    /// The limits to begin with.
+    async fn limit(&mut self) -> Result<(), QmpError> {
+        if self.ferry.is_none() {
+            return self.limits.set(self.qmp).await;
+        }
+        self.share = self.law.share(self.view());
+        self.limits.hold(self.qmp, self.share).await
     }
 
     fn step(&mut self, name: &'static str) {
@@ -219,7 +230,7 @@ impl<'a, 'o> Drive<'a, 'o> {
 
     async fn cancel(&mut self, reason: String) -> Result<(), MigrateError> {
         self.record.remark(format!("the migration is cancelled: {reason}"));
-        self.cancelled = Some((reason, Instant::now()));
+        self.cancelled = Some(reason);
         let cancelled = self.qmp.execute("migrate_cancel", json!({})).await;
         // The hold stays until QEMU has ended it. Should it be too late to cancel, all must be there.
         if let Some(ferry) = &mut self.ferry
@@ -256,11 +267,6 @@ impl<'a, 'o> Drive<'a, 'o> {
             }
         }
         self.end_gently().await?;
-        let late = self.cancelled.as_ref().is_some_and(|(_, at)| at.elapsed() > CANCELLING);
-        if late {
-            let command = "migrate_cancel".to_owned();
-            return Err(MigrateError::Lost(QmpError::TimedOut { command, limit: CANCELLING }));
-        }
         Ok(None)
     }
 
@@ -390,7 +396,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         let reason = match stage {
             Stage::Completed => None,
             _ => {
-                let cancelled = self.cancelled.take().map(|(reason, _)| reason);
+                let cancelled = self.cancelled.take();
                 cancelled.or_else(|| migration.error_desc.clone())
             }
         };

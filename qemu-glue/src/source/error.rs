@@ -1,6 +1,7 @@
 //! Why a migration did not begin, or cannot be driven any more.
 
 use std::io;
+use std::time::Duration;
 
 use foreign::Text;
 use thiserror::Error;
@@ -8,7 +9,8 @@ use thiserror::Error;
 use crate::channel::ChannelError;
 use crate::qmp::QmpError;
 
-/// The migration did not begin, and the VM runs on at the source; but for [`Self::Lost`].
+/// The migration did not begin, and the VM runs on at the source; but for [`Self::Lost`] and
+/// [`Self::NotEnded`].
 #[derive(Debug, Error)]
 pub enum MigrateError {
     /// QEMU cannot be asked, or refused something.
@@ -61,6 +63,17 @@ pub enum MigrateError {
     /// Somebody ended it before it began.
     #[error("ended before the migration began")]
     Cancelled,
+    /// Somebody ended it, and QEMU did not say in time that it has: nobody knows whether it goes on.
+    #[error(
+        "the migration was to end ({reason}), and QEMU has not ended it within {} s",
+        limit.as_secs_f64()
+    )]
+    NotEnded {
+        /// Why it was to end.
+        reason: String,
+        /// How long was waited.
+        limit: Duration,
+    },
     /// The monitor failed while the migration ran: nobody knows how it went on.
     #[error("QEMU's monitor failed in the middle of the migration: {0}")]
     Lost(QmpError),
@@ -90,7 +103,7 @@ impl MigrateError {
                 return Some(hint.clone()).filter(|hint| !hint.is_empty());
             }
             Self::Cancelled => None,
-            Self::Lost(_) => Some(
+            Self::Lost(_) | Self::NotEnded { .. } => Some(
                 "see whether both QEMUs are alive, and `query-migrate` at the source, before any VM \
                  is told to run",
             ),

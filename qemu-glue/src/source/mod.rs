@@ -34,6 +34,7 @@ pub mod zero;
 use std::time::Duration;
 
 pub use cancel::{Cancel, Canceller, cancellation};
+use cancel::{END, Stop};
 pub use error::MigrateError;
 use foreign::Text;
 pub use guard::{DONE, Guard};
@@ -60,62 +61,85 @@ use settings::Settings;
 /// for as long.
 const RESUME: Duration = Duration::from_secs(5);
 
+/// How long the last question to QEMU may take once all else is over.
+const MOMENT: Duration = Duration::from_millis(200);
+
 /// Migrates a VM and tells `observer` how it goes. The report says whether it completed.
 ///
 /// # Errors
 /// [`MigrateError`] when the migration did not begin; the VM then runs on at the source, and its next
-/// migration works. [`MigrateError::Lost`] when QEMU's monitor broke on the way.
+/// migration works. [`MigrateError::Lost`] when QEMU's monitor broke on the way, [`MigrateError::NotEnded`] when QEMU does
+/// not end what is cancelled. After `cancel`, all is over within 3 seconds.
 pub async fn migrate(
     options: &Options,
-    mut cancel: Cancel,
+    cancel: Cancel,
     observer: &mut (dyn FnMut(&Update) + Send),
 ) -> Result<Report, MigrateError> {
-    let qmp = Qmp::connect(&options.qmp).await?;
+    let mut stop = Stop::new(cancel);
+    let connected = stop.within(Duration::ZERO, Qmp::connect(&options.qmp)).await;
+    let qmp = connected.ok_or(MigrateError::Cancelled)??;
     let mut record = Record::new(mode(options), observer);
-    let watched = match (options.probes, qmp.peer_pid()) {
+    let mut watched = match (options.probes, qmp.peer_pid()) {
         (true, Ok(pid)) => Watched::begin(pid),
         _ => Watched::Not,
     };
     let mut settings = Settings::default();
-    let prepared = tokio::select! {
-        prepared = before(&qmp, options, &mut settings, &mut record) => prepared,
-        _ = cancel.asked() => Err(MigrateError::Cancelled),
+    let prepared = async {
+        let before = before(&qmp, options, &mut settings, &mut record).await?;
+        watched = std::mem::replace(&mut watched, Watched::Not).set().await;
+        Ok(before)
     };
-    let Before { uri, limits, compressed, company } = match prepared {
-        Ok(before) => before,
-        Err(error) => {
-            settings.put_back(&qmp, &mut record).await;
-            return Err(error);
-        }
-    };
+    let prepared = stop.within(Duration::ZERO, prepared).await;
+    let Before { uri, limits, compressed, company } =
+        match prepared.unwrap_or(Err(MigrateError::Cancelled)) {
+            Ok(before) => before,
+            Err(error) => {
+                settings.put_back(&qmp, &mut stop, &mut record).await;
+                return Err(error);
+            }
+        };
     let (ferry, link) = match company {
         Company::Nobody => (None, None),
         Company::Listener(link) => (None, Some(link)),
         Company::Ferry(ferry) => (Some(*ferry), None),
     };
-    let watched = watched.set().await;
     let shares = matches!(&options.mode, Mode::Poolferry(route) if route.share);
     let mut drive = Drive::new(&qmp, limits, ferry, shares, compressed, &mut record);
-    let ended = drive.run(&uri, cancel, options.timeout).await;
+    stop.allow(options.timeout);
+    let ended = drive.run(&uri, &stop).await;
     let ferry = drive.ferry.take();
     let ended = match ended {
         Ok(ended) => ended,
         Err(error) => {
-            settings.put_back(&qmp, &mut record).await;
+            settings.put_back(&qmp, &mut stop, &mut record).await;
             return Err(error);
         }
     };
+    let completed = ended.stage == Stage::Completed;
+    if completed {
+        // In time; taking leave is no part of it.
+        stop.allow(None);
+    } else {
+        // Before anybody else is waited for.
+        settings.put_back(&qmp, &mut stop, &mut record).await;
+    }
     // The kernel takes its time to give probes up, at both hosts: side by side.
-    let zero_ns = record.zero_ns();
-    let ((side, remark), ()) =
-        tokio::join!(watched.end(zero_ns), after(ended, ferry, link, &mut record));
+    let (zero_ns, mut unprobes) = (record.zero_ns(), stop.clone());
+    let (probed, ()) = tokio::join!(
+        unprobes.within(END, watched.end(zero_ns)),
+        after(ended, ferry, link, &mut stop, &mut record)
+    );
+    let (side, remark) = probed.unwrap_or_default();
     record.report.probes.source = side;
     remark.into_iter().for_each(|remark| record.remark(remark));
-    if record.report.status == Status::Completed {
-        quit(&qmp, options, &mut record).await;
-    } else {
-        settings.put_back(&qmp, &mut record).await;
-        runs_on(&qmp, &mut record).await;
+    // One that QEMU still answers needs no more than a moment.
+    let last = END + MOMENT;
+    if completed {
+        if stop.within(last, quit(&qmp, options, &mut record)).await.is_none() {
+            record.remark("the source's QEMU was not ended: it does not answer".to_owned());
+        }
+    } else if stop.within(last, runs_on(&qmp, &mut record)).await.is_none() {
+        record.remark("the VM at the source was not seen to run".to_owned());
     }
     Ok(record.finish())
 }
@@ -268,7 +292,13 @@ fn stock(record: &mut Record<'_>, reason: &dyn std::fmt::Display, hint: Option<&
 }
 
 /// Takes leave of the destination, and writes down the end.
-async fn after(ended: Ended, ferry: Option<Ferry>, link: Option<Link>, record: &mut Record<'_>) {
+async fn after(
+    ended: Ended,
+    ferry: Option<Ferry>,
+    link: Option<Link>,
+    stop: &mut Stop,
+    record: &mut Record<'_>,
+) {
     let (status, word) = match ended.stage {
         Stage::Completed => (Status::Completed, "completed"),
         Stage::Cancelled => (Status::Cancelled, "cancelled"),
@@ -280,10 +310,10 @@ async fn after(ended: Ended, ferry: Option<Ferry>, link: Option<Link>, record: &
     let begun_unix_s = record.report.begun_unix_s;
     let finish = Finish { status: word.into(), reason, begun_unix_s };
     if let Some(mut ferry) = ferry {
-        let last_word = ferry.finish(finish).await;
+        let last_word = stop.last_word(ferry.finish(finish)).await.flatten();
         record.ferry(&ferry, last_word);
     } else if let Some(mut link) = link {
-        let last_word = link.finish(finish).await;
+        let last_word = stop.last_word(link.finish(finish)).await.flatten();
         record.report.probes.destination =
             last_word.and_then(|word| word.into_inner().probes).map(|side| *side);
         record.report.channel_bytes = link.bytes();

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::cancel::{PUT_BACK, Stop};
 use super::limits::Limits;
 use super::preflight;
 use super::query::Migration;
@@ -84,8 +85,17 @@ impl Settings {
         set_zero_pages(qmp, LEGACY).await
     }
 
-    /// The VM stays: all is as before, as far as QEMU still answers.
-    pub(super) async fn put_back(&self, qmp: &Qmp, record: &mut Record<'_>) {
+    /// The VM stays: all is as before, as far as QEMU still answers, and does so before `stop` is over.
+    pub(super) async fn put_back(&self, qmp: &Qmp, stop: &mut Stop, record: &mut Record<'_>) {
+        if stop.within(PUT_BACK, self.all_back(qmp, record)).await.is_none() {
+            record.remark(
+                "not all of the migration's settings were put back: QEMU does not answer"
+                    .to_owned(),
+            );
+        }
+    }
+
+    async fn all_back(&self, qmp: &Qmp, record: &mut Record<'_>) {
         let Self { limits, capabilities, multifd, zero_pages } = self;
         if let Some(limits) = limits {
             match limits.set(qmp).await {

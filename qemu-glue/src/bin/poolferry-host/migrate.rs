@@ -101,6 +101,10 @@ enum Format {
 /// What becomes of a migration whose driver was killed when nobody stands by.
 const ORPHAN: &str = "its migration waits, at the source, for the next `poolferry-host migrate`";
 
+/// What becomes of limits that were not put back when somebody does.
+const LEFT: &str = "QEMU still has the limits of the migration: `poolferry-host guard` stays behind, and sets those \
+                    that it had before as soon as QEMU answers, for up to 30 s";
+
 /// Runs the command; only a migration that completed is a success.
 pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
     let options = options(args)?;
@@ -124,8 +128,10 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
     runtime.shutdown_background();
     let completed = report.as_ref().is_ok_and(|report| report.status == Status::Completed);
     // A guard that is not told acts, as it does when this program falls.
-    if let Some(guard) = guard.filter(|_| completed || !held) {
-        guard.done();
+    match guard {
+        Some(guard) if completed || !held => guard.done(),
+        Some(_) => log::warn!("{LEFT}"),
+        None => {}
     }
     let report = report?;
     // Before anything that can fail: where the VM is now matters more than its record.
