@@ -1,7 +1,7 @@
 //! QEMU's machine protocol over a unix socket.
 //!
 //! One task reads: it hands each answer to the caller that waits for its id, and each event to all who
-//! listen. QEMU serves one client per socket, so a greeting that does not come means that somebody
+//! listen. Another writes, so that a caller who is cancelled leaves neither half a command nor a waiter behind. QEMU serves one client per socket, so a greeting that does not come means that somebody
 //! else is connected. What QEMU says is bounded in length and its shape is checked, not trusted.
 //!
 //! Protocol: `docs/interop/qmp-spec.rst` of QEMU 7.2 to 11.1.
@@ -11,6 +11,7 @@ mod event;
 mod line;
 mod reader;
 mod version;
+mod writer;
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -23,13 +24,12 @@ pub use event::Event;
 use line::Lines;
 use reader::Waiters;
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::UnixStream;
-use tokio::net::unix::OwnedWriteHalf;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 pub use version::Version;
+use writer::Writer;
 
 /// How long a greeting may take: a socket that is free answers at once.
 const GREETING: Duration = Duration::from_secs(5);
@@ -44,11 +44,11 @@ pub struct Qmp {
     path: PathBuf,
     peer_pid: Option<u32>,
     version: Version,
-    writer: Mutex<OwnedWriteHalf>,
+    writer: Writer,
     waiters: Arc<Waiters>,
     events: broadcast::Sender<Event>,
     next_id: AtomicU64,
-    reader: JoinHandle<()>,
+    tasks: [JoinHandle<()>; 2],
 }
 
 impl Qmp {
@@ -80,9 +80,10 @@ impl Qmp {
         let waiters = Arc::new(Waiters::default());
         let (events, _) = broadcast::channel(EVENTS);
         let reader = tokio::spawn(reader::read(lines, Arc::clone(&waiters), events.clone()));
-        let writer = Mutex::new(write);
+        let (writer, writes) = Writer::new(write);
+        let tasks = [reader, tokio::spawn(writes)];
         let next_id = AtomicU64::new(1);
-        let qmp = Self { path, peer_pid, version, writer, waiters, events, next_id, reader };
+        let qmp = Self { path, peer_pid, version, writer, waiters, events, next_id, tasks };
         qmp.execute("qmp_capabilities", json!({})).await?;
         Ok(qmp)
     }
@@ -132,7 +133,7 @@ impl Qmp {
         limit: Duration,
     ) -> Result<Value, QmpError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let answer = self.waiters.expect(id)?;
+        let mut waiter = self.waiters.expect(id)?;
         let mut command = json!({ "execute": name, "id": id });
         if arguments.as_object().is_some_and(|arguments| !arguments.is_empty()) {
             command["arguments"] = arguments;
@@ -140,14 +141,10 @@ impl Qmp {
         let mut text = command.to_string();
         text.push('\n');
         let talk = async {
-            let written = self.writer.lock().await.write_all(text.as_bytes()).await;
-            written.map_err(QmpError::Io)?;
-            answer.await.map_err(|_| QmpError::Closed)
+            self.writer.write(text).await?;
+            waiter.answer().await
         };
-        let answer = timeout(limit, talk).await;
-        // Also after a timeout or an error: an answer that comes late finds nobody.
-        self.waiters.forget(id);
-        match answer {
+        match timeout(limit, talk).await {
             Err(_) => Err(QmpError::TimedOut { command: name.to_owned(), limit }),
             Ok(Err(error)) => Err(error),
             Ok(Ok(Ok(value))) => Ok(value),
@@ -180,7 +177,7 @@ impl Qmp {
 
 impl Drop for Qmp {
     fn drop(&mut self) {
-        self.reader.abort();
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
 

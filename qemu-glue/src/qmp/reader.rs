@@ -23,16 +23,39 @@ impl Default for Waiters {
     }
 }
 
+/// One who waits; dropped, it waits no more, and an answer that comes late finds nobody.
+pub(super) struct Waiter<'a> {
+    waiters: &'a Waiters,
+    id: u64,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Waiter<'_> {
+    /// The answer, once it comes.
+    pub(super) async fn answer(&mut self) -> Result<Answer, QmpError> {
+        (&mut self.answer).await.map_err(|_| QmpError::Closed)
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.waiters.take(self.id);
+    }
+}
+
 impl Waiters {
-    pub(super) fn expect(&self, id: u64) -> Result<oneshot::Receiver<Answer>, QmpError> {
-        let (sender, receiver) = oneshot::channel();
+    /// Waits for the answer to the command `id`.
+    pub(super) fn expect(&self, id: u64) -> Result<Waiter<'_>, QmpError> {
+        let (sender, answer) = oneshot::channel();
         let mut waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         waiters.as_mut().ok_or(QmpError::Closed)?.insert(id, sender);
-        Ok(receiver)
+        Ok(Waiter { waiters: self, id, answer })
     }
 
-    pub(super) fn forget(&self, id: u64) {
-        self.take(id);
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, HashMap::len)
     }
 
     fn take(&self, id: u64) -> Option<oneshot::Sender<Answer>> {

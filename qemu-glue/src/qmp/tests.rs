@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixListener;
 
 use super::*;
@@ -109,4 +109,48 @@ async fn what_is_no_qemu_is_refused() {
         let error = Qmp::connect(&path).await.err().unwrap();
         assert!(matches!(error, QmpError::NotQmp { .. } | QmpError::NotJson(_)), "{error}");
     }
+}
+
+/// A caller that gives up leaves nobody behind who waits.
+#[tokio::test]
+async fn a_command_that_is_cancelled_leaves_no_waiter() {
+    let (_folder, path) = peer(|command| match command["execute"].as_str().unwrap() {
+        "mute" => Vec::new(),
+        _ => vec![ok(command, json!({}))],
+    })
+    .await;
+    let qmp = Qmp::connect(&path).await.unwrap();
+    for _ in 0..3 {
+        let short = Duration::from_millis(20);
+        assert!(timeout(short, qmp.execute("mute", json!({}))).await.is_err());
+    }
+    assert_eq!(qmp.waiters.count(), 0);
+    qmp.execute("next", json!({})).await.unwrap();
+}
+
+/// Nor half a line, which the next command would go on with.
+#[tokio::test]
+async fn a_command_that_is_cancelled_is_written_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("qmp");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (reads, mut may_read) = tokio::sync::mpsc::channel::<()>(1);
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (read, mut write) = stream.into_split();
+        write.write_all(format!("{GREETING_LINE}\r\n").as_bytes()).await.unwrap();
+        let mut lines = BufReader::new(read).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            let command: Value = serde_json::from_str(&line).unwrap();
+            write.write_all(format!("{}\r\n", ok(&command, json!({}))).as_bytes()).await.unwrap();
+            may_read.recv().await;
+        }
+    });
+    let qmp = Qmp::connect(&path).await.unwrap();
+    // More than a socket takes while nobody reads.
+    let long = json!({ "long": "x".repeat(4 << 20) });
+    assert!(timeout(Duration::from_millis(100), qmp.execute("long", long)).await.is_err());
+    drop(reads);
+    let next = timeout(Duration::from_secs(20), qmp.execute("next", json!({}))).await;
+    next.unwrap().unwrap();
 }
