@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::model::Cost;
 
-/// Measures between one picture and the next.
+/// Measures between one snapshot and the next.
 pub struct Meter {
     last: Reading,
     /// Keeps the kernel counting the run time of eBPF programs while it lives.

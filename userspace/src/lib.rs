@@ -1,4 +1,4 @@
-//! Where mysqld runs: from a pid to a true, live picture of its buffer pool.
+//! Where mysqld runs: from a pid to a true, live snapshot of its buffer pool.
 //!
 //! The data path, one module a stage:
 //!

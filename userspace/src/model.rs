@@ -1,4 +1,4 @@
-//! What the agent shows: one immutable picture of the pool, drawn by the viewer, streamed as records
+//! What the agent shows: one immutable snapshot of the pool, drawn by the viewer, streamed as records
 //! and exported as metrics. Plain data; whoever draws holds no lock of whoever collects.
 
 use std::time::Duration;
@@ -6,9 +6,9 @@ use std::time::Duration;
 use foreign::Text;
 use serde::Serialize;
 
-/// One picture of the observed pool, taken every refresh interval.
+/// One snapshot of the observed pool, taken every refresh interval.
 #[derive(Clone, Debug, Serialize)]
-pub struct Picture {
+pub struct Snapshot {
     /// Time since the agent attached.
     #[serde(serialize_with = "seconds")]
     pub since_attach: Duration,
@@ -23,7 +23,7 @@ pub struct Picture {
     pub tables: Vec<TableRow>,
     /// One row a probe.
     pub probes: Vec<ProbeRow>,
-    /// Page traffic since the last picture.
+    /// Page traffic since the last snapshot.
     pub rates: Rates,
     /// Latency of client commands, when asked for.
     pub queries: Option<Latency>,
@@ -37,7 +37,7 @@ pub struct Picture {
     #[serde(skip)]
     pub events: Vec<Event>,
     /// Number of the first of `events` among all trace events since attach, lost ones included: what is between the
-    /// events of one picture and those of the next are events that are in none.
+    /// events of one snapshot and those of the next are events that are in none.
     #[serde(skip)]
     pub first_event: u64,
     /// Things that the operator should know (`pool is being resized`, `server has exited`, ...).
@@ -135,7 +135,7 @@ pub struct ProbeRow {
     pub name: String,
     /// Hits since attach.
     pub hits: u64,
-    /// Hits a second since the last picture.
+    /// Hits a second since the last snapshot.
     pub rate: f64,
     /// Trace records lost since attach (the residency table loses nothing).
     pub ring_lost: u64,
@@ -145,7 +145,7 @@ pub struct ProbeRow {
     pub faults: u64,
 }
 
-/// Page traffic a second since the last picture.
+/// Page traffic a second since the last snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rates {
     /// Pages read from disk (`Innodb_pages_read`).
@@ -161,7 +161,7 @@ pub struct Rates {
     pub freed: f64,
 }
 
-/// Latency of one kind of operation since the last picture.
+/// Latency of one kind of operation since the last snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Latency {
     /// Operations a second.
@@ -202,12 +202,12 @@ pub struct Audit {
 /// What observing costs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Cost {
-    /// Share of one CPU spent inside the eBPF programs since the last picture (0..1 and above).
+    /// Share of one CPU spent inside the eBPF programs since the last snapshot (0..1 and above).
     /// `None` where the kernel's statistics could not be switched on.
     pub bpf_cpu: Option<f64>,
-    /// Mean run time of one program run in ns since the last picture.
+    /// Mean run time of one program run in ns since the last snapshot.
     pub bpf_ns_per_run: Option<f64>,
-    /// Share of one CPU that the agent used since the last picture.
+    /// Share of one CPU that the agent used since the last snapshot.
     pub agent_cpu: f64,
     /// Resident memory of the agent in bytes, the mapped residency table included.
     pub agent_rss: u64,

@@ -1,4 +1,4 @@
-//! Pictures as OpenMetrics text, and the small HTTP server that hands it out.
+//! Snapshots as OpenMetrics text, and the small HTTP server that hands it out.
 //!
 //! Names start with `poolferry_`, units are base units (seconds, bytes, ratios). Every series of a server has its data
 //! directory as a label and, where it has one, its systemd unit, so that it goes on when the server is restarted,
@@ -21,7 +21,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::{Audit, Latency, Picture, ProbeRow, TableRow};
+use crate::model::{Audit, Latency, ProbeRow, Snapshot, TableRow};
 use crate::viewer::units::to_f64;
 
 use families::{Families, Labels, ratio};
@@ -33,23 +33,23 @@ pub const TABLES: usize = 50;
 /// Media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The pictures in the text format of OpenMetrics 1.0, with its end mark. Without one, no server is
+/// The snapshots in the text format of OpenMetrics 1.0, with its end mark. Without one, no server is
 /// observed: `poolferry_up` says so, and there are no figures.
 ///
 /// # Errors
 /// None in practice: the text goes to memory. The encoder's own error is passed on all the same.
-pub fn encode(pictures: Vec<Arc<Picture>>) -> Result<String, Error> {
+pub fn encode(snapshots: Vec<Arc<Snapshot>>) -> Result<String, Error> {
     let mut registry = Registry::with_prefix("poolferry");
-    registry.register_collector(Box::new(PicturesCollector(pictures)));
+    registry.register_collector(Box::new(SnapshotsCollector(snapshots)));
     let mut out = String::new();
     text::encode(&mut out, &registry)?;
     Ok(out)
 }
 
 #[derive(Debug)]
-struct PicturesCollector(Vec<Arc<Picture>>);
+struct SnapshotsCollector(Vec<Arc<Snapshot>>);
 
-impl Collector for PicturesCollector {
+impl Collector for SnapshotsCollector {
     fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
         let mut families = Families(encoder);
         let up = f64::from(u8::from(!self.0.is_empty()));
@@ -68,9 +68,9 @@ impl Collector for PicturesCollector {
     }
 }
 
-/// A picture, and the labels of all of its series.
+/// A snapshot, and the labels of all of its series.
 struct Labelled<'a> {
-    picture: &'a Picture,
+    snapshot: &'a Snapshot,
     datadir: String,
     unit: Option<String>,
     /// Its process id, where another has the same labels.
@@ -91,21 +91,21 @@ impl Labelled<'_> {
     }
 }
 
-fn labelled(pictures: &[Arc<Picture>]) -> Vec<Labelled<'_>> {
-    let is_alike = |one: &Picture, other: &Picture| {
+fn labelled(snapshots: &[Arc<Snapshot>]) -> Vec<Labelled<'_>> {
+    let is_alike = |one: &Snapshot, other: &Snapshot| {
         (&one.server.datadir, &one.server.unit) == (&other.server.datadir, &other.server.unit)
     };
-    let label = |picture| {
-        let alike = pictures.iter().filter(|other| is_alike(picture, other)).count();
-        let server = &picture.server;
+    let label = |snapshot| {
+        let alike = snapshots.iter().filter(|other| is_alike(snapshot, other)).count();
+        let server = &snapshot.server;
         Labelled {
-            picture,
+            snapshot,
             datadir: server.datadir.to_utf8(),
             unit: server.unit.as_ref().map(Text::to_utf8),
             pid: (alike > 1).then(|| server.pid.to_string()),
         }
     };
-    pictures.iter().map(|picture| label(picture)).collect()
+    snapshots.iter().map(|snapshot| label(snapshot)).collect()
 }
 
 type Servers<'a> = [Labelled<'a>];
@@ -115,9 +115,9 @@ fn gauge(
     families: &mut Families<'_>,
     (name, help, unit): (&str, &str, Option<&Unit>),
     servers: &Servers<'_>,
-    value: impl Fn(&Picture) -> Option<f64>,
+    value: impl Fn(&Snapshot) -> Option<f64>,
 ) -> fmt::Result {
-    let series = servers.iter().filter_map(|of| Some((of.with(&[]), value(of.picture)?)));
+    let series = servers.iter().filter_map(|of| Some((of.with(&[]), value(of.snapshot)?)));
     let mut series = series.peekable();
     if series.peek().is_none() {
         return Ok(());
@@ -130,7 +130,7 @@ type Column<Row> = (&'static str, &'static str, fn(&Row) -> u64);
 
 /// A server's own labels, besides those of all series.
 fn described(of: &Labelled<'_>) -> [(&'static str, String); 5] {
-    let server = &of.picture.server;
+    let server = &of.snapshot.server;
     [
         ("pid", server.pid.to_string()),
         ("version", server.version.to_utf8()),
@@ -150,14 +150,14 @@ fn server(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     });
     families.infos("server", "The observed server", info)?;
     let seconds = ("attached", "Time since the probes were attached", Some(&Unit::Seconds));
-    gauge(families, seconds, servers, |picture| Some(picture.since_attach.as_secs_f64()))?;
+    gauge(families, seconds, servers, |snapshot| Some(snapshot.since_attach.as_secs_f64()))?;
     let bytes = ("page_size", "Size of an InnoDB page", Some(&Unit::Bytes));
-    gauge(families, bytes, servers, |picture| Some(f64::from(picture.server.page_size)))
+    gauge(families, bytes, servers, |snapshot| Some(f64::from(snapshot.server.page_size)))
 }
 
 fn pool(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     let series = servers.iter().flat_map(|of| {
-        let totals = &of.picture.totals;
+        let totals = &of.snapshot.totals;
         let states = [
             ("free", totals.free),
             ("clean", totals.clean),
@@ -171,9 +171,9 @@ fn pool(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     families.gauges("pool_blocks", "Blocks of the buffer pool by state", None, series)?;
     let bytes = Some(&Unit::Bytes);
     let size = ("pool_size", "Frames of the buffer pool", bytes);
-    gauge(families, size, servers, |picture| Some(to_f64(picture.totals.pool_bytes)))?;
+    gauge(families, size, servers, |snapshot| Some(to_f64(snapshot.totals.pool_bytes)))?;
     let eligible = ("eligible", "Clean pages that a migration can leave out", bytes);
-    gauge(families, eligible, servers, |picture| Some(to_f64(picture.totals.eligible_bytes)))
+    gauge(families, eligible, servers, |snapshot| Some(to_f64(snapshot.totals.eligible_bytes)))
 }
 
 /// The largest tables of a server with space and name as text, and the rest.
@@ -185,7 +185,7 @@ struct Tables<'a> {
 
 impl<'a> Tables<'a> {
     fn of(of: &'a Labelled<'a>) -> Self {
-        let mut largest: Vec<&TableRow> = of.picture.tables.iter().collect();
+        let mut largest: Vec<&TableRow> = of.snapshot.tables.iter().collect();
         largest.sort_by_key(|table| (std::cmp::Reverse(table.resident_bytes), table.space));
         let rest = largest.split_off(largest.len().min(TABLES));
         let named = |table: &'a TableRow| (table, table.space.to_string(), table.name.to_utf8());
@@ -236,7 +236,7 @@ fn probes(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     ];
     for (name, help, value) in columns {
         let series = servers.iter().flat_map(|of| {
-            let probes = of.picture.probes.iter();
+            let probes = of.snapshot.probes.iter();
             probes.map(move |probe| (of.with(&[("probe", probe.name.as_str())]), value(probe)))
         });
         families.counters(name, help, series)?;
@@ -245,13 +245,13 @@ fn probes(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
 }
 
 const PAGES: &str = "Pages read, written, evicted (file pages that left the pool) and made dirty, a second since \
-     the last picture";
+     the last snapshot";
 const FREED: &str =
-    "Blocks that held no page (memory objects) and were freed, a second since the last picture";
+    "Blocks that held no page (memory objects) and were freed, a second since the last snapshot";
 
 fn traffic(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     let series = servers.iter().flat_map(|of| {
-        let rates = &of.picture.rates;
+        let rates = &of.snapshot.rates;
         let rates = [
             ("read", rates.reads),
             ("write", rates.writes),
@@ -262,13 +262,13 @@ fn traffic(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     });
     families.gauges("pages_per_second", PAGES, None, series)?;
     let freed = ("blocks_freed_per_second", FREED, None);
-    gauge(families, freed, servers, |picture| Some(picture.rates.freed))?;
-    let latencies = |of: fn(&Picture) -> Option<&Latency>| {
-        servers.iter().filter_map(move |server| Some((server.with(&[]), of(server.picture)?)))
+    gauge(families, freed, servers, |snapshot| Some(snapshot.rates.freed))?;
+    let latencies = |of: fn(&Snapshot) -> Option<&Latency>| {
+        servers.iter().filter_map(move |server| Some((server.with(&[]), of(server.snapshot)?)))
     };
-    let queries = latencies(|picture| picture.queries.as_ref());
+    let queries = latencies(|snapshot| snapshot.queries.as_ref());
     families.latencies("query", "Latency of client commands (dispatch_command)", queries)?;
-    let commits = latencies(|picture| picture.commits.as_ref());
+    let commits = latencies(|snapshot| snapshot.commits.as_ref());
     families.latencies(
         "commit",
         "Latency of commits in InnoDB, its own transactions included",
@@ -286,7 +286,7 @@ fn audit(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
         ("audit_repaired_blocks", "Blocks repaired", |audit| audit.repaired),
     ];
     for (name, help, value) in columns {
-        let series = servers.iter().map(|of| (of.with(&[]), value(&of.picture.audit)));
+        let series = servers.iter().map(|of| (of.with(&[]), value(&of.snapshot.audit)));
         families.counters(name, help, series)?;
     }
     Ok(())
@@ -295,14 +295,14 @@ fn audit(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
 fn cost(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     let ratio = ratio();
     let cpu = ("bpf_cpu", "Share of one CPU in the eBPF programs", Some(&ratio));
-    gauge(families, cpu, servers, |picture| picture.cost.bpf_cpu)?;
+    gauge(families, cpu, servers, |snapshot| snapshot.cost.bpf_cpu)?;
     let run = ("bpf_run", "Mean run time of an eBPF program", Some(&Unit::Seconds));
-    gauge(families, run, servers, |picture| Some(picture.cost.bpf_ns_per_run? / 1e9))?;
+    gauge(families, run, servers, |snapshot| Some(snapshot.cost.bpf_ns_per_run? / 1e9))?;
     let maps = ("bpf_maps", "Kernel memory of the eBPF maps", Some(&Unit::Bytes));
-    gauge(families, maps, servers, |picture| Some(to_f64(picture.cost.map_bytes)))?;
+    gauge(families, maps, servers, |snapshot| Some(to_f64(snapshot.cost.map_bytes)))?;
     // These are of the agent, whatever servers it has.
     let Some(of) = servers.first() else { return Ok(()) };
-    let cost = &of.picture.cost;
+    let cost = &of.snapshot.cost;
     families.gauge("agent_cpu", "Share of one CPU in the agent", Some(&ratio), cost.agent_cpu)?;
     let bytes = Some(&Unit::Bytes);
     families.gauge("agent_resident", "Memory of the agent", bytes, to_f64(cost.agent_rss))

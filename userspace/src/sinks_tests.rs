@@ -6,29 +6,29 @@ use foreign::{Text, hostile};
 use tokio::sync::watch;
 
 use crate::locate::DiskRanges;
-use crate::model::Picture;
+use crate::model::Snapshot;
 use crate::page_list::{Format, Reason, Row, RowWriter, State, Summary};
 use crate::viewer::made_up::MadeUp;
 use crate::{openmetrics, stream};
 
-fn picture() -> Arc<Picture> {
-    let mut picture = MadeUp::new(100).step();
+fn snapshot() -> Arc<Snapshot> {
+    let mut snapshot = MadeUp::new(100).step();
     let evil: Text = hostile::big().into();
     for text in
-        [&mut picture.server.version, &mut picture.server.program, &mut picture.server.datadir]
+        [&mut snapshot.server.version, &mut snapshot.server.program, &mut snapshot.server.datadir]
     {
         text.clone_from(&evil);
     }
-    picture.tables[0].name.clone_from(&evil);
-    picture.notices.push(evil);
-    Arc::new(picture)
+    snapshot.tables[0].name.clone_from(&evil);
+    snapshot.notices.push(evil);
+    Arc::new(snapshot)
 }
 
 async fn streamed(format: stream::Format) -> Vec<u8> {
-    let (sender, pictures) = watch::channel(picture());
+    let (sender, snapshots) = watch::channel(snapshot());
     drop(sender);
     let mut out = Vec::new();
-    stream::run(pictures, format, &mut out).await.unwrap();
+    stream::run(snapshots, format, &mut out).await.unwrap();
     out
 }
 
@@ -75,7 +75,7 @@ async fn foreign_text_is_harmless_and_bounded_in_every_sink() {
     for (sink, output) in [
         ("stream text", streamed(stream::Format::Text).await),
         ("stream jsonl", streamed(stream::Format::Jsonl).await),
-        ("openmetrics", openmetrics::encode(vec![picture()]).unwrap().into_bytes()),
+        ("openmetrics", openmetrics::encode(vec![snapshot()]).unwrap().into_bytes()),
         ("pages table", rows(Format::Table)),
         ("pages jsonl", rows(Format::Jsonl)),
         ("pages csv", csv),

@@ -1,14 +1,14 @@
-//! Pictures as records on a byte stream, for programs and for terminals that are none.
+//! Snapshots as records on a byte stream, for programs and for terminals that are none.
 //!
 //! `jsonl` writes one object a line, told apart by `record`:
 //!
 //! | record | keys | when |
 //! |---|---|---|
-//! | `picture` | those of [`Picture`] without its cells and events | every picture |
-//! | `event` | those of [`Event`] | every trace event, before the picture that brought it |
-//! | `gap` | `events` | so many events are missing before the next `event` or `picture`: the ring had no room, or the reader was slow |
+//! | `snapshot` | those of [`Snapshot`] without its cells and events | every snapshot |
+//! | `event` | those of [`Event`] | every trace event, before the snapshot that brought it |
+//! | `gap` | `events` | so many events are missing before the next `event` or `snapshot`: the ring had no room, or the reader was slow |
 //!
-//! `text` writes a line of figures a picture, and one for each event and notice. Text that comes
+//! `text` writes a line of figures a snapshot, and one for each event and notice. Text that comes
 //! from the observed machine has its control characters replaced.
 //!
 //! A reader that closes the stream ends it; that is no error.
@@ -20,7 +20,7 @@ use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
-use crate::model::{Event, Latency, Picture};
+use crate::model::{Event, Latency, Snapshot};
 use crate::viewer::units;
 
 /// How records are written.
@@ -32,33 +32,33 @@ pub enum Format {
     Text,
 }
 
-/// Why the stream ended before the pictures did.
+/// Why the stream ended before the snapshots did.
 #[derive(Debug, thiserror::Error)]
 pub enum StreamError {
-    /// A picture cannot be put into records.
-    #[error("failed to make records of a picture")]
+    /// A snapshot cannot be put into records.
+    #[error("failed to make records of a snapshot")]
     Encode(#[source] io::Error),
     /// The records could not be written.
     #[error("failed to write records")]
     Write(#[source] io::Error),
 }
 
-/// Writes pictures to `out` until there are no more or nobody reads them.
+/// Writes snapshots to `out` until there are no more or nobody reads them.
 ///
-/// While the reader is slow, pictures are passed over; the newest is written next. When the future
+/// While the reader is slow, snapshots are passed over; the newest is written next. When the future
 /// is dropped, the last record may be cut short.
 ///
 /// # Errors
 /// [`StreamError`] when writing fails for another reason than a reader that is gone.
 pub async fn run(
-    mut pictures: watch::Receiver<Arc<Picture>>,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
     format: Format,
     mut out: impl AsyncWrite + Unpin,
 ) -> Result<(), StreamError> {
     let mut records = Records::new(format);
     loop {
-        let picture = Arc::clone(&pictures.borrow_and_update());
-        let bytes = records.encode(&picture).map_err(StreamError::Encode)?;
+        let snapshot = Arc::clone(&snapshots.borrow_and_update());
+        let bytes = records.encode(&snapshot).map_err(StreamError::Encode)?;
         let written = match out.write_all(&bytes).await {
             Ok(()) => out.flush().await,
             Err(error) => Err(error),
@@ -68,19 +68,19 @@ pub async fn run(
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => return Err(StreamError::Write(error)),
         }
-        if pictures.changed().await.is_err() {
+        if snapshots.changed().await.is_err() {
             return Ok(());
         }
     }
 }
 
-/// Makes records of one picture after another; remembers how far the events have come.
+/// Makes records of one snapshot after another; remembers how far the events have come.
 #[derive(Debug)]
 struct Records {
     format: Format,
     /// Number of the next event.
     next_event: u64,
-    /// The records of the picture at hand; in memory, where writing cannot fail.
+    /// The records of the snapshot at hand; in memory, where writing cannot fail.
     out: Vec<u8>,
 }
 
@@ -89,28 +89,28 @@ impl Records {
         Self { format, next_event: 0, out: Vec::new() }
     }
 
-    /// The records of the events that are new in this picture, then the picture's.
-    fn encode(&mut self, picture: &Picture) -> io::Result<Vec<u8>> {
+    /// The records of the events that are new in this snapshot, then the snapshot's.
+    fn encode(&mut self, snapshot: &Snapshot) -> io::Result<Vec<u8>> {
         match self.format {
-            Format::Jsonl => self.jsonl(picture)?,
-            Format::Text => self.text(picture)?,
+            Format::Jsonl => self.jsonl(snapshot)?,
+            Format::Text => self.text(snapshot)?,
         }
         Ok(std::mem::take(&mut self.out))
     }
 
-    fn jsonl(&mut self, picture: &Picture) -> io::Result<()> {
+    fn jsonl(&mut self, snapshot: &Snapshot) -> io::Result<()> {
         #[derive(Serialize)]
         struct Gap {
             events: u64,
         }
-        let events = self.missing(picture);
+        let events = self.missing(snapshot);
         if events > 0 {
             self.json_line("gap", &Gap { events })?;
         }
-        for event in &picture.events {
+        for event in &snapshot.events {
             self.json_line("event", event)?;
         }
-        self.json_line("picture", picture)
+        self.json_line("snapshot", snapshot)
     }
 
     fn json_line(&mut self, record: &'static str, body: &impl Serialize) -> io::Result<()> {
@@ -124,37 +124,37 @@ impl Records {
         writeln!(self.out)
     }
 
-    fn text(&mut self, picture: &Picture) -> io::Result<()> {
-        let missing = self.missing(picture);
+    fn text(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        let missing = self.missing(snapshot);
         if missing > 0 {
             writeln!(self.out, "event   ({missing} missing)")?;
         }
-        for event in &picture.events {
+        for event in &snapshot.events {
             writeln!(self.out, "{}", event_line(event))?;
         }
-        for notice in &picture.notices {
+        for notice in &snapshot.notices {
             writeln!(self.out, "notice  {}", notice)?;
         }
-        writeln!(self.out, "{}", picture_line(picture))
+        writeln!(self.out, "{}", snapshot_line(snapshot))
     }
 
-    /// How many events are in no picture between the last one and this: lost by the ring, dropped by the
-    /// observer, or in a picture that was passed over.
-    fn missing(&mut self, picture: &Picture) -> u64 {
-        let missing = picture.first_event.saturating_sub(self.next_event);
-        self.next_event = picture.first_event.saturating_add(picture.events.len() as u64);
+    /// How many events are in no snapshot between the last one and this: lost by the ring, dropped by the
+    /// observer, or in a snapshot that was passed over.
+    fn missing(&mut self, snapshot: &Snapshot) -> u64 {
+        let missing = snapshot.first_event.saturating_sub(self.next_event);
+        self.next_event = snapshot.first_event.saturating_add(snapshot.events.len() as u64);
         missing
     }
 }
 
-fn picture_line(picture: &Picture) -> String {
-    let (totals, rates, audit) = (&picture.totals, &picture.rates, &picture.audit);
+fn snapshot_line(snapshot: &Snapshot) -> String {
+    let (totals, rates, audit) = (&snapshot.totals, &snapshot.rates, &snapshot.audit);
     let of_pool = units::percent(units::share(totals.eligible_bytes, totals.pool_bytes));
     let mut line = format!(
         "{:>9} pid {} | eligible {} ({of_pool}) clean {} dirty {} io {} ineligible {} other {} free {} \
          | reads {} writes {} evictions {} dirtied {} freed {}",
-        units::time(picture.since_attach),
-        picture.server.pid,
+        units::time(snapshot.since_attach),
+        snapshot.server.pid,
         units::bytes(totals.eligible_bytes),
         totals.clean,
         totals.dirty,
@@ -168,13 +168,13 @@ fn picture_line(picture: &Picture) -> String {
         units::rate(rates.dirtied),
         units::rate(rates.freed),
     );
-    for (name, latency) in [("queries", &picture.queries), ("commits", &picture.commits)] {
+    for (name, latency) in [("queries", &snapshot.queries), ("commits", &snapshot.commits)] {
         if let Some(Latency { rate, p50_ns, p99_ns, .. }) = latency {
             let (p50, p99) = (units::nanoseconds(*p50_ns), units::nanoseconds(*p99_ns));
             line.push_str(&format!(" | {name} {} p50 {p50} p99 {p99}", units::rate(*rate)));
         }
     }
-    let lost = picture.probes.iter().map(|p| p.ring_lost).fold(0, u64::saturating_add);
+    let lost = snapshot.probes.iter().map(|p| p.ring_lost).fold(0, u64::saturating_add);
     line.push_str(&format!(
         " | drift {} falsely clean {} lost {lost}",
         audit.drift, audit.falsely_clean

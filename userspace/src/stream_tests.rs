@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::*;
 use crate::viewer::made_up::MadeUp;
 
-fn picture(tracing: bool) -> Picture {
+fn snapshot(tracing: bool) -> Snapshot {
     let mut pool = MadeUp::new(3_000);
     pool.tracing = tracing;
     pool.step()
@@ -25,35 +25,35 @@ fn kinds(lines: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn a_picture_is_one_object_without_cells() {
-    let picture = picture(false);
-    let lines = lines(&Records::new(Format::Jsonl).encode(&picture).unwrap());
+fn a_snapshot_is_one_object_without_cells() {
+    let snapshot = snapshot(false);
+    let lines = lines(&Records::new(Format::Jsonl).encode(&snapshot).unwrap());
     assert_eq!(lines.len(), 1);
     let value: Value = serde_json::from_str(&lines[0]).unwrap();
-    assert_eq!(value["record"], "picture");
-    assert_eq!(value["totals"]["clean"], picture.totals.clean);
+    assert_eq!(value["record"], "snapshot");
+    assert_eq!(value["totals"]["clean"], snapshot.totals.clean);
     assert_eq!(value["server"]["pid"], 4711);
-    assert_eq!(value["tables"].as_array().unwrap().len(), picture.tables.len());
+    assert_eq!(value["tables"].as_array().unwrap().len(), snapshot.tables.len());
     assert!(value.get("cells").is_none() && value.get("events").is_none());
 }
 
 #[test]
 fn every_event_is_written_once_and_gaps_are_told() {
-    let mut picture = picture(true);
-    let all = std::mem::take(&mut picture.events);
+    let mut snapshot = snapshot(true);
+    let all = std::mem::take(&mut snapshot.events);
     let mut records = Records::new(Format::Jsonl);
     let mut written = Vec::new();
-    // as the observer hands them out: no event twice; the third picture has none, 25 are lost before the fourth
+    // as the observer hands them out: no event twice; the third snapshot has none, 25 are lost before the fourth
     for (first, window) in [(0, 0..10), (10, 10..15), (15, 15..15), (40, 40..43)] {
-        picture.first_event = first;
-        picture.events = all[window].to_vec();
-        written.extend(records.encode(&picture).unwrap());
+        snapshot.first_event = first;
+        snapshot.events = all[window].to_vec();
+        written.extend(records.encode(&snapshot).unwrap());
     }
     let lines = lines(&written);
     let mut expected = vec!["event"; 10];
-    expected.push("picture");
+    expected.push("snapshot");
     expected.extend(["event"; 5]);
-    expected.extend(["picture", "picture", "gap", "event", "event", "event", "picture"]);
+    expected.extend(["snapshot", "snapshot", "gap", "event", "event", "event", "snapshot"]);
     assert_eq!(kinds(&lines), expected);
     let gap = lines.iter().find(|line| line.contains("gap")).unwrap();
     assert_eq!(serde_json::from_str::<Value>(gap).unwrap()["events"], 25);
@@ -64,11 +64,11 @@ fn every_event_is_written_once_and_gaps_are_told() {
 
 #[test]
 fn text_is_lines_that_no_name_can_break() {
-    let mut picture = picture(true);
-    picture.notices.push("evil\n\u{1b}[2Jname".into());
-    picture.audit.drift = 7;
-    let events = picture.events.len();
-    let lines = lines(&Records::new(Format::Text).encode(&picture).unwrap());
+    let mut snapshot = snapshot(true);
+    snapshot.notices.push("evil\n\u{1b}[2Jname".into());
+    snapshot.audit.drift = 7;
+    let events = snapshot.events.len();
+    let lines = lines(&Records::new(Format::Text).encode(&snapshot).unwrap());
     assert_eq!(lines.len(), events + 2);
     assert_eq!(lines[events], "notice  evil\\n\\u{1b}[2Jname");
     let last = lines.last().unwrap();
@@ -94,7 +94,7 @@ impl AsyncWrite for Failing {
 async fn a_closed_reader_ends_the_stream_and_other_errors_are_errors() {
     for (kind, clean) in [(ErrorKind::BrokenPipe, true), (ErrorKind::StorageFull, false)] {
         for format in [Format::Jsonl, Format::Text] {
-            let (_sender, receiver) = watch::channel(Arc::new(picture(false)));
+            let (_sender, receiver) = watch::channel(Arc::new(snapshot(false)));
             let ended = run(receiver, format, Failing(kind)).await;
             assert_eq!(ended.is_ok(), clean, "{kind} {format:?}");
         }
@@ -102,8 +102,8 @@ async fn a_closed_reader_ends_the_stream_and_other_errors_are_errors() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_pictures_ends_the_stream() {
-    let (sender, receiver) = watch::channel(Arc::new(picture(false)));
+async fn the_end_of_the_snapshots_ends_the_stream() {
+    let (sender, receiver) = watch::channel(Arc::new(snapshot(false)));
     drop(sender);
     let mut out = Vec::new();
     run(receiver, Format::Jsonl, &mut out).await.unwrap();

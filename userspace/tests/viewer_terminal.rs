@@ -135,7 +135,7 @@ fn quitting_gives_the_terminal_back_and_then_the_held_log() -> io::Result<()> {
     let name = "quitting_gives_the_terminal_back_and_then_the_held_log";
     let Some(mut session) = Session::start(name, "")? else { return Ok(()) };
     session.wait_for("Pool map");
-    // the demo logs the command before it makes the picture with the events
+    // the demo logs the command before it makes the snapshot with the events
     session.type_keys("4t")?;
     session.wait_for("written");
     session.type_keys("q")?;
@@ -213,7 +213,7 @@ fn signals_of_job_control_do_the_same() -> io::Result<()> {
 #[test]
 fn a_dumb_terminal_gets_text() -> io::Result<()> {
     let name = "a_dumb_terminal_gets_text";
-    let lines = |demo: &str| format!("TERM=dumb {demo} --pictures 1");
+    let lines = |demo: &str| format!("TERM=dumb {demo} --snapshots 1");
     let Some(mut session) = Session::start_as(name, lines)? else { return Ok(()) };
     session.wait_for_end()?;
     let received = session.received();

@@ -36,7 +36,7 @@ fn figures_of_a_load_are_the_servers_own() {
     load.wait().unwrap();
     let asked = questions(&server) - asked_before;
 
-    // A picture is some tenths of a second old, which are thousands of commands.
+    // A snapshot is some tenths of a second old, which are thousands of commands.
     let count = |times: &Option<Times>| times.as_ref().unwrap().count;
     let mut after = stage.status(&mut agent).observed.unwrap();
     let is_over = || {

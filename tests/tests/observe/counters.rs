@@ -107,23 +107,23 @@ impl Scales {
         settle(&self.server);
         sleep(Duration::from_millis(500));
         let before = (Counts::of_server(&self.server), Counts::of_probes(&self.observer));
-        self.observer.picture().unwrap();
+        self.observer.snapshot().unwrap();
         let begun = std::time::Instant::now();
         happens(&self.server);
         settle(&self.server);
         sleep(Duration::from_millis(500));
-        let picture = self.observer.picture().unwrap();
+        let snapshot = self.observer.snapshot().unwrap();
         let seconds = begun.elapsed().as_secs_f64();
         let after = (Counts::of_server(&self.server), Counts::of_probes(&self.observer));
         let (server, probes) = (after.0.since(before.0), after.1.since(before.1));
         println!("{what}\n  server {server:?}\n  probes {probes:?}");
         let pairs = [
-            ("reads", server.reads, probes.reads, picture.rates.reads),
-            ("writes", server.writes, probes.writes, picture.rates.writes),
-            ("evictions", server.evictions, probes.evictions, picture.rates.evictions),
-            ("dirtied", server.dirtied, probes.dirtied, picture.rates.dirtied),
-            ("queries", server.queries, probes.queries, rate(&picture.queries)),
-            ("commits", server.commits, probes.commits, rate(&picture.commits)),
+            ("reads", server.reads, probes.reads, snapshot.rates.reads),
+            ("writes", server.writes, probes.writes, snapshot.rates.writes),
+            ("evictions", server.evictions, probes.evictions, snapshot.rates.evictions),
+            ("dirtied", server.dirtied, probes.dirtied, snapshot.rates.dirtied),
+            ("queries", server.queries, probes.queries, rate(&snapshot.queries)),
+            ("commits", server.commits, probes.commits, rate(&snapshot.commits)),
         ];
         for (name, says, counted, rate) in pairs {
             // DROP takes dirty pages off the flush list without a write, and nobody counts them.
@@ -131,8 +131,8 @@ impl Scales {
             self.compare(what, name, says, counted, at_least);
             self.compare(what, &format!("{name} a second"), counted, rate * seconds, false);
         }
-        let text = openmetrics::encode(vec![picture.clone()]).unwrap();
-        let rates = picture.rates;
+        let text = openmetrics::encode(vec![snapshot.clone()]).unwrap();
+        let rates = snapshot.rates;
         for (family, operation, rate) in [
             ("poolferry_blocks_freed_per_second", "", rates.freed),
             ("poolferry_pages_per_second", "evict", rates.evictions),

@@ -18,7 +18,7 @@ fn assert_exited(observer: &mut Observer, pid: u32) {
         assert!(error.hint().is_some());
     };
     is_exit(observer.audit().err());
-    is_exit(observer.picture().err());
+    is_exit(observer.snapshot().err());
     is_exit(observer.page_list().err());
 }
 

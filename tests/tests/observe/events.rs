@@ -9,7 +9,7 @@ use crate::lab::{DATA, on_each_mysql, start};
 /// What a stream of records says.
 #[derive(Debug, Default)]
 struct Told {
-    pictures: u64,
+    snapshots: u64,
     with_events: u64,
     events: u64,
     gaps: u64,
@@ -17,7 +17,7 @@ struct Told {
     missing: u64,
 }
 
-/// Reads records; at each picture, what the gaps have said so far is what the ring has lost.
+/// Reads records; at each snapshot, what the gaps have said so far is what the ring has lost.
 fn read(text: &str) -> Told {
     let (mut told, mut new) = (Told::default(), 0);
     for line in text.lines() {
@@ -28,8 +28,8 @@ fn read(text: &str) -> Told {
                 told.gaps += 1;
                 told.missing += record["events"].as_u64().unwrap_or(1);
             }
-            "picture" => {
-                told.pictures += 1;
+            "snapshot" => {
+                told.snapshots += 1;
                 told.with_events += u64::from(new > 0);
                 told.events += std::mem::take(&mut new);
                 let probes = record["probes"].as_array().unwrap();

@@ -22,7 +22,7 @@ fn resize(server: &Server, observer: &mut Observer, mib: u64) {
             Err(ObserveError::Geometry(error)) if error.is_passing() => unsettled += 1,
             Err(error) => panic!("{error}: {:?}", error.hint()),
         }
-        observer.picture().unwrap();
+        observer.snapshot().unwrap();
         let rows = server.query("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_resize_status'");
         let size = server.query_one("SELECT @@innodb_buffer_pool_size").unwrap();
         rows.unwrap()[0][1].starts_with("Completed") && size == (mib * MIB).to_string()
@@ -50,8 +50,8 @@ fn the_table_follows_a_pool_that_grows_and_shrinks() {
         for mib in [160, 32, 96] {
             resize(&server, &mut observer, mib);
             let traced = || {
-                let picture = observer.picture().unwrap();
-                picture.events.iter().any(|event| event.pfn.is_some() || !walks)
+                let snapshot = observer.snapshot().unwrap();
+                snapshot.events.iter().any(|event| event.pfn.is_some() || !walks)
             };
             assert!(eventually(traced), "the new probes do not trace frames as the old ones did");
             let end = Instant::now() + Duration::from_secs(2);

@@ -143,7 +143,7 @@ fn metrics_and_probes_go_on() {
         };
         let first = hits().expect("metrics are served");
         let begun = Instant::now();
-        assert!(eventually(|| hits() > Some(first + 100.0)), "the picture stands still");
+        assert!(eventually(|| hits() > Some(first + 100.0)), "the snapshot stands still");
         println!("100 hits more after {:?}", begun.elapsed());
         let mut read = String::new();
         let told = eventually(|| {

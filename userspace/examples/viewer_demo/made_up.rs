@@ -1,9 +1,9 @@
-//! A made-up server: a pool that fills, gets dirty and is flushed, in pictures. Deterministic.
+//! A made-up server: a pool that fills, gets dirty and is flushed, in snapshots. Deterministic.
 
 use std::time::Duration;
 
 use super::model::{
-    Audit, Cell, Cost, Event, Latency, Picture, ProbeRow, Rates, Server, TableRow, Totals,
+    Audit, Cell, Cost, Event, Latency, ProbeRow, Rates, Server, Snapshot, TableRow, Totals,
 };
 
 const PAGE: u64 = 16 << 10;
@@ -28,7 +28,7 @@ pub(crate) struct MadeUp {
     random: u64,
     steps: u32,
     hits: [u64; 6],
-    /// Whether pictures carry events.
+    /// Whether snapshots carry events.
     pub(crate) tracing: bool,
 }
 
@@ -60,8 +60,8 @@ impl MadeUp {
         made_up
     }
 
-    /// One second of life, and the picture after it.
-    pub(crate) fn step(&mut self) -> Picture {
+    /// One second of life, and the snapshot after it.
+    pub(crate) fn step(&mut self) -> Snapshot {
         self.steps += 1;
         let swing = 1.0 + 0.6 * f64::from(self.steps % 40).mul_add(0.157, 0.0).sin();
         let touches = self.cells.len() / 50;
@@ -83,10 +83,10 @@ impl MadeUp {
             }
             counts[counter] += 1;
         }
-        self.picture(counts, swing)
+        self.snapshot(counts, swing)
     }
 
-    fn picture(&mut self, counts: [u64; 4], swing: f64) -> Picture {
+    fn snapshot(&mut self, counts: [u64; 4], swing: f64) -> Snapshot {
         let rate = |count: u64| count as f64 * swing;
         for (hits, count) in self.hits.iter_mut().zip(counts) {
             *hits += count;
@@ -101,7 +101,7 @@ impl MadeUp {
         });
         let probes = probes.collect();
         let totals = self.totals();
-        Picture {
+        Snapshot {
             since_attach: Duration::from_secs(self.steps.into()),
             server: self.server(),
             cells: self.cells.clone(),

@@ -34,16 +34,16 @@ struct Options {
     /// Panic on another thread after so many seconds.
     #[arg(long)]
     panic_after: Option<f64>,
-    /// End the pictures after so many.
+    /// End the snapshots after so many.
     #[arg(long)]
-    pictures: Option<u32>,
+    snapshots: Option<u32>,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let mut pool = MadeUp::new(options.blocks.max(1));
-    let (sender, receiver) = watch::channel(Arc::new(picture(&mut pool, options.trouble)));
+    let (sender, receiver) = watch::channel(Arc::new(snapshot(&mut pool, options.trouble)));
     let (commands, mut wanted) = mpsc::unbounded_channel();
     if let Some(seconds) = options.panic_after {
         std::thread::spawn(move || {
@@ -69,8 +69,8 @@ async fn main() -> anyhow::Result<()> {
                     }
                 }
             }
-            let ended = options.pictures.is_some_and(|most| number >= most);
-            if ended || sender.send(Arc::new(picture(&mut pool, options.trouble))).is_err() {
+            let ended = options.snapshots.is_some_and(|most| number >= most);
+            if ended || sender.send(Arc::new(snapshot(&mut pool, options.trouble))).is_err() {
                 break;
             }
         }
@@ -82,14 +82,14 @@ async fn main() -> anyhow::Result<()> {
     Ok(viewer::run(receiver, ViewerOptions::default(), commands).await?)
 }
 
-fn picture(pool: &mut MadeUp, trouble: bool) -> model::Picture {
-    let mut picture = pool.step();
+fn snapshot(pool: &mut MadeUp, trouble: bool) -> model::Snapshot {
+    let mut snapshot = pool.step();
     if trouble {
-        picture.audit.drift = 3;
-        picture.audit.falsely_clean = 1;
-        picture.audit.repaired = 3;
-        picture.probes[0].ring_lost = 1_234;
-        picture.notices.push("the pool is being resized: counts are not complete".into());
+        snapshot.audit.drift = 3;
+        snapshot.audit.falsely_clean = 1;
+        snapshot.audit.repaired = 3;
+        snapshot.probes[0].ring_lost = 1_234;
+        snapshot.notices.push("the pool is being resized: counts are not complete".into());
     }
-    picture
+    snapshot
 }

@@ -1,7 +1,7 @@
 //! `poolferry agent`: answers the host while the VM runs, and while it moves.
 //!
 //! ```text
-//! port (virtio-serial) ─ line ─> ask ─> Agent::say ─┬─ hello, status ──> pictures of the pools
+//! port (virtio-serial) ─ line ─> ask ─> Agent::say ─┬─ hello, status ──> snapshots of the pools
 //!                                                   └─ page-list ──┐
 //! servers (waits, attaches, loses, waits again) ─ a thread each ───┤
 //!   durable (syncfs) ─> page list ─┐                               │
@@ -45,7 +45,7 @@ pub use port::{PortError, PortName};
 pub use stop::Stop;
 
 use crate::clock::monotonic_ns;
-use crate::model::Picture;
+use crate::model::Snapshot;
 use crate::observer::ObserveOptions;
 use crate::page_list::{Room, Union};
 use crate::target::Rule;
@@ -53,9 +53,9 @@ use held::Held;
 use port::{Heard, Port};
 use servers::Servers;
 
-/// How often pictures are taken while nobody looks: an audit now and then keeps the table honest.
+/// How often snapshots are taken while nobody looks: an audit now and then keeps the table honest.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
-/// A picture younger than this answers an ask for the status.
+/// A snapshot younger than this answers an ask for the status.
 const FRESH: Duration = Duration::from_millis(200);
 /// An ask for the status waits so long for newer ones.
 const PICTURES_WITHIN: Duration = Duration::from_secs(1);
@@ -84,14 +84,14 @@ pub struct AgentOptions {
     pub choice: Choice,
     /// How to observe them.
     pub observe: ObserveOptions,
-    /// Time between pictures while somebody looks.
+    /// Time between snapshots while somebody looks.
     pub refresh: Duration,
-    /// Whether somebody looks at the pictures even when no host is there.
+    /// Whether somebody looks at the snapshots even when no host is there.
     pub watched: bool,
 }
 
-/// Gets the newest pictures of all servers that are observed.
-type Show = Box<dyn FnMut(Vec<Arc<Picture>>) + Send>;
+/// Gets the newest snapshots of all servers that are observed.
+type Show = Box<dyn FnMut(Vec<Arc<Snapshot>>) + Send>;
 
 /// The agent.
 pub struct Agent {
@@ -106,7 +106,7 @@ pub struct Agent {
 }
 
 impl Agent {
-    /// An agent on a port, which need not exist yet; `show` gets the pictures of all servers whenever there is a new
+    /// An agent on a port, which need not exist yet; `show` gets the snapshots of all servers whenever there is a new
     /// one, or one is lost.
     ///
     /// # Errors
@@ -114,7 +114,7 @@ impl Agent {
     pub fn new(
         port: PortName,
         options: AgentOptions,
-        show: impl FnMut(Vec<Arc<Picture>>) + Send + 'static,
+        show: impl FnMut(Vec<Arc<Snapshot>>) + Send + 'static,
     ) -> Result<Self, PortError> {
         let servers = Servers::new(options.choice.clone(), options.observe);
         Ok(Self {
@@ -148,11 +148,11 @@ impl Agent {
         self.servers.end();
     }
 
-    /// Everything that time brings: servers come and go, pictures and lists grow old.
+    /// Everything that time brings: servers come and go, snapshots and lists grow old.
     fn look(&mut self) {
         self.servers.look();
-        if let Some(pictures) = self.servers.new_pictures() {
-            (self.show)(pictures);
+        if let Some(snapshots) = self.servers.new_snapshots() {
+            (self.show)(snapshots);
         }
         if self.held.as_ref().is_some_and(Held::is_over) {
             log::warn!("the list was not released in time; its pages are given back");
@@ -259,7 +259,7 @@ impl Agent {
         let mut servers = self.servers.served();
         for served in &mut servers {
             let own = newest.iter().find(|(pid, _)| *pid == served.pid);
-            served.observed = own.map(|(_, own)| Box::new(status::observed(own.ns, &own.picture)));
+            served.observed = own.map(|(_, own)| Box::new(status::observed(own.ns, &own.snapshot)));
         }
         let all = servers.iter().filter_map(|served| served.observed.as_deref());
         Status {

@@ -1,7 +1,7 @@
 //! All servers of the machine that the rule allows and that prove themselves, as they come and go.
 //!
 //! ```text
-//! rule -> candidates, twice a second -> a thread each, in turns -> attached ─ tasks -> pictures, lists
+//! rule -> candidates, twice a second -> a thread each, in turns -> attached ─ tasks -> snapshots, lists
 //!   ^                                        │ failed: again later      │ exited, or failed
 //!   └────────────────────────────────────────┴──────────────────────────┘
 //! ```
@@ -24,7 +24,7 @@ use super::failed::{Failed, Key};
 use super::wake::Wake;
 use super::watched::{Event, Loss, Made, Newest, News, NotAttached, Task, Watched};
 use super::{Choice, Stop, trouble};
-use crate::model::Picture;
+use crate::model::Snapshot;
 use crate::observer::ObserveOptions;
 use crate::target::Target;
 use crate::turns::{Budget, Turns};
@@ -74,7 +74,7 @@ pub(super) struct Servers {
     /// Lists as they come, by server.
     lists: BTreeMap<u64, Result<Made, Trouble>>,
     wanted: u64,
-    has_new_picture: bool,
+    has_new_snapshot: bool,
 }
 
 impl Servers {
@@ -105,7 +105,7 @@ impl Servers {
             has_said_many: false,
             lists: BTreeMap::new(),
             wanted: 0,
-            has_new_picture: false,
+            has_new_snapshot: false,
         })
     }
 
@@ -172,10 +172,10 @@ impl Servers {
                 (self.lost, self.said) = (None, None);
             }
             Event::NotAttached(last) => self.fail(id, last),
-            Event::Picture(ns, picture) => {
+            Event::Snapshot(ns, snapshot) => {
                 watched.done();
-                watched.newest = Some(Newest { at: Instant::now(), ns, picture });
-                self.has_new_picture = true;
+                watched.newest = Some(Newest { at: Instant::now(), ns, snapshot });
+                self.has_new_snapshot = true;
             }
             Event::List(number, made) => {
                 watched.done();
@@ -200,7 +200,7 @@ impl Servers {
     fn remove(&mut self, id: u64) -> Option<Watched> {
         let at = self.watched.iter().position(|watched| watched.id == id)?;
         let watched = self.watched.remove(at);
-        self.has_new_picture |= watched.newest.is_some();
+        self.has_new_snapshot |= watched.newest.is_some();
         Some(watched)
     }
 
@@ -378,35 +378,35 @@ impl Servers {
         self.attached().filter_map(Watched::served).collect()
     }
 
-    /// The newest picture of each server that has one, with its id.
+    /// The newest snapshot of each server that has one, with its id.
     pub(super) fn newest(&self) -> Vec<(u32, Newest)> {
         let newest = |watched: &Watched| Some((watched.target.pid, watched.newest.clone()?));
         self.attached().filter_map(newest).collect()
     }
 
-    /// The pictures of all servers, where one of them is new or a server is gone.
-    pub(super) fn new_pictures(&mut self) -> Option<Vec<Arc<Picture>>> {
-        std::mem::take(&mut self.has_new_picture)
-            .then(|| self.newest().into_iter().map(|(_, newest)| newest.picture).collect())
+    /// The snapshots of all servers, where one of them is new or a server is gone.
+    pub(super) fn new_snapshots(&mut self) -> Option<Vec<Arc<Snapshot>>> {
+        std::mem::take(&mut self.has_new_snapshot)
+            .then(|| self.newest().into_iter().map(|(_, newest)| newest.snapshot).collect())
     }
 
-    /// Wants new pictures of servers whose newest is as old as `age` and which have nothing else to do.
+    /// Wants new snapshots of servers whose newest is as old as `age` and which have nothing else to do.
     pub(super) fn refresh(&mut self, age: Duration) {
         for watched in self.watched.iter_mut().filter(|watched| watched.is_idle()) {
             if watched.newest.as_ref().is_none_or(|newest| newest.at.elapsed() >= age) {
-                watched.ask(Task::Picture);
+                watched.ask(Task::Snapshot);
             }
         }
     }
 
-    /// Has new pictures taken where the newest is as old as `age`, and waits for them until `until`.
+    /// Has new snapshots taken where the newest is as old as `age`, and waits for them until `until`.
     pub(super) fn refresh_now(&mut self, age: Duration, until: Instant, stop: &Stop) {
         let Some(oldest) = Instant::now().checked_sub(age) else { return };
         let is_old =
             |watched: &Watched| watched.newest.as_ref().is_none_or(|newest| newest.at <= oldest);
         let mut asked = Vec::new();
         for watched in self.watched.iter_mut().filter(|w| w.is_ready() && is_old(w)) {
-            if watched.ask(Task::Picture) {
+            if watched.ask(Task::Snapshot) {
                 asked.push(watched.id);
             }
         }

@@ -1,20 +1,20 @@
-//! Pictures as the host is told of them.
+//! Snapshots as the host is told of them.
 
 use page_wire::ask::{Blocks, Kinds, Observed, PerSecond, Times};
 use probe_abi::Probe;
 
-use crate::model::{Latency, Picture};
+use crate::model::{Latency, Snapshot};
 
-/// What of `picture`, taken at `taken_ns`, goes to the host.
-pub(super) fn observed(taken_ns: u64, picture: &Picture) -> Observed {
-    let totals = picture.totals;
+/// What of `snapshot`, taken at `taken_ns`, goes to the host.
+pub(super) fn observed(taken_ns: u64, snapshot: &Snapshot) -> Observed {
+    let totals = snapshot.totals;
     let hits = |probe: Probe| {
-        picture.probes.iter().find(|row| row.name == probe.name()).map_or(0, |row| row.hits)
+        snapshot.probes.iter().find(|row| row.name == probe.name()).map_or(0, |row| row.hits)
     };
     Observed {
         taken_ns,
-        since_attach_s: picture.since_attach.as_secs_f64(),
-        page_size: picture.server.page_size,
+        since_attach_s: snapshot.since_attach.as_secs_f64(),
+        page_size: snapshot.server.page_size,
         blocks: Blocks {
             free: totals.free,
             clean: totals.clean,
@@ -30,14 +30,14 @@ pub(super) fn observed(taken_ns: u64, picture: &Picture) -> Observed {
             dirtied: hits(Probe::Dirty),
         },
         per_second: PerSecond {
-            reads: picture.rates.reads,
-            writes: picture.rates.writes,
-            evictions: picture.rates.evictions,
-            dirtied: picture.rates.dirtied,
+            reads: snapshot.rates.reads,
+            writes: snapshot.rates.writes,
+            evictions: snapshot.rates.evictions,
+            dirtied: snapshot.rates.dirtied,
         },
-        queries: picture.queries.as_ref().map(times),
-        commits: picture.commits.as_ref().map(times),
-        drift: picture.audit.drift,
+        queries: snapshot.queries.as_ref().map(times),
+        commits: snapshot.commits.as_ref().map(times),
+        drift: snapshot.audit.drift,
     }
 }
 

@@ -18,7 +18,7 @@ use super::durable::make_durable;
 use super::wake::Wake;
 use super::{Choice, trouble};
 use crate::clock::monotonic_ns;
-use crate::model::Picture;
+use crate::model::Snapshot;
 use crate::observer::{ObserveError, ObserveOptions, Observer};
 use crate::page_list::Built;
 use crate::target::Target;
@@ -26,8 +26,8 @@ use crate::target::Target;
 /// What a server is asked for.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Task {
-    /// A picture of now.
-    Picture,
+    /// A snapshot of now.
+    Snapshot,
     /// A list for the host, by the number that the host will know it by.
     List(u64),
     /// A list for nobody: the next one is made from it.
@@ -42,8 +42,8 @@ pub(super) enum Event {
     Attached(Identity),
     /// They are not.
     NotAttached(NotAttached),
-    /// To [`Task::Picture`].
-    Picture(u64, Arc<Picture>),
+    /// To [`Task::Snapshot`].
+    Snapshot(u64, Arc<Snapshot>),
     /// To [`Task::List`].
     List(u64, Box<Result<Made, Trouble>>),
     /// To [`Task::Prepare`].
@@ -84,12 +84,12 @@ pub(super) struct Identity {
     pub(super) pool_bytes: u64,
 }
 
-/// A picture, and when it was taken.
+/// A snapshot, and when it was taken.
 #[derive(Clone)]
 pub(super) struct Newest {
     pub(super) at: Instant,
     pub(super) ns: u64,
-    pub(super) picture: Arc<Picture>,
+    pub(super) snapshot: Arc<Snapshot>,
 }
 
 /// A server, attached to or about to be.
@@ -120,7 +120,7 @@ impl Watched {
         wake: &Arc<Wake>,
     ) -> std::io::Result<Self> {
         let pid = i32::try_from(target.pid).ok().and_then(Pid::from_raw);
-        // Without one (no descriptor is left) the next picture shows that the server has gone.
+        // Without one (no descriptor is left) the next snapshot shows that the server has gone.
         let exit = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let (tasks, receiver) = channel();
         let thread = Thread { id, news: news.clone(), wake: Arc::clone(wake) };
@@ -248,8 +248,8 @@ impl Thread {
         self.say(Event::Attached(identity));
         while let Ok(task) = tasks.recv() {
             let done = match task {
-                Task::Picture => {
-                    observer.picture().map(|picture| Event::Picture(monotonic_ns(), picture))
+                Task::Snapshot => {
+                    observer.snapshot().map(|snapshot| Event::Snapshot(monotonic_ns(), snapshot))
                 }
                 Task::List(number) => Ok(Event::List(number, Box::new(list(&mut observer)))),
                 Task::Prepare => {

@@ -1,12 +1,12 @@
-//! One server observed: the stages put together, and a picture of it on request.
+//! One server observed: the stages put together, and a snapshot of it on request.
 //!
 //! ```text
 //! target -> server (profile, geometry, proof) -> probes + table -> base scan
-//!                                     then, over and over:  trace, counters, audit -> picture
+//!                                     then, over and over:  trace, counters, audit -> snapshot
 //! ```
 
-mod picture;
 mod rates;
+mod snapshot;
 mod spaces;
 mod trace;
 
@@ -24,7 +24,7 @@ use crate::frames::{Frames, FramesError, Walk};
 use crate::geometry::GeometryError;
 use crate::locate::{LocateError, Locator};
 use crate::memory::MemoryError;
-use crate::model::Picture;
+use crate::model::Snapshot;
 use crate::page_list::{self, Built, ListError, Prepared};
 use crate::probes::{ProbeOptions, Probes, ProbesError};
 use crate::prove::ProveError;
@@ -106,12 +106,12 @@ impl Default for ObserveOptions {
     }
 }
 
-/// Most of one CPU that scanning descriptors for the live picture may take.
+/// Most of one CPU that scanning descriptors for the live snapshot may take.
 const SCAN_SHARE: u32 = 50; // one fiftieth: 2 %
 
 /// How often the server's files are looked at.
 const FILES_EVERY: Duration = Duration::from_secs(2);
-/// How long a picture waits for the files. A few thousand are looked at within.
+/// How long a snapshot waits for the files. A few thousand are looked at within.
 const PICTURE_PATIENCE: Duration = Duration::from_millis(50);
 /// How long attaching and a list wait for them: what was known before serves as well, and each page is
 /// proven.
@@ -249,7 +249,7 @@ impl Observer {
         }
     }
 
-    /// One audit now, whatever the picture's own rhythm; returns the drift found.
+    /// One audit now, whatever the snapshot's own rhythm; returns the drift found.
     ///
     /// # Errors
     /// When the server is gone, or its pool is being resized.
@@ -304,11 +304,11 @@ impl Observer {
         Ok(page_list::rebuild(server, residency, locator, frames, prepared)?)
     }
 
-    /// Makes a picture of this moment.
+    /// Makes a snapshot of this moment.
     ///
     /// # Errors
     /// When the server is gone or something cannot be read.
-    pub fn picture(&mut self) -> Result<Arc<Picture>, ObserveError> {
+    pub fn snapshot(&mut self) -> Result<Arc<Snapshot>, ObserveError> {
         self.notices.clear();
         let pool = self.check_server()?;
         let now = Instant::now();

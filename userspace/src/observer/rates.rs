@@ -1,4 +1,4 @@
-//! From counters since attach to rates since the last picture.
+//! From counters since attach to rates since the last snapshot.
 
 use std::time::Instant;
 

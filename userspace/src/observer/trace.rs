@@ -7,7 +7,7 @@ use probe_abi::{NO_PAGE, Probe, Record};
 
 use crate::model::Event;
 
-/// Events kept between two pictures; older ones are dropped here, on purpose and counted: the trace is for
+/// Events kept between two snapshots; older ones are dropped here, on purpose and counted: the trace is for
 /// looking at, the table is for truth.
 const KEPT: usize = 1 << 16;
 
@@ -19,11 +19,11 @@ pub(super) struct Trace {
     before: u64,
 }
 
-/// The events that the next picture gets.
+/// The events that the next snapshot gets.
 #[derive(Default)]
 struct Window {
     events: VecDeque<Event>,
-    /// Events that came before these: in earlier pictures, or dropped here.
+    /// Events that came before these: in earlier snapshots, or dropped here.
     gone: u64,
 }
 

@@ -70,7 +70,7 @@ impl Families<'_> {
     }
 
     /// Histograms of latencies in seconds; without a server that has any, there is no such family. Bucket i of a
-    /// picture counts [2^i, 2^(i+1)) ns; its bound is the largest whole ns inside, so that `le` is exact.
+    /// snapshot counts [2^i, 2^(i+1)) ns; its bound is the largest whole ns inside, so that `le` is exact.
     pub(super) fn latencies<'l>(
         &mut self,
         name: &str,

@@ -1,6 +1,6 @@
 //! `GET /metrics` over HTTP/1.1.
 //!
-//! Whoever asks gets the newest picture that there is, or that there is none; nothing waits for the
+//! Whoever asks gets the newest snapshot that there is, or that there is none; nothing waits for the
 //! collector, and the collector waits for nobody. A client costs bounded memory and time: at most [`CLIENTS`] at once,
 //! a limited head, a limited time to send it and to take the answer; a request's body is not read.
 
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::model::Picture;
+use crate::model::Snapshot;
 
 /// Connections served at once, in all and of one address. A new one always finds its place: the oldest of its
 /// address, or of the address that has most, is ended for it. Who scrapes takes milliseconds; what is old is slow.
@@ -69,20 +69,20 @@ impl MetricsError {
     }
 }
 
-/// What is shown: pictures of the servers that are observed now, none when none is.
+/// What is shown: snapshots of the servers that are observed now, none when none is.
 pub trait Shown: Send + Sync + 'static {
     /// They.
-    fn pictures(&self) -> Vec<Arc<Picture>>;
+    fn snapshots(&self) -> Vec<Arc<Snapshot>>;
 }
 
-impl Shown for Arc<Picture> {
-    fn pictures(&self) -> Vec<Arc<Picture>> {
+impl Shown for Arc<Snapshot> {
+    fn snapshots(&self) -> Vec<Arc<Snapshot>> {
         vec![Self::clone(self)]
     }
 }
 
-impl Shown for Vec<Arc<Picture>> {
-    fn pictures(&self) -> Vec<Arc<Picture>> {
+impl Shown for Vec<Arc<Snapshot>> {
+    fn snapshots(&self) -> Vec<Arc<Snapshot>> {
         self.clone()
     }
 }
@@ -113,14 +113,14 @@ impl MetricsServer {
     }
 
     /// Serves until it is dropped; trouble with a client ends that client only.
-    pub async fn run<P: Shown>(self, pictures: watch::Receiver<P>) -> Infallible {
+    pub async fn run<P: Shown>(self, snapshots: watch::Receiver<P>) -> Infallible {
         let mut clients = Clients::default();
         loop {
             match self.listener.accept().await {
                 Ok((stream, client)) => {
-                    let pictures = pictures.clone();
+                    let snapshots = snapshots.clone();
                     clients.add(client.ip(), async move {
-                        if let Err(error) = serve(stream, pictures).await {
+                        if let Err(error) = serve(stream, snapshots).await {
                             log::debug!("metrics client {client}: {error}");
                         }
                     });
@@ -172,12 +172,12 @@ impl Clients {
 
 async fn serve<P: Shown>(
     stream: TcpStream,
-    pictures: watch::Receiver<P>,
+    snapshots: watch::Receiver<P>,
 ) -> Result<(), hyper::Error> {
     let answers = service_fn(move |request| {
         // the lock of the channel is held for the copy of a few pointers only
-        let pictures = pictures.borrow().pictures();
-        async move { Ok::<_, Infallible>(answer(&request, pictures)) }
+        let snapshots = snapshots.borrow().snapshots();
+        async move { Ok::<_, Infallible>(answer(&request, snapshots)) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -189,7 +189,7 @@ async fn serve<P: Shown>(
     timeout(CONNECTION_TIME, connection).await.unwrap_or(Ok(()))
 }
 
-fn answer(request: &Request<Incoming>, pictures: Vec<Arc<Picture>>) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, snapshots: Vec<Arc<Snapshot>>) -> Response<Full<Bytes>> {
     if request.uri().path() != "/metrics" {
         return plain(StatusCode::NOT_FOUND, "only /metrics is here\n");
     }
@@ -198,7 +198,7 @@ fn answer(request: &Request<Incoming>, pictures: Vec<Arc<Picture>>) -> Response<
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    match super::encode(pictures) {
+    match super::encode(snapshots) {
         Ok(text) => {
             let mut response = Response::new(Full::from(text));
             let media = HeaderValue::from_static(super::CONTENT_TYPE);

@@ -10,12 +10,12 @@ use tokio::time::{Duration, Instant, timeout};
 use super::*;
 use crate::viewer::made_up::MadeUp;
 
-fn picture() -> Picture {
+fn snapshot() -> Snapshot {
     MadeUp::new(3_000).step()
 }
 
-fn text(picture: Picture) -> String {
-    encode(vec![Arc::new(picture)]).unwrap()
+fn text(snapshot: Snapshot) -> String {
+    encode(vec![Arc::new(snapshot)]).unwrap()
 }
 
 /// Labels of every series of the made-up server.
@@ -34,7 +34,7 @@ fn table(space: u32, name: &str, resident_bytes: u64) -> TableRow {
 
 #[test]
 fn ends_with_its_mark_and_declares_before_it_counts() {
-    let text = text(picture());
+    let text = text(snapshot());
     assert!(text.ends_with("\n# EOF\n") && text.matches("# EOF").count() == 1);
     let mut declared = Vec::new();
     for line in text.lines().filter(|line| *line != "# EOF") {
@@ -51,9 +51,9 @@ fn ends_with_its_mark_and_declares_before_it_counts() {
 
 #[test]
 fn names_from_the_server_are_escaped() {
-    let mut picture = picture();
-    picture.tables = vec![table(7, "we\"ird\\na\nme", 1)];
-    let text = text(picture);
+    let mut snapshot = snapshot();
+    snapshot.tables = vec![table(7, "we\"ird\\na\nme", 1)];
+    let text = text(snapshot);
     let labels = OWN.to_owned() + r#",space="7",table="we\"ird\\na\\nme""#;
     let series = format!("poolferry_table_resident_bytes{{{labels}}}");
     assert!((value(&text, &series) - 1.0).abs() < 1e-9);
@@ -61,10 +61,10 @@ fn names_from_the_server_are_escaped() {
 
 #[test]
 fn many_tables_are_summed_beyond_the_limit() {
-    let mut picture = picture();
+    let mut snapshot = snapshot();
     let many = u32::try_from(TABLES).unwrap() + 30;
-    picture.tables = (0..many).map(|i| table(i, &format!("t{i}"), u64::from(i) + 1)).collect();
-    let text = text(picture);
+    snapshot.tables = (0..many).map(|i| table(i, &format!("t{i}"), u64::from(i) + 1)).collect();
+    let text = text(snapshot);
     let series = text.matches("poolferry_table_resident_bytes{").count();
     assert_eq!(series, TABLES + 1);
     // the 30 smallest: 1 + 2 + ... + 30
@@ -76,13 +76,13 @@ fn many_tables_are_summed_beyond_the_limit() {
 
 #[test]
 fn latencies_are_cumulative_and_complete() {
-    let mut picture = picture();
-    let queries = picture.queries.as_mut().unwrap();
+    let mut snapshot = snapshot();
+    let queries = snapshot.queries.as_mut().unwrap();
     queries.buckets = vec![0; 40];
     // below what is shown, 1 us to 2 us, above what is shown
     (queries.buckets[3], queries.buckets[10], queries.buckets[39]) = (5, 7, 2);
     (queries.count, queries.sum_ns) = (14, 2_500_000_000);
-    let text = text(picture);
+    let text = text(snapshot);
     let bucket =
         |le: &str| value(&text, &format!("poolferry_query_seconds_bucket{{le=\"{le}\",{OWN}}}"));
     let seen = [bucket("0.000001023"), bucket("0.000002047"), bucket("+Inf")];
@@ -93,9 +93,9 @@ fn latencies_are_cumulative_and_complete() {
 
 #[test]
 fn what_was_not_asked_for_is_not_there() {
-    let mut picture = picture();
-    (picture.queries, picture.commits, picture.cost.bpf_cpu) = (None, None, None);
-    let text = text(picture);
+    let mut snapshot = snapshot();
+    (snapshot.queries, snapshot.commits, snapshot.cost.bpf_cpu) = (None, None, None);
+    let text = text(snapshot);
     for name in ["query", "commit", "bpf_cpu"] {
         assert!(!text.contains(&format!("poolferry_{name}")), "{name}");
     }
@@ -104,9 +104,9 @@ fn what_was_not_asked_for_is_not_there() {
 /// Another server changes nothing of a server's series; two that look alike are told apart.
 #[test]
 fn each_server_has_series_of_its_own() {
-    let first = Arc::new(picture());
+    let first = Arc::new(snapshot());
     let alone = encode(vec![Arc::clone(&first)]).unwrap();
-    let mut second = picture();
+    let mut second = snapshot();
     (second.server.datadir, second.server.unit) = ("/srv/b".into(), None);
     (second.server.pid, second.queries) = (12, None);
     let both = encode(vec![Arc::clone(&first), Arc::new(second.clone())]).unwrap();
@@ -121,7 +121,7 @@ fn each_server_has_series_of_its_own() {
     assert!(both.contains(free), "{both}");
     assert_eq!(both.matches("poolferry_query_seconds_sum{").count(), 1);
     assert_eq!(both.matches("# TYPE poolferry_pool_blocks gauge").count(), 1);
-    let mut alike = picture();
+    let mut alike = snapshot();
     alike.server.pid = 12;
     let alike = encode(vec![first, Arc::new(alike)]).unwrap();
     for pid in ["12", "4711"] {
@@ -153,11 +153,11 @@ print(len(families), sum(len(f.samples) for f in families))
             "python3 with the package prometheus-client is not installed",
         );
     }
-    let mut picture = picture();
-    picture.tables.push(table(900, "we\"ird\\na\nme {x=\"y\"} \u{e9}", 1));
-    let mut other = picture.clone();
+    let mut snapshot = snapshot();
+    snapshot.tables.push(table(900, "we\"ird\\na\nme {x=\"y\"} \u{e9}", 1));
+    let mut other = snapshot.clone();
     (other.server.datadir, other.server.unit) = ("/srv/b".into(), None);
-    let text = encode(vec![Arc::new(picture), Arc::new(other)]).unwrap();
+    let text = encode(vec![Arc::new(snapshot), Arc::new(other)]).unwrap();
     let check = |text: &str| {
         let mut python = Command::new("python3")
             .args(["-c", PROGRAM])
@@ -177,8 +177,8 @@ print(len(families), sum(len(f.samples) for f in families))
     assert!(!check(text.trim_end_matches("# EOF\n")).status.success(), "it takes anything");
 }
 
-async fn serve() -> (SocketAddr, watch::Sender<Arc<Picture>>) {
-    let (sender, receiver) = watch::channel(Arc::new(picture()));
+async fn serve() -> (SocketAddr, watch::Sender<Arc<Snapshot>>) {
+    let (sender, receiver) = watch::channel(Arc::new(snapshot()));
     let server = MetricsServer::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = server.address();
     tokio::spawn(server.run(receiver));
@@ -217,9 +217,9 @@ async fn answers_good_and_bad_requests() {
 }
 
 #[tokio::test]
-async fn the_newest_picture_is_handed_out_and_the_last_one_stays() {
+async fn the_newest_snapshot_is_handed_out_and_the_last_one_stays() {
     let (address, sender) = serve().await;
-    let mut newer = picture();
+    let mut newer = snapshot();
     newer.audit.drift = 77;
     sender.send(Arc::new(newer)).unwrap();
     drop(sender);
@@ -245,7 +245,7 @@ async fn a_server_that_is_not_there_has_no_figures() {
         assert!(body.ends_with("# EOF\n"), "{body}");
     };
     absent(told().await);
-    sender.send(vec![Arc::new(picture())]).unwrap();
+    sender.send(vec![Arc::new(snapshot())]).unwrap();
     let answer = told().await;
     assert!(answer.contains("\npoolferry_up 1.0\n"), "{answer}");
     assert!(answer.contains("\npoolferry_audit_scans_total{"), "{answer}");

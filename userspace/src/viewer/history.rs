@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::model::Picture;
+use crate::model::Snapshot;
 
 /// Values kept in one series; as many as the widest curve has cells.
 const LENGTH: usize = 240;
@@ -47,16 +47,16 @@ pub(super) struct History {
 }
 
 impl History {
-    /// Adds the rates of one picture to every series.
-    pub(super) fn push(&mut self, picture: &Picture) {
-        let rates = &picture.rates;
+    /// Adds the rates of one snapshot to every series.
+    pub(super) fn push(&mut self, snapshot: &Snapshot) {
+        let rates = &snapshot.rates;
         self.reads.push(rates.reads);
         self.writes.push(rates.writes);
         self.evictions.push(rates.evictions);
         self.dirtied.push(rates.dirtied);
-        self.queries.push(picture.queries.as_ref().map_or(0.0, |latency| latency.rate));
-        self.commits.push(picture.commits.as_ref().map_or(0.0, |latency| latency.rate));
-        for probe in &picture.probes {
+        self.queries.push(snapshot.queries.as_ref().map_or(0.0, |latency| latency.rate));
+        self.commits.push(snapshot.commits.as_ref().map_or(0.0, |latency| latency.rate));
+        for probe in &snapshot.probes {
             if let Some(series) = self.probes.get_mut(&probe.name) {
                 series.push(probe.rate);
             } else if self.probes.len() < PROBES {

@@ -109,7 +109,7 @@ pub(super) const BINDINGS: &[Binding] = &[
     },
     Binding {
         shown: "<  >",
-        help: "pictures less or more often",
+        help: "snapshots less or more often",
         keys: &[(Char('<'), Action::SlowerRefresh), (Char('>'), Action::FasterRefresh)],
     },
     Binding {

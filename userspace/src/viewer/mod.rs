@@ -1,11 +1,11 @@
-//! The live viewer: one picture after another on a terminal.
+//! The live viewer: one snapshot after another on a terminal.
 //!
 //! Data and drawing are apart. [`run`] is the driver: it owns the terminal and waits. It feeds a
 //! state machine (`state`) with closed inputs, and pure functions (`view`) draw that state. Nobody
-//! holds a lock of the collector: a picture is immutable and shared.
+//! holds a lock of the collector: a snapshot is immutable and shared.
 //!
 //! ```text
-//! pictures ─┐
+//! snapshots ─┐
 //! keys ─────┼─> run ─> Viewer::apply ─> Outcome ─> commands
 //! ticks ────┘             │
 //!                         └─> view::draw ─> terminal
@@ -39,7 +39,7 @@ use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::model::Picture;
+use crate::model::Snapshot;
 
 pub use link_rate::{BadLinkRate, LinkRate};
 pub use logs::LogSink;
@@ -56,7 +56,7 @@ use crate::model;
 pub struct ViewerOptions {
     /// Link that the estimate of a migration assumes.
     pub link_rate: LinkRate,
-    /// Time between pictures, as the agent was started with.
+    /// Time between snapshots, as the agent was started with.
     pub refresh: Duration,
     /// Whether the agent traces already.
     pub tracing: bool,
@@ -69,7 +69,7 @@ pub struct ViewerOptions {
 }
 
 impl Default for ViewerOptions {
-    /// 1 Gbit/s, a picture a second, no tracing, colours and characters as the environment says.
+    /// 1 Gbit/s, a snapshot a second, no tracing, colours and characters as the environment says.
     fn default() -> Self {
         Self {
             link_rate: LinkRate::default(),
@@ -89,7 +89,7 @@ pub enum Command {
     Trace(bool),
     /// Frames in the trace records on or off.
     Walk(bool),
-    /// Time between pictures.
+    /// Time between snapshots.
     Refresh(Duration),
 }
 
@@ -133,23 +133,23 @@ pub fn refused() -> Option<&'static str> {
     foreign::is_dumb().then_some("the terminal is a dumb one (TERM)")
 }
 
-/// How often the age of the picture is drawn when nothing else happens.
+/// How often the age of the snapshot is drawn when nothing else happens.
 const TICK: Duration = Duration::from_millis(500);
 
-/// Shows pictures until the user quits.
+/// Shows snapshots until the user quits.
 ///
 /// Ctrl-Z and SIGTSTP give the terminal back and stop the process; when it goes on, the terminal is taken again and
 /// all of it drawn.
 ///
 /// A terminal that does not take its bytes gets no new frame, and stops nobody. It is given back whenever the future
-/// ends, also when it is dropped. When `pictures` is closed, the last picture stays on the screen, marked as such, until
+/// ends, also when it is dropped. When `snapshots` is closed, the last snapshot stays on the screen, marked as such, until
 /// the user quits. Commands that
 /// nobody receives are dropped.
 ///
 /// # Errors
 /// [`ViewerError`] when the terminal cannot be used (any longer), or when another thread panicked.
 pub async fn run(
-    mut pictures: watch::Receiver<Arc<Picture>>,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
     options: ViewerOptions,
     commands: mpsc::UnboundedSender<Command>,
 ) -> Result<(), ViewerError> {
@@ -158,7 +158,7 @@ pub async fn run(
     let mut keyboard = EventStream::new();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let first = Arc::clone(&pictures.borrow_and_update());
+    let first = Arc::clone(&snapshots.borrow_and_update());
     let mut viewer = Viewer::new(&options, first, Instant::now());
     let mut open = true;
     loop {
@@ -167,8 +167,8 @@ pub async fn run(
             return Err(ViewerError::Panicked);
         }
         let input = tokio::select! {
-            changed = pictures.changed(), if open => if changed.is_ok() {
-                Input::Picture(Arc::clone(&pictures.borrow_and_update()))
+            changed = snapshots.changed(), if open => if changed.is_ok() {
+                Input::Snapshot(Arc::clone(&snapshots.borrow_and_update()))
             } else {
                 open = false;
                 Input::Ended

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use crate::model::Picture;
+use crate::model::Snapshot;
 
 use super::history::History;
 use super::keys::{self, Action};
@@ -17,9 +17,9 @@ use super::{Command, ViewerOptions};
 /// Everything that can happen to the viewer.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// A new picture.
-    Picture(Arc<Picture>),
-    /// No picture will come any more.
+    /// A new snapshot.
+    Snapshot(Arc<Snapshot>),
+    /// No snapshot will come any more.
     Ended,
     /// A key.
     Key(KeyEvent),
@@ -61,7 +61,7 @@ impl Pane {
     }
 }
 
-/// How current the picture is.
+/// How current the snapshot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Liveness {
     /// It is as new as can be expected.
@@ -74,7 +74,7 @@ pub(super) enum Liveness {
     Ended,
 }
 
-/// Times between pictures that the keys step through.
+/// Times between snapshots that the keys step through.
 const REFRESH: [Duration; 7] = [
     Duration::from_millis(100),
     Duration::from_millis(250),
@@ -91,7 +91,7 @@ const PAGE: usize = 10;
 /// What the viewer knows and what the user has chosen.
 #[derive(Debug)]
 pub(super) struct Viewer {
-    pub(super) picture: Arc<Picture>,
+    pub(super) snapshot: Arc<Snapshot>,
     pub(super) history: History,
     pub(super) palette: Palette,
     pub(super) pane: Pane,
@@ -107,17 +107,17 @@ pub(super) struct Viewer {
     pub(super) walking: bool,
     /// First or marked line of each pane.
     cursors: [usize; Pane::ALL.len()],
-    /// `Some` while paused: the newest picture that came meanwhile, if any did.
-    paused: Option<Option<Arc<Picture>>>,
+    /// `Some` while paused: the newest snapshot that came meanwhile, if any did.
+    paused: Option<Option<Arc<Snapshot>>>,
     ended: bool,
     arrived: Instant,
     now: Instant,
 }
 
 impl Viewer {
-    pub(super) fn new(options: &ViewerOptions, picture: Arc<Picture>, now: Instant) -> Self {
+    pub(super) fn new(options: &ViewerOptions, snapshot: Arc<Snapshot>, now: Instant) -> Self {
         let mut viewer = Self {
-            picture: Arc::clone(&picture),
+            snapshot: Arc::clone(&snapshot),
             history: History::default(),
             palette: Palette::new(options.colors, options.charset),
             pane: Pane::Pool,
@@ -136,7 +136,7 @@ impl Viewer {
             arrived: now,
             now,
         };
-        viewer.show(picture);
+        viewer.show(snapshot);
         viewer
     }
 
@@ -144,11 +144,11 @@ impl Viewer {
     pub(super) fn apply(&mut self, input: Input, now: Instant) -> Outcome {
         self.now = now;
         match input {
-            Input::Picture(picture) => {
+            Input::Snapshot(snapshot) => {
                 self.arrived = now;
                 match &mut self.paused {
-                    Some(pending) => *pending = Some(picture),
-                    None => self.show(picture),
+                    Some(pending) => *pending = Some(snapshot),
+                    None => self.show(snapshot),
                 }
             }
             Input::Ended => self.ended = true,
@@ -165,7 +165,7 @@ impl Viewer {
         Outcome::Continue
     }
 
-    /// Time since the newest picture arrived, shown or not.
+    /// Time since the newest snapshot arrived, shown or not.
     pub(super) fn age(&self) -> Duration {
         self.now.saturating_duration_since(self.arrived)
     }
@@ -229,9 +229,9 @@ impl Viewer {
         Outcome::Continue
     }
 
-    fn show(&mut self, picture: Arc<Picture>) {
-        self.history.push(&picture);
-        self.picture = picture;
+    fn show(&mut self, snapshot: Arc<Snapshot>) {
+        self.history.push(&snapshot);
+        self.snapshot = snapshot;
         self.arrange_tables();
     }
 
@@ -264,8 +264,8 @@ impl Viewer {
         match pane {
             Pane::Pool => 0,
             Pane::Tables => self.tables.len(),
-            Pane::Probes => self.picture.probes.len(),
-            Pane::Trace => self.picture.events.len(),
+            Pane::Probes => self.snapshot.probes.len(),
+            Pane::Trace => self.snapshot.events.len(),
         }
     }
 
@@ -299,7 +299,7 @@ impl Viewer {
     }
 
     fn arrange_tables(&mut self) {
-        self.tables = self.sort.arrange(&self.picture.tables, &self.filter);
+        self.tables = self.sort.arrange(&self.snapshot.tables, &self.filter);
     }
 }
 

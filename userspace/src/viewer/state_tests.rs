@@ -29,7 +29,7 @@ fn type_text(viewer: &mut Viewer, text: &str) {
 }
 
 fn names(viewer: &Viewer) -> Vec<&str> {
-    viewer.tables.iter().map(|i| viewer.picture.tables[*i].name.raw()).collect()
+    viewer.tables.iter().map(|i| viewer.snapshot.tables[*i].name.raw()).collect()
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn the_filter_takes_letters_that_are_keys_elsewhere() {
     press(&mut viewer, KeyCode::Enter);
     assert!(!viewer.filter.editing);
     press(&mut viewer, KeyCode::Esc);
-    assert_eq!(names(&viewer).len(), viewer.picture.tables.len());
+    assert_eq!(names(&viewer).len(), viewer.snapshot.tables.len());
     type_text(&mut viewer, &format!("/{}", "x".repeat(500)));
     assert_eq!(viewer.filter.text.len(), 64);
     let interrupt = KeyEvent::new(KeyCode::Char('c'), KeyModifiers::CONTROL);
@@ -118,7 +118,7 @@ fn tables_are_sorted_by_each_column_both_ways() {
     for key in [SortKey::Resident, SortKey::Dirty, SortKey::Eligible, SortKey::File] {
         assert_eq!(viewer.sort.key, key);
         let column = |viewer: &Viewer| -> Vec<u64> {
-            let rows = viewer.tables.iter().map(|i| &viewer.picture.tables[*i]);
+            let rows = viewer.tables.iter().map(|i| &viewer.snapshot.tables[*i]);
             rows.map(|row| match key {
                 SortKey::Resident => row.resident_bytes,
                 SortKey::Dirty => row.dirty_bytes,
@@ -155,33 +155,33 @@ fn scrolling_stays_inside() {
     }
     // fewer lines than before: the mark moves with them
     press(&mut viewer, KeyCode::End);
-    let mut fewer = (*viewer.picture).clone();
+    let mut fewer = (*viewer.snapshot).clone();
     fewer.tables.truncate(2);
-    viewer.apply(Input::Picture(Arc::new(fewer)), viewer.now);
+    viewer.apply(Input::Snapshot(Arc::new(fewer)), viewer.now);
     assert_eq!(viewer.cursor(Pane::Tables), 1);
 }
 
 #[test]
 fn a_paused_display_keeps_still_and_then_shows_the_newest() {
     let (mut viewer, mut pool, now) = viewer();
-    let shown = Arc::clone(&viewer.picture);
+    let shown = Arc::clone(&viewer.snapshot);
     press(&mut viewer, KeyCode::Char('p'));
     for _ in 0..3 {
-        viewer.apply(Input::Picture(Arc::new(pool.step())), now);
+        viewer.apply(Input::Snapshot(Arc::new(pool.step())), now);
     }
-    assert!(Arc::ptr_eq(&viewer.picture, &shown));
+    assert!(Arc::ptr_eq(&viewer.snapshot, &shown));
     press(&mut viewer, KeyCode::Char('p'));
-    assert_eq!(viewer.picture.since_attach, Duration::from_secs(4));
+    assert_eq!(viewer.snapshot.since_attach, Duration::from_secs(4));
 }
 
 #[test]
-fn an_overdue_picture_and_the_end_are_noticed() {
+fn an_overdue_snapshot_and_the_end_are_noticed() {
     let (mut viewer, mut pool, now) = viewer();
     viewer.apply(Input::Redraw, now + Duration::from_secs(3));
     assert_eq!(viewer.liveness(), Liveness::Live);
     viewer.apply(Input::Redraw, now + Duration::from_secs(5));
     assert_eq!(viewer.liveness(), Liveness::Late);
-    viewer.apply(Input::Picture(Arc::new(pool.step())), now + Duration::from_secs(6));
+    viewer.apply(Input::Snapshot(Arc::new(pool.step())), now + Duration::from_secs(6));
     assert_eq!(viewer.liveness(), Liveness::Live);
     viewer.apply(Input::Ended, now + Duration::from_secs(6));
     assert_eq!(viewer.liveness(), Liveness::Ended);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use outlet::Endings;
 use tokio::sync::watch;
 use userspace::agent::{Agent, AgentOptions, Choice, PortName, Stop};
-use userspace::model::Picture;
+use userspace::model::Snapshot;
 use userspace::observer::ObserveOptions;
 use userspace::openmetrics::MetricsServer;
 use userspace::probes::ProbeOptions;
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Probe commands and commits too, and tell the host their rate and latency.
     #[arg(long)]
     queries: bool,
-    /// Time between pictures of the pool while a host listens, e.g. `500ms`.
+    /// Time between snapshots of the pool while a host listens, e.g. `500ms`.
     #[arg(long, default_value = "1s", value_parser = duration)]
     refresh: Duration,
     /// Serve OpenMetrics on this address, e.g. `127.0.0.1:9464`.
@@ -63,15 +63,15 @@ async fn answer(args: &Args) -> Result<(), Failure> {
         Some(address) => Some(MetricsServer::bind(address).await?),
         None => None,
     };
-    let (newest, pictures) = watch::channel(Vec::new());
-    let show = move |pictures: Vec<Arc<Picture>>| drop(newest.send(pictures));
+    let (newest, snapshots) = watch::channel(Vec::new());
+    let show = move |snapshots: Vec<Arc<Snapshot>>| drop(newest.send(snapshots));
     let agent = Agent::new(args.port.clone(), options, show)?;
     let stop = Stop::new()?;
     let told = stop.clone();
     let answering = thread::spawn(move || agent.run(&told));
     let mut endings = Endings::watch()?;
     tokio::select! {
-        () = serve(metrics, pictures) => {}
+        () = serve(metrics, snapshots) => {}
         _ = endings.next() => outlet::end_within(SIGNALLED, 0, || {}),
     }
     stop.set();
@@ -79,9 +79,9 @@ async fn answer(args: &Args) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Serves metrics, with or without pictures, until the agent has ended; without an address, only waits
+/// Serves metrics, with or without snapshots, until the agent has ended; without an address, only waits
 /// for that.
-async fn serve(metrics: Option<MetricsServer>, newest: watch::Receiver<Vec<Arc<Picture>>>) {
+async fn serve(metrics: Option<MetricsServer>, newest: watch::Receiver<Vec<Arc<Snapshot>>>) {
     let Some(server) = metrics else { return until_gone(newest).await };
     tokio::select! {
         never = server.run(newest.clone()) => match never {},
@@ -90,6 +90,6 @@ async fn serve(metrics: Option<MetricsServer>, newest: watch::Receiver<Vec<Arc<P
 }
 
 /// Waits until the agent has ended.
-async fn until_gone(mut newest: watch::Receiver<Vec<Arc<Picture>>>) {
+async fn until_gone(mut newest: watch::Receiver<Vec<Arc<Snapshot>>>) {
     while newest.changed().await.is_ok() {}
 }

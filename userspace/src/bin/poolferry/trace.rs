@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use outlet::Endings;
 use tokio::sync::{mpsc, watch};
 use userspace::agent;
-use userspace::model::Picture;
+use userspace::model::Snapshot;
 use userspace::observer::{ObserveError, ObserveOptions, Observer};
 use userspace::openmetrics::MetricsServer;
 use userspace::probes::ProbeOptions;
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// Viewer, or records [default: viewer on a terminal, else text].
     #[arg(long, value_enum)]
     format: Option<Format>,
-    /// Time between pictures, e.g. `500ms`, `2s`.
+    /// Time between snapshots, e.g. `500ms`, `2s`.
     #[arg(long, default_value = "1s", value_parser = duration)]
     refresh: Duration,
     /// End after this time, e.g. `10s`, `5m`.
@@ -59,7 +59,7 @@ pub(crate) struct Args {
 enum Format {
     /// The full-screen viewer.
     Viewer,
-    /// A line of figures a picture.
+    /// A line of figures a snapshot.
     Text,
     /// JSON Lines.
     Jsonl,
@@ -129,15 +129,15 @@ async fn observe(args: &Args, format: Format, verbose: u8) -> Result<(), Failure
     if verbose > 1 {
         observer.pass_log_on()?;
     }
-    let first = observer.picture()?;
-    let (sender, pictures) = watch::channel(first);
+    let first = observer.snapshot()?;
+    let (sender, snapshots) = watch::channel(first);
     let (commands, receiver) = mpsc::unbounded_channel();
     let (stop, stopped) = channel::<()>();
     let collector = Collector { observer, sender, receiver, refresh: args.refresh };
     let collecting = thread::spawn(move || collector.run(&stopped));
     let mut endings = Endings::watch()?;
     let (shown, signalled) = tokio::select! {
-        shown = show(args, format, metrics, pictures, commands) => (shown, false),
+        shown = show(args, format, metrics, snapshots, commands) => (shown, false),
         _ = endings.next() => (Ok(()), true),
     };
     let ending = end(stop, collecting, format, signalled);
@@ -175,15 +175,15 @@ async fn end(
 /// How long the way out may take once a signal has come.
 const SIGNALLED: Duration = Duration::from_millis(1500);
 
-/// Shows pictures until the user, the time or the server ends it.
+/// Shows snapshots until the user, the time or the server ends it.
 async fn show(
     args: &Args,
     format: Format,
     metrics: Option<MetricsServer>,
-    pictures: watch::Receiver<Arc<Picture>>,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
     commands: mpsc::UnboundedSender<Command>,
 ) -> Result<(), Failure> {
-    let (for_metrics, mut for_end) = (pictures.clone(), pictures.clone());
+    let (for_metrics, mut for_end) = (snapshots.clone(), snapshots.clone());
     let front = async {
         match format {
             Format::Viewer => {
@@ -194,7 +194,7 @@ async fn show(
                     walking: args.walk,
                     ..ViewerOptions::default()
                 };
-                viewer::run(pictures, options, commands).await.map_err(Failure::from)
+                viewer::run(snapshots, options, commands).await.map_err(Failure::from)
             }
             Format::Text | Format::Jsonl => {
                 let format = if format == Format::Text {
@@ -202,7 +202,7 @@ async fn show(
                 } else {
                     stream::Format::Jsonl
                 };
-                stream::run(pictures, format, outlet::stdout().sink()).await.map_err(Failure::from)
+                stream::run(snapshots, format, outlet::stdout().sink()).await.map_err(Failure::from)
             }
             Format::None => {
                 while for_end.changed().await.is_ok() {}
@@ -232,13 +232,13 @@ async fn show(
 /// The thread that owns the observer.
 struct Collector {
     observer: Observer,
-    sender: watch::Sender<Arc<Picture>>,
+    sender: watch::Sender<Arc<Snapshot>>,
     receiver: mpsc::UnboundedReceiver<Command>,
     refresh: Duration,
 }
 
 impl Collector {
-    /// Takes pictures until told to stop or the server ends. Dropping the observer detaches.
+    /// Takes snapshots until told to stop or the server ends. Dropping the observer detaches.
     fn run(mut self, stopped: &std::sync::mpsc::Receiver<()>) -> Result<(), ObserveError> {
         let mut next = Instant::now() + self.refresh;
         loop {
@@ -250,11 +250,11 @@ impl Collector {
             self.obey()?;
             self.observer.drain_trace();
             if Instant::now() >= next {
-                let mut picture = self.observer.picture()?;
+                let mut snapshot = self.observer.snapshot()?;
                 if let Some(notice) = agent::migration::notice() {
-                    Arc::make_mut(&mut picture).notices.push(notice.into());
+                    Arc::make_mut(&mut snapshot).notices.push(notice.into());
                 }
-                if self.sender.send(picture).is_err() {
+                if self.sender.send(snapshot).is_err() {
                     return Ok(());
                 }
                 next = Instant::now() + self.refresh;

@@ -14,22 +14,22 @@ const NOTICES: usize = 3;
 
 /// Lines that the header takes.
 pub(super) fn height(viewer: &Viewer) -> u16 {
-    let notices = viewer.picture.notices.len().min(NOTICES);
+    let notices = viewer.snapshot.notices.len().min(NOTICES);
     4 + u16::try_from(notices).unwrap_or(0)
 }
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
-    let picture = &viewer.picture;
+    let snapshot = &viewer.snapshot;
     let mut lines = vec![
         (server(viewer), liveness(viewer)),
         (
-            Line::styled(picture.server.program.to_string(), palette.dim()),
-            Line::styled(format!("profile: {}", picture.server.profile), palette.dim()),
+            Line::styled(snapshot.server.program.to_string(), palette.dim()),
+            Line::styled(format!("profile: {}", snapshot.server.profile), palette.dim()),
         ),
         health(viewer, area.width),
     ];
-    for notice in picture.notices.iter().rev().take(NOTICES) {
+    for notice in snapshot.notices.iter().rev().take(NOTICES) {
         let text = format!("! {}", notice);
         lines.push((Line::styled(text, palette.warning()), Line::default()));
     }
@@ -49,7 +49,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 
 fn server(viewer: &Viewer) -> Line<'static> {
     let palette = viewer.palette;
-    let server = &viewer.picture.server;
+    let server = &viewer.snapshot.server;
     let instances = match server.instances {
         1 => "1 instance".to_owned(),
         n => format!("{n} instances"),
@@ -60,7 +60,7 @@ fn server(viewer: &Viewer) -> Line<'static> {
         Span::raw(format!(
             "  pid {}  {} pool  {instances}",
             server.pid,
-            units::bytes(viewer.picture.totals.pool_bytes)
+            units::bytes(viewer.snapshot.totals.pool_bytes)
         )),
     ])
 }
@@ -71,21 +71,21 @@ fn liveness(viewer: &Viewer) -> Line<'static> {
     match viewer.liveness() {
         Liveness::Live => Line::styled(format!("live, {age} old"), palette.dim()),
         Liveness::Paused => Line::styled(" paused ", palette.warning()),
-        Liveness::Late => Line::styled(format!(" no picture for {age} "), palette.alarm()),
-        Liveness::Ended => Line::styled(" ended: the last picture ", palette.alarm()),
+        Liveness::Late => Line::styled(format!(" no snapshot for {age} "), palette.alarm()),
+        Liveness::Ended => Line::styled(" ended: the last snapshot ", palette.alarm()),
     }
 }
 
 /// Health and cost; no alarm is cut off for the cost, which the probes' pane shows too.
 fn health(viewer: &Viewer, width: u16) -> (Line<'static>, Line<'static>) {
-    let health = Health::of(&viewer.picture).line(viewer.picture.audit.scans, viewer.palette);
+    let health = Health::of(&viewer.snapshot).line(viewer.snapshot.audit.scans, viewer.palette);
     let cost = cost(viewer);
     let both = health.width() + 1 + cost.width() <= usize::from(width);
     (health, if both { cost } else { Line::default() })
 }
 
 fn cost(viewer: &Viewer) -> Line<'static> {
-    let cost = &viewer.picture.cost;
+    let cost = &viewer.snapshot.cost;
     let probes = cost.bpf_cpu.map_or_else(|| "?".to_owned(), units::percent);
     let text = format!(
         "cost: probes {probes} · agent {} · {}",

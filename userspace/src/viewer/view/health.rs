@@ -2,7 +2,7 @@
 
 use ratatui::text::{Line, Span};
 
-use crate::model::Picture;
+use crate::model::Snapshot;
 
 use super::super::palette::Palette;
 use super::super::units;
@@ -21,15 +21,15 @@ pub(super) struct Health {
 }
 
 impl Health {
-    pub(super) fn of(picture: &Picture) -> Self {
+    pub(super) fn of(snapshot: &Snapshot) -> Self {
         let sum = |count: fn(&crate::model::ProbeRow) -> u64| {
-            picture.probes.iter().map(count).fold(0, u64::saturating_add)
+            snapshot.probes.iter().map(count).fold(0, u64::saturating_add)
         };
         Self {
             lost: sum(|probe| probe.ring_lost),
             faults: sum(|probe| probe.faults),
-            drift: picture.audit.drift,
-            falsely_clean: picture.audit.falsely_clean,
+            drift: snapshot.audit.drift,
+            falsely_clean: snapshot.audit.falsely_clean,
         }
     }
 

@@ -17,13 +17,13 @@ use super::super::units;
 use super::{Section, section};
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
-    let cells = &viewer.picture.cells;
+    let cells = &viewer.snapshot.cells;
     let palette = viewer.palette;
     let parts_a_cell = if palette.halves() { 2 } else { 1 };
     let body = Rect { y: area.y + 1, height: area.height.saturating_sub(1), ..area };
     let parts = usize::from(body.width) * usize::from(body.height) * parts_a_cell;
     let size = cells.len().div_ceil(parts.max(1)).max(1);
-    let bytes = (size as u64).saturating_mul(u64::from(viewer.picture.server.page_size));
+    let bytes = (size as u64).saturating_mul(u64::from(viewer.snapshot.server.page_size));
     let unit = if palette.halves() { "half cell" } else { "character" };
     let blocks = if size == 1 { "block" } else { "blocks" };
     let note =
@@ -31,7 +31,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let inner =
         section(frame, area, Section::of_pane("Pool map", &note, Pane::Pool, viewer), palette);
     if cells.is_empty() {
-        frame.render_widget("no map in this picture", inner);
+        frame.render_widget("no map in this snapshot", inner);
     } else if palette.halves() {
         draw_halves(frame.buffer_mut(), inner, cells, size, palette);
     } else {

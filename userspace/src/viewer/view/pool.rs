@@ -33,10 +33,10 @@ pub(super) fn draw_beside(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 fn draw_blocks(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
     let inner = section(frame, area, Section::plain("Blocks", ""), palette);
-    let totals = &viewer.picture.totals;
+    let totals = &viewer.snapshot.totals;
     let counts = counts(totals);
     let blocks = counts.iter().copied().fold(0, u64::saturating_add);
-    let page = u64::from(viewer.picture.server.page_size);
+    let page = u64::from(viewer.snapshot.server.page_size);
     let figures = |count: u64, bytes: u64| {
         format!(
             "{:>11}{:>10}{:>8}",
@@ -68,7 +68,7 @@ fn draw_blocks(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 fn draw_traffic(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
     let inner = section(frame, area, Section::plain("Traffic", "a second"), palette);
-    let (rates, history) = (&viewer.picture.rates, &viewer.history);
+    let (rates, history) = (&viewer.snapshot.rates, &viewer.history);
     let row = |name: &'static str, rate: f64, series: &Series| {
         let width = usize::from(inner.width).saturating_sub(21);
         Line::from(vec![
@@ -81,16 +81,16 @@ fn draw_traffic(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         Some(latency) => row(name, latency.rate, series),
         None => Line::styled(format!("{name:<10}not measured"), palette.dim()),
     };
-    let picture = &viewer.picture;
+    let snapshot = &viewer.snapshot;
     let mut lines = vec![
         row("reads", rates.reads, &history.reads),
         row("writes", rates.writes, &history.writes),
         row("evictions", rates.evictions, &history.evictions),
         row("dirtied", rates.dirtied, &history.dirtied),
-        latency("queries", picture.queries.as_ref(), &history.queries),
-        latency("commits", picture.commits.as_ref(), &history.commits),
+        latency("queries", snapshot.queries.as_ref(), &history.queries),
+        latency("commits", snapshot.commits.as_ref(), &history.commits),
     ];
-    if let Some(queries) = &picture.queries {
+    if let Some(queries) = &snapshot.queries {
         let text = format!(
             "p50 {}  p95 {}  p99 {}",
             units::nanoseconds(queries.p50_ns),
@@ -106,7 +106,7 @@ fn draw_migration(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
     let note = format!("at {} (+ -)", viewer.link_rate);
     let inner = section(frame, area, Section::plain("Migration", &note), palette);
-    let totals = &viewer.picture.totals;
+    let totals = &viewer.snapshot.totals;
     let share = units::share(totals.eligible_bytes, totals.pool_bytes);
     let (filled, rest) = strokes::bar(share, usize::from(inner.width));
     let time = |bytes| units::time(viewer.link_rate.time_for(bytes));

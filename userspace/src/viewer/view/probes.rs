@@ -18,7 +18,7 @@ const BELOW: u16 = 3 + 2 + 3;
 
 /// Lines that show everything.
 pub(super) fn height(viewer: &Viewer) -> u16 {
-    u16::try_from(viewer.picture.probes.len().clamp(1, 8)).unwrap_or(8) + 2 + BELOW
+    u16::try_from(viewer.snapshot.probes.len().clamp(1, 8)).unwrap_or(8) + 2 + BELOW
 }
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
@@ -37,11 +37,11 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 
 fn draw_probes(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
-    let note = format!("attached for {}", units::time(viewer.picture.since_attach));
+    let note = format!("attached for {}", units::time(viewer.snapshot.since_attach));
     let heading = Section::of_pane("Probes", &note, Pane::Probes, viewer);
     let inner = section(frame, area, heading, palette);
     let lines = usize::from(inner.height).saturating_sub(1);
-    let probes = &viewer.picture.probes;
+    let probes = &viewer.snapshot.probes;
     let first = first_line(viewer.cursor(Pane::Probes), probes.len(), lines);
     // what the columns to the right need: 12 + 14 + 8 + 8 + 8 and six spaces
     let width = usize::from(inner.width).saturating_sub(11 + 12 + 14 + 3 * 8 + 6).min(40);
@@ -103,15 +103,15 @@ fn draw_latency(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         None => Line::styled(format!("{name:<10}not measured"), palette.dim()),
     };
     let lines = vec![
-        line("queries", viewer.picture.queries.as_ref()),
-        line("commits", viewer.picture.commits.as_ref()),
+        line("queries", viewer.snapshot.queries.as_ref()),
+        line("commits", viewer.snapshot.commits.as_ref()),
     ];
     frame.render_widget(Text::from(lines), inner);
 }
 
 fn draw_audit(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
-    let audit = &viewer.picture.audit;
+    let audit = &viewer.snapshot.audit;
     let note = match audit.scans {
         1 => "1 scan".to_owned(),
         scans => format!("{} scans", units::count(scans)),
@@ -135,7 +135,7 @@ fn draw_audit(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 fn draw_cost(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
     let inner = section(frame, area, Section::plain("Cost", "of one CPU"), palette);
-    let cost = &viewer.picture.cost;
+    let cost = &viewer.snapshot.cost;
     let cpu = cost.bpf_cpu.map_or_else(|| "not known".to_owned(), units::percent);
     let run = cost.bpf_ns_per_run.map_or_else(String::new, |ns| format!("{ns:.0} ns a run"));
     let lines = vec![

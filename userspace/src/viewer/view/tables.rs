@@ -30,7 +30,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         palette,
     );
     if viewer.tables.is_empty() {
-        let text = if viewer.picture.tables.is_empty() {
+        let text = if viewer.snapshot.tables.is_empty() {
             "no page of any table is resident"
         } else {
             "no table's name has this in it; Esc clears the filter"
@@ -41,7 +41,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let marked = viewer.cursor(Pane::Tables);
     let first = first_line(marked, viewer.tables.len(), lines);
     let rows = viewer.tables[first..].iter().take(lines);
-    let rows = rows.map(|index| row(&viewer.picture.tables[*index], palette));
+    let rows = rows.map(|index| row(&viewer.snapshot.tables[*index], palette));
     let widths = [
         Constraint::Fill(1),
         Constraint::Length(10),
@@ -61,7 +61,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 }
 
 fn note(viewer: &Viewer) -> String {
-    let all = units::count(viewer.picture.tables.len() as u64);
+    let all = units::count(viewer.snapshot.tables.len() as u64);
     if viewer.filter.text.is_empty() {
         format!("{all} tables")
     } else {

@@ -12,13 +12,13 @@ use super::super::palette::Palette;
 use super::super::state::{Input, Viewer};
 use super::super::{Colors, LinkRate, ViewerOptions};
 use super::*;
-use crate::model::{Cell, Picture};
+use crate::model::{Cell, Snapshot};
 
-fn viewer(colors: Colors, change: impl FnOnce(&mut Picture)) -> Viewer {
+fn viewer(colors: Colors, change: impl FnOnce(&mut Snapshot)) -> Viewer {
     let mut pool = MadeUp::new(6_000);
     pool.tracing = true;
-    let mut picture = pool.step();
-    change(&mut picture);
+    let mut snapshot = pool.step();
+    change(&mut snapshot);
     let options = ViewerOptions {
         link_rate: LinkRate::default(),
         refresh: Duration::from_secs(1),
@@ -27,7 +27,7 @@ fn viewer(colors: Colors, change: impl FnOnce(&mut Picture)) -> Viewer {
         colors,
         charset: foreign::Charset::Utf8,
     };
-    Viewer::new(&options, Arc::new(picture), Instant::now())
+    Viewer::new(&options, Arc::new(snapshot), Instant::now())
 }
 
 fn press(viewer: &mut Viewer, keys: &str) {
@@ -68,7 +68,7 @@ fn assert_shows(screen: &str, wanted: &[&str]) {
 #[test]
 fn every_pane_fits_80x24() {
     let mut viewer = viewer(Colors::True, |_| {});
-    let totals = viewer.picture.totals;
+    let totals = viewer.snapshot.totals;
     let clean = units_of(totals.clean);
     let cases: [(&str, &[&str]); 4] = [
         ("1", &["[1 Pool]", "Pool map", &clean, "evictions", "can stay behind", "at 1 Gbit/s"]),
@@ -120,12 +120,12 @@ fn a_small_terminal_says_so_and_shows_the_main_figures() {
 
 #[test]
 fn losses_and_drift_are_red_and_their_absence_is_calm() {
-    let viewer = viewer(Colors::True, |picture| {
-        picture.audit.drift = 3;
-        picture.audit.falsely_clean = 1;
-        picture.probes[2].ring_lost = 1_234;
-        picture.probes[1].faults = 9;
-        picture.notices.push("server has exited".into());
+    let viewer = viewer(Colors::True, |snapshot| {
+        snapshot.audit.drift = 3;
+        snapshot.audit.falsely_clean = 1;
+        snapshot.probes[2].ring_lost = 1_234;
+        snapshot.probes[1].faults = 9;
+        snapshot.notices.push("server has exited".into());
     });
     let buffer = render(&viewer, 80, 24);
     let alarm = Color::Rgb(229, 83, 75);
@@ -140,10 +140,10 @@ fn losses_and_drift_are_red_and_their_absence_is_calm() {
 #[test]
 fn the_map_shows_where_the_states_are() {
     // first half clean, second half free, one dirty block in the first cell
-    let viewer = viewer(Colors::True, |picture| {
-        picture.cells = vec![Cell::Clean; 4_000];
-        picture.cells[2_000..].fill(Cell::Free);
-        picture.cells[0] = Cell::Dirty;
+    let viewer = viewer(Colors::True, |snapshot| {
+        snapshot.cells = vec![Cell::Clean; 4_000];
+        snapshot.cells[2_000..].fill(Cell::Free);
+        snapshot.cells[0] = Cell::Dirty;
     });
     let buffer = render(&viewer, 80, 24);
     let first = find(&buffer, "▀");
@@ -159,7 +159,7 @@ fn the_map_shows_where_the_states_are() {
 
 #[test]
 fn a_pool_smaller_than_the_map_takes_a_part_a_block() {
-    let viewer = viewer(Colors::True, |picture| picture.cells = vec![Cell::Clean; 100]);
+    let viewer = viewer(Colors::True, |snapshot| snapshot.cells = vec![Cell::Clean; 100]);
     let buffer = render(&viewer, 80, 24);
     assert_shows(&text(&buffer), &["a half cell is 1 block, 16.0 KiB"]);
     // 78 parts in the upper half line, 22 in the lower one
@@ -170,11 +170,11 @@ fn a_pool_smaller_than_the_map_takes_a_part_a_block() {
 
 #[test]
 fn without_colour_states_are_letters_and_alarms_are_reversed() {
-    let mut viewer = viewer(Colors::None, |picture| {
-        picture.cells = vec![Cell::Clean; 4_000];
-        picture.cells[2_000..].fill(Cell::Dirty);
-        picture.cells[3_900..].fill(Cell::Free);
-        picture.audit.drift = 3;
+    let mut viewer = viewer(Colors::None, |snapshot| {
+        snapshot.cells = vec![Cell::Clean; 4_000];
+        snapshot.cells[2_000..].fill(Cell::Dirty);
+        snapshot.cells[3_900..].fill(Cell::Free);
+        snapshot.audit.drift = 3;
     });
     for pane in ["1", "2", "3", "4", "?"] {
         press(&mut viewer, pane);
@@ -193,9 +193,9 @@ fn without_colour_states_are_letters_and_alarms_are_reversed() {
 
 #[test]
 fn the_estimate_follows_the_link() {
-    let mut viewer = viewer(Colors::True, |picture| {
-        picture.totals.eligible_bytes = 12_500_000_000;
-        picture.totals.pool_bytes = 25_000_000_000;
+    let mut viewer = viewer(Colors::True, |snapshot| {
+        snapshot.totals.eligible_bytes = 12_500_000_000;
+        snapshot.totals.pool_bytes = 25_000_000_000;
     });
     let at_1g = text(&render(&viewer, 80, 24));
     assert_shows(&at_1g, &["11.6 GiB (50.0 %)", "saves 1 min 40 s of 3 min 20 s", "1 Gbit/s"]);
@@ -221,12 +221,12 @@ fn the_filter_line_and_the_help_are_shown() {
 
 #[test]
 fn names_cannot_send_control_characters_to_the_terminal() {
-    let mut viewer = viewer(Colors::True, |picture| {
+    let mut viewer = viewer(Colors::True, |snapshot| {
         let evil: foreign::Text = foreign::hostile::TEXT.into();
-        picture.tables[0].name.clone_from(&evil);
-        picture.server.version.clone_from(&evil);
-        picture.server.program.clone_from(&evil);
-        picture.notices.push(evil);
+        snapshot.tables[0].name.clone_from(&evil);
+        snapshot.server.version.clone_from(&evil);
+        snapshot.server.program.clone_from(&evil);
+        snapshot.notices.push(evil);
     });
     for pane in ["1", "2", "4"] {
         press(&mut viewer, pane);
@@ -237,9 +237,9 @@ fn names_cannot_send_control_characters_to_the_terminal() {
 
 #[test]
 fn a_terminal_that_takes_ascii_gets_ascii() {
-    let mut viewer = viewer(Colors::Indexed, |picture| {
-        picture.cells = vec![Cell::Clean; 4_000];
-        picture.cells[2_000..].fill(Cell::Dirty);
+    let mut viewer = viewer(Colors::Indexed, |snapshot| {
+        snapshot.cells = vec![Cell::Clean; 4_000];
+        snapshot.cells[2_000..].fill(Cell::Dirty);
     });
     viewer.palette = Palette::new(Colors::Indexed, foreign::Charset::Ascii);
     for pane in ["1", "2", "3", "4", "?"] {

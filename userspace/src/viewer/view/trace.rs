@@ -17,7 +17,7 @@ use super::{Section, section};
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
-    let events = &viewer.picture.events;
+    let events = &viewer.snapshot.events;
     let note = match (viewer.tracing, viewer.walking) {
         (true, true) => "on, with frames (t w)",
         (true, false) => "on (t w)",
@@ -33,7 +33,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         return frame.render_widget(Line::styled(text, palette.dim()), inner);
     }
     let names: HashMap<u32, &Text> =
-        viewer.picture.tables.iter().map(|table| (table.space, &table.name)).collect();
+        viewer.snapshot.tables.iter().map(|table| (table.space, &table.name)).collect();
     let lines = usize::from(inner.height).saturating_sub(1);
     let newest_first = events.iter().rev().skip(viewer.cursor(Pane::Trace)).take(lines);
     let rows = newest_first.map(|event| row(event, &names, palette.dim()));

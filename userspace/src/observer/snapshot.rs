@@ -1,4 +1,4 @@
-//! Putting a picture together.
+//! Putting a snapshot together.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use symbols::profile::{PageState, Source};
 use super::{ObserveError, Observer};
 use crate::layout::Layout;
 use crate::locate::{Locator, PageNo, SpaceId};
-use crate::model::{self, Cell, Picture, TableRow, Totals};
+use crate::model::{self, Cell, Snapshot, TableRow, Totals};
 use crate::scan::{Block, Verdict};
 
 /// Blocks counted by state and table.
@@ -93,7 +93,7 @@ impl Observer {
         tally
     }
 
-    pub(super) fn compose(&mut self, tally: Tally) -> Result<Picture, ObserveError> {
+    pub(super) fn compose(&mut self, tally: Tally) -> Result<Snapshot, ObserveError> {
         let page = u64::from(self.server.geometry.page_size);
         let advance = self.rates.advance(&self.probes)?;
         let totals = Totals {
@@ -115,7 +115,7 @@ impl Observer {
         let lost = advance.rows.iter().map(|probe| probe.ring_lost).sum();
         let (first_event, events) = self.trace.take(lost);
         let latency = |latency| self.options.probes.queries.then_some(latency);
-        Ok(Picture {
+        Ok(Snapshot {
             since_attach: self.attached.elapsed(),
             server: self.describe(),
             cells: tally.cells.unwrap_or_default(),
