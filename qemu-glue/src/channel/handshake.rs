@@ -49,7 +49,7 @@ pub async fn connect<S>(stream: S, security: &Security) -> Result<(Sender, Recei
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    begin(stream, security, Role::Connected).await
+    begin(stream, security, Role::Connected, &|_| ()).await
 }
 
 /// Opens the channel on a stream that the other side connected.
@@ -60,13 +60,38 @@ pub async fn accept<S>(stream: S, security: &Security) -> Result<(Sender, Receiv
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    begin(stream, security, Role::Accepted).await
+    accept_and_tell(stream, security, &|_| ()).await
+}
+
+/// How far the other side has come in a handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Its first bytes are those of this protocol, and protected as ours.
+    Preface,
+    /// Its first message was made with the key, by itself or by whom it was recorded from.
+    Keyed,
+}
+
+/// [`accept`], which tells each step of the other side as soon as it has been seen.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn accept_and_tell<S>(
+    stream: S,
+    security: &Security,
+    tell: &(dyn Fn(Step) + Sync),
+) -> Result<(Sender, Receiver), ChannelError>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    begin(stream, security, Role::Accepted, tell).await
 }
 
 async fn begin<S>(
     mut stream: S,
     security: &Security,
     role: Role,
+    tell: &(dyn Fn(Step) + Sync),
 ) -> Result<(Sender, Receiver), ChannelError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -77,6 +102,7 @@ where
     };
     let handshake = async {
         preface(&mut stream, security.preface()).await?;
+        tell(Step::Preface);
         Ok(match (key, role) {
             (None, _) => (None, None),
             (Some(key), Role::Connected) => {
@@ -84,7 +110,7 @@ where
                 (Some(seal), Some(open))
             }
             (Some(key), Role::Accepted) => {
-                let (seal, open) = noise::respond(&mut stream, key).await?;
+                let (seal, open) = noise::respond(&mut stream, key, || tell(Step::Keyed)).await?;
                 (Some(seal), Some(open))
             }
         })

@@ -31,7 +31,7 @@ mod noise;
 pub use clip::{MAX_REMARKS, MAX_SECONDS};
 pub use error::ChannelError;
 pub use frame::{Receiver, Sender};
-pub use handshake::{Security, accept, connect};
+pub use handshake::{Security, Step, accept, accept_and_tell, connect};
 pub use key::{Key, KeyError};
 pub use message::{
     Finish, Finished, Hello, MAX_MEDIA, MAX_MEDIUM_BYTES, Message, NotPlaced, Offer, PageRange,

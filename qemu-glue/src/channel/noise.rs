@@ -79,13 +79,18 @@ where
     halves(state)
 }
 
-/// The handshake from the side that was connected to.
-pub(super) async fn respond<S>(stream: &mut S, key: &Key) -> Result<(Seal, Open), ChannelError>
+/// The handshake from the side that was connected to; `heard` is called once the other's first message is right.
+pub(super) async fn respond<S>(
+    stream: &mut S,
+    key: &Key,
+    heard: impl FnOnce(),
+) -> Result<(Seal, Open), ChannelError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut state = builder(key)?.build_responder().map_err(ChannelError::Cipher)?;
     hear(stream, &mut state).await?;
+    heard();
     say(stream, &mut state).await?;
     halves(state)
 }

@@ -3,16 +3,24 @@
 //! ```text
 //! accept -> handshake and greeting (10 s, side by side, few of an address) -> the slot (3 s) -> Admitted
 //! ```
-//! Who has not greeted has a socket and a few KiB of this program, and nothing of QEMU. There is room for few of them, so that
-//! it is not for the strangers to say who gets in: one more takes the place of the oldest of the address
-//! that has most, and of the oldest of all where none has more than another.
+//! Who has not greeted has a socket and a few KiB of this program, and nothing of QEMU. There is room for a bounded number of
+//! them, and who goes when there is none is not for the strangers to say. The first rule that tells decides:
+//!
+//! 1. who has said nothing of this protocol for [`MUTE`], where a source speaks at once;
+//! 2. one of the network that has most (an IPv4 /24, an IPv6 /48), and in it one of the address that has most;
+//! 3. who has come least far: the first bytes anybody can say, but the first message takes the key or a recording;
+//! 4. the oldest.
+//!
+//! So a flood has to come from as many networks as there is room, within the time that a source needs for its handshake, and
+//! say what a source with the key says.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,12 +31,14 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use super::error::ReceiveError;
 use super::greeting::Greeting;
 use super::rare::Rare;
-use crate::channel::Security;
+use crate::channel::{Security, Step};
 use crate::error_chain;
 
 /// Most sources that are heard at a time and have not greeted, and most of them of one address.
-const UNHEARD: usize = 32;
+const UNHEARD: usize = 256;
 const UNHEARD_OF_ONE: usize = 8;
+/// How long one may say nothing of this protocol before it goes first.
+const MUTE: Duration = Duration::from_secs(1);
 /// Most sources that have greeted and wait.
 const WAITING: usize = 8;
 /// How long a source that has greeted waits for the one before it; it expects an answer within 10 s.
@@ -121,7 +131,7 @@ async fn admit(listener: TcpListener, entry: Arc<Entry>) {
                         log::debug!("failed to set up the connection of {peer}: {error}");
                     }
                     if unheard.hear(Arc::clone(&entry), stream, peer) {
-                        strangers.note("crowded out", || format!("{peer} came, and there was no room: the oldest went"));
+                        strangers.note("crowded out", || format!("{peer} came, and there was no room: another went"));
                     }
                 }
                 Err(error) => {
@@ -146,10 +156,11 @@ fn explained(peer: SocketAddr, error: &ReceiveError) -> String {
 
 impl Entry {
     /// Hears one, and waits for its turn.
-    async fn hear(&self, stream: TcpStream, peer: SocketAddr, greeted: &AtomicBool) -> Ended {
-        let heard = Greeting::hear(stream, &self.security).await;
+    async fn hear(&self, stream: TcpStream, peer: SocketAddr, reached: &Reached) -> Ended {
+        let tell = |step| reached.set(step);
+        let heard = Greeting::hear_and_tell(stream, &self.security, &tell).await;
         let greeting = heard.map_err(|error| (peer, error))?;
-        greeted.store(true, Ordering::Relaxed);
+        reached.greet();
         let busy = "the receiver serves another migration";
         let hint = "wait for its end, or look at what `poolferry-host receive` says there";
         let Ok(_waits) = self.waiting.try_acquire() else {
@@ -177,8 +188,35 @@ struct Unheard {
 
 struct Peer {
     host: IpAddr,
+    since: Instant,
     task: AbortHandle,
-    greeted: Arc<AtomicBool>,
+    reached: Arc<Reached>,
+}
+
+impl Peer {
+    fn is_mute(&self) -> bool {
+        self.reached.get() == 0 && self.since.elapsed() >= MUTE
+    }
+}
+
+/// How far one has come: 0 while it has said nothing of this protocol, then the [`Step`]s, then its greeting.
+#[derive(Default)]
+struct Reached(AtomicU8);
+
+impl Reached {
+    const GREETED: u8 = u8::MAX;
+
+    fn get(&self) -> u8 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, step: Step) {
+        self.0.store(step as u8 + 1, Ordering::Relaxed);
+    }
+
+    fn greet(&self) {
+        self.0.store(Self::GREETED, Ordering::Relaxed);
+    }
 }
 
 impl Unheard {
@@ -186,37 +224,49 @@ impl Unheard {
     fn hear(&mut self, entry: Arc<Entry>, stream: TcpStream, peer: SocketAddr) -> bool {
         let host = host(peer.ip());
         let goes = self.goes_for(host);
-        if let Some(oldest) = goes {
-            self.drop_peer(oldest);
+        if let Some(goes) = goes {
+            self.drop_peer(goes);
         }
-        let greeted = Arc::new(AtomicBool::new(false));
-        let has_greeted = Arc::clone(&greeted);
-        let task = self.tasks.spawn(async move { entry.hear(stream, peer, &has_greeted).await });
-        self.peers.insert(self.next, Peer { host, task, greeted });
+        let reached = Arc::<Reached>::default();
+        let reaches = Arc::clone(&reached);
+        let task = self.tasks.spawn(async move { entry.hear(stream, peer, &reaches).await });
+        self.peers.insert(self.next, Peer { host, since: Instant::now(), task, reached });
         self.next += 1;
         goes.is_some()
     }
 
+    /// Those that have not greeted, in the order in which they came.
+    fn waiting(&self) -> impl Iterator<Item = (u64, &Peer)> {
+        let waiting = self.peers.iter().filter(|(_, peer)| peer.reached.get() != Reached::GREETED);
+        waiting.map(|(number, peer)| (*number, peer))
+    }
+
     /// Who goes when one more comes from `host`.
     fn goes_for(&self, host: IpAddr) -> Option<u64> {
-        let unheard =
-            || self.peers.iter().filter(|(_, peer)| !peer.greeted.load(Ordering::Relaxed));
-        let of = |host: IpAddr| unheard().filter(move |(_, peer)| peer.host == host);
-        if of(host).count() >= UNHEARD_OF_ONE {
-            return of(host).map(|(number, _)| *number).next();
+        let of_host = || self.waiting().filter(|(_, peer)| peer.host == host);
+        if of_host().count() >= UNHEARD_OF_ONE {
+            return of_host().next().map(|(number, _)| number);
         }
-        if unheard().count() < UNHEARD {
+        if self.waiting().count() < UNHEARD {
             return None;
         }
-        // Where several have most, the one that is there longest: a source that has just come is not done yet.
-        let newest_first = unheard().rev().map(|(_, peer)| peer.host);
-        let most = newest_first.max_by_key(|host| of(*host).count())?;
-        of(most).map(|(number, _)| *number).next()
+        let (mut networks, mut hosts) = (HashMap::new(), HashMap::new());
+        for (_, peer) in self.waiting() {
+            *networks.entry(network(peer.host)).or_insert(0_usize) += 1;
+            *hosts.entry(peer.host).or_insert(0_usize) += 1;
+        }
+        let rank = |(number, peer): &(u64, &Peer)| {
+            let of_network = networks.get(&network(peer.host)).copied();
+            let of_host = hosts.get(&peer.host).copied();
+            let many = (Reverse(of_network), Reverse(of_host));
+            (Reverse(peer.is_mute()), many, peer.reached.get(), *number)
+        };
+        self.waiting().min_by_key(rank).map(|(number, _)| number)
     }
 
     fn drop_oldest(&mut self) {
-        let oldest = self.peers.iter().find(|(_, peer)| !peer.greeted.load(Ordering::Relaxed));
-        if let Some(oldest) = oldest.map(|(number, _)| *number) {
+        let oldest = self.waiting().next().map(|(number, _)| number);
+        if let Some(oldest) = oldest {
             self.drop_peer(oldest);
         }
     }
@@ -249,11 +299,23 @@ impl Unheard {
 
 /// Who counts as one: an address, or what one customer of a network has of the new ones.
 fn host(address: IpAddr) -> IpAddr {
+    prefix(address, 32, 64)
+}
+
+/// What one owner of addresses has of them at least: an IPv4 /24, an IPv6 /48.
+fn network(address: IpAddr) -> IpAddr {
+    prefix(address, 24, 48)
+}
+
+/// The first bits of an address, of 32 and of 128.
+fn prefix(address: IpAddr, v4_bits: u32, v6_bits: u32) -> IpAddr {
     match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+        IpAddr::V4(address) => {
+            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & !(u32::MAX.unbounded_shr(v4_bits))))
         }
-        address => address,
+        IpAddr::V6(address) => {
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !(u128::MAX.unbounded_shr(v6_bits))))
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::error::ReceiveError;
 use super::offer::name_of;
-use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender};
+use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender, Step};
 
 /// What handshake and greeting may take together.
 const GREETED: Duration = Duration::from_secs(10);
@@ -32,8 +32,20 @@ impl Greeting {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        Self::hear_and_tell(stream, security, &|_| ()).await
+    }
+
+    /// [`Self::hear`], which tells each step of the handshake as soon as it is seen.
+    pub(super) async fn hear_and_tell<S>(
+        stream: S,
+        security: &Security,
+        tell: &(dyn Fn(Step) + Sync),
+    ) -> Result<Self, ReceiveError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let heard = async {
-            let (sender, mut receiver) = channel::accept(stream, security).await?;
+            let (sender, mut receiver) = channel::accept_and_tell(stream, security, tell).await?;
             match receiver.receive().await? {
                 Message::Hello(hello) => Ok(Self { sender, receiver, hello }),
                 other => {

@@ -27,6 +27,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often while it has not told its bandwidth, and is kept at a trickle for that.
 const POLL_EARLY: Duration = Duration::from_millis(20);
 
+const BYTES_PER_MEGABIT: f64 = 125_000.0;
+
 /// How it ended.
 #[derive(Debug)]
 pub(super) struct Ended {
@@ -247,6 +249,9 @@ impl<'a, 'o> Drive<'a, 'o> {
         let Some(migration) = self.survivable(answer.map(Some))? else { return Ok(None) };
         self.syncs = self.syncs.max(migration.ram.dirty_sync_count);
         self.last = migration;
+        if let Some(ferry) = self.ferry.as_mut().filter(|_| self.share == Share::Full) {
+            ferry.network(self.last.ram.mbps * BYTES_PER_MEGABIT);
+        }
         let picture = self.picture();
         self.record.picture(picture);
         self.tell();

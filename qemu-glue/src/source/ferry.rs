@@ -87,8 +87,6 @@ pub(super) struct Ferry {
     left_out: HashSet<u16>,
     reasons: BTreeMap<Text, u64>,
     heard: Heard,
-    /// How long the destination may settle nothing.
-    silence: Duration,
     stage: Stage,
     begun: Instant,
     /// Syncs that the library had seen when all was settled.
@@ -106,7 +104,7 @@ impl Ferry {
         silence: Duration,
     ) -> Result<Self, (ShimError, Link)> {
         let Prepared { shim, ram, plan, visit } = prepared;
-        let heard = Heard::new(plan.set.pages());
+        let heard = Heard::new(plan.set.pages(), silence);
         let armed = match shim.arm(&plan.set) {
             Ok(armed) => armed,
             Err(error) => return Err((error, link)),
@@ -128,7 +126,6 @@ impl Ferry {
             left_out,
             reasons: BTreeMap::new(),
             heard,
-            silence,
             stage: Stage::Waiting,
             begun: Instant::now(),
             ended_at: 0,
@@ -176,6 +173,11 @@ impl Ferry {
 
     pub(super) const fn progress(&self) -> &Progress {
         self.heard.progress()
+    }
+
+    /// QEMU, which has the whole link, sends so many bytes a second.
+    pub(super) fn network(&mut self, bytes_per_s: f64) {
+        self.heard.network(bytes_per_s);
     }
 
     pub(super) const fn hashed_pages(&self) -> u64 {
@@ -357,12 +359,13 @@ impl Ferry {
 
     /// Whether the destination still settles pages.
     fn goes_on(&mut self) -> Result<(), String> {
-        if self.heard.is_silent(&self.ledger, self.silence) {
+        if self.heard.stalls(&self.ledger).is_some() {
             // What lies unread has been said: QEMU's monitor may have kept us from it.
             self.catch_up()?;
-            if self.ledger.outstanding() > 0 && self.heard.is_silent(&self.ledger, self.silence) {
-                let seconds = self.silence.as_secs_f64();
-                return Err(format!("the destination settled no page for {seconds} s"));
+            if self.ledger.outstanding() > 0
+                && let Some(why) = self.heard.stalls(&self.ledger)
+            {
+                return Err(why);
             }
         }
         Ok(())

@@ -1,10 +1,11 @@
 //! What the destination says of the set, taken only as far as it can be so.
 //!
-//! Life is pages that it settles, each once. Whatever else it says keeps nothing waiting: a destination that only tells of
-//! progress is as silent as one that tells nothing.
+//! Life is pages that it settles, each once, and each buys a little time (see `allowance.rs`). Whatever else it says
+//! keeps nothing waiting: a destination that only tells of progress is as silent as one that tells nothing.
 
 use std::time::{Duration, Instant};
 
+use super::allowance::Allowance;
 use super::ledger::Ledger;
 use crate::channel::{Finished, Message, NotPlaced, PageRange, Progress};
 
@@ -42,14 +43,16 @@ pub(super) struct Heard {
     answered: u64,
     progress: Progress,
     last_word: Option<LastWord>,
-    /// When it last settled a page, or had none to settle.
-    settled: Instant,
+    /// How long it may take.
+    allowance: Allowance,
 }
 
 impl Heard {
-    pub(super) fn new(pages: u32) -> Self {
-        let (progress, settled) = (Progress::default(), Instant::now());
-        Self { pages: pages.into(), answered: 0, progress, last_word: None, settled }
+    /// Nothing yet, of a set of `pages` pages; it may settle none of those that it has hashes of for `silence`.
+    pub(super) fn new(pages: u32, silence: Duration) -> Self {
+        let allowance = Allowance::new(silence, Instant::now());
+        let progress = Progress::default();
+        Self { pages: pages.into(), answered: 0, progress, last_word: None, allowance }
     }
 
     /// How far it says that it is.
@@ -65,12 +68,15 @@ impl Heard {
         self.last_word.take()
     }
 
-    /// Whether it has settled no page for so long, and has some to settle.
-    pub(super) fn is_silent(&mut self, ledger: &Ledger, limit: Duration) -> bool {
-        if ledger.in_flight() == 0 {
-            self.settled = Instant::now();
-        }
-        self.settled.elapsed() > limit
+    /// Why it is waited for no longer, once that is so.
+    pub(super) fn stalls(&mut self, ledger: &Ledger) -> Option<String> {
+        self.allowance.spend(Instant::now(), ledger.in_flight() > 0);
+        self.allowance.spent()
+    }
+
+    /// QEMU, which has the whole link, sends so many bytes a second.
+    pub(super) fn network(&mut self, bytes_per_s: f64) {
+        self.allowance.network(bytes_per_s);
     }
 
     /// After the end of all that it was to do: only its counters and its last word are of use.
@@ -135,9 +141,7 @@ impl Heard {
     }
 
     fn lives(&mut self, fresh: &[PageRange]) {
-        if !fresh.is_empty() {
-            self.settled = Instant::now();
-        }
+        self.allowance.earn(fresh.iter().map(|range| u64::from(range.count)).sum());
     }
 
     fn finish(&mut self, finished: Finished) {
@@ -171,7 +175,7 @@ mod tests {
     fn hashed() -> (Heard, Ledger) {
         let mut ledger = Ledger::new(100);
         ledger.hash_sent(range(0, 100));
-        (Heard::new(100), ledger)
+        (Heard::new(100, LIMIT), ledger)
     }
 
     #[test]
@@ -179,18 +183,18 @@ mod tests {
         let (mut heard, mut ledger) = hashed();
         let begun = Instant::now();
         let mut said = 0;
-        while !heard.is_silent(&ledger, LIMIT) {
+        while heard.stalls(&ledger).is_none() {
             assert!(begun.elapsed() < LIMIT * 100, "held by {said} messages of progress");
             hear(&mut heard, Message::Progress(Progress::default()), &mut ledger).unwrap();
             hear(&mut heard, Message::Placed(Vec::new()), &mut ledger).unwrap();
             said += 1;
         }
         hear(&mut heard, Message::Placed(vec![range(0, 1)]), &mut ledger).unwrap();
-        assert!(!heard.is_silent(&ledger, LIMIT));
+        assert_eq!(heard.stalls(&ledger), None);
         // Who has no hash has nothing to answer.
-        let mut idle = Heard::new(100);
+        let mut idle = Heard::new(100, LIMIT);
         std::thread::sleep(LIMIT * 2);
-        assert!(!idle.is_silent(&Ledger::new(100), LIMIT));
+        assert_eq!(idle.stalls(&Ledger::new(100)), None);
     }
 
     #[test]

@@ -42,7 +42,7 @@ async fn migrate(link: Link, set: &SkipSet) -> Result<u64, MigrateError> {
     let (mut link, agreed) =
         negotiate(link, "there", hello, &Checked::default(), true, set).await?;
     assert!(agreed.uri.starts_with("tcp:") && agreed.media_left_out.len() <= 64);
-    let (mut heard, mut ledger) = (Heard::new(PAGES), Ledger::new(PAGES));
+    let (mut heard, mut ledger) = (Heard::new(PAGES, OVER), Ledger::new(PAGES));
     ledger.hash_sent(PageRange { first: 0, count: PAGES });
     let mut is_troubled = false;
     let mut once = FixedBitSet::with_capacity(PAGES as usize);

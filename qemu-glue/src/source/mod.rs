@@ -4,6 +4,7 @@
 //! VM, and whatever fails of ours turns the migration into a stock one. From then on the switchover is
 //! held while pages are outstanding; whatever fails lets it go (see `ferry.rs`).
 
+mod allowance;
 mod cancel;
 mod chase;
 mod costs;

@@ -13,6 +13,8 @@
 mod disks;
 mod hostile;
 mod keys;
+#[path = "../hostile/middle.rs"]
+mod middle;
 mod program;
 mod qemu;
 mod refusals;

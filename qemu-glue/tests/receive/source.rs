@@ -9,11 +9,11 @@ use qemu_glue::channel::{
 };
 use qemu_glue::dest::{self, Limits, Options, Outcome, ReceiveError};
 use qemu_glue::set::{Block, PAGE_BYTES, SetRun};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::middle::{FIRST_WORDS, overhear};
 use crate::qemu::{RAM_BYTES, page};
 
 /// Longer than anything here may take.
@@ -39,22 +39,16 @@ pub(crate) fn options(qmp: &Path) -> Options {
     }
 }
 
-/// What a source with this key says first, as somebody between it and the receiver sees it.
-pub(crate) async fn first_words(address: &str, security: &Security) -> [u8; 58] {
+/// What a source with this key says first, as somebody between it and the receiver hears it.
+pub(crate) async fn first_words(address: &str, security: &Security) -> [u8; FIRST_WORDS] {
     let middle = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(middle.local_addr().unwrap()).await.unwrap();
-    let record = async {
-        let (mut near, _) = middle.accept().await.unwrap();
-        let mut far = TcpStream::connect(address).await.unwrap();
-        let (mut said, mut answer) = ([0; 58], [0; 8]);
-        near.read_exact(&mut said[..8]).await.unwrap();
-        far.write_all(&said[..8]).await.unwrap();
-        far.read_exact(&mut answer).await.unwrap();
-        near.write_all(&answer).await.unwrap();
-        near.read_exact(&mut said[8..]).await.unwrap();
-        said
-    };
-    tokio::join!(record, channel::connect(stream, security)).0
+    let far = TcpStream::connect(address).await.unwrap();
+    let security = security.clone();
+    let source = tokio::spawn(async move { channel::connect(stream, &security).await.is_ok() });
+    let (_, _, said) = overhear(middle, far).await;
+    assert!(!source.await.unwrap());
+    said
 }
 
 /// An offer of runs given as pages: offset in RAM, place on disk, number.

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use page_wire::Run;
-use qemu_glue::channel::{self, Hello, Message, Progress, Ready, Security, VERSION};
+use qemu_glue::channel::{
+    self, Hello, Message, NotPlaced, PageRange, Progress, Ready, Receiver, Security, Sender,
+    VERSION,
+};
 use qemu_glue::multifd::Multifd;
 use qemu_glue::report::{Report, Status};
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, Update, cancellation};
@@ -154,41 +157,98 @@ async fn receiver_missing_and_the_uri_known(lab: &Lab) {
     says(&report, "the whole memory goes by network: failed to reach");
 }
 
-/// A receiver that restores nothing: it says what `chats` has again and again, and reads only if it has something to say.
-async fn idle_receiver(scene: &Scene<'_>, chats: Option<Message>) -> Report {
+/// Takes the offer of a source that connects, and says that QEMU listens at `uri`.
+async fn agrees(listener: TcpListener, uri: String) -> (Sender, Receiver) {
+    let (stream, _) = listener.accept().await.unwrap();
+    let (mut sender, mut receiver) = channel::accept(stream, &Security::Plain).await.unwrap();
+    let hello = Hello {
+        version: VERSION,
+        program: "test".into(),
+        qemu: "0.0.0".into(),
+        migration: Default::default(),
+    };
+    sender.send(&Message::Hello(hello)).await.unwrap();
+    while !matches!(receiver.receive().await.unwrap(), Message::OfferEnd) {}
+    let ready = Ready { uri: uri.into(), media_left_out: Vec::new() };
+    sender.send(&Message::Ready(ready)).await.unwrap();
+    (sender, receiver)
+}
+
+/// What a receiver does that restores nothing.
+enum Does {
+    /// It reads nothing, and says nothing.
+    Nothing,
+    /// It reads, and says this again and again.
+    Chats(Message),
+    /// It settles a page now and then, less than a silence limit after the one before.
+    Drips,
+}
+
+const SILENCE: Duration = Duration::from_secs(1);
+
+async fn idle_receiver(scene: &Scene<'_>, does: Does) -> Report {
     let uri = listening(scene).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    let mut options = scene.options(address);
+    options.timeout = Some(15 * SILENCE);
+    let route = route(&mut options);
+    route.silence = SILENCE;
+    // Else QEMU has taken the pages over long before.
+    route.share = !matches!(does, Does::Drips);
     let receiver = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let (mut sender, mut receiver) = channel::accept(stream, &Security::Plain).await.unwrap();
-        let hello = Hello {
-            version: VERSION,
-            program: "test".into(),
-            qemu: "0.0.0".into(),
-            migration: Default::default(),
+        let (mut sender, mut receiver) = agrees(listener, uri).await;
+        let (chats, pause) = match does {
+            Does::Nothing => return std::future::pending().await,
+            Does::Chats(message) => (Some(message), Duration::from_millis(1)),
+            Does::Drips => (None, SILENCE / 3),
         };
-        sender.send(&Message::Hello(hello)).await.unwrap();
-        while !matches!(receiver.receive().await.unwrap(), Message::OfferEnd) {}
-        let ready = Ready { uri: uri.into(), media_left_out: Vec::new() };
-        sender.send(&Message::Ready(ready)).await.unwrap();
-        let Some(chats) = chats else { return std::future::pending().await };
+        // Zero pages come first in the set, and have no hashes.
+        let mut page = None;
+        let mut tick = tokio::time::interval(pause);
         loop {
-            tokio::select! {
-                said = receiver.receive() => if said.is_err() { return },
-                _ = sleep(Duration::from_millis(1)) => if sender.send(&chats).await.is_err() { return },
+            let message = tokio::select! {
+                said = receiver.receive() => match said {
+                    Ok(Message::Hashes { first, .. }) => {
+                        page.get_or_insert(first);
+                        continue;
+                    }
+                    Ok(Message::Finish(_)) | Err(_) => return,
+                    Ok(_) => continue,
+                },
+                _ = tick.tick() => match (&chats, &mut page) {
+                    (Some(message), _) => message.clone(),
+                    (None, None) => continue,
+                    (None, Some(page)) => {
+                        let range = PageRange { first: *page, count: 1 };
+                        *page += 1;
+                        Message::NotPlaced(NotPlaced::TooLate, vec![range])
+                    }
+                },
+            };
+            if sender.send(&message).await.is_err() {
+                return;
             }
         }
     });
-    let mut options = scene.options(address);
-    route(&mut options).silence = Duration::from_secs(1);
     let (_canceller, cancel) = cancellation();
     let report = source::migrate(&options, cancel, &mut |_| {}).await.unwrap();
     receiver.abort();
     scene.assert_identical(&report).await;
-    says(&report, "the destination settled no page for 1 s");
     assert_eq!(report.pages.restored, 0, "{:?}", report.pages);
     report
+}
+
+/// A page in each silence limit would hold QEMU for as many limits as there are pages. One QEMU tells.
+#[test]
+fn receiver_settles_a_page_now_and_then() {
+    lab::run("trouble::receiver_settles_a_page_now_and_then", Release::Q100, async |lab| {
+        let scene = Scene::new(&lab, Setting::default()).await;
+        let report = idle_receiver(&scene, Does::Drips).await;
+        says(&report, "KiB of memory a second");
+        let late = report.given_back_by_reason.get("too-late").copied().unwrap_or_default();
+        assert!((1..100).contains(&late), "{:?}", report.given_back_by_reason);
+    });
 }
 
 /// What it says is no reason to hold the migration; and what it counts is no more than there is.
@@ -201,7 +261,8 @@ async fn receiver_only_chats(lab: &Lab) {
         not_placed: u64::MAX,
         queued: u64::MAX,
     };
-    let report = idle_receiver(&scene, Some(Message::Progress(most))).await;
+    let report = idle_receiver(&scene, Does::Chats(Message::Progress(most))).await;
+    says(&report, "the destination settled no page for 1 s");
     assert!(report.storage_bytes <= 64 << 30, "{} bytes of storage", report.storage_bytes);
     assert!(report.pages.delivered <= report.pages.skipped, "{:?}", report.pages);
 }
@@ -211,7 +272,8 @@ async fn receiver_only_chats(lab: &Lab) {
 fn receiver_reads_nothing() {
     lab::run("trouble::receiver_reads_nothing", Release::Q100, async |lab| {
         let scene = Scene::new(&lab, Setting::default()).await;
-        idle_receiver(&scene, None).await;
+        let report = idle_receiver(&scene, Does::Nothing).await;
+        says(&report, "the destination settled no page for 1 s");
     });
 }
 
@@ -303,18 +365,7 @@ async fn receiver_with_another_aim(lab: &Lab) {
     let trace = lab.folder().join("trace");
     let uri = format!("exec:touch {}", trace.display());
     let receiver = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let (mut sender, mut receiver) = channel::accept(stream, &Security::Plain).await.unwrap();
-        let hello = Hello {
-            version: VERSION,
-            program: "test".into(),
-            qemu: "0.0.0".into(),
-            migration: "".into(),
-        };
-        sender.send(&Message::Hello(hello)).await.unwrap();
-        while !matches!(receiver.receive().await.unwrap(), Message::OfferEnd) {}
-        let ready = Ready { uri: uri.into(), media_left_out: Vec::new() };
-        sender.send(&Message::Ready(ready)).await.unwrap();
+        let (_sender, mut receiver) = agrees(listener, uri).await;
         let _ = receiver.receive().await;
     });
     let (_canceller, cancel) = cancellation();

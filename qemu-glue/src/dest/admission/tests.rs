@@ -1,13 +1,14 @@
 //! Strangers, and a source among them.
 
-use std::net::Ipv4Addr;
-use std::time::Instant;
+#[path = "../../../tests/hostile/middle.rs"]
+mod middle;
 
+use middle::{FIRST_WORDS, PREFACE, overhear};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::*;
-use crate::channel::{self, Hello, Key, Message, Receiver, Sender, VERSION};
+use crate::channel::{self, ChannelError, Hello, Key, Message, Receiver, Sender, VERSION};
 
 /// A source gets in so soon, whoever else is there.
 const SOON: Duration = Duration::from_secs(2);
@@ -25,10 +26,10 @@ async fn start(security: &Security) -> (Admission, SocketAddr) {
     (Admission::start(listener, security.clone()), address)
 }
 
-/// A connection from another of this machine's addresses.
-async fn from(last: [u8; 2], to: SocketAddr) -> TcpStream {
+/// A connection from another of this machine's addresses, `127.a.b.c`.
+async fn from([a, b, c]: [u8; 3], to: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::new(127, 0, last[0], last[1]), 0).into()).unwrap();
+    socket.bind((Ipv4Addr::new(127, a, b, c), 0).into()).unwrap();
     socket.connect(to).await.unwrap()
 }
 
@@ -42,10 +43,29 @@ fn hello() -> Message {
 }
 
 async fn source(to: SocketAddr, security: &Security) -> (Sender, Receiver) {
-    let stream = from([9, 9], to).await;
+    let stream = from([0, 9, 9], to).await;
     let (mut sender, receiver) = channel::connect(stream, security).await.unwrap();
     sender.send(&hello()).await.unwrap();
     (sender, receiver)
+}
+
+/// A source that stands still before the receiver has its first message: how it goes on, and the message with what came before.
+async fn stopped(to: SocketAddr, security: &Security) -> (Stopped, [u8; FIRST_WORDS]) {
+    let middle = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(middle.local_addr().unwrap()).await.unwrap();
+    let security = security.clone();
+    let source = tokio::spawn(async move {
+        let (mut sender, receiver) = channel::connect(stream, &security).await?;
+        sender.send(&hello()).await.map(|()| (sender, receiver))
+    });
+    let (near, far, said) = overhear(middle, from([9, 9, 9], to).await).await;
+    (Stopped { near, far, source }, said)
+}
+
+struct Stopped {
+    near: TcpStream,
+    far: TcpStream,
+    source: JoinHandle<Result<(Sender, Receiver), ChannelError>>,
 }
 
 /// A source connects, and is admitted.
@@ -63,7 +83,7 @@ async fn silent_connections_keep_nobody_out() {
         let mut silent = Vec::new();
         for number in 0..100 {
             // Some of the source's own address, some of many others.
-            let last = if number % 2 == 0 { [9, 9] } else { [1, number] };
+            let last = if number % 2 == 0 { [0, 9, 9] } else { [0, 1, number] };
             silent.push(from(last, to).await);
         }
         gets_in(&mut admission, to, &security).await;
@@ -74,25 +94,10 @@ async fn silent_connections_keep_nobody_out() {
 async fn a_recorded_first_message_gets_nobody_in() {
     let security = key();
     let (mut admission, to) = start(&security).await;
-    // One in the middle writes down what a source says first.
-    let middle = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = middle.local_addr().unwrap();
-    let record = async {
-        let (mut near, _) = middle.accept().await.unwrap();
-        let mut far = from([8, 8], to).await;
-        let (mut said, mut answer) = ([0; 58], [0; 8]);
-        near.read_exact(&mut said[..8]).await.unwrap();
-        far.write_all(&said[..8]).await.unwrap();
-        far.read_exact(&mut answer).await.unwrap();
-        near.write_all(&answer).await.unwrap();
-        near.read_exact(&mut said[8..]).await.unwrap();
-        said
-    };
-    let stream = TcpStream::connect(address).await.unwrap();
-    let (said, _) = tokio::join!(record, channel::connect(stream, &security));
+    let (_, said) = stopped(to, &security).await;
     let mut replays = Vec::new();
     for number in 0..40 {
-        let mut replay = from([7, number], to).await;
+        let mut replay = from([0, 7, number], to).await;
         replay.write_all(&said).await.unwrap();
         // It is answered: the handshake is right as far as anybody can tell by now.
         let mut answer = [0; 8 + 50];
@@ -120,55 +125,155 @@ async fn one_source_at_a_time_and_the_next_is_told() {
     gets_in(&mut admission, to, &security).await;
 }
 
-#[tokio::test]
-async fn who_came_last_stays_among_strangers_of_many_addresses() {
-    let (_admission, to) = start(&Security::Plain).await;
-    let entry = Arc::new(Entry {
-        security: Security::Plain,
-        slot: Arc::new(Semaphore::new(1)),
-        waiting: Arc::new(Semaphore::new(1)),
-        admitted: mpsc::channel(1).0,
-    });
-    let mut unheard = Unheard::default();
-    // Strangers, each with an address of its own, and a source before the last of them.
-    let source = SocketAddr::from(([10, 0, 1, 1], 1));
-    let strangers = (0..).map(|host| SocketAddr::from(([10, 0, 0, host], 1)));
-    for peer in strangers.take(UNHEARD).chain([source, SocketAddr::from(([10, 0, 2, 1], 1))]) {
-        let stream = TcpStream::connect(to).await.unwrap();
-        unheard.hear(Arc::clone(&entry), stream, peer);
+/// Those that are heard, whose bytes never come.
+struct Crowd {
+    unheard: Unheard,
+    entry: Arc<Entry>,
+    listener: TcpListener,
+}
+
+impl Crowd {
+    async fn new() -> Self {
+        let entry = Entry {
+            security: Security::Plain,
+            slot: Arc::new(Semaphore::new(1)),
+            waiting: Arc::new(Semaphore::new(1)),
+            admitted: mpsc::channel(1).0,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self { unheard: Unheard::default(), entry: Arc::new(entry), listener }
     }
-    assert_eq!(unheard.peers.len(), UNHEARD);
-    assert!(unheard.peers.values().any(|peer| peer.host == source.ip()), "the source had to go");
+
+    /// One more comes from `address`; whether another goes.
+    async fn comes(&mut self, address: impl Into<IpAddr>) -> bool {
+        let to = self.listener.local_addr().unwrap();
+        let stream = TcpStream::connect(to).await.unwrap();
+        let _ = self.listener.accept().await.unwrap();
+        self.unheard.hear(Arc::clone(&self.entry), stream, (address.into(), 1).into())
+    }
+
+    fn has(&self, address: impl Into<IpAddr>) -> usize {
+        let host = host(address.into());
+        self.unheard.peers.values().filter(|peer| peer.host == host).count()
+    }
+
+    /// Whoever came from `address` has come so far, and came so long ago.
+    fn set(&mut self, address: impl Into<IpAddr>, step: Option<Step>, ago: Duration) {
+        let host = host(address.into());
+        for peer in self.unheard.peers.values_mut().filter(|peer| peer.host == host) {
+            step.into_iter().for_each(|step| peer.reached.set(step));
+            peer.since -= ago;
+        }
+    }
+}
+
+/// Addresses of as many networks as there is room for.
+fn strangers() -> impl Iterator<Item = [u8; 4]> {
+    (0..UNHEARD).map(|number| [10, u8::try_from(number).unwrap(), 0, 1])
+}
+
+const SOURCE: [u8; 4] = [11, 0, 0, 1];
+const LATE: [u8; 4] = [12, 0, 0, 1];
+
+#[tokio::test]
+async fn who_came_last_stays_among_strangers_of_many_networks() {
+    let mut crowd = Crowd::new().await;
+    // Strangers, each of a network of its own, and a source before the last of them.
+    for address in strangers().chain([SOURCE, LATE]) {
+        crowd.comes(address).await;
+    }
+    assert_eq!(crowd.unheard.peers.len(), UNHEARD);
+    assert_eq!(crowd.has(SOURCE), 1, "the source had to go");
 }
 
 #[tokio::test]
 async fn an_address_goes_for_itself_and_the_largest_for_others() {
-    let (_admission, to) = start(&Security::Plain).await;
-    let entry = Arc::new(Entry {
-        security: Security::Plain,
-        slot: Arc::new(Semaphore::new(1)),
-        waiting: Arc::new(Semaphore::new(1)),
-        admitted: mpsc::channel(1).0,
-    });
-    let mut unheard = Unheard::default();
-    let peer = |host: u8| SocketAddr::from(([10, 0, 0, host], 1));
+    let mut crowd = Crowd::new().await;
     for number in 0..12 {
-        let stream = TcpStream::connect(to).await.unwrap();
-        assert_eq!(unheard.hear(Arc::clone(&entry), stream, peer(1)), number >= UNHEARD_OF_ONE);
+        assert_eq!(crowd.comes(SOURCE).await, number >= UNHEARD_OF_ONE);
     }
-    let hosts =
-        |unheard: &Unheard| unheard.peers.values().map(|peer| peer.host).collect::<Vec<_>>();
-    assert_eq!(hosts(&unheard).len(), UNHEARD_OF_ONE);
-    for number in 0..40 {
-        let stream = TcpStream::connect(to).await.unwrap();
-        unheard.hear(Arc::clone(&entry), stream, peer(100 + number));
+    for address in strangers() {
+        crowd.comes(address).await;
     }
-    let hosts = hosts(&unheard);
-    assert_eq!(hosts.len(), UNHEARD);
-    assert!(!hosts.contains(&peer(1).ip()), "it has been there longest");
-    assert!(hosts.contains(&peer(139).ip()), "the last one has its place");
-    let network = |text: &str| host(text.parse().unwrap());
-    assert_eq!(network("2001:db8:1:2:3::4"), network("2001:db8:1:2:ffff::1"));
-    assert_ne!(network("2001:db8:1:2::4"), network("2001:db8:1:3::4"));
-    assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
+    assert_eq!(crowd.unheard.peers.len(), UNHEARD);
+    assert_eq!(crowd.has(SOURCE), 0, "it has been there longest");
+    assert_eq!(crowd.has(strangers().last().unwrap()), 1, "the last one has its place");
+}
+
+#[tokio::test]
+async fn a_network_goes_for_others_and_in_it_an_address_that_has_more() {
+    let mut crowd = Crowd::new().await;
+    let neighbour = [11, 0, 0, 2];
+    crowd.comes(SOURCE).await;
+    crowd.comes(neighbour).await;
+    crowd.comes(neighbour).await;
+    for address in strangers().take(UNHEARD - 2) {
+        crowd.comes(address).await;
+    }
+    assert_eq!((crowd.has(SOURCE), crowd.has(neighbour)), (1, 1));
+    crowd.comes(LATE).await;
+    assert_eq!((crowd.has(SOURCE), crowd.has(neighbour)), (0, 1), "then the oldest of the network");
+}
+
+#[tokio::test]
+async fn who_says_nothing_for_long_goes_first_and_who_says_most_goes_last() {
+    let mut crowd = Crowd::new().await;
+    crowd.comes(SOURCE).await;
+    for address in strangers().skip(1) {
+        crowd.comes(address).await;
+    }
+    let (mute, quick) = ([10, 9, 0, 1], [10, 7, 0, 1]);
+    crowd.set(SOURCE, Some(Step::Keyed), 5 * MUTE);
+    strangers().for_each(|address| crowd.set(address, Some(Step::Preface), Duration::ZERO));
+    crowd.comes(mute).await;
+    crowd.set(mute, None, MUTE);
+    crowd.comes(quick).await;
+    assert_eq!((crowd.has(mute), crowd.has(quick)), (1, 2), "the mute one, whoever has more");
+    // The network that has most, then whoever is least far, then the oldest.
+    for address in strangers() {
+        crowd.comes(address).await;
+    }
+    assert_eq!(crowd.has(SOURCE), 1, "it has the key, for all that is known");
+}
+
+#[test]
+fn networks_and_addresses_are_told_apart() {
+    let [host, network] =
+        [host, network].map(|of: fn(IpAddr) -> IpAddr| move |text: &str| of(text.parse().unwrap()));
+    assert_eq!(host("2001:db8:1:2:3::4"), host("2001:db8:1:2:ffff::1"));
+    assert_ne!(host("2001:db8:1:2::4"), host("2001:db8:1:3::4"));
+    assert_eq!(network("2001:db8:1:2::4"), network("2001:db8:1:3::4"));
+    assert_ne!(network("2001:db8:1::4"), network("2001:db8:2::4"));
+    assert_eq!(host("::ffff:10.0.0.1"), host("10.0.0.1"));
+    assert_ne!(host("10.0.0.1"), host("10.0.0.2"));
+    assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.2"));
+    assert_ne!(network("10.0.0.1"), network("10.0.1.1"));
+}
+
+/// A source is in the middle of its handshake when a flood comes from more networks than there is room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_many_networks_keeps_no_source_from_its_handshake() {
+    let security = key();
+    for (heard, flood) in [(PREFACE, 0), (FIRST_WORDS, 0), (FIRST_WORDS, PREFACE)] {
+        let (mut admission, to) = start(&security).await;
+        let (mut stopped, said) = stopped(to, &security).await;
+        stopped.far.write_all(&said[PREFACE..heard]).await.unwrap();
+        let mut strangers = Vec::new();
+        for number in 0..u16::try_from(UNHEARD).unwrap() * 3 / 2 {
+            let [high, low] = number.to_be_bytes();
+            let mut stranger = from([1 + high, low, 1], to).await;
+            stranger.write_all(&said[..flood]).await.unwrap();
+            strangers.push(stranger);
+        }
+        stopped.far.write_all(&said[heard..]).await.unwrap();
+        let mut both = (stopped.near, stopped.far);
+        tokio::spawn(async move {
+            tokio::io::copy_bidirectional(&mut both.0, &mut both.1).await.is_ok()
+        });
+        let admitted = timeout(SOON, admission.next()).await;
+        let who = format!("after {heard} bytes, among strangers that say {flood}");
+        let admitted = admitted.unwrap_or_else(|_| panic!("a source had to go {who}"));
+        assert_eq!(admitted.greeting.hello.migration, "m-1");
+        assert!(stopped.source.await.unwrap().is_ok());
+    }
 }
