@@ -1,17 +1,22 @@
 //! Where a server's data files lie, and whether what it wrote is there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::File;
+use std::io::{self, BufRead};
 
 use super::Check;
 use super::check::causes;
 use crate::frames::FRAME_BYTES;
+use crate::kernel_text::{Lines, text_head};
 use crate::locate::{Disk, FileOffset, Locator, Medium, NotOnDisk, Place};
 use crate::target::Target;
 use crate::viewer::units;
 
 /// Most files that a disk map is asked for.
 const MOST_FILES: usize = 256;
+/// Most bytes of a mount table that are gone through, and most file systems that are named.
+const MOST_MOUNT_BYTES: u64 = 128 << 20;
+const MOST_TYPES: usize = 16;
 
 const FILE_SYSTEM: &str = "data file system";
 const FLUSHING: &str = "data file writes";
@@ -27,15 +32,18 @@ pub(super) fn checks(target: &Target) -> Vec<Check> {
         }
     };
     let mounts = mounts(&locator);
-    let mountinfo: String =
-        ["/proc/self/mountinfo".to_owned(), format!("/proc/{}/mountinfo", target.pid)]
-            .iter()
-            .filter_map(|path| fs::read_to_string(path).ok())
-            .collect();
+    let mut known = BTreeSet::new();
+    for path in ["/proc/self/mountinfo".to_owned(), format!("/proc/{}/mountinfo", target.pid)] {
+        if let Ok(table) = File::open(path) {
+            // What cannot be read is not known.
+            let _ = add_types(&mut known, &mounts, Lines::of(table, MOST_MOUNT_BYTES));
+        }
+    }
+    let left_out = locator.tablespaces().left_out();
     let mut checks = vec![
-        file_systems(&mounts, &mountinfo),
+        file_systems(known),
         flushing(&opened(target.pid, &locator)),
-        places(&tally(&mut locator)),
+        places(&tally(&mut locator), left_out),
     ];
     checks.extend(locator.disks().map(disk));
     checks
@@ -46,22 +54,40 @@ fn mounts(locator: &Locator) -> BTreeSet<u64> {
     locator.tablespaces().files().map(|(_, file)| file.candidate.stamp.mount).collect()
 }
 
-/// Type and source of each mount, from the text of `mountinfo` (proc_pid_mountinfo(5)).
-fn file_systems(mounts: &BTreeSet<u64>, mountinfo: &str) -> Check {
-    let known: BTreeSet<String> = mountinfo
-        .lines()
-        .filter_map(|line| {
-            let (head, tail) = line.split_once(" - ")?;
-            let number = head.split(' ').next()?.parse().ok()?;
-            let mut tail = tail.split(' ');
-            let (fstype, source) = (tail.next()?, tail.next()?);
-            mounts.contains(&number).then(|| format!("{fstype} on {source}"))
-        })
-        .collect();
+/// Adds type and source of each mount, from the text of `mountinfo` (proc_pid_mountinfo(5)); a few tell what there is.
+fn add_types(
+    known: &mut BTreeSet<String>,
+    mounts: &BTreeSet<u64>,
+    mut mountinfo: Lines<impl BufRead>,
+) -> io::Result<()> {
+    while let Some(line) = mountinfo.next()?
+        && known.len() <= MOST_TYPES
+    {
+        let number = line.split(|byte| *byte == b' ').next().and_then(|word| {
+            let text = std::str::from_utf8(word).ok()?;
+            text.parse().ok()
+        });
+        if !number.is_some_and(|number| mounts.contains(&number)) {
+            continue;
+        }
+        let line = String::from_utf8_lossy(line);
+        let Some((_, tail)) = line.split_once(" - ") else { continue };
+        let mut tail = tail.split(' ');
+        if let (Some(fstype), Some(source)) = (tail.next(), tail.next()) {
+            known.insert(format!("{fstype} on {source}"));
+        }
+    }
+    Ok(())
+}
+
+fn file_systems(mut known: BTreeSet<String>) -> Check {
     if known.is_empty() {
         return Check::unknown(FILE_SYSTEM, "the mounts do not say");
     }
-    Check::ok(FILE_SYSTEM, known.into_iter().collect::<Vec<_>>().join(", "))
+    let has_more = known.len() > MOST_TYPES && known.pop_last().is_some();
+    let mut found = known.into_iter().collect::<Vec<_>>().join(", ");
+    found.push_str(if has_more { " and others" } else { "" });
+    Check::ok(FILE_SYSTEM, found)
 }
 
 /// Name and open flags of one data file.
@@ -74,7 +100,8 @@ fn opened(pid: u32, locator: &Locator) -> Vec<Opened> {
         .filter(|file| file.refused() != Some(NotOnDisk::Temporary))
         .filter_map(|file| {
             let number = file.candidate.fd?;
-            let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{number}")).ok()?;
+            // The locks on the file come later, as many as the server has.
+            let text = text_head(format!("/proc/{pid}/fdinfo/{number}"), 4096).ok()?;
             Some((file.name().to_owned(), open_flags(&text)))
         })
         .collect()
@@ -167,7 +194,10 @@ fn remedy_for(reason: NotOnDisk) -> Option<&'static str> {
     }
 }
 
-fn places(tally: &Tally) -> Check {
+/// `left_out`: files that are not even known, as there was no room for them.
+fn places(tally: &Tally, left_out: usize) -> Check {
+    const REMEDY: &str = "the pages of files that are left out are sent as ever; fewer tables, or \
+                          shorter names, leave out none";
     let mut parts = Vec::new();
     for (count, what) in [(tally.on_disk, "on disks"), (tally.on_share, "on shares")] {
         if count > 0 {
@@ -175,10 +205,16 @@ fn places(tally: &Tally) -> Check {
         }
     }
     parts.extend(tally.nowhere.iter().map(|(reason, count)| format!("{count} without ({reason})")));
+    if left_out > 0 {
+        parts.push(format!("{left_out} left out"));
+    }
     if parts.is_empty() {
         return Check::unknown(PLACES, "no data file was found");
     }
     let found = format!("data files: {}", parts.join(", "));
+    if left_out > 0 {
+        return Check::warning(PLACES, found, REMEDY);
+    }
     match tally.nowhere.keys().find_map(|reason| remedy_for(*reason)) {
         Some(remedy) => Check::warning(PLACES, found, remedy),
         None => Check::ok(PLACES, found),
@@ -244,24 +280,35 @@ mod tests {
     fn mounts_are_found_by_number() {
         let table =
             "22 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n40 22 0:41 / /db rw - nfs4 h:/e rw\n";
-        let of = |numbers: &[u64]| file_systems(&numbers.iter().copied().collect(), table);
-        assert_eq!(of(&[22]).found, "ext4 on /dev/vda");
-        assert_eq!(of(&[22, 40]).found, "ext4 on /dev/vda, nfs4 on h:/e");
-        assert_eq!(of(&[7]).status, Unknown);
-        assert_eq!(file_systems(&BTreeSet::from([1]), "1 - \n - \n1 2 -").status, Unknown);
+        let of = |numbers: &[u64], table: &str| {
+            let mut known = BTreeSet::new();
+            let numbers = numbers.iter().copied().collect();
+            let table = Lines::within(table.as_bytes(), 1 << 20);
+            add_types(&mut known, &numbers, table).unwrap();
+            file_systems(known)
+        };
+        assert_eq!(of(&[22], table).found, "ext4 on /dev/vda");
+        assert_eq!(of(&[22, 40], table).found, "ext4 on /dev/vda, nfs4 on h:/e");
+        assert_eq!(of(&[7], table).status, Unknown);
+        assert_eq!(of(&[1], "1 - \n - \n1 2 -").status, Unknown);
+        let many: String = (0..100).map(|n| format!("1 2 3:{n} / / - ext4 /dev/{n}\n")).collect();
+        let found = of(&[1], &many).found;
+        assert!(found.contains("/dev/0,") && found.contains(" and others"), "{found}");
     }
 
     #[test]
     fn only_what_an_operator_can_change_is_a_finding() {
         let mut files = Tally { on_disk: 3, ..Tally::default() };
         files.nowhere.insert(NotOnDisk::Temporary, 2);
-        let check = places(&files);
+        let check = places(&files, 0);
         assert_eq!(check.status, Fine);
         assert_eq!(check.found, "data files: 3 on disks, 2 without (temporary)");
         files.nowhere.insert(NotOnDisk::Overlay, 1);
-        assert!(places(&files).remedy.unwrap().contains("volume"));
-        assert_eq!(places(&Tally { on_share: 2, ..Tally::default() }).status, Fine);
-        assert_eq!(places(&Tally::default()).status, Unknown);
+        assert!(places(&files, 0).remedy.unwrap().contains("volume"));
+        assert_eq!(places(&Tally { on_share: 2, ..Tally::default() }, 0).status, Fine);
+        assert_eq!(places(&Tally::default(), 0).status, Unknown);
+        let some = places(&files, 7);
+        assert!(some.found.contains("7 left out") && some.status == Warning, "{}", some.found);
     }
 
     #[test]

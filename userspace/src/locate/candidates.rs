@@ -8,10 +8,13 @@
 //!
 //! A file below the data directory is called by its path there, which is the name that the server has
 //! for it: a database may be a link to a folder elsewhere.
+//!
+//! How many names and files there are, and how long their paths, the server's owner decides: what they take is counted
+//! in bytes ([`Room`]), and what there is no room for is left out and counted.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -24,15 +27,24 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use super::error::LocateError;
 use super::names::Role;
 use super::process::{Process, View};
+use super::room::Room;
 use super::stamp::{Inode, Stamp};
 
 /// Longest path that a `.isl` file is believed to hold (`PATH_MAX`).
 const MAX_PATH_BYTES: u64 = 4096;
 /// Shortest file that has a page (the smallest pages have 1 KiB, compressed).
 const LEAST_BYTES: u64 = 1024;
-/// Most names in the data directory and its databases that are looked at: 200,000 tables are the most
-/// that were ever heard of.
+/// Most names in the data directory and its databases that are looked at in one look: 200,000 tables are the most that
+/// were ever heard of.
 const MOST_NAMES: usize = 500_000;
+/// What the names of a folder may take that are kept for the next look.
+const LISTED_BYTES: usize = 8 << 20;
+/// What the files of a look may take; those of the look before are there as well.
+const FILES_BYTES: usize = 20 << 20;
+/// What is kept of a name, of a folder and of a file beside their texts.
+const NAME_BYTES: usize = 40;
+const FOLDER_BYTES: usize = 320;
+const FILE_BYTES: usize = 500;
 
 /// One file, however many names and descriptors lead to it.
 #[derive(Clone, Debug)]
@@ -55,6 +67,13 @@ impl Candidate {
         let same = Stamp::of_found(&found)?.inode == self.stamp.inode;
         if same { found.open().map(Some) } else { Ok(None) }
     }
+
+    /// What it takes at most, with what is made of it: its path, and the name that is shown, which has a letter of three
+    /// bytes for each byte that is none.
+    fn bytes(&self) -> usize {
+        let last = self.path.iter().rev().take(2).map(OsStr::len).sum::<usize>();
+        FILE_BYTES + self.path.as_os_str().len() + 3 * last
+    }
 }
 
 /// The search, with the directory listings of the last look.
@@ -63,8 +82,11 @@ pub(crate) struct Candidates {
     listings: HashMap<PathBuf, Listing>,
     /// Names that may still be looked at in this look.
     names_left: usize,
-    /// True when the last look left names out.
-    pub(crate) some_left_out: bool,
+    /// Of the names that are kept: those of the last look too, as long as they are there.
+    listed: Room,
+    files: Room,
+    /// Names and files that the last look left out.
+    pub(crate) left_out: usize,
 }
 
 /// The entries of one directory that matter.
@@ -74,6 +96,10 @@ struct Listing {
     tables: Vec<OsString>,
     links: Vec<OsString>,
     folders: Vec<OsString>,
+    /// Names that it was too long for.
+    left_out: usize,
+    /// What it takes.
+    bytes: usize,
 }
 
 impl Listing {
@@ -97,18 +123,11 @@ impl Candidates {
         known: impl Iterator<Item = &'a Candidate>,
     ) -> Result<Found, LocateError> {
         let mut found = Found::new();
-        for file in process.open_files(view)? {
-            // What is no file, or lies where nothing is read.
-            let Ok(opened) = process.find_fd(file.number, view) else { continue };
-            let Ok(stamp) = Stamp::of_found(&opened) else { continue };
-            let role = Role::of(&file.path);
-            add(
-                &mut found,
-                view,
-                Candidate { stamp, path: file.path, role, fd: Some(file.number) },
-            );
-        }
-        (self.names_left, self.some_left_out) = (MOST_NAMES, false);
+        (self.names_left, self.left_out) = (MOST_NAMES, 0);
+        self.files = Room::of(FILES_BYTES);
+        self.listed = Room::of(LISTED_BYTES);
+        self.listed.take(self.listings.values().map(|listing| listing.bytes).sum());
+        process.for_each_fd(|number| self.add_open(number, process, view, &mut found))?;
         let mut listings = HashMap::new();
         for folder in self.walk(view, &view.datadir, &mut listings, &mut found) {
             self.walk(view, &view.datadir.join(folder), &mut listings, &mut found);
@@ -118,11 +137,25 @@ impl Candidates {
             if old.role == Role::Tablespace && !found.contains_key(&old.stamp.inode) {
                 let Ok(stamp) = view.stamp(&old.path) else { continue };
                 if stamp.inode == old.stamp.inode {
-                    add(&mut found, view, Candidate { stamp, fd: None, ..old.clone() });
+                    self.add(&mut found, view, Candidate { stamp, fd: None, ..old.clone() });
                 }
             }
         }
         Ok(found)
+    }
+
+    /// Adds a file that the server holds open, by whichever of its descriptors comes first.
+    fn add_open(&mut self, number: u32, process: &Process, view: &View, found: &mut Found) {
+        // What is no file, or lies where nothing is read.
+        let Ok(opened) = process.find_fd(number, view) else { return };
+        let Ok(stamp) = Stamp::of_found(&opened) else { return };
+        // Very many descriptors may lead to one file.
+        if stamp.kind != FileType::RegularFile || found.contains_key(&stamp.inode) {
+            return;
+        }
+        let Some(path) = process.path_of_fd(number, view) else { return };
+        let role = Role::of(&path);
+        self.add(found, view, Candidate { stamp, path, role, fd: Some(number) });
     }
 
     /// Adds the tables of one directory; answers its subdirectories.
@@ -137,10 +170,12 @@ impl Candidates {
             return Vec::new();
         };
         let Ok(listing) = self.list(&opened, folder) else { return Vec::new() };
+        self.left_out += listing.left_out;
         let mut add_table = |stamp: Stamp, path: PathBuf| {
             // A file without a page is none of the server's yet, and there may be very many.
             if stamp.size_bytes >= LEAST_BYTES {
-                add(found, view, Candidate { stamp, path, role: Role::Tablespace, fd: None });
+                let role = Role::Tablespace;
+                self.add(found, view, Candidate { stamp, path, role, fd: None });
             }
         };
         for name in &listing.tables {
@@ -169,36 +204,105 @@ impl Candidates {
     /// Reads a directory, unless its change time proves that it is as it was.
     fn list(&mut self, opened: &OwnedFd, folder: &Path) -> io::Result<Listing> {
         let stamp = Stamp::of_file(opened)?;
-        if let Some(old) = self.listings.remove(folder)
-            && stamp.proves_unchanged_since(&old.stamp)
-            && self.names_left >= old.names()
-        {
-            self.names_left -= old.names();
-            return Ok(old);
+        if let Some(old) = self.listings.remove(folder) {
+            // What was left out may have room now.
+            if stamp.proves_unchanged_since(&old.stamp)
+                && self.names_left >= old.names()
+                && old.left_out == 0
+            {
+                self.names_left -= old.names();
+                return Ok(old);
+            }
+            self.listed.give_back(old.bytes);
         }
-        let (mut tables, mut links, mut folders) = (Vec::new(), Vec::new(), Vec::new());
+        let (tables, links, folders) = (Vec::new(), Vec::new(), Vec::new());
+        let mut listing = Listing { stamp, tables, links, folders, left_out: 0, bytes: 0 };
+        if !self.has_room_for(&mut listing, FOLDER_BYTES + folder.as_os_str().len()) {
+            listing.left_out += 1;
+            return Ok(listing);
+        }
         for entry in Dir::read_from(opened.as_fd())? {
             let entry = entry?;
             if self.names_left == 0 {
-                self.some_left_out = true;
+                listing.left_out += 1;
                 break;
             }
-            let name = OsString::from_vec(entry.file_name().to_bytes().to_vec());
-            match (Path::new(&name).extension().map(OsStrExt::as_bytes), entry.file_type()) {
+            let name = OsStr::from_bytes(entry.file_name().to_bytes());
+            let extension = Path::new(name).extension().map(OsStrExt::as_bytes);
+            let kept = match (extension, entry.file_type()) {
                 (_, FileType::Directory) if name == "." || name == ".." => continue,
                 // A database may be a symbolic link to a directory; files fail to open as one.
-                (None, FileType::Directory | FileType::Symlink | FileType::Unknown) => {
-                    folders.push(name);
-                }
-                (Some(_), FileType::Directory) => folders.push(name),
-                (Some(b"ibd"), _) => tables.push(name),
-                (Some(b"isl"), _) => links.push(name),
+                (None, FileType::Directory | FileType::Symlink | FileType::Unknown)
+                | (Some(_), FileType::Directory) => Kept::Folder,
+                (Some(b"ibd"), _) => Kept::Table,
+                (Some(b"isl"), _) => Kept::Link,
                 _ => continue,
-            }
+            };
             self.names_left -= 1;
+            // The folders of the data directory are copied once more.
+            let copies = if kept == Kept::Folder { 2 } else { 1 };
+            if !self.has_room_for(&mut listing, copies * (name.len() + NAME_BYTES)) {
+                listing.left_out += 1;
+                continue;
+            }
+            let list = match kept {
+                Kept::Table => &mut listing.tables,
+                Kept::Link => &mut listing.links,
+                Kept::Folder => &mut listing.folders,
+            };
+            list.push(name.to_owned());
         }
-        Ok(Listing { stamp, tables, links, folders })
+        Ok(listing)
     }
+
+    /// Room for what a listing grows by; that of the last look goes first.
+    fn has_room_for(&mut self, listing: &mut Listing, bytes: usize) -> bool {
+        if !self.listed.has(bytes) {
+            let old = self.listings.drain().map(|(_, listing)| listing.bytes).sum();
+            self.listed.give_back(old);
+        }
+        let has_room = self.listed.take(bytes);
+        if has_room {
+            listing.bytes += bytes;
+        }
+        has_room
+    }
+
+    /// Adds a regular file, or another name of one that is open.
+    fn add(&mut self, found: &mut Found, view: &View, candidate: Candidate) {
+        if candidate.stamp.kind != FileType::RegularFile {
+            return;
+        }
+        match found.entry(candidate.stamp.inode) {
+            Entry::Vacant(entry) => {
+                if self.files.take(candidate.bytes()) {
+                    entry.insert(candidate);
+                } else {
+                    self.left_out += 1;
+                }
+            }
+            Entry::Occupied(mut entry) => {
+                let known = entry.get_mut();
+                let inside = |path: &Path| path.starts_with(&view.datadir);
+                if known.fd.is_some()
+                    && !inside(&known.path)
+                    && inside(&candidate.path)
+                    && self.files.take(candidate.bytes())
+                {
+                    known.path = candidate.path;
+                    known.role = candidate.role;
+                }
+            }
+        }
+    }
+}
+
+/// What a name in a directory is kept as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Table,
+    Link,
+    Folder,
 }
 
 /// Reads a `.isl` file: the absolute path of a table made with `DATA DIRECTORY` (MySQL up to 5.7,
@@ -209,23 +313,5 @@ fn linked(view: &View, link: &Path) -> Result<PathBuf, Refusal> {
     match target.is_absolute() && Role::of(&target) == Role::Tablespace {
         true => Ok(target),
         false => Err(Refusal::NoFile { path: link.to_owned() }),
-    }
-}
-
-/// Adds a regular file, or another name of one that is open.
-fn add(found: &mut Found, view: &View, candidate: Candidate) {
-    if candidate.stamp.kind != FileType::RegularFile {
-        return;
-    }
-    match found.entry(candidate.stamp.inode) {
-        Entry::Vacant(entry) => drop(entry.insert(candidate)),
-        Entry::Occupied(mut entry) => {
-            let known = entry.get_mut();
-            let inside = |path: &Path| path.starts_with(&view.datadir);
-            if known.fd.is_some() && !inside(&known.path) && inside(&candidate.path) {
-                known.path = candidate.path;
-                known.role = candidate.role;
-            }
-        }
     }
 }

@@ -6,8 +6,8 @@ use std::io;
 use super::fiemap::{self, RawExtent, for_each_extent};
 use super::reason::NotOnDisk;
 
-/// More extents than this in one file are not kept (32 bytes each).
-const MAX_EXTENTS: usize = 1 << 20;
+/// More extents than this in one file are not kept (40 bytes each).
+const MAX_EXTENTS: usize = 1 << 18;
 
 /// A run of a file that lies in one piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +40,20 @@ impl Extents {
         });
         match asked {
             Ok(()) if too_many => Err(NotOnDisk::ExtentsTooMany),
-            Ok(()) => Ok(map),
+            Ok(()) => {
+                map.extents.shrink_to_fit();
+                Ok(map)
+            }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 Err(NotOnDisk::UnsupportedFilesystem)
             }
             Err(_) => Err(NotOnDisk::FileUnreadable),
         }
+    }
+
+    /// What they take.
+    pub(super) fn bytes(&self) -> usize {
+        self.extents.capacity() * size_of::<Extent>()
     }
 
     /// Calls `each(device offset, length)` for the pieces that hold `len` bytes from `start` of the

@@ -1,27 +1,21 @@
 //! Both halves together: page to file, file to disk.
 
-use std::fs;
+use std::fs::File;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use rustc_hash::FxHashMap;
+use std::time::Duration;
 
 use super::disks::{Disk, DiskRange, DiskRanges, Disks};
 use super::error::LocateError;
 use super::extents::Extents;
 use super::file_flags;
+use super::file_maps::{FileMap, FileMaps, Layout};
 use super::ids::{DiskOffset, FileId, PageNo, SpaceId};
 use super::looker::Looker;
-use super::mounts::{Backing, Mounts, Names, Share};
-use super::process::Process;
+use super::mounts::{Backing, Mounts, Names, Seen, Share, Wanted};
+use super::process::{MOST_MOUNT_BYTES, Process};
 use super::reason::NotOnDisk;
-use super::stamp::Stamp;
 use super::tablespaces::{Changes, Place, Tablespaces};
-
-/// How long a map is used again for a file that looks unchanged. Allocation, truncation and hole
-/// punching show in size, blocks and change time; defragmenting (`e4defrag`, `xfs_fsr`) moves
-/// blocks and leaves all three as they are.
-const MAX_MAP_AGE: Duration = Duration::from_secs(30);
+use crate::kernel_text::Lines;
 
 /// How long the files of a server are waited for where nobody says else.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -45,7 +39,7 @@ pub struct Locator {
     patience: Duration,
     mounts: Mounts,
     disks: Disks,
-    maps: FxHashMap<FileId, FileMap>,
+    maps: FileMaps,
     round: u64,
     /// Where the last lookup ended: the pages after it mostly lie in the same stretch.
     stretch: Option<Stretch>,
@@ -75,22 +69,6 @@ impl Stretch {
     }
 }
 
-/// One file on its device, as it was when it was mapped.
-struct FileMap {
-    stamp: Stamp,
-    mapped_at: Instant,
-    /// The last round in which the map was found good.
-    checked_in: u64,
-    layout: Result<Layout, NotOnDisk>,
-    /// Where the last search among the extents ended.
-    hint: usize,
-}
-
-enum Layout {
-    Device { device: super::DeviceId, extents: Extents },
-    Share(Share),
-}
-
 impl Locator {
     /// Looks at the files of the server with process id `pid`.
     ///
@@ -114,7 +92,7 @@ impl Locator {
             looker: looker.map_err(|_| LocateError::Looker)?,
             patience,
             disks: Disks::new(),
-            maps: FxHashMap::default(),
+            maps: FileMaps::default(),
             round: 0,
             stretch: None,
         };
@@ -156,9 +134,13 @@ impl Locator {
         let (found, changes) =
             found.unwrap_or_else(|| (Arc::clone(&self.tablespaces), Changes::default()));
         self.mounts = mounts(&found)?;
+        if let (Some(notice), None) = (left_out(&found), left_out(&self.tablespaces)) {
+            log::warn!("{notice}");
+        }
         self.tablespaces = found;
         self.disks.forget_maps();
-        self.maps.retain(|id, _| self.tablespaces.file(*id).is_some());
+        let found = &self.tablespaces;
+        self.maps.keep(|id| found.file(id).is_some());
         self.round += 1;
         self.stretch = None;
         Ok(changes)
@@ -180,10 +162,7 @@ impl Locator {
                 behind.as_secs()
             ));
         }
-        self.tablespaces.some_left_out().then(|| {
-            "the data directory has too many files: those that are not open are not all known"
-                .to_owned()
-        })
+        left_out(&self.tablespaces)
     }
 
     /// The data files.
@@ -200,7 +179,7 @@ impl Locator {
     /// The share that a file lies on, once a lookup has led there.
     #[must_use]
     pub fn share_of(&self, file: FileId) -> Option<&Share> {
-        match self.maps.get(&file)?.layout.as_ref().ok()? {
+        match self.maps.get(file)?.layout.as_ref().ok()? {
             Layout::Share(share) => Some(share),
             Layout::Device { .. } => None,
         }
@@ -241,10 +220,10 @@ impl Locator {
 
     fn find_medium(&mut self, place: Place) -> Result<Medium, NotOnDisk> {
         let round = self.round;
-        if self.maps.get(&place.file).is_none_or(|map| map.checked_in != round) {
+        if self.maps.get(place.file).is_none_or(|map| map.checked_in != round) {
             self.check(place.file)?;
         }
-        let map = self.maps.get_mut(&place.file).ok_or(NotOnDisk::FileChanged)?;
+        let map = self.maps.get_mut(place.file).ok_or(NotOnDisk::FileChanged)?;
         let (device, extents) = match &map.layout {
             Ok(Layout::Device { device, extents }) => (*device, extents),
             Ok(Layout::Share(_)) => return Ok(Medium::Share),
@@ -269,22 +248,13 @@ impl Locator {
     fn check(&mut self, id: FileId) -> Result<(), NotOnDisk> {
         let file = self.tablespaces.file(id).ok_or(NotOnDisk::FileChanged)?;
         let now = &file.candidate.stamp;
-        if let Some(map) = self.maps.get_mut(&id)
-            && map.mapped_at.elapsed() < MAX_MAP_AGE
-            && now.proves_unchanged_since(&map.stamp)
+        if let Some(map) = self.maps.get_mut(id)
+            && map.is_true_of(now)
         {
             map.checked_in = self.round;
             return Ok(());
         }
-        let map = FileMap {
-            stamp: *now,
-            mapped_at: Instant::now(),
-            checked_in: self.round,
-            layout: self.layout(id),
-            hint: 0,
-        };
-        self.maps.insert(id, map);
-        Ok(())
+        self.maps.insert(id, FileMap::new(*now, self.round, self.layout(id)))
     }
 
     fn layout(&self, id: FileId) -> Result<Layout, NotOnDisk> {
@@ -319,9 +289,30 @@ impl Locator {
     }
 }
 
+/// What to say of files that there was no room for.
+fn left_out(tablespaces: &Tablespaces) -> Option<String> {
+    let count = tablespaces.left_out();
+    (count > 0).then(|| {
+        format!(
+            "the server has too many files, or too long names: {count} are left out, and their pages are sent"
+        )
+    })
+}
+
+/// The mounts that hold the files.
 fn mounts(tablespaces: &Tablespaces) -> Result<Mounts, LocateError> {
-    let inside = tablespaces.process().mountinfo()?;
+    let wanted: Wanted = tablespaces.files().map(|(_, file)| &file.candidate.stamp).collect();
+    let mut mounts = Mounts::default();
+    if wanted.is_empty() {
+        return Ok(mounts);
+    }
+    let process = tablespaces.process();
+    mounts
+        .add(&mut process.mountinfo()?, Seen::Inside, &wanted)
+        .map_err(|error| process.unreadable("mountinfo", error))?;
     // Without ours a server in a chroot may stand on nothing known; that is a reason, no error.
-    let outside = fs::read("/proc/self/mountinfo").unwrap_or_default();
-    Ok(Mounts::parse(&inside, &String::from_utf8_lossy(&outside)))
+    if let Ok(own) = File::open("/proc/self/mountinfo") {
+        let _ = mounts.add(&mut Lines::of(own, MOST_MOUNT_BYTES), Seen::Outside, &wanted);
+    }
+    Ok(mounts)
 }

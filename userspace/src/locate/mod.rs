@@ -48,6 +48,7 @@ mod error;
 mod extents;
 mod fiemap;
 mod file_flags;
+mod file_maps;
 mod file_name;
 mod flags;
 #[cfg(fuzzing)]
@@ -61,6 +62,7 @@ mod names;
 mod process;
 mod proof;
 mod reason;
+mod room;
 mod search;
 mod space;
 mod stamp;

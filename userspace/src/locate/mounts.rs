@@ -1,14 +1,24 @@
 //! The server's mount table, and what kind of storage a file system stands on.
+//!
+//! A process may have 100,000 mounts with three long paths each, so the table is gone through line by line, and only
+//! the mounts are kept through which the server's files were seen.
 
+use std::collections::hash_map::Entry;
 use std::ffi::OsString;
+use std::io::{self, BufRead};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use super::ids::DeviceId;
 use super::reason::NotOnDisk;
 use super::stamp::Stamp;
+use crate::kernel_text::Lines;
+
+/// Most bytes of names of shares that are kept: files on others have no place.
+const MOST_SHARE_BYTES: usize = 2 << 20;
 
 /// A file on a share: the destination reads it by name, from the same server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,6 +31,13 @@ pub struct Share {
     pub path: PathBuf,
 }
 
+impl Share {
+    /// Bytes of its names.
+    pub(super) fn bytes(&self) -> usize {
+        self.fstype.len() + self.source.len() + self.path.as_os_str().len()
+    }
+}
+
 /// What a file's extents are addresses of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Backing {
@@ -31,11 +48,37 @@ pub(crate) enum Backing {
     Share(Share),
 }
 
+/// The mounts that matter: those through which files were seen, or another one of the same file system.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted {
+    numbers: FxHashSet<u64>,
+    devices: FxHashSet<DeviceId>,
+}
+
+impl<'a> FromIterator<&'a Stamp> for Wanted {
+    fn from_iter<T: IntoIterator<Item = &'a Stamp>>(stamps: T) -> Self {
+        let mut wanted = Self::default();
+        for stamp in stamps {
+            wanted.numbers.insert(stamp.mount);
+            wanted.devices.insert(stamp.inode.device);
+        }
+        wanted
+    }
+}
+
+impl Wanted {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.numbers.is_empty()
+    }
+}
+
 /// The mounts that the server sees, and those that we see: a server in a chroot is not shown what
 /// its root lies on. The kernel numbers mounts over all namespaces, so that one list can hold both.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
-    mounts: Vec<Mount>,
+    by_number: FxHashMap<u64, Storage>,
+    by_device: FxHashMap<DeviceId, Storage>,
+    share_bytes: usize,
 }
 
 /// A file's two names: mount points are given in one or the other.
@@ -47,16 +90,25 @@ pub(crate) struct Names<'a> {
     pub(crate) outside: &'a Path,
 }
 
+/// Who sees a mount where it is said to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Seen {
+pub(crate) enum Seen {
     Inside,
     Outside,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-struct Mount {
-    id: u64,
-    device: DeviceId,
+/// What a mount's file system keeps its files on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Storage {
+    Device,
+    DeviceOrRealtime,
+    Share(Box<Shared>),
+    Nowhere(NotOnDisk),
+}
+
+/// A share, and where it is mounted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Shared {
     /// The directory of the file system that is mounted.
     root: PathBuf,
     point: PathBuf,
@@ -67,76 +119,134 @@ struct Mount {
 }
 
 impl Mounts {
-    /// Reads the server's `mountinfo` and our own (proc_pid_mountinfo(5)); a line that makes no
-    /// sense is left out.
-    pub(crate) fn parse(inside: &str, outside: &str) -> Self {
-        let lines = |text: &str, seen| {
-            text.lines().filter_map(|line| Mount::parse(line, seen)).collect::<Vec<_>>()
-        };
-        let mut mounts = lines(inside, Seen::Inside);
-        mounts.extend(lines(outside, Seen::Outside));
-        Self { mounts }
+    /// Adds the wanted ones of a `mountinfo` (proc_pid_mountinfo(5)); a line that makes no sense is left out. What was
+    /// added before counts.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(crate) fn add(
+        &mut self,
+        table: &mut Lines<impl BufRead>,
+        seen: Seen,
+        wanted: &Wanted,
+    ) -> io::Result<()> {
+        while let Some(line) = table.next()? {
+            let Some(line) = Line::parse(line) else { continue };
+            let by_number =
+                wanted.numbers.contains(&line.number) && !self.by_number.contains_key(&line.number);
+            let by_device =
+                wanted.devices.contains(&line.device) && !self.by_device.contains_key(&line.device);
+            if !by_number && !by_device {
+                continue;
+            }
+            let storage = self.storage(&line, seen);
+            if by_number {
+                self.by_number.insert(line.number, storage.clone());
+            }
+            if let Entry::Vacant(entry) = self.by_device.entry(line.device)
+                && by_device
+            {
+                entry.insert(storage);
+            }
+        }
+        Ok(())
+    }
+
+    fn storage(&mut self, line: &Line<'_>, seen: Seen) -> Storage {
+        match line.fstype {
+            b"ext2" | b"ext3" | b"ext4" => Storage::Device,
+            b"xfs" => Storage::DeviceOrRealtime,
+            b"btrfs" | b"bcachefs" | b"zfs" => Storage::Nowhere(NotOnDisk::CopyOnWrite),
+            b"overlay" => Storage::Nowhere(NotOnDisk::Overlay),
+            fstype if is_share(fstype) => {
+                let shared = Shared {
+                    root: unescape(line.root).into(),
+                    point: unescape(line.point).into(),
+                    seen,
+                    fstype: String::from_utf8_lossy(line.fstype).into_owned(),
+                    source: unescape(line.source).to_string_lossy().into_owned(),
+                };
+                // It may be kept twice.
+                self.share_bytes += 2 * shared.bytes();
+                if self.share_bytes > MOST_SHARE_BYTES {
+                    return Storage::Nowhere(NotOnDisk::UnknownDevice);
+                }
+                Storage::Share(Box::new(shared))
+            }
+            _ => Storage::Nowhere(NotOnDisk::UnsupportedFilesystem),
+        }
     }
 
     /// What a file stands on.
     pub(crate) fn backing(&self, stamp: &Stamp, names: Names<'_>) -> Result<Backing, NotOnDisk> {
         let device = stamp.inode.device;
-        let by_id = self.mounts.iter().find(|mount| mount.id == stamp.mount);
-        let by_device = || self.mounts.iter().find(|mount| mount.device == device);
-        let mount = by_id.or_else(by_device).ok_or(NotOnDisk::UnknownDevice)?;
-        match mount.fstype.as_str() {
-            "ext2" | "ext3" | "ext4" => Ok(Backing::Device(device)),
-            "xfs" => Ok(Backing::DeviceOrRealtime(device)),
-            "btrfs" | "bcachefs" | "zfs" => Err(NotOnDisk::CopyOnWrite),
-            "overlay" => Err(NotOnDisk::Overlay),
-            fstype if is_share(fstype) => {
-                let name = match mount.seen {
+        let by_number = self.by_number.get(&stamp.mount);
+        let storage = by_number.or_else(|| self.by_device.get(&device));
+        match storage.ok_or(NotOnDisk::UnknownDevice)? {
+            Storage::Device => Ok(Backing::Device(device)),
+            Storage::DeviceOrRealtime => Ok(Backing::DeviceOrRealtime(device)),
+            Storage::Share(shared) => {
+                let name = match shared.seen {
                     Seen::Inside => names.inside,
                     Seen::Outside => names.outside,
                 };
-                let below = name.strip_prefix(&mount.point);
+                let below = name.strip_prefix(&shared.point);
                 let below = below.map_err(|_| NotOnDisk::UnknownDevice)?;
                 Ok(Backing::Share(Share {
-                    fstype: mount.fstype.clone(),
-                    source: mount.source.clone(),
-                    path: mount.root.join(below),
+                    fstype: shared.fstype.clone(),
+                    source: shared.source.clone(),
+                    path: shared.root.join(below),
                 }))
             }
-            _ => Err(NotOnDisk::UnsupportedFilesystem),
+            Storage::Nowhere(reason) => Err(*reason),
         }
     }
 }
 
-fn is_share(fstype: &str) -> bool {
-    const SHARES: [&str; 8] = ["nfs", "nfs4", "virtiofs", "9p", "cifs", "smb3", "ceph", "fuse"];
-    SHARES.contains(&fstype) || fstype.starts_with("fuse.")
+fn is_share(fstype: &[u8]) -> bool {
+    const SHARES: [&[u8]; 8] =
+        [b"nfs", b"nfs4", b"virtiofs", b"9p", b"cifs", b"smb3", b"ceph", b"fuse"];
+    SHARES.contains(&fstype) || fstype.starts_with(b"fuse.")
 }
 
-impl Mount {
+impl Shared {
+    fn bytes(&self) -> usize {
+        let paths = self.root.as_os_str().len() + self.point.as_os_str().len();
+        size_of::<Self>() + paths + self.fstype.len() + self.source.len()
+    }
+}
+
+/// One line of a mount table.
+#[derive(Debug, PartialEq, Eq)]
+struct Line<'a> {
+    number: u64,
+    device: DeviceId,
+    root: &'a [u8],
+    point: &'a [u8],
+    fstype: &'a [u8],
+    source: &'a [u8],
+}
+
+impl<'a> Line<'a> {
     /// ```text
     /// 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-    /// id parent device root point options optional... - fstype source options
+    /// number parent device root point options optional... - fstype source options
     /// ```
-    fn parse(line: &str, seen: Seen) -> Option<Self> {
-        let (head, tail) = line.split_once(" - ")?;
-        let mut head = head.split(' ');
-        let mut tail = tail.split(' ');
-        Some(Self {
-            id: head.next()?.parse().ok()?,
-            device: DeviceId::parse(head.nth(1)?)?,
-            root: unescape(head.next()?).into(),
-            point: unescape(head.next()?).into(),
-            seen,
-            fstype: tail.next()?.into(),
-            source: unescape(tail.next()?).to_string_lossy().into(),
-        })
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut words = line.split(|byte| *byte == b' ');
+        let text = |word: &'a [u8]| std::str::from_utf8(word).ok();
+        let number = text(words.next()?)?.parse().ok()?;
+        let device = DeviceId::parse(text(words.nth(1)?)?)?;
+        let (root, point) = (words.next()?, words.next()?);
+        words.find(|word| *word == b"-")?;
+        Some(Self { number, device, root, point, fstype: words.next()?, source: words.next()? })
     }
 }
 
 /// The kernel writes space, tab, newline and backslash as `\` and three octal digits.
-fn unescape(text: &str) -> OsString {
+fn unescape(text: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
+    let mut rest = text;
     while let [first, tail @ ..] = rest {
         let octal = (*first == b'\\').then(|| tail.get(..3)).flatten();
         let octal = octal.and_then(|digits| std::str::from_utf8(digits).ok());
@@ -176,14 +286,28 @@ mod tests {
         stamp
     }
 
+    fn device(minor: u32) -> DeviceId {
+        DeviceId { major: if minor == 0 { 254 } else { 0 }, minor }
+    }
+
+    /// Of files on these devices.
+    fn mounts(inside: &str, outside: &str, minors: &[u32]) -> Mounts {
+        let stamps: Vec<Stamp> = minors.iter().map(|minor| stamp(device(*minor))).collect();
+        let wanted: Wanted = stamps.iter().collect();
+        let mut mounts = Mounts::default();
+        for (text, seen) in [(inside, Seen::Inside), (outside, Seen::Outside)] {
+            mounts.add(&mut Lines::within(text.as_bytes(), 1 << 30), seen, &wanted).unwrap();
+        }
+        mounts
+    }
+
     #[test]
     fn file_systems_sort_into_devices_shares_and_reasons() {
-        let mounts = Mounts::parse(TABLE, OUTSIDE);
+        let mounts = mounts(TABLE, OUTSIDE, &[0, 41, 50, 42, 43, 44, 99]);
         let of = |minor, path: &str| {
-            let device = DeviceId { major: if minor == 0 { 254 } else { 0 }, minor };
             let outside = Path::new("/jail").join(path.trim_start_matches('/'));
             let names = Names { inside: Path::new(path), outside: &outside };
-            mounts.backing(&stamp(device), names)
+            mounts.backing(&stamp(device(minor)), names)
         };
         let disk = Backing::Device(DeviceId { major: 254, minor: 0 });
         assert_eq!(of(0, "/var/lib/mysql/t.ibd"), Ok(disk));
@@ -202,11 +326,43 @@ mod tests {
         assert_eq!(of(99, "/nowhere/t.ibd"), Err(NotOnDisk::UnknownDevice));
     }
 
+    #[test]
+    fn only_mounts_of_files_are_kept_and_of_long_names_few() {
+        let long = "x".repeat(10_000);
+        let table: String = (100..10_100)
+            .map(|n| format!("{n} 22 0:{n} /{long} /{long} rw - nfs4 {long} rw\n"))
+            .collect();
+        assert_eq!(mounts(&table, "", &[0]).by_device.len(), 0);
+        let wanted: Vec<u32> = (100..10_100).collect();
+        let mounts = mounts(&table, &table, &wanted);
+        let shares = mounts.by_device.values().filter(|kept| matches!(kept, Storage::Share(_)));
+        assert_eq!(shares.count(), MOST_SHARE_BYTES / (2 * (30_000 + size_of::<Shared>() + 6)));
+        let inside = format!("/{long}/t.ibd");
+        let names = Names { inside: Path::new(&inside), outside: Path::new("/") };
+        let of = |minor| mounts.backing(&stamp(device(minor)), names);
+        assert!(matches!(of(100), Ok(Backing::Share(_))));
+        assert_eq!(of(10_099), Err(NotOnDisk::UnknownDevice));
+    }
+
+    #[test]
+    fn a_number_says_more_than_a_device() {
+        let table = "50 22 0:41 / /a rw - overlay overlay rw\n51 22 0:41 / /b rw - xfs /dev/x rw\n";
+        let mut seen = stamp(device(41));
+        seen.mount = 51;
+        let mut mounts = Mounts::default();
+        let wanted: Wanted = [&seen].into_iter().collect();
+        mounts.add(&mut Lines::within(table.as_bytes(), 1 << 20), Seen::Inside, &wanted).unwrap();
+        let names = Names { inside: Path::new("/b/t"), outside: Path::new("/b/t") };
+        assert_eq!(mounts.backing(&seen, names), Ok(Backing::DeviceOrRealtime(device(41))));
+        seen.mount = 0;
+        assert_eq!(mounts.backing(&seen, names), Err(NotOnDisk::Overlay));
+    }
+
     proptest! {
-        /// Whatever a line holds, reading it comes to an end, and every mount has its fields.
+        /// Whatever a line holds, reading it comes to an end.
         #[test]
         fn any_line_is_read(line in "[ -~]{0,80}") {
-            let _ = Mounts::parse(&line, &line);
+            let _ = Line::parse(line.as_bytes());
         }
     }
 }

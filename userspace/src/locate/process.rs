@@ -6,7 +6,7 @@
 //! special case: they are resolved below its own root, symbolic links included.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::BufReader;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -16,9 +16,10 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
 use super::error::LocateError;
 use super::stamp::Stamp;
+use crate::kernel_text::Lines;
 
-/// Longest table of mounts that is read: `fs.mount-max` is 100,000.
-const MOST_MOUNT_BYTES: u64 = 32 << 20;
+/// Most bytes of a table of mounts that are gone through: `fs.mount-max` is 100,000, and a line seldom has 200 bytes.
+pub(super) const MOST_MOUNT_BYTES: u64 = 128 << 20;
 /// What the kernel appends to the name of an open file that has been unlinked.
 const DELETED: &[u8] = b" (deleted)";
 
@@ -28,14 +29,6 @@ const DELETED: &[u8] = b" (deleted)";
 pub(crate) struct Process {
     pid: u32,
     proc: OwnedFd,
-}
-
-/// One open descriptor of the process.
-#[derive(Debug)]
-pub(crate) struct OpenFile {
-    pub(crate) number: u32,
-    /// As the server sees it, without the mark of an unlinked file.
-    pub(crate) path: PathBuf,
 }
 
 /// The process's file-system view at one moment.
@@ -74,25 +67,25 @@ impl Process {
         Ok(View { root, folder, root_path, datadir })
     }
 
-    /// Open descriptors that are files with a path, in order of number.
-    pub(crate) fn open_files(&self, view: &View) -> Result<Vec<OpenFile>, LocateError> {
+    /// Calls `each` with the open descriptors, in the kernel's order (of their numbers); one that is closed meanwhile
+    /// may be among them.
+    pub(crate) fn for_each_fd(&self, mut each: impl FnMut(u32)) -> Result<(), LocateError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(&self.proc, "fd", flags, Mode::empty())
             .map_err(|error| self.error("fd", error))?;
-        let mut files = Vec::new();
         for entry in Dir::new(folder).map_err(|error| self.error("fd", error))? {
             let entry = entry.map_err(|error| self.error("fd", error))?;
             let number = entry.file_name().to_str().ok().and_then(|name| name.parse().ok());
-            let Some(number) = number else { continue };
-            // A descriptor that was closed meanwhile is no error.
-            let Ok(target) = self.link(&format!("fd/{number}")) else { continue };
-            if target.is_absolute() {
-                let path = below(&view.root_path, without_mark(target));
-                files.push(OpenFile { number, path });
-            }
+            number.into_iter().for_each(&mut each);
         }
-        files.sort_unstable_by_key(|file| file.number);
-        Ok(files)
+        Ok(())
+    }
+
+    /// The path of an open descriptor as the server sees it, without the mark of an unlinked file; `None` where it is
+    /// none, or closed.
+    pub(crate) fn path_of_fd(&self, number: u32, view: &View) -> Option<PathBuf> {
+        let target = self.link(&format!("fd/{number}")).ok()?;
+        target.is_absolute().then(|| below(&view.root_path, without_mark(target)))
     }
 
     /// What a descriptor of the process leads to.
@@ -100,17 +93,17 @@ impl Process {
         view.root.at_link(self.proc.as_fd(), &format!("fd/{number}"))
     }
 
-    /// The process's mount table, in the kernel's text form.
-    pub(crate) fn mountinfo(&self) -> Result<String, LocateError> {
+    /// The process's mount table.
+    pub(crate) fn mountinfo(&self) -> Result<Lines<BufReader<File>>, LocateError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let opened = openat(&self.proc, "mountinfo", flags, Mode::empty())
             .map_err(|error| self.error("mountinfo", error))?;
-        let mut bytes = Vec::new();
-        File::from(opened)
-            .take(MOST_MOUNT_BYTES)
-            .read_to_end(&mut bytes)
-            .map_err(|error| LocateError::proc(self.pid, "mountinfo", error))?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+        Ok(Lines::of(File::from(opened), MOST_MOUNT_BYTES))
+    }
+
+    /// An error of reading one of its files.
+    pub(crate) fn unreadable(&self, what: &'static str, error: std::io::Error) -> LocateError {
+        LocateError::proc(self.pid, what, error)
     }
 
     fn link(&self, entry: &str) -> rustix::io::Result<PathBuf> {

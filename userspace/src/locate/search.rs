@@ -84,9 +84,9 @@ impl Search {
         for (id, file) in &files {
             changes.count(before.files.get(id).map(Arc::as_ref), file);
         }
-        let some_left_out = self.candidates.some_left_out;
+        let left_out = self.candidates.left_out;
         let process = Arc::clone(process);
-        Ok((Tablespaces { process, view, files, by_id, some_left_out }, changes))
+        Ok((Tablespaces { process, view, files, by_id, left_out }, changes))
     }
 
     fn id_of(&mut self, inode: Inode) -> FileId {

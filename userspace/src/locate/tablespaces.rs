@@ -58,14 +58,14 @@ pub struct Tablespaces {
     pub(super) view: View,
     pub(super) files: BTreeMap<FileId, Arc<DataFile>>,
     pub(super) by_id: FxHashMap<SpaceId, Space>,
-    pub(super) some_left_out: bool,
+    pub(super) left_out: usize,
 }
 
 impl Tablespaces {
     /// Without any file.
     pub(super) fn nothing(process: Arc<Process>, view: View) -> Self {
         let (files, by_id) = (BTreeMap::new(), FxHashMap::default());
-        Self { process, view, files, by_id, some_left_out: false }
+        Self { process, view, files, by_id, left_out: 0 }
     }
 
     /// The place of a page.
@@ -122,9 +122,9 @@ impl Tablespaces {
         &self.view
     }
 
-    /// True when there are more names in the data directory than are looked at.
+    /// Files and names that there was no room for: their pages are not known, and are sent.
     #[must_use]
-    pub const fn some_left_out(&self) -> bool {
-        self.some_left_out
+    pub const fn left_out(&self) -> usize {
+        self.left_out
     }
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::print_stdout, reason = "figures are for the test's log")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as their tests do")]
 
+mod budget;
 mod content;
 mod devices;
 mod disk_bytes;

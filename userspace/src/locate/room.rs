@@ -1,0 +1,31 @@
+//! How many bytes something may still take.
+
+/// Bytes that are left.
+#[derive(Debug, Default)]
+pub(super) struct Room(usize);
+
+impl Room {
+    /// So many.
+    pub(super) const fn of(bytes: usize) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether there are so many.
+    pub(super) const fn has(&self, bytes: usize) -> bool {
+        bytes <= self.0
+    }
+
+    /// Takes them, where there are so many.
+    pub(super) const fn take(&mut self, bytes: usize) -> bool {
+        let has = self.has(bytes);
+        if has {
+            self.0 -= bytes;
+        }
+        has
+    }
+
+    /// They are free again.
+    pub(super) const fn give_back(&mut self, bytes: usize) {
+        self.0 += bytes;
+    }
+}
