@@ -10,7 +10,6 @@
 //! clipped to its own RAM and disks before anything uses it.
 
 pub mod agent;
-mod bounded;
 pub mod channel;
 pub mod dest;
 pub mod doctor;
@@ -18,7 +17,6 @@ pub mod guest;
 pub mod multifd;
 pub mod page_hash;
 pub mod qmp;
-pub mod report;
 pub mod set;
 pub mod shim;
 pub mod source;

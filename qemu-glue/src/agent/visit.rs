@@ -9,8 +9,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Agent;
-use crate::report::GuestSecond;
 use crate::set::PAGE_BYTES;
+use migration_record::GuestSecond;
 
 /// How often the guest is asked.
 const EVERY: Duration = Duration::from_millis(250);

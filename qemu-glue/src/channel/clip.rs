@@ -5,7 +5,7 @@
 
 use super::MAX_MEDIA;
 use super::message::{Finish, Finished, Hello, Offer, Progress, Ready, Refused};
-use crate::report::{Function, Side, Sync};
+use migration_record::{Function, Side, Sync};
 
 /// Most remarks of a last word.
 pub const MAX_REMARKS: usize = 100;

@@ -4,10 +4,10 @@ use foreign::{Name, Text};
 use serde::{Deserialize, Serialize};
 
 use super::clip::{MAX_NAMES, MAX_REMARKS};
-use crate::bounded;
 use crate::multifd::Multifd;
-use crate::report::Side;
 use crate::set::{Block, PAGE_BYTES, SetRun};
+use migration_record::Side;
+use migration_record::bounded;
 
 /// Version of the channel's messages; both sides must have the same.
 pub const VERSION: u32 = 3;

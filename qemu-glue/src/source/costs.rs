@@ -1,7 +1,7 @@
 //! What the process at the source uses.
 
-use crate::report::Costs;
 use crate::usage::{cpu_s, memory_bytes};
+use migration_record::Costs;
 
 /// Counts from its making on.
 pub(super) struct Meter {

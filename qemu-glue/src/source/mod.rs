@@ -45,13 +45,13 @@ use serde_json::{Value, json};
 
 use crate::channel::{Finish, Hello, VERSION};
 use crate::qmp::Qmp;
-use crate::report::{Report, Status};
 use crate::set::SkipSet;
 use crate::timeline::Watched;
 use drive::{Drive, Ended};
 use ferry::Ferry;
 use limits::Limits;
 use link::Link;
+use migration_record::{Report, Status};
 use preflight::Checked;
 use prepare::{NotPrepared, Prepared};
 use query::Stage;

@@ -11,9 +11,9 @@ use super::prepare;
 use super::progress::{Picture, Update, real};
 use super::query::Migration;
 use crate::agent::{self, ListSteps};
-use crate::report::{Phase, Report, Sample, Sync};
 use crate::shim;
 use crate::timeline::now_ns;
+use migration_record::{Phase, Report, Sample, Sync};
 
 /// The report in the making; it also tells the observer.
 pub(super) struct Record<'a> {

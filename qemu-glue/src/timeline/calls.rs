@@ -3,7 +3,7 @@
 use probe_abi::qemu::{CallRecord, edge};
 
 use super::Function;
-use crate::report::{self, FunctionState, Side, Sync};
+use migration_record::{self as record, FunctionState, Side, Sync};
 
 /// What the probes of one QEMU saw.
 #[derive(Clone, Debug, Default)]
@@ -55,8 +55,8 @@ impl Calls {
         }
     }
 
-    fn function(&self, function: Function) -> report::Function {
-        report::Function {
+    fn function(&self, function: Function) -> record::Function {
+        record::Function {
             name: function.name().into(),
             state: self.state(function),
             calls: self.entries[function as usize].unwrap_or(0),
@@ -107,7 +107,7 @@ impl Calls {
 
 /// Seconds from one time to another, negative when it was before.
 fn seconds(from_ns: u64, to_ns: u64) -> f64 {
-    let size = report::approximate(from_ns.abs_diff(to_ns)) / 1e9;
+    let size = record::approximate(from_ns.abs_diff(to_ns)) / 1e9;
     if to_ns < from_ns { -size } else { size }
 }
 

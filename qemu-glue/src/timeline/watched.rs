@@ -3,7 +3,7 @@
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Recorder, TimelineError};
-use crate::report::Side;
+use migration_record::Side;
 
 /// The probes on one QEMU, or why there are none; a migration needs none.
 pub(crate) enum Watched {

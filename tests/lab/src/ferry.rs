@@ -108,7 +108,7 @@ pub(crate) fn migrate(
 ) -> Result<Ended> {
     fs::create_dir_all(folder)?;
     // What an earlier migration has left there must not be taken for this one's.
-    let _ = fs::remove_file(folder.join(qemu_glue::report::JSON));
+    let _ = fs::remove_file(folder.join(migration_record::JSON));
     let mut receiver = receive(lab, destination, folder, &ferry.receive)?;
     let mut options = ferry.migrate.clone();
     if mode == Mode::PoolferryStorage {

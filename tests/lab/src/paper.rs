@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use qemu_glue::report::{self, Report};
+use migration_record::Report;
 use test_servers::cache::Cache;
 
 use crate::mode::Mode;
@@ -120,10 +120,10 @@ pub fn run(cache: &Cache, paper: Paper, programs: &Programs) -> Result<Vec<Repor
             out: paper.out.join(name),
         };
         reports.extend(migrations(cache, &cell.setup, programs, &series)?);
-        report::write_page(&paper.out, &reports).map_err(told)?;
-        report::write_results(&paper.out, &reports).map_err(told)?;
+        migration_report::write_page(&paper.out, &reports).map_err(told)?;
+        migration_report::write_results(&paper.out, &reports).map_err(told)?;
     }
-    say(&report::text(&reports));
+    say(&migration_report::text(&reports));
     say(&format!("results and page: {}", paper.out.display()));
     Ok(reports)
 }

@@ -6,10 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use foreign::Text;
+use migration_record::{Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps};
 use qemu_glue::agent::{self, Reading};
-use qemu_glue::report::{
-    self, Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps,
-};
 
 use crate::hop::Hop;
 use crate::mode::Mode;
@@ -35,7 +33,9 @@ pub struct Heard {
 /// Poolferry has written no record.
 pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) -> Result<Report> {
     let mut report = match hop.mode {
-        mode if mode.is_poolferry() => report::read(&folder.join(report::JSON))?,
+        mode if mode.is_poolferry() => {
+            migration_record::read(&folder.join(migration_record::JSON))?
+        }
         _ => Report::default(),
     };
     let (_, begun_at) = hop.watch.begun();

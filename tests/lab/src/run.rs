@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use qemu_glue::report::{self, Report, ReportError, Status};
+use migration_record::{RecordError, Report, Status};
 use test_servers::cache::Cache;
 
 use crate::berth::Berth;
@@ -68,9 +68,9 @@ pub fn run(
     series: &Series,
 ) -> Result<Vec<Report>> {
     let reports = migrations(cache, setup, programs, series)?;
-    let page = report::write_page(&series.out, &reports).map_err(told)?;
-    report::write_results(&series.out, &reports).map_err(told)?;
-    say(&report::text(&reports));
+    let page = migration_report::write_page(&series.out, &reports).map_err(told)?;
+    migration_report::write_results(&series.out, &reports).map_err(told)?;
+    say(&migration_report::text(&reports));
     say(&format!("records and page: {}", page.display()));
     Ok(reports)
 }
@@ -133,18 +133,18 @@ pub fn migrations(
 }
 
 /// The remedy first, as everywhere.
-pub(crate) fn told(error: ReportError) -> anyhow::Error {
+pub(crate) fn told(error: RecordError) -> anyhow::Error {
     let hint = error.hint();
     anyhow::Error::new(error).context(format!("no record of what was done; {hint}"))
 }
 
 /// The record of a migration that was made before, if it is complete and of the same VM, load, links and machine.
 fn kept(folder: &Path, setup: &Setup, mode: Mode) -> Result<Option<Report>> {
-    let path = folder.join(report::JSON);
+    let path = folder.join(migration_record::JSON);
     if !path.exists() {
         return Ok(None);
     }
-    let report = report::read(&path).map_err(told)?;
+    let report = migration_record::read(&path).map_err(told)?;
     // Poolferry's own record, to which the laboratory has not yet added its part, has no proof.
     if report.status != Status::Completed || report.ram_identity.is_some() != mode.is_compared() {
         return Ok(None);

@@ -1,6 +1,6 @@
 //! The load's transactions around a migration: those that the probes counted beside those that the load tells of.
 
-use qemu_glue::report::{Tps, Transactions};
+use migration_record::{Tps, Transactions};
 
 /// A second of the load's lasts no longer than this in front of its report, in seconds; what it told nothing of, it
 /// did nothing in.

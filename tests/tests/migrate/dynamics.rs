@@ -11,7 +11,7 @@ use lab::laboratory::Laboratory;
 use lab::network::Link;
 use lab::rate::Rate;
 use lab::workload::Workload;
-use qemu_glue::report::Report;
+use migration_record::Report;
 use rustix::process::Signal;
 
 use crate::shared::{Needs, arrives, ferried, record, run};

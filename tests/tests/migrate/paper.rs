@@ -3,7 +3,7 @@
 use lab::laboratory::Laboratory;
 use lab::paper::{self, Paper};
 use lab::setup::Programs;
-use qemu_glue::report::{HTML, RESULTS};
+use migration_report::{HTML, RESULTS};
 use serde_json::Value;
 use test_servers::cache::Cache;
 

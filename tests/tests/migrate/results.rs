@@ -10,7 +10,8 @@ use lab::mode::Mode;
 use lab::run::{self, Check, Series};
 use lab::setup::{Programs, Setup};
 use lab::workload::Workload;
-use qemu_glue::report::{HTML, JSON, RESULTS, Status};
+use migration_record::{JSON, Status};
+use migration_report::{HTML, RESULTS};
 use serde_json::Value;
 use test_servers::cache::Cache;
 

@@ -9,7 +9,7 @@ use lab::hop::{Attempt, Hop, Mode};
 use lab::laboratory::Laboratory;
 use lab::setup::{Programs, Setup};
 use lab::workload::Workload;
-use qemu_glue::report::{self, Report};
+use migration_record::Report;
 use test_servers::cache::Cache;
 use test_servers::skipped;
 
@@ -83,7 +83,7 @@ pub(crate) fn ferried(lab: &mut Laboratory) -> Result<Report> {
 
 /// The record of the last migration.
 pub(crate) fn record(lab: &Laboratory) -> Result<Report> {
-    Ok(report::read(&folder(lab).join(report::JSON))?)
+    Ok(migration_record::read(&folder(lab).join(migration_record::JSON))?)
 }
 
 /// Every byte of RAM is the same at both sides.

@@ -5,10 +5,10 @@ use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use migration_record::{Report, Status};
 use page_wire::Run;
 use qemu_glue::channel::Security;
 use qemu_glue::dest;
-use qemu_glue::report::{Report, Status};
 use qemu_glue::source::{self, Cancel, MigrateError, Mode, Options, Route, Update, cancellation};
 use serde_json::json;
 use tokio::net::TcpListener;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use migration_record::{Report, Status};
 use page_wire::Run;
 use qemu_glue::channel::{
     self, Hello, Message, NotPlaced, PageRange, Progress, Ready, Receiver, Security, Sender,
     VERSION,
 };
 use qemu_glue::multifd::Multifd;
-use qemu_glue::report::{Report, Status};
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, Update, cancellation};
 use serde_json::json;
 use test_qemus::Release;

@@ -1,6 +1,6 @@
 //! Migrations in which nothing fails.
 
-use qemu_glue::report::Status;
+use migration_record::Status;
 use qemu_glue::source::{Update, cancellation};
 use serde_json::json;
 use test_servers::skipped;

@@ -1,6 +1,6 @@
 //! The probes' figures held against QEMU's own.
 
-use qemu_glue::report::FunctionState;
+use migration_record::FunctionState;
 use qemu_glue::timeline::Function;
 use test_qemus::{Qemu, Release};
 

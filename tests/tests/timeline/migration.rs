@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use qemu_glue::report::Side;
+use migration_record::Side;
 use qemu_glue::timeline::{Calls, Recorder, now_ns};
 use serde_json::{Value, json};
 use test_qemus::Qemu;

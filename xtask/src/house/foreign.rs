@@ -11,7 +11,7 @@ const PROGRAMS: &[&str] = &["qemu-glue", "symbols", "userspace"];
 const MESSAGES: &[&str] = &[
     "qemu-glue/src/channel/message.rs",
     "qemu-glue/src/dest/event.rs",
-    "qemu-glue/src/report/record.rs",
+    "qemu-glue/record/src/report.rs",
     "userspace/wire/src/ask.rs",
     "userspace/wire/src/ask/status.rs",
 ];

@@ -6,7 +6,8 @@ use std::path::Path;
 use super::{Finding, Source};
 
 /// Folders of the programs that run as root beside strangers.
-const PROGRAMS: [&str; 3] = ["qemu-glue/src", "symbols/src", "userspace/src"];
+const PROGRAMS: [&str; 5] =
+    ["qemu-glue/record", "qemu-glue/report", "qemu-glue/src", "symbols/src", "userspace/src"];
 
 /// Calls that open a file by its name.
 const CALLS: [&str; 6] = [

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
+use migration_record::{Report, Status};
 use outlet::Endings;
 use qemu_glue::channel::Security;
 use qemu_glue::multifd::Multifd;
-use qemu_glue::report::{self, Report, Status};
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
 
 use crate::Hint;
@@ -144,8 +144,9 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
 
 /// Writes record and page; where that fails, the error says how the migration itself ended.
 fn write(report: &Report, folder: &Path) -> Result<()> {
-    let written =
-        report.write(folder).and_then(|_| report::write_page(folder, std::slice::from_ref(report)));
+    let written = report
+        .write(folder)
+        .and_then(|_| migration_report::write_page(folder, std::slice::from_ref(report)));
     written.map(drop).map_err(|error| {
         let ended = match report.status {
             Status::Completed => "the migration completed",

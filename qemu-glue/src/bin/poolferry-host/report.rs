@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use qemu_glue::report::{self, ReportError};
+use migration_record::RecordError;
 
 use crate::Hint;
 
@@ -30,22 +30,22 @@ pub(crate) struct ReportArgs {
 /// Runs the command.
 pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     if args.keys {
-        return print(&report::markdown());
+        return print(&migration_record::markdown());
     }
     if args.schema {
-        return print(&format!("{:#}\n", report::json_schema()));
+        return print(&format!("{:#}\n", migration_record::json_schema()));
     }
     let mut records = Vec::new();
     for place in &args.places {
-        for path in report::find(place).map_err(told)? {
-            records.push(report::read(&path).map_err(told)?);
+        for path in migration_record::find(place).map_err(told)? {
+            records.push(migration_record::read(&path).map_err(told)?);
         }
     }
     let folder = args.out.as_deref().or(args.places.first().map(|place| folder_of(place)));
     let folder = folder.context("no folder for the page")?;
-    report::write_results(folder, &records).map_err(told)?;
-    let page = report::write_page(folder, &records).map_err(told)?;
-    print(&format!("{}\n{}\n", report::text(&records), foreign::path(&page)))
+    migration_report::write_results(folder, &records).map_err(told)?;
+    let page = migration_report::write_page(folder, &records).map_err(told)?;
+    print(&format!("{}\n{}\n", migration_report::text(&records), foreign::path(&page)))
 }
 
 /// A record's own folder, or the folder itself.
@@ -56,7 +56,7 @@ fn folder_of(place: &Path) -> &Path {
     }
 }
 
-fn told(error: ReportError) -> anyhow::Error {
+fn told(error: RecordError) -> anyhow::Error {
     let hint = Hint::new(error.hint());
     anyhow::Error::new(error).context("no report").context(hint)
 }

@@ -8,7 +8,7 @@ use foreign::Charset;
 use indicatif::{
     BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike,
 };
-use qemu_glue::report::{self, Report};
+use migration_record::Report;
 use qemu_glue::source::{Picture, Update};
 use serde::Serialize;
 
@@ -47,13 +47,13 @@ impl Show for Jsonl {
         #[derive(Serialize)]
         struct End<'a> {
             told: &'static str,
-            status: report::Status,
+            status: migration_record::Status,
             reason: &'a Option<foreign::Text>,
             total_time_s: f64,
             downtime_ms: f64,
             network_bytes: u64,
             storage_bytes: u64,
-            pages: report::Pages,
+            pages: migration_record::Pages,
         }
         json_line(&End {
             told: "end",
@@ -90,7 +90,7 @@ impl Show for Plain {
     }
 
     fn end(&mut self, report: &Report) {
-        say(&report::text(std::slice::from_ref(report)));
+        say(&migration_report::text(std::slice::from_ref(report)));
     }
 }
 
@@ -278,6 +278,6 @@ impl Show for Bars {
         self.status.finish_and_clear();
         self.network.abandon();
         self.storage.abandon();
-        say(&report::text(std::slice::from_ref(report)));
+        say(&migration_report::text(std::slice::from_ref(report)));
     }
 }

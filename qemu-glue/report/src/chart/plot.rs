@@ -161,7 +161,7 @@ fn keep(column: &mut Vec<(f64, f64)>, kept: &mut Vec<(f64, f64)>) {
 mod tests {
     use super::super::tests::{numbers, texts};
     use super::*;
-    use crate::report::units::Quantity;
+    use crate::units::Quantity;
 
     fn plot(points: Vec<(f64, f64)>, form: Form) -> Plot {
         let name = "remaining".to_owned();

@@ -1,14 +1,14 @@
 //! Two records as a real pair of migrations would leave them, for tests.
 
-use crate::report::series::{Phase, Sample, Sync, Tps};
-use crate::report::{
+use migration_record::{
     Function, FunctionState, Links, Pages, RamIdentity, Report, Side, Sides, Status, Transactions,
 };
+use migration_record::{Phase, Sample, Sync, Tps};
 
 const GIB: u64 = 1 << 30;
 
 /// Stock in 20 s, Poolferry in 10 s.
-pub(in crate::report) fn sample_reports() -> Vec<Report> {
+pub(crate) fn sample_reports() -> Vec<Report> {
     let mut ours = record("poolferry", 10, GIB, GIB);
     ours.pages = Pages {
         listed: 270_000,

@@ -119,7 +119,7 @@ impl Bars {
 mod tests {
     use super::super::tests::{numbers, texts};
     use super::*;
-    use crate::report::units::Quantity;
+    use crate::units::Quantity;
 
     fn part(name: &str, value: f64) -> Part {
         Part { name: name.to_owned(), colour: Colour::Other(0), value }

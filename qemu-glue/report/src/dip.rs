@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Report, Tps, approximate};
+use migration_record::{Report, Tps, approximate};
 
 /// A load is back when it does so much of what it did before.
 const BACK: f64 = 0.95;

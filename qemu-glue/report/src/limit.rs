@@ -6,8 +6,7 @@
 //! and uncompressed takes less than `B / (N + S)`, nor less than `(B - E) / N`.
 
 use super::cell::{Cell, POOLFERRY, STOCK, Way};
-use super::{Report, Sample, approximate};
-use crate::set::PAGE_BYTES;
+use migration_record::{Pages, Report, Sample, approximate};
 
 /// What the limit of a cell is made of. Bytes and bytes per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -31,7 +30,7 @@ impl Limit {
             eligible: ours.median(|run| {
                 // Stock QEMU sends no bytes of zero pages either.
                 approximate(
-                    (run.pages.skipped - run.pages.zero.min(run.pages.skipped)) * PAGE_BYTES,
+                    (run.pages.skipped - run.pages.zero.min(run.pages.skipped)) * Pages::BYTES,
                 )
             })?,
             network: rate(stock, |sample| sample.network_bytes, cell.links.network_bits_per_s)?,

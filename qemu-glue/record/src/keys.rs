@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::Report;
+use crate::report::Report;
 
 /// The JSON Schema (draft 2020-12) of a record.
 #[must_use]
@@ -104,7 +104,7 @@ fn references(schema: &Value, parts: &Map<String, Value>, named: &mut Vec<String
 mod tests {
     use super::*;
 
-    const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/report.md");
+    const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/report.md");
     const MARK: &str = "<!-- poolferry-host report --keys -->\n";
 
     #[test]

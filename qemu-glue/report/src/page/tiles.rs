@@ -2,9 +2,10 @@
 
 use maud::{Markup, html};
 
-use crate::report::cell::{Cell, POOLFERRY, STOCK, Way};
-use crate::report::units::Quantity;
-use crate::report::{Report, approximate, verdict};
+use crate::cell::{Cell, POOLFERRY, STOCK, Way};
+use crate::units::Quantity;
+use crate::verdict;
+use migration_record::{Report, approximate};
 
 /// A tile: what, how much, and what stock QEMU needed.
 struct Tile {

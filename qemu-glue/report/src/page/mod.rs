@@ -11,7 +11,8 @@ mod tiles;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::cell::{self, Cell};
-use super::{Report, chart, verdict};
+use super::{chart, verdict};
+use migration_record::Report;
 
 #[cfg(test)]
 pub(super) use sample::sample_reports;

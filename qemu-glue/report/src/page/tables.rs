@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
-use crate::report::cell::{Cell, Way};
-use crate::report::units::{Quantity, bytes, count, percent};
-use crate::report::{FunctionState, Report, Side, Status};
+use crate::cell::{Cell, Way};
+use crate::units::{Quantity, bytes, count, percent};
+use migration_record::{FunctionState, Report, Side, Status};
 
 /// Why pages were given back, in the run of median time of each way.
 pub(super) fn reasons(cell: &Cell<'_>) -> Markup {

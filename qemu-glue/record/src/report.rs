@@ -10,19 +10,17 @@ use foreign::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::series::{self, GuestSecond, Phase, Sample, Sync, Tps, Transactions};
-use super::side::Sides;
 use crate::bounded;
+use crate::series::{self, GuestSecond, Phase, Sample, Sync, Tps, Transactions};
+use crate::side::{MAX_STEPS, Sides};
 
 /// Version of the keys. It changes when one of them goes away or changes its meaning.
 pub const SCHEMA: u32 = 1;
 /// Most elements of each list over time that are read: three days of one a second. Of samples, half as many are
 /// written, which is four hours of ten a second before they are thinned.
-pub(super) const MAX_MOMENTS: usize = 1 << 18;
-/// Likewise of the lists of steps, syncs, functions and remarks.
-pub(super) const MAX_STEPS: usize = 1 << 16;
+pub(crate) const MAX_MOMENTS: usize = 1 << 18;
 /// Most reasons, and most steps of a page list.
-pub(super) const MAX_KEYS: usize = 1 << 10;
+pub(crate) const MAX_KEYS: usize = 1 << 10;
 
 /// What one migration did.
 ///
@@ -119,7 +117,7 @@ pub struct Report {
 
 impl Report {
     /// Appends a sample; from many, every other one is left out first.
-    pub(crate) fn sampled(&mut self, sample: Sample) {
+    pub fn sampled(&mut self, sample: Sample) {
         if self.samples.len() >= MAX_MOMENTS / 2 {
             series::thin(&mut self.samples);
         }
@@ -166,6 +164,11 @@ impl Default for Report {
             remarks: Vec::new(),
         }
     }
+}
+
+impl Pages {
+    /// Size of one of these pages.
+    pub const BYTES: u64 = 4096;
 }
 
 /// How a migration ended.

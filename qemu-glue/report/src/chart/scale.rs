@@ -1,6 +1,6 @@
 //! From values to coordinates, with ticks at round numbers.
 
-use crate::report::units::{Quantity, Unit, three_digits};
+use crate::units::{Quantity, Unit, three_digits};
 
 /// A linear scale whose ends and ticks are round.
 #[derive(Clone, Copy, Debug)]

@@ -1,10 +1,10 @@
 //! Figures of amounts: bars that compare the ways to migrate.
 
 use super::{Figure, colour};
-use crate::report::cell::{Cell, Way};
-use crate::report::chart::{Axis, Bars, Colour, Part, Row};
-use crate::report::units::Quantity;
-use crate::report::{Report, approximate};
+use crate::cell::{Cell, Way};
+use crate::chart::{Axis, Bars, Colour, Part, Row};
+use crate::units::Quantity;
+use migration_record::{Report, approximate};
 
 /// Steps of making the page list, in the order in which they are done; others follow by name.
 const STEPS: [&str; 12] = [
@@ -158,8 +158,8 @@ fn steps(run: &Report) -> Vec<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::cell::cells;
-    use crate::report::page::sample_reports;
+    use crate::cell::cells;
+    use crate::page::sample_reports;
 
     #[test]
     fn steps_come_in_the_order_in_which_they_are_done() {

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::scale::Scale;
 use super::{Axis, Colour, Frame, WIDTH, px, svg};
-use crate::report::units::Quantity;
+use crate::units::Quantity;
 
 /// A stretch of time, or a moment where both ends are the same.
 #[derive(Clone, Debug)]

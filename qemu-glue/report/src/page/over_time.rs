@@ -1,10 +1,10 @@
 //! Figures over time: lines and lanes of the run that stands for its way.
 
 use super::{Figure, colour};
-use crate::report::cell::{Cell, Way};
-use crate::report::chart::{Axis, Band, Colour, Form, Lane, Level, Plot, Series, Span, Spans};
-use crate::report::units::{self, Quantity};
-use crate::report::{Links, Report, Sample, Sync, approximate};
+use crate::cell::{Cell, Way};
+use crate::chart::{Axis, Band, Colour, Form, Lane, Level, Plot, Series, Span, Spans};
+use crate::units::{self, Quantity};
+use migration_record::{Links, Report, Sample, Sync, approximate};
 
 const TIME: Axis = Axis { name: "time since the command", quantity: Quantity::Seconds };
 
@@ -218,7 +218,7 @@ fn stopped(run: &Report) -> Option<Span> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Side, Sides};
+    use migration_record::{Side, Sides};
 
     #[test]
     fn rates_are_averages_over_stretches() {

@@ -8,7 +8,10 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 /// The first `MOST` elements; those after them are read and forgotten.
-pub(crate) fn first<'de, const MOST: usize, T, D>(from: D) -> Result<Vec<T>, D::Error>
+///
+/// # Errors
+/// What is no such list.
+pub fn first<'de, const MOST: usize, T, D>(from: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
@@ -17,7 +20,10 @@ where
 }
 
 /// All elements; more than `MOST` are an error.
-pub(crate) fn all<'de, const MOST: usize, T, D>(from: D) -> Result<Vec<T>, D::Error>
+///
+/// # Errors
+/// What is no such list.
+pub fn all<'de, const MOST: usize, T, D>(from: D) -> Result<Vec<T>, D::Error>
 where
     T: Deserialize<'de>,
     D: Deserializer<'de>,
@@ -26,7 +32,10 @@ where
 }
 
 /// All members of a map but those that are null; more than `MOST` are an error.
-pub(crate) fn members<'de, const MOST: usize, K, V, D>(from: D) -> Result<BTreeMap<K, V>, D::Error>
+///
+/// # Errors
+/// What is no such list.
+pub fn members<'de, const MOST: usize, K, V, D>(from: D) -> Result<BTreeMap<K, V>, D::Error>
 where
     K: Deserialize<'de> + Ord,
     V: Deserialize<'de>,

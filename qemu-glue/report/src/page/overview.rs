@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::Figure;
-use crate::report::cell::{Cell, POOLFERRY, STOCK, Way};
-use crate::report::chart::{Axis, Colour, Form, Plot, Series};
-use crate::report::results::entry;
-use crate::report::units::{Quantity, three_digits};
-use crate::report::{Dip, Median, approximate};
+use crate::cell::{Cell, POOLFERRY, STOCK, Way};
+use crate::chart::{Axis, Colour, Form, Plot, Series};
+use crate::results::entry;
+use crate::units::{Quantity, three_digits};
+use crate::{Dip, Median};
+use migration_record::approximate;
 
 /// Sizes of the pool that make a line worth drawing.
 const SIZES: usize = 3;
@@ -122,9 +123,9 @@ fn growth(cells: &[Cell<'_>], conditions: &str) -> Option<Figure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Report;
-    use crate::report::cell::cells;
-    use crate::report::page::sample_reports;
+    use crate::cell::cells;
+    use crate::page::sample_reports;
+    use migration_record::Report;
 
     #[test]
     fn one_comparison_needs_no_overview() {

@@ -104,7 +104,7 @@ pub struct GuestSecond {
 }
 
 /// Leaves every other sample out; the rates of the others are then to be filled in again.
-pub(super) fn thin(samples: &mut Vec<Sample>) {
+pub(crate) fn thin(samples: &mut Vec<Sample>) {
     let mut odd = false;
     samples.retain(|_| {
         odd = !odd;
@@ -116,7 +116,7 @@ pub(super) fn thin(samples: &mut Vec<Sample>) {
 }
 
 /// Fills in the rates that are missing, from the bytes of each sample and the one before it.
-pub(super) fn fill_rates(samples: &mut [Sample]) {
+pub(crate) fn fill_rates(samples: &mut [Sample]) {
     let mut before = Sample::default();
     for sample in samples {
         let elapsed = sample.at_s - before.at_s;
@@ -133,7 +133,8 @@ pub(super) fn fill_rates(samples: &mut [Sample]) {
 
 /// A count as a number to draw and divide; exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "nobody reads the sixteenth digit of a figure")]
-pub(crate) const fn approximate(count: u64) -> f64 {
+#[must_use]
+pub const fn approximate(count: u64) -> f64 {
     count as f64
 }
 

@@ -4,9 +4,11 @@ use foreign::Text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::record::MAX_STEPS;
-use super::series::Sync;
 use crate::bounded;
+use crate::series::Sync;
+
+/// Most steps, syncs, functions and remarks of a record that are read.
+pub(crate) const MAX_STEPS: usize = 1 << 16;
 
 /// Both sides; `null` where no probes were set.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -1,6 +1,6 @@
 //! Numbers for people.
 
-use super::series::approximate;
+use migration_record::approximate;
 
 /// A unit in which a quantity is drawn or written.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,4 +1,4 @@
-//! Records on disk: `report.json`, and the page beside it.
+//! Records on disk: `report.json`.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -9,12 +9,11 @@ use safe_file::Mode;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{Report, SCHEMA, series};
+use crate::report::{Report, SCHEMA};
+use crate::series;
 
 /// Name of a record's file.
 pub const JSON: &str = "report.json";
-/// Name of the page's file.
-pub const HTML: &str = "report.html";
 
 /// Largest record that is read: one with as many samples as are written has about 60 MB.
 const MAX_BYTES: u64 = 128 << 20;
@@ -23,7 +22,7 @@ const MAX_DEPTH: u32 = 4;
 
 /// A record that cannot be read or written.
 #[derive(Debug, Error)]
-pub enum ReportError {
+pub enum RecordError {
     /// The file or folder refused it.
     #[error("failed to access `{}`", foreign::path(.path))]
     Access {
@@ -64,7 +63,7 @@ pub enum ReportError {
     },
 }
 
-impl ReportError {
+impl RecordError {
     /// What the operator can do about it.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -86,8 +85,8 @@ impl Report {
     /// the samples lack are filled in.
     ///
     /// # Errors
-    /// [`ReportError::Access`] names the file or folder that refused it.
-    pub fn write(&self, folder: &Path) -> Result<PathBuf, ReportError> {
+    /// [`RecordError::Access`] names the file or folder that refused it.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf, RecordError> {
         fs::create_dir_all(folder).map_err(|source| access(folder, source))?;
         let mut record = self.clone();
         series::fill_rates(&mut record.samples);
@@ -97,28 +96,6 @@ impl Report {
         replace(&path, &text)?;
         Ok(path)
     }
-}
-
-/// Writes the page of these records to `folder/report.html`; gives its path.
-///
-/// # Errors
-/// [`ReportError::Access`] names the file that refused it.
-pub fn write_page(folder: &Path, reports: &[Report]) -> Result<PathBuf, ReportError> {
-    let path = folder.join(HTML);
-    replace(&path, super::html(reports).as_bytes())?;
-    Ok(path)
-}
-
-/// Writes `results.json` of these records into `folder`; gives its path.
-///
-/// # Errors
-/// [`ReportError::Access`] names the file that refused it.
-pub fn write_results(folder: &Path, reports: &[Report]) -> Result<PathBuf, ReportError> {
-    let path = folder.join(super::RESULTS);
-    let text = pretty(&super::Results::of(reports))
-        .map_err(|error| access(&path, io::Error::other(error)))?;
-    replace(&path, &text)?;
-    Ok(path)
 }
 
 fn pretty(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
@@ -131,19 +108,19 @@ fn pretty(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
 ///
 /// # Errors
 /// When the file cannot be read, is no record, or one of another schema.
-pub fn read(path: &Path) -> Result<Report, ReportError> {
+pub fn read(path: &Path) -> Result<Report, RecordError> {
     let mut bytes = foreign_file::read(path, MAX_BYTES).map_err(|refusal| match refusal {
-        Refusal::TooLarge { .. } => ReportError::TooLarge { path: path.to_owned() },
+        Refusal::TooLarge { .. } => RecordError::TooLarge { path: path.to_owned() },
         other => access(path, other.into()),
     })?;
-    let no_record = |source| ReportError::NoRecord { path: path.to_owned(), source };
+    let no_record = |source| RecordError::NoRecord { path: path.to_owned(), source };
     // No tree of values on the way, which takes up to a hundred times the bytes of the file. The schema first: a
     // later one may have another shape, and that is the better message.
     let OfSchema { schema } = serde_json::from_slice(&bytes).map_err(no_record)?;
     // A reader of structs takes lists for them too.
     let schema = schema.filter(|_| bytes.trim_ascii_start().starts_with(b"{"));
     if let Some(found) = schema.filter(|schema| *schema != u64::from(SCHEMA)) {
-        return Err(ReportError::Schema { path: path.to_owned(), found });
+        return Err(RecordError::Schema { path: path.to_owned(), found });
     }
     drop_nulls(&mut bytes);
     let report: Report = serde_json::from_slice(&bytes).map_err(no_record)?;
@@ -196,20 +173,20 @@ fn drop_nulls(json: &mut [u8]) {
 ///
 /// # Errors
 /// When a folder cannot be read, or there is none.
-pub fn find(place: &Path) -> Result<Vec<PathBuf>, ReportError> {
+pub fn find(place: &Path) -> Result<Vec<PathBuf>, RecordError> {
     if place.is_file() {
         return Ok(vec![place.to_owned()]);
     }
     let mut found = Vec::new();
     look(place, MAX_DEPTH, &mut found)?;
     if found.is_empty() {
-        return Err(ReportError::Nothing { path: place.to_owned() });
+        return Err(RecordError::Nothing { path: place.to_owned() });
     }
     found.sort();
     Ok(found)
 }
 
-fn look(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) -> Result<(), ReportError> {
+fn look(folder: &Path, depth: u32, found: &mut Vec<PathBuf>) -> Result<(), RecordError> {
     let refused = |source| access(folder, source);
     for entry in fs::read_dir(folder).map_err(refused)? {
         let entry = entry.map_err(refused)?;
@@ -227,20 +204,25 @@ fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-fn replace(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+/// Writes a file that goes with a record, whole or not at all.
+///
+/// # Errors
+/// [`RecordError::Access`] names it.
+pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), RecordError> {
     safe_file::replace(path, Mode::Readable, |file| file.write_all(bytes))
         .map_err(|source| access(path, source))
 }
 
-fn access(path: &Path, source: io::Error) -> ReportError {
-    ReportError::Access { path: path.to_owned(), source }
+fn access(path: &Path, source: io::Error) -> RecordError {
+    RecordError::Access { path: path.to_owned(), source }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::record::{MAX_MOMENTS, MAX_STEPS};
-    use crate::report::{Sample, Status};
+    use crate::report::{MAX_MOMENTS, Status};
+    use crate::series::Sample;
+    use crate::side::MAX_STEPS;
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
@@ -277,11 +259,10 @@ mod tests {
         let folder = folder();
         let victim = folder.path().join("victim");
         fs::write(&victim, "precious").unwrap();
-        for name in ["report.new", "report.json.new", JSON, HTML] {
+        for name in ["report.new", "report.json.new", JSON] {
             std::os::unix::fs::symlink(&victim, folder.path().join(name)).unwrap();
         }
         Report::default().write(folder.path()).unwrap();
-        write_page(folder.path(), &[Report::default()]).unwrap();
         assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
         assert!(read(&folder.path().join(JSON)).is_ok());
     }
@@ -325,7 +306,7 @@ mod tests {
         ] {
             assert!(long(key, element, most).is_ok(), "{key}");
             let error = long(key, element, most + 1).unwrap_err();
-            assert!(matches!(error, ReportError::NoRecord { .. }), "{key}: {error}");
+            assert!(matches!(error, RecordError::NoRecord { .. }), "{key}: {error}");
         }
         // What no key of a record has is not kept at all.
         assert_eq!(long("later", "{\"\":{\"\":0}}", 200_000).unwrap(), Report::default());
@@ -335,17 +316,17 @@ mod tests {
     fn what_is_no_record_is_refused() {
         let folder = folder();
         let path = folder.path().join(JSON);
-        assert!(matches!(find(folder.path()), Err(ReportError::Nothing { .. })));
+        assert!(matches!(find(folder.path()), Err(RecordError::Nothing { .. })));
         fs::write(&path, "[]").unwrap();
-        assert!(matches!(read(&path), Err(ReportError::NoRecord { .. })));
+        assert!(matches!(read(&path), Err(RecordError::NoRecord { .. })));
         fs::write(&path, "[1]").unwrap();
-        assert!(matches!(read(&path), Err(ReportError::NoRecord { .. })));
+        assert!(matches!(read(&path), Err(RecordError::NoRecord { .. })));
         fs::write(&path, "{\"schema\": 2, \"pages\": 7}").unwrap();
-        assert!(matches!(read(&path), Err(ReportError::Schema { found: 2, .. })));
+        assert!(matches!(read(&path), Err(RecordError::Schema { found: 2, .. })));
         fs::write(&path, "{\"schema\": 1, \"pages\": 7}").unwrap();
-        assert!(matches!(read(&path), Err(ReportError::NoRecord { .. })));
+        assert!(matches!(read(&path), Err(RecordError::NoRecord { .. })));
         fs::write(&path, "{\"schema\": 1, \"later\": 7}").unwrap();
         assert_eq!(read(&path).unwrap(), Report::default());
-        assert!(matches!(read(folder.path()), Err(ReportError::Access { .. })));
+        assert!(matches!(read(folder.path()), Err(RecordError::Access { .. })));
     }
 }

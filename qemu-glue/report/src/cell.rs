@@ -3,7 +3,7 @@
 use foreign::Shown;
 
 use super::units;
-use super::{Links, Report, Status};
+use migration_record::{Links, Report, Status};
 
 /// Migrations of the same VM under the same load over the same links.
 #[derive(Debug)]

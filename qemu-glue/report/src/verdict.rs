@@ -2,7 +2,8 @@
 
 use super::cell::{Cell, POOLFERRY, POOLFERRY_STORAGE, POOLFERRY_ZSTD, STOCK, Way};
 use super::limit::Limit;
-use super::{Report, approximate, units};
+use super::units;
+use migration_record::{Report, approximate};
 
 /// The sentences; none where nothing completed.
 pub(crate) fn of(cell: &Cell<'_>) -> Vec<String> {
@@ -128,8 +129,8 @@ fn downtime(stock: &Way<'_>, ours: &Way<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::cell::cells;
-    use crate::report::{RamIdentity, Status};
+    use crate::cell::cells;
+    use migration_record::{RamIdentity, Status};
 
     fn report(mode: &str, total_time_s: f64, network_bytes: u64) -> Report {
         let status = Status::Completed;

@@ -3,9 +3,10 @@
 use foreign::Text;
 use serde::Serialize;
 
+use super::Dip;
 use super::cell::{self, Cell, STOCK, Way};
 use super::limit::Limit;
-use super::{Dip, Links, Machine, Report, SCHEMA, Status, Transactions};
+use migration_record::{Links, Machine, Report, SCHEMA, Status, Transactions, approximate};
 
 /// Name of the file.
 pub const RESULTS: &str = "results.json";
@@ -147,8 +148,8 @@ fn median(way: &Way<'_>) -> Option<Median> {
         total_time_s: way.median(|run| run.total_time_s)?,
         command_s: way.median_of(|run| run.command_s),
         downtime_ms: way.median(|run| run.downtime_ms)?,
-        network_bytes: way.median(|run| super::approximate(run.network_bytes))?,
-        storage_bytes: way.median(|run| super::approximate(run.storage_bytes))?,
+        network_bytes: way.median(|run| approximate(run.network_bytes))?,
+        storage_bytes: way.median(|run| approximate(run.storage_bytes))?,
     })
 }
 
@@ -171,7 +172,7 @@ fn one(run: &Report) -> Run {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Pages, Sample};
+    use migration_record::{Pages, Sample};
 
     fn report(mode: &str, total_time_s: f64, status: Status) -> Report {
         let sample = |at_s: f64| Sample {

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::cell::{self, Cell, Way};
+use super::units;
 use super::verdict;
-use super::{Report, units};
+use migration_record::{Report, approximate};
 
 /// A table for each cell, and what it says in a sentence.
 #[must_use]
@@ -41,7 +42,7 @@ fn write_way(way: &Way<'_>, text: &mut String) -> std::fmt::Result {
         value.map_or("-".to_owned(), |value| quantity.text(value))
     };
     let bytes = |of: fn(&Report) -> u64| {
-        shown(way.median(|run| super::approximate(of(run))), units::Quantity::Bytes)
+        shown(way.median(|run| approximate(of(run))), units::Quantity::Bytes)
     };
     let runs = format!("{}/{}", way.completed().count(), way.runs.len());
     writeln!(
@@ -60,7 +61,7 @@ fn write_way(way: &Way<'_>, text: &mut String) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::page::sample_reports;
+    use crate::page::sample_reports;
 
     #[test]
     fn a_table_says_who_was_faster() {
