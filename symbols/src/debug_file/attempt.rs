@@ -128,6 +128,9 @@ impl Refusal {
             ElfError::Cut { .. } => Self::Unread(SnapshotError::Cut),
             ElfError::NoRoom { limit, .. } => Self::Unread(SnapshotError::NoRoom { limit }),
             ElfError::Stopped { .. } => Self::Unread(SnapshotError::Stopped),
+            ElfError::FileSystem { fstype, .. } => {
+                Self::Unread(SnapshotError::FileSystem { fstype })
+            }
             _ => Self::Elf(None),
         }
     }
@@ -143,6 +146,7 @@ impl Refusal {
                 "if the file is yours, give it to root and let nobody else write it \
                  (chown root, chmod go-w)",
             ),
+            Self::Unread(SnapshotError::FileSystem { .. }) => Some(foreign_file::OTHER_FILE_SYSTEM),
             Self::Unread(_) => Some("remove the file, or make room for it in memory"),
             Self::Elf(_) | Self::Dwarf(_) => {
                 Some("the file is damaged: reinstall the server's debug package")

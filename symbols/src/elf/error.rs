@@ -55,6 +55,15 @@ pub enum ElfError {
         #[serde(with = "path_text")]
         path: PathBuf,
     },
+    /// It lies where somebody else decides whether a read ever ends.
+    #[error("`{path}` lies on {fstype}, which is not read")]
+    FileSystem {
+        /// The file.
+        #[serde(with = "path_text")]
+        path: PathBuf,
+        /// The file system's type, and who has mounted it where that is why.
+        fstype: String,
+    },
     /// Not a little-endian 64-bit ELF, or its headers are broken.
     #[error("`{path}` is not a 64-bit little-endian ELF file")]
     NotElf {
@@ -115,6 +124,7 @@ impl ElfError {
             SnapshotError::Cut => Self::Cut { path },
             SnapshotError::NoRoom { limit } => Self::NoRoom { path, limit },
             SnapshotError::Stopped => Self::Stopped { path },
+            SnapshotError::FileSystem { fstype } => Self::FileSystem { path, fstype },
         }
     }
 
@@ -137,6 +147,7 @@ impl ElfError {
             Self::Cut { .. } => Some("try again when nobody writes the file any more"),
             Self::NoRoom { .. } | Self::SectionTooBig { .. } => Some(STORED_PROFILE),
             Self::Stopped { .. } => None,
+            Self::FileSystem { .. } => Some(foreign_file::OTHER_FILE_SYSTEM),
         }
     }
 }

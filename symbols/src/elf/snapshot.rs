@@ -82,6 +82,21 @@ pub enum SnapshotError {
     /// Whoever wanted it does not any more.
     #[error("stopped while it was read")]
     Stopped,
+    /// It lies where somebody else decides whether a read ever ends.
+    #[error("on {fstype}, which is not read")]
+    FileSystem {
+        /// The file system's type, and who has mounted it where that is why.
+        fstype: String,
+    },
+}
+
+impl From<foreign_file::Refusal> for SnapshotError {
+    fn from(refusal: foreign_file::Refusal) -> Self {
+        match refusal {
+            foreign_file::Refusal::FileSystem { fstype, .. } => Self::FileSystem { fstype },
+            other => Self::Io(io::Error::from(other).into()),
+        }
+    }
 }
 
 impl From<io::Error> for SnapshotError {
@@ -105,9 +120,7 @@ impl Snapshot {
         budget: &Budget,
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, SnapshotError> {
-        let flags = OFlags::PATH | OFlags::CLOEXEC;
-        let file = rustix::fs::open(path, flags, Mode::empty()).map_err(io::Error::from)?;
-        Self::of(&file, budget, stop)
+        Self::of(&foreign_file::program(path)?.into(), budget, stop)
     }
 
     /// As [`Self::read_until`], of a file that is open, if only as a path (`O_PATH`).

@@ -27,6 +27,14 @@ pub enum TextError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// It lies where somebody else decides whether a read ever ends.
+    #[error("`{path}` lies on {fstype}, which is not read")]
+    FileSystem {
+        /// The file.
+        path: PathBuf,
+        /// The file system's type, and who has mounted it where that is why.
+        fstype: String,
+    },
     /// A folder, pipe, socket or device.
     #[error("`{path}` is not a regular file")]
     NotAFile {
@@ -50,6 +58,7 @@ impl TextError {
                 "run as root, or with CAP_SYS_PTRACE"
             }
             Self::Open { .. } => "check that the process still runs",
+            Self::FileSystem { .. } => foreign_file::OTHER_FILE_SYSTEM,
             Self::Read { .. } | Self::NotAFile { .. } | Self::Malformed { .. } => {
                 "the server's program is damaged or was changed while it runs: reinstall it"
             }

@@ -8,6 +8,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use foreign_file::Refusal;
 use object::LittleEndian as Le;
 use object::elf::{
     ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_X86_64, FileHeader64, PF_X, PT_GNU_EH_FRAME, PT_LOAD,
@@ -15,7 +16,6 @@ use object::elf::{
 };
 use object::pod::{self, Pod};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _};
-use rustix::fs::{FileType, Mode, OFlags};
 
 use super::error::TextError;
 use super::unwind::Unwind;
@@ -71,19 +71,16 @@ impl ProgramText {
     /// # Errors
     /// It cannot be opened, is no regular file, or no x86-64 ELF.
     pub fn open(path: &Path) -> Result<Self, TextError> {
-        let failed = |error: rustix::io::Errno| TextError::Open {
-            path: path.to_owned(),
-            source: error.into(),
-        };
-        let place = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        let place = place.map_err(failed)?;
-        let kind = rustix::fs::fstat(&place).map_err(failed)?.st_mode;
-        if FileType::from_raw_mode(kind) != FileType::RegularFile {
-            return Err(TextError::NotAFile { path: path.to_owned() });
-        }
-        // Exactly the file that was looked at.
-        let file = File::open(format!("/proc/self/fd/{}", place.as_raw_fd()));
-        Self::of(file.map_err(|source| TextError::Open { path: path.to_owned(), source })?)
+        let found = foreign_file::program(path).and_then(|found| found.open());
+        let file = found.map_err(|refusal| {
+            let path = path.to_owned();
+            match refusal {
+                Refusal::FileSystem { fstype, .. } => TextError::FileSystem { path, fstype },
+                Refusal::NoFile { .. } => TextError::NotAFile { path },
+                other => TextError::Open { path, source: other.into() },
+            }
+        });
+        Self::of(file?)
     }
 
     /// The program in an open file.

@@ -13,6 +13,7 @@
 //! | [`page_sizes`], [`tables`], [`resize`], [`isolation`] | servers that are not plain |
 //! | [`strangers`], [`rights`] | what cannot be observed, and the error that says so |
 //! | [`squatters`] | strangers' processes that are called `mysqld`, and several servers |
+//! | [`mute_files`] | a user's file systems that never answer |
 //! | [`endings`], [`detach`] | servers and agents that end, in order and not |
 //! | [`stalled`] | outputs that nobody reads: signals, metrics and probes go on |
 //! | [`events`] | trace records on the way out: each once, and what is missing is told |
@@ -34,6 +35,7 @@ mod isolation;
 mod lab;
 mod listed;
 mod losses;
+mod mute_files;
 mod neighbours;
 mod page_sizes;
 mod prepared;

@@ -25,7 +25,7 @@ pub enum Kind {
 
 /// A file, folder, link or device that was looked at; a descriptor that cannot be read (`O_PATH`).
 ///
-/// Its mount was found to be one that is read, or a process has it open already ([`crate::held_by`]).
+/// Its mount was found to be one that is read, before anything was asked of it.
 #[derive(Debug)]
 pub struct Found {
     pub(crate) fd: OwnedFd,

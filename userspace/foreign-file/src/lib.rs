@@ -17,6 +17,7 @@
 //! - [`read`] and [`open`] take a path as any program does: of this process's own root and working directory.
 //! - [`Root`] is another process's root: links are resolved below it, and never out of it.
 //! - [`held_by`] is for what a process holds open or maps itself.
+//! - [`program`] takes either, and a path below `/proc/PID/root`.
 //! - [`Found`] is what a step led to. It can be looked at; only [`Found::open`] opens it.
 //!
 //! # Which file systems
@@ -24,9 +25,11 @@
 //! and other shares). procfs, sysfs, cgroups, debugfs, devpts and their like keep none: what they call a
 //! file is a question to the kernel, and asking may act. A file system unknown here is refused.
 //!
-//! FUSE is read where root has mounted it, as a cluster's share is. A file system that another user
-//! has mounted answers when that user likes, and who waits for it cannot even be killed: so nothing is
-//! asked of it, not even for a name. NFS may hang as well, but by the choice of who runs the machine.
+//! A file system that another user's program answers for answers when that user likes, and who waits for it cannot
+//! even be killed. So FUSE, shares and overlays are read only where root has mounted them, as a cluster's share or a
+//! container is; of what a user has mounted, in a user namespace or by `fusermount`, nothing is asked, not even a
+//! name. A share of root's may hang as well, but by the choice of who runs the machine. How they are told apart is
+//! said in `mounts.rs`.
 
 mod found;
 mod mounts;
@@ -34,14 +37,17 @@ mod refusal;
 mod root;
 
 pub use found::{Found, Kind};
-pub use refusal::Refusal;
+pub use refusal::{OTHER_FILE_SYSTEM, Refusal};
 pub use root::Root;
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
+
+use mounts::Mounts;
 
 /// Opens a regular file of ours for reading.
 ///
@@ -62,14 +68,35 @@ pub fn find(path: &Path) -> Result<Found, Refusal> {
 }
 
 /// What a process holds open or maps, by its link in /proc (`/proc/7/fd/3`, `/proc/7/exe`,
-/// `/proc/7/map_files/7f0-7f1`): it is the very file, on whatever file system, memory included.
+/// `/proc/7/map_files/7f0-7f1`): it is the very file, memory included.
 ///
 /// # Errors
-/// [`Refusal`] where nothing is there.
+/// [`Refusal`] where nothing is there, or on a file system that is not read.
 pub fn held_by(link: &Path) -> Result<Found, Refusal> {
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let fd = rustix::fs::open(link, flags, Mode::empty()).map_err(Refusal::from_errno);
-    fd.and_then(|fd| Found::new(fd, 0)).map_err(|refusal| refusal.of(link))
+    let checked = fd.and_then(|fd| {
+        let number = Mounts::about(link).check_held(fd.as_fd()).map_err(Refusal::from_io)?;
+        Found::new(fd, number.map_err(Refusal::not_read)?)
+    });
+    checked.map_err(|refusal| refusal.of(link))
+}
+
+/// What a path of ours leads to, where it may be one in /proc: of what a process runs or maps (`/proc/7/exe`), or
+/// of a file below its root (`/proc/7/root/usr/sbin/mysqld`).
+///
+/// # Errors
+/// As for [`held_by`] and [`find`].
+pub fn program(path: &Path) -> Result<Found, Refusal> {
+    let mut steps = path.strip_prefix("/proc").unwrap_or(Path::new("")).components();
+    match (steps.next(), steps.next()) {
+        (Some(process), Some(step)) if step.as_os_str() == "root" => {
+            let root = Root::at(&Path::new("/proc").join(process).join(step))?;
+            root.find(&Path::new("/").join(steps)).map_err(|refusal| refusal.of(path))
+        }
+        (Some(_), Some(_)) => held_by(path),
+        _ => find(path),
+    }
 }
 
 /// Reads a regular file of ours of at most `most_bytes`.

@@ -1,26 +1,51 @@
-//! Which mounts may be read, by the kernel's number of the mount (proc_pid_mountinfo(5)).
+//! Which mounts may be read, and who has made them: by the kernel's number of a mount, before anything is asked
+//! of its file system.
+//!
+//! A file system that a user's program answers for makes whoever asks wait as long as that user likes, in a state
+//! that SIGKILL does not end. Every user may mount FUSE in a user namespace of its own, and an overlay on top of it
+//! that looks like a container's. So a mount is sorted by what stands behind it:
+//!
+//! | what answers | such as | is read |
+//! |---|---|---|
+//! | the kernel, from memory or a disk | ext4, zfs, tmpfs | wherever it is mounted |
+//! | another program, another machine, or file systems below it | FUSE, NFS, overlay | where root has mounted it |
+//! | nobody: each file is a question to the kernel | proc, sysfs, what is unknown here | never |
+//!
+//! Root of the machine (or of the container that we run in) has mounted what our own table of mounts or that of
+//! process 1 names, by its number or by its device, which is one superblock's; and what the table of a process names
+//! that lives in our own user namespace or in that of process 1. A container's overlay is the first or the last of
+//! these; that of a container without root is neither. Root shares its mounts with a user's namespace,
+//! and never the other way round (mount_namespaces(7)).
+//!
+//! Tables are read after the file was opened as a path, which asks nothing and keeps the numbers of its mount and of
+//! its superblock from being given to others. The user namespace is looked at after the table: a process can go to a
+//! lesser one in between, and never come back.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open, openat, readlinkat};
 
 /// Longest table of mounts: `fs.mount-max` is 100,000, and a line seldom has 200 bytes.
 const MOST_BYTES: u64 = 32 << 20;
+/// Mounts that are remembered, each by a descriptor.
+const MOST_JUDGED: usize = 32;
 
-/// File systems without a block device of their own that keep files.
-const KEEPERS: [&str; 25] = [
+/// File systems without a block device of their own that the kernel answers for.
+const OF_KERNEL: [&str; 9] =
+    ["bcachefs", "btrfs", "devtmpfs", "hugetlbfs", "ramfs", "rootfs", "tmpfs", "ubifs", "zfs"];
+
+/// Those that something else answers for, FUSE not among them.
+const OF_OTHERS: [&str; 17] = [
     "9p",
     "afs",
     "aufs",
-    "bcachefs",
     "beegfs",
-    "btrfs",
     "ceph",
     "cifs",
-    "devtmpfs",
     "ecryptfs",
     "glusterfs",
     "gpfs",
@@ -29,54 +54,151 @@ const KEEPERS: [&str; 25] = [
     "nfs4",
     "orangefs",
     "overlay",
-    "ramfs",
-    "rootfs",
     "smb3",
-    "tmpfs",
-    "ubifs",
     "vboxsf",
     "virtiofs",
-    "zfs",
 ];
 
-/// The mounts of one or more namespaces; numbers are the kernel's own, over all of them.
+/// The mounts that one process sees, and ours.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
-    by_number: HashMap<u64, Mount>,
+    /// Its `/proc/PID` folder; none where that is ours.
+    proc: Option<OwnedFd>,
+    judged: Mutex<Vec<Judged>>,
 }
 
+/// A mount that may be read, and keeps its number as long as the descriptor is open.
+#[derive(Debug)]
+struct Judged {
+    number: u64,
+    _on_it: OwnedFd,
+}
+
+/// A line of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mount {
-    readable: bool,
+    number: u64,
+    /// `MAJOR:MINOR` of the superblock.
+    device: Box<str>,
     fstype: Box<str>,
+    answers: Answers,
+}
+
+/// What stands behind a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answers {
+    Kernel,
+    /// It may keep us waiting.
+    Others,
+    /// FUSE that another user than root has mounted, or had mounted for it.
+    User,
+    /// It keeps no files.
+    Nobody,
 }
 
 impl Mounts {
-    /// Adds the mounts that the process sees whose `/proc/PID` folder is `proc`.
-    pub(crate) fn add(&mut self, proc: BorrowedFd<'_>) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let opened: OwnedFd = openat(proc, "mountinfo", flags, Mode::empty())?;
-        for line in BufReader::new(File::from(opened).take(MOST_BYTES)).split(b'\n') {
-            let line = line?;
-            if let Some((number, mount)) = parse(&String::from_utf8_lossy(&line)) {
-                self.by_number.insert(number, mount);
-            }
-        }
-        Ok(())
+    /// As the process sees them whose `/proc/PID` folder is `proc`.
+    pub(crate) fn of(proc: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self { proc: Some(proc.try_clone_to_owned()?), ..Self::default() })
     }
 
-    /// Whether files on a mount may be read; its file system's type where not.
-    pub(crate) fn check(&self, number: u64) -> Result<(), String> {
-        match self.by_number.get(&number) {
-            Some(mount) if mount.readable => Ok(()),
-            Some(mount) => Err(mount.fstype.to_string()),
-            None => Err("an unknown mount".to_owned()),
+    /// As the process sees them that a path below `/proc/PID` is about; only ours for any other path.
+    pub(crate) fn about(path: &Path) -> Self {
+        let is_of_process = |folder: &&Path| folder.parent() == Some(Path::new("/proc"));
+        let folder = path.ancestors().find(is_of_process);
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = folder.and_then(|folder| open(folder, flags, Mode::empty()).ok());
+        Self { proc, ..Self::default() }
+    }
+
+    /// The number of the mount that `fd` was opened through, where files on it may be read; else what it is.
+    pub(crate) fn check(&self, fd: BorrowedFd<'_>) -> io::Result<Result<u64, String>> {
+        let number = number(fd)?;
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        if judged.iter().any(|known| known.number == number) {
+            return Ok(Ok(number));
+        }
+        let verdict = self.judge(number);
+        if verdict.is_ok() && judged.len() < MOST_JUDGED {
+            judged.push(Judged { number, _on_it: fd.try_clone_to_owned()? });
+        }
+        Ok(verdict.map(|()| number))
+    }
+
+    /// As [`check`](Self::check) of what a process holds already, which may also be memory (memfd_create(2), shmget(2)).
+    pub(crate) fn check_held(&self, fd: BorrowedFd<'_>) -> io::Result<Result<u64, String>> {
+        let number = number(fd)?;
+        if memory().contains(&number) { Ok(Ok(number)) } else { self.check(fd) }
+    }
+
+    fn judge(&self, number: u64) -> Result<(), String> {
+        if let Some(mount) = of_root(|mount| mount.number == number) {
+            return mount.read_if(|| true);
+        }
+        let proc = self.proc.as_ref().and_then(|proc| Some((proc, table(proc.as_fd()).ok()?)));
+        let Some((proc, table)) = proc else { return Err("an unknown mount".to_owned()) };
+        let Some(mount) = find(table, |mount| mount.number == number) else {
+            return Err("an unknown mount".to_owned());
+        };
+        let is_same =
+            |other: &Mount| (&other.device, &other.fstype) == (&mount.device, &mount.fstype);
+        mount.read_if(|| is_of_root(proc.as_fd()) || of_root(is_same).is_some())
+    }
+}
+
+impl Mount {
+    fn read_if(&self, is_of_root: impl FnOnce() -> bool) -> Result<(), String> {
+        match self.answers {
+            Answers::Kernel => Ok(()),
+            Answers::Others if is_of_root() => Ok(()),
+            Answers::Others | Answers::User => {
+                Err(format!("{} that a user has mounted", self.fstype))
+            }
+            Answers::Nobody => Err(self.fstype.to_string()),
+        }
+    }
+}
+
+/// The first mount of our own table, or of that of process 1, that `wanted` is true of.
+fn of_root(wanted: impl Fn(&Mount) -> bool) -> Option<Mount> {
+    ["/proc/thread-self", "/proc/1"].iter().find_map(|proc| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = open(*proc, flags, Mode::empty()).ok()?;
+        find(table(proc.as_fd()).ok()?, &wanted)
+    })
+}
+
+/// Whether a process lives in our own user namespace, or in that of process 1: only root of it mounts anything there.
+fn is_of_root(proc: BorrowedFd<'_>) -> bool {
+    let Ok(its) = readlinkat(proc, "ns/user", Vec::new()) else { return false };
+    let ours = ["/proc/self/ns/user", "/proc/1/ns/user"];
+    ours.iter().any(|ours| rustix::fs::readlink(*ours, Vec::new()).is_ok_and(|ours| ours == its))
+}
+
+type Table = io::Take<File>;
+
+fn table(proc: BorrowedFd<'_>) -> io::Result<Table> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(File::from(openat(proc, "mountinfo", flags, Mode::empty())?).take(MOST_BYTES))
+}
+
+/// The first mount that `wanted` is true of; nothing else of a table is kept.
+fn find(table: Table, wanted: impl Fn(&Mount) -> bool) -> Option<Mount> {
+    let (mut lines, mut line) = (BufReader::new(table), Vec::new());
+    loop {
+        line.clear();
+        if lines.read_until(b'\n', &mut line).ok()? == 0 {
+            return None;
+        }
+        let mount = Mount::parse(String::from_utf8_lossy(&line).trim_end_matches('\n'));
+        if let Some(mount) = mount.filter(&wanted) {
+            return Some(mount);
         }
     }
 }
 
 /// The number of the mount through which a descriptor was opened. Nothing is asked of the file system.
-pub(crate) fn number(fd: BorrowedFd<'_>) -> io::Result<u64> {
+fn number(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let mut text = String::new();
     let path = format!("/proc/self/fdinfo/{}", fd.as_raw_fd());
     File::open(path)?.take(4096).read_to_string(&mut text)?;
@@ -84,25 +206,45 @@ pub(crate) fn number(fd: BorrowedFd<'_>) -> io::Result<u64> {
     number.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// ```text
-/// 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
-/// id parent device root point options optional... - fstype source options
-/// ```
-fn parse(line: &str) -> Option<(u64, Mount)> {
-    let (head, tail) = line.split_once(" - ")?;
-    let mut head = head.split(' ');
-    let number = head.next()?.parse().ok()?;
-    let (major, _) = head.nth(1)?.split_once(':')?;
-    let mut tail = tail.split(' ');
-    let fstype = tail.next()?;
-    let on_device = major.parse::<u32>().ok()? != 0;
-    let readable = if fstype == "fuse" || fstype == "fuseblk" || fstype.starts_with("fuse.") {
-        // Who has mounted it answers for it, or does not.
-        tail.nth(1)?.split(',').any(|option| option == "user_id=0")
-    } else {
-        on_device || KEEPERS.contains(&fstype)
-    };
-    Some((number, Mount { readable, fstype: fstype.into() }))
+/// The kernel's own mounts for memory without a name; no table has them.
+fn memory() -> &'static [u64] {
+    static NUMBERS: OnceLock<Vec<u64>> = OnceLock::new();
+    NUMBERS.get_or_init(|| {
+        let huge = MemfdFlags::HUGETLB;
+        let kinds =
+            [MemfdFlags::empty(), huge, huge | MemfdFlags::HUGE_2MB, huge | MemfdFlags::HUGE_1GB];
+        let made = kinds.map(|kind| memfd_create("mount", MemfdFlags::CLOEXEC | kind));
+        made.iter().flatten().filter_map(|memory| number(memory.as_fd()).ok()).collect()
+    })
+}
+
+impl Mount {
+    /// ```text
+    /// 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+    /// id parent device root point options optional... - fstype source options
+    /// ```
+    fn parse(line: &str) -> Option<Self> {
+        let (head, tail) = line.split_once(" - ")?;
+        let mut head = head.split(' ');
+        let number = head.next()?.parse().ok()?;
+        let device = head.nth(1)?;
+        let major: u32 = device.split_once(':')?.0.parse().ok()?;
+        let mut tail = tail.split(' ');
+        let fstype = tail.next()?;
+        let answers = if fstype == "fuse" || fstype == "fuseblk" || fstype.starts_with("fuse.") {
+            match tail.nth(1)?.split(',').any(|option| option == "user_id=0") {
+                true => Answers::Others,
+                false => Answers::User,
+            }
+        } else if OF_OTHERS.contains(&fstype) {
+            Answers::Others
+        } else if major != 0 || OF_KERNEL.contains(&fstype) {
+            Answers::Kernel
+        } else {
+            Answers::Nobody
+        };
+        Some(Self { number, device: device.into(), fstype: fstype.into(), answers })
+    }
 }
 
 #[cfg(test)]
@@ -110,26 +252,41 @@ mod tests {
     use super::*;
 
     #[test]
-    fn file_systems_that_keep_files_are_read() {
-        let readable = |line: &str| parse(line).map(|(number, mount)| (number, mount.readable));
+    fn file_systems_are_told_by_what_answers() {
+        use Answers::{Kernel, Nobody, Others, User};
         let cases = [
-            ("22 1 254:0 / / rw shared:1 - ext4 /dev/vda rw", true),
-            ("23 1 0:9 / /db rw - nfs4 h:/e rw,vers=4.2", true),
-            ("24 1 0:10 / /o rw - overlay overlay rw,lowerdir=/a", true),
-            ("25 1 0:11 / /proc rw - proc proc rw", false),
-            ("26 1 0:12 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", false),
-            ("27 1 0:13 / /dev/pts rw - devpts devpts rw", false),
-            ("28 1 0:14 / /g rw - fuse.glusterfs h:/v rw,user_id=0,group_id=0,allow_other", true),
-            ("29 1 0:15 / /m rw - fuse.sshfs h: rw,user_id=1000,group_id=1000,allow_other", false),
-            ("30 1 8:17 / /n rw - fuseblk /dev/sdb1 rw,user_id=1000,blksize=4096", false),
-            ("31 1 0:16 / /x rw - newfs none rw", false),
+            ("22 1 254:0 / / rw shared:1 - ext4 /dev/vda rw", Kernel),
+            ("23 1 0:9 / /db rw - nfs4 h:/e rw,vers=4.2", Others),
+            ("24 1 0:10 / /o rw - overlay overlay rw,lowerdir=/a", Others),
+            ("25 1 0:11 / /proc rw - proc proc rw", Nobody),
+            ("26 1 0:12 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw", Nobody),
+            ("27 1 0:13 / /dev/pts rw - devpts devpts rw", Nobody),
+            ("28 1 0:14 / /g rw - fuse.glusterfs h:/v rw,user_id=0,group_id=0,allow_other", Others),
+            ("29 1 0:15 / /m rw - fuse.sshfs h: rw,user_id=1000,group_id=1000,allow_other", User),
+            ("30 1 8:17 / /n rw - fuseblk /dev/sdb1 rw,user_id=1000,blksize=4096", User),
+            ("31 1 0:16 / /x rw - newfs none rw", Nobody),
+            ("32 1 0:17 / /t rw - tmpfs none rw", Kernel),
         ];
         for (line, expected) in cases {
-            assert_eq!(readable(line).map(|(_, readable)| readable), Some(expected), "{line}");
+            let mount = Mount::parse(line).unwrap();
+            assert_eq!(mount.answers, expected, "{line}");
+            let read = |is_of_root| mount.read_if(|| is_of_root).is_ok();
+            assert_eq!(read(true), matches!(expected, Kernel | Others), "{line}");
+            assert_eq!(read(false), expected == Kernel, "{line}");
         }
         for hostile in ["", "-", " - ", "1 2 - ext4", "1 2 8:1 / / rw - fuse", "x 2 8:1 - ext4 a b"]
         {
-            let _ = readable(hostile);
+            assert_eq!(Mount::parse(hostile), None, "{hostile}");
         }
+    }
+
+    /// Memory of a process has no line in any table; it is read only where a process holds it.
+    #[test]
+    fn memory_that_is_held_is_read() {
+        let held = memfd_create("held", MemfdFlags::CLOEXEC).unwrap();
+        let mounts = Mounts::about(Path::new("/proc/self/fd/3"));
+        assert!(mounts.proc.is_some());
+        assert!(mounts.check_held(held.as_fd()).unwrap().is_ok());
+        assert_eq!(mounts.check(held.as_fd()).unwrap(), Err("an unknown mount".to_owned()));
     }
 }

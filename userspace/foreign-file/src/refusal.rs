@@ -6,6 +6,10 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+/// The remedy where a file lies on a file system that is not read.
+pub const OTHER_FILE_SYSTEM: &str = "keep it on a disk, or on a share or overlay that root has mounted: \
+                                     those of a container without root are its user's";
+
 /// A file from outside that is not opened or not read.
 #[derive(Debug, Error)]
 pub enum Refusal {
@@ -29,7 +33,8 @@ pub enum Refusal {
     FileSystem {
         /// Its name, or that of the folder where the file system is mounted.
         path: PathBuf,
-        /// Type as the kernel names it; `an unknown mount` where it names none.
+        /// Type as the kernel names it, and that a user has mounted it where that is why; `an unknown mount` where
+        /// it names none.
         fstype: String,
     },
     /// It is longer than any that makes sense.
@@ -55,9 +60,7 @@ impl Refusal {
                 _ => None,
             },
             Self::NoFile { .. } => Some("name a regular file"),
-            Self::FileSystem { .. } => {
-                Some("keep it on a disk, or on a share that root has mounted")
-            }
+            Self::FileSystem { .. } => Some(OTHER_FILE_SYSTEM),
             Self::TooLarge { .. } => Some("check that it is the file that was meant"),
         }
     }
@@ -66,6 +69,11 @@ impl Refusal {
     #[must_use]
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// `fstype` is not read.
+    pub(crate) fn not_read(fstype: String) -> Self {
+        Self::FileSystem { path: PathBuf::new(), fstype }
     }
 
     pub(crate) fn from_io(source: io::Error) -> Self {

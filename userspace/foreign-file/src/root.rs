@@ -3,13 +3,13 @@
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Component, Path};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat, openat2, readlinkat};
 use rustix::io::Errno;
 
 use crate::found::{Found, Kind};
-use crate::mounts::{self, Mounts};
+use crate::mounts::Mounts;
 use crate::refusal::Refusal;
 
 /// Links that one name may lead through (`MAXSYMLINKS` of the kernel).
@@ -48,9 +48,7 @@ impl Root {
     /// Where the process is gone or may not be looked at.
     pub fn of(proc: BorrowedFd<'_>) -> Result<Self, Refusal> {
         let top = openat(proc, "root", FOLDER, Mode::empty()).map_err(Refusal::from_errno)?;
-        let mut mounts = Mounts::default();
-        mounts.add(proc).map_err(Refusal::from_io)?;
-        Self::new(top, mounts)
+        Self::new(top, Mounts::of(proc).map_err(Refusal::from_io)?)
     }
 
     /// A folder as a root: `/proc/PID/root` with the mounts of that process, or any of ours.
@@ -59,20 +57,13 @@ impl Root {
     /// Where it is no folder.
     pub fn at(folder: &Path) -> Result<Self, Refusal> {
         let top = open(folder, FOLDER, Mode::empty()).map_err(Refusal::from_errno)?;
-        let mut mounts = Mounts::default();
-        if let Some(proc) = folder.parent().filter(|proc| proc.starts_with("/proc")) {
-            add(&mut mounts, proc);
-        }
-        Self::new(top, mounts)
+        Self::new(top, Mounts::about(folder))
     }
 
-    fn new(top: OwnedFd, mut mounts: Mounts) -> Result<Self, Refusal> {
-        // A process in a chroot is not shown what its root lies on. We are, or the first process is.
-        add(&mut mounts, Path::new("/proc/self"));
-        add(&mut mounts, Path::new("/proc/1"));
-        let number = mounts::number(top.as_fd()).map_err(Refusal::from_io)?;
-        let top = match mounts.check(number) {
-            Ok(()) => Ok(Found::new(top, number)?),
+    // A process in a chroot is not shown what its root lies on. We are, or the first process is.
+    fn new(top: OwnedFd, mounts: Mounts) -> Result<Self, Refusal> {
+        let top = match mounts.check(top.as_fd()).map_err(Refusal::from_io)? {
+            Ok(number) => Ok(Found::new(top, number)?),
             Err(fstype) => Err(fstype),
         };
         Ok(Self { top, mounts })
@@ -83,10 +74,7 @@ impl Root {
     /// # Errors
     /// [`Refusal`] where it lies on a file system that is not read.
     pub fn top(&self) -> Result<&Found, Refusal> {
-        let refuse = |fstype: &String| Refusal::FileSystem {
-            path: PathBuf::from("/"),
-            fstype: fstype.clone(),
-        };
+        let refuse = |fstype: &String| Refusal::not_read(fstype.clone()).of(Path::new("/"));
         self.top.as_ref().map_err(refuse)
     }
 
@@ -143,17 +131,8 @@ impl Root {
     }
 
     fn checked(&self, fd: OwnedFd) -> Result<Found, Refusal> {
-        let number = mounts::number(fd.as_fd()).map_err(Refusal::from_io)?;
-        let refuse = |fstype| Refusal::FileSystem { path: PathBuf::new(), fstype };
-        self.mounts.check(number).map_err(refuse)?;
-        Found::new(fd, number)
-    }
-}
-
-/// Adds the mounts that a process sees, where it may be looked at: nothing is read of unknown ones.
-fn add(mounts: &mut Mounts, proc: &Path) {
-    if let Ok(proc) = open(proc, FOLDER, Mode::empty()) {
-        let _ = mounts.add(proc.as_fd());
+        let number = self.mounts.check(fd.as_fd()).map_err(Refusal::from_io)?;
+        Found::new(fd, number.map_err(Refusal::not_read)?)
     }
 }
 

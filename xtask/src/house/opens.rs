@@ -33,7 +33,6 @@ const OWN: &[(&str, &str)] = &[
     ("symbols/src/debug_file/files.rs", "looks before it opens, as foreign_file does"),
     ("symbols/src/elf/snapshot.rs", "looks before it opens, as foreign_file does"),
     ("symbols/src/small_file.rs", "looks before it opens, as foreign_file does"),
-    ("symbols/src/text/image.rs", "looks before it opens, as foreign_file does"),
     ("userspace/src/agent/migration.rs", "the agent's own note in /run"),
     ("userspace/src/agent/port.rs", "the port that the operator names"),
     ("userspace/src/agent/port/name.rs", "sysfs: the kernel's"),
