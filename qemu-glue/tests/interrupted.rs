@@ -188,3 +188,16 @@ fn of_the_time_that_is_over() {
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("it took longer than allowed"), "{said}");
 }
+
+/// What is wrong is the first thing said, and the only one.
+#[test]
+fn of_a_monitor_that_is_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = Instant::now();
+    let (code, said) = ends(migrate(&folder.path().join("qmp"), &[]), begun);
+    assert_eq!(code, Some(1), "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    let [error, hint] = lines[..] else { panic!("{said}") };
+    assert!(error.starts_with("error: failed to connect to QEMU's monitor"), "{said}");
+    assert!(hint.starts_with("hint: start QEMU with `-qmp unix:"), "{said}");
+}

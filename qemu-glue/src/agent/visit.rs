@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::Agent;
+use crate::channel::MAX_SECONDS;
 use crate::set::PAGE_BYTES;
 use migration_record::GuestSecond;
 
@@ -18,6 +19,9 @@ const EVERY: Duration = Duration::from_millis(250);
 const TOLD: Duration = Duration::from_secs(1);
 /// Most readings that are kept: an hour of them.
 const MAX_READINGS: usize = 4 * 3600;
+/// Most of anything that a guest does in a second, and most bytes of a page of its server: what it says beyond is not so.
+const MAX_PER_S: f64 = 1e9;
+const MAX_PAGE_BYTES: u64 = 64 << 10;
 /// Rates are made over this time of the guest's clock at least.
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -122,14 +126,16 @@ pub fn seconds_from(zero: Instant, at: Instant) -> f64 {
 }
 
 fn second(before: &Reading, now: &Reading, elapsed_ns: u64, zero: Instant) -> GuestSecond {
-    let rate = |now: u64, then: u64| real(now.saturating_sub(then)) * 1e9 / real(elapsed_ns);
+    let rate = |now: u64, then: u64| {
+        (real(now.saturating_sub(then)) * 1e9 / real(elapsed_ns)).min(MAX_PER_S)
+    };
     let of = |times: fn(&Observed) -> &Option<Times>| {
         let [now, then] = [times(&now.observed).as_ref()?, times(&before.observed).as_ref()?];
         Some((now.count.saturating_sub(then.count), now.sum_ns.saturating_sub(then.sum_ns)))
     };
     let commits = of(|observed| &observed.commits);
     let commands = of(|observed| &observed.queries);
-    let per_page = u64::from(now.observed.page_size) / PAGE_BYTES;
+    let per_page = u64::from(now.observed.page_size).min(MAX_PAGE_BYTES) / PAGE_BYTES;
     let pages = |kind: fn(&Observed) -> u64| {
         rate(kind(&now.observed), kind(&before.observed)) * real(per_page.max(1))
     };
@@ -139,7 +145,7 @@ fn second(before: &Reading, now: &Reading, elapsed_ns: u64, zero: Instant) -> Gu
         commands_per_s: commands.map(|(count, _)| rate(count, 0)),
         command_ms: commands
             .filter(|(count, _)| *count > 0)
-            .map(|(count, sum_ns)| real(sum_ns) / real(count) / 1e6),
+            .map(|(count, sum_ns)| (real(sum_ns) / real(count) / 1e6).min(MAX_SECONDS * 1e3)),
         dirtied_per_s: pages(|observed| observed.events.dirtied),
         written_per_s: pages(|observed| observed.events.writes),
         read_per_s: pages(|observed| observed.events.reads),
@@ -186,5 +192,22 @@ mod tests {
         assert_eq!(seconds[0].commits_per_s, Some(100.0));
         assert_eq!(seconds[0].command_ms, Some(2.0));
         assert!((seconds[0].dirtied_per_s - 400.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_a_guest_says_of_itself_is_no_more_than_can_be() {
+        let zero = Instant::now();
+        let mut last = reading(zero, 2000, u64::MAX / 2_000_000);
+        last.observed.page_size = u32::MAX;
+        let most = Times { count: 1, sum_ns: u64::MAX, ..Times::default() };
+        last.observed.queries = Some(most);
+        last.observed.events.writes = u64::MAX;
+        let seconds = seconds(&[reading(zero, 0, 0), last], zero);
+        let [second] = &seconds[..] else { panic!("{seconds:?}") };
+        assert!(second.commits_per_s.unwrap() <= MAX_PER_S, "{second:?}");
+        let most_pages = MAX_PER_S * real(MAX_PAGE_BYTES / PAGE_BYTES);
+        assert!(second.written_per_s <= most_pages, "{second:?}");
+        assert!(second.dirtied_per_s <= most_pages, "{second:?}");
+        assert!(second.command_ms.unwrap() <= MAX_SECONDS * 1e3, "{second:?}");
     }
 }

@@ -3,6 +3,7 @@
 //! A file that others could have read or written is refused before anything else happens: whoever has the key is
 //! believed to be the other host.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -18,6 +19,9 @@ pub(super) const KEY_BYTES: usize = 32;
 const MODE: u32 = 0o600;
 /// Permission bits of everybody but the owner.
 const OTHERS: u32 = 0o077;
+/// Different bytes that a key has at least. Of random ones, one in 10^30 has fewer, and one that was written as 32 hexadecimal
+/// digits one in ten million.
+const LEAST_VARIETY: usize = 8;
 /// Bytes that are read of a file: more than any key has.
 const MOST_BYTES: u64 = 128;
 
@@ -65,7 +69,11 @@ impl Key {
             Ok(key) => Some(key),
             Err(_) => hexadecimal(bytes.trim_ascii_end()),
         };
-        key.map(Self).ok_or_else(|| KeyError::Form(path.to_owned()))
+        let key = key.ok_or_else(|| KeyError::Form(path.to_owned()))?;
+        match variety(&key) {
+            LEAST_VARIETY.. => Ok(Self(key)),
+            different => Err(KeyError::Weak { path: path.to_owned(), different }),
+        }
     }
 
     /// Makes a key in a new file that only this program's user can read. What lies there already is never
@@ -100,6 +108,11 @@ impl Key {
     pub(super) const fn bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
+}
+
+/// How many different bytes there are.
+fn variety(key: &[u8; KEY_BYTES]) -> usize {
+    key.iter().collect::<BTreeSet<_>>().len()
 }
 
 /// A file that is removed when it is not finished.
@@ -178,6 +191,17 @@ pub enum KeyError {
     /// It has another form.
     #[error("the key `{}` is neither 32 bytes nor 64 hexadecimal digits", foreign::path(.0))]
     Form(PathBuf),
+    /// It was not made at random: anybody can guess it.
+    #[error(
+        "the key `{}` is no random one: it has {different} different bytes of {KEY_BYTES}",
+        foreign::path(path)
+    )]
+    Weak {
+        /// Its path.
+        path: PathBuf,
+        /// How many of its bytes differ.
+        different: usize,
+    },
     /// Something has that name.
     #[error("`{}` exists, and a key is never overwritten", foreign::path(.0))]
     Exists(PathBuf),
@@ -199,7 +223,7 @@ impl KeyError {
     #[must_use]
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Read { .. } | Self::NoFile(_) | Self::Form(_) => {
+            Self::Read { .. } | Self::NoFile(_) | Self::Form(_) | Self::Weak { .. } => {
                 "make a key with `poolferry-host keygen FILE`, and copy it to the other host"
             }
             Self::Link(_) => "name the file itself",

@@ -41,13 +41,17 @@ impl Liveness {
     /// So much work was done so far. An error ends the service.
     pub(super) async fn look(&mut self, work: u64) -> Result<(), ReceiveError> {
         if work > self.work {
-            (self.work, self.since) = (work, Instant::now());
+            (self.work, self.since, self.unknown) = (work, Instant::now(), 0);
         }
         let is_silent = self.since.elapsed() >= self.silence;
         if !is_silent && self.came.elapsed() < self.silence * 2 {
             return Ok(());
         }
-        let goes_on = match self.coming().await {
+        let coming = self.coming().await;
+        if coming.is_some() {
+            self.unknown = 0;
+        }
+        let goes_on = match coming {
             Some(Coming::Active) => true,
             Some(Coming::Completed) => !std::mem::replace(&mut self.is_over, true),
             Some(Coming::No) => false,
@@ -121,6 +125,28 @@ mod tests {
             sleep(SILENCE / 20).await;
         }
         Ok(())
+    }
+
+    /// Now and then a source has nothing to do, while somebody else has the monitor; and works again.
+    #[tokio::test]
+    async fn answers_that_are_missing_count_in_a_row_only() {
+        let limit = Duration::from_millis(5);
+        let mut liveness = Liveness::new(Path::new("/nowhere"), limit);
+        for work in 1..=u64::from(2 * UNKNOWN) {
+            liveness.look(work).await.unwrap();
+            sleep(limit * 2).await;
+            let silent = liveness.look(work).await;
+            assert!(
+                silent.is_ok(),
+                "left after {work} silences, each with work before and after it"
+            );
+        }
+        for _ in 1..UNKNOWN {
+            sleep(limit * 2).await;
+            liveness.look(0).await.unwrap();
+        }
+        sleep(limit * 2).await;
+        assert!(liveness.look(0).await.is_err());
     }
 
     #[tokio::test]

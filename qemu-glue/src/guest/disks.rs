@@ -5,12 +5,14 @@
 //! QEMU, so the two sides may reach one disk in different ways. A name that fits two disks is nobody's.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::GuestError;
 pub use super::backing::Unreadable;
 use super::backing::{self, Node};
+use super::deadline::{self, TOLD};
 use super::names::Interface;
 use crate::qmp::{Qmp, QmpError};
 use crate::storage::Address;
@@ -86,8 +88,17 @@ pub fn twins(disks: &[Disk]) -> BTreeMap<&str, Vec<&str>> {
 /// The disks that QEMU has plugged into devices.
 ///
 /// # Errors
-/// When QEMU does not answer; a disk that makes no sense is left out.
+/// When QEMU does not answer, or takes longer than 60 s for all of it; a disk that makes no sense is left out.
 pub async fn of(qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
+    within(TOLD, qmp).await
+}
+
+/// [`of`] with another limit.
+pub(super) async fn within(limit: Duration, qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
+    deadline::within(limit, "disks", all(qmp)).await
+}
+
+async fn all(qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
     let blocks = qmp.execute("query-block", json!({})).await?;
     let nodes = optional(qmp.execute("query-named-block-nodes", json!({ "flat": true })).await)?;
     let nodes: Vec<Node> = elements(&nodes).take(MAX_NODES).filter_map(node).collect();

@@ -1,6 +1,7 @@
 //! Why a VM's RAM or disks cannot be seen.
 
 use std::io;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -13,6 +14,14 @@ pub enum GuestError {
     /// QEMU did not tell.
     #[error(transparent)]
     Qmp(#[from] QmpError),
+    /// QEMU answers, and makes no end.
+    #[error("QEMU did not tell of its {what} within {} s", limit.as_secs_f64())]
+    Slow {
+        /// What it was asked about.
+        what: &'static str,
+        /// How long all of its answers may take.
+        limit: Duration,
+    },
     /// QEMU's text has no RAM block or no RAM in guest-physical memory.
     #[error("QEMU's `{command}` shows no {what}")]
     Nothing {
@@ -64,6 +73,7 @@ impl GuestError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Qmp(error) => error.hint(),
+            Self::Slow { .. } => Some("see what keeps QEMU's main loop busy, and try again"),
             Self::NotShared => Some(
                 "start QEMU with `-object memory-backend-memfd,id=mem0,size=...,share=on \
                  -machine memory-backend=mem0`",

@@ -6,6 +6,7 @@
 
 mod backing;
 mod data;
+mod deadline;
 pub mod disks;
 mod error;
 mod mapping;

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt as _;
 
 use memmap2::{MmapOptions, MmapRaw};
 
+use super::deadline::{self, TOLD};
 use super::mapping::{self, Access};
 use super::{Gpa, GuestError, LOWEST, mtree, ramblock};
 use crate::qmp::Qmp;
@@ -65,9 +66,19 @@ impl GuestRam {
     /// Finds and maps, for reading only, the RAM of the QEMU with process id `pid` behind `qmp`.
     ///
     /// # Errors
-    /// [`GuestError`] when no RAM is shared, or its files cannot be opened.
+    /// [`GuestError`] when no RAM is shared, its files cannot be opened, or QEMU's answers take longer than 60 s.
     pub async fn of(qmp: &Qmp, pid: u32) -> Result<Self, GuestError> {
-        Self::open(qmp, pid, Access::Read).await
+        deadline::within(TOLD, "RAM", Self::open(qmp, pid, Access::Read)).await
+    }
+
+    /// [`Self::of`] with another limit.
+    #[cfg(test)]
+    pub(super) async fn within(
+        limit: std::time::Duration,
+        qmp: &Qmp,
+        pid: u32,
+    ) -> Result<Self, GuestError> {
+        deadline::within(limit, "RAM", Self::open(qmp, pid, Access::Read)).await
     }
 
     /// [`Self::of`] with files opened for writing, for a destination.
@@ -75,7 +86,7 @@ impl GuestRam {
     /// # Errors
     /// As for [`Self::of`].
     pub async fn writable(qmp: &Qmp, pid: u32) -> Result<Self, GuestError> {
-        Self::open(qmp, pid, Access::ReadWrite).await
+        deadline::within(TOLD, "RAM", Self::open(qmp, pid, Access::ReadWrite)).await
     }
 
     async fn open(qmp: &Qmp, pid: u32, access: Access) -> Result<Self, GuestError> {

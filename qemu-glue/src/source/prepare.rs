@@ -16,6 +16,7 @@ use super::preflight::Checked;
 use super::record::Record;
 use super::zero;
 use crate::agent::{Agent, AgentError, How, ListSteps, Visit};
+use crate::channel::MAX_SECONDS;
 use crate::guest::{GuestError, GuestRam, disks};
 use crate::qmp::{Qmp, QmpError};
 use crate::set::SetError;
@@ -135,7 +136,7 @@ pub(super) fn steps(steps: &ListSteps) -> BTreeMap<Text, f64> {
         for (name, seconds) in steps {
             let name = name.trim_end_matches("_s");
             if let Some(seconds) = seconds.as_f64().filter(|_| name != "total") {
-                named.insert(name.into(), seconds);
+                named.insert(name.into(), seconds.clamp(0.0, MAX_SECONDS));
             }
         }
     }

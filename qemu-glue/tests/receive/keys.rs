@@ -81,6 +81,7 @@ fn bad(place: &Place) -> Vec<(PathBuf, &'static str)> {
         (file("open", 0o644), "mode 0644"),
         (link, "symbolic link"),
         (place.path("missing"), "keygen"),
+        (file("equal", 0o600), "1 different bytes of 32"),
     ];
     let others = file("others", 0o600);
     // Only root can give a file away.

@@ -67,7 +67,8 @@ impl Drop for Program {
 
 pub(crate) fn key(place: &Place, name: &str, byte: u8) -> (PathBuf, Security) {
     let path = place.path(name);
-    std::fs::write(&path, [byte; 32]).unwrap();
+    let bytes: [u8; 32] = std::array::from_fn(|number| byte + u8::try_from(number).unwrap());
+    std::fs::write(&path, bytes).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     let key = Key::read(&path).unwrap();
     (path, Security::Key(key))

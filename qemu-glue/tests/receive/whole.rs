@@ -1,6 +1,6 @@
 //! Migrations that are served.
 
-use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use foreign::Name;
@@ -19,8 +19,7 @@ async fn pages_lie_in_the_ram_of_a_qemu_that_then_takes_a_migration() {
     for qemu in releases("pages_lie_in_the_ram_of_a_qemu_that_then_takes_a_migration") {
         let place = Place::new();
         let key = place.path("key");
-        std::fs::write(&key, [7; 32]).unwrap();
-        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        Key::make(&key).unwrap();
         let destination = Vm::destination(&qemu, &place, None, &[]);
         let memory = destination.memory().await;
         let mut options = options(&destination.socket);

@@ -5,12 +5,13 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use qemu_glue::source::{DONE, Guard, Options};
 
-/// What it says when it has read the limits.
+/// What it says when it has read the limits, and before the reason when it cannot.
 const READY: &str = "ready";
+const NOTHING: &str = "nothing to guard: ";
 
 /// The driver's options that limit the migration. The driver holds the other end of standard input.
 #[derive(Args)]
@@ -35,8 +36,9 @@ async fn stand_by(args: &GuardArgs) -> Result<()> {
     let guard = match Guard::read(&args.qmp, args.max_bandwidth, args.downtime_limit).await {
         Ok(guard) => guard,
         Err(error) => {
-            // The driver meets the same, and says it.
-            log::info!("nothing to guard: {error}");
+            // The driver may meet the same: what is said first is for it to say.
+            let line = format!("{NOTHING}{}\n", foreign::shown(&error.to_string()));
+            outlet::stdout().push(line.as_bytes());
             return Ok(());
         }
     };
@@ -77,8 +79,13 @@ impl Guarded {
         let guard = Self(child);
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).context("it says nothing")?;
-        ensure!(line.trim_end() == READY, "it has failed; what it says is above");
-        Ok(guard)
+        match line.trim_end() {
+            READY => Ok(guard),
+            other => match other.strip_prefix(NOTHING) {
+                Some(reason) => Err(anyhow!("{}", foreign::shown(reason))),
+                None => Err(anyhow!("it has failed; what it says is above")),
+            },
+        }
     }
 
     /// QEMU has the user's limits, or no migration to come: the guard is told, and ends.

@@ -114,16 +114,14 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
         Format::Text => Box::new(Plain::default()),
     };
     let guarded = args.mode == Way::Poolferry;
-    let guard = guarded.then(|| Guarded::start(&options)).and_then(|started| match started {
-        Ok(guard) => Some(guard),
-        Err(error) => {
-            log::warn!("nobody stands by: should this program be killed, {ORPHAN}: {error:#}");
-            None
-        }
-    });
+    let (guard, unguarded) = match guarded.then(|| Guarded::start(&options)) {
+        Some(Ok(guard)) => (Some(guard), None),
+        Some(Err(error)) => (None, Some(error)),
+        None => (None, None),
+    };
     let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
     let mut held = false;
-    let report = runtime.block_on(migrate(&options, show.as_mut(), &mut held));
+    let report = runtime.block_on(migrate(&options, show.as_mut(), unguarded, &mut held));
     // A read that a dead storage never answers must not keep the process.
     runtime.shutdown_background();
     let completed = report.as_ref().is_ok_and(|report| report.status == Status::Completed);
@@ -158,8 +156,14 @@ fn write(report: &Report, folder: &Path) -> Result<()> {
     })
 }
 
-/// `held` says whether QEMU has other limits than before, at the end and meanwhile.
-async fn migrate(options: &Options, show: &mut dyn Show, held: &mut bool) -> Result<Report> {
+/// `held` says whether QEMU has other limits than before, at the end and meanwhile. Why nobody guards them (`unguarded`) is told
+/// when there are any: a migration that does not begin has one reason, and that is said first.
+async fn migrate(
+    options: &Options,
+    show: &mut dyn Show,
+    mut unguarded: Option<anyhow::Error>,
+    held: &mut bool,
+) -> Result<Report> {
     let (canceller, cancel) = cancellation();
     let mut endings = Endings::watch().context("failed to watch for Ctrl-C")?;
     tokio::spawn(async move {
@@ -168,7 +172,12 @@ async fn migrate(options: &Options, show: &mut dyn Show, held: &mut bool) -> Res
         outlet::exit(130);
     });
     let mut observer = |update: &source::Update| match update {
-        source::Update::Limits { ours } => *held = *ours,
+        source::Update::Limits { ours } => {
+            *held = *ours;
+            if let Some(error) = unguarded.take_if(|_| *held) {
+                log::warn!("nobody stands by: should this program be killed, {ORPHAN}: {error:#}");
+            }
+        }
         update => show.update(update),
     };
     source::migrate(options, cancel, &mut observer).await.map_err(told)

@@ -10,6 +10,11 @@ use tokio::io::duplex;
 use super::*;
 use crate::channel::{Finish, Message};
 
+/// The bytes of a key.
+fn bytes(first: u8) -> [u8; 32] {
+    std::array::from_fn(|number| first + u8::try_from(number).unwrap())
+}
+
 fn key(dir: &Path, name: &str, bytes: &[u8]) -> Security {
     let path = dir.join(name);
     fs::write(&path, bytes).unwrap();
@@ -58,15 +63,15 @@ async fn talk(security: &Security, other: &Security) {
 async fn messages_cross_plain_and_encrypted() {
     let dir = TempDir::new().unwrap();
     talk(&Security::Plain, &Security::Plain).await;
-    let bytes = key(dir.path(), "bytes", &[0xab; 32]);
-    let digits = key(dir.path(), "digits", format!("{}\n", "aB".repeat(32)).as_bytes());
-    talk(&bytes, &digits).await;
+    let digits: String = bytes(0xa0).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digits = key(dir.path(), "digits", digits.as_bytes());
+    talk(&key(dir.path(), "bytes", &bytes(0xa0)), &digits).await;
 }
 
 #[tokio::test]
 async fn another_key_is_named_as_such() {
     let dir = TempDir::new().unwrap();
-    let (one, other) = (key(dir.path(), "a", &[1; 32]), key(dir.path(), "b", &[2; 32]));
+    let (one, other) = (key(dir.path(), "a", &bytes(1)), key(dir.path(), "b", &bytes(2)));
     let (connecting, accepting) = both(&one, &other).await;
     assert!(matches!(accepting.err().unwrap(), ChannelError::WrongKey));
     assert!(matches!(connecting.err().unwrap(), ChannelError::Rejected));
@@ -75,7 +80,7 @@ async fn another_key_is_named_as_such() {
 #[tokio::test]
 async fn a_side_without_key_is_named_as_such() {
     let dir = TempDir::new().unwrap();
-    let with = key(dir.path(), "a", &[1; 32]);
+    let with = key(dir.path(), "a", &bytes(1));
     for (one, other) in [(&with, &Security::Plain), (&Security::Plain, &with)] {
         let (connecting, accepting) = both(one, other).await;
         assert!(matches!(connecting.err().unwrap(), ChannelError::Security { .. }));
@@ -101,7 +106,7 @@ async fn a_silent_side_is_left() {
 #[tokio::test]
 async fn a_changed_record_ends_the_channel() {
     let dir = TempDir::new().unwrap();
-    let security = key(dir.path(), "a", &[1; 32]);
+    let security = key(dir.path(), "a", &bytes(1));
     let (one, mut middle_one) = duplex(10_000);
     let (mut middle_other, other) = duplex(10_000);
     // The one in the middle lets the handshake through and turns a bit of all that comes after it.

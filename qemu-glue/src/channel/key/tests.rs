@@ -43,8 +43,29 @@ fn files_of_another_form_are_refused() {
     }
     let missing = Key::read(&dir.path().join("missing")).unwrap_err();
     assert!(missing.hint().contains("keygen"));
-    let digits = file(&dir, format!("{}\n", "aB".repeat(32)).as_bytes(), 0o400);
-    assert_eq!(Key::read(&digits).unwrap(), Key([0xab; 32]));
+    let digits: String = varied(0xa0).iter().map(|byte| format!("{byte:02X}")).collect();
+    let digits = file(&dir, format!("{}\n", digits.replace('B', "b")).as_bytes(), 0o400);
+    assert_eq!(Key::read(&digits).unwrap(), Key(varied(0xa0)));
+}
+
+/// What nobody would call equal bytes.
+fn varied(first: u8) -> [u8; 32] {
+    std::array::from_fn(|number| first + u8::try_from(number).unwrap())
+}
+
+#[test]
+fn keys_that_anybody_can_guess_are_refused() {
+    let dir = TempDir::new().unwrap();
+    let seven: [u8; 32] = std::array::from_fn(|number| u8::try_from(number % 7).unwrap());
+    let digits = "0".repeat(64).into_bytes();
+    for (bytes, different) in [(&[0; 32][..], 1), (&[1; 32], 1), (&digits, 1), (&seven, 7)] {
+        let error = Key::read(&file(&dir, bytes, 0o600)).unwrap_err();
+        assert!(error.to_string().contains(&format!("{different} different bytes")), "{error}");
+        assert!(error.hint().contains("poolferry-host keygen FILE"));
+        fs::remove_file(dir.path().join("k")).unwrap();
+    }
+    let eight: [u8; 32] = std::array::from_fn(|number| u8::try_from(number % 8).unwrap());
+    Key::read(&file(&dir, &eight, 0o600)).unwrap();
 }
 
 #[test]
@@ -55,7 +76,7 @@ fn files_of_others_and_open_to_others_are_refused() {
         assert!(matches!(error, KeyError::Open { mode: found, .. } if found == mode), "{error}");
         assert!(error.to_string().contains(&format!("mode {mode:04o}")), "{error}");
     }
-    let path = file(&dir, &[1; 32], 0o600);
+    let path = file(&dir, &varied(1), 0o600);
     let link = dir.path().join("link");
     symlink(&path, &link).unwrap();
     assert!(matches!(Key::read(&link), Err(KeyError::Link(_))));
