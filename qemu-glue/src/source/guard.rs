@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep};
 
-use super::limits::Limits;
+use super::controller::Parameters;
+use super::settings;
 use crate::qmp::{Qmp, QmpError};
 
 /// What a driver says when it needs no guard any more.
@@ -23,7 +24,7 @@ const ASK: Duration = Duration::from_millis(100);
 /// The limits that a migration is to have without its driver.
 #[derive(Debug)]
 pub struct Guard {
-    limits: Limits,
+    parameters: Parameters,
 }
 
 impl Guard {
@@ -37,8 +38,8 @@ impl Guard {
         max_bandwidth: Option<u64>,
         downtime_limit_ms: Option<u64>,
     ) -> Result<Self, QmpError> {
-        let (found, _) = Limits::read(&Qmp::connect(qmp).await?).await?;
-        Ok(Self { limits: found.with(max_bandwidth, downtime_limit_ms) })
+        let (found, _) = settings::read_parameters(&Qmp::connect(qmp).await?).await?;
+        Ok(Self { parameters: found.with(max_bandwidth, downtime_limit_ms) })
     }
 
     /// Waits for the end of `driver`, which says [`DONE`] if all is well; otherwise sets the limits, and
@@ -68,6 +69,6 @@ impl Guard {
     }
 
     async fn set(&self, qmp: &Path) -> Result<(), QmpError> {
-        self.limits.set(&Qmp::connect(qmp).await?).await
+        settings::set_parameters(&Qmp::connect(qmp).await?, &self.parameters).await
     }
 }

@@ -1,7 +1,7 @@
 //! A thousand hostile destinations against all of the source but its QEMU.
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fixedbitset::FixedBitSet;
 use tempfile::TempDir;
@@ -9,8 +9,7 @@ use tokio::io::duplex;
 use tokio::time::timeout;
 
 use super::MigrateError;
-use super::heard::{Heard, Settled};
-use super::ledger::Ledger;
+use super::controller::{Ledger, Peer, Settled};
 use super::link::Link;
 use super::offer::negotiate;
 use super::preflight::Checked;
@@ -42,13 +41,13 @@ async fn migrate(link: Link, set: &SkipSet) -> Result<u64, MigrateError> {
     let (mut link, agreed) =
         negotiate(link, "there", hello, &Checked::default(), true, set).await?;
     assert!(agreed.uri.starts_with("tcp:") && agreed.media_left_out.len() <= 64);
-    let (mut heard, mut ledger) = (Heard::new(PAGES, OVER), Ledger::new(PAGES));
+    let (mut peer, mut ledger) = (Peer::new(PAGES, OVER, Instant::now()), Ledger::new(PAGES));
     ledger.hash_sent(PageRange { first: 0, count: PAGES });
     let mut is_troubled = false;
     let mut once = FixedBitSet::with_capacity(PAGES as usize);
     while let Some(Ok(message)) = link.incoming.recv().await {
         let mut settled = Vec::new();
-        let trouble = heard.hear(message, &mut ledger, &mut settled);
+        let trouble = peer.hear(message, &mut ledger, &mut settled);
         for settled in settled {
             let (Settled::Placed(ranges) | Settled::NotPlaced(_, ranges)) = settled;
             for page in ranges.iter().flat_map(|range| range.first..range.first + range.count) {
@@ -62,7 +61,7 @@ async fn migrate(link: Link, set: &SkipSet) -> Result<u64, MigrateError> {
     }
     let settled = once.count_ones(..) as u64;
     assert_eq!(ledger.outstanding(), u64::from(PAGES) - settled, "each page is accounted for");
-    let progress = *heard.progress();
+    let progress = *peer.progress();
     assert_eq!(progress, progress.within(PAGES.into()));
     // Else it has gone, as the ferry would know.
     if !is_troubled {

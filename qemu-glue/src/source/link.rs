@@ -13,7 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use super::MigrateError;
-use super::heard::LastWord;
+use super::controller::LastWord;
 use crate::channel::{self, ChannelError, Finish, Message, Receiver, Security, Sender};
 
 /// How long the destination's host may take to be connected.

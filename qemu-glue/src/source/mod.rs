@@ -2,40 +2,34 @@
 //!
 //! [`migrate`] reads as the data path. Until QEMU takes the `migrate` command nothing has changed for the
 //! VM, and whatever fails of ours turns the migration into a stock one. From then on the switchover is
-//! held while pages are outstanding; whatever fails lets it go (see `ferry.rs`).
+//! held while pages are outstanding; whatever fails releases it (see `controller/`).
 
-mod allowance;
 mod cancel;
-mod chase;
+mod controller;
 mod costs;
 mod drive;
 mod error;
-mod ferry;
 mod guard;
 pub mod hash;
-mod heard;
-mod hold;
-mod ledger;
-mod limits;
 mod link;
 mod offer;
 mod options;
-mod orphan;
-mod pace;
 pub mod plan;
 pub mod preflight;
 mod prepare;
 mod progress;
 mod query;
 mod record;
+mod recovery;
+mod session;
 mod settings;
-mod switchover;
 pub mod zero;
 
 use std::time::Duration;
 
 pub use cancel::{Cancel, Canceller, cancellation};
 use cancel::{END, Stop};
+use controller::{Controller, SkipTask, Task};
 pub use error::MigrateError;
 use foreign::Text;
 pub use guard::{DONE, Guard};
@@ -48,14 +42,13 @@ use crate::qmp::Qmp;
 use crate::set::SkipSet;
 use crate::timeline::Watched;
 use drive::{Drive, Ended};
-use ferry::Ferry;
-use limits::Limits;
 use link::Link;
 use migration_record::{Report, Status};
 use preflight::Checked;
 use prepare::{NotPrepared, Prepared};
 use query::Stage;
 use record::Record;
+use session::SkipSession;
 use settings::Settings;
 
 /// What `query-status` says of a VM that has not gone back to running after a failed migration is asked
@@ -91,7 +84,7 @@ pub async fn migrate(
         Ok(before)
     };
     let prepared = stop.within(Duration::ZERO, prepared).await;
-    let Before { uri, limits, compressed, company } =
+    let Before { uri, task, session, listener } =
         match prepared.unwrap_or(Err(MigrateError::Cancelled)) {
             Ok(before) => before,
             Err(error) => {
@@ -99,16 +92,10 @@ pub async fn migrate(
                 return Err(error);
             }
         };
-    let (ferry, link) = match company {
-        Company::Nobody => (None, None),
-        Company::Listener(link) => (None, Some(link)),
-        Company::Ferry(ferry) => (Some(*ferry), None),
-    };
-    let shares = matches!(&options.mode, Mode::Poolferry(route) if route.share);
-    let mut drive = Drive::new(&qmp, limits, ferry, shares, compressed, &mut record);
+    let mut drive = Drive::new(&qmp, task, session, &mut record);
     stop.allow(options.timeout);
     let ended = drive.run(&uri, &stop).await;
-    let ferry = drive.ferry.take();
+    let (controller, session) = drive.into_parts();
     let ended = match ended {
         Ok(ended) => ended,
         Err(error) => {
@@ -128,7 +115,7 @@ pub async fn migrate(
     let (zero_ns, mut unprobes) = (record.zero_ns(), stop.clone());
     let (probed, ()) = tokio::join!(
         unprobes.within(END, watched.end(zero_ns)),
-        after(ended, ferry, link, &mut stop, &mut record)
+        after(ended, (controller, session), listener, &mut stop, &mut record)
     );
     let (side, remark) = probed.unwrap_or_default();
     record.report.probes.source = side;
@@ -155,9 +142,10 @@ const fn mode(options: &Options) -> &'static str {
 /// What there is when QEMU can be told to migrate.
 struct Before {
     uri: String,
-    limits: Limits,
-    compressed: bool,
-    company: Company,
+    task: Task,
+    session: Option<SkipSession>,
+    /// A receiver that has nothing to restore, and is told how it ended.
+    listener: Option<Link>,
 }
 
 /// Who goes along with QEMU's migration.
@@ -167,7 +155,7 @@ enum Company {
     /// The receiver, which has nothing to restore, and is told how it ended.
     Listener(Link),
     /// Pages go by storage.
-    Ferry(Box<Ferry>),
+    Session(Box<SkipSession>, SkipTask),
 }
 
 /// Preflight, list, offer, arming.
@@ -178,15 +166,15 @@ async fn before(
     record: &mut Record<'_>,
 ) -> Result<Before, MigrateError> {
     record.begin("preflight");
-    let (found, left_behind) = Limits::read(qmp).await?;
-    let limits = found.with(options.max_bandwidth, options.downtime_limit_ms);
-    orphan::end(qmp, left_behind, record).await?;
+    let (found, left_behind) = settings::read_parameters(qmp).await?;
+    let parameters = found.with(options.max_bandwidth, options.downtime_limit_ms);
+    recovery::end(qmp, left_behind, record).await?;
     // Before anything is changed: it would be the settings of somebody else's migration.
     let state = preflight::ready(qmp).await?;
     if left_behind {
         record.remark("limits of a migration whose driver was killed were replaced".to_owned());
         // Also where this one does not begin.
-        settings.note_limits(found);
+        settings.note_parameters(found);
     }
     if let Mode::Poolferry(Route { multifd: Some(multifd), .. }) = &options.mode {
         settings.multifd(qmp, multifd).await?;
@@ -208,11 +196,17 @@ async fn before(
     // Events, and the way back on which the destination tells that it has the VM: without it, a destination
     // that fails at the very end is taken for one that runs the VM.
     settings.turn_on(qmp, &["events", "return-path"]).await?;
-    settings.note_limits(found);
-    Ok(Before { uri, limits, compressed: checked.compressed, company })
+    settings.note_parameters(found);
+    let (session, skip, listener) = match company {
+        Company::Nobody => (None, None, None),
+        Company::Listener(link) => (None, None, Some(link)),
+        Company::Session(session, skip) => (Some(*session), Some(skip), None),
+    };
+    let task = Task { parameters, compressed: checked.compressed, skip };
+    Ok(Before { uri, task, session, listener })
 }
 
-/// Where QEMU is to send to, and the ferry unless all is to go by network. Where the receiver cannot be agreed with and the
+/// Where QEMU is to send to, and the session unless all is to go by network. Where the receiver cannot be agreed with and the
 /// user knows where its QEMU listens, the migration is a stock one.
 async fn agree(
     qmp: &Qmp,
@@ -268,18 +262,19 @@ async fn agree(
     }
     let Some(prepared) = prepared else { return Ok((agreed.uri, Company::Listener(link))) };
     record.report.pages.listed = prepared.plan.listed;
-    Ok((agreed.uri, arm(prepared, link, &agreed.media_left_out, route.silence, record)))
+    Ok((agreed.uri, arm(prepared, link, &agreed.media_left_out, route, record)))
 }
 
 fn arm(
     prepared: Prepared,
     link: Link,
     left_out: &[(u16, Text)],
-    silence: Duration,
+    route: &Route,
     record: &mut Record<'_>,
 ) -> Company {
-    match Ferry::arm(prepared, link, offer::indices(left_out), silence) {
-        Ok(ferry) => Company::Ferry(Box::new(ferry)),
+    let left_out = offer::indices(left_out);
+    match SkipSession::arm(prepared, link, &left_out, route.silence, route.share) {
+        Ok((session, task)) => Company::Session(Box::new(session), task),
         Err((error, link)) => {
             stock(record, &error, error.hint().map(Text::from).as_ref());
             Company::Listener(link)
@@ -295,8 +290,8 @@ fn stock(record: &mut Record<'_>, reason: &dyn std::fmt::Display, hint: Option<&
 /// Takes leave of the destination, and writes down the end.
 async fn after(
     ended: Ended,
-    ferry: Option<Ferry>,
-    link: Option<Link>,
+    (mut controller, session): (Controller, Option<SkipSession>),
+    listener: Option<Link>,
     stop: &mut Stop,
     record: &mut Record<'_>,
 ) {
@@ -310,10 +305,10 @@ async fn after(
     record.report.reason.clone_from(&reason);
     let begun_unix_s = record.report.begun_unix_s;
     let finish = Finish { status: word.into(), reason, begun_unix_s };
-    if let Some(mut ferry) = ferry {
-        let last_word = stop.last_word(ferry.finish(finish)).await.flatten();
-        record.ferry(&ferry, last_word);
-    } else if let Some(mut link) = link {
+    if let Some(mut session) = session {
+        let last_word = stop.last_word(session.finish(&mut controller, finish)).await.flatten();
+        record.skipped(&session, &controller, last_word);
+    } else if let Some(mut link) = listener {
         let last_word = stop.last_word(link.finish(finish)).await.flatten();
         record.report.probes.destination =
             last_word.and_then(|word| word.into_inner().probes).map(|side| *side);

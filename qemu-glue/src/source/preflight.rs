@@ -170,6 +170,12 @@ async fn capabilities(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> 
         let what = format!("migration capability `{name}` is on");
         checked.find(true, what, "turn it off with `migrate-set-capabilities`");
     }
+    if is_on("pause-before-switchover") {
+        let what = "migration capability `pause-before-switchover` is on".to_owned();
+        let hint = "whoever has set it has to let QEMU go on before the switchover (`migrate-continue`); turn it off \
+                    if nobody does";
+        checked.find(false, what, hint);
+    }
     checked.of_both =
         OF_BOTH.into_iter().filter(|name| is_on(name)).flat_map(Name::try_from).collect();
     if is_on("multifd") {

@@ -4,12 +4,13 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use foreign::Text;
 
+use super::controller::{Controller, LastWord};
 use super::costs::Meter;
-use super::ferry::Ferry;
-use super::heard::LastWord;
+
 use super::prepare;
 use super::progress::{Picture, Update, real};
 use super::query::Migration;
+use super::session::SkipSession;
 use crate::agent::{self, ListSteps};
 use crate::shim;
 use crate::timeline::now_ns;
@@ -21,6 +22,8 @@ pub(super) struct Record<'a> {
     observer: &'a mut (dyn FnMut(&Update) + Send),
     /// When it was asked for.
     asked: Instant,
+    /// The step of QEMU's migration.
+    entered: &'static str,
     /// Steps with their begin and end.
     steps: Vec<(&'static str, Instant, Option<Instant>)>,
     /// When QEMU took the `migrate` command, and CLOCK_MONOTONIC then, in ns.
@@ -33,7 +36,16 @@ impl<'a> Record<'a> {
     pub(super) fn new(mode: &str, observer: &'a mut (dyn FnMut(&Update) + Send)) -> Self {
         let report = Report { mode: mode.into(), ..Report::default() };
         let (steps, last, meter) = (Vec::new(), Picture::default(), Meter::new());
-        Self { report, observer, asked: Instant::now(), steps, begun: None, last, meter }
+        Self {
+            report,
+            observer,
+            asked: Instant::now(),
+            entered: "",
+            steps,
+            begun: None,
+            last,
+            meter,
+        }
     }
 
     pub(super) fn remark(&mut self, text: impl Into<Text>) {
@@ -51,6 +63,13 @@ impl<'a> Record<'a> {
     pub(super) fn begin(&mut self, name: &'static str) {
         (self.observer)(&Update::Step { name });
         self.steps.push((name, Instant::now(), None));
+    }
+
+    /// Ends the last step of the migration, and begins this one.
+    pub(super) fn enter(&mut self, name: &'static str) {
+        self.end(self.entered);
+        self.begin(name);
+        self.entered = name;
     }
 
     /// Ends the step, if it goes on.
@@ -140,28 +159,34 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// What became of the pages left behind, by the ledger, the library and the destination's last
+    /// What became of the pages left behind, by the controller, the library and the destination's last
     /// word.
-    pub(super) fn ferry(&mut self, ferry: &Ferry, last_word: Option<LastWord>) {
-        let status = ferry.status();
+    pub(super) fn skipped(
+        &mut self,
+        session: &SkipSession,
+        controller: &Controller,
+        last_word: Option<LastWord>,
+    ) {
+        let status = session.status();
         self.library(&status);
         if let Some((zero, _)) = self.begun {
-            self.report.guest = agent::seconds(&ferry.visit().readings(), zero);
+            self.report.guest = agent::seconds(&session.visit().readings(), zero);
         }
         let report = &mut self.report;
-        report.given_back_by_reason = ferry.reasons(&status);
+        report.given_back_by_reason = controller.redirtied(&status);
         report.pages.skipped = status.hinted;
         report.pages.given_back = report.given_back_by_reason.values().sum();
         let last_word = last_word.map(LastWord::into_inner);
-        let progress = last_word.as_ref().map_or(*ferry.progress(), |word| word.progress);
+        let progress =
+            last_word.as_ref().map_or_else(|| controller.progress(), |word| word.progress);
         // Whatever was placed after the library had given it back, QEMU has sent over it.
         let placed = report.pages.skipped.saturating_sub(report.pages.given_back);
-        report.pages.zero = ferry.ledger().zero_pages().min(placed);
+        report.pages.zero = controller.zero_pages().min(placed);
         let placed = placed - report.pages.zero;
         report.pages.delivered = progress.delivered.min(placed);
         report.pages.restored = placed - report.pages.delivered;
         report.storage_bytes = progress.storage_bytes;
-        report.channel_bytes = ferry.channel_bytes();
+        report.channel_bytes = session.channel_bytes();
         if let Some(word) = last_word {
             report.costs.destination_cpu_s = Some(word.cpu_s);
             report.costs.destination_peak_bytes = Some(word.peak_memory_bytes);

@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 use super::cancel::{PUT_BACK, Stop};
-use super::limits::Limits;
+use super::controller::Parameters;
 use super::preflight;
 use super::query::Migration;
 use super::record::Record;
@@ -21,7 +21,7 @@ pub(super) const LEGACY: &str = "legacy";
 /// The settings that were changed, as they were before.
 #[derive(Debug, Default)]
 pub(super) struct Settings {
-    limits: Option<Limits>,
+    parameters: Option<Parameters>,
     /// Capabilities that were off.
     capabilities: Vec<&'static str>,
     multifd: Option<Multifd>,
@@ -30,9 +30,9 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// The limits change from now on.
-    pub(super) fn note_limits(&mut self, found: Limits) {
-        self.limits = Some(found);
+    /// The parameters change from now on.
+    pub(super) fn note_parameters(&mut self, found: Parameters) {
+        self.parameters = Some(found);
     }
 
     /// Turns on migration capabilities.
@@ -96,9 +96,9 @@ impl Settings {
     }
 
     async fn all_back(&self, qmp: &Qmp, record: &mut Record<'_>) {
-        let Self { limits, capabilities, multifd, zero_pages } = self;
-        if let Some(limits) = limits {
-            match limits.set(qmp).await {
+        let Self { parameters, capabilities, multifd, zero_pages } = self;
+        if let Some(parameters) = parameters {
+            match set_parameters(qmp, parameters).await {
                 Ok(()) => record.limits(false),
                 Err(error) => {
                     record.remark(format!("the limits of the migration were not put back: {error}"))
@@ -130,6 +130,25 @@ impl Settings {
             record.remark(format!("`{ZERO_PAGES}` was not put back: {error}"));
         }
     }
+}
+
+/// The parameters that QEMU has now, and whether they were left behind by a held migration whose
+/// driver was killed; QEMU's defaults stand for those.
+///
+/// # Errors
+/// When the monitor fails.
+pub(super) async fn read_parameters(qmp: &Qmp) -> Result<(Parameters, bool), QmpError> {
+    let found: Parameters = qmp.query("query-migrate-parameters").await?;
+    let parameters = found.without_traces();
+    Ok((parameters, parameters != found))
+}
+
+/// Sets them.
+///
+/// # Errors
+/// When QEMU refuses or the monitor fails.
+pub(super) async fn set_parameters(qmp: &Qmp, parameters: &Parameters) -> Result<(), QmpError> {
+    qmp.execute("migrate-set-parameters", parameters.arguments()).await.map(drop)
 }
 
 async fn set_capabilities(qmp: &Qmp, names: &[&str], on: bool) -> Result<(), QmpError> {

@@ -1,6 +1,6 @@
 //! Links and storage that are not what they were when the migration began: the work goes to where it is done.
 //!
-//! Pages that are outstanding are shared out in the ratio of both rates (`source/pace.rs`). So the part that the network gets
+//! Pages that are outstanding are shared out in the ratio of both rates (`source/controller/load_split.rs`). So the part that the network gets
 //! of those that were outstanding at a change tells whether the change was noticed.
 
 use std::time::{Duration, Instant};

@@ -1,13 +1,16 @@
 //! Migrations in which nothing fails.
 
+use std::time::Duration;
+
 use migration_record::Status;
 use qemu_glue::source::{Update, cancellation};
 use serde_json::json;
 use test_servers::skipped;
 use tokio::sync::mpsc;
+use tokio::time::sleep;
 
 use crate::guest::{Busy, PAGES};
-use crate::lab::{Lab, on_each_qemu};
+use crate::lab::{Lab, on_each_qemu, wait_for};
 use crate::scene::{Scene, Setting};
 
 on_each_qemu!(idle, busy, differing, paused_before_switchover, guest_reset, stock);
@@ -60,13 +63,28 @@ async fn differing(lab: &Lab) {
     assert_eq!(report.given_back_by_reason.get("differs"), Some(&200));
 }
 
-/// Somebody has told QEMU to stop before the switchover, as libvirt does.
+/// Somebody has told QEMU to wait before the switchover, as libvirt does: he alone lets it go on.
 async fn paused_before_switchover(lab: &Lab) {
     let scene = Scene::new(lab, Setting::default()).await;
     scene.source.set_capability("pause-before-switchover", true).await;
-    let report = scene.migrate().await;
+    let status = async || {
+        let migration = scene.source.execute("query-migrate", json!({})).await;
+        migration["status"].clone()
+    };
+    let somebody = async {
+        wait_for("QEMU waits", async || status().await == "pre-switchover").await;
+        // Ten times as long as QEMU is asked.
+        sleep(Duration::from_secs(1)).await;
+        let waits = status().await;
+        let state = json!({ "state": "pre-switchover" });
+        let _ = scene.source.qmp.execute("migrate-continue", state).await;
+        assert_eq!(waits, "pre-switchover", "it was continued by another");
+    };
+    let (report, ()) = tokio::join!(scene.migrate(), somebody);
     scene.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
+    let said = report.remarks.iter().any(|remark| remark.contains("pause-before-switchover"));
+    assert!(said, "{:#?}", report.remarks);
 }
 
 /// Somebody resets the VM while its pages are left behind: it begins anew, and writes over them.

@@ -22,8 +22,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::progress::real;
+use super::trouble::Trouble;
 use crate::set::PAGE_BYTES;
+use crate::source::progress::real;
 
 /// Bytes a second that are expected of any storage.
 const LITTLE: f64 = 512.0 * 1024.0;
@@ -113,24 +114,20 @@ impl Allowance {
     }
 
     /// Why the destination is waited for no longer, once that is so.
-    pub(super) fn spent(&self) -> Option<String> {
+    pub(super) fn spent(&self) -> Option<Trouble> {
         if !self.left.is_zero() {
             return None;
         }
-        if self.silent >= self.most {
-            let seconds = self.most.as_secs_f64();
-            return Some(format!("the destination settled no page for {seconds} s"));
-        }
-        let (pages, seconds) = (self.pages, self.slow.as_secs_f64());
-        let least = self.least() / 1024.0;
-        let why = match self.network {
-            Some(_) => "QEMU sends the rest much sooner",
-            None => "no storage is so slow",
-        };
-        Some(format!(
-            "the destination settled {pages} pages in {seconds:.1} s, and should settle {least:.0} KiB of memory a \
-             second: {why}"
-        ))
+        Some(if self.silent >= self.most {
+            Trouble::PeerSilent { limit: self.most }
+        } else {
+            Trouble::PeerSlow {
+                pages: self.pages,
+                time: self.slow,
+                least: self.least(),
+                network: self.network,
+            }
+        })
     }
 }
 
@@ -162,7 +159,7 @@ mod tests {
                 at += TICK;
                 account.spend(at, true);
                 if let Some(why) = account.spent() {
-                    return Some((second, why));
+                    return Some((second, why.to_string()));
                 }
             }
         }
@@ -253,9 +250,9 @@ mod tests {
             at += LIMIT;
             account.spend(at, false);
         }
-        assert_eq!(account.spent(), None);
+        assert!(account.spent().is_none());
         account.spend(at + LIMIT, true);
-        assert_eq!(account.spent(), None, "it has something only now");
+        assert!(account.spent().is_none(), "it has something only now");
         account.spend(at + 2 * LIMIT, true);
         assert!(account.spent().is_some());
     }

@@ -1,14 +1,13 @@
-//! The user's limits of the migration: kept, changed while it is held, and put back.
+//! QEMU's migration parameters: the user's, and what they become while the switchover is held.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::hold::Share;
-use crate::qmp::{Qmp, QmpError};
+use super::throttle::Bandwidth;
 
 /// Bandwidth while QEMU has nothing to send but what the guest writes over and over, in bytes per
 /// second. QEMU shares it out in tenths of a second, about two pages each. A number that nobody else
-/// sets: see [`Limits::read`].
+/// sets: see [`Parameters::without_traces`].
 const TRICKLE: u64 = 81_921;
 /// Most bandwidth that QEMU may reckon with while held. It switches over when what is left fits into
 /// `downtime-limit` times this; [`HELD_DOWNTIME_MS`] of it are 512 KiB, half of what the library in QEMU
@@ -26,34 +25,27 @@ const GENTLE: u64 = 8;
 const DEFAULT_DOWNTIME_MS: u64 = 300;
 const DEFAULT_BANDWIDTH: u64 = 128 << 20;
 
-/// Limits of a migration.
+/// Those that a migration of ours changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(super) struct Limits {
+pub(in crate::source) struct Parameters {
     /// Bytes per second; 0 is without limit.
-    pub(super) max_bandwidth: u64,
+    pub(in crate::source) max_bandwidth: u64,
     /// Milliseconds that the VM may be stopped.
-    pub(super) downtime_limit: u64,
+    pub(in crate::source) downtime_limit: u64,
     /// Bytes per second that stand for the measured bandwidth, 0 for none (8.2 and later).
     #[serde(default)]
-    pub(super) avail_switchover_bandwidth: Option<u64>,
+    pub(in crate::source) avail_switchover_bandwidth: Option<u64>,
 }
 
-impl Limits {
-    /// The limits that QEMU has now, and whether they were left behind by a held migration whose
-    /// driver was killed; QEMU's defaults stand for those.
-    ///
-    /// # Errors
-    /// When the monitor fails.
-    pub(super) async fn read(qmp: &Qmp) -> Result<(Self, bool), QmpError> {
-        let found: Self = qmp.query("query-migrate-parameters").await?;
-        let limits = found.without_traces();
-        Ok((limits, limits != found))
-    }
-
+impl Parameters {
     /// These, with what the user asks for instead: bytes per second, milliseconds.
     #[must_use]
-    pub(super) fn with(self, max_bandwidth: Option<u64>, downtime_limit: Option<u64>) -> Self {
+    pub(in crate::source) fn with(
+        self,
+        max_bandwidth: Option<u64>,
+        downtime_limit: Option<u64>,
+    ) -> Self {
         Self {
             max_bandwidth: max_bandwidth.unwrap_or(self.max_bandwidth),
             downtime_limit: downtime_limit.unwrap_or(self.downtime_limit),
@@ -61,7 +53,9 @@ impl Limits {
         }
     }
 
-    fn without_traces(mut self) -> Self {
+    /// These, without what a held migration whose driver was killed has left; QEMU's defaults stand for that.
+    #[must_use]
+    pub(in crate::source) fn without_traces(mut self) -> Self {
         // Ours are odd, and a user may well allow 1 ms: only both together are a trace.
         let odd = !self.max_bandwidth.is_multiple_of(2);
         let told = self.avail_switchover_bandwidth == Some(HELD_BANDWIDTH);
@@ -77,22 +71,6 @@ impl Limits {
         self
     }
 
-    /// Sets them.
-    ///
-    /// # Errors
-    /// When QEMU refuses or the monitor fails.
-    pub(super) async fn set(&self, qmp: &Qmp) -> Result<(), QmpError> {
-        set(qmp, self.parameters()).await
-    }
-
-    /// Sets what keeps QEMU from switching over while it sends at `share`.
-    ///
-    /// # Errors
-    /// When QEMU refuses or the monitor fails.
-    pub(super) async fn hold(&self, qmp: &Qmp, share: Share) -> Result<(), QmpError> {
-        set(qmp, self.held(share).parameters()).await
-    }
-
     /// The same with a fraction of the downtime: QEMU goes on sending where it would stop the VM at once.
     #[must_use]
     pub(super) fn gentle(self) -> Self {
@@ -100,7 +78,9 @@ impl Limits {
         Self { downtime_limit: downtime_limit.min(self.downtime_limit), ..self }
     }
 
-    fn held(&self, share: Share) -> Self {
+    /// What keeps QEMU from switching over while it sends at `bandwidth`.
+    #[must_use]
+    pub(super) fn held(&self, bandwidth: Bandwidth) -> Self {
         let unbounded = |bandwidth| if bandwidth == 0 { u64::MAX } else { bandwidth };
         let most = match self.avail_switchover_bandwidth {
             Some(_) => self.max_bandwidth,
@@ -108,17 +88,18 @@ impl Limits {
             None => (unbounded(self.max_bandwidth).min(HELD_BANDWIDTH) - 1) | 1,
         };
         Self {
-            max_bandwidth: match share {
-                Share::Full => most,
-                Share::Limited(rate) => unbounded(most).min(rate | 1),
-                Share::Trickle => unbounded(most).min(TRICKLE),
+            max_bandwidth: match bandwidth {
+                Bandwidth::Full => most,
+                Bandwidth::Limited(rate) => unbounded(most).min(rate | 1),
+                Bandwidth::Trickle => unbounded(most).min(TRICKLE),
             },
             downtime_limit: HELD_DOWNTIME_MS,
             avail_switchover_bandwidth: self.avail_switchover_bandwidth.map(|_| HELD_BANDWIDTH),
         }
     }
 
-    fn parameters(&self) -> Value {
+    /// As `migrate-set-parameters` takes them.
+    pub(in crate::source) fn arguments(&self) -> Value {
         let mut parameters = json!({
             "max-bandwidth": self.max_bandwidth,
             "downtime-limit": self.downtime_limit,
@@ -130,35 +111,36 @@ impl Limits {
     }
 }
 
-async fn set(qmp: &Qmp, parameters: Value) -> Result<(), QmpError> {
-    qmp.execute("migrate-set-parameters", parameters).await.map(drop)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn limits(max_bandwidth: u64, downtime_limit: u64) -> Limits {
-        Limits { max_bandwidth, downtime_limit, avail_switchover_bandwidth: None }
+    fn parameters(max_bandwidth: u64, downtime_limit: u64) -> Parameters {
+        Parameters { max_bandwidth, downtime_limit, avail_switchover_bandwidth: None }
     }
 
     #[test]
     fn a_held_migration_never_has_more_than_the_library_keeps_dirty() {
-        let shares =
-            [Share::Full, Share::Limited(1 << 31), Share::Limited(1 << 25), Share::Trickle];
+        let shares = [
+            Bandwidth::Full,
+            Bandwidth::Limited(1 << 31),
+            Bandwidth::Limited(1 << 25),
+            Bandwidth::Trickle,
+        ];
         for user in [0, 1000, 128 << 20, 100 << 30] {
-            for share in shares {
-                let held = limits(user, 300).held(share);
+            for bandwidth in shares {
+                let held = parameters(user, 300).held(bandwidth);
                 assert!(held.max_bandwidth > 0, "0 would be without limit");
                 assert!(held.max_bandwidth / 1000 * held.downtime_limit < 1 << 20);
                 assert!(user == 0 || held.max_bandwidth <= user);
                 // Where QEMU can be told what to reckon with.
-                let told = Limits { avail_switchover_bandwidth: Some(0), ..limits(user, 300) };
-                let held = told.held(share);
+                let told =
+                    Parameters { avail_switchover_bandwidth: Some(0), ..parameters(user, 300) };
+                let held = told.held(bandwidth);
                 let reckoned = held.avail_switchover_bandwidth.unwrap();
                 assert!(reckoned > 0 && reckoned / 1000 * held.downtime_limit < 1 << 20);
                 assert!(user == 0 || held.max_bandwidth <= user);
-                assert_eq!(held.max_bandwidth == 0, user == 0 && share == Share::Full);
+                assert_eq!(held.max_bandwidth == 0, user == 0 && bandwidth == Bandwidth::Full);
             }
         }
     }
@@ -166,16 +148,17 @@ mod tests {
     #[test]
     fn a_gentle_end_is_no_hold_and_no_longer_than_the_user_allows() {
         for (user, gentle) in [(300, 38), (40, 5), (3, 2), (1, 1), (0, 0)] {
-            assert_eq!(limits(0, user).gentle().downtime_limit, gentle);
+            assert_eq!(parameters(0, user).gentle().downtime_limit, gentle);
         }
     }
 
     #[test]
-    fn traces_of_a_driver_that_was_killed_are_not_taken_for_the_users_limits() {
-        for share in [Share::Full, Share::Limited(1 << 20), Share::Trickle] {
+    fn traces_of_a_driver_that_was_killed_are_not_taken_for_the_users_parameters() {
+        for bandwidth in [Bandwidth::Full, Bandwidth::Limited(1 << 20), Bandwidth::Trickle] {
             for told in [None, Some(0)] {
-                let user = Limits { avail_switchover_bandwidth: told, ..limits(64 << 20, 300) };
-                let found = user.held(share).without_traces();
+                let user =
+                    Parameters { avail_switchover_bandwidth: told, ..parameters(64 << 20, 300) };
+                let found = user.held(bandwidth).without_traces();
                 assert_eq!(found.downtime_limit, DEFAULT_DOWNTIME_MS);
                 assert_eq!(found.avail_switchover_bandwidth, told);
                 assert!(found.max_bandwidth >= 64 << 20);
@@ -185,9 +168,15 @@ mod tests {
 
     #[test]
     fn the_users_own_limits_are_no_traces() {
-        for user in [limits(0, 40), limits(0, 1), limits(0, 0), limits(32 << 20, 1), limits(7, 0)] {
+        for user in [
+            parameters(0, 40),
+            parameters(0, 1),
+            parameters(0, 0),
+            parameters(32 << 20, 1),
+            parameters(7, 0),
+        ] {
             assert_eq!(user.without_traces(), user);
-            let told = Limits { avail_switchover_bandwidth: Some(1 << 30), ..user };
+            let told = Parameters { avail_switchover_bandwidth: Some(1 << 30), ..user };
             assert_eq!(told.without_traces(), told);
         }
     }

@@ -13,8 +13,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::progress::real;
 use crate::set::PAGE_BYTES;
+use crate::source::progress::real;
 
 /// Time of spans in a row that shows it, and the longest span: a guest that writes much for a moment only is
 /// caught up with later.
@@ -28,7 +28,7 @@ const AS_MUCH: f64 = 0.9;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct View {
+pub(super) struct Seen {
     pub(super) at: Instant,
     /// Number of bitmap syncs.
     pub(super) syncs: u64,
@@ -38,9 +38,9 @@ pub(super) struct View {
     pub(super) carried: u64,
 }
 
-/// The chase, from QEMU's second pass on.
+/// What is known, from QEMU's second pass on.
 #[derive(Debug, Default)]
-pub(super) struct Chase {
+pub(super) struct Convergence {
     span: Option<Span>,
     /// Time of the spans in a row that were lost.
     lost: Duration,
@@ -58,25 +58,25 @@ struct Span {
 
 /// QEMU does not catch up: bytes per second.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Lost {
+pub(in crate::source) struct Lost {
     written: f64,
     carried: f64,
 }
 
-impl Chase {
+impl Convergence {
     /// Looks; gives, once, that QEMU does not catch up.
-    pub(super) fn look(&mut self, view: View) -> Option<Lost> {
-        let new = Span { begun: view.at, syncs: view.syncs, carried: 0.0, looks: 0.0 };
+    pub(super) fn look(&mut self, seen: Seen) -> Option<Lost> {
+        let new = Span { begun: seen.at, syncs: seen.syncs, carried: 0.0, looks: 0.0 };
         let span = self.span.get_or_insert(new);
-        span.carried += real(view.carried);
+        span.carried += real(seen.carried);
         span.looks += 1.0;
-        let elapsed = view.at.saturating_duration_since(span.begun);
-        let is_over = elapsed >= SPAN && view.syncs > span.syncs;
+        let elapsed = seen.at.saturating_duration_since(span.begun);
+        let is_over = elapsed >= SPAN && seen.syncs > span.syncs;
         if !is_over && elapsed < SHOWN {
             return None;
         }
         let carried = span.carried / span.looks;
-        let written = real(view.written);
+        let written = real(seen.written);
         self.span = Some(new);
         let is_lost = written > 0.0 && written >= carried * AS_MUCH;
         self.lost = if is_lost { self.lost + elapsed } else { Duration::ZERO };
@@ -112,7 +112,7 @@ mod tests {
     /// Looks every tenth of a second at passes of `pass` seconds each; gives when it was told, in seconds, and what.
     fn play(seconds: u32, pass: f64, rates: fn(f64) -> (u64, u64)) -> Vec<(f64, Lost)> {
         let start = Instant::now();
-        let mut chase = Chase::default();
+        let mut convergence = Convergence::default();
         let mut told = Vec::new();
         for tenth in 0..seconds * 10 {
             let at = f64::from(tenth) / 10.0;
@@ -122,8 +122,8 @@ mod tests {
                 syncs += 1;
             }
             let at_instant = start + Duration::from_secs_f64(at);
-            let view = View { at: at_instant, syncs, written, carried };
-            told.extend(chase.look(view).map(|lost| (at, lost)));
+            let seen = Seen { at: at_instant, syncs, written, carried };
+            told.extend(convergence.look(seen).map(|lost| (at, lost)));
         }
         told
     }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::progress::real;
+use crate::source::progress::real;
 
 /// How long a short stop is tried for. It costs that much at most.
 const GENTLE: Duration = Duration::from_millis(600);
@@ -29,7 +29,7 @@ pub(super) enum Switchover {
 
 /// What QEMU says, all of one answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct View {
+pub(super) struct Seen {
     pub(super) at: Instant,
     /// Bitmap syncs so far.
     pub(super) syncs: u64,
@@ -49,8 +49,8 @@ impl Switchover {
     }
 
     /// Whether the stop may be as long as the user allows from now on; said once.
-    pub(super) fn look(&mut self, view: View) -> bool {
-        let View { at, syncs: seen, remaining } = view;
+    pub(super) fn look(&mut self, seen: Seen) -> bool {
+        let Seen { at, syncs: seen, remaining } = seen;
         match *self {
             Self::After(syncs) if seen > syncs => {
                 *self = Self::Since { begun: at, syncs: seen, found: remaining };
@@ -83,7 +83,7 @@ mod tests {
         let mut at = Instant::now();
         looks.iter().position(|&(syncs, mib)| {
             at += Duration::from_millis(100);
-            switchover.look(View { at, syncs, remaining: mib * MIB })
+            switchover.look(Seen { at, syncs, remaining: mib * MIB })
         })
     }
 
@@ -114,14 +114,14 @@ mod tests {
 
     #[test]
     fn it_is_said_once_and_not_while_the_migration_is_held() {
-        let view = View { at: Instant::now(), syncs: 9, remaining: MIB };
+        let seen = Seen { at: Instant::now(), syncs: 9, remaining: MIB };
         let mut held = Switchover::default();
-        assert!(!held.look(view) && !held.is_gentle());
+        assert!(!held.look(seen) && !held.is_gentle());
         let mut late = Switchover::released(0);
-        assert!(!late.look(View { syncs: 1, ..view }), "the first sync begins the first pass");
+        assert!(!late.look(Seen { syncs: 1, ..seen }), "the first sync begins the first pass");
         assert!(late.is_gentle());
-        late.look(view);
-        assert!(late.look(View { at: view.at + 2 * GENTLE, ..view }));
-        assert!(!late.look(View { at: view.at + 3 * GENTLE, ..view }) && !late.is_gentle());
+        late.look(seen);
+        assert!(late.look(Seen { at: seen.at + 2 * GENTLE, ..seen }));
+        assert!(!late.look(Seen { at: seen.at + 3 * GENTLE, ..seen }) && !late.is_gentle());
     }
 }

@@ -23,13 +23,13 @@
 //! **It ends.** Each page changes over once at most, and each look either gives nothing or makes the
 //! outstanding pages fewer. Where nothing is given, either storage is about to be done (less than
 //! [`WORTH`] is left for QEMU, or less than it will have to send again meanwhile), or QEMU has work, or
-//! neither path moves; the last two end as a migration without us ends, and the ferry's own limits of silence hold besides.
+//! neither path moves; the last two end as a migration without us ends, and the session's own limits of silence hold besides.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::progress::real;
 use crate::set::PAGE_BYTES;
+use crate::source::progress::real;
 
 /// QEMU is given pages when it has less than this to do: longer than it takes us to see it.
 const HORIZON: Duration = Duration::from_millis(300);
@@ -49,9 +49,9 @@ const WINDOW: Duration = Duration::from_millis(500);
 /// The network's rate is the best of so many windows: zero pages make QEMU look slow.
 const WINDOWS: usize = 6;
 
-/// What the law looks at. Bytes and pages count from the beginning of the migration.
+/// What it looks at. Bytes and pages count from the beginning of the migration.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct View {
+pub(super) struct Seen {
     pub(super) at: Instant,
     /// Pages that storage has settled.
     pub(super) settled: u64,
@@ -67,20 +67,20 @@ pub(super) struct View {
     pub(super) syncs: u64,
 }
 
-/// The law, with what it remembers.
+/// The split, with what it remembers.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct LoadSplit {
     begun: Option<Instant>,
     storage: Meter,
     network: Meter,
     again: Again,
 }
 
-impl Pace {
+impl LoadSplit {
     /// Pages to give to QEMU now.
-    pub(super) fn look(&mut self, view: View) -> u64 {
-        self.again.look(view.syncs, view.remaining);
-        self.law(view)
+    pub(super) fn look(&mut self, seen: Seen) -> u64 {
+        self.again.look(seen.syncs, seen.remaining);
+        self.split(seen)
     }
 
     /// So many were given: all that were wanted, or fewer where there was no room to say so.
@@ -88,28 +88,28 @@ impl Pace {
         self.again.given += pages * PAGE_BYTES;
     }
 
-    fn law(&mut self, view: View) -> u64 {
-        let begun = *self.begun.get_or_insert(view.at);
-        if view.settled == 0 && view.at.saturating_duration_since(begun) < BEGINS {
+    fn split(&mut self, seen: Seen) -> u64 {
+        let begun = *self.begun.get_or_insert(seen.at);
+        if seen.settled == 0 && seen.at.saturating_duration_since(begun) < BEGINS {
             return 0;
         }
-        self.storage.look(view.at, view.settled * PAGE_BYTES);
-        if view.full {
-            self.network.look(view.at, view.sent);
+        self.storage.look(seen.at, seen.settled * PAGE_BYTES);
+        if seen.full {
+            self.network.look(seen.at, seen.sent);
         } else {
             self.network.pause();
         }
         let Some(storage) = self.storage.latest() else { return 0 };
-        let outstanding = real(view.outstanding * PAGE_BYTES);
+        let outstanding = real(seen.outstanding * PAGE_BYTES);
         let Some(network) = self.network.best() else {
             let slow = outstanding > storage * SLICE.as_secs_f64();
-            let idle = !view.full && view.remaining < PROBE * PAGE_BYTES;
-            return if slow && idle { PROBE.min(view.outstanding) } else { 0 };
+            let idle = !seen.full && seen.remaining < PROBE * PAGE_BYTES;
+            return if slow && idle { PROBE.min(seen.outstanding) } else { 0 };
         };
-        let remaining = real(view.remaining);
+        let remaining = real(seen.remaining);
         // A QEMU that is kept at a trickle has a pass without end before it, and begins the next when it is
         // given something.
-        let busy = view.full && remaining > network * HORIZON.as_secs_f64();
+        let busy = seen.full && remaining > network * HORIZON.as_secs_f64();
         if network <= 0.0 || busy {
             return 0;
         }
@@ -117,7 +117,7 @@ impl Pace {
         let to_send = remaining + again;
         let both = outstanding.mul_add(network, -(to_send * storage)) / (network + storage);
         let slice = (network * SLICE.as_secs_f64()).max(WORTH_AGAIN * again);
-        let pages = pages(both.min(slice)).min(view.outstanding);
+        let pages = pages(both.min(slice)).min(seen.outstanding);
         // The last few are not left to a storage that stands still.
         let late = outstanding > storage * SLICE.as_secs_f64();
         if pages < WORTH && !late { 0 } else { pages }

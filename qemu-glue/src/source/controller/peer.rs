@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use super::allowance::Allowance;
 use super::ledger::Ledger;
+use super::trouble::Trouble;
 use crate::channel::{Finished, Message, NotPlaced, PageRange, Progress};
 
 /// Pages that have become settled.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Settled {
+pub(in crate::source) enum Settled {
     /// They are at the destination.
     Placed(Vec<PageRange>),
     /// They are not, and go back to QEMU.
@@ -20,23 +21,23 @@ pub(super) enum Settled {
 
 /// The last word of a destination, within what a set and a migration can have.
 #[derive(Debug)]
-pub(super) struct LastWord(Finished);
+pub(in crate::source) struct LastWord(Finished);
 
 impl LastWord {
     /// What a destination has said at the end of the migration of a set of `pages` pages.
-    pub(super) fn new(finished: Finished, pages: u64) -> Self {
+    pub(in crate::source) fn new(finished: Finished, pages: u64) -> Self {
         let progress = finished.progress.within(pages);
         Self(Finished { progress, ..finished })
     }
 
-    pub(super) fn into_inner(self) -> Finished {
+    pub(in crate::source) fn into_inner(self) -> Finished {
         self.0
     }
 }
 
 /// What it has said so far.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(in crate::source) struct Peer {
     /// Pages of the set.
     pages: u64,
     /// Pages that it has answered for: each has one answer.
@@ -47,40 +48,42 @@ pub(super) struct Heard {
     allowance: Allowance,
 }
 
-impl Heard {
+impl Peer {
     /// Nothing yet, of a set of `pages` pages; it may settle none of those that it has hashes of for `silence`.
-    pub(super) fn new(pages: u32, silence: Duration) -> Self {
-        let allowance = Allowance::new(silence, Instant::now());
-        let progress = Progress::default();
+    pub(in crate::source) fn new(pages: u32, silence: Duration, now: Instant) -> Self {
+        let (progress, allowance) = (Progress::default(), Allowance::new(silence, now));
         Self { pages: pages.into(), answered: 0, progress, last_word: None, allowance }
     }
 
     /// How far it says that it is.
-    pub(super) const fn progress(&self) -> &Progress {
+    pub(in crate::source) const fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    pub(super) const fn has_finished(&self) -> bool {
-        self.last_word.is_some()
-    }
-
-    pub(super) fn take_last_word(&mut self) -> Option<LastWord> {
+    pub(in crate::source) fn take_last_word(&mut self) -> Option<LastWord> {
         self.last_word.take()
     }
 
-    /// Why it is waited for no longer, once that is so.
-    pub(super) fn stalls(&mut self, ledger: &Ledger) -> Option<String> {
-        self.allowance.spend(Instant::now(), ledger.in_flight() > 0);
-        self.allowance.spent()
+    /// Looks whether it is still waited for.
+    ///
+    /// # Errors
+    /// [`Trouble::PeerSilent`] or [`Trouble::PeerSlow`], once it is not.
+    pub(in crate::source) fn is_alive(
+        &mut self,
+        now: Instant,
+        ledger: &Ledger,
+    ) -> Result<(), Trouble> {
+        self.allowance.spend(now, ledger.in_flight() > 0);
+        self.allowance.spent().map_or(Ok(()), Err)
     }
 
     /// QEMU, which has the whole link, sends so many bytes a second.
-    pub(super) fn network(&mut self, bytes_per_s: f64) {
+    pub(in crate::source) fn network(&mut self, bytes_per_s: f64) {
         self.allowance.network(bytes_per_s);
     }
 
     /// After the end of all that it was to do: only its counters and its last word are of use.
-    pub(super) fn hear_after(&mut self, message: Message) {
+    pub(in crate::source) fn hear_after(&mut self, message: Message) {
         match message {
             Message::Progress(progress) => self.progress = progress.within(self.pages),
             Message::Finished(finished) => self.finish(finished),
@@ -91,17 +94,17 @@ impl Heard {
 
     /// Takes what it says, and adds the pages that this settles to `settled`. An error is trouble: it is not to be believed,
     /// or gives up; what it had settled before is so all the same.
-    pub(super) fn hear(
+    pub(in crate::source) fn hear(
         &mut self,
         message: Message,
         ledger: &mut Ledger,
         settled: &mut Vec<Settled>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Trouble> {
         match message {
             Message::Placed(ranges) => {
                 self.answers(&ranges)?;
                 for range in ranges {
-                    let fresh = ledger.placed(range).map_err(|error| error.to_string())?;
+                    let fresh = ledger.placed(range)?;
                     self.lives(&fresh);
                     settled.push(Settled::Placed(fresh));
                 }
@@ -110,7 +113,7 @@ impl Heard {
             Message::NotPlaced(why, ranges) => {
                 self.answers(&ranges)?;
                 for range in ranges {
-                    let fresh = ledger.given_back(range).map_err(|error| error.to_string())?;
+                    let fresh = ledger.given_back(range)?;
                     self.lives(&fresh);
                     settled.push(Settled::NotPlaced(why, fresh));
                 }
@@ -122,20 +125,18 @@ impl Heard {
             }
             Message::Finished(finished) => {
                 self.finish(finished);
-                Err("the destination has ended the restore".to_owned())
+                Err(Trouble::PeerEnded)
             }
-            Message::Refused(refused) => {
-                Err(format!("the destination gave up: {}", refused.reason))
-            }
-            _ => Err("the destination said something out of turn".to_owned()),
+            Message::Refused(refused) => Err(Trouble::PeerGaveUp { reason: refused.reason }),
+            _ => Err(Trouble::OutOfTurn),
         }
     }
 
     /// Without a bound, one frame could name all pages of the set 100,000 times.
-    fn answers(&mut self, ranges: &[PageRange]) -> Result<(), String> {
+    fn answers(&mut self, ranges: &[PageRange]) -> Result<(), Trouble> {
         self.answered += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
         if self.answered > self.pages {
-            return Err("the destination answered for more pages than the set has".to_owned());
+            return Err(Trouble::TooManyAnswers);
         }
         Ok(())
     }
@@ -159,12 +160,12 @@ mod tests {
 
     /// What is heard, with what it settles.
     fn hear(
-        heard: &mut Heard,
+        peer: &mut Peer,
         message: Message,
         ledger: &mut Ledger,
-    ) -> Result<Vec<Settled>, String> {
+    ) -> Result<Vec<Settled>, Trouble> {
         let mut settled = Vec::new();
-        heard.hear(message, ledger, &mut settled).map(|()| settled)
+        peer.hear(message, ledger, &mut settled).map(|()| settled)
     }
 
     const fn range(first: u32, count: u32) -> PageRange {
@@ -172,54 +173,55 @@ mod tests {
     }
 
     /// A destination that has hashes of all 100 pages.
-    fn hashed() -> (Heard, Ledger) {
+    fn hashed() -> (Peer, Ledger) {
         let mut ledger = Ledger::new(100);
         ledger.hash_sent(range(0, 100));
-        (Heard::new(100, LIMIT), ledger)
+        (Peer::new(100, LIMIT, Instant::now()), ledger)
     }
 
     #[test]
     fn only_settled_pages_are_life() {
-        let (mut heard, mut ledger) = hashed();
+        let (mut peer, mut ledger) = hashed();
         let begun = Instant::now();
-        let mut said = 0;
-        while heard.stalls(&ledger).is_none() {
-            assert!(begun.elapsed() < LIMIT * 100, "held by {said} messages of progress");
-            hear(&mut heard, Message::Progress(Progress::default()), &mut ledger).unwrap();
-            hear(&mut heard, Message::Placed(Vec::new()), &mut ledger).unwrap();
-            said += 1;
+        for step in 0..10 {
+            assert!(peer.is_alive(begun + LIMIT * step / 10, &ledger).is_ok());
+            let progress = Message::Progress(Progress::default());
+            hear(&mut peer, progress, &mut ledger).unwrap();
+            hear(&mut peer, Message::Placed(Vec::new()), &mut ledger).unwrap();
         }
-        hear(&mut heard, Message::Placed(vec![range(0, 1)]), &mut ledger).unwrap();
-        assert_eq!(heard.stalls(&ledger), None);
+        let late = begun + LIMIT * 2;
+        let silent = peer.is_alive(late, &ledger);
+        assert!(matches!(silent, Err(Trouble::PeerSilent { .. })), "held by messages of progress");
+        hear(&mut peer, Message::Placed(vec![range(0, 1)]), &mut ledger).unwrap();
+        assert!(peer.is_alive(late, &ledger).is_ok());
         // Who has no hash has nothing to answer.
-        let mut idle = Heard::new(100, LIMIT);
-        std::thread::sleep(LIMIT * 2);
-        assert_eq!(idle.stalls(&Ledger::new(100)), None);
+        let mut idle = Peer::new(100, LIMIT, begun);
+        assert!(idle.is_alive(late, &Ledger::new(100)).is_ok());
     }
 
     #[test]
     fn pages_are_answered_once() {
-        let (mut heard, mut ledger) = hashed();
-        let placed = hear(&mut heard, Message::Placed(vec![range(0, 60)]), &mut ledger);
-        assert_eq!(placed, Ok(vec![Settled::Placed(vec![range(0, 60)])]));
-        let again = hear(&mut heard, Message::Placed(vec![range(0, 41)]), &mut ledger);
-        assert!(again.unwrap_err().contains("more pages than the set has"));
-        let (mut heard, mut ledger) = hashed();
+        let (mut peer, mut ledger) = hashed();
+        let placed = hear(&mut peer, Message::Placed(vec![range(0, 60)]), &mut ledger);
+        assert_eq!(placed.unwrap(), [Settled::Placed(vec![range(0, 60)])]);
+        let again = hear(&mut peer, Message::Placed(vec![range(0, 41)]), &mut ledger);
+        assert!(again.unwrap_err().to_string().contains("more pages than the set has"));
+        let (mut peer, mut ledger) = hashed();
         let many = vec![range(0, 100); 1 << 17];
         assert!(
-            hear(&mut heard, Message::NotPlaced(NotPlaced::Differs, many), &mut ledger).is_err()
+            hear(&mut peer, Message::NotPlaced(NotPlaced::Differs, many), &mut ledger).is_err()
         );
         assert_eq!(ledger.outstanding(), 100, "not even the first of them");
     }
 
     #[test]
     fn what_it_counts_is_no_more_than_the_set() {
-        let (mut heard, mut ledger) = hashed();
+        let (mut peer, mut ledger) = hashed();
         let most = Progress { installed: u64::MAX, delivered: u64::MAX, ..Progress::default() };
-        hear(&mut heard, Message::Progress(most), &mut ledger).unwrap();
-        assert_eq!((heard.progress().installed, heard.progress().delivered), (100, 100));
-        heard.hear_after(Message::Finished(Finished { progress: most, ..Finished::default() }));
-        let word = heard.take_last_word().unwrap().into_inner();
+        hear(&mut peer, Message::Progress(most), &mut ledger).unwrap();
+        assert_eq!((peer.progress().installed, peer.progress().delivered), (100, 100));
+        peer.hear_after(Message::Finished(Finished { progress: most, ..Finished::default() }));
+        let word = peer.take_last_word().unwrap().into_inner();
         assert_eq!(word.progress.installed, 100);
     }
 }

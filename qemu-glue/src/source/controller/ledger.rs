@@ -13,7 +13,7 @@ const IN_FLIGHT: RangeInclusive<u64> = 1 << 12..=1 << 15;
 
 /// Two bits a page: its hash was sent; it is settled (placed, zero or given back).
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(in crate::source) struct Ledger {
     hashed: FixedBitSet,
     settled: FixedBitSet,
     pages: u32,
@@ -28,7 +28,7 @@ pub(super) struct Ledger {
 
 /// A destination that settles pages which it cannot know yet.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(super) enum LedgerError {
+pub(in crate::source) enum LedgerError {
     /// Beyond the set.
     #[error("pages {0}.. of the set do not exist")]
     Beyond(u32),
@@ -40,13 +40,13 @@ pub(super) enum LedgerError {
 impl Ledger {
     /// A ledger of `pages` pages.
     #[must_use]
-    pub(super) fn new(pages: u32) -> Self {
+    pub(in crate::source) fn new(pages: u32) -> Self {
         let bits = || FixedBitSet::with_capacity(pages as usize);
         Self { hashed: bits(), settled: bits(), pages, tail: pages, ..Self::default() }
     }
 
     /// Hashes of these pages go out now.
-    pub(super) fn hash_sent(&mut self, range: PageRange) {
+    pub(in crate::source) fn hash_sent(&mut self, range: PageRange) {
         if let Ok(range) = self.inside(range) {
             let fresh = (range.0..range.1).filter(|page| {
                 let page = *page as usize;
@@ -61,7 +61,10 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError`]: the destination is not to be believed.
-    pub(super) fn placed(&mut self, range: PageRange) -> Result<Vec<PageRange>, LedgerError> {
+    pub(in crate::source) fn placed(
+        &mut self,
+        range: PageRange,
+    ) -> Result<Vec<PageRange>, LedgerError> {
         let (first, end) = self.inside(range)?;
         if !self.hashed.contains_all_in_range(index((first, end))) {
             let page = (first..end).find(|page| !self.hashed.contains(*page as usize));
@@ -77,7 +80,10 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Beyond`].
-    pub(super) fn zero(&mut self, range: PageRange) -> Result<Vec<PageRange>, LedgerError> {
+    pub(in crate::source) fn zero(
+        &mut self,
+        range: PageRange,
+    ) -> Result<Vec<PageRange>, LedgerError> {
         let range = self.inside(range)?;
         let fresh = self.settle(range);
         self.zero += pages(&fresh);
@@ -88,7 +94,10 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Beyond`].
-    pub(super) fn given_back(&mut self, range: PageRange) -> Result<Vec<PageRange>, LedgerError> {
+    pub(in crate::source) fn given_back(
+        &mut self,
+        range: PageRange,
+    ) -> Result<Vec<PageRange>, LedgerError> {
         let range = self.inside(range)?;
         let fresh = self.settle(range);
         self.given_back += pages(&fresh);
@@ -97,7 +106,7 @@ impl Ledger {
 
     /// The last `wanted` pages of the set that are not settled go back to QEMU. Gives their ranges, from
     /// the back, and the page from which on all are settled.
-    pub(super) fn give_back_last(&mut self, wanted: u64) -> (Vec<PageRange>, u32) {
+    pub(in crate::source) fn give_back_last(&mut self, wanted: u64) -> (Vec<PageRange>, u32) {
         let mut ranges = Vec::new();
         let mut left = u32::try_from(wanted).unwrap_or(u32::MAX);
         while left > 0 {
@@ -121,7 +130,7 @@ impl Ledger {
     }
 
     /// Pages from `first` on whose hash was never sent go back to QEMU, unless they are settled. Gives their ranges.
-    pub(super) fn give_back_unhashed(&mut self, first: u32) -> Vec<PageRange> {
+    pub(in crate::source) fn give_back_unhashed(&mut self, first: u32) -> Vec<PageRange> {
         let mut known = self.hashed.clone();
         known.union_with(&self.settled);
         known.insert_range(..first.min(self.pages) as usize);
@@ -138,7 +147,7 @@ impl Ledger {
     }
 
     /// All pages that are not settled go back to QEMU.
-    pub(super) fn give_back_rest(&mut self) -> Vec<PageRange> {
+    pub(in crate::source) fn give_back_rest(&mut self) -> Vec<PageRange> {
         let fresh = self.settle((0, self.pages));
         self.given_back += pages(&fresh);
         fresh
@@ -146,38 +155,38 @@ impl Ledger {
 
     /// Pages neither placed, nor zero, nor given back.
     #[must_use]
-    pub(super) fn outstanding(&self) -> u64 {
+    pub(in crate::source) fn outstanding(&self) -> u64 {
         u64::from(self.pages) - self.placed - self.zero - self.given_back
     }
 
     /// Pages whose hash was sent and that are not settled.
     #[must_use]
-    pub(super) const fn in_flight(&self) -> u64 {
+    pub(in crate::source) const fn in_flight(&self) -> u64 {
         self.in_flight
     }
 
     /// Whether more hashes are of use soon: the destination does not hold enough of them.
     #[must_use]
-    pub(super) fn wants_hashes(&self) -> bool {
+    pub(in crate::source) fn wants_hashes(&self) -> bool {
         let most = u64::from(self.pages / 16).clamp(*IN_FLIGHT.start(), *IN_FLIGHT.end());
         self.in_flight < most
     }
 
     /// Pages placed.
     #[must_use]
-    pub(super) const fn placed_pages(&self) -> u64 {
+    pub(in crate::source) const fn placed_pages(&self) -> u64 {
         self.placed
     }
 
     /// Zero pages.
     #[must_use]
-    pub(super) const fn zero_pages(&self) -> u64 {
+    pub(in crate::source) const fn zero_pages(&self) -> u64 {
         self.zero
     }
 
     /// Pages given back.
     #[must_use]
-    pub(super) const fn given_back_pages(&self) -> u64 {
+    pub(in crate::source) const fn given_back_pages(&self) -> u64 {
         self.given_back
     }
 

@@ -44,7 +44,7 @@ fn play(paper: &Paper) -> Outcome {
 /// Likewise; a look at a moment for which `seen` is false is not made.
 fn play_seen(paper: &Paper, seen: fn(f64) -> bool) -> Outcome {
     let start = Instant::now();
-    let mut pace = Pace::default();
+    let mut split = LoadSplit::default();
     let (mut at, mut settled, mut sent, mut given) = (0.0, 0.0, 0.0, 0.0);
     let (mut pass, mut zeros, mut asked) = (paper.first_pass, paper.zeros, 0.0);
     // A pass that was given nothing is sent at a trickle: next to nothing.
@@ -74,7 +74,7 @@ fn play_seen(paper: &Paper, seen: fn(f64) -> bool) -> Outcome {
             continue;
         }
         let outstanding = count(paper.behind - settled - given);
-        let pages = pace.look(View {
+        let pages = split.look(Seen {
             at: start + Duration::from_secs_f64(at),
             settled: count(settled),
             outstanding,
@@ -84,7 +84,7 @@ fn play_seen(paper: &Paper, seen: fn(f64) -> bool) -> Outcome {
             syncs,
         });
         assert!(pages <= outstanding);
-        pace.given(pages);
+        split.given(pages);
         asked += real(pages) * 4096.0;
         given += real(pages) * 4096.0;
     }

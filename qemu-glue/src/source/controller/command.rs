@@ -1,0 +1,75 @@
+//! What the controller wants done.
+
+use std::fmt;
+
+use super::convergence::Lost;
+use super::parameters::Parameters;
+use super::trouble::Trouble;
+use crate::channel::{Message, PageRange};
+use crate::error_chain;
+
+/// Something to do; those of one step in their order.
+#[derive(Debug)]
+pub(in crate::source) enum Command {
+    /// Ask QEMU how far it is; [`Input::Qemu`](super::Input::Qemu) is the answer.
+    AskQemu,
+    /// Set QEMU's migration parameters.
+    SetParameters(Parameters),
+    /// Tell QEMU to end its migration.
+    CancelMigration,
+    /// Tell the library that these pages are at the destination.
+    Confirm(Vec<PageRange>),
+    /// Have the library mark these pages as written, so that QEMU sends them.
+    Redirty(Vec<PageRange>),
+    /// Take the set back, if no migration has taken it yet.
+    Disarm,
+    /// Look at the library's memory now; [`Input::Look`](super::Input::Look) is the answer.
+    ReadLibrary,
+    /// Let QEMU switch over.
+    Release,
+    /// Begin to hash the set's pages, and to look at its zero pages again.
+    StartReading,
+    /// End that.
+    StopReading,
+    /// Pages from this one on need no hash any more.
+    HashUpTo(u32),
+    /// Send this; [`Input::ChannelFull`](super::Input::ChannelFull) where the channel has no room.
+    Send(Message),
+    /// Send this if there is room.
+    Tell(Message),
+    /// The next step of the migration begins, for the report.
+    Enter(&'static str),
+    /// Say this to the user and in the report.
+    Warn(Warning),
+    /// QEMU's migration has ended.
+    End,
+}
+
+/// What a user should know.
+#[derive(Debug)]
+pub(in crate::source) enum Warning {
+    /// The rest of the set travels by network.
+    Trouble(Trouble),
+    /// The migration is cancelled, for this reason.
+    Cancelled(String),
+    /// QEMU waits before the switchover, as somebody has told it to.
+    Paused,
+    /// QEMU does not catch up with the guest.
+    NotConverging(Lost),
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Trouble(trouble) => {
+                write!(f, "the rest of the memory goes by network: {}", error_chain(trouble))
+            }
+            Self::Cancelled(reason) => write!(f, "the migration is cancelled: {reason}"),
+            Self::Paused => f.write_str(
+                "QEMU waits before the switchover, with the VM stopped, until whoever has set \
+                 `pause-before-switchover` lets it go on (`migrate-continue`)",
+            ),
+            Self::NotConverging(lost) => lost.fmt(f),
+        }
+    }
+}

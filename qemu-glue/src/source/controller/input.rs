@@ -1,0 +1,49 @@
+//! What the controller is told: everything that it decides on, but the moment.
+
+use std::io;
+
+use super::super::hash::Hashed;
+use super::super::query::{Migration, Stage};
+use super::super::zero::Looked;
+use crate::channel::{ChannelError, Message};
+use crate::shim::Status;
+
+/// Something that has happened.
+#[derive(Debug)]
+pub(in crate::source) enum Input {
+    /// The set is armed, if there is one. QEMU is about to be told to migrate.
+    Armed,
+    /// QEMU has been told to migrate.
+    Begun,
+    /// Some time has gone by; what the library's memory says now, where a set is armed.
+    Look(Option<Box<Status>>),
+    /// QEMU's answer to [`AskQemu`](super::Command::AskQemu).
+    Qemu {
+        /// All of one moment.
+        migration: Box<Migration>,
+        /// Whether the channel takes a message without waiting.
+        channel_has_room: bool,
+    },
+    /// QEMU has ended the bitmap sync of this number.
+    Pass(u64),
+    /// QEMU's migration has changed to this stage.
+    Stage(Stage),
+    /// The destination has said something.
+    Peer(Message),
+    /// The destination says no more, for this reason or for none.
+    ChannelGone(Option<ChannelError>),
+    /// The channel did not take what was to be sent.
+    ChannelFull,
+    /// Hashes of pages, taken after the hint had returned.
+    Hashed(Hashed),
+    /// No more hashes come: all pages that can be read are hashed.
+    HashesEnded,
+    /// Zero pages were looked at again after the hint had returned.
+    Looked(Looked),
+    /// All of them were.
+    ZerosEnded,
+    /// There is no thread to read memory with.
+    NoThread(io::Error),
+    /// Somebody ends the migration, or its time is up; why.
+    Cancel(String),
+}

@@ -1,0 +1,421 @@
+//! All decisions of a migration at the source, in one state machine that does no I/O.
+//!
+//! [`Controller::step`] takes what has happened ([`Input`]) and the moment, and gives what is to be done
+//! ([`Command`]s, in their order). The driver around it (`drive.rs`) asks QEMU, reads the library's memory and the
+//! channel, and does what it is told; it decides nothing. So every decision is tested without QEMU (`tests/`).
+//!
+//! | policy | decides on | file |
+//! |---|---|---|
+//! | the skipped pages | what is re-dirtied, when all is settled, what is trouble | `skip.rs`, `ledger.rs`, `peer.rs`, `allowance.rs`, `trouble.rs` |
+//! | load split | which pages change over from storage to the network | `load_split.rs` |
+//! | throttle | QEMU's bandwidth while the switchover is held | `throttle.rs`, `parameters.rs` |
+//! | switchover | how long the VM may stand still | `switchover.rs` |
+//! | convergence | whether QEMU catches up with the guest | `convergence.rs` |
+//!
+//! # Precedence
+//! Where several apply to one input, the first of these decides:
+//! 1. The end of QEMU's migration: nothing is commanded after it.
+//! 2. Cancelled: the switchover is not released any more; should it be too late to cancel, all pages must be there.
+//! 3. Settled: who has settled all is not silent, whatever the clock says, and trouble after it is none.
+//! 4. Trouble: what is not settled is re-dirtied, and the migration goes on.
+//! 5. Load split before throttle: pages that change over get their bandwidth with the same answer of QEMU.
+//! 6. Re-dirtying before trickling: once all is settled, QEMU has the whole link, and the sooner it takes up what is
+//!    re-dirtied.
+//!
+//! And in one step: parameters are the user's before the switchover is released; QEMU is told to cancel
+//! before pages are re-dirtied.
+
+mod allowance;
+mod command;
+mod convergence;
+mod input;
+mod ledger;
+mod load_split;
+mod parameters;
+mod peer;
+mod skip;
+mod switchover;
+mod throttle;
+mod trouble;
+mod view;
+
+use std::time::{Duration, Instant};
+
+pub(super) use self::command::{Command, Warning};
+use self::convergence::Convergence;
+pub(super) use self::input::Input;
+use self::load_split::LoadSplit;
+pub(super) use self::parameters::Parameters;
+pub(super) use self::peer::LastWord;
+pub(super) use self::skip::SkipTask;
+use self::skip::{Found, Phase, Skip};
+use self::switchover::Switchover;
+use self::throttle::{Bandwidth, Throttle};
+pub(super) use self::trouble::Trouble;
+#[cfg(test)]
+pub(super) use self::{
+    ledger::Ledger,
+    peer::{Peer, Settled},
+};
+use super::query::{Migration, Stage};
+use crate::set::PAGE_BYTES;
+use crate::shim::Status;
+
+/// How often QEMU is asked.
+const ASK: Duration = Duration::from_millis(100);
+/// How often while it has not told its bandwidth, and is kept at a trickle for that.
+const ASK_EARLY: Duration = Duration::from_millis(20);
+
+const BYTES_PER_MEGABIT: f64 = 125_000.0;
+
+/// Why what is left is re-dirtied when the migration is cancelled, as it stands in reports.
+const CANCELLED: &str = "cancelled";
+
+/// What a migration is to be like.
+#[derive(Clone, Debug)]
+pub(super) struct Task {
+    /// QEMU's parameters as the user wants them.
+    pub(super) parameters: Parameters,
+    /// QEMU compresses what it sends.
+    pub(super) compressed: bool,
+    /// The pages to leave behind; none in a stock migration.
+    pub(super) skip: Option<SkipTask>,
+}
+
+/// The state of one migration.
+#[derive(Debug)]
+pub(super) struct Controller {
+    parameters: Parameters,
+    compressed: bool,
+    skip: Option<Skip>,
+    split: Option<LoadSplit>,
+    throttle: Throttle,
+    bandwidth: Bandwidth,
+    switchover: Switchover,
+    convergence: Convergence,
+    step: &'static str,
+    /// QEMU's last answer, and when it was asked.
+    qemu: Migration,
+    asked: Option<Instant>,
+    syncs: u64,
+    cancelled: Option<String>,
+    has_told_pause: bool,
+    has_ended: bool,
+}
+
+impl Controller {
+    /// Before the migration.
+    #[must_use]
+    pub(super) fn new(task: Task, now: Instant) -> Self {
+        let Task { parameters, compressed, skip } = task;
+        let splits_load = skip.as_ref().is_some_and(|skip| skip.splits_load);
+        Self {
+            parameters,
+            compressed,
+            skip: skip.map(|skip| Skip::new(skip, now)),
+            split: splits_load.then(LoadSplit::default),
+            throttle: Throttle::new(),
+            bandwidth: Bandwidth::Trickle,
+            switchover: Switchover::default(),
+            convergence: Convergence::default(),
+            step: "",
+            qemu: Migration::default(),
+            asked: None,
+            syncs: 0,
+            cancelled: None,
+            has_told_pause: false,
+            has_ended: false,
+        }
+    }
+
+    /// What is to be done, in this order, now that this has happened.
+    pub(super) fn step(&mut self, now: Instant, input: Input) -> Vec<Command> {
+        let mut out = Vec::new();
+        if self.has_ended {
+            self.after(input);
+            return out;
+        }
+        let answered = matches!(input, Input::Qemu { .. });
+        match input {
+            Input::Armed => self.arm(now, &mut out),
+            Input::Begun => {
+                self.begin(now);
+                self.enter("first pass", &mut out);
+            }
+            Input::Look(status) => self.look(now, status, &mut out),
+            Input::Qemu { migration, channel_has_room } => {
+                self.follow_qemu(now, *migration, channel_has_room, &mut out);
+            }
+            Input::Pass(pass) => self.pass(now, pass, &mut out),
+            Input::Stage(stage) if stage != Stage::Running => self.ask(now, &mut out),
+            Input::Stage(_) => {}
+            Input::Cancel(reason) => self.cancel(reason, &mut out),
+            Input::Peer(message) => self.attempt(|skip, out| skip.hear(message, out), &mut out),
+            Input::Looked(looked) => self.attempt(|skip, out| skip.looked(looked, out), &mut out),
+            Input::ChannelGone(Some(error)) => self.trouble(Trouble::ChannelBroke(error), &mut out),
+            Input::ChannelGone(None) => self.trouble(Trouble::ChannelEnded, &mut out),
+            Input::ChannelFull => self.trouble(Trouble::ChannelFull, &mut out),
+            Input::NoThread(error) => self.trouble(Trouble::NoThread(error), &mut out),
+            Input::Hashed(hashed) => self.with_skip(|skip| skip.hashed(hashed, &mut out)),
+            Input::HashesEnded => self.with_skip(|skip| skip.hashes_ended(&mut out)),
+            Input::ZerosEnded => self.with_skip(|skip| skip.zeros_ended(&mut out)),
+        }
+        // QEMU's answer is no reason to ask it again at once.
+        if !answered
+            && self.asked.is_some_and(|asked| now.saturating_duration_since(asked) >= self.every())
+        {
+            self.ask(now, &mut out);
+        }
+        out
+    }
+
+    /// Of what comes after the end, only the destination's last word is of use.
+    fn after(&mut self, input: Input) {
+        if let (Some(skip), Input::Peer(message)) = (&mut self.skip, input) {
+            let _ = skip.hear(message, &mut Vec::new());
+        }
+    }
+
+    fn with_skip(&mut self, work: impl FnOnce(&mut Skip)) {
+        if let Some(skip) = &mut self.skip {
+            work(skip);
+        }
+    }
+
+    fn attempt(
+        &mut self,
+        work: impl FnOnce(&mut Skip, &mut Vec<Command>) -> Result<(), Trouble>,
+        out: &mut Vec<Command>,
+    ) {
+        let done = self.skip.as_mut().map(|skip| work(skip, out));
+        if let Some(Err(trouble)) = done {
+            self.trouble(trouble, out);
+        }
+    }
+
+    /// How often QEMU is asked.
+    fn every(&self) -> Duration {
+        if self.skip.is_some() && !self.has_measured() { ASK_EARLY } else { ASK }
+    }
+
+    fn ask(&mut self, now: Instant, out: &mut Vec<Command>) {
+        if !out.iter().any(|command| matches!(command, Command::AskQemu)) {
+            self.asked = Some(now);
+            out.push(Command::AskQemu);
+        }
+    }
+
+    /// The parameters to begin with.
+    fn arm(&mut self, now: Instant, out: &mut Vec<Command>) {
+        let mut parameters = self.parameters;
+        if self.skip.is_some() {
+            self.bandwidth = self.throttle.bandwidth(self.seen());
+            parameters = self.parameters.held(self.bandwidth);
+        }
+        out.push(Command::SetParameters(parameters));
+        self.begin(now);
+    }
+
+    fn begin(&mut self, now: Instant) {
+        self.asked = Some(now);
+        self.with_skip(|skip| skip.begin(now));
+    }
+
+    fn enter(&mut self, step: &'static str, out: &mut Vec<Command>) {
+        if self.step != step {
+            self.step = step;
+            out.push(Command::Enter(step));
+        }
+    }
+
+    /// The pass that had the link is over: each moment more of it is wasted on resends. And what
+    /// QEMU has found tells whether it catches up.
+    fn pass(&mut self, now: Instant, pass: u64, out: &mut Vec<Command>) {
+        self.syncs = self.syncs.max(pass);
+        if self.bandwidth == Bandwidth::Full || self.switchover.is_gentle() {
+            self.ask(now, out);
+        }
+    }
+
+    fn look(&mut self, now: Instant, status: Option<Box<Status>>, out: &mut Vec<Command>) {
+        let (syncs, has_measured) = (self.syncs, self.has_measured());
+        let Some(skip) = &mut self.skip else { return };
+        if let Some(status) = status {
+            skip.follow(*status);
+        }
+        match skip.look(now, syncs, out) {
+            Ok(Found::Nothing) => {}
+            Ok(Found::Settled) => {
+                skip.end("", out);
+                // QEMU that has measured its bandwidth syncs before it switches over.
+                if has_measured || skip.not_taken_up() == 0 {
+                    self.release(out);
+                }
+            }
+            Ok(Found::TakenUp) => self.release(out),
+            Err(trouble) => self.trouble(trouble, out),
+        }
+    }
+
+    /// Pages cannot be proven any more: the rest is re-dirtied, the migration goes on. It is released once QEMU knows of
+    /// what it has to send.
+    fn trouble(&mut self, trouble: Trouble, out: &mut Vec<Command>) {
+        let Some(skip) = self.skip.as_mut().filter(|skip| !skip.has_ended()) else { return };
+        let name = trouble.name();
+        out.push(Command::Warn(Warning::Trouble(trouble)));
+        skip.end(name, out);
+    }
+
+    /// The user's parameters again, and no hold: QEMU converges by itself.
+    fn release(&mut self, out: &mut Vec<Command>) {
+        // The hold stays until QEMU has ended what was cancelled.
+        if self.cancelled.is_some() {
+            return;
+        }
+        out.push(Command::SetParameters(self.parameters.gentle()));
+        self.switchover = Switchover::released(self.syncs);
+        self.with_skip(|skip| skip.phase = Phase::Released);
+        out.push(Command::Release);
+        self.enter("convergence", out);
+    }
+
+    fn cancel(&mut self, reason: String, out: &mut Vec<Command>) {
+        out.push(Command::Warn(Warning::Cancelled(reason.clone())));
+        self.cancelled = Some(reason);
+        out.push(Command::CancelMigration);
+        // The hold stays until QEMU has ended it. Should it be too late to cancel, all must be there.
+        if let Some(skip) = self.skip.as_mut().filter(|skip| !skip.has_ended()) {
+            skip.end(CANCELLED, out);
+        }
+    }
+
+    fn follow_qemu(
+        &mut self,
+        now: Instant,
+        migration: Migration,
+        has_room: bool,
+        out: &mut Vec<Command>,
+    ) {
+        self.syncs = self.syncs.max(migration.ram.dirty_sync_count);
+        self.qemu = migration;
+        let rate = self.qemu.ram.mbps * BYTES_PER_MEGABIT;
+        if self.bandwidth == Bandwidth::Full {
+            self.with_skip(|skip| skip.peer.network(rate));
+        }
+        match self.qemu.stage() {
+            Stage::Completed | Stage::Failed | Stage::Cancelled => {
+                self.has_ended = true;
+                self.with_skip(|skip| skip.phase = Phase::Released);
+                return out.push(Command::End);
+            }
+            // Whoever has set `pause-before-switchover` has a reason to look before it goes on. What is not settled by
+            // then is re-dirtied by the library: the VM has stopped.
+            Stage::PreSwitchover => self.paused(out),
+            Stage::None | Stage::Running => {
+                self.running(now, has_room, out);
+                self.look_at_convergence(now, out);
+            }
+        }
+        // After a moment in which QEMU could send what is left, it may stop the VM as long as the user allows.
+        let ram = self.qemu.ram;
+        let (syncs, remaining) = (ram.dirty_sync_count, ram.remaining);
+        if self.switchover.look(switchover::Seen { at: now, syncs, remaining }) {
+            out.push(Command::SetParameters(self.parameters));
+        }
+    }
+
+    fn paused(&mut self, out: &mut Vec<Command>) {
+        if !self.has_told_pause && self.cancelled.is_none() {
+            out.push(Command::Warn(Warning::Paused));
+        }
+        self.has_told_pause = true;
+    }
+
+    fn running(&mut self, now: Instant, has_room: bool, out: &mut Vec<Command>) {
+        let Some(phase) = self.skip.as_ref().map(|skip| skip.phase) else {
+            if self.syncs > 1 {
+                self.enter("convergence", out);
+            }
+            return;
+        };
+        if phase == Phase::Released || self.cancelled.is_some() {
+            return;
+        }
+        self.split_load(now, has_room, out);
+        let bandwidth = self.throttle.bandwidth(self.seen());
+        let bandwidth = match phase {
+            // The sooner it is through, the sooner it takes up what is re-dirtied.
+            Phase::Redirtying if self.has_measured() => Bandwidth::Full,
+            _ => bandwidth,
+        };
+        if self.syncs > 1 {
+            self.enter("hold", out);
+        }
+        if bandwidth != self.bandwidth {
+            log::debug!("QEMU's bandwidth is {bandwidth:?}");
+            self.bandwidth = bandwidth;
+            out.push(Command::SetParameters(self.parameters.held(bandwidth)));
+        }
+    }
+
+    /// Gives pages to QEMU where that is sooner.
+    fn split_load(&mut self, now: Instant, has_room: bool, out: &mut Vec<Command>) {
+        let (Some(skip), Some(split)) = (&mut self.skip, &mut self.split) else { return };
+        if skip.phase != Phase::Restoring {
+            return;
+        }
+        let ram = self.qemu.ram;
+        let pages = split.look(load_split::Seen {
+            at: now,
+            settled: skip.settled_by_storage(),
+            outstanding: skip.ledger.outstanding(),
+            sent: ram.normal * PAGE_BYTES,
+            remaining: ram.remaining + skip.not_taken_up() * PAGE_BYTES,
+            full: self.bandwidth == Bandwidth::Full,
+            syncs: ram.dirty_sync_count,
+        });
+        // The destination has to be told of them.
+        if pages > 0 && has_room {
+            let given = skip.leave_to_network(pages, out);
+            split.given(given);
+            log::debug!("{given} pages go by network, which is sooner");
+        }
+    }
+
+    /// Says so when QEMU does not catch up with the guest.
+    fn look_at_convergence(&mut self, now: Instant, out: &mut Vec<Command>) {
+        let is_held = self.skip.as_ref().is_some_and(|skip| skip.phase != Phase::Released);
+        // Before its second pass, and while it is held, QEMU is not meant to.
+        if is_held || self.syncs < 2 || self.cancelled.is_some() {
+            return;
+        }
+        let ram = self.qemu.ram;
+        let lost = self.convergence.look(convergence::Seen {
+            at: now,
+            syncs: self.syncs,
+            written: ram.dirty_pages_rate,
+            carried: ram.pages_per_second,
+        });
+        out.extend(lost.map(|lost| Command::Warn(Warning::NotConverging(lost))));
+    }
+
+    /// QEMU has measured its bandwidth.
+    fn has_measured(&self) -> bool {
+        self.qemu.ram.mbps > 0.0
+    }
+
+    /// What decides on QEMU's bandwidth.
+    fn seen(&self) -> throttle::Seen {
+        let skip = self.skip.as_ref();
+        throttle::Seen {
+            measured: self.has_measured(),
+            first_pass: skip.map_or(0, |skip| skip.task.first_pass_bytes),
+            compressed: self.compressed,
+            syncs: self.syncs,
+            given_back: skip.map_or(0, |skip| skip.ledger.given_back_pages()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,370 @@
+//! The pages left behind, from the hint to the last one settled.
+//!
+//! ```text
+//! AwaitingHint ── hint returned ──> Restoring ── nothing outstanding ──> Redirtying ── QEMU has it ──> Released
+//!       └──── refused, trouble ─────────┴──── trouble, cancel ───────────────┘
+//! ```
+//! Trouble is whatever keeps pages from being proven. It ends the restore: what is not settled is re-dirtied
+//! while the VM still runs, and the migration goes on as a stock one (invariants I1, I8). A set that
+//! no migration has taken yet is taken back instead.
+//!
+//! QEMU takes up re-dirtied pages at its next sync. Released before that, it may switch over without one (see `throttle.rs`),
+//! and has all of them to send while the VM stands still.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use super::command::Command;
+use super::ledger::Ledger;
+use super::peer::{Peer, Settled};
+use super::trouble::Trouble;
+use crate::channel::{Message, NotPlaced, PageRange};
+use crate::set::SkipSet;
+use crate::shim::{State, Status};
+use crate::source::hash::Hashed;
+use crate::source::zero::Looked;
+
+/// How long the library may take from the `migrate` command to the end of its hints; connecting to the
+/// destination's QEMU is part of it.
+pub(super) const HINT: Duration = Duration::from_secs(60);
+
+/// Why pages are re-dirtied: the reason as it stands in reports.
+mod reason {
+    /// The network is sooner than storage.
+    pub(super) const SOONER: &str = "sooner-by-network";
+    /// They were zero before the hint, and are not after it.
+    pub(super) const WRITTEN: &str = "written";
+    /// The source's own threads did not read them.
+    pub(super) const NOT_READ: &str = "not-read";
+    /// The destination cannot read their block device.
+    pub(super) const LEFT_OUT: &str = "medium-left-out";
+}
+
+/// How far the session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::source) enum Phase {
+    /// The library has not hinted the set yet.
+    AwaitingHint,
+    /// Hashes go out, answers come in.
+    Restoring,
+    /// All is settled, and what is re-dirtied is on its way to QEMU.
+    Redirtying,
+    /// QEMU may switch over.
+    Released,
+}
+
+/// What a look has found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// Nothing new.
+    Nothing,
+    /// No page is outstanding.
+    Settled,
+    /// QEMU knows of all that it has to send.
+    TakenUp,
+}
+
+/// A set of pages that a migration is to leave behind.
+#[derive(Clone, Debug, Default)]
+pub(in crate::source) struct SkipTask {
+    /// Pages of the set.
+    pub(in crate::source) pages: u32,
+    /// Those that are zero, which are its first.
+    pub(in crate::source) zero_pages: u32,
+    /// Pages that the destination cannot read.
+    pub(in crate::source) unreadable: Vec<PageRange>,
+    /// Bytes of RAM that are in no set: all that QEMU has to send in its first pass.
+    pub(in crate::source) first_pass_bytes: u64,
+    /// How long the destination may settle nothing.
+    pub(in crate::source) silence: Duration,
+    /// Pages change over to the network where that is sooner.
+    pub(in crate::source) splits_load: bool,
+}
+
+impl SkipTask {
+    /// The task of a set in a VM with so many bytes of RAM, of whose block devices the destination cannot read some.
+    pub(in crate::source) fn new(
+        set: &SkipSet,
+        ram_bytes: u64,
+        left_out: &HashSet<u16>,
+        silence: Duration,
+        splits_load: bool,
+    ) -> Self {
+        let all = set.pieces(0..set.pages());
+        let unreadable = all
+            .filter(|(_, run)| left_out.contains(&run.medium))
+            .map(|(first, run)| PageRange { first: first.0, count: run.pages })
+            .collect();
+        Self {
+            pages: set.pages(),
+            zero_pages: set.zero_pages(),
+            unreadable,
+            first_pass_bytes: ram_bytes.saturating_sub(set.bytes()),
+            silence,
+            splits_load,
+        }
+    }
+}
+
+/// The state of the session.
+#[derive(Debug)]
+pub(super) struct Skip {
+    pub(super) task: SkipTask,
+    pub(super) phase: Phase,
+    pub(super) ledger: Ledger,
+    pub(super) peer: Peer,
+    /// What the library's memory said last.
+    pub(super) library: Option<Status>,
+    begun: Instant,
+    hashed: u64,
+    /// Pages that the destination did not place.
+    not_placed: u64,
+    /// Pages re-dirtied, by reason.
+    redirtied: BTreeMap<&'static str, u64>,
+    /// Syncs that the library had seen after all was re-dirtied.
+    taken_up_after: Option<u32>,
+}
+
+impl Skip {
+    pub(super) fn new(task: SkipTask, now: Instant) -> Self {
+        Self {
+            ledger: Ledger::new(task.pages),
+            peer: Peer::new(task.pages, task.silence, now),
+            phase: Phase::AwaitingHint,
+            library: None,
+            begun: now,
+            hashed: 0,
+            not_placed: 0,
+            redirtied: BTreeMap::new(),
+            taken_up_after: None,
+            task,
+        }
+    }
+
+    /// All is settled; trouble is none any more.
+    pub(super) const fn has_ended(&self) -> bool {
+        matches!(self.phase, Phase::Redirtying | Phase::Released)
+    }
+
+    /// QEMU is told to migrate now: the library's time begins.
+    pub(super) const fn begin(&mut self, now: Instant) {
+        self.begun = now;
+    }
+
+    pub(super) const fn hashed_pages(&self) -> u64 {
+        self.hashed
+    }
+
+    pub(super) const fn redirtied(&self) -> &BTreeMap<&'static str, u64> {
+        &self.redirtied
+    }
+
+    /// Pages that storage was asked for and that are settled.
+    pub(super) const fn settled_by_storage(&self) -> u64 {
+        self.ledger.placed_pages() + self.not_placed
+    }
+
+    /// Pages re-dirtied that QEMU has not learnt of yet.
+    pub(super) fn not_taken_up(&self) -> u64 {
+        let taken_up = self.library.as_ref().map_or(0, |library| library.given_back_asked);
+        self.ledger.given_back_pages().saturating_sub(taken_up)
+    }
+
+    /// What the library's memory says.
+    pub(super) fn follow(&mut self, status: Status) {
+        self.library = Some(status);
+    }
+
+    /// Looks at the library and at the clock. An error is trouble.
+    pub(super) fn look(
+        &mut self,
+        now: Instant,
+        syncs: u64,
+        out: &mut Vec<Command>,
+    ) -> Result<Found, Trouble> {
+        match self.phase {
+            Phase::Released => Ok(Found::Nothing),
+            Phase::Redirtying => {
+                Ok(if self.is_taken_up() { Found::TakenUp } else { Found::Nothing })
+            }
+            Phase::AwaitingHint => self.await_hint(now, syncs, out),
+            // First: who has settled all is not silent.
+            Phase::Restoring if self.ledger.outstanding() == 0 => Ok(Found::Settled),
+            Phase::Restoring => self.peer.is_alive(now, &self.ledger).map(|()| Found::Nothing),
+        }
+    }
+
+    fn await_hint(
+        &mut self,
+        now: Instant,
+        syncs: u64,
+        out: &mut Vec<Command>,
+    ) -> Result<Found, Trouble> {
+        let late = now.saturating_duration_since(self.begun) > HINT;
+        match &self.library {
+            Some(library) if library.state == State::Hinted => {
+                if library.hint_returned_ns.is_some() {
+                    self.restore(out);
+                }
+            }
+            Some(Status { state: State::Refused, reason, .. }) => {
+                return Err(Trouble::LibraryRefused { refusal: reason.clone() });
+            }
+            Some(library) if library.state == State::Ended => return Err(Trouble::LibraryEnded),
+            Some(library) if library.state == State::Armed && syncs > 1 => {
+                return Err(Trouble::LibraryMissed);
+            }
+            _ if late => return Err(Trouble::LibrarySilent { limit: HINT }),
+            _ => {}
+        }
+        Ok(Found::Nothing)
+    }
+
+    /// The hint has returned: what is read of RAM from here on counts (invariant I2).
+    fn restore(&mut self, out: &mut Vec<Command>) {
+        self.phase = Phase::Restoring;
+        out.push(Command::StartReading);
+        for range in std::mem::take(&mut self.task.unreadable) {
+            let fresh = self.ledger.given_back(range).unwrap_or_default();
+            self.redirty(reason::LEFT_OUT, fresh, out);
+        }
+    }
+
+    /// Hashes go out.
+    pub(super) fn hashed(&mut self, Hashed { first, hashes }: Hashed, out: &mut Vec<Command>) {
+        if self.phase != Phase::Restoring {
+            return;
+        }
+        let count = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
+        self.ledger.hash_sent(PageRange { first: first.0, count });
+        self.hashed += u64::from(count);
+        out.push(Command::Send(Message::Hashes { first: first.0, hashes }));
+    }
+
+    /// Nobody can prove what a thread could not read, or has left when it fell.
+    pub(super) fn hashes_ended(&mut self, out: &mut Vec<Command>) {
+        if self.phase == Phase::Restoring {
+            let unhashed = self.ledger.give_back_unhashed(self.task.zero_pages);
+            self.leave(reason::NOT_READ, unhashed, out);
+        }
+    }
+
+    /// Zero pages are settled without the destination: it has made holes of them.
+    pub(super) fn looked(
+        &mut self,
+        Looked { zero, written }: Looked,
+        out: &mut Vec<Command>,
+    ) -> Result<(), Trouble> {
+        if self.phase != Phase::Restoring {
+            return Ok(());
+        }
+        for range in zero {
+            out.push(Command::Confirm(self.ledger.zero(range)?));
+        }
+        for range in written {
+            let fresh = self.ledger.given_back(range)?;
+            self.redirty(reason::WRITTEN, fresh, out);
+        }
+        Ok(())
+    }
+
+    /// Zero pages that no thread has looked at again.
+    pub(super) fn zeros_ended(&mut self, out: &mut Vec<Command>) {
+        if self.phase == Phase::Restoring {
+            let zeros = PageRange { first: 0, count: self.task.zero_pages };
+            let rest = self.ledger.given_back(zeros).unwrap_or_default();
+            self.leave(reason::NOT_READ, rest, out);
+        }
+    }
+
+    /// Takes what the destination says. An error is trouble.
+    pub(super) fn hear(&mut self, message: Message, out: &mut Vec<Command>) -> Result<(), Trouble> {
+        if self.has_ended() {
+            self.peer.hear_after(message);
+            return Ok(());
+        }
+        let mut settled = Vec::new();
+        let heard = self.peer.hear(message, &mut self.ledger, &mut settled);
+        for settled in settled {
+            match settled {
+                Settled::Placed(fresh) => out.push(Command::Confirm(fresh)),
+                Settled::NotPlaced(why, fresh) => {
+                    self.not_placed += count(&fresh);
+                    self.redirty(name(why), fresh, out);
+                }
+            }
+        }
+        heard
+    }
+
+    /// Leaves up to `pages` pages to QEMU, those that storage would come to last; gives how many.
+    pub(super) fn leave_to_network(&mut self, pages: u64, out: &mut Vec<Command>) -> u64 {
+        let (ranges, end) = self.ledger.give_back_last(pages);
+        out.push(Command::Tell(Message::Taken(ranges.clone())));
+        out.push(Command::HashUpTo(end));
+        let left = count(&ranges);
+        self.redirty(reason::SOONER, ranges, out);
+        left
+    }
+
+    /// What is not settled is re-dirtied, for this reason. The switchover is still held.
+    pub(super) fn end(&mut self, reason: &'static str, out: &mut Vec<Command>) {
+        self.phase = Phase::Redirtying;
+        out.extend([Command::StopReading, Command::Disarm]);
+        let rest = self.ledger.give_back_rest();
+        if !rest.is_empty() {
+            self.redirty(reason, rest.clone(), out);
+            out.push(Command::Tell(Message::Taken(rest)));
+        }
+        self.taken_up_after = None;
+        out.push(Command::ReadLibrary);
+    }
+
+    /// Leaves these pages to QEMU, and tells the destination, which may wait for their hashes.
+    fn leave(&mut self, reason: &'static str, ranges: Vec<PageRange>, out: &mut Vec<Command>) {
+        if !ranges.is_empty() {
+            log::error!("{} pages were not read at the source: QEMU sends them", count(&ranges));
+            self.redirty(reason, ranges.clone(), out);
+            out.push(Command::Tell(Message::Taken(ranges)));
+        }
+    }
+
+    fn redirty(&mut self, reason: &'static str, ranges: Vec<PageRange>, out: &mut Vec<Command>) {
+        if !ranges.is_empty() {
+            *self.redirtied.entry(reason).or_default() += count(&ranges);
+            out.push(Command::Redirty(ranges));
+        }
+    }
+
+    /// Whether QEMU knows of all that it has to send.
+    fn is_taken_up(&mut self) -> bool {
+        let Some(library) = &self.library else { return false };
+        // The library may take the set at the very moment in which it is taken back: the next look tells.
+        let Some(after) = self.taken_up_after else {
+            self.taken_up_after = Some(library.syncs);
+            return false;
+        };
+        let syncs = library.syncs.saturating_sub(after);
+        match library.state {
+            // It was taken back before a migration took it, or nothing of it was hinted.
+            State::Armed | State::Refused | State::Ended => true,
+            State::Hinting => false,
+            // One that had begun before may have looked too early; the second has not, whatever the figures say.
+            State::Hinted => (syncs > 0 && self.not_taken_up() == 0) || syncs > 1,
+        }
+    }
+}
+
+fn count(ranges: &[PageRange]) -> u64 {
+    ranges.iter().map(|range| u64::from(range.count)).sum()
+}
+
+/// The reason as it stands in reports.
+const fn name(why: NotPlaced) -> &'static str {
+    match why {
+        NotPlaced::Differs => "differs",
+        NotPlaced::ReadFailed => "read-failed",
+        NotPlaced::InstallFailed => "install-failed",
+        NotPlaced::TooLate => "too-late",
+    }
+}

@@ -1,0 +1,204 @@
+//! Which policy decides where several could: a table of situations, and what is told then.
+
+use std::time::Duration;
+
+use super::super::*;
+use super::world::{PAGES, SILENCE, USER, World, ram, range};
+use crate::channel::{Message, NotPlaced};
+
+/// Whether these were told, one after the other, with others between them or not.
+fn in_order(told: &[String], wanted: &[&str]) -> bool {
+    let mut told = told.iter();
+    wanted.iter().all(|wanted| told.any(|told| told == wanted))
+}
+
+struct Case {
+    name: &'static str,
+    /// Until just before the input that counts.
+    before: fn(&mut World),
+    /// The input that counts.
+    then: fn(&mut World),
+    /// What is told then, in this order.
+    told: &'static [&'static str],
+    /// And what is not.
+    not_told: &'static [&'static str],
+    phase: Phase,
+}
+
+const CASES: [Case; 10] = [
+    Case {
+        name: "all is settled, and the destination has been silent for too long",
+        before: |world| world.settle_all(),
+        then: |world| world.pass_time(SILENCE * 2),
+        told: &["SetParameters", "Release"],
+        not_told: &["Warn", "Redirty"],
+        phase: Phase::Released,
+    },
+    Case {
+        name: "the destination is silent with pages in flight",
+        before: |world| world.hash(16, 100),
+        then: |world| world.pass_time(SILENCE * 2),
+        told: &["Warn", "StopReading", "Disarm", "Redirty", "Tell", "ReadLibrary"],
+        not_told: &["Release"],
+        phase: Phase::Redirtying,
+    },
+    Case {
+        name: "QEMU knows of all that is re-dirtied, and the migration is to end",
+        before: |world| {
+            world.step(Input::Cancel("enough".to_owned()));
+            world.sync();
+            world.sync();
+        },
+        then: |world| world.pass_time(Duration::from_millis(10)),
+        told: &[],
+        not_told: &["Release", "SetParameters"],
+        phase: Phase::Redirtying,
+    },
+    Case {
+        name: "cancelled while pages are outstanding",
+        before: |_| {},
+        then: |world| world.step(Input::Cancel("enough".to_owned())),
+        told: &["Warn", "CancelMigration", "Disarm", "Redirty"],
+        not_told: &["Release", "SetParameters"],
+        phase: Phase::Redirtying,
+    },
+    Case {
+        name: "the channel breaks after all was settled",
+        before: |world| {
+            world.settle_all();
+            world.look();
+        },
+        then: |world| world.step(Input::ChannelGone(None)),
+        told: &[],
+        not_told: &["Warn", "Redirty", "SetParameters"],
+        phase: Phase::Released,
+    },
+    Case {
+        name: "the rest is re-dirtied: the user's parameters come before the release",
+        before: |world| {
+            world.step(Input::ChannelGone(None));
+            world.sync();
+        },
+        then: |world| world.pass_time(Duration::from_millis(10)),
+        told: &["SetParameters", "Release", "Enter"],
+        not_told: &["Warn"],
+        phase: Phase::Released,
+    },
+    Case {
+        name: "the rest is re-dirtied, and QEMU was at a trickle",
+        before: |world| {
+            world.hash(16, 100);
+            world.says(Message::NotPlaced(NotPlaced::Differs, vec![range(16, 4)]));
+            world.ask();
+            assert!(world.parameters.max_bandwidth < 1 << 20, "{:?}", world.parameters);
+            world.step(Input::ChannelGone(None));
+        },
+        then: |world| {
+            world.ask();
+            let full = world.parameters.max_bandwidth;
+            assert!(full + 2 > USER.max_bandwidth, "QEMU has {full}");
+        },
+        told: &["SetParameters"],
+        not_told: &["Release"],
+        phase: Phase::Redirtying,
+    },
+    Case {
+        name: "the migration has ended, and the destination is silent",
+        before: |world| {
+            world.hash(16, 100);
+            world.status_is("completed");
+            world.ask();
+            world.told.clear();
+        },
+        then: |world| world.pass_time(SILENCE * 2),
+        told: &[],
+        not_told: &["Warn", "Redirty", "AskQemu"],
+        phase: Phase::Released,
+    },
+    Case {
+        name: "QEMU fails while it is to be throttled",
+        before: |world| {
+            world.status_is("failed");
+            world.migration.ram.mbps = 0.0;
+        },
+        then: |world| world.ask(),
+        told: &["End"],
+        not_told: &["SetParameters", "Release"],
+        phase: Phase::Released,
+    },
+    Case {
+        name: "somebody has QEMU wait before the switchover: it is for him to go on",
+        before: |world| {
+            world.settle_all();
+            world.look();
+            world.status_is("pre-switchover");
+            world.told.clear();
+        },
+        then: |world| {
+            world.ask();
+            world.ask();
+            assert_eq!(world.told, ["Warn"], "it is said once");
+        },
+        told: &["Warn"],
+        not_told: &["SetParameters"],
+        phase: Phase::Released,
+    },
+];
+
+#[test]
+fn the_first_that_applies_decides() {
+    for case in CASES {
+        let mut world = World::restoring(false);
+        (case.before)(&mut world);
+        world.told.clear();
+        (case.then)(&mut world);
+        let (name, told) = (case.name, &world.told);
+        assert!(in_order(told, case.told), "{name}: {told:?}, and not {:?}", case.told);
+        let wrong = told.iter().find(|told| case.not_told.contains(&told.as_str()));
+        assert_eq!(wrong, None, "{name}: {told:?}");
+        assert_eq!(world.phase(), case.phase, "{name}");
+    }
+}
+
+/// Pages that change over have the link with the same answer of QEMU: the throttle is looked at after the load split.
+#[test]
+fn load_is_split_before_it_is_throttled() {
+    // Of the size that is worth a pass.
+    let mut world = World::restoring(true);
+    let skip = world.controller.skip.as_mut().unwrap();
+    skip.ledger = Ledger::new(1 << 20);
+    skip.task.pages = 1 << 20;
+    let step = |world: &mut World, millis: u64| {
+        world.now += Duration::from_millis(millis);
+        let mut migration = world.migration.clone();
+        migration.ram = ram(0, 1 << 16);
+        migration.ram.dirty_sync_count = 9;
+        let migration = Box::new(migration);
+        world.controller.step(world.now, Input::Qemu { migration, channel_has_room: true })
+    };
+    let mut told = Vec::new();
+    // Until storage has settled nothing for so long that the network is tried.
+    for _ in 0..40 {
+        told = step(&mut world, 100);
+        if told.iter().any(|command| matches!(command, Command::Redirty(_))) {
+            break;
+        }
+    }
+    let redirtied = told.iter().position(|command| matches!(command, Command::Redirty(_)));
+    let throttled = told.iter().position(|command| matches!(command, Command::SetParameters(_)));
+    assert!(redirtied.is_some() && redirtied < throttled, "{told:?}");
+    assert_eq!(world.controller.bandwidth, Bandwidth::Full);
+}
+
+/// What is not to be said is not sent to QEMU either: the destination would read what the network brings.
+#[test]
+fn nothing_changes_over_while_the_channel_is_full() {
+    let mut world = World::restoring(true);
+    world.channel = false;
+    for _ in 0..60 {
+        world.now += Duration::from_millis(100);
+        world.ask();
+    }
+    assert!(!world.told.iter().any(|told| told == "Redirty"), "{:?}", world.told);
+    assert_eq!(world.skip().ledger.outstanding(), u64::from(PAGES) - 4);
+}

@@ -1,0 +1,114 @@
+//! What others see of the controller.
+
+use std::collections::BTreeMap;
+
+use foreign::Text;
+use page_wire::ask::{self, Migration as Telemetry};
+
+use super::super::progress::Picture;
+use super::super::query::Migration;
+use super::skip::Phase;
+use super::{Controller, LastWord};
+use crate::channel::Progress;
+use crate::shim::Status;
+
+impl Controller {
+    /// QEMU's last answer.
+    pub(in crate::source) const fn qemu(&self) -> &Migration {
+        &self.qemu
+    }
+
+    /// Why it was cancelled, if it was.
+    pub(in crate::source) fn cancelled(&self) -> Option<&str> {
+        self.cancelled.as_deref()
+    }
+
+    /// The step of the migration that goes on.
+    pub(in crate::source) const fn entered(&self) -> &'static str {
+        self.step
+    }
+
+    /// Whether hashes are of use soon.
+    pub(in crate::source) fn wants_hashes(&self) -> bool {
+        self.skip.as_ref().is_some_and(|skip| skip.ledger.wants_hashes())
+    }
+
+    /// What the destination has said at its end, once.
+    pub(in crate::source) fn take_last_word(&mut self) -> Option<LastWord> {
+        self.skip.as_mut().and_then(|skip| skip.peer.take_last_word())
+    }
+
+    /// How far the destination says that it is.
+    pub(in crate::source) fn progress(&self) -> Progress {
+        self.skip.as_ref().map_or_else(Progress::default, |skip| *skip.peer.progress())
+    }
+
+    /// Zero pages among those left behind.
+    pub(in crate::source) fn zero_pages(&self) -> u64 {
+        self.skip.as_ref().map_or(0, |skip| skip.ledger.zero_pages())
+    }
+
+    /// Pages re-dirtied by reason, with those that the library re-dirtied by itself; none when it had
+    /// left none behind.
+    pub(in crate::source) fn redirtied(&self, status: &Status) -> BTreeMap<Text, u64> {
+        let Some(skip) = self.skip.as_ref().filter(|_| status.hinted > 0) else {
+            return BTreeMap::new();
+        };
+        let reasons = skip.redirtied().iter().map(|(reason, pages)| ((*reason).into(), *pages));
+        let mut reasons: BTreeMap<Text, u64> = reasons.collect();
+        if status.given_back_unconfirmed > 0 {
+            reasons.insert("unconfirmed".into(), status.given_back_unconfirmed);
+        }
+        reasons
+    }
+
+    /// What the people in the guest are told; nothing in a stock migration.
+    pub(in crate::source) fn telemetry(&self) -> Option<Telemetry> {
+        let skip = self.skip.as_ref()?;
+        let phase = match skip.phase {
+            _ if self.cancelled.is_some() => ask::Phase::GivenUp,
+            Phase::Released => ask::Phase::SwitchingOver,
+            _ if self.syncs > 1 => ask::Phase::Held,
+            Phase::AwaitingHint | Phase::Restoring | Phase::Redirtying => ask::Phase::Migrating,
+        };
+        Some(Telemetry {
+            phase,
+            skipped: skip.library.as_ref().map_or(0, |library| library.hinted),
+            placed: skip.ledger.placed_pages(),
+            given_back: skip.ledger.given_back_pages(),
+            remaining_bytes: self.qemu.ram.remaining,
+        })
+    }
+
+    /// The migration at this moment, but for the bytes of our own channel.
+    pub(in crate::source) fn picture(&self) -> Picture {
+        let ram = &self.qemu.ram;
+        let mut picture = Picture {
+            status: self.qemu.status.as_str().into(),
+            remaining_bytes: ram.remaining,
+            total_bytes: ram.total,
+            network_bytes: ram.transferred,
+            dirty_pages_per_s: ram.dirty_pages_rate,
+            syncs: self.syncs,
+            waits_for: if self.syncs > 1 { "what the guest writes" } else { "the first pass" },
+            ..Picture::default()
+        };
+        let Some(skip) = &self.skip else { return picture };
+        picture.storage_bytes = skip.peer.progress().storage_bytes;
+        picture.hashed_pages = skip.hashed_pages();
+        let skipped = skip.library.as_ref().map_or(0, |library| library.hinted);
+        if skipped > 0 {
+            picture.skipped_pages = skipped;
+            picture.placed_pages = skip.ledger.placed_pages();
+            picture.zero_pages = skip.ledger.zero_pages();
+            picture.given_back_pages = skip.ledger.given_back_pages();
+            picture.outstanding_pages = skip.ledger.outstanding();
+        }
+        match skip.phase {
+            Phase::AwaitingHint => picture.waits_for = "the library in QEMU",
+            Phase::Restoring if self.syncs > 1 => picture.waits_for = "storage",
+            Phase::Restoring | Phase::Redirtying | Phase::Released => {}
+        }
+        picture
+    }
+}

@@ -1,0 +1,216 @@
+//! All that a skip session does I/O with: the library, the channel, the threads that read the guest's RAM, the guest.
+//!
+//! It decides nothing: what comes in is handed to the [`Controller`], which says what to do.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::controller::{Command, Controller, Input, LastWord, SkipTask};
+use super::hash::{self, Hashed};
+use super::link::{LAST_WORD, Link};
+use super::prepare::Prepared;
+use super::zero::{self, Looked};
+use crate::agent::Visit;
+use crate::channel::{ChannelError, Finish, Message};
+use crate::guest::GuestRam;
+use crate::set::SkipSet;
+use crate::shim::{Armed, ShimError, Status};
+
+/// A set that is armed, and who takes part in its restore.
+pub(super) struct SkipSession {
+    armed: Armed,
+    set: Arc<SkipSet>,
+    ram: Arc<GuestRam>,
+    link: Link,
+    visit: Visit,
+    /// Hashes, while there are more to come.
+    hashes: Option<mpsc::Receiver<Hashed>>,
+    /// Zero pages looked at again, likewise.
+    zeros: Option<mpsc::UnboundedReceiver<Looked>>,
+    stop: Arc<AtomicBool>,
+    /// Pages from this one on need no hash any more.
+    hash_end: Arc<AtomicU32>,
+    /// The channel tells no more.
+    deaf: bool,
+}
+
+impl SkipSession {
+    /// Arms the set, and holds the switchover until it is released; gives the controller's task beside it.
+    pub(super) fn arm(
+        prepared: Prepared,
+        link: Link,
+        left_out: &HashSet<u16>,
+        silence: Duration,
+        splits_load: bool,
+    ) -> Result<(Self, SkipTask), (ShimError, Link)> {
+        let Prepared { shim, ram, plan, visit } = prepared;
+        let armed = match shim.arm(&plan.set) {
+            Ok(armed) => armed,
+            Err(error) => return Err((error, link)),
+        };
+        armed.set_hold(true);
+        let ram_bytes = ram.blocks().iter().map(|block| block.length).sum();
+        let task = SkipTask::new(&plan.set, ram_bytes, left_out, silence, splits_load);
+        let session = Self {
+            armed,
+            set: Arc::new(plan.set),
+            ram,
+            link,
+            visit,
+            hashes: None,
+            zeros: None,
+            stop: Arc::default(),
+            hash_end: Arc::new(AtomicU32::new(u32::MAX)),
+            deaf: false,
+        };
+        Ok((session, task))
+    }
+
+    /// What the library's memory says.
+    pub(super) fn status(&self) -> Status {
+        self.armed.status()
+    }
+
+    pub(super) const fn visit(&self) -> &Visit {
+        &self.visit
+    }
+
+    /// Bytes of the channel so far.
+    pub(super) fn channel_bytes(&self) -> u64 {
+        self.link.bytes()
+    }
+
+    /// Whether the channel takes a message without waiting.
+    pub(super) fn channel_has_room(&self) -> bool {
+        self.link.out.capacity() > 0
+    }
+
+    /// What comes next, from the destination or from the threads that read; hashes only if they are wanted. Loses nothing
+    /// when it is dropped.
+    pub(super) async fn next(&mut self, wants_hashes: bool) -> Input {
+        // Hashes are taken only when they can be sent at once, and are of use soon.
+        let room = wants_hashes && self.channel_has_room();
+        let hashes = async {
+            match &mut self.hashes {
+                Some(hashes) if room => hashes.recv().await,
+                _ => std::future::pending().await,
+            }
+        };
+        let said = async {
+            match self.deaf {
+                false => self.link.incoming.recv().await,
+                true => std::future::pending().await,
+            }
+        };
+        let zeros = async {
+            match &mut self.zeros {
+                Some(zeros) => zeros.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            said = said => self.said(said),
+            hashed = hashes => hashed.map_or_else(|| self.hashes_ended(), Input::Hashed),
+            looked = zeros => looked.map_or_else(|| self.zeros_ended(), Input::Looked),
+        }
+    }
+
+    /// What the destination has said already. No more than waits: one that never stops would be listened to for ever.
+    pub(super) fn waiting(&mut self) -> Vec<Input> {
+        let waiting: Vec<_> =
+            (0..self.link.incoming.len()).map_while(|_| self.link.incoming.try_recv()).collect();
+        waiting.into_iter().map(|said| self.said(Some(said))).collect()
+    }
+
+    fn said(&mut self, said: Option<Result<Message, ChannelError>>) -> Input {
+        let gone = match said {
+            Some(Ok(message)) => return Input::Peer(message),
+            Some(Err(error)) => Some(error),
+            None => None,
+        };
+        self.deaf = true;
+        Input::ChannelGone(gone)
+    }
+
+    fn hashes_ended(&mut self) -> Input {
+        self.hashes = None;
+        Input::HashesEnded
+    }
+
+    fn zeros_ended(&mut self) -> Input {
+        self.zeros = None;
+        Input::ZerosEnded
+    }
+
+    /// Does what the controller says to the library, to the channel and to the threads; gives what comes of it.
+    pub(super) fn perform(&mut self, command: Command) -> Option<Input> {
+        match command {
+            Command::Confirm(ranges) => ranges.iter().for_each(|range| self.armed.confirm(*range)),
+            Command::Redirty(ranges) => {
+                ranges.iter().for_each(|range| self.armed.give_back(*range));
+            }
+            Command::Disarm => self.armed.disarm(),
+            Command::ReadLibrary => return Some(Input::Look(Some(Box::new(self.status())))),
+            Command::Release => self.armed.set_hold(false),
+            Command::StartReading => return self.start_reading().err().map(Input::NoThread),
+            Command::StopReading => {
+                self.stop.store(true, Ordering::Relaxed);
+                (self.hashes, self.zeros) = (None, None);
+            }
+            Command::HashUpTo(page) => self.hash_end.store(page, Ordering::Relaxed),
+            Command::Send(message) => {
+                return self.link.out.try_send(message).err().map(|_| Input::ChannelFull);
+            }
+            // Whether it still hears does not matter.
+            Command::Tell(message) => drop(self.link.out.try_send(message)),
+            // None of a session's.
+            Command::AskQemu
+            | Command::SetParameters(_)
+            | Command::CancelMigration
+            | Command::Enter(_)
+            | Command::Warn(_)
+            | Command::End => {}
+        }
+        None
+    }
+
+    /// Begins to read the set's pages: the hint has returned (invariant I2).
+    fn start_reading(&mut self) -> io::Result<()> {
+        let threads = hash::default_threads();
+        self.hashes = Some(hash::start(&self.ram, &self.set, threads, &self.stop, &self.hash_end)?);
+        self.zeros = Some(zero::verify(&self.ram, &self.set, &self.stop)?);
+        Ok(())
+    }
+
+    /// Tells the destination how it ended and waits for its last word.
+    pub(super) async fn finish(
+        &mut self,
+        controller: &mut Controller,
+        finish: Finish,
+    ) -> Option<LastWord> {
+        let last_word = async {
+            self.link.out.send(Message::Finish(finish)).await.ok()?;
+            while !self.deaf {
+                let said = self.link.incoming.recv().await;
+                let said = self.said(said);
+                controller.step(Instant::now(), said);
+                if let Some(word) = controller.take_last_word() {
+                    return Some(word);
+                }
+            }
+            None
+        };
+        tokio::time::timeout(LAST_WORD, last_word).await.ok().flatten()
+    }
+}
+
+impl Drop for SkipSession {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
