@@ -4,70 +4,28 @@
 //! What can be tried is tried: RAM is mapped, the library found and given up again, the agent greeted, a userfaultfd
 //! registered. QEMU, its guest and its settings stay as they are.
 
-use std::error::Error;
 use std::path::Path;
 
-use foreign::Text;
 use page_wire::ask::{Served, ServerState};
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::channel::Key;
+use crate::dest;
 use crate::dest::Override;
+pub use crate::finding::{Finding, Verdict};
+use crate::finding::{block, hint};
+use crate::guest::GuestRam;
 use crate::guest::disks::{self, Disk};
-use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::{Qmp, QmpError};
 use crate::shim::Shim;
 use crate::source::preflight::{self, Checked};
-use crate::{dest, error_chain};
-
-/// What a finding means for a migration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Verdict {
-    /// As it must be.
-    Ok,
-    /// Slower, or less is left behind.
-    Warning,
-    /// QEMU sends everything, or there is no migration.
-    Fails,
-}
-
-/// One thing that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// What it means.
-    pub verdict: Verdict,
-    /// What is so.
-    pub what: Text,
-    /// What to do about it.
-    pub hint: Option<Text>,
-}
-
-impl Finding {
-    pub(crate) fn ok(what: impl Into<Text>) -> Self {
-        Self { verdict: Verdict::Ok, what: what.into(), hint: None }
-    }
-
-    pub(crate) fn warning(what: impl Into<Text>, hint: &str) -> Self {
-        Self { verdict: Verdict::Warning, what: what.into(), hint: some(hint) }
-    }
-
-    pub(crate) fn fails(error: &(dyn Error + 'static), hint: &str) -> Self {
-        Self { verdict: Verdict::Fails, what: error_chain(error).into(), hint: some(hint) }
-    }
-}
 
 impl From<preflight::Finding> for Finding {
     fn from(found: preflight::Finding) -> Self {
         let verdict = if found.forbids_skip { Verdict::Fails } else { Verdict::Warning };
-        Self { verdict, what: found.what, hint: some(found.hint) }
+        Self { verdict, what: found.what, hint: hint(found.hint) }
     }
-}
-
-fn some(hint: &str) -> Option<Text> {
-    (!hint.is_empty()).then(|| hint.into())
 }
 
 /// Looks at the QEMU behind the monitor `qmp`: at one that waits for a VM as a destination, where disks are read, those of
@@ -131,11 +89,6 @@ async fn source(qmp: &Qmp, pid: u32, agent: Option<&Path>, findings: &mut Vec<Fi
         return findings.push(Finding::warning("the guest's agent was not asked", hint));
     };
     findings.extend(guest(agent).await);
-}
-
-/// A block of shared RAM.
-pub(crate) fn block(block: &RamBlock) -> Finding {
-    Finding::ok(format!("RAM block `{}`: {} MiB, shared", block.name, block.length >> 20))
 }
 
 async fn guest(agent: &Path) -> Vec<Finding> {

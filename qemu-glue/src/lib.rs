@@ -13,6 +13,7 @@ pub mod agent;
 pub mod channel;
 pub mod dest;
 pub mod doctor;
+mod finding;
 pub mod guest;
 pub mod multifd;
 pub mod page_hash;

@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use test_servers::command;
 
 use crate::house;
+use crate::imports;
 use crate::setup;
 use crate::{SetupOptions, ebpf, shim, workspace};
 
@@ -27,6 +28,7 @@ pub(crate) fn perform(options: SetupOptions, commands: &clap::Command) -> Result
     check("lints of the library for QEMU", shim::lints());
     check("lints", lints());
     check("documentation", documentation());
+    check("imports between files look down", imports::check());
     for rule in house::RULES {
         check(rule.name, house::apply(rule, commands));
     }

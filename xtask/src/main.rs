@@ -8,6 +8,7 @@ mod check;
 mod ebpf;
 mod fuzz;
 mod house;
+mod imports;
 mod lab;
 mod packages;
 mod pins;

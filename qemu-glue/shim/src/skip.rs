@@ -8,16 +8,13 @@ use shim_abi::{
 };
 
 use crate::bits::WORD;
-use crate::checks;
+use crate::checks::{self, Blocks};
 use crate::control::Shared;
 use crate::hypervisor::{Hypervisor, RamBlock};
 use crate::mapping::{Private, SharedWords};
 
 /// Words of a [`Run`] in the shared table.
 const RUN_WORDS: usize = size_of::<Run>() / size_of::<u64>();
-
-/// Blocks by their index in the table.
-pub(crate) type Blocks = [Option<RamBlock>; MAX_BLOCKS];
 
 /// A checked set: its runs lie in blocks that QEMU sends, are in order, and number its pages 0, 1, ...
 /// Blocks and runs are copies that nobody else can change.

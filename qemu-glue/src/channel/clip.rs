@@ -4,11 +4,10 @@
 //! and bytes of it, is bounded by who knows the set ([`Progress::within`]).
 
 use super::MAX_MEDIA;
+use super::length::{MAX_NAMES, MAX_REMARKS};
 use super::message::{Finish, Finished, Hello, Offer, Progress, Ready, Refused};
 use migration_record::{Function, Side, Sync};
 
-/// Most remarks of a last word.
-pub const MAX_REMARKS: usize = 100;
 /// Longest time in seconds: thirty days, longer than any migration.
 pub const MAX_SECONDS: f64 = 30.0 * 86_400.0;
 /// Most CPU seconds: that time on 1024 CPUs.
@@ -21,8 +20,6 @@ const MAX_COUNT: u64 = 1 << 48;
 const MAX_UNIX_SECONDS: f64 = 4_102_444_800.0;
 /// Most bitmap syncs and functions of a time line.
 const MAX_LINES: usize = 4096;
-/// Most capabilities, and most RAM blocks, that an offer names.
-pub(super) const MAX_NAMES: usize = 1024;
 
 /// Something that the other host has told, made as small as it may be.
 pub(super) trait Clipped {

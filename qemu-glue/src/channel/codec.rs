@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::clip::Clipped;
 use super::error::ChannelError;
-use super::frame::{LENGTH_BYTES, MAX_FRAME_BYTES};
+use super::length::{LENGTH_BYTES, MAX_FRAME_BYTES};
 use super::{Message, NotPlaced, PageRange};
 use crate::set::{RUN_BYTES, SetRun};
 

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::frame::{MAX_FIRST_BYTES, MAX_FRAME_BYTES};
+use super::length::{MAX_FIRST_BYTES, MAX_FRAME_BYTES};
 
 /// The channel cannot be used, or can be used no longer.
 #[derive(Debug, Error)]

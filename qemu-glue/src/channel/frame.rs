@@ -10,15 +10,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use super::error::ChannelError;
+use super::length::{LENGTH_BYTES, MAX_FIRST_BYTES, MAX_FRAME_BYTES};
 use super::noise::{Open, RECORD_HEAD_BYTES, Seal};
 use super::{Message, codec};
 
-/// Longest frame without its length, in bytes.
-pub(super) const MAX_FRAME_BYTES: usize = 1 << 20;
-/// Bytes of a frame's length.
-pub(super) const LENGTH_BYTES: usize = 4;
-/// Longest first frame, a greeting or a refusal, in bytes.
-pub(super) const MAX_FIRST_BYTES: usize = 16 << 10;
 /// Bytes that one read asks for.
 const READ_BYTES: usize = 64 << 10;
 /// The same before the first message.

@@ -3,7 +3,7 @@
 use foreign::{Name, Text};
 use serde::{Deserialize, Serialize};
 
-use super::clip::{MAX_NAMES, MAX_REMARKS};
+use super::length::{MAX_NAMES, MAX_REMARKS};
 use crate::multifd::Multifd;
 use crate::set::{Block, PAGE_BYTES, SetRun};
 use migration_record::Side;

@@ -25,14 +25,16 @@ mod error;
 mod frame;
 mod handshake;
 mod key;
+mod length;
 mod message;
 mod noise;
 
-pub use clip::{MAX_REMARKS, MAX_SECONDS};
+pub use clip::MAX_SECONDS;
 pub use error::ChannelError;
 pub use frame::{Receiver, Sender};
 pub use handshake::{Security, Step, accept, accept_and_tell, connect};
 pub use key::{Key, KeyError};
+pub use length::MAX_REMARKS;
 pub use message::{
     Finish, Finished, Hello, MAX_MEDIA, MAX_MEDIUM_BYTES, Message, NotPlaced, Offer, PageRange,
     Progress, Ready, Refused, VERSION,

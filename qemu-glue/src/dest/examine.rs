@@ -3,7 +3,7 @@
 use super::install::Target;
 use super::refusal::Refusal;
 use super::{memory, preflight};
-use crate::doctor::{self, Finding};
+use crate::finding::{self, Finding};
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::Qmp;
 
@@ -34,7 +34,7 @@ pub(crate) async fn examine(qmp: &Qmp, pid: u32) -> Vec<Finding> {
     for &block in &blocks {
         let fits = preflight::fits(block).and_then(|()| preflight::huge_pages(block, pid));
         match fits {
-            Ok(()) => findings.push(doctor::block(block)),
+            Ok(()) => findings.push(finding::block(block)),
             Err(refusal) => {
                 works = false;
                 findings.push(Finding::fails(&refusal, refusal.hint()));

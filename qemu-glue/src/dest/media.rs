@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::refusal::Refusal;
 use crate::channel::{MAX_MEDIA, MAX_MEDIUM_BYTES};
-use crate::doctor::Finding;
+use crate::finding::Finding;
 use crate::guest::disks::{self, Disk};
 use crate::set::ZERO_MEDIUM;
 use crate::storage::{Address, Storage};

@@ -33,6 +33,7 @@ mod media;
 mod medium;
 mod memory;
 mod offer;
+mod options;
 mod preflight;
 mod prepare;
 mod prove;
@@ -45,9 +46,6 @@ mod tally;
 mod thp;
 mod uffd;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 use foreign::Text;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -56,43 +54,20 @@ pub use self::error::ReceiveError;
 pub use self::event::{Event, Observer, Outcome};
 pub(crate) use self::examine::examine;
 pub use self::greeting::Greeting;
-pub use self::incoming::{MigrationAddress, MigrationAddressError};
 pub use self::install::{BlockFile, Placed, Target};
 use self::liveness::Liveness;
 pub use self::media::Override;
 pub(crate) use self::media::{called, examine as examine_disks};
+pub use self::options::{Options, SILENCE};
 use self::prepare::Qemu;
 pub use self::prove::{Answer, Fate};
 pub use self::queue::{Hash, QueueError};
 pub use self::rare::Rare;
 pub use self::refusal::Refusal;
 pub use self::restore::{Limits, Restore};
-use crate::channel::{Hello, Message, Refused, Security, Sender, VERSION};
+use crate::channel::{Hello, Message, Refused, Sender, VERSION};
 use crate::timeline::Watched;
 use crate::{error_chain, usage};
-
-/// What to receive with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Socket of the monitor of a QEMU that was started with `-incoming defer`.
-    pub qmp: PathBuf,
-    /// Where QEMU is to listen.
-    pub migration_address: MigrationAddress,
-    /// How the channel is protected.
-    pub security: Security,
-    /// Storage of media, before what QEMU's own disks are.
-    pub disks: Vec<Override>,
-    /// How much the restore may use.
-    pub limits: Limits,
-    /// How long a source may do nothing while no migration goes on.
-    pub silence: Duration,
-    /// Set probes on QEMU's functions, for the report's time line.
-    pub probes: bool,
-}
-
-/// What [`Options::silence`] is without a reason for another. A source's QEMU may take as long to connect, and its library to
-/// act.
-pub const SILENCE: Duration = Duration::from_secs(60);
 
 /// Serves the migration of the source that has connected `stream`.
 ///

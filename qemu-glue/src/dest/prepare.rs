@@ -6,8 +6,9 @@ use std::sync::Arc;
 use foreign::Text;
 
 use super::install::Target;
+use super::options::Options;
 use super::refusal::Refusal;
-use super::{Options, holes, incoming, media, preflight};
+use super::{holes, incoming, media, preflight};
 use crate::channel::{Offer, Ready};
 use crate::guest::{GuestRam, disks};
 use crate::qmp::Qmp;

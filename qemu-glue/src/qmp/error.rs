@@ -7,7 +7,12 @@ use std::time::Duration;
 use foreign::Text;
 use thiserror::Error;
 
-use super::line::{MAX_LINE, MAX_VALUES};
+/// Longest line in bytes. `info mtree -f` of a VM with hundreds of devices has about 1 MiB.
+pub(super) const MAX_LINE: u64 = 16 << 20;
+
+/// Most values of a line, those of its arrays and objects counted one by one: each takes up to 100 bytes. Of the
+/// answers that are asked for, `query-block` and `query-named-block-nodes` have about 200 for each disk.
+pub(super) const MAX_VALUES: usize = 1 << 18;
 
 /// A command could not be given or was refused.
 #[derive(Debug, Error)]

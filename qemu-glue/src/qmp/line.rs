@@ -3,14 +3,7 @@
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 
-use super::QmpError;
-
-/// Longest line in bytes. `info mtree -f` of a VM with hundreds of devices has about 1 MiB.
-pub(super) const MAX_LINE: u64 = 16 << 20;
-
-/// Most values of a line, those of its arrays and objects counted one by one: each takes up to 100 bytes. Of the
-/// answers that are asked for, `query-block` and `query-named-block-nodes` have about 200 for each disk.
-pub(super) const MAX_VALUES: usize = 1 << 18;
+use super::error::{MAX_LINE, MAX_VALUES, QmpError};
 
 /// What an object counts for beside its members: the parser makes room for eleven of them at once, 632 bytes.
 const OBJECT: usize = 7;

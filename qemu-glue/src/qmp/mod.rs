@@ -9,6 +9,7 @@
 mod error;
 mod event;
 mod line;
+mod migration_address;
 mod reader;
 mod version;
 mod writer;
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use error::QmpError;
 pub use event::Event;
 use line::Lines;
+pub use migration_address::{MigrationAddress, MigrationAddressError};
 use reader::Waiters;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;

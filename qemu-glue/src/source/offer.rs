@@ -10,7 +10,7 @@ use super::MigrateError;
 use super::link::Link;
 use super::preflight::Checked;
 use crate::channel::{Hello, Message, Offer, Security, VERSION};
-use crate::dest::MigrationAddress;
+use crate::qmp::MigrationAddress;
 use crate::set::SkipSet;
 
 /// How long the destination may take to answer the greeting.

@@ -87,7 +87,7 @@ impl File {
         let file = Arc::clone(&self.file);
         let read = move || {
             // Whole blocks, also at the end, as O_DIRECT wants it; the buffer has room for them.
-            let block = usize::try_from(super::ALIGN).unwrap_or(usize::MAX);
+            let block = usize::try_from(super::plan::ALIGN).unwrap_or(usize::MAX);
             let blocks = length.next_multiple_of(block).min(buffer.capacity());
             let whole = &mut buffer.whole()[..blocks];
             let got = file.read_at(whole, offset)?;

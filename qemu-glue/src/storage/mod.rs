@@ -17,10 +17,7 @@ mod uring;
 pub use address::{Address, AddressError, Export, Server};
 pub use buffer::{Buffer, BufferPool};
 pub use error::StorageError;
-pub use plan::{Limits, Piece, Request};
-
-/// Offsets and lengths of reads are multiples of this: the largest logical block that disks have.
-pub const ALIGN: u64 = 4096;
+pub use plan::{ALIGN, Limits, Piece, Request};
 
 /// One storage, open for reading.
 #[derive(Debug)]

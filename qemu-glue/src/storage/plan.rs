@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use super::ALIGN;
+/// Offsets and lengths of reads are multiples of this: the largest logical block that disks have.
+pub const ALIGN: u64 = 4096;
 use crate::set::{PAGE_BYTES, PageIndex, SetRun};
 
 /// How large a request grows.

@@ -14,8 +14,8 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::ALIGN;
 use super::buffer::Buffer;
+use super::plan::ALIGN;
 
 /// Entries of the submission queue; more reads than this are never in flight on one storage.
 const ENTRIES: u32 = 128;

@@ -20,14 +20,15 @@
 mod ending;
 mod queue;
 mod sink;
+mod writer;
 
-use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 pub use ending::{Endings, end_within};
 pub use queue::Outlet;
 pub use sink::Sink;
+pub use writer::Writer;
 
 /// How long the last words may take when a program ends.
 pub const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -53,21 +54,6 @@ pub fn stdout() -> &'static Outlet {
 #[must_use]
 pub fn stderr() -> &'static Outlet {
     &ERR
-}
-
-/// A [`Write`] to an outlet that never waits and never fails.
-#[derive(Clone, Copy, Debug)]
-pub struct Writer(pub(crate) &'static Outlet);
-
-impl Write for Writer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.push(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 /// Ends the process after its last words: what is queued is written for [`LAST_WORDS`] at most.

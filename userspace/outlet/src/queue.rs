@@ -12,8 +12,6 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use crate::{Sink, Writer};
-
 /// Bytes that are queued at most, but for one piece that is larger than that.
 pub(crate) const ROOM: usize = 256 << 10;
 
@@ -76,18 +74,6 @@ impl Outlet {
         state.tell_dropped();
         state.queue.extend(message);
         self.awake(state);
-    }
-
-    /// The same for `write!` and loggers: one call of `write` is one message.
-    #[must_use]
-    pub const fn writer(&'static self) -> Writer {
-        Writer(self)
-    }
-
-    /// A stream of which nothing is dropped: who writes to it waits for room.
-    #[must_use]
-    pub const fn sink(&'static self) -> Sink {
-        Sink(self)
     }
 
     /// Whether all is written, or nothing can be any more.

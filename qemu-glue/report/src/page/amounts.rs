@@ -1,6 +1,6 @@
 //! Figures of amounts: bars that compare the ways to migrate.
 
-use super::{Figure, colour};
+use super::figure::{Figure, colour};
 use crate::cell::{Cell, Way};
 use crate::chart::{Axis, Bars, Colour, Part, Row};
 use crate::units::Quantity;

@@ -1,6 +1,7 @@
 //! The page: one HTML document that explains itself.
 
 mod amounts;
+mod figure;
 mod over_time;
 mod overview;
 #[cfg(test)]
@@ -11,21 +12,13 @@ mod tiles;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::cell::{self, Cell};
-use super::{chart, verdict};
+use super::verdict;
 use migration_record::Report;
 
 #[cfg(test)]
 pub(super) use sample::sample_reports;
 
 const STYLE: &str = include_str!("style.css");
-
-/// A chart with what it shows; `None` where there is nothing to show.
-struct Figure {
-    title: String,
-    /// How to read it, in a sentence.
-    caption: &'static str,
-    drawing: Markup,
-}
 
 /// One page of all records, those that can be compared beside each other.
 #[must_use]
@@ -72,29 +65,6 @@ fn section(number: usize, cell: &Cell<'_>) -> Markup {
             (tables::runs(cell))
             (tables::probes(cell))
             (tables::surroundings(cell))
-        }
-    }
-}
-
-impl Figure {
-    fn draw(&self) -> Markup {
-        html! {
-            figure {
-                figcaption { h3 { (self.title) } p { (self.caption) } }
-                (self.drawing)
-            }
-        }
-    }
-}
-
-/// The colour of a way to migrate, the same in all charts.
-fn colour(cell: &Cell<'_>, mode: &str) -> chart::Colour {
-    match mode {
-        cell::STOCK => chart::Colour::Stock,
-        cell::POOLFERRY => chart::Colour::Ours,
-        _ => {
-            let others = cell.ways.iter().filter(|way| way.mode != cell::STOCK);
-            chart::Colour::Other(others.take_while(|way| way.mode != mode).count())
         }
     }
 }

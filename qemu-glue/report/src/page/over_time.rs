@@ -1,6 +1,6 @@
 //! Figures over time: lines and lanes of the run that stands for its way.
 
-use super::{Figure, colour};
+use super::figure::{Figure, colour};
 use crate::cell::{Cell, Way};
 use crate::chart::{Axis, Band, Colour, Form, Lane, Level, Plot, Series, Span, Spans};
 use crate::units::{self, Quantity};

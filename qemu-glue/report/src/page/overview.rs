@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use maud::{Markup, html};
 
-use super::Figure;
+use super::figure::Figure;
 use crate::cell::{Cell, POOLFERRY, STOCK, Way};
 use crate::chart::{Axis, Colour, Form, Plot, Series};
 use crate::results::entry;

@@ -9,7 +9,7 @@ use qemu_glue::doctor::{self, Finding, Verdict};
 use qemu_glue::storage::Address;
 use tokio::runtime::Runtime;
 
-use crate::Hint;
+use crate::complaint::Hint;
 use crate::receive::disk;
 
 /// Look whether a VM here can leave its buffer pool behind, or be restored here; nothing is changed.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use qemu_glue::channel::{Key, KeyError, Security};
 
-use crate::Hint;
+use crate::complaint::Hint;
 
 /// Make a key for the channel between `migrate` and `receive`.
 ///

@@ -1,5 +1,6 @@
 //! `poolferry-host`: the hypervisors' side. It migrates VMs, and reads what guests hand over.
 
+mod complaint;
 mod doctor;
 mod guard;
 mod keygen;
@@ -9,11 +10,8 @@ mod receive;
 mod report;
 mod show;
 
-use std::fmt;
-
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use foreign::Text;
 
 /// Migrates VMs without the pages that storage has.
 #[derive(Parser)]
@@ -51,43 +49,10 @@ fn main() {
     let log = Box::new(outlet::stderr().writer());
     foreign::logger(cli.verbose).target(env_logger::Target::Pipe(log)).init();
     let went_well = run(&cli.command).unwrap_or_else(|error| {
-        tell(&error);
+        complaint::tell(&error);
         false
     });
     outlet::exit(i32::from(!went_well))
-}
-
-/// The remedy of an error, as its last context: told on a line of its own.
-#[derive(Debug)]
-struct Hint(Text);
-
-impl Hint {
-    fn new(hint: &str) -> Self {
-        Self(Text::from(hint))
-    }
-}
-
-impl fmt::Display for Hint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// The error with its causes, then the remedy.
-fn tell(error: &anyhow::Error) {
-    let hint = error.downcast_ref::<Hint>();
-    let first = error.chain().nth(usize::from(hint.is_some()));
-    if let Some(first) = first {
-        complain(&format!("error: {}", foreign::Chain(first)));
-    }
-    if let Some(hint) = hint {
-        complain(&format!("hint: {hint}"));
-    }
-}
-
-/// Says it on standard error, which nobody waits for.
-fn complain(text: &str) {
-    outlet::stderr().push(format!("{text}\n").as_bytes());
 }
 
 /// Runs the command; whether it came to what was asked for.

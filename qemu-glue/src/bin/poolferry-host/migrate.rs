@@ -11,7 +11,7 @@ use qemu_glue::channel::Security;
 use qemu_glue::multifd::Multifd;
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
 
-use crate::Hint;
+use crate::complaint::Hint;
 use crate::guard::Guarded;
 use crate::keygen;
 use crate::show::{Bars, Jsonl, Plain, Show};
@@ -231,7 +231,7 @@ fn security(args: &MigrateArgs) -> Result<Security> {
 
 fn told(error: MigrateError) -> anyhow::Error {
     match error.hint() {
-        Some(hint) => anyhow::Error::new(error).context(Hint(hint)),
+        Some(hint) => anyhow::Error::new(error).context(Hint::new(hint)),
         None => anyhow!(error),
     }
 }

@@ -8,15 +8,15 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use outlet::Endings;
 use qemu_glue::channel::Progress;
-use qemu_glue::dest::{
-    self, Admission, Event, Limits, MigrationAddress, Options, Outcome, Rare, ReceiveError,
-};
+use qemu_glue::dest::{self, Admission, Event, Limits, Options, Outcome, Rare, ReceiveError};
+use qemu_glue::qmp::MigrationAddress;
 use qemu_glue::storage::Address;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-use crate::{Hint, complain, keygen};
+use crate::complaint::{Hint, complain};
+use crate::keygen;
 
 /// How long no source is served after so many have failed or had nothing restored in a row, each time, and at most.
 const AGAIN: Duration = Duration::from_millis(50);

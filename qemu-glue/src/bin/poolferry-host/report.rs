@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use migration_record::RecordError;
 
-use crate::Hint;
+use crate::complaint::Hint;
 
 /// Makes report.html and results.json (medians, ratios) from report.json files, and prints what they say.
 #[derive(Args)]

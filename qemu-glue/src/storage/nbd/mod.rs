@@ -16,10 +16,10 @@ use tokio::time::{Instant, timeout};
 
 use self::connection::Connection;
 use self::negotiate::Facts;
-use super::ALIGN;
 use super::address::Export;
 use super::buffer::Buffer;
 use super::error::StorageError;
+use super::plan::ALIGN;
 
 /// Connections to a server that allows several: enough to keep several of its threads and, on a real
 /// network, several queues busy.
