@@ -40,6 +40,17 @@ pub enum Error {
         /// The highest versions that it states.
         versions: Vec<String>,
     },
+    /// A fork of MySQL that is not known: its fields may lie elsewhere.
+    #[error("`{path}` is a server of {fork}, which is not known; it states: {}", versions.join(", "))]
+    UnknownFork {
+        /// The program.
+        #[serde(with = "path_text")]
+        path: PathBuf,
+        /// Whose it is.
+        fork: String,
+        /// The highest versions that it states.
+        versions: Vec<String>,
+    },
     /// There is neither debug information nor a stored profile.
     #[error(transparent)]
     NoDebugInfo(#[from] Box<NoDebugInfo>),
@@ -151,6 +162,9 @@ impl Error {
             Self::UnknownVersion { .. } => {
                 Some("MySQL 5.6 and 8.3 to 9.x are known; another needs a file in symbols/servers")
             }
+            Self::UnknownFork { .. } => Some(
+                "a fork is not observed with MySQL's definitions; it needs a file of its own family in symbols/servers",
+            ),
             Self::TooManyUnits { .. } => Some(STORED_PROFILE),
             Self::Ended { .. } => None,
             Self::Isolated(error) => error.hint(),

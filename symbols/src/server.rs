@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::elf::{ElfError, Program};
 use crate::error::Error;
 use crate::profile::{Op, PageState, ServerId};
-use crate::version::{Version, VersionText, version_texts};
+use crate::version::{Family, Stated, Version, VersionText, stated};
 
 /// The embedded definitions, in the order of trying.
 const FILES: [(&str, &str); 2] = [
@@ -25,17 +25,14 @@ pub struct Definition {
     /// Name of the definition: that of its file.
     #[serde(skip)]
     pub name: String,
-    /// `mysql`, `mariadb` or `percona`.
-    pub family: String,
+    /// Whose servers it is for. A fork that keeps the names has a definition of its own, or none.
+    pub family: Family,
     /// First version it is for.
     pub from: Version,
     /// First version it is no longer for.
     pub until: Version,
     /// Symbols that every such server has: what tells it from other programs.
     pub exports: Vec<String>,
-    /// Texts in a version string that rule the definition out (a fork that keeps the names).
-    #[serde(default)]
-    pub never: Vec<String>,
     /// File names of the sources whose units hold the names.
     pub sources: Vec<String>,
     /// Roles that the agent can do without.
@@ -138,17 +135,14 @@ impl Definition {
         !self.optional.contains(role)
     }
 
-    fn version<'t>(&self, texts: &'t [VersionText]) -> Option<&'t VersionText> {
-        let foreign = |text: &VersionText| self.never.iter().any(|n| text.text.contains(n));
-        if texts.iter().any(foreign) {
-            return None;
-        }
+    fn version<'t>(&self, stated: &'t Stated) -> Option<&'t VersionText> {
+        let of_range = |text: &&VersionText| (self.from..self.until).contains(&text.version);
         // The server's own version is the highest of its series: older ones stand in messages.
-        texts.iter().rev().find(|text| (self.from..self.until).contains(&text.version))
+        stated.versions.iter().rev().find(of_range).filter(|_| self.family == stated.family)
     }
 }
 
-/// Recognises a program: the first definition whose symbols it has and whose range holds a version
+/// Recognises a program: the first definition of its family whose symbols it has and whose range holds a version
 /// that it states.
 ///
 /// # Errors
@@ -162,18 +156,18 @@ pub fn recognise(program: &Program) -> Result<(Definition, ServerId), Error> {
     if candidates.is_empty() && !has_command_loop(program)? {
         return Err(Error::NotAServer { path: program.path().to_owned() });
     }
-    let texts = version_texts(program)?;
+    let stated = stated(program)?;
     for definition in candidates {
-        if let Some(found) = definition.version(&texts) {
+        if let Some(found) = definition.version(&stated) {
             let server = ServerId {
-                family: definition.family.clone(),
+                family: definition.family.name().to_owned(),
                 version: found.text.clone(),
                 definition: definition.name.clone(),
             };
             return Ok((definition, server));
         }
     }
-    Err(unknown_version(program, texts))
+    Err(unknown_version(program, stated))
 }
 
 /// Whether the program exports `do_command(THD*)`, the loop that serves a client in every relative of
@@ -184,10 +178,14 @@ fn has_command_loop(program: &Program) -> Result<bool, Error> {
     Ok(names.iter().any(|name| !symbols.get(name).is_empty()))
 }
 
-fn unknown_version(program: &Program, texts: Vec<VersionText>) -> Error {
+fn unknown_version(program: &Program, stated: Stated) -> Error {
     // Enough to recognise the server by; `.rodata` may hold hundreds.
-    let versions = texts.into_iter().rev().take(5).map(|text| text.text).collect();
-    Error::UnknownVersion { path: program.path().to_owned(), versions }
+    let versions = stated.versions.into_iter().rev().take(5).map(|text| text.text).collect();
+    let path = program.path().to_owned();
+    match stated.family {
+        Family::Mysql => Error::UnknownVersion { path, versions },
+        fork => Error::UnknownFork { path, fork: fork.to_string(), versions },
+    }
 }
 
 impl From<ElfError> for Error {
@@ -230,14 +228,18 @@ mod tests {
     #[test]
     fn a_fork_is_not_taken_for_the_original() {
         let definition = Definition::all().unwrap().remove(0);
-        let text = |text: &str| VersionText {
-            version: text.split('-').next().unwrap().parse().unwrap(),
-            text: text.to_owned(),
+        let stated = |family, texts: &[&str]| {
+            let text = |text: &&str| VersionText {
+                version: text.split('-').next().unwrap().parse().unwrap(),
+                text: (*text).to_owned(),
+            };
+            let stated = Stated { family, versions: texts.iter().map(text).collect() };
+            definition.version(&stated).map(|version| version.text.clone())
         };
         // MariaDB 10.0 and 10.1 state the version of their InnoDB too.
-        let maria = [text("5.6.49"), text("10.1.48-MariaDB")];
-        assert_eq!(definition.version(&maria), None);
-        let mysql = [text("5.6.3"), text("5.6.49"), text("5.7.6")];
-        assert_eq!(definition.version(&mysql).map(|v| v.text.as_str()), Some("5.6.49"));
+        assert_eq!(stated(Family::Mariadb, &["5.6.49", "10.1.48-MariaDB"]), None);
+        assert_eq!(stated(Family::Percona, &["5.6.24-72.2"]), None);
+        let mysql = stated(Family::Mysql, &["5.6.3", "5.6.49", "5.7.6"]);
+        assert_eq!(mysql.as_deref(), Some("5.6.49"));
     }
 }

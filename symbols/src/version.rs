@@ -1,4 +1,8 @@
-//! Which version a program says it is.
+//! Which server, and which version of it, a program says it is.
+//!
+//! Forks keep MySQL's names and numbers, and change what lies behind them: Percona Server 5.6.24-72.2 exports what MySQL 5.6.24 does.
+//! They tell themselves apart by texts that a client is shown: MariaDB by its version (`10.1.48-MariaDB`), Percona by the
+//! comment beside it, which CMake compiles in (`version_comment`: `Percona Server (GPL), Release 72.2, Revision 8d0f85b`).
 //!
 //! MySQL and MariaDB copy their version to the global `server_version` at start (`sql/mysqld.cc`,
 //! `set_server_version`), so in the file it stands as a string in `.rodata` only: on its own, or as
@@ -27,6 +31,49 @@ pub struct VersionText {
     pub text: String,
 }
 
+/// Who makes a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// Oracle, and distributions that build its sources.
+    Mysql,
+    /// The MariaDB Foundation.
+    Mariadb,
+    /// Percona Server and Percona XtraDB Cluster.
+    Percona,
+}
+
+impl Family {
+    /// As profiles and definitions call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mysql => "mysql",
+            Self::Mariadb => "mariadb",
+            Self::Percona => "percona",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mysql => "MySQL",
+            Self::Mariadb => "MariaDB",
+            Self::Percona => "Percona Server",
+        })
+    }
+}
+
+/// What a program says that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// Whose server; MySQL where nothing says otherwise.
+    pub family: Family,
+    /// All versions that it states, sorted, each once.
+    pub versions: Vec<VersionText>,
+}
+
 impl FromStr for Version {
     type Err = String;
 
@@ -52,16 +99,29 @@ impl<'de> Deserialize<'de> for Version {
     }
 }
 
-/// Strings of `.rodata` that end in a version, sorted, each once.
+/// Reads it from the strings of `.rodata`.
 ///
 /// # Errors
 /// The section cannot be read.
-pub fn version_texts(program: &Program) -> Result<Vec<VersionText>, ElfError> {
-    let rodata = program.section(".rodata")?.unwrap_or_default();
-    let mut found: Vec<VersionText> = rodata.split(|byte| *byte == 0).filter_map(tail).collect();
-    found.sort();
-    found.dedup();
-    Ok(found)
+pub fn stated(program: &Program) -> Result<Stated, ElfError> {
+    Ok(stated_in(&program.section(".rodata")?.unwrap_or_default()))
+}
+
+fn stated_in(rodata: &[u8]) -> Stated {
+    let strings = || rodata.split(|byte| *byte == 0);
+    let mut versions: Vec<VersionText> = strings().filter_map(tail).collect();
+    versions.sort();
+    versions.dedup();
+    let comments: [&[u8]; 2] = [b"Percona Server", b"Percona XtraDB Cluster"];
+    let is_comment = |string: &[u8]| comments.iter().any(|comment| string.starts_with(comment));
+    let family = if versions.iter().any(|version| version.text.contains("MariaDB")) {
+        Family::Mariadb
+    } else if strings().any(is_comment) {
+        Family::Percona
+    } else {
+        Family::Mysql
+    };
+    Stated { family, versions }
 }
 
 /// The version that a string ends in.
@@ -87,7 +147,7 @@ fn tail(string: &[u8]) -> Option<VersionText> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Version, tail};
+    use super::{Family, Version, stated_in, tail};
 
     fn text(string: &str) -> Option<String> {
         tail(string.as_bytes()).map(|v| v.text)
@@ -107,6 +167,23 @@ mod tests {
         for string in ["", "9.7.4.0", "1.9.7.4", "9.7", "9.7.x", "at 9.7.4 o'clock", "99999.1.1"] {
             assert_eq!(text(string), None, "{string}");
         }
+    }
+
+    #[test]
+    fn families_are_told_apart_by_version_and_comment() {
+        let family = |strings: &[&str]| stated_in(strings.join("\0").as_bytes()).family;
+        assert_eq!(family(&["5.6.24", "MySQL Community Server (GPL)"]), Family::Mysql);
+        assert_eq!(family(&["MySQL 9.7.4", "(Debian)"]), Family::Mysql);
+        assert_eq!(family(&["8.0.36-0ubuntu0.22.04.1", "(Ubuntu)"]), Family::Mysql);
+        let comment = "Percona Server (GPL), Release 72.2, Revision 8d0f85b";
+        assert_eq!(family(&["5.6.24-72.2", comment]), Family::Percona);
+        let cluster =
+            "Percona XtraDB Cluster (GPL), Release rel28, Revision 1ea1e9f, WSREP version 26.1.4";
+        assert_eq!(family(&["8.0.36-28.1", cluster]), Family::Percona);
+        // MariaDB names its contributors, and states the version of the InnoDB that it had from MySQL.
+        let maria = ["5.6.49", "10.1.48-MariaDB", "Percona and Sergei Golubchik", "Percona"];
+        assert_eq!(family(&maria), Family::Mariadb);
+        assert_eq!(family(&[]), Family::Mysql);
     }
 
     #[test]

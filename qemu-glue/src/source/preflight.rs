@@ -156,7 +156,7 @@ async fn look(qmp: &Qmp, state: &str, checked: &mut Checked) -> Result<(), QmpEr
 fn version(version: Version, checked: &mut Checked) {
     if version < Version::FIRST_SAFE {
         let what = format!("QEMU {version} can lose writes to pages that were skipped");
-        checked.find(true, what, "use QEMU 6.1 or later");
+        checked.find(true, what, "use QEMU 7.2 or later");
     } else if checked.accelerator == "tcg" && !version.is_at_least(9, 0) {
         let what = format!("QEMU {version} without KVM can itself miss writes of the guest");
         checked.find(false, what, "use KVM, or QEMU 9.0 or later");

@@ -1,20 +1,19 @@
 //! Where the code of a running QEMU lies: the file, and the offsets of its functions in it.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use object::read::ReadCache;
-use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
+use symbols::text::{ProgramText, ProvenSite};
 
 use super::{Function, TimelineError};
 
-/// The file that holds a QEMU's code.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The file that holds a QEMU's code, held open: what is looked at is what is probed, whatever its names mean by then.
+#[derive(Debug)]
 pub struct Code {
-    /// A path that leads to it from here, whatever root folder the process has.
-    pub(super) path: PathBuf,
-    /// File offsets of those functions that it exports.
-    pub(super) functions: Vec<(Function, u64)>,
+    text: ProgramText,
+    /// Of the mapping that it was found by.
+    name: String,
 }
 
 /// Most mappings that are looked at; a QEMU has some hundreds.
@@ -26,7 +25,7 @@ impl Code {
     /// It need not be `/proc/PID/exe`: a QEMU that is run through a loader has the loader there.
     ///
     /// # Errors
-    /// When the process cannot be looked at, or maps no such file.
+    /// When the process cannot be looked at, maps no such file, or maps one whose symbols do not name the starts of functions.
     pub fn of(pid: u32) -> Result<Self, TimelineError> {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps"))
             .map_err(|source| TimelineError::Process { pid, source })?;
@@ -36,23 +35,37 @@ impl Code {
                 continue;
             }
             seen.push(mapping.file);
-            // Through the mapping it is the very file, even if its name leads elsewhere by now. Where
-            // that is not allowed, the name within the process's own root folder has to do.
-            let by_mapping = format!("/proc/{pid}/map_files/{}", mapping.range);
-            let by_name = format!("/proc/{pid}/root{}", mapping.file);
-            let mut paths = [by_mapping, by_name].into_iter().map(PathBuf::from);
-            let found = paths.find_map(|path| Some((functions(&path)?, path)));
-            if let Some((functions, path)) = found.filter(|(functions, _)| !functions.is_empty()) {
-                return Ok(Self { path, functions });
+            // What cannot be opened or read as a program is none of QEMU's.
+            let Some(text) = mapping.open(pid).and_then(|file| ProgramText::of(file).ok()) else {
+                continue;
+            };
+            let code = Self { text, name: mapping.file.to_owned() };
+            if !code.sites()?.is_empty() {
+                return Ok(code);
             }
         }
         Err(TimelineError::NoQemu { pid })
+    }
+
+    /// The functions that it exports, each proven to start there.
+    ///
+    /// # Errors
+    /// [`TimelineError::Unproven`].
+    pub(super) fn sites(&self) -> Result<Vec<(Function, ProvenSite<'_>)>, TimelineError> {
+        let unproven = |source| TimelineError::Unproven {
+            path: PathBuf::from(&self.name),
+            source: Box::new(source),
+        };
+        let sites = self.text.prove_starts(&Function::ALL.map(Function::name)).map_err(unproven)?;
+        let functions = Function::ALL.into_iter().zip(sites);
+        Ok(functions.filter_map(|(function, site)| Some((function, site?))).collect())
     }
 }
 
 /// A line of `/proc/PID/maps` whose mapping holds code of a file.
 struct Mapping<'a> {
     range: &'a str,
+    inode: u64,
     file: &'a str,
 }
 
@@ -61,39 +74,20 @@ impl<'a> Mapping<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let mut words = line.splitn(6, ' ');
         let (range, permissions) = (words.next()?, words.next()?);
-        let file = words.nth(3)?.trim_start();
+        let (inode, file) = (words.nth(2)?.parse().ok()?, words.next()?.trim_start());
         let is_code = permissions.as_bytes().get(2) == Some(&b'x') && file.starts_with('/');
-        is_code.then_some(Self { range, file })
+        is_code.then_some(Self { range, inode, file })
     }
-}
 
-/// The functions that the file exports, with the file offsets of their code; `None` where it cannot be
-/// read or is no program.
-fn functions(path: &Path) -> Option<Vec<(Function, u64)>> {
-    let cache = ReadCache::new(foreign_file::held_by(path).ok()?.open().ok()?);
-    let file = object::File::parse(&cache).ok()?;
-    let mut found = Vec::new();
-    for symbol in file.dynamic_symbols().filter(|symbol| symbol.is_definition()) {
-        let name = symbol.name().unwrap_or_default();
-        let known = Function::ALL.into_iter().find(|function| function.name() == name);
-        let offset = || {
-            let address = symbol.address();
-            file.segments().find_map(|segment| {
-                let (start, size) = segment.file_range();
-                let ahead = address.checked_sub(segment.address())?;
-                (ahead < size).then(|| start.checked_add(ahead))?
-            })
-        };
-        if let Some(function) = known
-            && let Some(offset) = offset()
-        {
-            found.push((function, offset));
-        }
+    /// The mapped file. Through the mapping it is the very file, even if its name leads elsewhere by now. Where that is not
+    /// allowed, the name within the process's own root folder has to do, if the same inode is there.
+    fn open(&self, pid: u32) -> Option<File> {
+        let open = |path: String| foreign_file::held_by(Path::new(&path)).ok()?.open().ok();
+        open(format!("/proc/{pid}/map_files/{}", self.range)).or_else(|| {
+            let file = open(format!("/proc/{pid}/root{}", self.file))?;
+            (file.metadata().ok()?.ino() == self.inode).then_some(file)
+        })
     }
-    // A versioned symbol stands in the table twice; one probe is enough.
-    found.sort_by_key(|(function, _)| *function as u8);
-    found.dedup_by_key(|(function, _)| *function);
-    Some(found)
 }
 
 #[cfg(test)]
@@ -121,6 +115,5 @@ mod tests {
         let found = Code::of(std::process::id());
         assert!(matches!(found, Err(TimelineError::NoQemu { .. })), "{found:?}");
         assert!(matches!(Code::of(u32::MAX), Err(TimelineError::Process { .. })));
-        assert_eq!(functions(Path::new("/proc/self/maps")), None);
     }
 }

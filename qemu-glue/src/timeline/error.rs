@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use aya::EbpfError;
 use aya::programs::ProgramError;
+use symbols::text::SiteError;
 use thiserror::Error;
 
 /// The probes could not be set. A migration does not need them.
@@ -27,6 +28,15 @@ pub enum TimelineError {
     NoQemu {
         /// Which.
         pid: u32,
+    },
+    /// A symbol does not name the start of a function: a probe there could change the middle of an instruction.
+    #[error("`{}` is not probed", foreign::path(.path))]
+    Unproven {
+        /// The file.
+        path: PathBuf,
+        /// Which function, and why.
+        #[source]
+        source: Box<SiteError>,
     },
     /// The kernel or the loader refused the object.
     #[error("failed to load the eBPF programs for QEMU")]
@@ -77,6 +87,9 @@ impl TimelineError {
             }
             Self::NoQemu { .. } => {
                 "a QEMU built without modules exports no such functions; the figures of QMP remain"
+            }
+            Self::Unproven { .. } => {
+                "QEMU's program is damaged, or was made by hand: reinstall it; `--no-probes` migrates without"
             }
             _ => {
                 "probes want root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE) and a kernel with uprobes"

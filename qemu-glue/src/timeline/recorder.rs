@@ -12,6 +12,7 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope
 use aya::{Ebpf, EbpfLoader};
 use probe_abi::links::Links;
 use probe_abi::qemu::{CallCounters, CallRecord};
+use symbols::text::ProvenSite;
 
 use super::{Calls, Code, Function, TimelineError};
 
@@ -35,7 +36,7 @@ pub struct Recorder {
     /// One a probe in QEMU's text; gone first.
     links: Links,
     ebpf: Ebpf,
-    code: Code,
+    functions: Vec<Function>,
     counters: PerCpuArray<MapData, CallCounters>,
     reader: Reader,
 }
@@ -47,6 +48,7 @@ impl Recorder {
     /// When it exports none, or the kernel refuses the programs or a probe; nothing is left then.
     pub fn attach(pid: u32) -> Result<Self, TimelineError> {
         let code = Code::of(pid)?;
+        let sites = code.sites()?;
         if OBJECT.is_empty() {
             return Err(TimelineError::NotBuiltIn);
         }
@@ -60,11 +62,12 @@ impl Recorder {
         let counters =
             PerCpuArray::try_from(counters).map_err(|source| refused(COUNTERS, source))?;
         let reader = Reader::start(ring)?;
-        let mut recorder = Self { links: Links::default(), ebpf, code, counters, reader };
-        for (function, offset) in recorder.code.functions.clone() {
-            recorder.probe(pid, ENTER, function, offset)?;
+        let functions = sites.iter().map(|(function, _)| *function).collect();
+        let mut recorder = Self { links: Links::default(), ebpf, functions, counters, reader };
+        for (function, site) in &sites {
+            recorder.probe(pid, ENTER, *function, site)?;
             if function.wants_return() {
-                recorder.probe(pid, RETURN, function, offset)?;
+                recorder.probe(pid, RETURN, *function, site)?;
             }
         }
         Ok(recorder)
@@ -75,7 +78,7 @@ impl Recorder {
         pid: u32,
         program: &'static str,
         function: Function,
-        offset: u64,
+        site: &ProvenSite<'_>,
     ) -> Result<(), TimelineError> {
         let refused = |source| TimelineError::Program { program, source: Box::new(source) };
         let uprobe: &mut UProbe = self
@@ -87,19 +90,18 @@ impl Recorder {
         if uprobe.fd().is_err() {
             uprobe.load().map_err(refused)?;
         }
+        let (offset, path) = (site.entry().0, site.path());
         let point = UProbeAttachPoint {
             location: UProbeAttachLocation::AbsoluteOffset(offset),
             cookie: Some(function as u64),
         };
         let scope =
             NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-        let link = uprobe.attach(point, &self.code.path, scope).map_err(|source| {
-            TimelineError::Attach {
-                function: function.name(),
-                offset,
-                path: self.code.path.clone(),
-                source: Box::new(source),
-            }
+        let link = uprobe.attach(point, &path, scope).map_err(|source| TimelineError::Attach {
+            function: function.name(),
+            offset,
+            path: path.clone(),
+            source: Box::new(source),
         })?;
         self.links.add(uprobe.take_link(link).map_err(refused)?);
         Ok(())
@@ -110,11 +112,11 @@ impl Recorder {
     /// # Errors
     /// When the counters cannot be read.
     pub fn finish(self) -> Result<Calls, TimelineError> {
-        let Self { links, ebpf, code, counters, reader } = self;
+        let Self { links, ebpf, functions, counters, reader } = self;
         drop((links, ebpf)); // first the probes, then the last records
         let (records, mut lost) = reader.finish();
         let mut entries = [None; Function::ALL.len()];
-        for (function, _) in &code.functions {
+        for function in &functions {
             let index = *function as usize;
             let cpus = counters
                 .get(&u32::from(*function as u8), 0)

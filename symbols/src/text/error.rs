@@ -108,6 +108,12 @@ pub enum Why {
         /// Where the profile lets the function start.
         entry: LinkAddr,
     },
+    /// The unwind table of the program has another function around it, which starts before it.
+    #[error("the program's unwind table has no function that starts there, and one around it")]
+    MidFunction,
+    /// The program's symbols have the function at two places.
+    #[error("the program has two functions of that name")]
+    Twice,
     /// Decoded from the start of its function, no instruction begins there.
     #[error("it is the middle of an instruction")]
     MidInstruction,

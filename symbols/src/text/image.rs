@@ -251,6 +251,33 @@ impl ProgramText {
         Ok(names)
     }
 
+    /// Where the program's symbol tables let the functions of these names start that other files can call; a name that
+    /// stands at two places has both.
+    pub(super) fn starts_of(&self, names: &[&str]) -> Result<Vec<(usize, LinkAddr)>, TextError> {
+        let longest = names.iter().map(|name| name.len()).max().unwrap_or(0) as u64;
+        let mut starts = Vec::new();
+        for Symbols { table, strings } in &self.tables {
+            self.each_symbol(table, |symbol| {
+                if symbol.st_type() != STT_FUNC || symbol.is_local() || symbol.is_undefined(Le) {
+                    return Ok(());
+                }
+                let at = strings.start.saturating_add(u64::from(symbol.st_name(Le)));
+                let bytes = self.bytes(at, strings.end.saturating_sub(at).min(longest + 1))?;
+                let own = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+                let Some(index) = names.iter().position(|name| name.as_bytes() == own) else {
+                    return Ok(());
+                };
+                let start = (index, LinkAddr(symbol.st_value(Le)));
+                if !starts.contains(&start) {
+                    starts.push(start);
+                }
+                Ok(())
+            })?;
+        }
+        starts.sort_unstable();
+        Ok(starts)
+    }
+
     fn each_symbol(
         &self,
         table: &Range<u64>,

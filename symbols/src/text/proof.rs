@@ -90,6 +90,53 @@ impl ProgramText {
         profile.sites.values().flatten().try_for_each(|site| self.prove(site).map(drop))
     }
 
+    /// Proves the starts of functions that the program exports, with no profile: for each of `names` its site, or `None` where
+    /// the program has no such function.
+    ///
+    /// The program's symbols say where a function starts, its own unwind table must say the same, and an instruction must
+    /// be there.
+    ///
+    /// # Errors
+    /// The file cannot be read, or a symbol does not name the start of a function.
+    pub fn prove_starts<'t>(
+        &'t self,
+        names: &[&str],
+    ) -> Result<Vec<Option<ProvenSite<'t>>>, SiteError> {
+        let refused = |function: &str, probe: LinkAddr| {
+            let function = function.to_owned();
+            move |why: Why| SiteError { function, probe, why }
+        };
+        let starts = self
+            .starts_of(names)
+            .map_err(|error| refused(names.first().unwrap_or(&""), LinkAddr(0))(error.into()))?;
+        let mut proven: Vec<Option<ProvenSite<'t>>> = names.iter().map(|_| None).collect();
+        for (index, start) in starts {
+            let name = names[index];
+            let site = self.start(name, start).map_err(refused(name, start))?;
+            if proven[index].replace(site).is_some() {
+                return Err(refused(name, start)(Why::Twice));
+            }
+        }
+        Ok(proven)
+    }
+
+    fn start(&self, function: &str, start: LinkAddr) -> Result<ProvenSite<'_>, Why> {
+        match self.unwound(start)? {
+            Some(range) if range.start == start.0 => {}
+            Some(_) => return Err(Why::MidFunction),
+            None => return Err(Why::NoFunction { entry: start }),
+        }
+        let bytes = self.code_from(start, MAX_INSTRUCTION)?;
+        let machine = Decoder::with_ip(64, &bytes, start.0, DecoderOptions::NONE).decode();
+        if machine.is_invalid() {
+            return Err(Why::Undecodable);
+        }
+        let end = start.0.saturating_add(machine.len() as u64);
+        let entry = self.code(&(start.0..end)).ok_or(Why::NoCode)?;
+        let function = function.to_owned();
+        Ok(ProvenSite { text: self, function, entry, probe: entry, args: Vec::new() })
+    }
+
     fn proof(&self, site: &Site) -> Result<ProvenSite<'_>, Why> {
         let way = site.probe.0.checked_sub(site.entry.0).ok_or(Why::MidInstruction)?;
         let start = match site.kind {

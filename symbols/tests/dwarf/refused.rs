@@ -36,7 +36,7 @@ fn of_another_machine() {
     assert!(error.to_string().contains("for machine 183"), "{error}");
 }
 
-/// A server's dispatch function, and a version that is not known, or MariaDB's.
+/// A server's dispatch function, and its version.
 fn server(version: &str) -> String {
     let body = "enum enum_server_command { COM_QUERY }; struct THD; unsigned used;
         bool dispatch_command(enum_server_command, THD *, char *, unsigned) { return used++; }
@@ -46,13 +46,42 @@ fn server(version: &str) -> String {
 
 #[test]
 fn of_an_unknown_version() {
-    for version in ["5.5.62", "5.6.49-MariaDB"] {
-        let source = server(version);
+    let source = server("5.5.62");
+    let Some(build) = Build::with(&["g++"], &[("main.cc", &source)]) else { return };
+    let error = profile(&build.compile(&["-g"], &["main.cc"])).unwrap_err();
+    assert!(matches!(error, Error::UnknownVersion { .. }), "{error}");
+    assert!(error.to_string().contains("5.5.62"), "{error}");
+}
+
+/// Forks that export MySQL's functions and state its version.
+#[test]
+fn of_a_fork() {
+    let comment = |text: &str| format!("extern const char comment[] = \"{text}\";\n");
+    for (version, comment, fork) in [
+        ("5.6.49-MariaDB", comment("mariadb.org binary distribution"), "MariaDB"),
+        (
+            "5.6.24-72.2",
+            comment("Percona Server (GPL), Release 72.2, Revision 8d0f85b"),
+            "Percona Server",
+        ),
+        (
+            "5.6.24-25.11",
+            comment("Percona XtraDB Cluster (GPL), Release rel72.2"),
+            "Percona Server",
+        ),
+    ] {
+        let source = comment + &server(version);
         let Some(build) = Build::with(&["g++"], &[("main.cc", &source)]) else { return };
         let error = profile(&build.compile(&["-g"], &["main.cc"])).unwrap_err();
-        assert!(matches!(error, Error::UnknownVersion { .. }), "{error}");
-        assert!(error.to_string().contains(version), "{error}");
+        assert!(matches!(error, Error::UnknownFork { .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(fork) && text.contains(version), "{error}");
+        assert!(error.hint().unwrap().contains("not observed with MySQL's definitions"));
     }
+    let oracle = comment("MySQL Community Server (GPL)") + &server("5.6.24");
+    let Some(build) = Build::with(&["g++"], &[("main.cc", &oracle)]) else { return };
+    let profile = profile(&build.compile(&["-g"], &["main.cc"])).unwrap();
+    assert_eq!(profile.server.family, "mysql");
 }
 
 #[test]
