@@ -2,25 +2,27 @@
 //!
 //! A program, its debug file, a dwz alternate and split units are read at the same time, and a few MB
 //! of compressed sections may state GiB. So what is alive at once is counted in one place: copies of
-//! files and decompressed sections alike.
+//! files and decompressed sections alike. Copies are sealed memory of this process, which the kernel
+//! cannot take back from it, so all looks of a process count on one account, however many go on.
 
 use std::fs;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 /// Most that is ever taken, in bytes. The largest servers have debug files of about 1 GB, which
 /// hold no more than that again once their sections are decompressed.
 const MOST: u64 = 4 << 30;
 
+/// What all looks of this process have taken.
+static TAKEN: LazyLock<Arc<AtomicU64>> = LazyLock::new(Arc::default);
+
 /// Bytes that copies of files and decompressed sections may take at one time. A clone counts on the
 /// same account.
 #[derive(Clone, Debug)]
-pub struct Budget(Arc<Account>);
-
-#[derive(Debug)]
-struct Account {
+pub struct Budget {
+    /// Most that may be taken of the account, whoever takes it.
     limit: u64,
-    left: AtomicU64,
+    taken: Arc<AtomicU64>,
 }
 
 /// What was taken of a [`Budget`]; given back when dropped.
@@ -30,12 +32,20 @@ pub(crate) struct Charge {
     bytes: u64,
 }
 
-/// Half of the memory that this machine has to spare now, and never more than 4 GiB: the observed
-/// server must not be pushed out of memory by what describes it.
+/// How much of the account of this process a look may take up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// A quarter of the memory that the machine has to spare.
+    #[default]
+    Whole,
+    /// Half of that: however many such looks there are, they leave the other half to the rest.
+    Half,
+}
+
+/// The account of this process, [`Share::Whole`] of it.
 impl Default for Budget {
     fn default() -> Self {
-        let spare = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
-        Self::new(spare.map_or(MOST, |bytes| (bytes / 2).min(MOST)))
+        Self::shared(Share::Whole)
     }
 }
 
@@ -43,13 +53,34 @@ impl Budget {
     /// A budget of `limit` bytes.
     #[must_use]
     pub fn new(limit: u64) -> Self {
-        Self(Arc::new(Account { limit, left: AtomicU64::new(limit) }))
+        Self { limit, taken: Arc::default() }
     }
 
-    /// What it began with, in bytes.
+    /// The account of this process. It has a quarter of the memory that this machine has to spare, and never more
+    /// than 4 GiB: the observed server must not be pushed out of memory by what describes it.
+    #[must_use]
+    pub fn shared(share: Share) -> Self {
+        let spare = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
+        let taken = Arc::clone(&TAKEN);
+        // What is taken already is not to spare any more.
+        let all = spare.map(|spare| spare.saturating_add(taken.load(Ordering::Relaxed)));
+        let quarter = all.map_or(MOST, |bytes| (bytes / 4).min(MOST));
+        let limit = match share {
+            Share::Whole => quarter,
+            Share::Half => quarter / 2,
+        };
+        Self { limit, taken }
+    }
+
+    /// Most that may be taken at one time, in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
-        self.0.limit
+        self.limit
+    }
+
+    /// Whether there is room for `bytes` now; nothing is taken.
+    pub(crate) fn has_room(&self, bytes: u64) -> bool {
+        self.taken.load(Ordering::Relaxed).saturating_add(bytes) <= self.limit
     }
 
     /// Takes `bytes`; none when less is left.
@@ -62,17 +93,17 @@ impl Budget {
 impl Charge {
     /// Takes `bytes` more; false, and nothing is taken, when less is left.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
-        let left = &self.budget.0.left;
-        let taken =
-            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        self.bytes += if taken.is_ok() { bytes } else { 0 };
-        taken.is_ok()
+        let Budget { limit, taken } = &self.budget;
+        let more = |now: u64| now.checked_add(bytes).filter(|sum| sum <= limit);
+        let added = taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        self.bytes += if added { bytes } else { 0 };
+        added
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.budget.0.left.fetch_add(self.bytes, Ordering::Relaxed);
+        self.budget.taken.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -85,7 +116,23 @@ fn available(meminfo: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, available};
+    use super::{Budget, Share, available};
+
+    /// Other tests of this process may take a little at the same time.
+    #[test]
+    fn all_looks_count_on_one_account() {
+        let (one, other) = (Budget::default(), Budget::default());
+        let strange = Budget::shared(Share::Half);
+        let taken = one.take(one.limit() / 8 * 5).unwrap();
+        assert!(!other.has_room(other.limit() / 2), "two looks take more than one may");
+        assert!(other.take(other.limit() / 2).is_none(), "two looks take more than one may");
+        assert!(strange.take(1).is_none(), "half of it is not for everybody");
+        drop(taken);
+        assert!(other.take(other.limit() / 2).is_some());
+        assert!(strange.take(strange.limit() / 2).is_some());
+        let spare = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
+        assert!(spare.is_none_or(|spare| one.limit() <= spare / 3), "{spare:?}");
+    }
 
     #[test]
     fn what_is_dropped_can_be_taken_again() {

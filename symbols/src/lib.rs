@@ -37,7 +37,7 @@ pub mod text;
 mod trust;
 pub mod version;
 
-pub use budget::Budget;
+pub use budget::{Budget, Share};
 pub use ends::Ends;
 pub use error::Error;
 pub use profile::Profile;

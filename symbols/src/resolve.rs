@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Share};
 use crate::cache::{Cache, Key};
 use crate::debug_file::files::{Files, LocalFiles};
 use crate::debug_file::{self, Attempt, DebugFiles, SearchOptions};
@@ -49,9 +49,11 @@ pub struct Options {
     /// The program that reads foreign files for us, in a process without rights; none: this process
     /// reads them itself.
     pub isolation: Option<Isolation>,
-    /// What copies of files and decompressed sections may take together, in bytes; none: half of the
-    /// memory that the machine has to spare, at most 4 GiB.
+    /// What copies of files and decompressed sections may take together, in bytes; none: what all looks of this
+    /// process have together, a quarter of the memory that the machine has to spare, at most 4 GiB.
     pub budget_bytes: Option<u64>,
+    /// How much of that a look may take up where there is no budget of its own.
+    pub share: Share,
     /// What ends the wait early. Without isolation they are looked at only while files are read.
     pub ends: Ends,
 }
@@ -67,6 +69,7 @@ impl Default for Options {
             debug_files: SearchOptions::from_env(),
             isolation: None,
             budget_bytes: None,
+            share: Share::Whole,
             ends: Ends::default(),
         }
     }
@@ -129,7 +132,8 @@ pub fn resolve(target: &Target<'_>, options: &Options) -> Result<Resolved, Error
 fn look(target: &Target<'_>, options: &Options) -> Result<Resolved, Error> {
     let ends = &options.ends;
     let mut clock = Clock::start();
-    let budget = options.budget_bytes.map(Budget::new).unwrap_or_default();
+    let shared = || Budget::shared(options.share);
+    let budget = options.budget_bytes.map_or_else(shared, Budget::new);
     let failed = |error| Error::Elf(ElfError::read(target.program, error));
     let program = Snapshot::read_until(target.program, &budget, &|| ends.reached());
     let program = program.map_err(failed)?;

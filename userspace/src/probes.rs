@@ -211,7 +211,7 @@ impl Probes {
     ) -> Result<(Self, Table), ProbesError> {
         check_sites(profile)?;
         // Opened once: what is checked here is what the probes go on.
-        let text = target.text()?;
+        let text = target.text(profile)?;
         let queries = if options.queries { &QUERIES[..] } else { &[] };
         let proven = RESIDENCY
             .iter()

@@ -5,7 +5,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use symbols::profile::Profile;
-use symbols::{Options, Resolved};
+use symbols::{Options, Resolved, Share};
 use thiserror::Error;
 
 use crate::geometry::{Geometry, GeometryError};
@@ -150,6 +150,8 @@ pub fn resolve(target: &Target, options: &Options) -> Result<Resolved, ServerErr
     let end = Arc::new(target.pidfd()?);
     let mut options = Options { ends: options.ends.clone().and(end), ..options.clone() };
     options.debug_files.users = Some(target.trusted_users());
+    // Strangers' programs leave room for that of the machine's own server.
+    options.share = if target.is_likely() { Share::Whole } else { Share::Half };
     let resolved = symbols::resolve(&symbols::Target { program: &program, root: &root }, &options);
     match resolved {
         Err(symbols::Error::Ended { .. }) if !target.is_alive() => {

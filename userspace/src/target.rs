@@ -10,11 +10,14 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use symbols::Ends;
 use symbols::addr::LinkAddr;
+use symbols::profile::Profile;
 use symbols::text::{ProgramText, TextError};
 use thiserror::Error;
 
@@ -226,13 +229,16 @@ impl Target {
         self.program.clone()
     }
 
-    /// Opens the program to be probed: the very file that this process runs.
+    /// Opens the program to be probed: the very file that this process runs. Reading it ends with the process.
     ///
     /// # Errors
-    /// It cannot be opened, is no program, or the process runs another by now.
-    pub fn text(&self) -> Result<ProgramText, TargetError> {
+    /// It cannot be opened, is no program, lacks what the proofs of the profile need, or the process runs another by
+    /// now.
+    pub fn text(&self, profile: &Profile) -> Result<ProgramText, TargetError> {
         let pid = self.pid;
-        let text = ProgramText::open(&self.program);
+        let end = Ends::default().and(Arc::new(self.pidfd()?));
+        let text = ProgramText::open(&self.program).map(|text| text.until(end));
+        let text = text.and_then(|text| text.prepare(profile).map(|()| text));
         let text = text.map_err(|source| TargetError::Text { pid, source })?;
         match text.id() == self.exe_inode && self.is_alive() {
             true => Ok(text),

@@ -125,6 +125,9 @@ impl Refusal {
             ElfError::NotElf { source, .. } => Self::Elf(source),
             ElfError::Section { source, .. } => Self::Elf(Some(source)),
             ElfError::TooLarge { size, .. } => Self::Unread(SnapshotError::TooLarge { size }),
+            ElfError::Hollow { size, kept, .. } => {
+                Self::Unread(SnapshotError::Hollow { size, kept })
+            }
             ElfError::Cut { .. } => Self::Unread(SnapshotError::Cut),
             ElfError::NoRoom { limit, .. } => Self::Unread(SnapshotError::NoRoom { limit }),
             ElfError::Stopped { .. } => Self::Unread(SnapshotError::Stopped),

@@ -32,6 +32,17 @@ pub enum ElfError {
         /// Its size in bytes.
         size: u64,
     },
+    /// Almost nothing of the file is kept anywhere.
+    #[error("`{path}` is {size} bytes long, with {kept} of them on disk")]
+    Hollow {
+        /// The file.
+        #[serde(with = "path_text")]
+        path: PathBuf,
+        /// Its size in bytes.
+        size: u64,
+        /// What it takes on disk, in bytes.
+        kept: u64,
+    },
     /// Somebody writes the file.
     #[error("`{path}` was cut short while it was read")]
     Cut {
@@ -121,6 +132,7 @@ impl ElfError {
             SnapshotError::Io(source) => Self::Open { path, source },
             SnapshotError::NotAFile => Self::NotElf { path, source: None },
             SnapshotError::TooLarge { size } => Self::TooLarge { path, size },
+            SnapshotError::Hollow { size, kept } => Self::Hollow { path, size, kept },
             SnapshotError::Cut => Self::Cut { path },
             SnapshotError::NoRoom { limit } => Self::NoRoom { path, limit },
             SnapshotError::Stopped => Self::Stopped { path },
@@ -141,8 +153,8 @@ impl ElfError {
             Self::Section { .. } => {
                 Some("the file is damaged: reinstall the server or its debug package")
             }
-            Self::TooLarge { .. } => {
-                Some("no server is that large: name the server's program itself")
+            Self::TooLarge { .. } | Self::Hollow { .. } => {
+                Some("no server is like that: name the server's program itself")
             }
             Self::Cut { .. } => Some("try again when nobody writes the file any more"),
             Self::NoRoom { .. } | Self::SectionTooBig { .. } => Some(STORED_PROFILE),

@@ -19,9 +19,15 @@ use super::FileId;
 use crate::budget::{Budget, Charge};
 use crate::cause::Cause;
 
-/// Largest file that is read, in bytes. The debug files of servers are below 2 GiB; a sparse file
-/// may state any size, and hashing 12 TiB takes hours.
-pub const MAX_FILE_BYTES: u64 = 4 << 30;
+/// Largest file that is read, in bytes. Servers come stripped with 25 to 75 MB, debug builds and debug files with
+/// up to some 1 GB; a sparse file may state any size, and hashing 12 TiB takes hours.
+pub const MAX_FILE_BYTES: u64 = 2 << 30;
+
+/// A file up to this size may be all holes.
+const SMALL: u64 = 64 << 20;
+
+/// A larger one has at least one byte on disk in so many; what a file system compresses has more.
+const HOLLOW: u64 = 16;
 
 /// Bytes per read.
 const CHUNK: usize = 1 << 20;
@@ -31,7 +37,7 @@ const CHUNK: usize = 1 << 20;
 pub struct Snapshot {
     memory: OwnedFd,
     stamp: Stamp,
-    _charge: Charge,
+    charge: Charge,
 }
 
 /// What is known of a [`Snapshot`] beside its bytes.
@@ -69,6 +75,14 @@ pub enum SnapshotError {
     TooLarge {
         /// Its size in bytes.
         size: u64,
+    },
+    /// Almost nothing of it is kept anywhere, so no linker wrote it.
+    #[error("{size} bytes long, with {kept} of them on disk")]
+    Hollow {
+        /// Its size in bytes.
+        size: u64,
+        /// What it takes on disk, in bytes.
+        kept: u64,
     },
     /// It ended before its size: somebody writes it.
     #[error("cut short while it was read")]
@@ -136,13 +150,17 @@ impl Snapshot {
             rustix::fs::open(link_to(file), flags, Mode::empty()).map_err(io::Error::from)?;
         let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
         let size = regular(&stat)?;
+        // What will be copied, as far as the file system says it: so that nothing is begun in vain.
+        if !budget.has_room(size.min(kept(&stat))) {
+            return Err(SnapshotError::NoRoom { limit: budget.limit() });
+        }
         let memory = memory_of(size)?;
         let (hash, charge) = copy(&file, size, &memory, budget, stop)?;
         let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&memory, seals).map_err(io::Error::from)?;
         let (file, owner) = (FileId::of(&stat), Owner::of(&stat));
         let stamp = Stamp { size, hash: *hash.as_bytes(), file, owner };
-        Ok(Self { memory, stamp, _charge: charge })
+        Ok(Self { memory, stamp, charge })
     }
 
     /// Hash and owner of a file that is open, if only as a path; nothing of it is kept.
@@ -182,7 +200,7 @@ impl Snapshot {
     ) -> Result<Self, SnapshotError> {
         let no_room = || SnapshotError::NoRoom { limit: budget.limit() };
         let charge = budget.take(stamp.size).ok_or_else(no_room)?;
-        Ok(Self { memory, stamp, _charge: charge })
+        Ok(Self { memory, stamp, charge })
     }
 
     pub(crate) fn stamp(&self) -> &Stamp {
@@ -219,6 +237,11 @@ impl Snapshot {
         self.stamp.owner
     }
 
+    /// What it takes, for as long as others have its memory.
+    pub(crate) fn into_charge(self) -> Charge {
+        self.charge
+    }
+
     /// The sealed memory.
     pub(crate) fn memory(&self) -> &OwnedFd {
         &self.memory
@@ -239,7 +262,17 @@ fn regular(stat: &Stat) -> Result<u64, SnapshotError> {
     if size > MAX_FILE_BYTES {
         return Err(SnapshotError::TooLarge { size });
     }
+    let kept = kept(stat);
+    // Some file systems do not tell.
+    if size > SMALL && kept != 0 && kept < size / HOLLOW {
+        return Err(SnapshotError::Hollow { size, kept });
+    }
     Ok(size)
+}
+
+/// What a file takes on disk, in bytes (stat(2): always units of 512).
+fn kept(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512)
 }
 
 /// Memory of `size` bytes, all zero, of which nothing is taken yet.

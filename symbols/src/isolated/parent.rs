@@ -16,7 +16,7 @@ use rustix::process::Signal;
 use super::line::{Line, LineError};
 use super::message::{Ask, Given, Hello, Reply};
 use super::{COMMAND, IsolatedError, Isolation, Limits};
-use crate::budget::Budget;
+use crate::budget::{Budget, Charge};
 use crate::debug_file::Refusal;
 use crate::debug_file::files::{Files, LocalFiles};
 use crate::debug_file::link::BuildId;
@@ -46,6 +46,8 @@ struct Reader<'a> {
     logged: usize,
     /// Bytes of files that were handed out.
     given: u64,
+    /// What these take: the child may have all of them until it ends.
+    held: Vec<Charge>,
 }
 
 /// What a program is read with.
@@ -103,6 +105,7 @@ impl Isolation {
             deadline: Instant::now() + self.limits.wall,
             logged: 0,
             given: 0,
+            held: Vec::new(),
         })
     }
 }
@@ -153,6 +156,7 @@ impl Reader<'_> {
             self.deadline += since.elapsed();
             let (reply, snapshot) = reply;
             self.send(&reply, snapshot.as_ref().map(|file| file.memory().as_fd()))?;
+            self.held.extend(snapshot.map(Snapshot::into_charge));
         }
     }
 

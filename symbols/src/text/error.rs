@@ -41,6 +41,15 @@ pub enum TextError {
         /// The file.
         path: PathBuf,
     },
+    /// Its tables are larger than those of any server.
+    #[error("more than {limit} bytes of the program would have to be read")]
+    TooMuch {
+        /// What is read at most.
+        limit: u64,
+    },
+    /// Its process is gone, or whoever wanted it.
+    #[error("stopped while the program was read")]
+    Ended,
     /// Not an ELF of x86-64, or one with headers that no linker makes.
     #[error("the program is not a usable x86-64 ELF file: {what}")]
     Malformed {
@@ -59,7 +68,11 @@ impl TextError {
             }
             Self::Open { .. } => "check that the process still runs",
             Self::FileSystem { .. } => foreign_file::OTHER_FILE_SYSTEM,
-            Self::Read { .. } | Self::NotAFile { .. } | Self::Malformed { .. } => {
+            Self::Ended => "check that the process still runs",
+            Self::Read { .. }
+            | Self::NotAFile { .. }
+            | Self::TooMuch { .. }
+            | Self::Malformed { .. } => {
                 "the server's program is damaged or was changed while it runs: reinstall it"
             }
         }

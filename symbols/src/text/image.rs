@@ -1,6 +1,7 @@
 //! An open program: its segments and symbol tables, by bounded reads.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -20,12 +21,20 @@ use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _,
 use super::error::TextError;
 use super::unwind::Unwind;
 use crate::addr::{FileOff, LinkAddr};
+use crate::ends::Ends;
 
 /// Most program headers and section headers looked at; a server has a dozen and some forty.
 const MAX_HEADERS: usize = 4096;
 
 /// Most bytes of one symbol table that are looked through; that of a server has some ten million.
-const MAX_TABLE_BYTES: u64 = 256 << 20;
+const MAX_TABLE_BYTES: u64 = 64 << 20;
+
+/// Most bytes that are read of a program, all in all: what is needed is both tables once, the unwind table, and
+/// some code.
+const MAX_READ: u64 = 512 << 20;
+
+/// Most names of one function that are kept; what the linker has folded together has some.
+const MAX_NAMES: usize = 256;
 
 /// Bytes of a symbol table read at once: a multiple of the size of a symbol.
 const PIECE: usize = 24 * 4096;
@@ -59,7 +68,13 @@ pub struct ProgramText {
     segments: Vec<Segment>,
     /// `.eh_frame_hdr`.
     unwind_header: Option<Range<u64>>,
+    /// `.symtab` and `.dynsym`.
     tables: Vec<Symbols>,
+    /// Names of functions by where they start, of those that were asked about.
+    names: RefCell<BTreeMap<u64, Vec<String>>>,
+    /// What may still be read, in bytes.
+    left: Cell<u64>,
+    ends: Ends,
     /// True when there is a `.symtab`: every function of the program then has a name.
     pub(super) names_all: bool,
     unwind: OnceCell<Unwind>,
@@ -96,11 +111,20 @@ impl ProgramText {
             segments: Vec::new(),
             unwind_header: None,
             tables: Vec::new(),
+            names: RefCell::default(),
+            left: Cell::new(MAX_READ),
+            ends: Ends::default(),
             names_all: false,
             unwind: OnceCell::new(),
         };
         text.read_headers()?;
         Ok(text)
+    }
+
+    /// Reading ends with an error when one of these is there.
+    #[must_use]
+    pub fn until(self, ends: Ends) -> Self {
+        Self { ends, ..self }
     }
 
     fn read_headers(&mut self) -> Result<(), TextError> {
@@ -135,10 +159,17 @@ impl ProgramText {
             let start = section.sh_offset(Le).min(self.size);
             start..start.saturating_add(section.sh_size(Le)).min(self.size)
         };
+        let mut has_dynamic = false;
         for section in &sections {
             let kind = section.sh_type(Le);
             if kind != SHT_SYMTAB && kind != SHT_DYNSYM {
                 continue;
+            }
+            if std::mem::replace(
+                if kind == SHT_SYMTAB { &mut self.names_all } else { &mut has_dynamic },
+                true,
+            ) {
+                return Err(malformed("it has two symbol tables of one kind"));
             }
             let strings = usize::try_from(section.sh_link(Le)).ok().and_then(|n| sections.get(n));
             let table = range(section);
@@ -146,7 +177,6 @@ impl ProgramText {
                 && table.end - table.start <= MAX_TABLE_BYTES
             {
                 self.tables.push(Symbols { table, strings });
-                self.names_all |= kind == SHT_SYMTAB;
             }
         }
         Ok(())
@@ -185,6 +215,11 @@ impl ProgramText {
     /// Fills `buffer` from `at` bytes into the file on.
     pub(super) fn read(&self, at: u64, buffer: &mut [u8]) -> Result<(), TextError> {
         let len = buffer.len();
+        let left = self.left.get().checked_sub(len as u64);
+        self.left.set(left.ok_or(TextError::TooMuch { limit: MAX_READ })?);
+        if self.ends.reached() {
+            return Err(TextError::Ended);
+        }
         self.file.read_exact_at(buffer, at).map_err(|source| TextError::Read { at, len, source })
     }
 
@@ -230,13 +265,28 @@ impl ProgramText {
 
     /// Names that the program's symbol tables have for functions that start at `addr`.
     pub(super) fn names_at(&self, addr: LinkAddr) -> Result<Vec<String>, TextError> {
-        let mut names: Vec<String> = Vec::new();
+        if !self.names.borrow().contains_key(&addr.0) {
+            self.look_up([addr])?;
+        }
+        Ok(self.names.borrow().get(&addr.0).cloned().unwrap_or_default())
+    }
+
+    /// Looks up the names of all functions that start at one of `starts`, in one pass through the tables.
+    pub(super) fn look_up(
+        &self,
+        starts: impl IntoIterator<Item = LinkAddr>,
+    ) -> Result<(), TextError> {
+        let mut found: BTreeMap<u64, Vec<String>> =
+            starts.into_iter().map(|start| (start.0, Vec::new())).collect();
         for Symbols { table, strings } in &self.tables {
             self.each_symbol(table, |symbol| {
                 let is_function = matches!(symbol.st_type(), STT_FUNC | STT_GNU_IFUNC);
-                if symbol.st_value(Le) != addr.0 || !is_function || symbol.is_undefined(Le) {
+                let names = found.get_mut(&symbol.st_value(Le));
+                let Some(names) = names.filter(|names| {
+                    is_function && !symbol.is_undefined(Le) && names.len() < MAX_NAMES
+                }) else {
                     return Ok(());
-                }
+                };
                 let at = strings.start.saturating_add(u64::from(symbol.st_name(Le)));
                 let len = strings.end.saturating_sub(at).min(MAX_NAME as u64);
                 let bytes = self.bytes(at, len)?;
@@ -248,7 +298,8 @@ impl ProgramText {
                 Ok(())
             })?;
         }
-        Ok(names)
+        self.names.borrow_mut().append(&mut found);
+        Ok(())
     }
 
     /// Where the program's symbol tables let the functions of these names start that other files can call; a name that
@@ -308,5 +359,44 @@ impl ProgramText {
             }
         };
         Ok(unwind.function(addr))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This test's own program has symbols by the thousand.
+    #[test]
+    fn names_of_many_functions_are_read_in_one_pass() {
+        let text = ProgramText::open(Path::new("/proc/self/exe")).unwrap();
+        let mut starts = Vec::new();
+        for Symbols { table, .. } in &text.tables {
+            text.each_symbol(table, |symbol| {
+                let is_function = symbol.st_type() == STT_FUNC && !symbol.is_undefined(Le);
+                starts.extend(is_function.then(|| LinkAddr(symbol.st_value(Le))));
+                Ok(())
+            })
+            .unwrap();
+        }
+        starts.truncate(100);
+        let before = text.left.get();
+        text.look_up(starts.clone()).unwrap();
+        let tables: u64 = text.tables.iter().map(|of| of.table.end - of.table.start).sum();
+        let names = 200 * MAX_NAME as u64;
+        let read = before - text.left.get();
+        assert!(read <= tables + names, "{read} bytes read, {tables} of tables");
+        let after = text.left.get();
+        for start in starts {
+            assert!(!text.names_at(start).unwrap().is_empty());
+        }
+        assert_eq!(text.left.get(), after);
+        // Whoever asks on and on gets an end.
+        let error = loop {
+            if let Err(error) = text.bytes(0, 1 << 20) {
+                break error;
+            }
+        };
+        assert!(matches!(error, TextError::TooMuch { .. }), "{error}");
     }
 }

@@ -2,7 +2,7 @@
 
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction as Machine};
 
-use super::error::{SiteError, Why};
+use super::error::{SiteError, TextError, Why};
 use super::image::ProgramText;
 use crate::addr::{FileOff, LinkAddr};
 use crate::elf::hex;
@@ -80,6 +80,20 @@ impl ProgramText {
             probe: site.probe,
             why,
         })
+    }
+
+    /// Reads what the proofs of all sites of a profile need to know of the program's symbols, at once.
+    ///
+    /// # Errors
+    /// When the program cannot be read, or is too large.
+    pub fn prepare(&self, profile: &Profile) -> Result<(), TextError> {
+        let start = |site: &Site| match site.kind {
+            SiteKind::Function | SiteKind::Clone => Ok(Some(site.entry)),
+            SiteKind::Inlined => Ok(self.unwound(site.probe)?.map(|range| LinkAddr(range.start))),
+        };
+        let starts: Result<Vec<_>, TextError> =
+            profile.sites.values().flatten().map(start).collect();
+        self.look_up(starts?.into_iter().flatten())
     }
 
     /// Proves every site of a profile, so that none turns out to be untrue half way.

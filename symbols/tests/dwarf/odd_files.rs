@@ -35,6 +35,20 @@ fn a_sparse_file_of_12_tib_is_refused_at_once() {
     assert!(error.hint().is_some());
 }
 
+/// Short enough for a program, but nobody has written the most of it: it is not hashed to its end.
+#[test]
+fn a_program_of_holes_is_refused_unread() {
+    let Some(build) = Build::with(&[], &[]) else { return };
+    let path = build.path("mysqld");
+    stretch(&path, MAX_FILE_BYTES - 4096).unwrap();
+    let (start, budget) = (Instant::now(), Budget::new(MAX_FILE_BYTES));
+    let error = Program::open_within(&path, &budget).unwrap_err();
+    println!("{error} after {:?}", start.elapsed());
+    assert!(matches!(error, ElfError::Hollow { .. }), "{error}");
+    assert!(error.hint().is_some());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
 #[test]
 fn pipes_and_devices_are_not_opened() {
     let Some(build) = Build::with(&["mkfifo"], &[]) else { return };

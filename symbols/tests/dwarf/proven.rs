@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
+use symbols::Ends;
 use symbols::addr::{FileOff, LinkAddr};
 use symbols::elf::Program;
 use symbols::profile::{Site, SiteKind};
 use symbols::site::{code, probe_at};
-use symbols::text::{ProgramText, ProvenSite, SiteError, Why};
+use symbols::text::{ProgramText, ProvenSite, SiteError, TextError, Why};
 
 use crate::build::{Build, profile};
 
@@ -188,6 +191,55 @@ fn beyond_the_straight_line_and_other_bytes() {
         wild.kind = SiteKind::Inlined;
         refused(&program, &wild);
     }
+}
+
+/// Gives the program `count` more symbol tables, each of them a hole of `size` bytes.
+fn add_tables(program: &Path, count: u16, size: u64) {
+    let mut bytes = fs::read(program).unwrap();
+    let at = |bytes: &[u8], place: usize, len: usize| {
+        let mut word = [0; 8];
+        word[..len].copy_from_slice(&bytes[place..place + len]);
+        usize::try_from(u64::from_le_bytes(word)).unwrap()
+    };
+    let (start, sections) = (at(&bytes, 0x28, 8), at(&bytes, 0x3c, 2));
+    let headers = bytes[start..start + 64 * sections].to_vec();
+    let (hole, end) = (bytes.len() as u64, bytes.len() as u64 + size);
+    let mut more = [0; 64];
+    more[4] = 2; // SHT_SYMTAB
+    more[0x18..0x20].copy_from_slice(&hole.to_le_bytes());
+    more[0x20..0x28].copy_from_slice(&size.to_le_bytes());
+    bytes[0x28..0x30].copy_from_slice(&end.to_le_bytes());
+    let total = u16::try_from(sections).unwrap() + count;
+    bytes[0x3c..0x3e].copy_from_slice(&total.to_le_bytes());
+    fs::write(program, &bytes).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(program).unwrap();
+    let table = [headers, more.repeat(count.into())].concat();
+    std::os::unix::fs::FileExt::write_all_at(&file, &table, end).unwrap();
+}
+
+/// Each of them is a look through a hole, for each site.
+#[test]
+fn thousands_of_symbol_tables() {
+    let Some((build, site)) = built() else { return };
+    let program = build.path("server");
+    add_tables(&program, 4000, 60 << 20);
+    let start = Instant::now();
+    let error = ProgramText::open(&program).map(|text| text.prove(&site).map(drop));
+    println!("{error:?} after {:?}", start.elapsed());
+    assert!(error.unwrap_err().to_string().contains("two symbol tables of one kind"));
+}
+
+/// What is read of it is nothing once its process is gone, or nobody waits any more.
+#[test]
+fn reading_ends_with_the_process() {
+    let Some((build, site)) = built() else { return };
+    let (end, other) = std::io::pipe().unwrap();
+    let ends = Ends::default().and(Arc::new(end.into()));
+    let text = ProgramText::open(&build.path("server")).unwrap().until(ends);
+    text.prove(&site).unwrap();
+    drop(other);
+    let error = text.prove(&site).unwrap_err();
+    assert!(matches!(error.why, Why::Text(TextError::Ended)), "{error}");
 }
 
 /// Damage at any place of the headers is refused or proves the same; it never panics.

@@ -17,6 +17,9 @@
 //! these; that of a container without root is neither. Root shares its mounts with a user's namespace,
 //! and never the other way round (mount_namespaces(7)).
 //!
+//! Nothing less closes this. Files could be opened and read by a process that holds no probes, but setting a probe
+//! reads the program's page too (`uprobe_register`), in the process that holds them all.
+//!
 //! Tables are read after the file was opened as a path, which asks nothing and keeps the numbers of its mount and of
 //! its superblock from being given to others. The user namespace is looked at after the table: a process can go to a
 //! lesser one in between, and never come back.

@@ -108,7 +108,7 @@ fn events(profile: &Profile, target: &Target) -> Check {
     if let Err(error) = check_sites(profile) {
         return Check::fail(SITES, causes(&error), error.hint());
     }
-    match target.text().map(|text| text.prove_all(profile)) {
+    match target.text(profile).map(|text| text.prove_all(profile)) {
         Ok(Ok(())) => sites(profile),
         Ok(Err(error)) => Check::fail(SITES, causes(&error), error.hint()),
         Err(error) => {
