@@ -14,10 +14,11 @@ use tempfile::TempDir;
 /// The stranger: `nobody`.
 pub const STRANGER: u32 = 65534;
 
-/// Copies of a program under the name `mysqld`, owned by the stranger.
+/// Copies of a program under the name `mysqld` or another, owned by the stranger.
 #[derive(Debug)]
 pub struct Squat {
     folder: TempDir,
+    name: &'static str,
 }
 
 impl Squat {
@@ -26,9 +27,17 @@ impl Squat {
     /// # Errors
     /// When it cannot be copied.
     pub fn of(program: &Path) -> Result<Self> {
+        Self::named("mysqld", program)
+    }
+
+    /// Copies `program` under a name.
+    ///
+    /// # Errors
+    /// When it cannot be copied.
+    pub fn named(name: &'static str, program: &Path) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
-        let squat = Self { folder };
+        let squat = Self { folder, name };
         fs::copy(program, squat.program())?;
         chown(squat.program(), Some(STRANGER), Some(STRANGER))?;
         Ok(squat)
@@ -37,7 +46,7 @@ impl Squat {
     /// The copy.
     #[must_use]
     pub fn program(&self) -> PathBuf {
-        self.folder.path().join("mysqld")
+        self.folder.path().join(self.name)
     }
 
     /// Starts it as the stranger, in the folder `current`, whoever owns that.

@@ -14,7 +14,7 @@ use symbols::Options;
 use thiserror::Error;
 
 use crate::server::{Server, ServerError};
-use crate::target::{Account, Rule, Target, TargetError};
+use crate::target::{Account, Rule, Sighting, Target, TargetError};
 use crate::turns::Turns;
 
 /// Most candidates that are looked at; of more, those that look least like servers are passed over.
@@ -145,7 +145,7 @@ fn causes(error: &ServerError) -> String {
 /// # Errors
 /// When there is none, or more than one.
 pub fn target(rule: &Rule, options: &Options) -> Result<Target, ChooseError> {
-    match <[Target; 1]>::try_from(rule.candidates()?) {
+    match <[Target; 1]>::try_from(candidates(rule)?) {
         Ok([target]) => Ok(target),
         Err(several) => Ok(among(rule, several, options)?.target),
     }
@@ -156,20 +156,67 @@ pub fn target(rule: &Rule, options: &Options) -> Result<Target, ChooseError> {
 /// # Errors
 /// When there is none, or more than one.
 pub fn server(rule: &Rule, options: &Options) -> Result<Server, ChooseError> {
-    match <[Target; 1]>::try_from(rule.candidates()?) {
+    match <[Target; 1]>::try_from(candidates(rule)?) {
         Ok([target]) => Ok(Server::open(target, options)?),
         Err(several) => among(rule, several, options),
     }
 }
 
+/// Those that the rule allows, after a closer look.
+fn candidates(rule: &Rule) -> Result<Vec<Target>, TargetError> {
+    let mut seen = rule.candidates()?;
+    if seen.len() > MOST {
+        log::warn!("{} processes {rule}: only {MOST} of them are looked at", seen.len());
+        seen.truncate(MOST);
+    }
+    let (mut loaders, others): (Vec<_>, Vec<_>) =
+        seen.into_iter().partition(|seen| seen.is_loader && rule.pids.is_empty());
+    // One that is asked for alone may say why it cannot be looked at.
+    let mut error = None;
+    let mut found = Vec::new();
+    for seen in others {
+        match rule.settle(&seen) {
+            Ok(target) => found.push(target),
+            Err(why) => error = Some(why),
+        }
+    }
+    let until = Instant::now() + SHORTEST;
+    let (sender, settled) = channel();
+    let mut turns = Turns::default();
+    let mut open = 0_usize;
+    while open > 0 || !loaders.is_empty() {
+        loaders.retain(|seen| {
+            let has_begun = turns.begin(seen.pid, seen.user) && settle(rule, *seen, &sender);
+            open += usize::from(has_begun);
+            !has_begun
+        });
+        match settled.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok((pid, target)) => {
+                turns.end(&pid);
+                open -= 1;
+                found.extend(target);
+            }
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if found.is_empty() {
+        return Err(error.unwrap_or_else(|| rule.none()));
+    }
+    found.sort_by_key(|target| (!target.is_likely(), target.started, target.pid));
+    Ok(found)
+}
+
+/// Looks closer at a process that is called like a loader, in a thread of its own.
+fn settle(rule: &Rule, seen: Sighting, settled: &Sender<(u32, Option<Target>)>) -> bool {
+    let (rule, settled) = (rule.clone(), settled.clone());
+    let look = move || drop(settled.send((seen.pid, rule.settle(&seen).ok())));
+    thread::Builder::new().name("look".to_owned()).spawn(look).is_ok()
+}
+
 /// What a look at the candidate of this index has found.
 type Seen = (usize, Result<Server, ServerError>);
 
-fn among(rule: &Rule, mut targets: Vec<Target>, options: &Options) -> Result<Server, ChooseError> {
-    if targets.len() > MOST {
-        log::warn!("{} processes {rule}: only {MOST} of them are looked at", targets.len());
-        targets.truncate(MOST);
-    }
+fn among(rule: &Rule, targets: Vec<Target>, options: &Options) -> Result<Server, ChooseError> {
     let since = Instant::now();
     // When one had proven itself, and how much longer others then have.
     let mut proven: Option<(Instant, Duration)> = None;

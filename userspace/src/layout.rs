@@ -382,6 +382,7 @@ impl Finder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stored_profile::stored;
     use symbols::profile::{Bits, Missing};
     use symbols::reason::Reason;
 
@@ -400,11 +401,6 @@ mod tests {
         let whole = Slot::new(&field(0, 8, None), 9).unwrap();
         assert_eq!(whole.read_signed(&bytes), 0x8000_0001_80ff_3412_u64.cast_signed());
         assert_eq!(whole.read(&bytes[..4]), 0x80ff_3412, "short input reads as far as it goes");
-    }
-
-    fn stored() -> Profile {
-        let text = include_str!("../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
-        serde_json::from_str(text).unwrap()
     }
 
     #[test]

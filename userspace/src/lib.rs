@@ -39,6 +39,8 @@ pub mod scan;
 pub mod server;
 #[cfg(test)]
 mod sinks_tests;
+#[cfg(test)]
+mod stored_profile;
 pub mod stream;
 pub mod target;
 mod turns;

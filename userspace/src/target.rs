@@ -4,6 +4,7 @@ mod account;
 mod loader;
 mod maps;
 mod rule;
+mod sighting;
 mod unit;
 
 use std::fs;
@@ -23,12 +24,19 @@ use thiserror::Error;
 
 pub use account::{Account, NoAccount};
 pub use rule::Rule;
+pub use sighting::Sighting;
 
+use crate::kernel_text::text_head;
 use crate::memory::{Memory, ServerAddr};
+use sighting::Program;
 
 /// Most bytes of a server's table of mappings that are gone through for where its program lies. It stands
 /// below the libraries and stacks, so among the first lines.
 const MAX_MAPS: u64 = 64 << 20;
+/// Most bytes of a process's control groups: 16 hierarchies, each with a path.
+const MAX_CGROUP: u64 = 64 << 10;
+/// Most bytes of a map of users: 340 lines (user_namespaces(7)).
+const MAX_UID_MAP: u64 = 64 << 10;
 
 /// Program names that are looked for when nobody names one.
 pub const SERVER_NAMES: [&str; 3] = ["mysqld", "mariadbd", "mysqld-debug"];
@@ -74,6 +82,12 @@ pub enum TargetError {
         #[source]
         source: TextError,
     },
+    /// It is called like a dynamic loader, and has loaded no program of the names that are looked for.
+    #[error("process {pid} has loaded no program with the name of a server")]
+    NotNamed {
+        /// The process.
+        pid: u32,
+    },
     /// It has become another program while it was looked at.
     #[error("process {pid} has executed another program")]
     Changed {
@@ -95,6 +109,9 @@ impl TargetError {
             }
             Self::Unreadable { .. } => Some("run as root, or with CAP_SYS_PTRACE"),
             Self::NotMapped { .. } => None,
+            Self::NotNamed { .. } => {
+                Some("name the program with --name, or the process with --pid")
+            }
             Self::Text { source, .. } => Some(source.hint()),
             Self::Changed { .. } => Some("start again to attach to the new program"),
         }
@@ -152,20 +169,19 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(pid: u32) -> Result<Self, TargetError> {
-        let proc = PathBuf::from(format!("/proc/{pid}"));
-        let stat = fs::read_to_string(proc.join("stat")).map_err(|_| TargetError::Gone { pid })?;
-        let started = start_time(&stat).ok_or(TargetError::Gone { pid })?;
-        let program = proc.join("exe");
-        let unreadable = |source| TargetError::Unreadable { path: program.clone(), source };
-        let exe = fs::read_link(&program).map_err(unreadable)?;
-        let found = inode(&program).map_err(unreadable)?.inode;
-        if loader::is_loader(&exe)
-            && let Some(loader::Loaded { exe, program, inode }) = loader::program_of(pid)
-        {
-            return Ok(Self { started, exe, program, inode });
+    /// Of a process whose program has one of `names`, where there are any.
+    fn of(pid: u32, names: Option<&[String]>) -> Result<Self, TargetError> {
+        let Program { started, exe, path, found } = Program::of(pid)?;
+        if !loader::is_loader(&exe) {
+            return Ok(Self { started, exe, program: path, inode: found.inode });
         }
-        Ok(Self { started, exe, program, inode: found })
+        match (loader::program_of(pid, names), names) {
+            (Some(loader::Loaded { exe, program, inode }), _) => {
+                Ok(Self { started, exe, program, inode })
+            }
+            (None, None) => Ok(Self { started, exe, program: path, inode: found.inode }),
+            (None, Some(_)) => Err(TargetError::NotNamed { pid }),
+        }
     }
 }
 
@@ -175,22 +191,22 @@ impl Target {
     /// # Errors
     /// When it does not exist or may not be looked at.
     pub fn of(pid: u32) -> Result<Self, TargetError> {
-        let Identity { started, exe, program, inode: exe_inode } = Identity::of(pid)?;
-        let proc = PathBuf::from(format!("/proc/{pid}"));
-        let unreadable = |name: &str| {
-            let path = proc.join(name);
-            move |source| TargetError::Unreadable { path, source }
-        };
-        let text = |name: &str| fs::read_to_string(proc.join(name)).map_err(unreadable(name));
+        Self::named(pid, None)
+    }
+
+    /// The same; of a dynamic loader, only where it has loaded a program with one of `names`.
+    fn named(pid: u32, names: Option<&[String]>) -> Result<Self, TargetError> {
+        let Identity { started, exe, program, inode: exe_inode } = Identity::of(pid, names)?;
+        let cwd = PathBuf::from(format!("/proc/{pid}/cwd"));
         Ok(Self {
             pid,
             started,
             exe,
             exe_inode,
-            cwd: fs::read_link(proc.join("cwd")).map_err(unreadable("cwd"))?,
-            user: real_user(&text("status")?).ok_or(TargetError::Gone { pid })?,
-            // A kernel without control groups has no file.
-            unit: text("cgroup").ok().and_then(|text| unit::of_cgroup(&text)),
+            cwd: fs::read_link(&cwd)
+                .map_err(|source| TargetError::Unreadable { path: cwd, source })?,
+            user: sighting::user(pid)?,
+            unit: unit_of(pid),
             program_is_roots: inode(&program).is_ok_and(|program| program.is_roots),
             program,
         })
@@ -199,19 +215,9 @@ impl Target {
     /// Every process whose program has one of `names`, except kernel threads and the unreadable.
     #[must_use]
     pub fn all(names: &[String]) -> Vec<Self> {
-        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        // Most processes have another program, and one look tells.
-        let has_name = |pid: &u32| {
-            fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| {
-                loader::is_loader(&exe) || names.iter().any(|name| is_named(&exe, name))
-            })
-        };
-        let mut list: Vec<Self> = entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .filter(has_name)
-            .filter_map(|pid| Self::of(pid).ok())
-            .filter(|target| names.iter().any(|name| is_named(&target.exe, name)))
-            .collect();
+        let rule = Rule { names: names.to_vec(), ..Rule::default() };
+        let mut list: Vec<Self> =
+            Sighting::all(names).iter().filter_map(|seen| rule.settle(seen).ok()).collect();
         list.sort_by_key(|target| target.pid);
         list
     }
@@ -256,7 +262,7 @@ impl Target {
     /// its user namespace (a container's).
     #[must_use]
     pub fn trusted_users(&self) -> Vec<u32> {
-        let map = fs::read_to_string(format!("/proc/{}/uid_map", self.pid)).unwrap_or_default();
+        let map = text_head(format!("/proc/{}/uid_map", self.pid), MAX_UID_MAP).unwrap_or_default();
         [self.user.0].into_iter().chain(root_in(&map)).collect()
     }
 
@@ -288,7 +294,7 @@ impl Target {
     #[must_use]
     pub fn is_alive(&self) -> bool {
         // A zombie still has its stat but no program any more.
-        Identity::of(self.pid)
+        Identity::of(self.pid, None)
             .is_ok_and(|now| now.started == self.started && now.inode == self.exe_inode)
     }
 
@@ -311,6 +317,11 @@ impl Target {
             .map(LoadBias)
             .ok_or_else(|| TargetError::NotMapped { pid: self.pid, program: self.exe.clone() })
     }
+}
+
+/// The systemd unit of a process; a kernel without control groups has no file.
+fn unit_of(pid: u32) -> Option<String> {
+    unit::of_cgroup(&text_head(format!("/proc/{pid}/cgroup"), MAX_CGROUP).ok()?)
 }
 
 fn is_named(exe: &Path, name: &str) -> bool {
@@ -420,7 +431,12 @@ mod tests {
     #[test]
     fn a_missing_server_is_an_error_with_a_remedy() {
         let rule = Rule { names: vec!["no-such-server".to_owned()], ..Rule::default() };
-        let error = rule.candidates().unwrap_err();
+        // Processes that are called like a loader are there, for all that is known.
+        let none = |seen: &Sighting| seen.is_loader && rule.settle(seen).is_err();
+        assert!(
+            rule.candidates().is_ok_and(|seen| seen.iter().all(none)) || rule.candidates().is_err()
+        );
+        let error = rule.none();
         assert!(error.to_string().contains("no-such-server"));
         assert!(error.hint().is_some());
         assert!(matches!(Target::of(u32::MAX), Err(TargetError::Gone { .. })));

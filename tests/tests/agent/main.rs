@@ -17,6 +17,7 @@
 mod guest;
 mod hosts;
 mod list;
+mod loaders;
 mod many;
 mod memory;
 mod server;

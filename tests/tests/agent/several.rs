@@ -24,7 +24,7 @@ use crate::volume::{Volume, with_own_mounts};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An agent that may have these servers, and whatever else stands in their data directories.
-fn agent_on(stage: &Stage, servers: &[&Server], more: &[&str]) -> Process {
+pub(crate) fn agent_on(stage: &Stage, servers: &[&Server], more: &[&str]) -> Process {
     let datadirs: Vec<String> =
         servers.iter().map(|server| server.datadir().display().to_string()).collect();
     let mut arguments = more.to_vec();
@@ -32,14 +32,14 @@ fn agent_on(stage: &Stage, servers: &[&Server], more: &[&str]) -> Process {
     stage.agent(&arguments)
 }
 
-fn pids(status: &Status) -> Vec<u32> {
+pub(crate) fn pids(status: &Status) -> Vec<u32> {
     let mut pids: Vec<u32> = status.servers.iter().map(|served| served.pid).collect();
     pids.sort_unstable();
     pids
 }
 
 /// Waits until exactly these have probes.
-fn attached(stage: &Stage, servers: &[&Server]) -> Agent {
+pub(crate) fn attached(stage: &Stage, servers: &[&Server]) -> Agent {
     let mut agent = stage.connect().waiting(PATIENCE);
     let mut wanted: Vec<u32> = servers.iter().map(|server| server.pid()).collect();
     wanted.sort_unstable();

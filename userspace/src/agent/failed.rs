@@ -1,12 +1,12 @@
 //! Processes that were not attached to, and when their turn is again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use page_wire::ask::Trouble;
 
 use super::watched::NotAttached;
-use crate::target::Target;
+use crate::target::Sighting;
 
 /// Time until a process that failed is looked at again, at first and after many failures.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Failures that are told where there is no server.
 const TOLD: usize = 4;
 
-/// One process running one program.
+/// One process running one program, whatever account it has changed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     started: u64,
@@ -23,8 +23,8 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) const fn of(target: &Target) -> Self {
-        Self { started: target.started, pid: target.pid, program: target.exe_inode }
+    pub(super) const fn of(seen: &Sighting) -> Self {
+        Self { started: seen.started, pid: seen.pid, program: seen.inode }
     }
 }
 
@@ -58,6 +58,7 @@ impl Failed {
 
     /// Forgets all but these, which are there now.
     pub(super) fn keep(&mut self, here: &[Key]) {
+        let here: HashSet<&Key> = here.iter().collect();
         self.0.retain(|key, _| here.contains(key));
     }
 
@@ -83,7 +84,7 @@ impl Failed {
 
     /// Why there is no server; nothing where nobody has failed.
     pub(super) fn why(&self) -> Option<Trouble> {
-        let mut all: Vec<_> = self.0.iter().collect();
+        let mut all: Vec<_> = self.0.iter().filter(|(_, failure)| !failure.last.is_other).collect();
         all.sort_by_key(|(key, _)| (key.started, key.pid));
         if let [(_, failure)] = all.as_slice() {
             return Some(failure.last.why.clone());
@@ -108,7 +109,7 @@ mod tests {
     }
 
     fn failure(what: &str, is_passing: bool) -> NotAttached {
-        NotAttached { why: Trouble::new(what, None), is_passing }
+        NotAttached { is_passing, ..NotAttached::because(Trouble::new(what, None)) }
     }
 
     #[test]
@@ -137,6 +138,8 @@ mod tests {
         for pid in 2..100 {
             failed.note(key(pid), failure("no", false));
         }
+        // Who only has a loader's name is nobody who failed.
+        failed.note(key(100), NotAttached { is_other: true, ..failure("other", false) });
         let why = failed.why().unwrap();
         assert!(why.what.contains("none of 99 processes"), "{why:?}");
         assert_eq!(why.what.raw().matches("process ").count(), TOLD);

@@ -18,9 +18,11 @@
 
 mod durable;
 mod failed;
+mod finder;
 mod held;
 pub mod migration;
 mod pinned;
+mod places;
 mod port;
 mod servers;
 mod status;

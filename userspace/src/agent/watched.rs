@@ -15,13 +15,14 @@ use page_wire::ask::{Served, Trouble};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::durable::make_durable;
+use super::places::Tenant;
 use super::wake::Wake;
 use super::{Choice, trouble};
 use crate::clock::monotonic_ns;
 use crate::model::Snapshot;
 use crate::observer::{ObserveError, ObserveOptions, Observer};
 use crate::page_list::Built;
-use crate::target::Target;
+use crate::target::{Sighting, Target, TargetError};
 
 /// What a server is asked for.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +40,7 @@ pub(super) struct News(pub(super) u64, pub(super) Event);
 
 pub(super) enum Event {
     /// The probes are set.
-    Attached(Identity),
+    Attached(Box<Identity>),
     /// They are not.
     NotAttached(NotAttached),
     /// To [`Task::Snapshot`].
@@ -60,6 +61,15 @@ pub(super) struct NotAttached {
     pub(super) why: Trouble,
     /// It may be otherwise in a moment: the server is starting, or being resized.
     pub(super) is_passing: bool,
+    /// It is called like a loader only, and nobody takes it for a server.
+    pub(super) is_other: bool,
+}
+
+impl NotAttached {
+    /// For a reason that stays.
+    pub(super) const fn because(why: Trouble) -> Self {
+        Self { why, is_passing: false, is_other: false }
+    }
 }
 
 /// Why a server is observed no more.
@@ -80,6 +90,7 @@ pub(super) struct Made {
 /// What is known of a server as soon as it has proven itself.
 #[derive(Clone, Debug)]
 pub(super) struct Identity {
+    pub(super) target: Target,
     pub(super) version: String,
     pub(super) pool_bytes: u64,
 }
@@ -95,7 +106,8 @@ pub(super) struct Newest {
 /// A server, attached to or about to be.
 pub(super) struct Watched {
     pub(super) id: u64,
-    pub(super) target: Target,
+    /// As it was first seen.
+    pub(super) seen: Sighting,
     /// Since the probes are set.
     pub(super) identity: Option<Identity>,
     pub(super) newest: Option<Newest>,
@@ -110,28 +122,28 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Begins to attach to `target`; what becomes of it comes as news.
+    /// Begins to look closer at a process, and to attach to it; what becomes of it comes as news.
     pub(super) fn begin(
         id: u64,
-        target: Target,
+        seen: Sighting,
         choice: &Choice,
         options: ObserveOptions,
         news: &Sender<News>,
         wake: &Arc<Wake>,
     ) -> std::io::Result<Self> {
-        let pid = i32::try_from(target.pid).ok().and_then(Pid::from_raw);
+        let pid = i32::try_from(seen.pid).ok().and_then(Pid::from_raw);
         // Without one (no descriptor is left) the next snapshot shows that the server has gone.
         let exit = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         let (tasks, receiver) = channel();
         let thread = Thread { id, news: news.clone(), wake: Arc::clone(wake) };
-        let (of, symbols) = (target.clone(), choice.symbols.clone());
-        let name = format!("server-{}", target.pid);
+        let choice = choice.clone();
+        let name = format!("server-{}", seen.pid);
         thread::Builder::new()
             .name(name)
-            .spawn(move || thread.observe(of, &symbols, options, &receiver))?;
+            .spawn(move || thread.observe(&seen, &choice, options, &receiver))?;
         Ok(Self {
             id,
-            target,
+            seen,
             identity: None,
             newest: None,
             prepared: None,
@@ -175,10 +187,22 @@ impl Watched {
         self.busy.is_some_and(|since| since.elapsed() >= STUCK)
     }
 
+    /// Whether it looks like a server of the machine's own.
+    pub(super) fn is_likely(&self) -> bool {
+        let known = self.identity.as_ref().map(|identity| identity.target.is_likely());
+        known.unwrap_or_else(|| self.seen.is_likely())
+    }
+
+    /// Whose place it has.
+    pub(super) fn tenant(&self) -> Tenant {
+        let known = self.identity.as_ref().map(|identity| identity.target.user);
+        Tenant { user: known.unwrap_or(self.seen.user), is_likely: self.is_likely() }
+    }
+
     /// How long its list may take. A list takes some 9 ms a GiB of pool, and what the server has written is written out
     /// before; a server that does not look like the machine's own has no more than it needs.
     pub(super) fn patience(&self) -> Duration {
-        if self.target.is_likely() {
+        if self.is_likely() {
             return Duration::from_secs(20);
         }
         let pool = self.identity.as_ref().map_or(0, |identity| identity.pool_bytes);
@@ -192,8 +216,8 @@ impl Watched {
 
     /// As the host is told, once the probes are set.
     pub(super) fn served(&self) -> Option<Served> {
-        let Identity { version, .. } = self.identity.as_ref()?;
-        let Target { pid, user, unit, cwd, .. } = &self.target;
+        let Identity { version, target, .. } = self.identity.as_ref()?;
+        let Target { pid, user, unit, cwd, .. } = target;
         Some(Served {
             pid: *pid,
             version: version.as_str().into(),
@@ -228,24 +252,35 @@ impl Thread {
 
     fn observe(
         &self,
-        target: Target,
-        symbols: &symbols::Options,
+        seen: &Sighting,
+        choice: &Choice,
         options: ObserveOptions,
         tasks: &Receiver<Task>,
     ) {
-        let mut observer = match Observer::attach(target.clone(), symbols, options) {
+        let target = match choice.rule.settle(seen) {
+            Ok(target) => target,
+            Err(error) => {
+                // Who has gone or become another has failed at nothing.
+                let is_passing =
+                    matches!(error, TargetError::Gone { .. } | TargetError::Changed { .. });
+                let is_other = matches!(error, TargetError::NotNamed { .. });
+                let why = trouble(&error, error.hint().map(Text::from));
+                return self.say(Event::NotAttached(NotAttached { why, is_passing, is_other }));
+            }
+        };
+        let mut observer = match Observer::attach(target.clone(), &choice.symbols, options) {
             Ok(observer) => observer,
             Err(error) => {
                 // Who has gone meanwhile has failed at nothing.
                 let is_passing = is_passing(&error) || !target.is_alive();
                 let why = trouble(&error, error.hint().map(Text::from));
-                return self.say(Event::NotAttached(NotAttached { why, is_passing }));
+                let is_other = false;
+                return self.say(Event::NotAttached(NotAttached { why, is_passing, is_other }));
             }
         };
         let server = observer.server();
-        let identity =
-            Identity { version: server.version(), pool_bytes: server.geometry.frame_bytes() };
-        self.say(Event::Attached(identity));
+        let (version, pool_bytes) = (server.version(), server.geometry.frame_bytes());
+        self.say(Event::Attached(Box::new(Identity { target, version, pool_bytes })));
         while let Ok(task) = tasks.recv() {
             let done = match task {
                 Task::Snapshot => {

@@ -156,12 +156,8 @@ mod tests {
     use crate::geometry::{Chunk, GeometryError};
     use crate::memory::ServerAddr;
     use crate::prove::ProveError;
+    use crate::stored_profile::stored;
     use crate::target::Account;
-
-    fn stored() -> Profile {
-        let text = include_str!("../../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
-        serde_json::from_str(text).unwrap()
-    }
 
     #[test]
     fn no_server_is_fine_unless_one_was_named() {

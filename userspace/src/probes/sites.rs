@@ -77,11 +77,7 @@ mod tests {
     use symbols::reason::Reason;
 
     use super::*;
-
-    fn stored() -> Profile {
-        let text = include_str!("../../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
-        serde_json::from_str(text).unwrap()
-    }
+    use crate::stored_profile::stored;
 
     #[test]
     fn an_event_that_is_covered_in_part_is_refused() {

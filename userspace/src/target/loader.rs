@@ -5,12 +5,11 @@
 //! command line says can only choose among what the process really runs.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::io::Read as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::maps;
+use crate::kernel_text::head;
 
 /// Options of the loader that take a value as a word of its own (glibc 2.41, `elf/rtld.c`, `dl_main`).
 const WITH_VALUE: [&str; 7] = [
@@ -48,11 +47,15 @@ pub(super) fn is_loader(exe: &Path) -> bool {
     starts && name.windows(3).any(|part| part == b".so")
 }
 
-/// What the loader that process `pid` is has loaded; none where that cannot be told.
-pub(super) fn program_of(pid: u32) -> Option<Loaded> {
-    let command = read(&format!("/proc/{pid}/cmdline"), MAX_COMMAND)?;
+/// What the loader that process `pid` is has loaded; none where that cannot be told, or has none of `names`.
+pub(super) fn program_of(pid: u32, names: Option<&[String]>) -> Option<Loaded> {
+    let command = head(format!("/proc/{pid}/cmdline"), MAX_COMMAND).ok()?;
     let named = named(&command)?;
     let file_name = Path::new(OsStr::from_bytes(named)).file_name()?;
+    // Most programs behind a loader are no servers, and one word tells.
+    if names.is_some_and(|names| !names.iter().any(|name| file_name == name.as_str())) {
+        return None;
+    }
     // The loader maps the program before anything else, so it stands at the table's start or among the
     // libraries; a table that is longer is no reason to read all of it for every process there is.
     let found = maps::first(pid, MAX_MAPS, |line| {
@@ -60,12 +63,6 @@ pub(super) fn program_of(pid: u32) -> Option<Loaded> {
         (mapping.exe.file_name() == Some(file_name)).then(|| mapping.open(pid)).flatten()
     });
     found.ok()?
-}
-
-fn read(path: &str, limit: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    fs::File::open(path).ok()?.take(limit).read_to_end(&mut bytes).ok()?;
-    Some(bytes)
 }
 
 /// The program in the command line of a loader: its first word that is no option.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{Account, SERVER_NAMES, Target, TargetError, unit};
+use super::{Account, SERVER_NAMES, Sighting, Target, TargetError, is_named, unit, unit_of};
 
 /// Which servers are meant. Of each kind any of the values will do, and kinds narrow each other; a kind without
 /// values says nothing. It says who may be looked at, not who is a server: that is proven.
@@ -28,29 +28,54 @@ impl Rule {
         Self { pids: vec![pid], ..Self::default() }
     }
 
-    /// Every process that it allows, those first that look most like a server of the machine's own.
+    /// Every process that it allows, as far as a first look tells; those first that look most like a server of the
+    /// machine's own, those last of which nothing is known but a loader's name. [`settle`](Self::settle) tells more.
     ///
     /// # Errors
     /// When there is none.
-    pub fn candidates(&self) -> Result<Vec<Target>, TargetError> {
+    pub fn candidates(&self) -> Result<Vec<Sighting>, TargetError> {
         let mut found = Vec::new();
         let mut gone = None;
         for &pid in &self.pids {
-            match Target::of(pid) {
-                Ok(target) => found.push(target),
+            match Sighting::of(pid) {
+                Ok(seen) => found.push(seen),
                 Err(error) => gone = Some(error),
             }
         }
         if self.pids.is_empty() {
-            found = Target::all(&self.names());
+            found = Sighting::all(&self.names());
         }
-        found.retain(|target| self.allows(target));
-        found.sort_by_key(|target| (!target.is_likely(), target.started, target.pid));
+        found.retain(|seen| self.allows(seen.pid, seen.user));
+        found.sort_by_key(|seen| (seen.is_loader, !seen.is_likely(), seen.started, seen.pid));
         found.dedup();
         match gone {
             _ if !found.is_empty() => Ok(found),
             Some(error) => Err(error),
-            None => Err(TargetError::None { rule: Box::new(self.clone()) }),
+            None => Err(self.none()),
+        }
+    }
+
+    /// There is no such process.
+    #[must_use]
+    pub fn none(&self) -> TargetError {
+        TargetError::None { rule: Box::new(self.clone()) }
+    }
+
+    /// A closer look at a process; how long it takes may be up to its owner.
+    ///
+    /// # Errors
+    /// When it is gone or another one by now, may not be looked at, or is none that is meant.
+    pub fn settle(&self, seen: &Sighting) -> Result<Target, TargetError> {
+        let (pid, names) = (seen.pid, self.names());
+        // Who is named by its number may be any program.
+        let names = self.pids.is_empty().then_some(names.as_slice());
+        let target = Target::named(pid, names)?;
+        let has_name =
+            names.is_none_or(|names| names.iter().any(|name| is_named(&target.exe, name)));
+        let is_same = target.started == seen.started && has_name;
+        match is_same && self.allows(pid, target.user) {
+            true => Ok(target),
+            false => Err(TargetError::Changed { pid }),
         }
     }
 
@@ -71,20 +96,24 @@ impl Rule {
         self.names.clone()
     }
 
-    fn allows(&self, target: &Target) -> bool {
-        let unit = |name: &String| target.unit.as_ref() == Some(&unit::complete(name));
-        (self.users.is_empty() || self.users.contains(&target.user))
-            && (self.units.is_empty() || self.units.iter().any(unit))
-            && (self.datadirs.is_empty()
-                || self.datadirs.iter().any(|datadir| is_datadir(target, datadir)))
+    fn allows(&self, pid: u32, user: Account) -> bool {
+        (self.users.is_empty() || self.users.contains(&user))
+            && (self.units.is_empty() || self.is_unit(pid))
+            && (self.datadirs.is_empty() || self.datadirs.iter().any(|path| is_datadir(pid, path)))
+    }
+
+    fn is_unit(&self, pid: u32) -> bool {
+        let unit = unit_of(pid);
+        self.units.iter().any(|name| unit.as_ref() == Some(&unit::complete(name)))
     }
 }
 
 /// Whether a server works in this folder, which mysqld makes its current one.
-fn is_datadir(target: &Target, datadir: &Path) -> bool {
-    let current = PathBuf::from(format!("/proc/{}/cwd", target.pid));
+fn is_datadir(pid: u32, datadir: &Path) -> bool {
+    let current = PathBuf::from(format!("/proc/{pid}/cwd"));
     let inode = |path: &Path| super::inode(path).ok().map(|found| found.inode);
-    target.cwd == datadir || inode(datadir).is_some_and(|wanted| inode(&current) == Some(wanted))
+    std::fs::read_link(&current).is_ok_and(|cwd| cwd == datadir)
+        || inode(datadir).is_some_and(|wanted| inode(&current) == Some(wanted))
 }
 
 /// As in `no running process ...`.
@@ -124,7 +153,12 @@ mod tests {
     #[test]
     fn kinds_narrow_each_other() {
         let (me, rule) = me();
-        let found = |rule: &Rule| rule.candidates().is_ok_and(|found| found.contains(&me));
+        let seen = Sighting::of(me.pid).unwrap();
+        let found = |rule: &Rule| {
+            let found = rule.candidates().is_ok_and(|found| found.contains(&seen));
+            assert_eq!(rule.settle(&seen).ok(), found.then(|| me.clone()));
+            found
+        };
         assert!(found(&rule) && found(&Rule::pid(me.pid)));
         let user = |user| Rule { users: vec![user], ..rule.clone() };
         assert!(found(&user(me.user)) && !found(&user(Account(me.user.0 + 1))));
@@ -143,7 +177,7 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&me.cwd, &link).unwrap();
         let rule = Rule { datadirs: vec![link], ..rule };
-        assert!(rule.candidates().unwrap().contains(&me));
+        assert!(rule.candidates().unwrap().contains(&Sighting::of(me.pid).unwrap()));
     }
 
     #[test]
