@@ -5,22 +5,22 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use probe_abi::{
-    Chunk, Control, Counters, Entry, Histogram, MAX_CHUNKS, PROBES, PageTable, Region,
-    ServerLayout, Target, WALK_REGIONS,
+    Chunk, Condition, Control, Counters, Entry, Histogram, IoConditions, MAX_CHUNKS, PROBES,
+    PageTable, Region, ServerLayout, Target, WALK_REGIONS,
 };
 
 /// Offsets in the server; read-only data, so the verifier sees constants.
 #[unsafe(no_mangle)]
-pub static LAYOUT: Global<ServerLayout> = Global::new(ServerLayout {
-    stride: 0,
-    space: 0,
-    page: 0,
-    io_fix: 0,
-    io_read: 0,
-    io_write: 0,
-    frame: 0,
-    reserved: 0,
-});
+pub static LAYOUT: Global<ServerLayout> =
+    Global::new(ServerLayout { stride: 0, space: 0, page: 0, frame: 0 });
+
+/// A condition that the agent has not given yet.
+const NONE: Condition = Condition { offset: 0, size: 0, mask: 0, first: 0, last: 0 };
+
+/// How reads and writes are told apart; read where an event depends on it, and not at every hit.
+#[unsafe(no_mangle)]
+pub static IO: Global<IoConditions> =
+    Global::new(IoConditions { reading: NONE, writing: NONE });
 
 /// The residency table, one entry a block, mapped by the agent. The agent sets its size.
 #[map]

@@ -112,11 +112,16 @@ fn left(index: u32, word: u32, kept: (u32, u32)) -> Option<(u32, u32)> {
 #[inline(always)]
 fn seen(event: Event, head: &Head, layout: &ServerLayout) -> Option<(Probe, u32, (u32, u32))> {
     let (probe, state) = match event {
-        Event::IoComplete => match u32::from(head.byte(layout.io_fix)?) {
-            io if io == layout.io_read => (Probe::Read, state::CLEAN),
-            io if io == layout.io_write => (Probe::Written, state::CLEAN),
-            _ => return None,
-        },
+        Event::IoComplete => {
+            let io = maps::IO.load();
+            if head.holds(&io.reading)? {
+                (Probe::Read, state::CLEAN)
+            } else if head.holds(&io.writing)? {
+                (Probe::Written, state::CLEAN)
+            } else {
+                return None;
+            }
+        }
         _ => (Probe::Dirty, state::DIRTY),
     };
     Some((probe, state, (head.half(layout.space)?, head.half(layout.page)?)))

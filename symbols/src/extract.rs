@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 
 use crate::dwarf::{Functions, Index, Types, Wanted};
 use crate::elf::{Program, SymbolTable};
-use crate::profile::{
-    BinaryId, Missing, PROFILE_FORMAT, PageState, Profile, Rule, ServerId, Source,
-};
+use crate::profile::{BinaryId, Missing, PROFILE_FORMAT, Profile, ServerId, Source};
 use crate::reason::Reason;
-use crate::server::{Definition, Operand};
+use crate::role::Role;
+use crate::server::Definition;
 
 /// What a profile is made from.
 pub(crate) struct Facts<'a, 'd> {
@@ -54,6 +53,7 @@ pub(crate) fn profile(
 ) -> Profile {
     let mut missing = Vec::new();
     let enums = facts.enums(&mut missing);
+    let meaning = facts.definition.meaning(&enums, &mut missing);
     Profile {
         format: PROFILE_FORMAT,
         server,
@@ -63,22 +63,18 @@ pub(crate) fn profile(
         fields: facts.fields(&mut missing),
         sizes: facts.sizes(&mut missing),
         globals: facts.globals(&mut missing),
-        states: facts.states(&enums, &mut missing),
-        rules: facts.rules(&enums, &mut missing),
+        states: meaning.states,
+        rules: meaning.rules,
+        io: meaning.io,
         enums,
         missing,
     }
 }
 
 impl Facts<'_, '_> {
-    fn missing(&self, what: &str, role: &str, name: &str, reason: Reason) -> Missing {
-        Missing {
-            what: what.to_owned(),
-            role: role.to_owned(),
-            name: name.to_owned(),
-            required: self.definition.is_required(role),
-            reason,
-        }
+    fn missing(&self, role: Role, name: &str, reason: Reason) -> Missing {
+        let required = self.definition.is_required(&role);
+        Missing { role, name: name.to_owned(), required, reason }
     }
 
     /// The recorded enumerators; the sources' values where debug information has none.
@@ -86,50 +82,8 @@ impl Facts<'_, '_> {
         let mut enums = self.definition.constants.clone();
         enums.extend(self.index.enumerators.clone());
         for name in self.definition.enums.iter().filter(|name| !enums.contains_key(*name)) {
-            missing.push(self.missing("enum", name, name, Reason::NotInDebugInfo));
+            missing.push(self.missing(Role::Enum(name.clone()), name, Reason::NotInDebugInfo));
         }
         enums
-    }
-
-    fn states(
-        &self,
-        enums: &BTreeMap<String, i64>,
-        missing: &mut Vec<Missing>,
-    ) -> BTreeMap<i64, PageState> {
-        let mut states = BTreeMap::new();
-        for (name, state) in &self.definition.states {
-            match enums.get(name) {
-                Some(value) => {
-                    states.insert(*value, *state);
-                }
-                None => missing.push(self.missing("enum", "state", name, Reason::NotInDebugInfo)),
-            }
-        }
-        states
-    }
-
-    fn rules(&self, enums: &BTreeMap<String, i64>, missing: &mut Vec<Missing>) -> Vec<Rule> {
-        let mut rules = Vec::new();
-        for rule in &self.definition.rules {
-            let value = match &rule.value {
-                Operand::Number(number) => Some(*number),
-                Operand::Enumerator(name) => {
-                    let value = enums.get(name).copied();
-                    if value.is_none() {
-                        let reason = Reason::NotInDebugInfo;
-                        missing.push(self.missing("enum", &rule.reason, name, reason));
-                    }
-                    value
-                }
-            };
-            rules.extend(value.map(|value| Rule {
-                field: rule.field.clone(),
-                op: rule.op,
-                value,
-                mask: rule.mask,
-                reason: rule.reason.clone(),
-            }));
-        }
-        rules
     }
 }

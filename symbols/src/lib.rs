@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! elf          the program, read into memory     budget    how much all files may take
+//! role         what is looked for in a server
 //! version      which version it states     server    which names that version uses (data)
 //! debug_file   where its DWARF may lie      dwarf     reading it
 //! site         the instruction to probe     extract   names + DWARF -> profile
@@ -29,6 +30,7 @@ pub mod profile;
 pub mod reason;
 pub mod report;
 pub mod resolve;
+pub mod role;
 pub mod server;
 pub mod site;
 mod small_file;

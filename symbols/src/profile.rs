@@ -6,6 +6,8 @@
 //! that reads a profile knows which version it has.
 
 mod check;
+mod format2;
+mod meaning;
 
 use std::collections::BTreeMap;
 
@@ -13,11 +15,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::addr::{FileOff, LinkAddr};
 use crate::reason::Reason;
+use crate::role::{FieldRole, GlobalRole, Role, SiteRole, SizeRole};
 
 pub use check::{MAX_PROFILE_BYTES, ProfileError};
+pub use meaning::{Condition, Io, Op, PageState, Rule, RuleReason, States};
 
-/// Version of the serialised form. A cached profile of another version is recomputed.
-pub const PROFILE_FORMAT: u32 = 2;
+/// Version of the serialised form. A cached profile of another version is recomputed; a stored one of version 2 is read.
+pub const PROFILE_FORMAT: u32 = 3;
 
 /// One build of a server, as the agent sees it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,19 +35,21 @@ pub struct Profile {
     /// Where the facts came from.
     pub source: Source,
     /// Probe sites by event role. An event may have several sites (inlined copies, clones).
-    pub sites: BTreeMap<String, Vec<Site>>,
+    pub sites: BTreeMap<SiteRole, Vec<Site>>,
     /// Field offsets by role, each from the start of the outermost type named by the role.
-    pub fields: BTreeMap<String, Field>,
+    pub fields: BTreeMap<FieldRole, Field>,
     /// Sizes of types in bytes, by role (`block`, `chunk`, `pool`, ...).
-    pub sizes: BTreeMap<String, u64>,
+    pub sizes: BTreeMap<SizeRole, u64>,
     /// Global variables by role.
-    pub globals: BTreeMap<String, Global>,
+    pub globals: BTreeMap<GlobalRole, Global>,
     /// Values of enumerators by the server's own name for them.
     pub enums: BTreeMap<String, i64>,
-    /// How a descriptor's state word maps to the states of the page list.
-    pub states: BTreeMap<i64, PageState>,
+    /// What a descriptor's state word says; the first that it lies in counts.
+    pub states: Vec<States>,
     /// What makes a resident page eligible, in order; the first that fails names the reason.
     pub rules: Vec<Rule>,
+    /// How reads and writes are told apart; none where an enumerator of it was not found.
+    pub io: Option<Io>,
     /// What was looked for and not found, and why.
     pub missing: Vec<Missing>,
 }
@@ -55,10 +61,9 @@ impl Profile {
         self.missing.iter().all(|missing| !missing.required)
     }
 
-    /// What of one kind (`site`, `field`, `size`, `global` or `enum`) is missing that the agent cannot
-    /// do without.
-    pub fn lacking<'a>(&'a self, what: &'a str) -> impl Iterator<Item = &'a Missing> {
-        self.missing.iter().filter(move |missing| missing.required && missing.what == what)
+    /// What is missing that the agent cannot do without.
+    pub fn lacking(&self) -> impl Iterator<Item = &Missing> {
+        self.missing.iter().filter(|missing| missing.required)
     }
 }
 
@@ -241,59 +246,12 @@ pub struct Global {
     pub size: u64,
 }
 
-/// State of a block in the page list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PageState {
-    /// On the free list, or ready for use.
-    Free,
-    /// Holds something of the server's that is not a file page (hash index, lock heap, buddy frames).
-    Memory,
-    /// Leaving the pool.
-    Evicting,
-    /// A compressed-only descriptor, or a watch sentinel: no frame.
-    NoFrame,
-    /// Holds a file page; the rules decide the rest.
-    Page,
-}
-
-/// One condition of the clean rule, evaluated on a descriptor that holds a file page.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
-    /// Role of the field.
-    pub field: String,
-    /// Comparison.
-    pub op: Op,
-    /// Operand (enumerators already resolved).
-    pub value: i64,
-    /// Mask applied to the field first; all bits when absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mask: Option<u64>,
-    /// Short reason when the condition fails: `dirty`, `io`, `latched`, `fixed`, `compressed`, ...
-    pub reason: String,
-}
-
-/// Comparison of a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Op {
-    /// Equal.
-    Eq,
-    /// Not equal.
-    Ne,
-    /// Signed greater than.
-    Gt,
-    /// Signed less than or equal.
-    Le,
-}
-
 /// Something looked for and not found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Missing {
-    /// `site`, `field`, `size`, `global` or `enum`.
-    pub what: String,
-    /// Its role.
-    pub role: String,
+    /// What it was wanted for.
+    #[serde(flatten)]
+    pub role: Role,
     /// The server's own name for it.
     pub name: String,
     /// Whether the agent can do without it.

@@ -4,7 +4,10 @@ use std::fmt;
 
 use foreign::shown;
 
-use crate::profile::{ArgLoc, Field, Instruction, Op, Profile, Rule, Site, SiteKind, Source};
+use crate::profile::{
+    ArgLoc, Condition, Field, Instruction, Op, Profile, Site, SiteKind, Source, States,
+};
+use crate::role::SiteRole;
 
 /// Names of the DWARF registers 0 to 15 of x86-64.
 const REGISTERS: [&str; 16] = [
@@ -33,48 +36,53 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "\nsites")?;
         for (role, sites) in &profile.sites {
             for site in sites {
-                self.site(f, role, site)?;
+                self.site(f, *role, site)?;
             }
         }
         writeln!(f, "\nsizes (bytes)")?;
         for (role, size) in &profile.sizes {
-            writeln!(f, "  {:<22} {size}", shown(role))?;
+            writeln!(f, "  {role:<22} {size}")?;
         }
         writeln!(f, "\nfields (offset and size in bytes)")?;
         for (role, field) in &profile.fields {
-            writeln!(
-                f,
-                "  {:<22} {:<18} {}",
-                shown(role),
-                Place(field).to_string(),
-                shown(&field.path)
-            )?;
+            let place = Place(field).to_string();
+            writeln!(f, "  {role:<22} {place:<18} {}", shown(&field.path))?;
         }
         writeln!(f, "\nglobals")?;
         for (role, global) in &profile.globals {
             let place = format!("{} +{}", global.addr, global.size);
-            writeln!(f, "  {:<22} {place:<18} {}", shown(role), shown(&global.name))?;
+            writeln!(f, "  {role:<22} {place:<18} {}", shown(&global.name))?;
         }
         writeln!(f, "\nenumerators")?;
         for (name, value) in &profile.enums {
             writeln!(f, "  {:<32} {value}", shown(name))?;
         }
+        writeln!(f, "\nthe state of a block")?;
+        for states in &profile.states {
+            writeln!(f, "  {}", Values(states))?;
+        }
         writeln!(f, "\na page is eligible when")?;
         for rule in &profile.rules {
-            writeln!(f, "  {:<40} else: {}", Condition(rule).to_string(), shown(&rule.reason))?;
+            let condition = Holds(&rule.condition).to_string();
+            writeln!(f, "  {condition:<40} else: {}", rule.reason.name())?;
+        }
+        if let Some(io) = &profile.io {
+            writeln!(f, "\na page is being")?;
+            writeln!(f, "  read when {}", Holds(&io.reading))?;
+            writeln!(f, "  written when {}", Holds(&io.writing))?;
         }
         self.missing(f)
     }
 }
 
 impl Report<'_> {
-    fn site(&self, f: &mut fmt::Formatter<'_>, role: &str, site: &Site) -> fmt::Result {
+    fn site(&self, f: &mut fmt::Formatter<'_>, role: SiteRole, site: &Site) -> fmt::Result {
         let kind = match site.kind {
             SiteKind::Function => "function",
             SiteKind::Clone => "clone",
             SiteKind::Inlined => "inlined into",
         };
-        writeln!(f, "  {:<22} {kind} {} at {}", shown(role), shown(&site.function), site.entry)?;
+        writeln!(f, "  {:<22} {kind} {} at {}", role, shown(&site.function), site.entry)?;
         let cost = match site.instruction {
             Instruction::Emulated => "emulated, 1 trap",
             Instruction::SingleStepped => "single-stepped, 2 traps",
@@ -97,12 +105,12 @@ impl Report<'_> {
         writeln!(f, "\nmissing")?;
         for missing in &self.0.missing {
             let need = if missing.required { "REQUIRED" } else { "optional" };
-            let (what, role, name) = (&missing.what, &missing.role, &missing.name);
+            let (role, name) = (&missing.role, &missing.name);
             writeln!(
                 f,
                 "  {:<7} {:<22} {need}, {}: {}",
-                shown(what),
-                shown(role),
+                role.what(),
+                shown(role.name()),
                 missing.reason,
                 shown(name)
             )?;
@@ -149,20 +157,36 @@ impl fmt::Display for Location {
     }
 }
 
-struct Condition<'a>(&'a Rule);
+struct Values<'a>(&'a States);
 
-impl fmt::Display for Condition<'_> {
+impl fmt::Display for Values<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rule = self.0;
-        let op = match rule.op {
-            Op::Eq => "==",
-            Op::Ne => "!=",
-            Op::Gt => ">",
-            Op::Le => "<=",
-        };
-        match rule.mask {
-            Some(mask) => write!(f, "{} & {mask:#x} {op} {}", shown(&rule.field), rule.value),
-            None => write!(f, "{} {op} {}", shown(&rule.field), rule.value),
+        let States { mask, first, last, holds } = self.0;
+        if let Some(mask) = mask {
+            write!(f, "& {mask:#x} ")?;
+        }
+        match first == last {
+            true => write!(f, "{first}: {holds:?}"),
+            false => write!(f, "{first:#x} to {last:#x}: {holds:?}"),
+        }
+    }
+}
+
+struct Holds<'a>(&'a Condition);
+
+impl fmt::Display for Holds<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Condition { field, op, value, last, mask } = self.0;
+        write!(f, "{field} ")?;
+        if let Some(mask) = mask {
+            write!(f, "& {mask:#x} ")?;
+        }
+        match op {
+            Op::Eq => write!(f, "== {value}"),
+            Op::Ne => write!(f, "!= {value}"),
+            Op::Gt => write!(f, "> {value}"),
+            Op::Le => write!(f, "<= {value}"),
+            Op::Within => write!(f, "within {value:#x} to {:#x}", last.unwrap_or(*value)),
         }
     }
 }

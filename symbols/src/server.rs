@@ -3,14 +3,19 @@
 //! A definition gives the server's own names for the roles that the agent uses, for one range of
 //! versions. No code branches on a version: a new version is a new file, or a wider range.
 
+mod meaning;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use crate::elf::{ElfError, Program};
 use crate::error::Error;
-use crate::profile::{Op, PageState, ServerId};
+use crate::profile::ServerId;
+use crate::role::{FieldRole, GlobalRole, Role, SiteRole, SizeRole};
 use crate::version::{Family, Stated, Version, VersionText, stated};
+
+pub use meaning::{ConditionNames, IoNames, Operand, RuleNames, StateNames};
 
 /// The embedded definitions, in the order of trying.
 const FILES: [(&str, &str); 2] = [
@@ -37,13 +42,13 @@ pub struct Definition {
     pub sources: Vec<String>,
     /// Roles that the agent can do without.
     #[serde(default)]
-    pub optional: BTreeSet<String>,
+    pub optional: Optional,
     /// Role to type.
-    pub sizes: BTreeMap<String, String>,
+    pub sizes: BTreeMap<SizeRole, String>,
     /// Role to `type.member.member`.
-    pub fields: BTreeMap<String, String>,
+    pub fields: BTreeMap<FieldRole, String>,
     /// Role to variable.
-    pub globals: BTreeMap<String, String>,
+    pub globals: BTreeMap<GlobalRole, String>,
     /// Enumerators to record beside those of states and rules.
     #[serde(default)]
     pub enums: Vec<String>,
@@ -51,11 +56,27 @@ pub struct Definition {
     #[serde(default)]
     pub constants: BTreeMap<String, i64>,
     /// Role to function.
-    pub sites: BTreeMap<String, SiteNames>,
-    /// Enumerator of the descriptor's state to what it means.
-    pub states: BTreeMap<String, PageState>,
+    pub sites: BTreeMap<SiteRole, SiteNames>,
+    /// What the descriptor's state word says.
+    pub states: Vec<StateNames>,
     /// The clean rule, in the order of asking.
     pub rules: Vec<RuleNames>,
+    /// How the descriptor tells reads from writes.
+    pub io: IoNames,
+}
+
+/// Roles that the agent can do without.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Optional {
+    /// Places for probes.
+    pub sites: BTreeSet<SiteRole>,
+    /// Fields.
+    pub fields: BTreeSet<FieldRole>,
+    /// Global variables.
+    pub globals: BTreeSet<GlobalRole>,
+    /// Recorded enumerators.
+    pub enums: BTreeSet<String>,
 }
 
 /// A function to probe.
@@ -66,32 +87,6 @@ pub struct SiteNames {
     pub function: String,
     /// Positions of the wanted parameters, from 0; `this` counts.
     pub args: Vec<usize>,
-}
-
-/// A condition of the clean rule.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuleNames {
-    /// Role of the field.
-    pub field: String,
-    /// Comparison.
-    pub op: Op,
-    /// What with.
-    pub value: Operand,
-    /// Bits of the field that count; all when absent.
-    pub mask: Option<u64>,
-    /// The reason when it fails.
-    pub reason: String,
-}
-
-/// Right-hand side of a rule.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum Operand {
-    /// A number.
-    Number(i64),
-    /// An enumerator.
-    Enumerator(String),
 }
 
 impl Definition {
@@ -119,20 +114,33 @@ impl Definition {
         hasher.finalize().to_hex().to_string()
     }
 
+    /// The definition of this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let (name, text) = FILES.iter().find(|(known, _)| *known == name)?;
+        Self::parse(name, text).ok()
+    }
+
     /// Every enumerator that it names.
     pub fn enumerators(&self) -> impl Iterator<Item = &str> {
-        let of_rules = self.rules.iter().filter_map(|rule| match &rule.value {
+        let of_conditions = self.operands().filter_map(|operand| match operand {
             Operand::Enumerator(name) => Some(name),
             Operand::Number(_) => None,
         });
         let recorded = self.enums.iter().chain(self.constants.keys());
-        recorded.chain(self.states.keys()).chain(of_rules).map(String::as_str)
+        recorded.chain(of_conditions).map(String::as_str)
     }
 
-    /// Whether the agent needs the role.
+    /// Whether the agent needs it.
     #[must_use]
-    pub fn is_required(&self, role: &str) -> bool {
-        !self.optional.contains(role)
+    pub fn is_required(&self, role: &Role) -> bool {
+        let Optional { sites, fields, globals, enums } = &self.optional;
+        match role {
+            Role::Site(role) => !sites.contains(role),
+            Role::Field(role) => !fields.contains(role),
+            Role::Global(role) => !globals.contains(role),
+            Role::Enum(name) => !enums.contains(name),
+            Role::Size(_) | Role::Condition(_) => true,
+        }
     }
 
     fn version<'t>(&self, stated: &'t Stated) -> Option<&'t VersionText> {
@@ -204,21 +212,18 @@ mod tests {
             let name = &definition.name;
             assert!(definition.from < definition.until, "{name}");
             assert!(!definition.exports.is_empty() && !definition.sources.is_empty(), "{name}");
-            let known: BTreeSet<&String> = [
-                definition.sizes.keys().collect::<Vec<_>>(),
-                definition.fields.keys().collect(),
-                definition.globals.keys().collect(),
-                definition.sites.keys().collect(),
-            ]
-            .concat()
-            .into_iter()
-            .collect();
-            for role in &definition.optional {
-                assert!(known.contains(role), "{name}: optional `{role}` is no role");
+            let Optional { sites, fields, globals, enums } = &definition.optional;
+            assert!(sites.iter().all(|role| definition.sites.contains_key(role)), "{name}");
+            assert!(fields.iter().all(|role| definition.fields.contains_key(role)), "{name}");
+            assert!(globals.iter().all(|role| definition.globals.contains_key(role)), "{name}");
+            assert!(enums.iter().all(|name| definition.enums.contains(name)), "{name}");
+            let of_rules = definition.rules.iter().map(|rule| rule.condition.field);
+            let of_io = [definition.io.reading.field, definition.io.writing.field];
+            for field in of_rules.chain(of_io) {
+                assert!(definition.fields.contains_key(&field), "{name}: {field}");
             }
-            for rule in &definition.rules {
-                assert!(definition.fields.contains_key(&rule.field), "{name}: {}", rule.field);
-            }
+            let is_dirty = |rule: &RuleNames| rule.reason == crate::profile::RuleReason::Dirty;
+            assert!(definition.rules.iter().any(is_dirty), "{name} does not say what is dirty");
             for path in definition.fields.values() {
                 assert!(path.contains('.'), "{name}: {path}");
             }

@@ -17,6 +17,7 @@ use std::time::Instant;
 use common::skip;
 use symbols::debug_file::SearchOptions;
 use symbols::profile::{Bits, Instruction, Profile, Source};
+use symbols::role::{FieldRole, SiteRole, SizeRole};
 use symbols::{Options, Origin, Resolved, Target, resolve};
 
 /// The program that an environment variable names; none, and a counted skip, without it.
@@ -123,13 +124,16 @@ fn mysql_5_6_24_has_the_layout_that_gdb_sees() {
     for line in said.lines() {
         match line.split(' ').collect::<Vec<_>>().as_slice() {
             ["field", role, at, width] => {
-                let field = &profile.fields[*role];
+                let field = &profile.fields[&FieldRole::named(role).unwrap()];
                 let whole = Bits { shift: 0, width: u8::try_from(field.size * 8).unwrap() };
                 let bits = field.bits.unwrap_or(whole);
                 let found = (field.offset * 8 + u64::from(bits.shift), u64::from(bits.width));
                 assert_eq!(found, (at.parse().unwrap(), width.parse().unwrap()), "{role}");
             }
-            ["size", role, size] => assert_eq!(profile.sizes[*role].to_string(), *size, "{role}"),
+            ["size", role, size] => {
+                let found = profile.sizes[&SizeRole::named(role).unwrap()];
+                assert_eq!(found.to_string(), *size, "{role}");
+            }
             ["enum", name, value] => assert_eq!(profile.enums[*name].to_string(), *value, "{name}"),
             _ => continue,
         }
@@ -195,7 +199,7 @@ fn mysql_9_7_4_changed_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let copy = folder.path().join("mysqld");
     let mut bytes = fs::read(&program).unwrap();
-    let at = usize::try_from(profile.sites["page_dirty"][0].file_offset.0).unwrap();
+    let at = usize::try_from(profile.sites[&SiteRole::PageDirty][0].file_offset.0).unwrap();
     bytes[at] = 0x53; // push %rbx
     fs::write(&copy, bytes).unwrap();
     let options = Options { cache_dir: None, ..Options::default() };

@@ -13,12 +13,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use probe_abi::state;
-use symbols::profile::PageState;
 
+use crate::classify::{Agreement, Class, Classifier, compare, described, expected};
 use crate::memory::{MemoryError, ServerAddr};
 use crate::model::Audit;
 use crate::residency::{Residency, Resident};
-use crate::scan::{Block, Verdict, scan, scan_blocks, scan_buffer};
+use crate::scan::{Block, scan, scan_blocks, scan_buffer};
 use crate::server::Server;
 
 /// Pauses before each further look at what differs. A thread between its trap and its store may be
@@ -37,15 +37,6 @@ const BASE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Suspects that lie no further apart are read by one call, with what lies between them.
 const NEAR: u32 = 16;
-
-/// What a descriptor says, in the terms of the table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    /// It holds this.
-    Known(Resident),
-    /// Being read, or compressed: the table need not say anything of it.
-    Untracked,
-}
 
 /// Compares table and descriptors over and over, and keeps count.
 #[derive(Default)]
@@ -78,13 +69,13 @@ impl Auditor {
         for round in 0..BASE_ROUNDS {
             let mut news = 0_u64;
             scan(server.memory(), &server.layout, &server.geometry, |block| {
-                let Found::Known(found) = found(&block) else { return };
+                let Some(truth) = truth(&block) else { return };
                 let word = residency.table().word(block.index);
                 let unseen = state::of(word) == state::UNSEEN;
                 if (unseen || begun.get(block.index as usize) == Some(&word))
-                    && (round == 0 || differs(Found::Known(found), residency.get(block.index)))
+                    && (round == 0 || differs(&truth, residency, block.index))
                 {
-                    residency.lay(block.index, word, found);
+                    residency.lay(block.index, word, truth);
                     news += 1;
                 }
             })?;
@@ -96,7 +87,7 @@ impl Auditor {
         Ok(())
     }
 
-    /// One whole scan, with `each` called on every block on the way. Returns the drift found now.
+    /// One whole scan, with `each` called on every block and its class on the way. Returns the drift found now.
     ///
     /// # Errors
     /// When the descriptors cannot be read.
@@ -104,12 +95,15 @@ impl Auditor {
         &mut self,
         server: &Server,
         residency: &mut Residency,
-        mut each: impl FnMut(&Block<'_>),
+        mut each: impl FnMut(&Block<'_>, Class),
     ) -> Result<u64, MemoryError> {
         let mut suspects = Vec::new();
+        let mut classifier = Classifier::new(server, Some(residency));
         scan(server.memory(), &server.layout, &server.geometry, |block| {
-            each(&block);
-            if differs(found(&block), residency.get(block.index)) {
+            let class = classifier.classify(&block);
+            each(&block, class);
+            if expected(&block, &class).is_some_and(|truth| differs(&truth, residency, block.index))
+            {
                 suspects.push(block.index);
             }
         })?;
@@ -140,22 +134,23 @@ impl Auditor {
             }
             last = still;
         }
-        let mut drift = 0;
-        for (index, word, found) in last {
-            let Found::Known(truth) = found else { continue };
+        let (mut drift, mut first_drift) = (0, None);
+        for (index, word, truth) in last {
             let believed = residency.get(index);
-            if believed.state == state::DIRTY
-                && truth.state == state::CLEAN
-                && (believed.space, believed.page) == (truth.space, truth.page)
-                && !is_written(server, index)?
-            {
+            if compare(&truth, &believed) == Agreement::Detached && !is_written(server, index)? {
                 continue;
             }
-            log::warn!("block {index}: the table says {believed:?}, the descriptor {truth:?}");
             drift += 1;
+            first_drift.get_or_insert((index, believed, truth));
             self.totals.falsely_clean += u64::from(believed.state == state::CLEAN);
             residency.lay(index, word, truth);
             self.totals.repaired += 1;
+        }
+        if let Some((index, believed, truth)) = first_drift {
+            log::warn!(
+                "the table of blocks was wrong on {drift} and is repaired; on the first, block {index}, it says \
+                 {believed:?}, the descriptor {truth:?}"
+            );
         }
         self.totals.drift += drift;
         self.totals.transient += first - drift;
@@ -164,7 +159,7 @@ impl Auditor {
 }
 
 /// A block that differs: its index, its entry's word and what its descriptor says.
-type Suspect = (u32, u32, Found);
+type Suspect = (u32, u32, Resident);
 
 /// Reads the descriptors of `suspects`, which are in the order of their blocks, once more; gives those
 /// that still differ and whose entry did not change meanwhile.
@@ -185,9 +180,9 @@ fn look_again(
             let Some((index, before)) = words.next_if(|(index, _)| *index == block.index) else {
                 return;
             };
-            let found = found(&block);
-            if residency.table().word(index) == before && differs(found, residency.get(index)) {
-                still.push((index, before, found));
+            let Some(truth) = truth(&block) else { return };
+            if residency.table().word(index) == before && differs(&truth, residency, index) {
+                still.push((index, before, truth));
             }
         };
         let (memory, layout) = (server.memory(), &server.layout);
@@ -205,30 +200,14 @@ fn retain_same(now: &mut Vec<Suspect>, before: &[Suspect]) {
     });
 }
 
-/// The descriptor's word in the table's terms.
-fn found(block: &Block<'_>) -> Found {
-    let free = Found::Known(Resident { state: state::FREE, space: 0, page: 0 });
-    match block.verdict() {
-        // Between the hash table and the free list; the event comes at the free list.
-        Verdict::NoPage(PageState::Evicting) => Found::Untracked,
-        Verdict::NoPage(_) | Verdict::Unknown => free,
-        _ if block.is_compressed() || block.is_being_read() => Found::Untracked,
-        _ => {
-            let state = if block.oldest_lsn() == 0 { state::CLEAN } else { state::DIRTY };
-            Found::Known(Resident { state, space: block.space(), page: block.page() })
-        }
-    }
+/// What the table must say of a block; nothing where it need not say anything.
+fn truth(block: &Block<'_>) -> Option<Resident> {
+    expected(block, &described(block))
 }
 
-/// Whether the two contradict each other. What page a free block held does not matter.
-fn differs(found: Found, believed: Resident) -> bool {
-    let Found::Known(found) = found else { return false };
-    let free = |state| state == state::FREE || state == state::UNSEEN;
-    match (free(found.state), free(believed.state)) {
-        (true, true) => false,
-        (true, false) | (false, true) => true,
-        (false, false) => found != believed,
-    }
+/// Whether the table says something else.
+fn differs(truth: &Resident, residency: &Residency, block: u32) -> bool {
+    compare(truth, &residency.get(block)) != Agreement::Agrees
 }
 
 /// Whether the frame carries the page's newest LSN, as every written page does.
@@ -250,19 +229,15 @@ fn is_written(server: &Server, index: u32) -> Result<bool, MemoryError> {
 mod tests {
     use super::*;
 
-    fn known(state: u32, space: u32, page: u32) -> Resident {
-        Resident { state, space, page }
-    }
-
     #[test]
     fn only_what_stayed_exactly_as_it_was_is_kept() {
-        let clean = Found::Known(known(state::CLEAN, 5, 7));
+        let clean = Resident { state: state::CLEAN, space: 5, page: 7 };
         let before = [(1, 8, clean), (4, 8, clean), (6, 8, clean), (9, 8, clean)];
         let mut now = vec![
             (1, 8, clean),
             (2, 8, clean),
             (4, 16, clean),
-            (6, 8, Found::Untracked),
+            (6, 8, Resident::FREE),
             (9, 8, clean),
             (11, 8, clean),
         ];
@@ -270,22 +245,5 @@ mod tests {
         assert_eq!(now, [(1, 8, clean), (9, 8, clean)]);
         retain_same(&mut now, &[]);
         assert!(now.is_empty());
-    }
-
-    #[test]
-    fn only_contradictions_differ() {
-        let clean = known(state::CLEAN, 5, 7);
-        assert!(!differs(Found::Untracked, clean));
-        assert!(!differs(Found::Known(clean), clean));
-        assert!(differs(Found::Known(clean), known(state::DIRTY, 5, 7)));
-        assert!(differs(Found::Known(clean), known(state::CLEAN, 5, 8)));
-        assert!(differs(Found::Known(clean), known(state::FREE, 5, 7)));
-        let free = known(state::FREE, 0, 0);
-        assert!(differs(Found::Known(free), clean));
-        assert!(!differs(Found::Known(free), known(state::UNSEEN, 0, 0)));
-        assert!(
-            !differs(Found::Known(free), known(state::FREE, 9, 9)),
-            "what left does not matter"
-        );
     }
 }

@@ -1,6 +1,7 @@
 //! Where the pool lies: instances, chunks, blocks. Read from the live server; changes on a resize.
 
 use symbols::profile::Profile;
+use symbols::role::GlobalRole;
 use thiserror::Error;
 
 use crate::layout::Layout;
@@ -12,7 +13,7 @@ use crate::target::LoadBias;
 pub enum GeometryError {
     /// A global that is needed is not in the profile.
     #[error("the profile has no global `{0}`")]
-    NoGlobal(String),
+    NoGlobal(GlobalRole),
     /// Memory could not be read.
     #[error("failed to read {what}")]
     Memory {
@@ -105,10 +106,10 @@ impl Geometry {
         bias: LoadBias,
     ) -> Result<Self, GeometryError> {
         let reader = Reader { profile, memory, bias };
-        if reader.flag("resizing")? {
+        if reader.flag(GlobalRole::Resizing)? {
             return Err(GeometryError::Resizing);
         }
-        let page_size = reader.global("page_size")?;
+        let page_size = reader.global(GlobalRole::PageSize)?;
         if !page_size.is_power_of_two() || !(1024..=65536).contains(&page_size) {
             // Zero until the server has read its options.
             return Err(if page_size == 0 {
@@ -118,9 +119,9 @@ impl Geometry {
             });
         }
         let page_size = u32::try_from(page_size).unwrap_or(0);
-        let instances =
-            bounded("a number of instances", reader.global("instances")?, MAX_INSTANCES)?;
-        let pools = ServerAddr(reader.global("pool")?);
+        let instances = reader.global(GlobalRole::Instances)?;
+        let instances = bounded("a number of instances", instances, MAX_INSTANCES)?;
+        let pools = ServerAddr(reader.global(GlobalRole::Pool)?);
         if pools.0 == 0 {
             return Err(GeometryError::NotYet);
         }
@@ -205,12 +206,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn global(&self, role: &str) -> Result<u64, GeometryError> {
-        let global = self
-            .profile
-            .globals
-            .get(role)
-            .ok_or_else(|| GeometryError::NoGlobal(role.to_owned()))?;
+    fn global(&self, role: GlobalRole) -> Result<u64, GeometryError> {
+        let global = self.profile.globals.get(&role).ok_or(GeometryError::NoGlobal(role))?;
         let size = match global.size {
             1 | 2 | 4 => usize::try_from(global.size).unwrap_or(8),
             _ => 8,
@@ -221,8 +218,8 @@ impl Reader<'_> {
     }
 
     /// A flag that older servers do not have.
-    fn flag(&self, role: &str) -> Result<bool, GeometryError> {
-        match self.profile.globals.get(role) {
+    fn flag(&self, role: GlobalRole) -> Result<bool, GeometryError> {
+        match self.profile.globals.get(&role) {
             None => Ok(false),
             Some(global) => self
                 .memory

@@ -1,7 +1,8 @@
 //! A profile compiled for reading descriptors fast: offsets checked once, then plain indexing.
 
-use probe_abi::ServerLayout;
-use symbols::profile::{Field, Op, PageState, Profile};
+use probe_abi::{IoConditions, ServerLayout};
+use symbols::profile::{self, Field, Op, PageState, Profile, RuleReason, States};
+use symbols::role::{FieldRole, Role, SizeRole};
 use thiserror::Error;
 
 /// The profile lacks something that the agent cannot do without, or contradicts itself.
@@ -31,11 +32,17 @@ pub enum LayoutError {
         /// Size of the type.
         bounds: u64,
     },
+    /// A probe can compare for equality and with a range, of 1, 2, 4 or 8 bytes.
+    #[error("the probes cannot compare `{field}` as the profile says")]
+    NotForProbes {
+        /// The field.
+        field: FieldRole,
+    },
     /// No struct of a server has this size.
     #[error("the profile gives type `{role}` {bytes} bytes, which makes no sense")]
     Absurd {
         /// Role of the type.
-        role: String,
+        role: SizeRole,
         /// Its size by the profile.
         bytes: u64,
     },
@@ -126,29 +133,63 @@ impl Slot {
     }
 }
 
-/// One condition of the clean rule.
+/// A condition on one field of a descriptor.
 #[derive(Clone, Debug)]
 pub struct Condition {
+    field: FieldRole,
     slot: Slot,
     op: Op,
     value: i64,
+    last: i64,
     mask: u64,
-    /// Why a page that fails it is not eligible.
-    pub reason: String,
 }
 
 impl Condition {
     /// Whether the descriptor in `bytes` satisfies it.
+    #[must_use]
     #[inline]
-    fn holds(&self, bytes: &[u8]) -> bool {
+    pub fn holds(&self, bytes: &[u8]) -> bool {
         let value = self.slot.read_signed(bytes) & self.mask.cast_signed();
         match self.op {
             Op::Eq => value == self.value,
             Op::Ne => value != self.value,
             Op::Gt => value > self.value,
             Op::Le => value <= self.value,
+            Op::Within => {
+                let value = self.slot.read(bytes) & self.mask;
+                (self.value.cast_unsigned()..=self.last.cast_unsigned()).contains(&value)
+            }
         }
     }
+
+    /// The same for the probes.
+    fn for_probes(&self) -> Result<probe_abi::Condition, LayoutError> {
+        let Self { field, slot, op, value, last, mask } = self;
+        let refused = || LayoutError::NotForProbes { field: *field };
+        let last = match op {
+            Op::Eq => value,
+            Op::Within => last,
+            Op::Ne | Op::Gt | Op::Le => return Err(refused()),
+        };
+        let whole = if slot.size >= 8 { u64::MAX } else { (1 << (8 * slot.size)) - 1 };
+        // In its place: a mask that is moved up costs no more than one that is not.
+        let moved = |bits: u64| (bits << slot.shift) & whole;
+        let sizes = [1, 2, 4, 8];
+        Ok(probe_abi::Condition {
+            offset: u32::try_from(slot.offset).map_err(|_| refused())?,
+            size: sizes.into_iter().find(|s| *s as usize == slot.size).ok_or_else(refused)?,
+            mask: moved(mask & slot.mask),
+            first: moved(value.cast_unsigned()),
+            last: moved(last.cast_unsigned()),
+        })
+    }
+}
+
+/// A condition of the clean rule, and what a page is that fails it.
+#[derive(Clone, Debug)]
+struct Rule {
+    condition: Condition,
+    reason: RuleReason,
 }
 
 /// The fields of a block descriptor and the rule over them.
@@ -160,43 +201,52 @@ pub struct BlockLayout {
     pub space: Slot,
     /// Page number.
     pub page: Slot,
-    /// State word.
-    pub state: Slot,
-    /// I/O state.
-    pub io_fix: Slot,
     /// LSN of the newest change, where the server keeps it.
     pub newest_lsn: Option<Slot>,
-    /// LSN of the oldest unwritten change, 0 when clean.
-    pub oldest_lsn: Slot,
+    /// LSN of the oldest unwritten change, where the server keeps it; for people.
+    pub oldest_lsn: Option<Slot>,
     /// Address of the frame.
     pub frame: Slot,
-    /// Address of the compressed copy, 0 for none.
-    pub zip_data: Option<Slot>,
-    /// Value of the I/O state while a read is under way.
-    pub io_read: u8,
+    /// Holds while a read is under way.
+    pub reading: Condition,
+    /// Holds while a write is under way.
+    writing: Condition,
     /// Address of the tablespace object, where the descriptor keeps it (8.0+).
     pub space_object: Option<Slot>,
     /// Version of the tablespace that the page belongs to (8.0.23+).
     pub space_version: Option<Slot>,
-    states: Vec<(u64, PageState)>,
+    /// State word.
+    state: Slot,
+    states: Vec<States>,
     /// The clean rule, in order.
-    pub rule: Vec<Condition>,
+    rule: Vec<Rule>,
 }
 
 impl BlockLayout {
-    /// What the state word says; an unknown value holds no page.
+    /// What the state word says; nothing where no range has its value.
     #[must_use]
     #[inline]
     pub fn page_state(&self, descriptor: &[u8]) -> Option<PageState> {
         let word = self.state.read(descriptor);
-        self.states.iter().find(|(value, _)| *value == word).map(|(_, state)| *state)
+        let has = |states: &&States| {
+            let value = word & states.mask.unwrap_or(u64::MAX);
+            (states.first..=states.last).contains(&value)
+        };
+        self.states.iter().find(has).map(|states| states.holds)
     }
 
-    /// Index in [`BlockLayout::rule`] of the first condition that fails.
+    /// Reason of the first condition of the clean rule that fails.
     #[must_use]
     #[inline]
-    pub fn first_failure(&self, descriptor: &[u8]) -> Option<usize> {
-        self.rule.iter().position(|condition| !condition.holds(descriptor))
+    pub fn first_failure(&self, descriptor: &[u8]) -> Option<RuleReason> {
+        self.rule.iter().find(|rule| !rule.condition.holds(descriptor)).map(|rule| rule.reason)
+    }
+
+    /// Whether a condition of the clean rule with this reason fails.
+    #[must_use]
+    pub fn fails(&self, descriptor: &[u8], reason: RuleReason) -> bool {
+        let of_reason = |rule: &&Rule| rule.reason == reason;
+        self.rule.iter().filter(of_reason).any(|rule| !rule.condition.holds(descriptor))
     }
 }
 
@@ -239,7 +289,6 @@ pub struct Layout {
     pub pool: PoolLayout,
     /// Tablespace objects.
     pub space: Option<SpaceLayout>,
-    io_write: u8,
 }
 
 /// Most bytes of a struct of the server; `buf_pool_t`, the largest, has some thousand. Buffers are made
@@ -259,70 +308,72 @@ impl Layout {
     /// When something that the agent needs is missing or out of bounds.
     pub fn compile(profile: &Profile) -> Result<Self, LayoutError> {
         let find = Finder { profile };
-        // Without its enumerator a condition of the clean rule, or a state, would be left out. One that
-        // is only recorded (its role is its name) is asked for below, where it is needed.
-        if let Some(missing) = profile.lacking("enum").find(|m| m.role != m.name) {
+        // Without its enumerator a condition, or a state, would be left out. One that is only recorded is not needed.
+        let condition = |missing: &&profile::Missing| matches!(missing.role, Role::Condition(_));
+        if let Some(missing) = profile.lacking().find(condition) {
             return Err(find.missing("enum", &missing.name));
         }
-        let stride = find.size("block")?;
+        let stride = find.size(SizeRole::Block)?;
         if stride > MAX_BLOCK {
-            return Err(LayoutError::Absurd { role: "block".to_owned(), bytes: stride });
+            return Err(LayoutError::Absurd { role: SizeRole::Block, bytes: stride });
         }
-        let block = |role: &str| find.slot(role, stride);
+        let block = |role: FieldRole| find.slot(role, stride);
+        let condition = |condition: &profile::Condition| {
+            Ok::<_, LayoutError>(Condition {
+                field: condition.field,
+                slot: block(condition.field)?,
+                op: condition.op,
+                value: condition.value,
+                last: condition.last.unwrap_or(condition.value),
+                mask: condition.mask.unwrap_or(u64::MAX),
+            })
+        };
         let rule = profile
             .rules
             .iter()
-            .map(|rule| {
-                Ok(Condition {
-                    slot: block(&rule.field)?,
-                    op: rule.op,
-                    value: rule.value,
-                    mask: rule.mask.unwrap_or(u64::MAX),
-                    reason: rule.reason.clone(),
-                })
-            })
-            .collect::<Result<_, LayoutError>>()?;
-        let states = profile.states.iter().map(|(v, s)| (v.cast_unsigned(), *s)).collect();
-        let pool_size = find.size("pool")?;
-        let chunk_size = find.size("chunk")?;
-        let io_read = find.enumerator("BUF_IO_READ")?;
+            .map(|rule| Ok(Rule { condition: condition(&rule.condition)?, reason: rule.reason }))
+            .collect::<Result<Vec<_>, LayoutError>>()?;
+        if !rule.iter().any(|rule| rule.reason == RuleReason::Dirty) {
+            return Err(find.missing("rule", RuleReason::Dirty.name()));
+        }
+        let io = profile.io.as_ref().ok_or_else(|| find.missing("condition", "io"))?;
+        let pool_size = find.size(SizeRole::Pool)?;
+        let chunk_size = find.size(SizeRole::Chunk)?;
         Ok(Self {
             block: BlockLayout {
                 stride: usize::try_from(stride).unwrap_or(usize::MAX),
-                space: block("block.space")?,
-                page: block("block.page")?,
-                state: block("block.state")?,
-                io_fix: block("block.io_fix")?,
-                newest_lsn: block("block.newest_lsn").ok(),
-                oldest_lsn: block("block.oldest_lsn")?,
-                frame: block("block.frame")?,
-                zip_data: block("block.zip_data").ok(),
-                io_read,
-                space_object: block("block.space_ptr").ok(),
-                space_version: block("block.space_version").ok(),
-                states,
+                space: block(FieldRole::BlockSpace)?,
+                page: block(FieldRole::BlockPage)?,
+                newest_lsn: block(FieldRole::BlockNewestLsn).ok(),
+                oldest_lsn: block(FieldRole::BlockOldestLsn).ok(),
+                frame: block(FieldRole::BlockFrame)?,
+                reading: condition(&io.reading)?,
+                writing: condition(&io.writing)?,
+                space_object: block(FieldRole::BlockSpacePtr).ok(),
+                space_version: block(FieldRole::BlockSpaceVersion).ok(),
+                state: block(FieldRole::BlockState)?,
+                states: profile.states.clone(),
                 rule,
             },
             pool: PoolLayout {
                 pool_size,
-                n_chunks: find.slot("pool.n_chunks", pool_size)?,
-                n_chunks_new: find.slot("pool.n_chunks_new", pool_size).ok(),
-                chunks: find.slot("pool.chunks", pool_size)?,
+                n_chunks: find.slot(FieldRole::PoolNChunks, pool_size)?,
+                n_chunks_new: find.slot(FieldRole::PoolNChunksNew, pool_size).ok(),
+                chunks: find.slot(FieldRole::PoolChunks, pool_size)?,
                 chunk_size,
-                blocks_len: find.slot("chunk.size", chunk_size)?,
-                blocks: find.slot("chunk.blocks", chunk_size)?,
+                blocks_len: find.slot(FieldRole::ChunkSize, chunk_size)?,
+                blocks: find.slot(FieldRole::ChunkBlocks, chunk_size)?,
             },
             space: match (
-                find.slot("space.id", UNKNOWN_SIZE),
-                find.slot("space.version", UNKNOWN_SIZE),
+                find.slot(FieldRole::SpaceId, UNKNOWN_SIZE),
+                find.slot(FieldRole::SpaceVersion, UNKNOWN_SIZE),
             ) {
                 (Ok(id), Ok(version)) => {
-                    let deleted = find.slot("space.deleted", UNKNOWN_SIZE).ok();
+                    let deleted = find.slot(FieldRole::SpaceDeleted, UNKNOWN_SIZE).ok();
                     Some(SpaceLayout { id, version, deleted })
                 }
                 _ => None,
             },
-            io_write: find.enumerator("BUF_IO_WRITE")?,
         })
     }
 
@@ -334,12 +385,17 @@ impl Layout {
             stride: u32::try_from(self.block.stride).unwrap_or(0),
             space: offset(&self.block.space),
             page: offset(&self.block.page),
-            io_fix: offset(&self.block.io_fix),
-            io_read: u32::from(self.block.io_read),
-            io_write: u32::from(self.io_write),
             frame: offset(&self.block.frame),
-            reserved: 0,
         }
+    }
+
+    /// How the eBPF programs tell reads from writes.
+    ///
+    /// # Errors
+    /// When they cannot compare as the profile says.
+    pub fn io_for_probes(&self) -> Result<IoConditions, LayoutError> {
+        let (reading, writing) = (&self.block.reading, &self.block.writing);
+        Ok(IoConditions { reading: reading.for_probes()?, writing: writing.for_probes()? })
     }
 }
 
@@ -350,7 +406,7 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     fn missing(&self, what: &'static str, role: &str) -> LayoutError {
-        let known = self.profile.missing.iter().find(|m| m.role == role || m.name == role);
+        let known = self.profile.missing.iter().find(|m| m.role.name() == role || m.name == role);
         LayoutError::Missing {
             server: format!("{} {}", self.profile.server.family, self.profile.server.version),
             what,
@@ -359,23 +415,19 @@ impl Finder<'_> {
         }
     }
 
-    fn size(&self, role: &str) -> Result<u64, LayoutError> {
-        let bytes = *self.profile.sizes.get(role).ok_or_else(|| self.missing("size", role))?;
+    fn size(&self, role: SizeRole) -> Result<u64, LayoutError> {
+        let bytes = self.profile.sizes.get(&role);
+        let bytes = *bytes.ok_or_else(|| self.missing("size", role.name()))?;
         if (1..=MAX_SIZE).contains(&bytes) {
             Ok(bytes)
         } else {
-            Err(LayoutError::Absurd { role: role.to_owned(), bytes })
+            Err(LayoutError::Absurd { role, bytes })
         }
     }
 
-    fn slot(&self, role: &str, bounds: u64) -> Result<Slot, LayoutError> {
-        let field = self.profile.fields.get(role).ok_or_else(|| self.missing("field", role))?;
-        Slot::new(field, bounds)
-    }
-
-    fn enumerator(&self, name: &str) -> Result<u8, LayoutError> {
-        let value = self.profile.enums.get(name).ok_or_else(|| self.missing("enum", name))?;
-        u8::try_from(*value).map_err(|_| self.missing("enum", name))
+    fn slot(&self, role: FieldRole, bounds: u64) -> Result<Slot, LayoutError> {
+        let field = self.profile.fields.get(&role);
+        Slot::new(field.ok_or_else(|| self.missing("field", role.name()))?, bounds)
     }
 }
 
@@ -406,38 +458,40 @@ mod tests {
     #[test]
     fn sizes_that_no_struct_has_are_refused() {
         Layout::compile(&stored()).unwrap();
-        for role in ["block", "pool", "chunk"] {
+        for role in [SizeRole::Block, SizeRole::Pool, SizeRole::Chunk] {
             for bytes in [0, MAX_SIZE + 1, u64::MAX] {
                 let mut profile = stored();
-                profile.sizes.insert(role.to_owned(), bytes);
+                profile.sizes.insert(role, bytes);
                 let error = Layout::compile(&profile).unwrap_err();
                 assert!(matches!(error, LayoutError::Absurd { .. }), "{role}: {error}");
-                assert!(error.to_string().contains(role) && error.hint().contains("symbols"));
+                assert!(
+                    error.to_string().contains(role.name()) && error.hint().contains("symbols")
+                );
             }
         }
         let mut profile = stored();
-        profile.sizes.insert("block".to_owned(), MAX_BLOCK + 1);
+        profile.sizes.insert(SizeRole::Block, MAX_BLOCK + 1);
         assert!(matches!(Layout::compile(&profile), Err(LayoutError::Absurd { .. })));
     }
 
     #[test]
     fn a_rule_without_its_enumerator_is_refused() {
-        let lacking = |role: &str, name: &str, required| {
+        let lacking = |role: Role, name: &str, required| {
             let mut profile = stored();
             profile.missing.push(Missing {
-                what: "enum".to_owned(),
-                role: role.to_owned(),
+                role,
                 name: name.to_owned(),
                 required,
                 reason: Reason::NotInDebugInfo,
             });
             Layout::compile(&profile)
         };
-        let text = lacking("io", "BUF_IO_NONE", true).unwrap_err().to_string();
+        let text =
+            lacking(Role::Condition("io".into()), "BUF_IO_NONE", true).unwrap_err().to_string();
         assert!(text.contains("enum `BUF_IO_NONE`"), "{text}");
-        assert!(lacking("state", "BUF_BLOCK_FILE_PAGE", true).is_err());
-        lacking("io", "BUF_IO_NONE", false).unwrap();
-        lacking("COM_QUERY", "COM_QUERY", true).unwrap();
+        assert!(lacking(Role::Condition("state".into()), "BUF_BLOCK_FILE_PAGE", true).is_err());
+        lacking(Role::Condition("io".into()), "BUF_IO_NONE", false).unwrap();
+        lacking(Role::Enum("COM_QUERY".into()), "COM_QUERY", true).unwrap();
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | find the server process | [`target`], [`memory`]; one that proves itself, [`choose`] |
 //! | compile the profile, find the pool, prove both | [`layout`], [`geometry`], [`prove`]; together [`server`] |
 //! | attach the probes, map the residency table | [`probes`], [`residency`] |
-//! | scan the descriptors, hold the table against them | [`scan`], [`audit`] |
+//! | scan the descriptors; what a block is; hold the table against it | [`scan`], [`classify`], [`audit`] |
 //! | virtual addresses to physical frames | [`frames`] |
 //! | pages to bytes on disk | [`locate`] |
 //! | the page list | [`page_list`] |
@@ -19,6 +19,7 @@
 pub mod agent;
 pub mod audit;
 pub mod choose;
+pub mod classify;
 pub mod clock;
 pub mod cost;
 pub mod doctor;

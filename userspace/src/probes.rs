@@ -16,18 +16,21 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope
 use aya::programs::{ProbeKind, ProgramError, UProbe};
 use aya::{Ebpf, EbpfLoader};
 use probe_abi::links::Links;
-use probe_abi::{Control, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout};
+use probe_abi::{
+    Control, Counters, Histogram, IoConditions, KernelLayout, PROBES, Probe, ServerLayout,
+};
 use symbols::profile::Profile;
+use symbols::role::SiteRole;
 use symbols::text::{ProgramText, ProvenSite, SiteError};
 use thiserror::Error;
 
 use crate::geometry::Geometry;
-use crate::layout::Layout;
+use crate::layout::{Layout, LayoutError};
 use crate::residency::Table;
 use crate::target::{Target, TargetError};
 use sites::{Plan, QUERIES, RESIDENCY, sites_of};
 
-pub use sites::check_sites;
+pub use sites::{RESIDENCY_EVENTS, check_sites};
 
 /// The programs could not be loaded or attached.
 #[derive(Debug, Error)]
@@ -66,7 +69,7 @@ pub enum ProbesError {
     #[error("the profile lacks a site for `{event}`{}", reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
     NoSite {
         /// The event.
-        event: &'static str,
+        event: SiteRole,
         /// Why, where the profile says so.
         reason: Option<String>,
     },
@@ -74,7 +77,7 @@ pub enum ProbesError {
     #[error("the argument of `{function}` for `{event}` has no known place")]
     NoArgument {
         /// The event.
-        event: &'static str,
+        event: SiteRole,
         /// The server's function.
         function: String,
     },
@@ -82,11 +85,14 @@ pub enum ProbesError {
     #[error("a probe of `{event}` would not stand on an instruction of its function")]
     Unproven {
         /// The event.
-        event: &'static str,
+        event: SiteRole,
         /// What is wrong with its site.
         #[source]
         source: Box<SiteError>,
     },
+    /// The probes cannot do what the profile says.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// The server's program cannot be looked at, or is another by now.
     #[error(transparent)]
     Target(#[from] TargetError),
@@ -113,6 +119,7 @@ impl ProbesError {
                 "`poolferry symbols` shows what was found; install the server's debug symbols"
             }
             Self::Unproven { source, .. } => source.hint(),
+            Self::Layout(error) => error.hint(),
             Self::Target(error) => {
                 error.hint().unwrap_or("start again to attach to the server's new process")
             }
@@ -160,6 +167,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pr
 pub(crate) struct Settings {
     /// Offsets in the server.
     pub(crate) layout: ServerLayout,
+    /// How reads and writes are told apart.
+    pub(crate) io: IoConditions,
     /// Entries of the residency table.
     pub(crate) blocks: u32,
     /// Bytes of the trace ring.
@@ -178,6 +187,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, ProbesError> {
     }
     EbpfLoader::new()
         .override_global("LAYOUT", &settings.layout, true)
+        .override_global("IO", &settings.io, true)
         .override_global("AYA_LOG_LEVEL", &settings.log_level, true)
         .map_max_entries("TABLE", settings.blocks.max(1))
         .map_max_entries("LAID", settings.blocks.max(1))
@@ -220,6 +230,7 @@ impl Probes {
             .collect::<Result<Vec<_>, ProbesError>>()?;
         let mut ebpf = load(&Settings {
             layout: layout.for_probes(),
+            io: layout.io_for_probes()?,
             blocks: geometry.blocks(),
             ring_bytes: options.ring_bytes,
             log_level: if options.log { aya_log::Level::Debug as u8 } else { 0 },

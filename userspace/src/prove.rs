@@ -6,10 +6,11 @@
 
 use thiserror::Error;
 
+use crate::classify::{Reason, State, described};
 use crate::geometry::Geometry;
 use crate::layout::Layout;
 use crate::memory::{Memory, MemoryError, ServerAddr};
-use crate::scan::{Block, Verdict, scan, scan_block};
+use crate::scan::{Block, scan, scan_block};
 
 /// Pages looked at.
 const SAMPLE: usize = 1024;
@@ -92,7 +93,7 @@ pub fn prove(memory: Memory, layout: &Layout, geometry: &Geometry) -> Result<Pro
     for page in sample {
         let Some(agrees) = page.agrees(memory)? else { continue };
         let stays =
-            |block: &Block<'_>| block.verdict() == Verdict::Clean && Sampled::of(block) == page;
+            |block: &Block<'_>| described(block).reason.is_none() && Sampled::of(block) == page;
         if !agrees && scan_block(memory, layout, geometry, page.index, stays)? != Some(true) {
             continue;
         }
@@ -148,17 +149,18 @@ fn sample(
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     scan(memory, layout, geometry, |block| {
         blocks += 1;
-        match block.verdict() {
-            Verdict::Clean => {}
-            Verdict::FrameElsewhere => {
+        let class = described(&block);
+        match class.reason {
+            None => {}
+            Some(Reason::FrameElsewhere) => {
                 elsewhere += 1;
                 return;
             }
-            Verdict::Unknown => {
+            Some(Reason::State(State::Unknown)) => {
                 unknown += 1;
                 return;
             }
-            _ => return,
+            Some(_) => return,
         }
         seen += 1;
         let found = Sampled::of(&block);

@@ -109,6 +109,17 @@ pub struct Resident {
     pub page: u32,
 }
 
+impl Resident {
+    /// A block that holds no page.
+    pub const FREE: Self = Self { state: state::FREE, space: 0, page: 0 };
+
+    /// Whether no page is known in it.
+    #[must_use]
+    pub const fn is_free(&self) -> bool {
+        matches!(self.state, state::FREE | state::UNSEEN)
+    }
+}
+
 /// The table with the scan's findings under it.
 pub struct Residency {
     table: Table,

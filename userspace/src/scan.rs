@@ -1,11 +1,11 @@
-//! The scan: every block descriptor, read in bulk and judged by the clean rule.
+//! The scan: every block descriptor, read in bulk.
 //!
 //! Descriptors are read with `process_vm_readv` in pieces that stay in the cache, so a scan costs one
 //! system call per [`PIECE_BYTES`] and no memory to speak of.
 
 use std::ops::Range;
 
-use symbols::profile::PageState;
+use symbols::profile::{PageState, RuleReason};
 
 use crate::geometry::{Chunk, Geometry};
 use crate::layout::{BlockLayout, Layout};
@@ -26,21 +26,6 @@ pub struct Block<'a> {
     expected_frame: ServerAddr,
 }
 
-/// What the descriptor alone says of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Free, in other use, or leaving: no page to speak of.
-    NoPage(PageState),
-    /// The state word has a value that the profile does not know.
-    Unknown,
-    /// A file page that satisfies the whole clean rule.
-    Clean,
-    /// A file page that fails this condition of the rule.
-    Fails(usize),
-    /// A file page whose frame pointer is not where the chunk's geometry puts it.
-    FrameElsewhere,
-}
-
 impl Block<'_> {
     /// Space id.
     #[must_use]
@@ -54,10 +39,10 @@ impl Block<'_> {
         truncate(self.layout.page.read(self.bytes))
     }
 
-    /// LSN of the oldest unwritten change, 0 when there is none.
+    /// LSN of the oldest unwritten change, as the server keeps it; what is dirty says [`Block::fails`].
     #[must_use]
     pub fn oldest_lsn(&self) -> u64 {
-        self.layout.oldest_lsn.read(self.bytes)
+        self.layout.oldest_lsn.map_or(0, |slot| slot.read(self.bytes))
     }
 
     /// LSN of the newest change, 0 where none happened since the page was read (or it is not kept).
@@ -66,16 +51,37 @@ impl Block<'_> {
         self.layout.newest_lsn.map_or(0, |slot| slot.read(self.bytes))
     }
 
-    /// Whether the block has a compressed copy of its page (`zip.data`): its frame is on no disk.
+    /// What the state word says that the block holds; nothing where the profile does not know its value.
     #[must_use]
-    pub fn is_compressed(&self) -> bool {
-        self.layout.zip_data.is_some_and(|slot| slot.read(self.bytes) != 0)
+    #[inline]
+    pub fn holds(&self) -> Option<PageState> {
+        self.layout.page_state(self.bytes)
+    }
+
+    /// The first condition of the clean rule that the descriptor fails. It counts where the block holds a page.
+    #[must_use]
+    #[inline]
+    pub fn first_failure(&self) -> Option<RuleReason> {
+        self.layout.first_failure(self.bytes)
+    }
+
+    /// Whether the descriptor fails a condition of the clean rule with this reason.
+    #[must_use]
+    pub fn fails(&self, reason: RuleReason) -> bool {
+        self.layout.fails(self.bytes, reason)
     }
 
     /// Whether its page is being read.
     #[must_use]
     pub fn is_being_read(&self) -> bool {
-        self.layout.io_fix.read(self.bytes) == u64::from(self.layout.io_read)
+        self.layout.reading.holds(self.bytes)
+    }
+
+    /// Whether its frame is where the chunk's geometry puts it.
+    #[must_use]
+    #[inline]
+    pub fn frame_is_in_place(&self) -> bool {
+        self.frame() == self.expected_frame
     }
 
     /// Address of the frame.
@@ -90,21 +96,6 @@ impl Block<'_> {
         let object = self.layout.space_object?.read(self.bytes);
         let version = self.layout.space_version?.read(self.bytes);
         Some((ServerAddr(object), truncate(version)))
-    }
-
-    /// Judges the descriptor.
-    #[must_use]
-    #[inline]
-    pub fn verdict(&self) -> Verdict {
-        match self.layout.page_state(self.bytes) {
-            None => Verdict::Unknown,
-            Some(PageState::Page) => match self.layout.first_failure(self.bytes) {
-                Some(condition) => Verdict::Fails(condition),
-                None if self.frame() == self.expected_frame => Verdict::Clean,
-                None => Verdict::FrameElsewhere,
-            },
-            Some(other) => Verdict::NoPage(other),
-        }
     }
 }
 
@@ -154,7 +145,7 @@ pub fn scan_blocks(
     Ok(())
 }
 
-/// Reads one descriptor again, and judges it; nothing when the block is no longer in the geometry.
+/// Reads one descriptor again, and looks at it; nothing when the block is no longer in the geometry.
 ///
 /// # Errors
 /// As [`scan`].
@@ -163,12 +154,12 @@ pub fn scan_block<T>(
     layout: &Layout,
     geometry: &Geometry,
     index: u32,
-    judge: impl Fn(&Block<'_>) -> T,
+    look: impl Fn(&Block<'_>) -> T,
 ) -> Result<Option<T>, MemoryError> {
     let mut result = None;
     let mut buffer = vec![0; layout.block.stride];
     scan_blocks(memory, layout, geometry, index..index + 1, &mut buffer, &mut |block| {
-        result = Some(judge(&block));
+        result = Some(look(&block));
     })?;
     Ok(result)
 }

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use foreign::{Text, hostile};
+use symbols::profile::RuleReason;
 use tokio::sync::watch;
 
+use crate::classify::{Reason, State};
 use crate::locate::DiskRanges;
 use crate::model::Snapshot;
-use crate::page_list::{Format, Reason, Row, RowWriter, State, Summary};
+use crate::page_list::{Format, Row, RowWriter, Summary};
 use crate::viewer::made_up::MadeUp;
 use crate::{openmetrics, stream};
 
@@ -32,7 +34,7 @@ async fn streamed(format: stream::Format) -> Vec<u8> {
     out
 }
 
-fn row() -> Row<'static> {
+fn row() -> Row {
     Row {
         space: Some(7),
         page: Some(3),
@@ -40,7 +42,7 @@ fn row() -> Row<'static> {
         instance: 0,
         state: State::Free,
         eligible: false,
-        reason: Some(Reason::Rule(hostile::TEXT)),
+        reason: Some(Reason::Rule(RuleReason::Io)),
         frame_va: 0x1000,
         gpas: Vec::new(),
         file: Some(format!("=HYPERLINK(evil){}", hostile::big()).into()),

@@ -197,16 +197,34 @@ pub struct ServerLayout {
     pub space: u32,
     /// Offset of the page number (32 bits).
     pub page: u32,
-    /// Offset of the I/O state (8 bits).
-    pub io_fix: u32,
-    /// Value of the I/O state while a read is under way.
-    pub io_read: u32,
-    /// Value of the I/O state while a write is under way.
-    pub io_write: u32,
     /// Offset of the frame pointer (64 bits).
     pub frame: u32,
-    /// Always zero.
-    pub reserved: u32,
+}
+
+/// A condition on one field of a descriptor: of its integer, the bits of `mask` lie within a range (32 bytes).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// Offset of the field.
+    pub offset: u32,
+    /// Its size: 1, 2, 4 or 8 bytes.
+    pub size: u32,
+    /// Bits that count.
+    pub mask: u64,
+    /// First value.
+    pub first: u64,
+    /// Last value.
+    pub last: u64,
+}
+
+/// How a descriptor tells which kind of I/O has just ended; constant while the programs live.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IoConditions {
+    /// Holds while the page is being read.
+    pub reading: Condition,
+    /// Holds while it is being written.
+    pub writing: Condition,
 }
 
 /// What the walk needs of the kernel, from BTF and from a search for the direct map.
@@ -381,7 +399,9 @@ const _: () = {
     assert!(size_of::<Record>() == 48);
     assert!(size_of::<Counters>() == 32);
     assert!(size_of::<Chunk>() == 24);
-    assert!(size_of::<ServerLayout>() == 32);
+    assert!(size_of::<ServerLayout>() == 16);
+    assert!(size_of::<Condition>() == 32);
+    assert!(size_of::<IoConditions>() == 64);
     assert!(size_of::<KernelLayout>() == 40);
     assert!(size_of::<Control>() == 56);
     assert!(size_of::<Region>() == 16);

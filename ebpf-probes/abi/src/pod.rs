@@ -3,7 +3,8 @@
 
 use crate::qemu::CallCounters;
 use crate::{
-    Chunk, Control, Counters, Entry, Histogram, KernelLayout, Record, Region, ServerLayout, Target,
+    Chunk, Control, Counters, Entry, Histogram, IoConditions, KernelLayout, Record, Region,
+    ServerLayout, Target,
 };
 
 macro_rules! pod {
@@ -20,6 +21,7 @@ pod!(
     Counters,
     Entry,
     Histogram,
+    IoConditions,
     KernelLayout,
     Record,
     Region,

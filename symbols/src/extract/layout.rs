@@ -9,44 +9,45 @@ use crate::addr::LinkAddr;
 use crate::dwarf::DieRef;
 use crate::profile::{Field, Global, Missing};
 use crate::reason::Reason;
+use crate::role::{FieldRole, GlobalRole, Role, SizeRole};
 
 impl Facts<'_, '_> {
-    pub(super) fn sizes(&self, missing: &mut Vec<Missing>) -> BTreeMap<String, u64> {
+    pub(super) fn sizes(&self, missing: &mut Vec<Missing>) -> BTreeMap<SizeRole, u64> {
         let mut sizes = BTreeMap::new();
         for (role, name) in &self.definition.sizes {
             match self.types.size(name) {
                 Ok(size) => {
-                    sizes.insert(role.clone(), size);
+                    sizes.insert(*role, size);
                 }
-                Err(reason) => missing.push(self.missing("size", role, name, reason)),
+                Err(reason) => missing.push(self.missing(Role::Size(*role), name, reason)),
             }
         }
         sizes
     }
 
-    pub(super) fn fields(&self, missing: &mut Vec<Missing>) -> BTreeMap<String, Field> {
+    pub(super) fn fields(&self, missing: &mut Vec<Missing>) -> BTreeMap<FieldRole, Field> {
         let mut fields = BTreeMap::new();
         for (role, path) in &self.definition.fields {
             match self.types.field(path) {
                 Ok(place) => {
                     let (offset, size, bits) = (place.offset, place.size, place.bits);
                     let field = Field { path: path.clone(), offset, size, bits };
-                    fields.insert(role.clone(), field);
+                    fields.insert(*role, field);
                 }
-                Err(reason) => missing.push(self.missing("field", role, path, reason)),
+                Err(reason) => missing.push(self.missing(Role::Field(*role), path, reason)),
             }
         }
         fields
     }
 
-    pub(super) fn globals(&self, missing: &mut Vec<Missing>) -> BTreeMap<String, Global> {
+    pub(super) fn globals(&self, missing: &mut Vec<Missing>) -> BTreeMap<GlobalRole, Global> {
         let mut globals = BTreeMap::new();
         for (role, name) in &self.definition.globals {
             match self.global(name) {
                 Ok(global) => {
-                    globals.insert(role.clone(), global);
+                    globals.insert(*role, global);
                 }
-                Err(reason) => missing.push(self.missing("global", role, name, reason)),
+                Err(reason) => missing.push(self.missing(Role::Global(*role), name, reason)),
             }
         }
         globals

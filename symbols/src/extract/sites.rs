@@ -8,11 +8,12 @@ use crate::dwarf::{Copy, CopyKind};
 use crate::elf::Symbol;
 use crate::profile::{ArgLoc, Missing, Site, SiteKind};
 use crate::reason::Reason;
+use crate::role::{Role, SiteRole};
 use crate::server::SiteNames;
 use crate::site::{self, ABI_ARGUMENTS, Probe};
 
 impl Facts<'_, '_> {
-    pub(super) fn sites(&self, missing: &mut Vec<Missing>) -> BTreeMap<String, Vec<Site>> {
+    pub(super) fn sites(&self, missing: &mut Vec<Missing>) -> BTreeMap<SiteRole, Vec<Site>> {
         let mut sites = BTreeMap::new();
         for (role, names) in &self.definition.sites {
             let mut found = Vec::new();
@@ -20,12 +21,12 @@ impl Facts<'_, '_> {
                 match site {
                     Ok(site) => found.push(site),
                     Err((name, reason)) => {
-                        missing.push(self.missing("site", role, &name, reason));
+                        missing.push(self.missing(Role::Site(*role), &name, reason));
                     }
                 }
             }
             if !found.is_empty() {
-                sites.insert(role.clone(), found);
+                sites.insert(*role, found);
             }
         }
         sites

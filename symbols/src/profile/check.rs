@@ -4,7 +4,9 @@
 //! where they are used (`userspace/src/layout.rs`, `geometry.rs`); a probe goes only where the program's
 //! own bytes prove its site ([`crate::text`]). What is bounded here is how many there are.
 
-use super::{PROFILE_FORMAT, Profile};
+use serde::Deserialize;
+
+use super::{PROFILE_FORMAT, Profile, format2};
 
 /// Largest file that a profile is read from, in bytes; one has 10 KB.
 pub const MAX_PROFILE_BYTES: u64 = 1 << 20;
@@ -29,6 +31,12 @@ pub enum ProfileError {
         /// What it says.
         found: u32,
     },
+    /// Of a server that this version has no definition of.
+    #[error("it is of the definition `{}`, which this version does not have", foreign::shown(name))]
+    Definition {
+        /// Its name.
+        name: String,
+    },
     /// More than any server has.
     #[error("it has {count} {what}, more than any server")]
     TooMany {
@@ -45,7 +53,16 @@ impl Profile {
     /// # Errors
     /// Not a profile, one of another format, or one that is larger than any can be.
     pub fn from_json(bytes: &[u8]) -> Result<Self, ProfileError> {
-        let profile: Self = serde_json::from_slice(bytes)?;
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let Head { format } = serde_json::from_slice(bytes)?;
+        let profile: Self = match format {
+            2 => format2::read(bytes)?,
+            PROFILE_FORMAT => serde_json::from_slice(bytes)?,
+            found => return Err(ProfileError::Format { found }),
+        };
         profile.check().map(|()| profile)
     }
 
@@ -78,6 +95,7 @@ impl Profile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::role::SiteRole;
 
     fn stored() -> Profile {
         Profile::from_json(include_bytes!("../../profiles/mysql-9.7.4-debian-amd64.json")).unwrap()
@@ -90,8 +108,8 @@ mod tests {
             assert!(error.to_string().contains(what), "{error}");
         };
         let mut profile = stored();
-        let site = profile.sites["query"][0].clone();
-        profile.sites.insert("query".to_owned(), vec![site; MAX_SITES + 1]);
+        let site = profile.sites[&SiteRole::Query][0].clone();
+        profile.sites.insert(SiteRole::Query, vec![site; MAX_SITES + 1]);
         refused(&profile, "probe sites");
 
         let mut profile = stored();
@@ -99,12 +117,34 @@ mod tests {
         refused(&profile, "rules");
 
         let mut profile = stored();
-        profile.states = (0..1000).map(|n| (n, crate::profile::PageState::Free)).collect();
+        profile.states = vec![profile.states[0]; 1000];
         refused(&profile, "states");
 
         let mut profile = stored();
         profile.format = 1;
         refused(&profile, "the format is 1, not");
         assert!(matches!(Profile::from_json(b"{"), Err(ProfileError::Malformed(_))));
+    }
+
+    /// An operator may have stored profiles before the format changed.
+    #[test]
+    fn a_profile_of_format_2_means_what_its_definition_says() {
+        let now = stored();
+        let mut old = serde_json::to_value(&now).unwrap();
+        let rule = serde_json::json!({
+            "field": "block.oldest_lsn", "op": "eq", "value": 0, "reason": "dirty"
+        });
+        old["format"] = 2.into();
+        old["states"] = serde_json::json!({"5": "page"});
+        old["rules"] = serde_json::json!([rule]);
+        old.as_object_mut().unwrap().remove("io");
+        let read = |old: &serde_json::Value| Profile::from_json(old.to_string().as_bytes());
+        assert_eq!(read(&old).unwrap(), now);
+        old["enums"].as_object_mut().unwrap().remove("BUF_IO_READ");
+        let lacking = read(&old).unwrap();
+        assert!(lacking.io.is_none() && !lacking.is_complete());
+        old["server"]["definition"] = "mysql-4".into();
+        let error = read(&old).unwrap_err().to_string();
+        assert!(error.contains("`mysql-4`"), "{error}");
     }
 }

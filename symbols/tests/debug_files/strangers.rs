@@ -7,6 +7,7 @@ use std::path::Path;
 
 use symbols::debug_file::SearchOptions;
 use symbols::profile::Source;
+use symbols::role::GlobalRole;
 use symbols::{Options, Origin, Resolved, Target, resolve};
 
 use crate::common::skip;
@@ -102,18 +103,18 @@ fn what_ships_beats_what_is_found_on_the_way() {
     let found = resolved(&lab, &kept_in(&lab)).profile;
     assert!(matches!(found.source, Source::DebugFile { .. }), "{:?}", found.source);
     let mut stored = found.clone();
-    stored.globals.get_mut("pool").unwrap().size = 77;
+    stored.globals.get_mut(&GlobalRole::Pool).unwrap().size = 77;
     let id = stored.binary.build_id.clone().unwrap();
     let place = lab.path(&format!("{id}.json"));
     fs::write(&place, serde_json::to_vec(&stored).unwrap()).unwrap();
     let options = Options { profile_dirs: vec![lab.path("")], ..kept_in(&lab) };
     let shipped = resolved(&lab, &options).profile;
-    assert_eq!(shipped.globals["pool"].size, 77, "{:?}", shipped.source);
+    assert_eq!(shipped.globals[&GlobalRole::Pool].size, 77, "{:?}", shipped.source);
     assert!(matches!(shipped.source, Source::Stored { .. }), "{:?}", shipped.source);
     // Also by the program's whole content.
     let hash = stored.binary.content_hash.clone().unwrap();
     fs::rename(&place, lab.path(&format!("blake3-{hash}.json"))).unwrap();
-    assert_eq!(resolved(&lab, &options).profile.globals["pool"].size, 77);
+    assert_eq!(resolved(&lab, &options).profile.globals[&GlobalRole::Pool].size, 77);
     // Unless a stranger wrote it.
     set(&lab.path(&format!("blake3-{hash}.json")), (STRANGER, STRANGER), 0o644);
     let target = Target { program: &lab.inside(PROGRAM), root: &lab.root() };

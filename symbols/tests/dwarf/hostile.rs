@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use symbols::elf::Program;
+use symbols::role::SiteRole;
 
 use crate::build::{Build, profile};
 
@@ -73,7 +74,7 @@ fn intact(flags: &[&str]) -> Option<(Build, Vec<u8>)> {
     let build = Build::with(&["g++", "readelf"], &[("buf0buf.cc", SOURCE)])?;
     let server = build.compile(&[flags, &["-no-pie"]].concat(), &["buf0buf.cc"]);
     let whole = profile(&server).unwrap();
-    assert!(whole.sites.contains_key("page_io_complete"), "{:?}", whole.missing);
+    assert!(whole.sites.contains_key(&SiteRole::PageIoComplete), "{:?}", whole.missing);
     Some((build, fs::read(server).unwrap()))
 }
 

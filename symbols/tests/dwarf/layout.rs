@@ -1,6 +1,7 @@
 //! Offsets, sizes and bit-fields, against the compiler's own `offsetof` and the bits it sets.
 
 use symbols::profile::Field;
+use symbols::role::{FieldRole, GlobalRole};
 
 use crate::build::{Build, profile};
 
@@ -148,7 +149,8 @@ fn agrees_in(source: &str, flags: &[&str]) {
     let page_at = said.lines().find_map(|line| line.strip_prefix("page.at ")).unwrap();
     let page_at: u64 = page_at.parse().unwrap();
     let field = |role: &str| {
-        profile.fields.get(role).unwrap_or_else(|| panic!("no {role}: {:?}", profile.missing))
+        let field = FieldRole::named(role).and_then(|role| profile.fields.get(&role));
+        field.unwrap_or_else(|| panic!("no {role}: {:?}", profile.missing))
     };
     let mut compared = 0;
     for line in said.lines() {
@@ -177,7 +179,7 @@ fn agrees_in(source: &str, flags: &[&str]) {
     }
     assert_eq!(compared, 24, "{said}");
     assert_eq!(profile.enums.get("BUF_BLOCK_FILE_PAGE"), Some(&5));
-    assert_eq!(profile.globals["page_size"].size, 8);
+    assert_eq!(profile.globals[&GlobalRole::PageSize].size, 8);
     assert_eq!(profile.server.version, "8.4.7");
 }
 

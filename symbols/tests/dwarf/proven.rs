@@ -9,6 +9,7 @@ use symbols::Ends;
 use symbols::addr::{FileOff, LinkAddr};
 use symbols::elf::Program;
 use symbols::profile::{Site, SiteKind};
+use symbols::role::SiteRole;
 use symbols::site::{code, probe_at};
 use symbols::text::{ProgramText, ProvenSite, SiteError, TextError, Why};
 
@@ -45,7 +46,7 @@ fn built() -> Option<(Build, Site)> {
     let build = Build::with(&["g++", "strip"], &[("main.cc", SOURCE)])?;
     let flags = ["-g", "-O0", "-no-pie", "-fno-omit-frame-pointer", "-fcf-protection=none"];
     let program = build.compile(&flags, &["main.cc"]);
-    let site = profile(&program).unwrap().sites["query"][0].clone();
+    let site = profile(&program).unwrap().sites[&SiteRole::Query][0].clone();
     Some((build, site))
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use symbols::role::SiteRole;
 use symbols::{Error, Options, Target, resolve};
 
 use crate::build::{Build, profile};
@@ -117,13 +118,13 @@ fn with_a_stored_profile_that_is_not_true() {
     assert_eq!(resolved.profile.sites, stored.sites);
 
     let mut moved = stored.clone();
-    moved.sites.get_mut("query").unwrap()[0].entry.0 += 16;
+    moved.sites.get_mut(&SiteRole::Query).unwrap()[0].entry.0 += 16;
     store(&moved);
     let error = resolve(&target, &options).unwrap_err();
     assert!(error.to_string().contains("`_Z16dispatch_command"), "{error}");
 
     let mut other = stored.clone();
-    other.sites.get_mut("query").unwrap()[0].text = String::from("push %r15");
+    other.sites.get_mut(&SiteRole::Query).unwrap()[0].text = String::from("push %r15");
     store(&other);
     let error = resolve(&target, &options).unwrap_err();
     assert!(error.to_string().contains("the instruction at"), "{error}");

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use symbols::Profile;
 use symbols::profile::{ArgLoc, Instruction, SiteKind};
+use symbols::role::{Role, SiteRole};
 use symbols::text::ProgramText;
 
 use crate::build::{Build, profile};
@@ -45,7 +46,7 @@ int main(int argc, char **) {
   return version[0] != '5'; }
 "#;
 
-const ROLE: &str = "block_free";
+const ROLE: SiteRole = SiteRole::BlockFree;
 
 #[test]
 fn optimised_not_at_all() {
@@ -64,7 +65,7 @@ fn with_control_flow_protection() {
     // Without shrink-wrapping the registers are saved first, as in any function of some length.
     let flags = ["-O2", "-fno-inline", "-fcf-protection=full", "-fno-shrink-wrap"];
     let Some(profile) = every_call_is_seen(&flags) else { return };
-    let site = &profile.sites[ROLE][0];
+    let site = &profile.sites[&ROLE][0];
     assert_eq!(site.instruction, Instruction::Emulated, "{site:?}");
     assert!(site.probe > site.entry, "{site:?}");
 }
@@ -97,7 +98,7 @@ fn for_size_with_a_frame_pointer() {
 }
 
 fn kinds(profile: &Profile) -> Vec<SiteKind> {
-    profile.sites[ROLE].iter().map(|site| site.kind).collect()
+    profile.sites[&ROLE].iter().map(|site| site.kind).collect()
 }
 
 /// Builds the model, and runs it under a debugger with a breakpoint on each probe: the arguments
@@ -111,13 +112,13 @@ fn every_call_is_seen(flags: &[&str]) -> Option<Profile> {
         let flags = [flags, &[version, "-no-pie"]].concat();
         let server = build.compile(&flags, &["buf0lru.cc", "main.cc"]);
         let profile = profile(&server).unwrap();
-        let unseen = profile.missing.iter().any(|missing| missing.role == ROLE);
+        let unseen = profile.missing.iter().any(|missing| missing.role == Role::Site(ROLE));
         assert!(!unseen, "{flags:?}: {:?}", profile.missing);
         // What debug information says is proven by the program's own bytes, wherever the copies are.
         ProgramText::open(&server).unwrap().prove_all(&profile).unwrap();
         let (calls, hits) = run_under_gdb(&build, &profile);
         assert_eq!(calls.len(), 12);
-        assert_eq!(hits, calls, "{flags:?}: {:#?}", profile.sites[ROLE]);
+        assert_eq!(hits, calls, "{flags:?}: {:#?}", profile.sites[&ROLE]);
         all = Some(profile);
     }
     all
@@ -126,7 +127,7 @@ fn every_call_is_seen(flags: &[&str]) -> Option<Profile> {
 /// Arguments of the calls, and those seen at the sites (one where several sites see the same call).
 fn run_under_gdb(build: &Build, profile: &Profile) -> (Vec<String>, Vec<String>) {
     let mut script = String::from("set pagination off\nset width 0\n");
-    for site in &profile.sites[ROLE] {
+    for site in &profile.sites[&ROLE] {
         let value = value(site.args[0]);
         writeln!(script, "break *{}\ncommands\nsilent", site.probe).unwrap();
         writeln!(script, "printf \"hit %lx\\n\", {value}\ncontinue\nend").unwrap();

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use test_servers::{Config, Release};
+use userspace::classify::described;
 use userspace::geometry::Geometry;
-use userspace::scan::{Verdict, scan};
+use userspace::scan::scan;
 use userspace::server::Server as Observed;
 
 use crate::lab::{DATA, on_each_mysql, open, settle, start, touch_all, warm};
@@ -39,7 +40,7 @@ fn agrees(row: &Listed, told: &Told) -> bool {
 fn descriptors(server: &Observed) -> Vec<(u32, (u32, u32), u64)> {
     let mut pages = Vec::new();
     scan(server.memory(), &server.layout, &server.geometry, |block| {
-        if !matches!(block.verdict(), Verdict::NoPage(_) | Verdict::Unknown) {
+        if described(&block).state.is_page() {
             pages.push((block.index, (block.space(), block.page()), block.oldest_lsn()));
         }
     })

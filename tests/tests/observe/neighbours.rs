@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use symbols::addr::LinkAddr;
 use symbols::elf::Program as Elf;
 use symbols::profile::{Profile, Site};
+use symbols::role::SiteRole;
 use symbols::site::{code, probe_at};
 use symbols::{Options, Target as Program};
 use tempfile::TempDir;
@@ -132,9 +133,9 @@ fn a_stored_profile_moves_no_probe(release: Release) {
     let observed = open(&server);
     let (right, text) = (observed.profile().clone(), Text::of(&observed));
     let program = Elf::open(server.program()).unwrap();
-    let role = "page_io_complete";
-    let here = right.sites[role][0].entry.0;
-    let other = right.sites["block_free"][0].entry.0;
+    let role = SiteRole::PageIoComplete;
+    let here = right.sites[&role][0].entry.0;
+    let other = right.sites[&SiteRole::BlockFree][0].entry.0;
     // The first instruction of some length: endbr64, or mov %rsp,%rbp.
     let long =
         (0..8).find(|way| probe_at(&program, LinkAddr(here + way)).is_some_and(|p| p.len > 2));
@@ -148,7 +149,7 @@ fn a_stored_profile_moves_no_probe(release: Release) {
     let folder = tempfile::tempdir().unwrap();
     for (lie, entry, way, said) in lies {
         let mut wrong = right.clone();
-        move_to(&mut wrong.sites.get_mut(role).unwrap()[0], &program, entry, way);
+        move_to(&mut wrong.sites.get_mut(&role).unwrap()[0], &program, entry, way);
         let hash = wrong.binary.content_hash.as_ref().map(|hash| format!("blake3-{hash}"));
         let name = wrong.binary.build_id.clone().or(hash).unwrap();
         let path = folder.path().join(format!("{name}.json"));

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use symbols::profile::Source;
+use symbols::role::{FieldRole, GlobalRole, SizeRole};
 use symbols::{Options, Profile};
 use test_servers::{Config, Release, Server, command, skipped};
 use userspace::observer::{ObserveError, ObserveOptions, Observer};
@@ -117,21 +118,22 @@ fn a_profile_that_does_not_fit_is_refused() {
             attach(&server, &store(folder.path(), right)).err().map(|e| e.to_string()),
             None
         );
-        for role in ["block.space", "block.page", "block.frame", "chunk.blocks"] {
+        use FieldRole::{BlockFrame, BlockPage, BlockSpace, ChunkBlocks};
+        for role in [BlockSpace, BlockPage, BlockFrame, ChunkBlocks] {
             let mut wrong = right.clone();
-            wrong.fields.get_mut(role).unwrap().offset += 4;
+            wrong.fields.get_mut(&role).unwrap().offset += 4;
             println!("{role} 4 bytes too far:");
             refusal(target(&server), &store(folder.path(), &wrong));
         }
-        for role in ["block", "chunk"] {
+        for role in [SizeRole::Block, SizeRole::Chunk] {
             let mut wrong = right.clone();
-            *wrong.sizes.get_mut(role).unwrap() += 8;
+            *wrong.sizes.get_mut(&role).unwrap() += 8;
             println!("{role} 8 bytes too large:");
             refusal(target(&server), &store(folder.path(), &wrong));
         }
-        for role in ["pool", "page_size"] {
+        for role in [GlobalRole::Pool, GlobalRole::PageSize] {
             let mut wrong = right.clone();
-            wrong.globals.get_mut(role).unwrap().addr.0 += 8;
+            wrong.globals.get_mut(&role).unwrap().addr.0 += 8;
             println!("{role} 8 bytes too far:");
             refusal(target(&server), &store(folder.path(), &wrong));
         }

@@ -3,21 +3,26 @@
 use std::time::{Duration, Instant};
 
 use probe_abi::state;
-use symbols::profile::PageState;
+use symbols::profile::{PageState, RuleReason};
 use test_servers::{Config, LoadSpec, Release, Workload};
 use userspace::memory::Memory;
 use userspace::observer::Observer;
-use userspace::scan::{Block, Verdict, scan};
+use userspace::scan::{Block, scan};
 
 use crate::lab::{DATA, eventually, observe, on_each_mysql, settle, start};
 
 /// What the table must say of a block; nothing where the descriptor alone does not decide.
 fn expected(block: &Block<'_>) -> Option<(u32, Option<(u32, u32)>)> {
-    match block.verdict() {
-        Verdict::NoPage(PageState::Evicting) => None,
-        Verdict::NoPage(_) | Verdict::Unknown => Some((state::FREE, None)),
-        _ if block.is_compressed() || block.is_being_read() => None,
-        _ => {
+    match block.holds() {
+        Some(PageState::Evicting) => None,
+        None | Some(PageState::Free | PageState::Memory | PageState::NoFrame) => {
+            Some((state::FREE, None))
+        }
+        Some(PageState::Page) if block.fails(RuleReason::Compressed) || block.is_being_read() => {
+            None
+        }
+        Some(PageState::Page) => {
+            // So it is in MySQL.
             let state = if block.oldest_lsn() == 0 { state::CLEAN } else { state::DIRTY };
             Some((state, Some((block.space(), block.page()))))
         }

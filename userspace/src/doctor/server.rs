@@ -72,7 +72,7 @@ fn resolved(resolved: &Resolved) -> Check {
     let server = &profile.server;
     let mut found = format!("{} {}: {source}", server.family, server.version);
     if !profile.missing.is_empty() {
-        let roles: Vec<_> = profile.missing.iter().map(|missing| missing.role.as_str()).collect();
+        let roles: Vec<_> = profile.missing.iter().map(|missing| missing.role.name()).collect();
         found.push_str(&format!("; does without {}", roles.join(", ")));
     }
     Check::ok(DEBUG_INFORMATION, found)
@@ -149,6 +149,7 @@ fn sites(profile: &Profile) -> Check {
 mod tests {
     use symbols::addr::{FileOff, LinkAddr};
     use symbols::profile::Site;
+    use symbols::role::SiteRole;
 
     use super::super::Status::{Fail, Ok as Fine, Warning};
     use super::*;
@@ -224,9 +225,9 @@ mod tests {
             args: Vec::new(),
         };
         profile.sites.clear();
-        profile.sites.insert(String::from("e"), vec![site("nopl (%rax,%rax)", 0x1000)]);
+        profile.sites.insert(SiteRole::Query, vec![site("nopl (%rax,%rax)", 0x1000)]);
         assert_eq!(sites(&profile).status, Fine, "at the entry nothing lies below the stack yet");
-        profile.sites.insert(String::from("i"), vec![site("nopl (%rax,%rax)", 0x1004)]);
+        profile.sites.insert(SiteRole::TrxCommit, vec![site("nopl (%rax,%rax)", 0x1004)]);
         let check = sites(&profile);
         assert_eq!(check.status, Warning);
         assert!(
@@ -240,7 +241,7 @@ mod tests {
     fn an_event_without_a_site_fails_with_a_remedy() {
         let me = Target::of(std::process::id()).unwrap();
         let mut profile = stored();
-        profile.sites.remove("page_dirty");
+        profile.sites.remove(&SiteRole::PageDirty);
         let check = events(&profile, &me);
         assert_eq!(check.status, Fail);
         assert!(check.found.contains("page_dirty"), "{}", check.found);

@@ -255,7 +255,7 @@ impl Observer {
     /// When the server is gone, or its pool is being resized.
     pub fn audit(&mut self) -> Result<u64, ObserveError> {
         self.check_server()?.or_error()?;
-        Ok(self.auditor.scan(&self.server, &mut self.residency, |_| {})?)
+        Ok(self.auditor.scan(&self.server, &mut self.residency, |_, _| {})?)
     }
 
     /// What all audits found.

@@ -3,14 +3,12 @@
 use std::collections::HashMap;
 
 use foreign::Text;
-use probe_abi::state;
-use symbols::profile::{PageState, Source};
+use symbols::profile::Source;
 
 use super::{ObserveError, Observer};
-use crate::layout::Layout;
+use crate::classify::{Class, Reason, recorded};
 use crate::locate::{Locator, PageNo, SpaceId};
 use crate::model::{self, Cell, Snapshot, TableRow, Totals};
-use crate::scan::{Block, Verdict};
 
 /// Blocks counted by state and table.
 pub(super) struct Tally {
@@ -25,7 +23,15 @@ impl Tally {
         Self { cells, counts: [0; 6], tables: HashMap::new() }
     }
 
-    fn add(&mut self, block: u32, cell: Cell, space: Option<u32>) {
+    fn add(&mut self, block: u32, class: Class, (space, page): (u32, u32), locator: &Locator) {
+        let class = match class.reason {
+            // Looked for only where nothing else speaks against it.
+            None => {
+                class.or(locator.place(SpaceId(space), PageNo(page)).err().map(Reason::NotOnDisk))
+            }
+            Some(_) => class,
+        };
+        let (cell, space) = (class.cell(), class.state.is_page().then_some(space));
         self.counts[cell as usize] += 1;
         if let Some(slot) = self.cells.as_mut().and_then(|cells| cells.get_mut(block as usize)) {
             *slot = cell;
@@ -43,34 +49,13 @@ impl Tally {
     }
 }
 
-/// Cell of a page without unwritten changes.
-fn clean_cell(locator: &Locator, space: u32, page: u32) -> Cell {
-    match locator.place(SpaceId(space), PageNo(page)) {
-        Ok(_) => Cell::Clean,
-        Err(_) => Cell::Ineligible,
-    }
-}
-
-fn cell(block: &Block<'_>, layout: &Layout, locator: &Locator) -> (Cell, Option<u32>) {
-    let cell = match block.verdict() {
-        Verdict::NoPage(PageState::Free) => return (Cell::Free, None),
-        Verdict::NoPage(_) | Verdict::Unknown => return (Cell::Other, None),
-        Verdict::Fails(rule) if layout.block.rule[rule].reason == "io" => Cell::Io,
-        Verdict::Fails(_) if block.oldest_lsn() != 0 => Cell::Dirty,
-        Verdict::Fails(_) | Verdict::FrameElsewhere => Cell::Ineligible,
-        Verdict::Clean => clean_cell(locator, block.space(), block.page()),
-    };
-    (cell, Some(block.space()))
-}
-
 impl Observer {
     /// Counts by a scan of the descriptors, which is an audit too.
     pub(super) fn tally_by_scan(&mut self) -> Result<Tally, ObserveError> {
         let mut tally = Tally::new(self.server.geometry.blocks(), self.options.cells);
-        let (locator, layout) = (&self.locator, &self.server.layout);
-        self.auditor.scan(&self.server, &mut self.residency, |block| {
-            let (cell, space) = cell(block, layout, locator);
-            tally.add(block.index, cell, space);
+        let locator = &self.locator;
+        self.auditor.scan(&self.server, &mut self.residency, |block, class| {
+            tally.add(block.index, class, (block.space(), block.page()), locator);
         })?;
         Ok(tally)
     }
@@ -81,14 +66,7 @@ impl Observer {
         let mut tally = Tally::new(blocks, self.options.cells);
         for block in 0..blocks {
             let known = self.residency.get(block);
-            let (cell, space) = match known.state {
-                state::CLEAN => {
-                    (clean_cell(&self.locator, known.space, known.page), Some(known.space))
-                }
-                state::DIRTY => (Cell::Dirty, Some(known.space)),
-                _ => (Cell::Free, None),
-            };
-            tally.add(block, cell, space);
+            tally.add(block, recorded(&known), (known.space, known.page), &self.locator);
         }
         tally
     }

@@ -5,10 +5,10 @@ use std::ops::Range;
 use std::sync::Mutex;
 
 use super::ListError;
-use super::judge::{Judge, Reason};
 use super::lsn::find_detached;
 use super::noted::Noted;
 use super::threads::both;
+use crate::classify::{Classifier, Reason};
 use crate::memory::ServerAddr;
 use crate::residency::Residency;
 use crate::scan::{scan_blocks, scan_buffer};
@@ -30,18 +30,18 @@ impl Candidate {
 
 /// Blocks left out, by reason. There are few reasons, so a list is quicker than a map.
 #[derive(Default)]
-pub(super) struct LeftOut<'a> {
-    counts: Vec<(Reason<'a>, u64)>,
+pub(super) struct LeftOut {
+    counts: Vec<(Reason, u64)>,
 }
 
-impl<'a> LeftOut<'a> {
+impl LeftOut {
     #[inline]
-    pub(super) fn add(&mut self, reason: Reason<'a>) {
+    pub(super) fn add(&mut self, reason: Reason) {
         self.add_many(reason, 1);
     }
 
     #[inline]
-    fn add_many(&mut self, reason: Reason<'a>, more: u64) {
+    fn add_many(&mut self, reason: Reason, more: u64) {
         match self.counts.iter_mut().find(|(known, _)| *known == reason) {
             Some((_, count)) => *count += more,
             None => self.counts.push((reason, more)),
@@ -70,22 +70,22 @@ const SHARE_BLOCKS: u32 = 1 << 14;
 
 /// What one thread or both together found.
 #[derive(Default)]
-pub(super) struct Found<'a> {
+pub(super) struct Found {
     /// Sorted by space and page.
     pub(super) candidates: Vec<Candidate>,
-    pub(super) left_out: LeftOut<'a>,
+    pub(super) left_out: LeftOut,
     /// Descriptors that had to be read.
     pub(super) judged: u64,
 }
 
 /// Judges the blocks of `unknown` that are not on the list, on two threads, and notes those that can
 /// be.
-pub(super) fn find<'a>(
-    server: &'a Server,
-    residency: Option<&'a Residency>,
+pub(super) fn find(
+    server: &Server,
+    residency: Option<&Residency>,
     unknown: Vec<Range<u32>>,
     noted: &Noted,
-) -> Result<Found<'a>, ListError> {
+) -> Result<Found, ListError> {
     let shares = Shares(Mutex::new(unknown));
     let (first, second) = both(
         || find_some(server, residency, &shares, noted),
@@ -124,14 +124,14 @@ impl Shares {
 }
 
 /// As [`find`], of the blocks that this thread takes from `shares`.
-fn find_some<'a>(
-    server: &'a Server,
-    residency: Option<&'a Residency>,
+fn find_some(
+    server: &Server,
+    residency: Option<&Residency>,
     shares: &Shares,
     noted: &Noted,
-) -> Result<Found<'a>, ListError> {
+) -> Result<Found, ListError> {
     let (memory, layout, geometry) = (server.memory(), &server.layout, &server.geometry);
-    let mut judge = Judge::new(server, residency);
+    let mut classifier = Classifier::new(server, residency);
     let mut found = Found::default();
     let mut changed = Vec::new();
     let mut buffer = scan_buffer(layout);
@@ -148,7 +148,7 @@ fn find_some<'a>(
                     return;
                 }
                 *judged += 1;
-                match judge.judge(&block).1 {
+                match classifier.classify(&block).reason {
                     None => {
                         noted.note(block.index, words[(block.index - range.start) as usize]);
                         if residency.is_none() && block.newest_lsn() != 0 {
@@ -171,7 +171,7 @@ fn find_some<'a>(
 }
 
 /// Applies the LSN test to the candidates that were changed since they were read.
-fn remove_detached(server: &Server, changed: &[(usize, (ServerAddr, u64))], found: &mut Found<'_>) {
+fn remove_detached(server: &Server, changed: &[(usize, (ServerAddr, u64))], found: &mut Found) {
     let pages: Vec<_> = changed.iter().map(|(_, page)| *page).collect();
     let mut gone = Vec::new();
     find_detached(server.memory(), &pages, |index| gone.push(changed[index].0));

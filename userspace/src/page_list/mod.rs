@@ -1,7 +1,7 @@
 //! The page list: which pages can be left out of a migration, in which frames they are, and where the
 //! destination finds the same bytes. And for every other block, why not.
 //!
-//! Two forms are made from the same judgement ([`Judge`]):
+//! Two forms are made from the same classification ([`Classifier`](crate::classify::Classifier)):
 //! - [`build`]: runs of eligible pages for the host, merged and in disk order, as fast as memory can
 //!   be read ([`page_wire`] is the format);
 //! - [`rows`]: one row a block for people and programs, streamed.
@@ -12,7 +12,6 @@
 mod build;
 mod candidates;
 mod frame_table;
-mod judge;
 mod lsn;
 mod media;
 mod noted;
@@ -27,7 +26,6 @@ mod threads;
 mod union;
 
 pub use build::{Built, Steps, build, raw_reads, rebuild};
-pub use judge::{Judge, Reason, State};
 pub use output::{Format, RowWriter};
 pub use prepared::Prepared;
 pub use rows::{Filter, Row, rows};

@@ -81,7 +81,7 @@ impl<W: Write> RowWriter<W> {
     ///
     /// # Errors
     /// When the writer fails.
-    pub fn write(&mut self, row: &Row<'_>) -> io::Result<()> {
+    pub fn write(&mut self, row: &Row) -> io::Result<()> {
         match self {
             Self::Jsonl(out) => {
                 foreign::json(&mut *out, row)?;
@@ -136,7 +136,7 @@ impl<W: Write> RowWriter<W> {
 }
 
 /// The row as CSV fields in the order of [`COLUMNS`]; lists are joined by blanks.
-fn fields(row: &Row<'_>) -> [String; 13] {
+fn fields(row: &Row) -> [String; 13] {
     let number = |n: Option<u32>| n.map(|n| n.to_string()).unwrap_or_default();
     let gpas: Vec<String> =
         row.gpas.iter().map(|g| g.map_or_else(|| "-".to_owned(), |g| format!("{g:#x}"))).collect();

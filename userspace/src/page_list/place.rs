@@ -3,9 +3,9 @@
 use page_wire::Run;
 
 use super::candidates::Candidate;
-use super::judge::Reason;
 use super::media::MediaTable;
 use super::runs::FrameRuns;
+use crate::classify::Reason;
 use crate::frames::{FRAME_BYTES, Frame};
 use crate::locate::{self, Locator, NotOnDisk, PageNo, SpaceId};
 
@@ -127,14 +127,14 @@ pub(super) struct Pass<'p> {
 impl Pass<'_> {
     /// The place of the next candidate.
     #[inline]
-    pub(super) fn find<'a>(&mut self, candidate: &Candidate) -> Result<Found, Reason<'a>> {
+    pub(super) fn find(&mut self, candidate: &Candidate) -> Result<Found, Reason> {
         match self.last.and_then(|straight| straight.whole(candidate, self.placer.units)) {
             Some(whole) => Ok(Found::Whole(whole)),
             None => self.look(candidate),
         }
     }
 
-    fn look<'a>(&mut self, candidate: &Candidate) -> Result<Found, Reason<'a>> {
+    fn look(&mut self, candidate: &Candidate) -> Result<Found, Reason> {
         let Placer { straights, media, per_page, units } = &mut *self.placer;
         let ahead = &straights[self.at..self.known];
         self.at += ahead.partition_point(|straight| straight.from.key() <= candidate.key());
@@ -159,13 +159,13 @@ impl Pass<'_> {
 }
 
 /// The place of a page, and how many pages after it follow it there.
-fn place<'a>(
+fn place(
     candidate: &Candidate,
     table: &[Frame],
     per_page: usize,
     locator: &mut Locator,
     media: &mut MediaTable,
-) -> Result<(Found, u32), Reason<'a>> {
+) -> Result<(Found, u32), Reason> {
     if per_page == 0 {
         return Err(Reason::FrameAbsent);
     }
@@ -202,11 +202,11 @@ fn place<'a>(
 }
 
 /// Runs of a page in several pieces. One that is cut inside a frame cannot be named by runs.
-fn pieces<'a>(
+fn pieces(
     ranges: &[locate::DiskRange],
     frames: &[Frame],
     media: &mut MediaTable,
-) -> Result<Vec<Run>, Reason<'a>> {
+) -> Result<Vec<Run>, Reason> {
     let (mut rest, mut runs) = (frames, Vec::new());
     for range in ranges {
         let count = usize::try_from(range.len_bytes / FRAME_BYTES).unwrap_or(usize::MAX);

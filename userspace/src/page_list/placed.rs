@@ -6,11 +6,11 @@ use std::io;
 use page_wire::{EncodeError, Encoder, RUN_BYTES, Run};
 
 use super::candidates::{Candidate, LeftOut};
-use super::judge::Reason;
 use super::noted::Noted;
 use super::place::{Found, Placer, Whole, page_frames};
 use super::runs::Half;
 use super::threads::both;
+use crate::classify::Reason;
 use crate::frames::Frame;
 use crate::locate::Locator;
 
@@ -71,13 +71,7 @@ impl Placed {
     ///
     /// A page that is there already has moved to another block. The server keeps it in one only, and
     /// `added` was judged later: the block of before has lost it.
-    fn merge(
-        &mut self,
-        added: &[Whole],
-        table: &[Frame],
-        noted: &Noted,
-        left_out: &mut LeftOut<'_>,
-    ) {
+    fn merge(&mut self, added: &[Whole], table: &[Frame], noted: &Noted, left_out: &mut LeftOut) {
         self.runs = None;
         let per_page = self.per_page.max(1);
         let (mut from, mut to) = (self.whole.len(), self.whole.len() + added.len());
@@ -107,7 +101,7 @@ impl Placed {
     /// Drops, of sorted pages, all that were found in several blocks: the server moved them while it was
     /// scanned, and which block was judged last is not known. All of their blocks are judged anew for
     /// the next list. Runs of such a page would not be in the list's order.
-    fn drop_twins(&mut self, added: &mut Vec<Whole>, noted: &Noted, left_out: &mut LeftOut<'_>) {
+    fn drop_twins(&mut self, added: &mut Vec<Whole>, noted: &Noted, left_out: &mut LeftOut) {
         if added.is_sorted_by(|a, b| a.key() < b.key()) {
             return;
         }
@@ -138,7 +132,7 @@ impl Placed {
         placer: &mut Placer,
         locator: &mut Locator,
         noted: &Noted,
-        left_out: &mut LeftOut<'_>,
+        left_out: &mut LeftOut,
     ) {
         self.per_page = placer.per_page;
         if self.cut > 0 {
@@ -183,7 +177,7 @@ impl Placed {
         mut added: Vec<Whole>,
         table: &[Frame],
         noted: &Noted,
-        left_out: &mut LeftOut<'_>,
+        left_out: &mut LeftOut,
     ) {
         self.drop_twins(&mut added, noted, left_out);
         if self.whole.is_empty() {
@@ -201,7 +195,7 @@ impl Placed {
         table: &[Frame],
         moved: bool,
         noted: &Noted,
-        left_out: &mut LeftOut<'_>,
+        left_out: &mut LeftOut,
     ) {
         if moved || !self.has_frames() {
             self.runs = None;

@@ -4,8 +4,8 @@ use foreign::Text;
 use serde::{Serialize, Serializer};
 
 use super::ListError;
-use super::judge::{Judge, Reason, State};
 use super::lsn::find_detached;
+use crate::classify::{Class, Classifier, Reason, State};
 use crate::frames::{FRAME_BYTES, Frame, Frames};
 use crate::geometry::Chunk;
 use crate::locate::{self, DiskRanges, Locator, PageNo, SpaceId};
@@ -19,7 +19,7 @@ const PIECE_BLOCKS: u32 = 4096;
 
 /// One block; the fields are the keys of the JSON Lines contract, but for `instance`.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row<'a> {
+pub struct Row {
     /// Space id, where the block holds a page.
     pub space: Option<u32>,
     /// Page number, likewise.
@@ -35,7 +35,7 @@ pub struct Row<'a> {
     pub eligible: bool,
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Reason<'a>>,
+    pub reason: Option<Reason>,
     /// Address of the frame in the server.
     #[serde(serialize_with = "hex")]
     pub frame_va: u64,
@@ -73,7 +73,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    fn wants(&self, row: &Row<'_>) -> bool {
+    fn wants(&self, row: &Row) -> bool {
         (!self.eligible || row.eligible) && (self.space.is_none() || row.space == self.space)
     }
 }
@@ -88,10 +88,10 @@ pub fn rows(
     locator: &mut Locator,
     frames: &mut Frames,
     filter: Filter,
-    mut each: impl FnMut(&Row<'_>) -> std::io::Result<()>,
+    mut each: impl FnMut(&Row) -> std::io::Result<()>,
 ) -> Result<(), ListError> {
     locator.refresh()?;
-    let mut judge = Judge::new(server, residency);
+    let mut classifier = Classifier::new(server, residency);
     let mut buffer = vec![0; PIECE_BYTES];
     for chunk in &server.geometry.chunks {
         let mut at = 0;
@@ -108,8 +108,8 @@ pub fn rows(
                 at..end,
                 &mut buffer,
                 &mut |block| {
-                    let (state, reason) = judge.judge(&block);
-                    let page = !matches!(reason, Some(Reason::State(_)));
+                    let Class { state, reason } = classifier.classify(&block);
+                    let page = state.is_page();
                     piece.push(Row {
                         space: page.then(|| block.space()),
                         page: page.then(|| block.page()),
@@ -145,7 +145,7 @@ pub fn rows(
 }
 
 /// The LSN test on the rows that nothing else speaks against.
-fn mark_detached(server: &Server, piece: &mut [Row<'_>]) {
+fn mark_detached(server: &Server, piece: &mut [Row]) {
     let (indices, pages): (Vec<usize>, Vec<_>) = piece
         .iter()
         .enumerate()
@@ -160,7 +160,7 @@ fn translate(
     chunk: &Chunk,
     first: u32,
     frames: &mut Frames,
-    piece: &mut [Row<'_>],
+    piece: &mut [Row],
 ) -> Result<(), ListError> {
     let size = u64::from(page_size);
     let start = chunk.frames.plus(u64::from(first) * size);
@@ -178,7 +178,7 @@ fn translate(
 }
 
 /// Fills in where a page lies, and what of that speaks against it.
-fn place(row: &mut Row<'_>, locator: &mut Locator) {
+fn place(row: &mut Row, locator: &mut Locator) {
     let (Some(space), Some(page)) = (row.space, row.page) else { return };
     let found = locator.place(SpaceId(space), PageNo(page)).and_then(|place| {
         row.file_offset = Some(place.offset.0);

@@ -50,7 +50,7 @@ impl Summary {
     }
 
     /// Counts one row.
-    pub fn add(&mut self, row: &Row<'_>) {
+    pub fn add(&mut self, row: &Row) {
         let bytes = self.page_size;
         self.total.add(bytes, row.eligible);
         self.states.entry(row.state.name()).or_default().add(bytes, row.eligible);

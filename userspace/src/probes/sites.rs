@@ -1,7 +1,8 @@
 //! Which program stands at the sites of which event.
 
 use probe_abi::Cookie;
-use symbols::profile::{ArgLoc, Profile, Site};
+use symbols::profile::{ArgLoc, Missing, Profile, Site};
+use symbols::role::{Role, SiteRole};
 
 use super::ProbesError;
 
@@ -9,7 +10,7 @@ use super::ProbesError;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) program: &'static str,
-    pub(super) event: &'static str,
+    pub(super) event: SiteRole,
     /// Which of the site's arguments the program wants.
     pub(super) argument: Option<usize>,
     /// An event that only some versions have.
@@ -19,21 +20,32 @@ pub(super) struct Plan {
 pub(super) const RESIDENCY: [Plan; 4] = [
     Plan {
         program: "page_io_complete",
-        event: "page_io_complete",
+        event: SiteRole::PageIoComplete,
         argument: Some(0),
         optional: false,
     },
-    Plan { program: "page_dirty", event: "page_dirty", argument: Some(0), optional: false },
-    Plan { program: "page_dirty", event: "page_dirty_sorted", argument: Some(0), optional: true },
-    Plan { program: "block_free", event: "block_free", argument: Some(0), optional: false },
+    Plan { program: "page_dirty", event: SiteRole::PageDirty, argument: Some(0), optional: false },
+    Plan {
+        program: "page_dirty",
+        event: SiteRole::PageDirtySorted,
+        argument: Some(0),
+        optional: true,
+    },
+    Plan { program: "block_free", event: SiteRole::BlockFree, argument: Some(0), optional: false },
 ];
 
 pub(super) const QUERIES: [Plan; 4] = [
-    Plan { program: "query_start", event: "query", argument: Some(0), optional: false },
-    Plan { program: "query_end", event: "query", argument: None, optional: false },
-    Plan { program: "commit_start", event: "trx_commit", argument: None, optional: false },
-    Plan { program: "commit_end", event: "trx_commit", argument: None, optional: false },
+    Plan { program: "query_start", event: SiteRole::Query, argument: Some(0), optional: false },
+    Plan { program: "query_end", event: SiteRole::Query, argument: None, optional: false },
+    Plan { program: "commit_start", event: SiteRole::TrxCommit, argument: None, optional: false },
+    Plan { program: "commit_end", event: SiteRole::TrxCommit, argument: None, optional: false },
 ];
+
+/// Events that the residency table lives on, as far as a server has them.
+pub const RESIDENCY_EVENTS: [SiteRole; 4] = {
+    let [a, b, c, d] = &RESIDENCY;
+    [a.event, b.event, c.event, d.event]
+};
 
 /// Checks that the profile has every site of the events that the residency table lives on.
 ///
@@ -46,11 +58,11 @@ pub fn check_sites(profile: &Profile) -> Result<(), ProbesError> {
 /// The sites of an event. Some of its copies are not enough: through the others a page would become
 /// dirty, or leave, unseen.
 pub(super) fn sites_of<'a>(profile: &'a Profile, plan: &Plan) -> Result<&'a [Site], ProbesError> {
-    let sites = profile.sites.get(plan.event).map(Vec::as_slice).unwrap_or_default();
-    let lacking = profile.lacking("site").any(|missing| missing.role == plan.event);
+    let sites = profile.sites.get(&plan.event).map(Vec::as_slice).unwrap_or_default();
+    let is_of_event = |missing: &&Missing| missing.role == Role::Site(plan.event);
+    let lacking = profile.lacking().any(|missing| is_of_event(&missing));
     if lacking || (sites.is_empty() && !plan.optional) {
-        let mut missing = profile.missing.iter();
-        let missing = missing.find(|m| m.what == "site" && m.role == plan.event);
+        let missing = profile.missing.iter().find(is_of_event);
         return Err(ProbesError::NoSite {
             event: plan.event,
             reason: missing.map(|m| format!("`{}`: {}", m.name, m.reason)),
@@ -73,7 +85,6 @@ pub(super) fn cookie(place: Option<&ArgLoc>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use symbols::profile::Missing;
     use symbols::reason::Reason;
 
     use super::*;
@@ -82,11 +93,10 @@ mod tests {
     #[test]
     fn an_event_that_is_covered_in_part_is_refused() {
         check_sites(&stored()).unwrap();
-        let lacking = |role: &str, required| {
+        let lacking = |role: SiteRole, required| {
             let mut profile = stored();
             profile.missing.push(Missing {
-                what: "site".to_owned(),
-                role: role.to_owned(),
+                role: Role::Site(role),
                 name: "f in g at 0x10".to_owned(),
                 required,
                 reason: Reason::OptimisedOut,
@@ -96,16 +106,16 @@ mod tests {
         for plan in &RESIDENCY {
             let error = lacking(plan.event, true).unwrap_err();
             let text = error.to_string();
-            assert!(text.contains(plan.event), "{text}");
+            assert!(text.contains(plan.event.name()), "{text}");
             assert!(error.hint().contains("debug symbols"));
         }
-        let text = lacking("page_dirty", true).unwrap_err().to_string();
+        let text = lacking(SiteRole::PageDirty, true).unwrap_err().to_string();
         assert!(text.contains("`f in g at 0x10`"), "{text}");
-        lacking("page_dirty_sorted", false).unwrap();
-        lacking("query", true).unwrap();
+        lacking(SiteRole::PageDirtySorted, false).unwrap();
+        lacking(SiteRole::Query, true).unwrap();
 
         let mut profile = stored();
-        profile.sites.remove("block_free");
+        profile.sites.remove(&SiteRole::BlockFree);
         assert!(check_sites(&profile).unwrap_err().to_string().contains("block_free"));
     }
 }

@@ -5,13 +5,14 @@ use anyhow::{Context, Result};
 use symbols::Options;
 use symbols::elf::Program;
 use symbols::profile::{ArgLoc, Instruction, Profile, Site, SiteKind};
+use symbols::role::SiteRole;
 use symbols::site::{ABI_ARGUMENTS, code, probe_at};
 use test_servers::Release;
 use userspace::cost::Meter;
 use userspace::geometry::{Chunk, Geometry};
 use userspace::layout::Layout;
 use userspace::memory::ServerAddr;
-use userspace::probes::{ProbeOptions, Probes};
+use userspace::probes::{ProbeOptions, Probes, RESIDENCY_EVENTS};
 use userspace::residency::Table;
 use userspace::target::Target;
 
@@ -23,7 +24,7 @@ use crate::sample::{lower_quartile, number};
 use crate::scale::Scale;
 
 /// Events in the order of the probed functions, each with what the program of the probe does.
-const EVENTS: [&str; 3] = ["page_io_complete", "page_dirty", "block_free"];
+const EVENTS: [SiteRole; 3] = [SiteRole::PageIoComplete, SiteRole::PageDirty, SiteRole::BlockFree];
 
 /// What stands at the functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,11 +102,8 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
 
 /// How many points of the server cost one trap, and how many two.
 fn instructions(report: &mut Report, profile: &Profile) {
-    let sites: Vec<&Site> = ["page_io_complete", "page_dirty", "page_dirty_sorted", "block_free"]
-        .iter()
-        .filter_map(|event| profile.sites.get(*event))
-        .flatten()
-        .collect();
+    let sites: Vec<&Site> =
+        RESIDENCY_EVENTS.iter().filter_map(|event| profile.sites.get(event)).flatten().collect();
     let emulated = sites.iter().filter(|site| site.instruction == Instruction::Emulated).count();
     let count = |count: usize| number(count as u64);
     report.add(Figure::cost("points of the residency probes", count(sites.len()), ""));
@@ -141,12 +139,13 @@ impl Bench {
     /// Starts the probed process with descriptors as in `profile`, whose sites become its functions.
     fn new(mut profile: Profile) -> Result<Self> {
         let layout = Layout::compile(&profile)?;
-        let probed = Probed::start(&layout.for_probes())?;
+        let reading = layout.io_for_probes()?.reading;
+        let probed = Probed::start(layout.for_probes().stride, reading)?;
         profile.sites.clear();
         let program = std::env::current_exe().context("failed to find this program")?;
         let program = Program::open(&program)?;
         for (event, name) in EVENTS.iter().zip(probed::NAMES) {
-            profile.sites.insert((*event).to_owned(), vec![site(&program, name)?]);
+            profile.sites.insert(*event, vec![site(&program, name)?]);
         }
         let target = Target::of(probed.pid())?;
         let chunk = Chunk {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use test_servers::{Config, Load, LoadSpec, Release, Server, Workload};
-use userspace::probes::{ProbeOptions, Probes};
+use userspace::probes::{ProbeOptions, Probes, RESIDENCY_EVENTS};
 use userspace::residency::Table;
 use userspace::server::Server as Observed;
 use userspace::target::Target;
@@ -116,9 +116,9 @@ pub(crate) fn attach(way: Way, server: Option<&Server>, observed: &Observed) -> 
 
 /// Where the residency probes stand.
 fn points(observed: &Observed) -> Vec<String> {
-    ["page_io_complete", "page_dirty", "page_dirty_sorted", "block_free"]
+    RESIDENCY_EVENTS
         .iter()
-        .filter_map(|event| observed.profile().sites.get(*event))
+        .filter_map(|event| observed.profile().sites.get(event))
         .flatten()
         .map(|site| format!("{:#x}", site.probe.0))
         .collect()

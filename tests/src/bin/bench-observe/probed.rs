@@ -12,7 +12,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use probe_abi::ServerLayout;
+use probe_abi::Condition;
 use serde::{Deserialize, Serialize};
 
 /// Name of the argument by which this program becomes the probed one.
@@ -67,11 +67,12 @@ pub(crate) struct Probed {
 }
 
 impl Probed {
-    /// Starts it with descriptors of this layout.
-    pub(crate) fn start(layout: &ServerLayout) -> Result<Self> {
+    /// Starts it with descriptors of `stride` bytes, all of pages that are being read.
+    pub(crate) fn start(stride: u32, reading: Condition) -> Result<Self> {
+        let Condition { offset, size, first, .. } = reading;
         let mut child = Command::new(std::env::current_exe()?)
             .arg(ARGUMENT)
-            .args([layout.stride, layout.io_fix, layout.io_read].map(|n| n.to_string()))
+            .args([stride.into(), offset.into(), size.into(), first].map(|n: u64| n.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -110,13 +111,13 @@ impl Drop for Probed {
 pub(crate) fn be_probed(arguments: &[String]) -> Result<()> {
     let numbers: Vec<usize> =
         arguments.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let [stride, io_fix, io_read] = numbers.as_slice() else {
-        anyhow::bail!("the probed process wants three numbers")
+    let [stride, offset, size, value] = numbers.as_slice() else {
+        anyhow::bail!("the probed process wants four numbers")
     };
-    ensure!(io_fix < stride, "the I/O state does not lie in a descriptor");
+    ensure!(*size <= 8 && offset + size <= *stride, "the I/O state is not in a descriptor");
     let mut descriptors = vec![0_u8; stride * BLOCKS as usize];
     for descriptor in descriptors.chunks_exact_mut(*stride) {
-        descriptor[*io_fix] = u8::try_from(*io_read)?;
+        descriptor[*offset..offset + size].copy_from_slice(&value.to_le_bytes()[..*size]);
     }
     let first = descriptors.as_ptr().expose_provenance() as u64;
     println!("{}", serde_json::to_string(&Where { descriptors: first })?);

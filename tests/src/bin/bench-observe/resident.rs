@@ -4,11 +4,13 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result, ensure};
 use probe_abi::state;
+use symbols::profile::RuleReason;
+use userspace::classify::described;
 use userspace::frames::Frames;
 use userspace::locate::Locator;
 use userspace::page_list::{self, Filter};
 use userspace::residency::Residency;
-use userspace::scan::{Verdict, scan};
+use userspace::scan::scan;
 use userspace::server::Server;
 
 /// A page in the pool.
@@ -31,9 +33,9 @@ pub(crate) fn differences(a: &Pages, b: &Pages) -> u64 {
 pub(crate) fn by_descriptors(server: &Server) -> Result<Pages> {
     let mut pages = Pages::new();
     scan(server.memory(), &server.layout, &server.geometry, |block| {
-        if !matches!(block.verdict(), Verdict::NoPage(_) | Verdict::Unknown) {
+        if described(&block).state.is_page() {
             let (space, page) = (block.space(), block.page());
-            pages.insert(Resident { space, page, dirty: block.oldest_lsn() != 0 });
+            pages.insert(Resident { space, page, dirty: block.fails(RuleReason::Dirty) });
         }
     })?;
     Ok(pages)
