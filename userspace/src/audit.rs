@@ -15,7 +15,9 @@ use std::time::Duration;
 use probe_abi::state;
 
 use crate::classify::{Agreement, Class, Classifier, compare, described, expected};
-use crate::memory::{MemoryError, ServerAddr};
+use crate::geometry::Geometry;
+use crate::layout::Layout;
+use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::model::Audit;
 use crate::residency::{Residency, Resident};
 use crate::scan::{Block, scan, scan_blocks, scan_buffer};
@@ -63,12 +65,17 @@ impl Auditor {
     ///
     /// # Errors
     /// When the descriptors cannot be read.
-    pub fn lay_base(server: &Server, residency: &mut Residency) -> Result<(), MemoryError> {
-        let blocks = server.geometry.blocks();
+    pub fn lay_base(
+        memory: Memory,
+        layout: &Layout,
+        geometry: &Geometry,
+        residency: &mut Residency,
+    ) -> Result<(), MemoryError> {
+        let blocks = geometry.blocks();
         let begun: Vec<u32> = (0..blocks).map(|block| residency.table().word(block)).collect();
         for round in 0..BASE_ROUNDS {
             let mut news = 0_u64;
-            scan(server.memory(), &server.layout, &server.geometry, |block| {
+            scan(memory, layout, geometry, |block| {
                 let Some(truth) = truth(&block) else { return };
                 let word = residency.table().word(block.index);
                 let unseen = state::of(word) == state::UNSEEN;

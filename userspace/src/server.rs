@@ -123,14 +123,10 @@ impl Server {
         Geometry::read(self.profile(), &self.layout, self.memory(), self.bias)
     }
 
-    /// Takes a geometry that has changed, and proves the profile on it again.
-    ///
-    /// # Errors
-    /// When the proof fails.
-    pub fn adopt(&mut self, geometry: Geometry) -> Result<(), ProveError> {
-        self.proof = prove(self.memory(), &self.layout, &geometry)?;
+    /// Takes a geometry that has changed, on which the profile was proven again.
+    pub fn adopt(&mut self, geometry: Geometry, proof: Proof) {
         self.geometry = geometry;
-        Ok(())
+        self.proof = proof;
     }
 
     /// Family and version, e.g. `mysql 5.6.24`.

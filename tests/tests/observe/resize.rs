@@ -38,6 +38,50 @@ fn resize(server: &Server, observer: &mut Observer, mib: u64) {
     assert_eq!(observer.residency().table().blocks(), observer.server().geometry.blocks());
 }
 
+/// So many descriptors this process may open more than it has.
+fn allow_descriptors(more: Option<u64>) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().count() as u64;
+    let most = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: more.map_or(most, |more| Some(open + more)), maximum: most };
+    setrlimit(Resource::Nofile, limit).unwrap();
+}
+
+/// The pool is resized, and the first look at it fails half-way: no descriptor is left for the new probes. Pool and
+/// table go together all the same, and the next look that can follow does.
+#[test]
+fn a_resize_that_cannot_be_followed_at_once_is_followed_later() {
+    let name = "a_resize_that_cannot_be_followed_at_once_is_followed_later";
+    run(name, Release::Mysql97, |release| {
+        let chunks = "innodb_buffer_pool_chunk_size=16M";
+        let server = warm(release, Config::new().pool_mib(64).option(chunks));
+        let mut observer = observe(&server);
+        let go_together = |observer: &Observer| {
+            let blocks = observer.residency().table().blocks();
+            assert_eq!(blocks, observer.server().geometry.blocks());
+        };
+        server.query(&format!("SET GLOBAL innodb_buffer_pool_size = {}", 96 * MIB)).unwrap();
+        let resized = || {
+            let status = server.query("SHOW GLOBAL STATUS LIKE 'Innodb_buffer_pool_resize_status'");
+            status.unwrap()[0][1].starts_with("Completed")
+        };
+        assert!(eventually(resized));
+        allow_descriptors(Some(2));
+        let failed = observer.audit();
+        allow_descriptors(None);
+        println!("without descriptors: {:?}", failed.as_ref().map_err(ToString::to_string));
+        assert!(failed.is_err());
+        go_together(&observer);
+        let drift = observer.audit().unwrap();
+        go_together(&observer);
+        let blocks = u64::from(observer.server().geometry.blocks());
+        assert!(blocks > 64 * MIB / 16384, "{blocks} blocks");
+        assert_eq!(drift, 0);
+        settle(&server);
+        assert_table_is_true(&observer);
+    });
+}
+
 #[test]
 fn the_table_follows_a_pool_that_grows_and_shrinks() {
     run("the_table_follows_a_pool_that_grows_and_shrinks", Release::Mysql97, |release| {

@@ -6,6 +6,7 @@
 //! ```
 
 mod rates;
+mod session;
 mod snapshot;
 mod spaces;
 mod trace;
@@ -21,7 +22,7 @@ use thiserror::Error;
 use crate::audit::Auditor;
 use crate::cost::Meter;
 use crate::frames::{Frames, FramesError, Walk};
-use crate::geometry::GeometryError;
+use crate::geometry::{Geometry, GeometryError};
 use crate::locate::{LocateError, Locator};
 use crate::memory::MemoryError;
 use crate::model::Snapshot;
@@ -32,6 +33,7 @@ use crate::residency::Residency;
 use crate::server::{Server, ServerError};
 use crate::target::Target;
 use rates::RateMeter;
+use session::{Session, Switches};
 use spaces::Spaces;
 use trace::Trace;
 
@@ -162,11 +164,11 @@ impl Observer {
     /// As there.
     pub fn on(server: Server, options: ObserveOptions) -> Result<Self, ObserveError> {
         let locator = Locator::open_within(server.target.pid, FILES_PATIENCE)?;
-        let (mut probes, residency) = set_probes(&server, options)?;
-        let trace = Trace::new(probes.take_trace()?);
-        probes.set_trace(options.trace)?;
+        let switches = Switches { options, kernel: None, log: false };
+        let Session { proof: _, probes, residency, ring, log, rates } =
+            Session::begin(&server, &server.geometry, switches)?;
         let now = Instant::now();
-        let mut observer = Self {
+        Ok(Self {
             spaces: Spaces::of(&locator),
             server,
             options,
@@ -176,18 +178,16 @@ impl Observer {
             locator,
             frames: None,
             prepared: Prepared::default(),
-            trace,
+            trace: Trace::new(ring),
             kernel: None,
-            log: None,
+            log,
             meter: Meter::start(options.statistics),
-            rates: RateMeter::default(),
+            rates,
             attached: now,
             next_scan: now,
             next_files: now + FILES_EVERY,
             notices: Vec::new(),
-        };
-        observer.rates.advance(&observer.probes)?;
-        Ok(observer)
+        })
     }
 
     /// The server.
@@ -345,13 +345,7 @@ impl Observer {
         match self.server.current_geometry() {
             Ok(geometry) if geometry == self.server.geometry => Ok(Pool::Settled),
             Ok(geometry) => {
-                self.notices.push(Text::from(format!(
-                    "the pool was resized from {} to {} blocks",
-                    self.server.geometry.blocks(),
-                    geometry.blocks()
-                )));
-                self.server.adopt(geometry)?;
-                self.reattach()?;
+                self.follow(geometry)?;
                 Ok(Pool::Settled)
             }
             Err(error) if error.is_passing() => {
@@ -362,22 +356,28 @@ impl Observer {
         }
     }
 
-    /// New probes with a table of the right size, and a new base. Counters begin anew.
-    fn reattach(&mut self) -> Result<(), ObserveError> {
+    /// New probes with a table of the right size, and a new base. Counters begin anew. All of it is made before any
+    /// of it is taken: where a step fails, pool and table go together still, and the next look tries again.
+    fn follow(&mut self, geometry: Geometry) -> Result<(), ObserveError> {
+        let switches =
+            Switches { options: self.options, kernel: self.kernel, log: self.log.is_some() };
+        let next = Session::begin(&self.server, &geometry, switches)?;
         let lost = self.probes.counters()?.iter().map(|counters| counters.ring_lost).sum();
-        let (mut probes, residency) = set_probes(&self.server, self.options)?;
-        self.trace.change(probes.take_trace()?, lost);
-        probes.set_trace(self.options.trace)?;
-        probes.set_walk(self.kernel)?;
-        if self.log.is_some() {
-            self.log = Some(probes.take_log()?);
-        }
-        self.probes = probes;
-        self.residency = residency;
+        // From here on nothing fails.
+        self.notices.push(Text::from(format!(
+            "the pool was resized from {} to {} blocks",
+            self.server.geometry.blocks(),
+            geometry.blocks()
+        )));
+        self.server.adopt(geometry, next.proof);
+        self.trace.change(next.ring, lost);
+        self.probes = next.probes;
+        self.residency = next.residency;
+        self.log = next.log;
+        self.rates = next.rates;
         // Words of the new table mean something else.
         self.prepared = Prepared::default();
-        self.rates = RateMeter::default();
-        Ok(self.rates.advance(&self.probes).map(drop)?)
+        Ok(())
     }
 }
 
@@ -395,21 +395,4 @@ impl Pool {
             Self::Unsettled(error) => Err(error),
         }
     }
-}
-
-/// Attaches, then lays the scan under the table, so that nothing falls between.
-fn set_probes(
-    server: &Server,
-    options: ObserveOptions,
-) -> Result<(Probes, Residency), ObserveError> {
-    let (probes, table) = Probes::attach(
-        &server.target,
-        server.profile(),
-        &server.layout,
-        &server.geometry,
-        options.probes,
-    )?;
-    let mut residency = Residency::new(table);
-    Auditor::lay_base(server, &mut residency)?;
-    Ok((probes, residency))
 }
