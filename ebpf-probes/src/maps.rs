@@ -5,7 +5,7 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use probe_abi::{
-    Chunk, Condition, Control, Counters, Entry, Histogram, IoConditions, MAX_CHUNKS, PROBES,
+    Chunk, Condition, Control, Counters, Entry, Histogram, IoConditions, PROBES,
     PageTable, Region, ServerLayout, Target, WALK_REGIONS,
 };
 
@@ -30,9 +30,9 @@ pub static TABLE: Array<Entry> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 #[map]
 pub static LAID: Array<Entry> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
-/// Chunks of descriptors, sorted by address.
+/// Chunks of descriptors, sorted by address. The agent sets its size.
 #[map]
-pub static CHUNKS: Array<Chunk> = Array::with_max_entries(MAX_CHUNKS as u32, 0);
+pub static CHUNKS: Array<Chunk> = Array::with_max_entries(1, 0);
 
 /// Switches and the kernel's layout.
 #[map]

@@ -9,7 +9,7 @@ use crate::read::Head;
 use crate::{emit, maps};
 
 /// Steps of the binary search: log2 of `MAX_CHUNKS`, and one.
-const SEARCH_STEPS: u32 = 13;
+const SEARCH_STEPS: u32 = 17;
 
 /// What a probe has seen of a block.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -63,6 +63,7 @@ pub(crate) fn profile(
         fields: facts.fields(&mut missing),
         sizes: facts.sizes(&mut missing),
         globals: facts.globals(&mut missing),
+        topology: facts.definition.topology,
         states: meaning.states,
         rules: meaning.rules,
         io: meaning.io,

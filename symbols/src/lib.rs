@@ -4,6 +4,7 @@
 //! elf          the program, read into memory     budget    how much all files may take
 //! role         what is looked for in a server
 //! version      which version it states     server    which names that version uses (data)
+//! files        what data files hold that their headers do not tell (data)
 //! debug_file   where its DWARF may lie      dwarf     reading it
 //! site         the instruction to probe     extract   names + DWARF -> profile
 //! stored       profiles of stripped builds  cache     profiles of earlier runs
@@ -24,6 +25,7 @@ pub mod elf;
 mod ends;
 pub mod error;
 mod extract;
+pub mod files;
 pub mod isolated;
 mod path_text;
 pub mod profile;

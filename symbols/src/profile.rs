@@ -18,7 +18,9 @@ use crate::reason::Reason;
 use crate::role::{FieldRole, GlobalRole, Role, SiteRole, SizeRole};
 
 pub use check::{MAX_PROFILE_BYTES, ProfileError};
-pub use meaning::{Condition, Io, Op, PageState, Rule, RuleReason, States};
+pub use meaning::{
+    Blocks, Condition, Io, Op, PageState, Pools, Rule, RuleReason, States, Topology,
+};
 
 /// Version of the serialised form. A cached profile of another version is recomputed; a stored one of version 2 is read.
 pub const PROFILE_FORMAT: u32 = 3;
@@ -44,6 +46,8 @@ pub struct Profile {
     pub globals: BTreeMap<GlobalRole, Global>,
     /// Values of enumerators by the server's own name for them.
     pub enums: BTreeMap<String, i64>,
+    /// Where pools and their blocks lie.
+    pub topology: Topology,
     /// What a descriptor's state word says; the first that it lies in counts.
     pub states: Vec<States>,
     /// What makes a resident page eligible, in order; the first that fails names the reason.

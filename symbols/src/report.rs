@@ -5,7 +5,8 @@ use std::fmt;
 use foreign::shown;
 
 use crate::profile::{
-    ArgLoc, Condition, Field, Instruction, Op, Profile, Site, SiteKind, Source, States,
+    ArgLoc, Blocks, Condition, Field, Instruction, Op, Pools, Profile, Site, SiteKind, Source,
+    States, Topology,
 };
 use crate::role::SiteRole;
 
@@ -56,6 +57,17 @@ impl fmt::Display for Report<'_> {
         writeln!(f, "\nenumerators")?;
         for (name, value) in &profile.enums {
             writeln!(f, "  {:<32} {value}", shown(name))?;
+        }
+        let Topology { pools, blocks } = &profile.topology;
+        let pools = match pools {
+            Pools::Array => "an array of pools",
+            Pools::Object => "one pool",
+        };
+        match blocks {
+            Blocks::Chunks => writeln!(f, "\ntopology    {pools}, blocks in chunks")?,
+            Blocks::Extents(bytes) => {
+                writeln!(f, "\ntopology    {pools}, blocks in extents of {bytes} bytes")?;
+            }
         }
         writeln!(f, "\nthe state of a block")?;
         for states in &profile.states {

@@ -94,10 +94,16 @@ roles! {
         ChunkSize = "chunk.size",
         /// Address of the array of chunks.
         PoolChunks = "pool.chunks",
+        /// Address of the first extent.
+        PoolMemory = "pool.memory",
+        /// Number of blocks over all extents.
+        PoolNBlocks = "pool.n_blocks",
         /// Number of chunks.
         PoolNChunks = "pool.n_chunks",
         /// Number of chunks that the pool is to have.
         PoolNChunksNew = "pool.n_chunks_new",
+        /// Number of blocks that are being given up, 0 but for a resize.
+        PoolWithdraw = "pool.withdraw",
         /// Set while the space is being dropped.
         SpaceDeleted = "space.deleted",
         /// Flags of the space.

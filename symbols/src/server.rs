@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use crate::elf::{ElfError, Program};
 use crate::error::Error;
-use crate::profile::ServerId;
+use crate::profile::{ServerId, Topology};
 use crate::role::{FieldRole, GlobalRole, Role, SiteRole, SizeRole};
 use crate::version::{Family, Stated, Version, VersionText, stated};
 
@@ -57,6 +57,8 @@ pub struct Definition {
     pub constants: BTreeMap<String, i64>,
     /// Role to function.
     pub sites: BTreeMap<SiteRole, SiteNames>,
+    /// Where pools and their blocks lie.
+    pub topology: Topology,
     /// What the descriptor's state word says.
     pub states: Vec<StateNames>,
     /// The clean rule, in the order of asking.

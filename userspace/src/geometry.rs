@@ -1,10 +1,10 @@
 //! Where the pool lies: instances, chunks, blocks. Read from the live server; changes on a resize.
 
-use symbols::profile::Profile;
+use symbols::profile::{Pools, Profile};
 use symbols::role::GlobalRole;
 use thiserror::Error;
 
-use crate::layout::Layout;
+use crate::layout::{BlocksLayout, Layout};
 use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::target::LoadBias;
 
@@ -119,9 +119,14 @@ impl Geometry {
             });
         }
         let page_size = u32::try_from(page_size).unwrap_or(0);
-        let instances = reader.global(GlobalRole::Instances)?;
-        let instances = bounded("a number of instances", instances, MAX_INSTANCES)?;
-        let pools = ServerAddr(reader.global(GlobalRole::Pool)?);
+        let (pools, instances) = match layout.pool.pools {
+            Pools::Array => {
+                let instances = reader.global(GlobalRole::Instances)?;
+                let instances = bounded("a number of instances", instances, MAX_INSTANCES)?;
+                (ServerAddr(reader.global(GlobalRole::Pool)?), instances)
+            }
+            Pools::Object => (reader.address(GlobalRole::Pool)?, 1),
+        };
         if pools.0 == 0 {
             return Err(GeometryError::NotYet);
         }
@@ -129,8 +134,7 @@ impl Geometry {
         let mut first = 0_u32;
         for instance in 0..instances {
             let pool = pools.plus(u64::from(instance) * layout.pool.pool_size);
-            for (descriptors, blocks) in reader.chunks(layout, pool)? {
-                let frames = reader.pointer(descriptors.plus(layout.block.frame.offset()))?;
+            for Stretch { descriptors, frames, blocks } in reader.blocks(layout, page_size, pool)? {
                 chunks.push(Chunk { descriptors, frames, blocks, first, instance });
                 first = first
                     .checked_add(blocks)
@@ -199,6 +203,13 @@ fn bounded(what: &'static str, value: u64, most: u64) -> Result<u32, GeometryErr
     }
 }
 
+/// Blocks of a pool whose descriptors follow each other, and whose frames do.
+struct Stretch {
+    descriptors: ServerAddr,
+    frames: ServerAddr,
+    blocks: u32,
+}
+
 struct Reader<'a> {
     profile: &'a Profile,
     memory: Memory,
@@ -215,6 +226,12 @@ impl Reader<'_> {
         self.memory
             .integer(self.bias.apply(global.addr), size)
             .map_err(|source| GeometryError::Memory { what: global.name.clone(), source })
+    }
+
+    /// Where a global lies.
+    fn address(&self, role: GlobalRole) -> Result<ServerAddr, GeometryError> {
+        let global = self.profile.globals.get(&role).ok_or(GeometryError::NoGlobal(role))?;
+        Ok(self.bias.apply(global.addr))
     }
 
     /// A flag that older servers do not have.
@@ -236,67 +253,103 @@ impl Reader<'_> {
         })
     }
 
-    /// Descriptor array and length of each chunk of one pool instance.
-    fn chunks(
+    fn bytes(&self, addr: ServerAddr, len: u64, what: &str) -> Result<Vec<u8>, GeometryError> {
+        let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.memory
+            .read(addr, &mut bytes)
+            .map_err(|source| GeometryError::Memory { what: what.to_owned(), source })?;
+        Ok(bytes)
+    }
+
+    /// The blocks of one pool, as far as they are in use.
+    fn blocks(
         &self,
         layout: &Layout,
+        page_size: u32,
         pool: ServerAddr,
-    ) -> Result<Vec<(ServerAddr, u32)>, GeometryError> {
-        let read = |addr, len: u64, what: &str| {
-            let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-            self.memory
-                .read(addr, &mut bytes)
-                .map_err(|source| GeometryError::Memory { what: what.to_owned(), source })?;
-            Ok(bytes)
-        };
-        let bytes = read(pool, layout.pool.pool_size, "a buffer pool instance")?;
-        let count = layout.pool.n_chunks.read(&bytes);
-        if count == 0 {
-            return Err(GeometryError::NotYet);
+    ) -> Result<Vec<Stretch>, GeometryError> {
+        let bytes = self.bytes(pool, layout.pool.pool_size, "a buffer pool")?;
+        match &layout.pool.blocks {
+            BlocksLayout::Chunks { count, new_count, array, size, blocks, descriptors } => {
+                let count = count.read(&bytes);
+                if count == 0 {
+                    return Err(GeometryError::NotYet);
+                }
+                let count = bounded("a number of chunks", count, MAX_CHUNKS)?;
+                if let Some(new) = new_count
+                    && new.read(&bytes) != u64::from(count)
+                {
+                    return Err(GeometryError::Resizing);
+                }
+                let array = ServerAddr(array.read(&bytes));
+                let chunks = self.chunks(array, count, *size)?;
+                let stride = usize::try_from(*size).unwrap_or(1).max(1);
+                chunks
+                    .chunks_exact(stride)
+                    .map(|chunk| {
+                        let len = blocks.read(chunk);
+                        let blocks = bounded("a number of blocks in a chunk", len, MAX_BLOCKS)?;
+                        let descriptors = ServerAddr(descriptors.read(chunk));
+                        let frames = self.pointer(descriptors.plus(layout.block.frame.offset()))?;
+                        Ok(Stretch { descriptors, frames, blocks })
+                    })
+                    .collect()
+            }
+            BlocksLayout::Extents { bytes: extent, memory, blocks, withdraw } => {
+                if withdraw.is_some_and(|withdraw| withdraw.read(&bytes) != 0) {
+                    return Err(GeometryError::Resizing);
+                }
+                let (memory, blocks) = (ServerAddr(memory.read(&bytes)), blocks.read(&bytes));
+                if memory.0 == 0 || blocks == 0 {
+                    return Err(GeometryError::NotYet);
+                }
+                let blocks = bounded("a number of blocks", blocks, MAX_BLOCKS)?;
+                Extents::new(*extent, page_size, layout.block.stride as u64)?.lay(memory, blocks)
+            }
         }
-        let count = bounded("a number of chunks", count, MAX_CHUNKS)?;
-        if let Some(new) = &layout.pool.n_chunks_new
-            && new.read(&bytes) != u64::from(count)
-        {
-            return Err(GeometryError::Resizing);
-        }
-        let array = ServerAddr(layout.pool.chunks.read(&bytes));
-        let size = layout.pool.chunk_size;
+    }
+
+    /// The array of chunks.
+    fn chunks(&self, array: ServerAddr, count: u32, size: u64) -> Result<Vec<u8>, GeometryError> {
         let len = u64::from(count).checked_mul(size).filter(|len| *len <= MAX_CHUNKS_BYTES);
         let what = "a size of a chunk structure";
         let len = len.ok_or(GeometryError::Absurd { what, value: size })?;
-        let bytes = read(array, len, "the array of chunks")?;
-        let stride = usize::try_from(size).unwrap_or(1).max(1);
-        bytes
-            .chunks_exact(stride)
-            .map(|chunk| {
-                let len = layout.pool.blocks_len.read(chunk);
-                let blocks = bounded("a number of blocks in a chunk", len, MAX_BLOCKS)?;
-                Ok((ServerAddr(layout.pool.blocks.read(chunk)), blocks))
-            })
-            .collect()
+        self.bytes(array, len, "the array of chunks")
+    }
+}
+
+/// How blocks lie in extents: as many in each as fit with their frames, which begin at a page and end with the
+/// extent (buf0buf.cc, `pages_in_extent` and `first_frame`; MariaDB 10.11.12 and later).
+struct Extents {
+    bytes: u64,
+    blocks: u32,
+    first_frame: u64,
+}
+
+impl Extents {
+    fn new(bytes: u64, page_size: u32, stride: u64) -> Result<Self, GeometryError> {
+        let page = u64::from(page_size);
+        let absurd = GeometryError::Absurd { what: "a size of an extent", value: bytes };
+        let blocks = bytes.checked_div(page + stride).unwrap_or(0);
+        let blocks = u32::try_from(blocks).ok().filter(|blocks| *blocks > 0).ok_or(absurd)?;
+        Ok(Self { bytes, blocks, first_frame: bytes - bytes % page - u64::from(blocks) * page })
+    }
+
+    /// The extents of `blocks` blocks that begin at `memory`; the last may be in use in part.
+    fn lay(&self, memory: ServerAddr, blocks: u32) -> Result<Vec<Stretch>, GeometryError> {
+        let extents = blocks.div_ceil(self.blocks);
+        bounded("a number of extents", extents.into(), MAX_CHUNKS)?;
+        let stretch = |extent: u32| {
+            let descriptors = memory.plus(u64::from(extent) * self.bytes);
+            Stretch {
+                descriptors,
+                frames: descriptors.plus(self.first_frame),
+                blocks: self.blocks.min(blocks - extent * self.blocks),
+            }
+        };
+        Ok((0..extents).map(stretch).collect())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_pool_that_no_machine_holds_is_absurd() {
-        let text = include_str!("../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
-        let layout = Layout::compile(&Profile::from_json(text.as_bytes()).unwrap()).unwrap();
-        let (descriptors, frames) = (ServerAddr(1 << 40), ServerAddr(1 << 41));
-        let pool = |blocks| {
-            let chunk = Chunk { descriptors, frames, blocks, first: 0, instance: 0 };
-            Geometry { page_size: 16384, instances: 1, chunks: vec![chunk] }
-        };
-        let machine = 1 << 30;
-        pool(4 * 65536).fits(&layout, machine).unwrap();
-        let error = pool(4 * 65536 + 1).fits(&layout, machine).unwrap_err();
-        assert!(matches!(error, GeometryError::Absurd { .. }), "{error}");
-        // The most that a chunk may state: 16 TiB, for which the kernel's table would take 16 GiB.
-        assert!(pool(1 << 30).fits(&layout, 64 << 30).is_err());
-        assert!(machine_bytes() > 64 << 20, "{}", machine_bytes());
-    }
-}
+mod tests;

@@ -1,7 +1,7 @@
 //! A profile compiled for reading descriptors fast: offsets checked once, then plain indexing.
 
 use probe_abi::{IoConditions, ServerLayout};
-use symbols::profile::{self, Field, Op, PageState, Profile, RuleReason, States};
+use symbols::profile::{self, Blocks, Field, Op, PageState, Pools, Profile, RuleReason, States};
 use symbols::role::{FieldRole, Role, SizeRole};
 use thiserror::Error;
 
@@ -250,23 +250,46 @@ impl BlockLayout {
     }
 }
 
-/// Offsets of one chunk structure and of the pool that holds them.
+/// Offsets of a pool, and how it holds its blocks.
 #[derive(Clone, Debug)]
 pub struct PoolLayout {
-    /// Size of one pool instance.
+    /// What the global is.
+    pub pools: Pools,
+    /// Size of one pool.
     pub pool_size: u64,
-    /// Number of chunks, in the pool.
-    pub n_chunks: Slot,
-    /// Number of chunks that the pool is to have, where online resize exists.
-    pub n_chunks_new: Option<Slot>,
-    /// Address of the array of chunks, in the pool.
-    pub chunks: Slot,
-    /// Size of one chunk structure.
-    pub chunk_size: u64,
-    /// Number of blocks, in the chunk.
-    pub blocks_len: Slot,
-    /// Address of the first descriptor, in the chunk.
-    pub blocks: Slot,
+    /// Where its blocks are.
+    pub blocks: BlocksLayout,
+}
+
+/// Where the blocks of a pool are.
+#[derive(Clone, Debug)]
+pub enum BlocksLayout {
+    /// In chunks.
+    Chunks {
+        /// Number of chunks, in the pool.
+        count: Slot,
+        /// Number of chunks that the pool is to have, where online resize exists.
+        new_count: Option<Slot>,
+        /// Address of the array of chunks, in the pool.
+        array: Slot,
+        /// Size of one chunk structure.
+        size: u64,
+        /// Number of blocks, in the chunk.
+        blocks: Slot,
+        /// Address of the first descriptor, in the chunk.
+        descriptors: Slot,
+    },
+    /// In extents.
+    Extents {
+        /// Bytes of an extent.
+        bytes: u64,
+        /// Address of the first, in the pool.
+        memory: Slot,
+        /// Number of blocks, in the pool.
+        blocks: Slot,
+        /// Not 0 while blocks are being given up, in the pool.
+        withdraw: Option<Slot>,
+    },
 }
 
 /// Offsets in the tablespace object, where descriptors point to it.
@@ -338,12 +361,32 @@ impl Layout {
         }
         let io = profile.io.as_ref().ok_or_else(|| find.missing("condition", "io"))?;
         let pool_size = find.size(SizeRole::Pool)?;
-        let chunk_size = find.size(SizeRole::Chunk)?;
+        let in_pool = |role: FieldRole| find.slot(role, pool_size);
+        let blocks = match profile.topology.blocks {
+            Blocks::Chunks => {
+                let size = find.size(SizeRole::Chunk)?;
+                BlocksLayout::Chunks {
+                    count: in_pool(FieldRole::PoolNChunks)?,
+                    new_count: in_pool(FieldRole::PoolNChunksNew).ok(),
+                    array: in_pool(FieldRole::PoolChunks)?,
+                    size,
+                    blocks: find.slot(FieldRole::ChunkSize, size)?,
+                    descriptors: find.slot(FieldRole::ChunkBlocks, size)?,
+                }
+            }
+            Blocks::Extents(bytes) => BlocksLayout::Extents {
+                bytes,
+                memory: in_pool(FieldRole::PoolMemory)?,
+                blocks: in_pool(FieldRole::PoolNBlocks)?,
+                withdraw: in_pool(FieldRole::PoolWithdraw).ok(),
+            },
+        };
+        let (space, page) = find.page_id(stride)?;
         Ok(Self {
             block: BlockLayout {
                 stride: usize::try_from(stride).unwrap_or(usize::MAX),
-                space: block(FieldRole::BlockSpace)?,
-                page: block(FieldRole::BlockPage)?,
+                space,
+                page,
                 newest_lsn: block(FieldRole::BlockNewestLsn).ok(),
                 oldest_lsn: block(FieldRole::BlockOldestLsn).ok(),
                 frame: block(FieldRole::BlockFrame)?,
@@ -355,15 +398,7 @@ impl Layout {
                 states: profile.states.clone(),
                 rule,
             },
-            pool: PoolLayout {
-                pool_size,
-                n_chunks: find.slot(FieldRole::PoolNChunks, pool_size)?,
-                n_chunks_new: find.slot(FieldRole::PoolNChunksNew, pool_size).ok(),
-                chunks: find.slot(FieldRole::PoolChunks, pool_size)?,
-                chunk_size,
-                blocks_len: find.slot(FieldRole::ChunkSize, chunk_size)?,
-                blocks: find.slot(FieldRole::ChunkBlocks, chunk_size)?,
-            },
+            pool: PoolLayout { pools: profile.topology.pools, pool_size, blocks },
             space: match (
                 find.slot(FieldRole::SpaceId, UNKNOWN_SIZE),
                 find.slot(FieldRole::SpaceVersion, UNKNOWN_SIZE),
@@ -422,6 +457,22 @@ impl Finder<'_> {
             Ok(bytes)
         } else {
             Err(LayoutError::Absurd { role, bytes })
+        }
+    }
+
+    /// Space id and page number: two fields, or the halves of one.
+    fn page_id(&self, stride: u64) -> Result<(Slot, Slot), LayoutError> {
+        let half = |id: &Field, at: u64| {
+            let field = Field { offset: id.offset.saturating_add(at), size: 4, ..id.clone() };
+            Slot::new(&field, stride)
+        };
+        match self.profile.fields.get(&FieldRole::BlockId) {
+            // A little-endian integer has its upper half behind.
+            Some(id) if id.size == 8 && id.bits.is_none() => Ok((half(id, 4)?, half(id, 0)?)),
+            _ => {
+                let space = self.slot(FieldRole::BlockSpace, stride)?;
+                Ok((space, self.slot(FieldRole::BlockPage, stride)?))
+            }
         }
     }
 

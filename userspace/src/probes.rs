@@ -171,6 +171,8 @@ pub(crate) struct Settings {
     pub(crate) io: IoConditions,
     /// Entries of the residency table.
     pub(crate) blocks: u32,
+    /// Chunks that they lie in.
+    pub(crate) chunks: u32,
     /// Bytes of the trace ring.
     pub(crate) ring_bytes: u32,
     /// Level of aya-log, 0 for nothing.
@@ -191,6 +193,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, ProbesError> {
         .override_global("AYA_LOG_LEVEL", &settings.log_level, true)
         .map_max_entries("TABLE", settings.blocks.max(1))
         .map_max_entries("LAID", settings.blocks.max(1))
+        .map_max_entries("CHUNKS", settings.chunks.max(1))
         .map_max_entries("TRACE", settings.ring_bytes.next_power_of_two().max(4096))
         .load(OBJECT)
         .map_err(|source| ProbesError::Load(Box::new(source)))
@@ -232,6 +235,7 @@ impl Probes {
             layout: layout.for_probes(),
             io: layout.io_for_probes()?,
             blocks: geometry.blocks(),
+            chunks: u32::try_from(geometry.chunks.len()).unwrap_or(u32::MAX),
             ring_bytes: options.ring_bytes,
             log_level: if options.log { aya_log::Level::Debug as u8 } else { 0 },
         })?;

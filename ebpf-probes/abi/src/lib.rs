@@ -184,8 +184,8 @@ pub struct Chunk {
     pub first: u64,
 }
 
-/// Most chunks that the probes can search (a power of two; 128 MiB chunks make 512 GiB).
-pub const MAX_CHUNKS: usize = 4096;
+/// Most chunks that the probes can search (a power of two; extents of 8 MiB make 512 GiB).
+pub const MAX_CHUNKS: usize = 1 << 16;
 
 /// Offsets in the server, from the profile; constant while the programs live.
 #[repr(C)]

@@ -137,7 +137,9 @@ mod tests {
         old["format"] = 2.into();
         old["states"] = serde_json::json!({"5": "page"});
         old["rules"] = serde_json::json!([rule]);
-        old.as_object_mut().unwrap().remove("io");
+        for new in ["io", "topology"] {
+            old.as_object_mut().unwrap().remove(new);
+        }
         let read = |old: &serde_json::Value| Profile::from_json(old.to_string().as_bytes());
         assert_eq!(read(&old).unwrap(), now);
         old["enums"].as_object_mut().unwrap().remove("BUF_IO_READ");

@@ -42,6 +42,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Profile, ProfileError> {
         sizes,
         globals,
         enums,
+        topology: definition.topology,
         states: meaning.states,
         rules: meaning.rules,
         io: meaning.io,

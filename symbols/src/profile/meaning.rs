@@ -113,6 +113,37 @@ impl RuleReason {
     }
 }
 
+/// How the server lays out its pools, and where the blocks of a pool lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topology {
+    /// What the global `pool` is.
+    pub pools: Pools,
+    /// Where a pool has its blocks.
+    pub blocks: Blocks,
+}
+
+/// What the global `pool` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pools {
+    /// The address of an array of `instances` pools.
+    Array,
+    /// The one pool itself.
+    Object,
+}
+
+/// Where a pool has its blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Blocks {
+    /// In an array of chunks, each of which names its first descriptor and how many it has.
+    Chunks,
+    /// In memory that is one range of extents of so many bytes, each of which has as many descriptors and frames as it
+    /// can hold, the descriptors first (MariaDB 10.11.12, 11.4.6, 11.8.2 and later).
+    Extents(u64),
+}
+
 /// How a descriptor tells, while an I/O has just ended, which one it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Io {

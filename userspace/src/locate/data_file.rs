@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 use rustix::fs::{Advice, fadvise};
+use symbols::files::FileConventions;
 
 use super::candidates::Candidate;
 use super::flags::SpaceFlags;
@@ -41,6 +42,7 @@ impl DataFile {
         old: Option<&Self>,
         process: &Process,
         view: &View,
+        conventions: &FileConventions,
     ) -> Inspected {
         let unchanged = old.filter(|old| {
             // What could not be read then may be readable now.
@@ -52,7 +54,7 @@ impl DataFile {
         let (header, refused) = match unchanged {
             Some(old) => (old.header, old.refused),
             None => match candidate.open(process, view) {
-                Ok(Some(file)) => read(&file, &candidate),
+                Ok(Some(file)) => read(&file, &candidate, conventions),
                 Ok(None) => (Header::Refused(NotOnDisk::FileChanged), None),
                 Err(_) => (Header::Refused(NotOnDisk::FileUnreadable), None),
             },
@@ -164,7 +166,11 @@ impl DataFile {
 }
 
 /// Reads a file's header, and what else decides whether its pages lie on disk as they are.
-fn read(file: &File, candidate: &Candidate) -> (Header, Option<NotOnDisk>) {
+fn read(
+    file: &File,
+    candidate: &Candidate,
+    conventions: &FileConventions,
+) -> (Header, Option<NotOnDisk>) {
     // A few bytes are wanted; read-ahead would fill the page cache beside the server's direct I/O.
     // Only advice: the answer does not matter.
     let _ = fadvise(file, 0, None, Advice::Random);
@@ -177,20 +183,25 @@ fn read(file: &File, candidate: &Candidate) -> (Header, Option<NotOnDisk>) {
     };
     let refused = match header {
         _ if candidate.role == Role::Temporary => Some(NotOnDisk::Temporary),
-        Header::Space { flags, .. } => stored_plainly(file, candidate, flags).err(),
+        Header::Space { flags, .. } => stored_plainly(file, candidate, flags, conventions).err(),
         Header::SystemPart { .. } | Header::Refused(_) => None,
     };
     (header, refused)
 }
 
-fn stored_plainly(file: &File, candidate: &Candidate, flags: SpaceFlags) -> Result<(), NotOnDisk> {
+fn stored_plainly(
+    file: &File,
+    candidate: &Candidate,
+    flags: SpaceFlags,
+    conventions: &FileConventions,
+) -> Result<(), NotOnDisk> {
     let page_bytes = flags.page_bytes()?;
     flags.stored_plainly()?;
-    if has_crypt_record(file, page_bytes) {
+    if conventions.crypt_record().is_some_and(|record| has_crypt_record(file, page_bytes, record)) {
         return Err(NotOnDisk::Encrypted);
     }
     if candidate.stamp.allocated_bytes < candidate.stamp.size_bytes {
-        sample_page_types(file, candidate.stamp.size_bytes, page_bytes)?;
+        sample_page_types(file, candidate.stamp.size_bytes, page_bytes, conventions)?;
     }
     Ok(())
 }

@@ -17,6 +17,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use symbols::files::{FileConventions, Stored};
+
 use super::flags::SpaceFlags;
 use super::ids::{PageNo, SpaceId};
 use super::reason::NotOnDisk;
@@ -78,13 +80,14 @@ impl Header {
 /// Looks at pages spread over a file for stored forms that the space flags do not tell.
 ///
 /// MySQL keeps `COMPRESSION=` in the data dictionary only; on disk it shows per page, as
-/// `FIL_PAGE_TYPE` 14 and a punched hole. Reading the type of every page is too dear for a list, so
+/// its `FIL_PAGE_TYPE` and a punched hole. Reading the type of every page is too dear for a list, so
 /// only files that have holes are sampled. A compressed page that the sample misses still has its
 /// hole, which the extents show page by page.
 pub(crate) fn sample_page_types(
     file: &File,
     size_bytes: u64,
     page_bytes: u32,
+    conventions: &FileConventions,
 ) -> Result<(), NotOnDisk> {
     let pages = size_bytes / u64::from(page_bytes);
     let step = (pages / SAMPLED_PAGES).max(1);
@@ -93,25 +96,24 @@ pub(crate) fn sample_page_types(
         if file.read_exact_at(&mut page, index * u64::from(page_bytes)).is_err() {
             return Err(NotOnDisk::FileUnreadable);
         }
-        match be16(&page, 24) {
-            14 | 34354 => return Err(NotOnDisk::PageCompressed), // MySQL, MariaDB
-            15..=17 | 37401 => return Err(NotOnDisk::Encrypted), // likewise, with compression
-            _ => {}
+        match conventions.stored(be16(&page, 24)) {
+            Stored::Plainly => {}
+            Stored::Compressed => return Err(NotOnDisk::PageCompressed),
+            Stored::Encrypted => return Err(NotOnDisk::Encrypted),
         }
     }
     Ok(())
 }
 
-/// True when page 0 carries MariaDB's encryption record, which lies behind the array of extent
-/// descriptors (`fsp_header_get_encryption_offset`, fil0crypt.cc `CRYPT_MAGIC`).
-pub(crate) fn has_crypt_record(file: &File, page_bytes: u32) -> bool {
-    const MAGIC: &[u8] = b"s\x0e\x0cREt";
+/// True when page 0 carries an encryption record that begins so, which lies behind the array of extent
+/// descriptors (`fsp_header_get_encryption_offset`).
+pub(crate) fn has_crypt_record(file: &File, page_bytes: u32, record: [u8; 6]) -> bool {
     const DESCRIPTORS_AT: u32 = 38 + 112; // FIL header, FSP header
     let extent_pages = if page_bytes <= 16 * 1024 { 1024 * 1024 / page_bytes } else { 64 };
     let descriptor_bytes = 24 + extent_pages * 2 / 8; // XDES_BITMAP, two bits a page
     let offset = DESCRIPTORS_AT + page_bytes / extent_pages * descriptor_bytes;
     let mut found = [0; 6];
-    file.read_exact_at(&mut found, offset.into()).is_ok() && found == MAGIC
+    file.read_exact_at(&mut found, offset.into()).is_ok() && found == record
 }
 
 pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
@@ -164,15 +166,17 @@ mod tests {
         let mut file = tempfile::tempfile().unwrap();
         let mut bytes = vec![0; 40 * 4096];
         file.write_all(&bytes).unwrap();
-        assert_eq!(sample_page_types(&file, 40 * 4096, 4096), Ok(()));
+        let any = FileConventions::of_any();
+        assert_eq!(sample_page_types(&file, 40 * 4096, 4096, &any), Ok(()));
         bytes[21 * 4096 + 24..][..2].copy_from_slice(&14_u16.to_be_bytes());
         file.write_all_at(&bytes, 0).unwrap();
-        let sampled = sample_page_types(&file, 40 * 4096, 4096);
+        let sampled = sample_page_types(&file, 40 * 4096, 4096, &any);
         assert_eq!(sampled, Err(NotOnDisk::PageCompressed));
 
-        assert!(!has_crypt_record(&file, 4096));
-        file.write_all_at(b"s\x0e\x0cREt", 150 + 16 * 88).unwrap();
-        assert!(has_crypt_record(&file, 4096));
+        let record = any.crypt_record().unwrap();
+        assert!(!has_crypt_record(&file, 4096, record));
+        file.write_all_at(&record, 150 + 16 * 88).unwrap();
+        assert!(has_crypt_record(&file, 4096, record));
     }
 
     proptest! {

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
+use symbols::files::FileConventions;
+
 use super::disks::{Disk, DiskRange, DiskRanges, Disks};
 use super::error::LocateError;
 use super::extents::Extents;
@@ -16,6 +18,7 @@ use super::process::{MOST_MOUNT_BYTES, Process};
 use super::reason::NotOnDisk;
 use super::tablespaces::{Changes, Place, Tablespaces};
 use crate::kernel_text::Lines;
+use crate::server::Server;
 
 /// How long the files of a server are waited for where nobody says else.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -70,21 +73,39 @@ impl Stretch {
 }
 
 impl Locator {
-    /// Looks at the files of the server with process id `pid`.
+    /// Looks at the files of the server with process id `pid`, of whatever family.
     ///
     /// # Errors
     /// [`LocateError`] when the process cannot be looked at.
     pub fn open(pid: u32) -> Result<Self, LocateError> {
-        Self::open_within(pid, PATIENCE)
+        Self::open_within(pid, FileConventions::of_any(), PATIENCE)
     }
 
-    /// The same, and goes on without the files after `patience`: a later look finds them.
+    /// Looks at the files of a server whose profile is known.
     ///
     /// # Errors
     /// [`LocateError`] when the process cannot be looked at.
-    pub fn open_within(pid: u32, patience: Duration) -> Result<Self, LocateError> {
+    pub fn of(server: &Server) -> Result<Self, LocateError> {
+        Self::of_within(server, PATIENCE)
+    }
+
+    /// As [`of`](Self::of), and goes on without the files after `patience`: a later look finds them.
+    ///
+    /// # Errors
+    /// [`LocateError`] when the process cannot be looked at.
+    pub fn of_within(server: &Server, patience: Duration) -> Result<Self, LocateError> {
+        let family = &server.profile().server.family;
+        Self::open_within(server.target.pid, FileConventions::of_family(family), patience)
+    }
+
+    fn open_within(
+        pid: u32,
+        conventions: FileConventions,
+        patience: Duration,
+    ) -> Result<Self, LocateError> {
         let process = Arc::new(Process::open(pid)?);
-        let nothing = Arc::new(Tablespaces::nothing(Arc::clone(&process), process.view()?));
+        let view = process.view()?;
+        let nothing = Arc::new(Tablespaces::nothing(Arc::clone(&process), view, conventions));
         let looker = Looker::start(process, Arc::clone(&nothing));
         let mut locator = Self {
             mounts: mounts(&nothing)?,

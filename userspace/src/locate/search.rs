@@ -54,7 +54,7 @@ impl Search {
             self.strangers.remove(&inode);
             let id = self.id_of(inode);
             let old = before.files.get(&id).map(Arc::as_ref);
-            match DataFile::inspect(candidate, old, process, &view) {
+            match DataFile::inspect(candidate, old, process, &view, &before.conventions) {
                 Inspected::File(file) => drop(files.insert(id, Arc::from(file))),
                 Inspected::Part(candidate) => parts.push((id, candidate)),
                 Inspected::Stranger(candidate) => {
@@ -85,8 +85,8 @@ impl Search {
             changes.count(before.files.get(id).map(Arc::as_ref), file);
         }
         let left_out = self.candidates.left_out;
-        let process = Arc::clone(process);
-        Ok((Tablespaces { process, view, files, by_id, left_out }, changes))
+        let (process, conventions) = (Arc::clone(process), Arc::clone(&before.conventions));
+        Ok((Tablespaces { process, conventions, view, files, by_id, left_out }, changes))
     }
 
     fn id_of(&mut self, inode: Inode) -> FileId {

@@ -1,7 +1,6 @@
 //! One tablespace: which pages of it lie in which file.
 
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -12,11 +11,6 @@ use super::header::Header;
 use super::ids::{FileId, PageNo, SpaceId};
 use super::names::Role;
 use super::reason::NotOnDisk;
-
-/// Ids of session temporary tablespaces, MySQL 8.0 and later (`dict_sys_t::s_min_temp_space_id`).
-const SESSION_TEMPORARY: RangeInclusive<u32> = 4_243_767_280..=4_244_167_279;
-/// Id of the global temporary tablespace, MySQL 8.0 and later (`s_temp_space_id`).
-const GLOBAL_TEMPORARY: u32 = 0xffff_fffd;
 
 /// A run of pages in one file.
 #[derive(Clone, Copy, Debug)]
@@ -55,15 +49,6 @@ impl Space {
     /// True when it is not known which files it has.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.refused == Some(NotOnDisk::AmbiguousSpace)
-    }
-
-    /// What to say of a space that no file claims.
-    pub(crate) fn reason_for_unknown(id: SpaceId) -> NotOnDisk {
-        match id.0 {
-            GLOBAL_TEMPORARY => NotOnDisk::Temporary,
-            id if SESSION_TEMPORARY.contains(&id) => NotOnDisk::Temporary,
-            _ => NotOnDisk::SpaceNotOpen,
-        }
     }
 
     /// Puts the spaces together from what the files say of themselves.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde::Serialize;
+use symbols::files::FileConventions;
 
 use super::data_file::DataFile;
 use super::ids::{FileId, FileOffset, PageNo, SpaceId};
@@ -55,6 +56,8 @@ impl Changes {
 #[derive(Debug)]
 pub struct Tablespaces {
     pub(super) process: Arc<Process>,
+    /// How this family of servers keeps its files.
+    pub(super) conventions: Arc<FileConventions>,
     pub(super) view: View,
     pub(super) files: BTreeMap<FileId, Arc<DataFile>>,
     pub(super) by_id: FxHashMap<SpaceId, Space>,
@@ -63,9 +66,10 @@ pub struct Tablespaces {
 
 impl Tablespaces {
     /// Without any file.
-    pub(super) fn nothing(process: Arc<Process>, view: View) -> Self {
+    pub(super) fn nothing(process: Arc<Process>, view: View, conventions: FileConventions) -> Self {
         let (files, by_id) = (BTreeMap::new(), FxHashMap::default());
-        Self { process, view, files, by_id, left_out: 0 }
+        let conventions = Arc::new(conventions);
+        Self { process, conventions, view, files, by_id, left_out: 0 }
     }
 
     /// The place of a page.
@@ -74,7 +78,10 @@ impl Tablespaces {
     /// The reason why it has none that could be used.
     pub fn lookup(&self, space: SpaceId, page: PageNo) -> Result<Place, NotOnDisk> {
         let Some(known) = self.by_id.get(&space) else {
-            return Err(Space::reason_for_unknown(space));
+            return Err(match self.conventions.is_temporary(space.0) {
+                true => NotOnDisk::Temporary,
+                false => NotOnDisk::SpaceNotOpen,
+            });
         };
         let Part { file, first, .. } = *known.part_of(page)?;
         Ok(Place {

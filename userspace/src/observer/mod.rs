@@ -163,7 +163,7 @@ impl Observer {
     /// # Errors
     /// As there.
     pub fn on(server: Server, options: ObserveOptions) -> Result<Self, ObserveError> {
-        let locator = Locator::open_within(server.target.pid, FILES_PATIENCE)?;
+        let locator = Locator::of_within(&server, FILES_PATIENCE)?;
         let switches = Switches { options, kernel: None, log: false };
         let Session { proof: _, probes, residency, ring, log, rates } =
             Session::begin(&server, &server.geometry, switches)?;
