@@ -7,8 +7,8 @@ use test_servers::command;
 
 use crate::house;
 use crate::imports;
-use crate::setup;
-use crate::{SetupOptions, ebpf, shim, workspace};
+use crate::setup::{self, SetupOptions};
+use crate::{ebpf, shim, workspace};
 
 /// Runs all checks; `commands` is the command line of this program, which the documentation has to match.
 pub(crate) fn perform(options: SetupOptions, commands: &clap::Command) -> Result<ExitCode> {

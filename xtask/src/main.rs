@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
-use crate::setup::Consent;
+use crate::setup::SetupOptions;
 
 /// Builds, runs, tests and measures Poolferry; installs what is missing for it.
 #[derive(Debug, Parser)]
@@ -54,20 +54,6 @@ enum Task {
     Lab(lab::Arguments),
     /// Fuzz the parsers of foreign bytes
     Fuzz(fuzz::Arguments),
-}
-
-/// Options of every command that installs what is missing.
-#[derive(Debug, Clone, Copy, clap::Args)]
-struct SetupOptions {
-    /// Install what is missing without asking (also when there is no terminal, or with CI=true)
-    #[arg(long)]
-    yes: bool,
-}
-
-impl SetupOptions {
-    fn consent(self) -> Consent {
-        Consent::new(self.yes)
-    }
 }
 
 fn main() -> ExitCode {

@@ -24,6 +24,20 @@ impl Consent {
     }
 }
 
+/// Options of every command that installs what is missing.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct SetupOptions {
+    /// Install what is missing without asking (also when there is no terminal, or with CI=true)
+    #[arg(long)]
+    yes: bool,
+}
+
+impl SetupOptions {
+    pub(crate) fn consent(self) -> Consent {
+        Consent::new(self.yes)
+    }
+}
+
 /// For a build of the whole: the eBPF toolchain.
 pub(crate) fn for_build(consent: Consent) -> Result<()> {
     Plan::default().with_ebpf().carry_out(consent)

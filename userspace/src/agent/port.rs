@@ -6,6 +6,7 @@
 //! host to come, so that is looked for now and then. After a migration the port is the same and the
 //! host's end is another: for us a host that went and one that came.
 
+mod error;
 mod name;
 mod socket;
 
@@ -16,12 +17,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+pub use error::PortError;
+pub use name::PortName;
 use page_wire::ask::{LineError, Lines, MAX_ASK_BYTES};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use thiserror::Error;
-
-pub use name::PortName;
 
 use super::Stop;
 use socket::Socket;
@@ -32,38 +32,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const SEND_TIME: Duration = Duration::from_secs(30);
 /// Most bytes of one write (the driver takes 32 KiB at a time).
 const WRITE_BYTES: usize = 32 << 10;
-
-/// The port cannot be had.
-#[derive(Debug, Error)]
-pub enum PortError {
-    /// The socket cannot be listened on.
-    #[error("failed to listen on the socket `{path}`")]
-    Listen {
-        /// Where.
-        path: PathBuf,
-        /// The kernel's reason.
-        #[source]
-        source: io::Error,
-    },
-    /// There is no descriptor left.
-    #[error("failed to make a descriptor")]
-    Descriptor(#[source] io::Error),
-}
-
-impl PortError {
-    /// What the operator can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        let Self::Listen { source, .. } = self else {
-            return Some("let the agent have more open files (`ulimit -n`)");
-        };
-        match source.kind() {
-            io::ErrorKind::AddrInUse => Some("another agent listens there; choose another path"),
-            io::ErrorKind::NotFound => Some("make the folder of the socket first"),
-            _ => None,
-        }
-    }
-}
 
 /// What came within the time given.
 pub(super) enum Heard {

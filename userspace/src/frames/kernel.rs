@@ -7,50 +7,16 @@
 #![expect(unsafe_code, reason = "maps pages of its own to prove the walk with, and asks CPUID")]
 
 use std::fs;
-use std::io;
 
 use memmap2::MmapMut;
 use probe_abi::KernelLayout;
-use thiserror::Error;
 
-use super::btf::{Btf, BtfError};
-use super::walk::Programs;
-use super::{FRAME_BYTES, Frame, Pagemap, PagemapError, WalkError};
+use super::btf::Btf;
+use super::error::{KernelError, WalkError};
+use super::frame::{FRAME_BYTES, Frame};
+use super::pagemap::Pagemap;
+use super::programs::Programs;
 use crate::memory::ServerAddr;
-
-/// The walk cannot be trusted on this kernel.
-#[derive(Debug, Error)]
-pub enum KernelError {
-    /// No type information.
-    #[error("failed to read /sys/kernel/btf/vmlinux")]
-    NoBtf(#[source] io::Error),
-    /// The type information does not answer.
-    #[error(transparent)]
-    Btf(#[from] BtfError),
-    /// No candidate for the direct map gives right frames.
-    #[error("the kernel's direct map was not found ({tried} candidates tried)")]
-    NoDirectMap {
-        /// How many.
-        tried: u32,
-    },
-    /// The walk disagrees with pagemap.
-    #[error("the walk disagrees with pagemap on {wrong} of {of} pages")]
-    Disproved {
-        /// Pages that differ.
-        wrong: usize,
-        /// Pages compared.
-        of: usize,
-    },
-    /// Another architecture.
-    #[error("the page-table walk knows x86-64 only")]
-    Architecture,
-    /// pagemap, with which the walk is proven, does not work.
-    #[error(transparent)]
-    Pagemap(#[from] PagemapError),
-    /// Pages to prove the walk with could not be had.
-    #[error("failed to map pages to prove the walk with")]
-    Map(#[source] io::Error),
-}
 
 const GIB: u64 = 1 << 30;
 /// Bits 12 to 51: where an entry can hold a physical address.

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt as _;
 
 use thiserror::Error;
 
-use super::{FRAME_BYTES, Frame};
+use super::frame::{FRAME_BYTES, Frame};
 use crate::memory::ServerAddr;
 
 /// The pagemap cannot be used.

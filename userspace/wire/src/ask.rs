@@ -20,6 +20,7 @@
 mod bounded;
 mod lines;
 mod migration;
+mod observed;
 mod served;
 mod status;
 
@@ -31,8 +32,9 @@ use serde::{Deserialize, Serialize};
 
 pub use lines::{LineError, Lines, from_line, to_line};
 pub use migration::{Migration, Phase};
+pub use observed::{Blocks, Kinds, Observed, PerSecond, Times};
 pub use served::{MAX_SERVERS, Served};
-pub use status::{Blocks, Kinds, Observed, PerSecond, ServerState, Status, Times};
+pub use status::{ServerState, Status};
 
 /// Version of these messages; both sides must have the same. Fields that one side may do without are added under the
 /// same version: who does not know them reads on, and who misses them takes their defaults.

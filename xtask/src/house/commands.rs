@@ -1,6 +1,6 @@
 //! Documentation that names a command which is not there misleads.
 
-use super::{Finding, Source};
+use super::source::{Finding, Source};
 
 pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {
     let is_script = source.path.starts_with(".ci");

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Finding, Source};
+use super::source::{Finding, Source};
 
 /// Where programs and their libraries lie.
 const PROGRAMS: &[&str] = &["qemu-glue", "symbols", "userspace"];
@@ -13,6 +13,7 @@ const MESSAGES: &[&str] = &[
     "qemu-glue/src/dest/event.rs",
     "qemu-glue/record/src/report.rs",
     "userspace/wire/src/ask.rs",
+    "userspace/wire/src/ask/observed.rs",
     "userspace/wire/src/ask/status.rs",
 ];
 

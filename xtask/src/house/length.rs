@@ -1,6 +1,6 @@
 //! A file that has grown long holds more than one noun.
 
-use super::{Finding, Source};
+use super::source::{Finding, Source};
 
 /// Lines that a source file may have.
 const LIMIT: usize = 600;

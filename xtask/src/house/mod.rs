@@ -8,6 +8,7 @@ mod named_tests;
 mod opens;
 mod paths;
 mod safety;
+mod source;
 
 use std::fs;
 use std::path::Path;
@@ -16,6 +17,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use test_servers::command;
 
+use self::source::{Finding, Source};
 use crate::workspace;
 
 /// One rule: what it is called, and what it finds in a file.
@@ -35,34 +37,6 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { name: "links in the documentation lead to files", find: links::find },
     Rule { name: "tests that the documentation names exist", find: named_tests::find },
 ];
-
-/// A file of the repository.
-struct Source<'a> {
-    /// Relative to the top of the repository.
-    path: &'a Path,
-    text: &'a str,
-    /// The command line that the documentation has to match.
-    commands: &'a clap::Command,
-}
-
-/// Where a rule is broken, and how.
-#[derive(Debug, PartialEq, Eq)]
-struct Finding {
-    /// Counted from 1.
-    line: usize,
-    message: String,
-}
-
-impl Source<'_> {
-    fn is(&self, extension: &str) -> bool {
-        self.path.extension().is_some_and(|own| own == extension)
-    }
-
-    /// The lines, counted from 1.
-    fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
-    }
-}
 
 /// Applies `rule` to all files that git knows or would add.
 pub(crate) fn apply(rule: &Rule, commands: &clap::Command) -> Result<()> {

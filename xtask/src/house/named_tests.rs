@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Finding, Source};
+use super::source::{Finding, Source};
 use crate::workspace;
 
 pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {

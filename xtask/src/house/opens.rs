@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Finding, Source};
+use super::source::{Finding, Source};
 
 /// Folders of the programs that run as root beside strangers.
 const PROGRAMS: [&str; 5] =

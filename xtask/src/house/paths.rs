@@ -1,6 +1,6 @@
 //! A path that only one developer's machine has breaks everywhere else.
 
-use super::{Finding, Source};
+use super::source::{Finding, Source};
 
 /// Folders whose own subfolders differ from machine to machine.
 const PRIVATE: &[&str] = &["home", "root", "tmp", "work"];

@@ -1,6 +1,6 @@
 //! `ebpf-probes` is built for another target, where clippy's `undocumented_unsafe_blocks` does not reach.
 
-use super::{Finding, Source};
+use super::source::{Finding, Source};
 
 pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {
     if !source.is("rs") || !source.path.starts_with("ebpf-probes") {

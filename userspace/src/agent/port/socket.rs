@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use safe_file::Listener;
 
-use super::PortError;
+use super::error::PortError;
 
 pub(super) struct Socket {
     listener: Listener,

@@ -7,7 +7,7 @@ use foreign::Text;
 use serde::de::{Deserializer, Error, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-use super::Observed;
+use super::observed::Observed;
 
 /// Most servers that an agent observes at once.
 pub const MAX_SERVERS: usize = 32;
