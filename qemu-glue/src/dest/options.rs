@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::limits::Limits;
 use super::media::Override;
-use super::restore::Limits;
 use crate::channel::Security;
 use crate::qmp::MigrationAddress;
 

@@ -1,10 +1,12 @@
-//! Pages whose hashes have come and whose bytes have not been read, in the order of the storage.
+//! Pages whose hashes have come and whose bytes have not been read, for each medium in the order of its places.
 //!
 //! What waits here is bounded by the set: a page's hash is taken once, and refused a second time. That
 //! is also what makes `EEXIST` trustworthy: a page that is present was not put there by an earlier
 //! hash of ours.
 
 use std::collections::BTreeMap;
+use std::future::pending;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fixedbitset::FixedBitSet;
@@ -48,12 +50,13 @@ pub(super) struct Job {
 pub(super) struct Queue {
     set: Arc<SkipSet>,
     waiting: Mutex<Waiting>,
-    arrived: Notify,
+    /// By medium.
+    arrived: Vec<Notify>,
 }
 
 struct Waiting {
-    /// By the number of the first page; at most [`BATCH`] pages each.
-    batches: BTreeMap<u32, Vec<Hash>>,
+    /// By medium, and the number of the first page; at most [`BATCH`] pages each, all of that medium.
+    batches: Vec<BTreeMap<u32, Vec<Hash>>>,
     pages: u64,
     seen: FixedBitSet,
     /// Left to QEMU.
@@ -64,8 +67,10 @@ impl Queue {
     pub(super) fn new(set: Arc<SkipSet>) -> Self {
         let bits = || FixedBitSet::with_capacity(index(set.pages()));
         let (seen, taken) = (bits(), bits());
-        let waiting = Waiting { batches: BTreeMap::new(), pages: 0, seen, taken };
-        Self { set, waiting: Mutex::new(waiting), arrived: Notify::new() }
+        let media = set.media().len();
+        let waiting = Waiting { batches: vec![BTreeMap::new(); media], pages: 0, seen, taken };
+        let arrived = (0..media).map(|_| Notify::new()).collect();
+        Self { set, waiting: Mutex::new(waiting), arrived }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -79,6 +84,7 @@ impl Queue {
         let Some(end) = end.filter(|end| *end <= pages) else {
             return Err(QueueError::Beyond { first, count: hashes.len(), pages });
         };
+        let stretches = self.stretches(first..end);
         let mut waiting = self.lock();
         let numbers = index(first)..index(end);
         if let Some(twice) = numbers.clone().find(|number| waiting.seen.contains(*number)) {
@@ -86,13 +92,36 @@ impl Queue {
             return Err(QueueError::Twice(PageIndex(number)));
         }
         waiting.seen.insert_range(numbers);
-        for (number, batch) in (first..).step_by(BATCH).zip(hashes.chunks(BATCH)) {
-            waiting.batches.insert(number, batch.to_vec());
-            waiting.pages += batch.len() as u64;
+        waiting.pages += hashes.len() as u64;
+        let mut left = hashes;
+        for (medium, numbers) in &stretches {
+            let (own, others) = left.split_at(numbers.len().min(left.len()));
+            left = others;
+            let Some(batches) = waiting.batches.get_mut(usize::from(*medium)) else { continue };
+            for (number, batch) in (numbers.start..).step_by(BATCH).zip(own.chunks(BATCH)) {
+                batches.insert(number, batch.to_vec());
+            }
         }
         drop(waiting);
-        self.arrived.notify_one();
+        for arrived in
+            stretches.iter().filter_map(|(medium, _)| self.arrived.get(usize::from(*medium)))
+        {
+            arrived.notify_one();
+        }
         Ok(())
+    }
+
+    /// Numbers that follow each other and are of one medium.
+    fn stretches(&self, numbers: Range<u32>) -> Vec<(u16, Range<u32>)> {
+        let mut stretches: Vec<(u16, Range<u32>)> = Vec::new();
+        for (first, run) in self.set.pieces(numbers) {
+            let end = first.0.saturating_add(run.pages);
+            match stretches.last_mut() {
+                Some((medium, numbers)) if *medium == run.medium => numbers.end = end,
+                _ => stretches.push((run.medium, first.0..end)),
+            }
+        }
+        stretches
     }
 
     /// Leaves pages to QEMU; those that are being read already are still placed.
@@ -103,24 +132,27 @@ impl Queue {
         }
     }
 
-    /// Waits until there is something to read.
-    pub(super) async fn ready(&self) {
-        while self.lock().batches.is_empty() {
-            self.arrived.notified().await;
+    /// Waits until there is something to read from a medium of the set.
+    pub(super) async fn ready(&self, medium: u16) {
+        let Some(arrived) = self.arrived.get(usize::from(medium)) else { return pending().await };
+        while self.lock().batches.get(usize::from(medium)).is_none_or(BTreeMap::is_empty) {
+            arrived.notified().await;
         }
     }
 
-    /// The next request: the first pages that wait, and all that follow closely on the storage.
-    pub(super) fn next(&self, limits: &Limits) -> Option<Job> {
+    /// The next request to a medium: the first of its pages that wait, and all that follow closely there.
+    pub(super) fn next(&self, medium: u16, limits: &Limits) -> Option<Job> {
         let mut waiting = self.lock();
+        let Waiting { batches, pages, taken: left, .. } = &mut *waiting;
+        let batches = batches.get_mut(usize::from(medium))?;
         let mut job: Option<Job> = None;
-        while let Some((first, batch)) = waiting.batches.pop_first() {
+        while let Some((first, batch)) = batches.pop_first() {
             let count = batch.len();
-            let taken = self.extend(&mut job, first, &batch, &waiting.taken, limits);
-            waiting.pages -= taken as u64;
+            let taken = self.extend(&mut job, first, &batch, left, limits);
+            *pages -= taken as u64;
             if taken < count {
                 let number = first.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
-                waiting.batches.insert(number, batch[taken..].to_vec());
+                batches.insert(number, batch[taken..].to_vec());
                 break;
             }
         }
@@ -164,17 +196,6 @@ impl Queue {
         done
     }
 
-    /// Takes out all that waits: ranges that will not be read.
-    pub(super) fn drain(&self) -> Vec<PageRange> {
-        let mut waiting = self.lock();
-        waiting.pages = 0;
-        let batches = std::mem::take(&mut waiting.batches);
-        let range = |(first, batch): (u32, Vec<Hash>)| {
-            Some(PageRange { first, count: u32::try_from(batch.len()).ok()? })
-        };
-        batches.into_iter().filter_map(range).collect()
-    }
-
     /// Pages that wait.
     pub(super) fn pages(&self) -> u64 {
         self.lock().pages
@@ -189,6 +210,10 @@ const fn index(number: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
     use super::*;
     use crate::set::{Block, PAGE_BYTES, SetRun};
 
@@ -203,7 +228,7 @@ mod tests {
         Queue::new(Arc::new(set))
     }
 
-    fn hashes(numbers: std::ops::Range<u32>) -> Vec<Hash> {
+    fn hashes(numbers: Range<u32>) -> Vec<Hash> {
         let hash = |number: u32| {
             let mut hash = [0; 32];
             hash[..4].copy_from_slice(&number.to_le_bytes());
@@ -225,12 +250,12 @@ mod tests {
         queue.put(250, &hashes(250..500)).unwrap();
         queue.put(0, &hashes(0..250)).unwrap();
         assert_eq!(queue.pages(), 500);
-        let first = queue.next(&LIMITS).unwrap();
+        let first = queue.next(0, &LIMITS).unwrap();
         assert_eq!(numbers(&first), (0..256).collect::<Vec<_>>());
-        let second = queue.next(&LIMITS).unwrap();
+        let second = queue.next(0, &LIMITS).unwrap();
         assert_eq!(numbers(&second), (256..500).collect::<Vec<_>>());
         assert_eq!(second.request.pieces.len(), 2, "over the gap");
-        assert!(queue.next(&LIMITS).is_none());
+        assert!(queue.next(0, &LIMITS).is_none());
         assert_eq!(queue.pages(), 0);
     }
 
@@ -240,9 +265,32 @@ mod tests {
         queue.put(0, &hashes(0..100)).unwrap();
         queue.leave(PageRange { first: 0, count: 10 });
         queue.leave(PageRange { first: 50, count: u32::MAX });
-        assert_eq!(numbers(&queue.next(&LIMITS).unwrap()), (10..50).collect::<Vec<_>>());
-        assert!(queue.next(&LIMITS).is_none());
+        assert_eq!(numbers(&queue.next(0, &LIMITS).unwrap()), (10..50).collect::<Vec<_>>());
+        assert!(queue.next(0, &LIMITS).is_none());
         assert_eq!(queue.pages(), 0);
+    }
+
+    /// Pages of two media in turn: each medium's own come out, whatever waits for the other.
+    #[tokio::test(start_paused = true)]
+    async fn each_medium_has_a_queue_of_its_own() {
+        let run = |number: u16| {
+            let at = u64::from(number) * PAGE_BYTES;
+            SetRun { block: 0, medium: number % 2, pages: 1, offset: at, place: at }
+        };
+        let blocks = vec![Block { name: "mem0".into(), length: 16 << 20 }];
+        let media = vec!["serial:a".into(), "serial:b".into()];
+        let set = SkipSet::new(blocks, media, (0..10).map(run).collect()).unwrap();
+        let queue = Queue::new(Arc::new(set));
+        queue.put(0, &hashes(0..1)).unwrap();
+        let short = Duration::from_millis(1);
+        assert!(timeout(short, queue.ready(1)).await.is_err(), "a page of the other");
+        queue.put(1, &hashes(1..10)).unwrap();
+        timeout(short, queue.ready(1)).await.unwrap();
+        assert_eq!(numbers(&queue.next(1, &LIMITS).unwrap()), [1, 3, 5, 7, 9]);
+        assert!(queue.next(1, &LIMITS).is_none());
+        assert_eq!(queue.pages(), 5);
+        assert_eq!(numbers(&queue.next(0, &LIMITS).unwrap()), [0, 2, 4, 6, 8]);
+        assert!(queue.next(2, &LIMITS).is_none(), "there is no such medium");
     }
 
     #[test]
@@ -250,14 +298,14 @@ mod tests {
         let queue = queue();
         queue.put(10, &hashes(10..20)).unwrap();
         assert_eq!(queue.put(15, &hashes(15..30)), Err(QueueError::Twice(PageIndex(15))));
-        assert!(queue.next(&LIMITS).is_some());
+        assert!(queue.next(0, &LIMITS).is_some());
         assert_eq!(queue.put(19, &hashes(19..20)), Err(QueueError::Twice(PageIndex(19))));
         let beyond = queue.put(499, &hashes(0..2));
         assert_eq!(beyond, Err(QueueError::Beyond { first: 499, count: 2, pages: 500 }));
         assert!(queue.put(u32::MAX, &hashes(0..2)).is_err());
         queue.put(20, &hashes(20..21)).unwrap();
-        assert_eq!(queue.drain(), [PageRange { first: 20, count: 1 }]);
-        assert!(queue.next(&LIMITS).is_none());
+        assert_eq!(numbers(&queue.next(0, &LIMITS).unwrap()), [20]);
+        assert!(queue.next(0, &LIMITS).is_none());
     }
 
     #[tokio::test(start_paused = true)]
@@ -265,7 +313,7 @@ mod tests {
         let queue = Arc::new(queue());
         let waiting = tokio::spawn({
             let queue = Arc::clone(&queue);
-            async move { queue.ready().await }
+            async move { queue.ready(0).await }
         });
         tokio::task::yield_now().await;
         queue.put(0, &hashes(0..1)).unwrap();

@@ -5,5 +5,6 @@
 
 mod nbd;
 mod rig;
+mod several;
 mod storage;
 mod trouble;

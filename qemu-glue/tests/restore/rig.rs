@@ -14,7 +14,7 @@ use qemu_glue::storage::{Address, Storage};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 pub(crate) const PAGE: usize = 4096;
 /// Pages of the rig's set: 8 MiB.
@@ -48,13 +48,20 @@ impl Rig {
     /// Runs of 1 to 16 pages; on disk with gaps that are read over and gaps that are not, in RAM
     /// backwards, so that nothing is right by being in order.
     pub(crate) fn new() -> Self {
+        Self::split(PAGES)
+    }
+
+    /// The same with the pages from `second` on on a second disk, at the same places.
+    pub(crate) fn split(second: u32) -> Self {
         let mut runs = Vec::new();
         let (mut number, mut place, mut end) = (0, 1 << 20, u64::from(PAGES) * 2 * PAGE_BYTES);
         let length = end;
         while number < PAGES {
-            let pages = (number % 16 + 1).min(PAGES - number);
+            let medium = u16::from(number >= second);
+            let end_of_disk = if medium == 0 { second } else { PAGES };
+            let pages = (number % 16 + 1).min(end_of_disk - number);
             end -= u64::from(pages) * PAGE_BYTES;
-            runs.push(SetRun { block: 0, medium: 0, pages, offset: end, place });
+            runs.push(SetRun { block: 0, medium, pages, offset: end, place });
             place += u64::from(pages) * PAGE_BYTES;
             place += match number % 3 {
                 0 => 0,
@@ -65,7 +72,8 @@ impl Rig {
             end -= if number % 2 == 0 { 0 } else { PAGE_BYTES };
         }
         let block = Block { name: "mem0".into(), length };
-        let set = SkipSet::new(vec![block], vec!["serial:data".into()], runs).unwrap();
+        let media = vec!["serial:data".into(), "serial:more".into()];
+        let set = SkipSet::new(vec![block], media, runs).unwrap();
         let ram = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).unwrap());
         ram.set_len(length).unwrap();
         // On a real file system: /tmp may be memory.
@@ -115,11 +123,18 @@ impl Rig {
     }
 
     pub(crate) async fn restore(&self, address: &Address, limits: Limits) -> Running {
-        let storage = Storage::open(address).await.unwrap();
+        self.restore_of(&[address], limits).await
+    }
+
+    /// Of the disks at these addresses.
+    pub(crate) async fn restore_of(&self, addresses: &[&Address], limits: Limits) -> Running {
+        let mut media = Vec::new();
+        for address in addresses {
+            media.push(Some(Storage::open(address).await.unwrap()));
+        }
         let length = self.ram.metadata().unwrap().len();
         let target = Target::new(&[BlockFile { file: &self.ram, offset: 0, length }]).unwrap();
-        let (restore, answers) =
-            Restore::start(Arc::clone(&self.set), vec![Some(storage)], target, limits);
+        let (restore, answers) = Restore::start(Arc::clone(&self.set), media, target, limits);
         Running { restore, answers, fates: BTreeMap::new() }
     }
 
@@ -148,18 +163,36 @@ impl Running {
         }
     }
 
-    /// Waits until `count` pages have their answer; each has one only.
+    /// Waits until `count` pages have their answer.
     pub(crate) async fn until(&mut self, count: usize) {
         while self.fates.len() < count {
             let answers =
                 timeout(AT_LAST, self.answers.recv()).await.expect("answers come to an end");
-            for (fate, PageRange { first, count }) in answers.unwrap() {
-                for number in first..first + count {
-                    assert!(self.fates.insert(number, fate).is_none(), "{}", PageIndex(number));
-                }
-            }
+            self.take(answers.unwrap());
         }
         assert_eq!(self.fates.len(), count);
+    }
+
+    /// Waits until all of these pages have their answer, whatever others have; no longer than `time`.
+    pub(crate) async fn until_all(&mut self, numbers: std::ops::Range<u32>, time: Duration) {
+        let end = Instant::now() + time;
+        let left =
+            |fates: &BTreeMap<u32, Fate>| numbers.len() - fates.range(numbers.clone()).count();
+        while left(&self.fates) > 0 {
+            let Ok(answers) = timeout_at(end, self.answers.recv()).await else {
+                panic!("{} of {numbers:?} have no answer after {time:?}", left(&self.fates));
+            };
+            self.take(answers.unwrap());
+        }
+    }
+
+    /// Each page has one answer only.
+    fn take(&mut self, answers: Vec<Answer>) {
+        for (fate, PageRange { first, count }) in answers {
+            for number in first..first + count {
+                assert!(self.fates.insert(number, fate).is_none(), "{}", PageIndex(number));
+            }
+        }
     }
 
     /// Number of pages with this fate.
