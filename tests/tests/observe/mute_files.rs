@@ -5,9 +5,15 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use test_servers::skipped;
+use rustix::process::{Pid, Signal, kill_process};
+use test_servers::{Config, Release, skipped};
+
+use crate::agent::Agent;
+use crate::lab::{eventually, open, run, start};
+use crate::stall::LIMIT;
+use crate::text::{Text, assert_unharmed};
 
 /// Whoever waits so long waits for ever.
 const LONG: Duration = Duration::from_secs(10);
@@ -92,6 +98,9 @@ fn a_users_overlay_is_not_asked() {
     let Some(mut mute) = Mute::start("a_users_overlay_is_not_asked") else { return };
     mute.fall_silent();
     let proc = |pid: u32, name: &str| PathBuf::from(format!("/proc/{pid}/{name}"));
+    // What kind of process it is, the kernel knows.
+    let target = mute.looked("the process", |pid| userspace::target::Target::of(pid).is_ok());
+    assert!(target);
     let program = mute.looked("the program's text", move |pid| {
         symbols::text::ProgramText::open(&proc(pid, "exe")).map_err(|error| text(&error))
     });
@@ -122,4 +131,55 @@ fn a_users_overlay_is_not_asked() {
         locator.refresh().map_err(|error| text(&error))
     });
     println!("data files: {data:?}");
+}
+
+/// An agent that has looked at such a program ends as ever, and takes its probes with it.
+#[test]
+fn an_agent_that_has_met_one_ends() {
+    const TEST: &str = "an_agent_that_has_met_one_ends";
+    run(TEST, Release::Mysql56, agent_ends);
+}
+
+fn agent_ends(release: Release) {
+    const TEST: &str = "an_agent_that_has_met_one_ends";
+    let Some(agent) = Agent::find(TEST) else { return };
+    let Some(mut mute) = Mute::start(TEST) else { return };
+    mute.fall_silent();
+    let server = start(release, Config::new().pool_mib(32));
+    let text = Text::of(&open(&server));
+    let folder = tempfile::tempdir().unwrap();
+    let port = format!("unix:{}", folder.path().join("port").display());
+    let (pid, muted) = (server.pid().to_string(), mute.pid().to_string());
+    for signal in [Signal::TERM, Signal::KILL] {
+        let mut child =
+            agent.spawn(&["agent", "--pid", &pid, "--pid", &muted, "--port", &port, "-vv"]);
+        let (sender, lines) = channel();
+        let said = BufReader::new(child.stderr.take().unwrap()).lines();
+        let reading =
+            thread::spawn(move || said.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        let (mut attached, mut refused) = (false, false);
+        while !(attached && refused) {
+            let Ok(line) = lines.recv_timeout(LONG) else { break };
+            attached |= line.contains("attached to");
+            refused |= line.contains("overlay that a user has mounted");
+        }
+        let probes = text.changed();
+        let since = Instant::now();
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let has_ended = eventually(|| child.try_wait().unwrap().is_some());
+        let took = since.elapsed();
+        let in_time = has_ended && took < LIMIT;
+        println!("{signal:?} after {took:?}, attached {attached}, refused {refused}");
+        // Whoever waits for it is let go before anything else is said.
+        if !in_time || !refused {
+            mute.end();
+        }
+        child.wait().unwrap();
+        drop(lines);
+        reading.join().unwrap();
+        assert!(attached && probes >= 3, "{probes} probes are set");
+        assert!(refused, "the silent program was not refused");
+        assert!(in_time, "{signal:?} does not end it");
+        assert_unharmed(&server, server.pid(), &text);
+    }
 }
