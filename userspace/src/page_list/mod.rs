@@ -24,6 +24,7 @@ mod runs;
 mod summary;
 mod threads;
 mod union;
+mod whole;
 
 pub use build::{Built, Steps, build, raw_reads, rebuild};
 pub use output::{Format, RowWriter};

@@ -5,42 +5,10 @@ use page_wire::Run;
 use super::candidates::Candidate;
 use super::media::MediaTable;
 use super::runs::FrameRuns;
+use super::whole::{UNIT, Whole};
 use crate::classify::Reason;
 use crate::frames::{FRAME_BYTES, Frame};
 use crate::locate::{self, Locator, NotOnDisk, PageNo, SpaceId};
-
-/// Bytes of a unit of places on a medium.
-pub(super) const UNIT: u64 = 1 << page_wire::UNIT_SHIFT;
-
-/// A page whose bytes follow each other on one medium: 12 bytes, the place as [`Run`] packs it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Whole {
-    place: [u32; 2],
-    pub(super) block: u32,
-}
-
-impl Whole {
-    pub(super) fn new(medium: u16, unit: u64, block: u32) -> Option<Self> {
-        if unit >> 48 != 0 {
-            return None;
-        }
-        let place = u64::from(medium) << 48 | unit;
-        let low = u32::try_from(place & 0xffff_ffff).ok()?;
-        Some(Self { place: [u32::try_from(place >> 32).ok()?, low], block })
-    }
-
-    pub(super) const fn key(&self) -> u64 {
-        (self.place[0] as u64) << 32 | self.place[1] as u64
-    }
-
-    pub(super) fn medium(&self) -> u16 {
-        u16::try_from(self.key() >> 48).unwrap_or(u16::MAX)
-    }
-
-    pub(super) const fn unit(&self) -> u64 {
-        self.key() & ((1 << 48) - 1)
-    }
-}
 
 /// A stretch of a file that lies in one piece: where its first page lies says where all of them do.
 #[derive(Clone, Copy)]

@@ -7,9 +7,10 @@ use page_wire::{EncodeError, Encoder, RUN_BYTES, Run};
 
 use super::candidates::{Candidate, LeftOut};
 use super::noted::Noted;
-use super::place::{Found, Placer, Whole, page_frames};
+use super::place::{Found, Placer, page_frames};
 use super::runs::Half;
 use super::threads::both;
+use super::whole::Whole;
 use crate::classify::Reason;
 use crate::frames::Frame;
 use crate::locate::Locator;

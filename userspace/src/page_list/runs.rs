@@ -2,7 +2,7 @@
 
 use page_wire::{Merger, Run};
 
-use super::place::{UNIT, Whole};
+use super::whole::{UNIT, Whole};
 use crate::frames::Frame;
 
 /// Runs of frames whose bytes follow each other on a medium: one a change of frame.

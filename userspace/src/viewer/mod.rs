@@ -15,7 +15,9 @@ mod history;
 mod keys;
 mod link_rate;
 mod logs;
+mod options;
 mod palette;
+mod pane;
 mod rows;
 mod state;
 mod strokes;
@@ -34,7 +36,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossterm::event::{Event as TerminalEvent, EventStream};
-use foreign::Charset;
 use futures::StreamExt;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval};
@@ -43,6 +44,7 @@ use crate::model::Snapshot;
 
 pub use link_rate::{BadLinkRate, LinkRate};
 pub use logs::LogSink;
+pub use options::{Command, ViewerOptions};
 pub use palette::Colors;
 use state::{Input, Outcome, Viewer};
 use suspend::{Wish, Wishes};
@@ -50,48 +52,6 @@ use terminal::{Drawn, Screen};
 
 #[cfg(test)]
 use crate::model;
-
-/// What the viewer starts with; the user changes all but the colours by keys.
-#[derive(Clone, Debug)]
-pub struct ViewerOptions {
-    /// Link that the estimate of a migration assumes.
-    pub link_rate: LinkRate,
-    /// Time between snapshots, as the agent was started with.
-    pub refresh: Duration,
-    /// Whether the agent traces already.
-    pub tracing: bool,
-    /// Whether the agent looks up frames in the trace already.
-    pub walking: bool,
-    /// Colours of the terminal.
-    pub colors: Colors,
-    /// Characters of the terminal.
-    pub charset: Charset,
-}
-
-impl Default for ViewerOptions {
-    /// 1 Gbit/s, a snapshot a second, no tracing, colours and characters as the environment says.
-    fn default() -> Self {
-        Self {
-            link_rate: LinkRate::default(),
-            refresh: Duration::from_secs(1),
-            tracing: false,
-            walking: false,
-            colors: Colors::from_env(),
-            charset: foreign::charset(),
-        }
-    }
-}
-
-/// What the user switches in the agent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Trace records on or off.
-    Trace(bool),
-    /// Frames in the trace records on or off.
-    Walk(bool),
-    /// Time between snapshots.
-    Refresh(Duration),
-}
 
 /// Why the viewer had to stop.
 #[derive(Debug, thiserror::Error)]

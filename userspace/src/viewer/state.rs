@@ -10,9 +10,10 @@ use crate::model::Snapshot;
 use super::history::History;
 use super::keys::{self, Action};
 use super::link_rate::LinkRate;
+use super::options::{Command, ViewerOptions};
 use super::palette::Palette;
+use super::pane::Pane;
 use super::rows::{Filter, Sort};
-use super::{Command, ViewerOptions};
 
 /// Everything that can happen to the viewer.
 #[derive(Debug)]
@@ -33,32 +34,6 @@ pub(super) enum Outcome {
     Continue,
     Quit,
     Send(Command),
-}
-
-/// The parts of the screen that keys act on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pane {
-    Pool,
-    Tables,
-    Probes,
-    Trace,
-}
-
-impl Pane {
-    pub(super) const ALL: [Self; 4] = [Self::Pool, Self::Tables, Self::Probes, Self::Trace];
-
-    pub(super) const fn title(self) -> &'static str {
-        match self {
-            Self::Pool => "Pool",
-            Self::Tables => "Tables",
-            Self::Probes => "Probes",
-            Self::Trace => "Trace",
-        }
-    }
-
-    const fn moved(self, by: usize) -> Self {
-        Self::ALL[(self as usize + by) % Self::ALL.len()]
-    }
 }
 
 /// How current the snapshot is.

@@ -4,7 +4,8 @@ use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
-use super::super::state::{Pane, Viewer};
+use super::super::pane::Pane;
+use super::super::state::Viewer;
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;

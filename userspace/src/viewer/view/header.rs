@@ -5,7 +5,8 @@ use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::Paragraph;
 
-use super::super::state::{Liveness, Pane, Viewer};
+use super::super::pane::Pane;
+use super::super::state::{Liveness, Viewer};
 use super::super::units;
 use super::health::Health;
 

@@ -12,9 +12,10 @@ use ratatui::style::Style;
 use crate::model::Cell;
 
 use super::super::palette::{self, Palette, STATES};
-use super::super::state::{Pane, Viewer};
+use super::super::pane::Pane;
+use super::super::state::Viewer;
 use super::super::units;
-use super::{Section, section};
+use super::section::{Section, section};
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let cells = &viewer.snapshot.cells;

@@ -8,6 +8,7 @@ mod help;
 mod map;
 mod pool;
 mod probes;
+mod section;
 mod small;
 mod tables;
 mod trace;
@@ -17,12 +18,9 @@ mod tests;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
-use ratatui::style::Modifier;
-use ratatui::text::Line;
-use ratatui::widgets::{Block, Borders};
 
-use super::palette::Palette;
-use super::state::{Pane, Viewer};
+use super::pane::Pane;
+use super::state::Viewer;
 
 /// Below this, only the main figures are shown.
 const SMALLEST: (u16, u16) = (76, 20);
@@ -103,45 +101,4 @@ const fn fits(area: Rect, (width, height): (u16, u16)) -> bool {
 /// The area without its first and last column.
 const fn inset(area: Rect) -> Rect {
     Rect { x: area.x + 1, width: area.width - 2, ..area }
-}
-
-/// Draws the rule with the title of a part; returns what is left for the part.
-fn section(frame: &mut Frame, area: Rect, style: Section<'_>, palette: Palette) -> Rect {
-    let title = if style.focused { palette.accent() } else { palette.strong() };
-    // the title lies on the rule and would take over its dimness
-    let title = title.remove_modifier(Modifier::DIM);
-    let block = Block::new()
-        .borders(Borders::TOP)
-        .border_style(palette.dim())
-        .title_top(Line::styled(format!("{} ", style.title), title))
-        .title_top(Line::styled(format!(" {}", style.note), palette.dim()).right_aligned());
-    let inner = block.inner(area);
-    frame.render_widget(block, area);
-    inner
-}
-
-/// How a part is headed.
-struct Section<'a> {
-    title: &'a str,
-    /// Explanation at the right end of the rule.
-    note: &'a str,
-    /// Whether keys act on it.
-    focused: bool,
-}
-
-impl<'a> Section<'a> {
-    /// The heading of a pane that keys can act on.
-    fn of_pane(title: &'a str, note: &'a str, pane: Pane, viewer: &Viewer) -> Self {
-        Self { title, note, focused: viewer.pane == pane }
-    }
-
-    /// A heading that never has the focus.
-    const fn plain(title: &'a str, note: &'a str) -> Self {
-        Self { title, note, focused: false }
-    }
-}
-
-/// First of `height` lines such that the marked one stands in the middle where it can.
-fn first_line(marked: usize, lines: usize, height: usize) -> usize {
-    marked.saturating_sub(height / 2).min(lines.saturating_sub(height))
 }

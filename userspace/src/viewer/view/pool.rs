@@ -11,7 +11,7 @@ use super::super::palette::{self, Palette, STATES};
 use super::super::state::Viewer;
 use super::super::strokes;
 use super::super::units;
-use super::{Section, section};
+use super::section::{Section, section};
 
 /// Lines that [`draw_beside`] takes: blocks and traffic beside each other, migration below.
 pub(super) const HEIGHT: u16 = 8 + 3;

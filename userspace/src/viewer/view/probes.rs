@@ -8,10 +8,11 @@ use ratatui::widgets::{Cell, Row, Table};
 
 use crate::model::{Latency, ProbeRow};
 
-use super::super::state::{Pane, Viewer};
+use super::super::pane::Pane;
+use super::super::state::Viewer;
 use super::super::strokes;
 use super::super::units;
-use super::{Section, first_line, section};
+use super::section::{Section, first_line, section};
 
 /// Lines below the table of probes: latency, audit and cost with their rules.
 const BELOW: u16 = 3 + 2 + 3;

@@ -8,10 +8,11 @@ use ratatui::widgets::{Cell, Row, Table, TableState};
 use crate::model::TableRow;
 
 use super::super::palette::Palette;
+use super::super::pane::Pane;
 use super::super::rows::SortKey;
-use super::super::state::{Pane, Viewer};
+use super::super::state::Viewer;
 use super::super::units;
-use super::{Section, first_line, section};
+use super::section::{Section, first_line, section};
 
 const COLUMNS: [(SortKey, &str); 5] = [
     (SortKey::Name, "table"),

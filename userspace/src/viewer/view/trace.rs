@@ -11,9 +11,10 @@ use ratatui::widgets::{Cell, Row, Table};
 
 use crate::model::Event;
 
-use super::super::state::{Pane, Viewer};
+use super::super::pane::Pane;
+use super::super::state::Viewer;
 use super::super::units;
-use super::{Section, section};
+use super::section::{Section, section};
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
