@@ -33,6 +33,8 @@ pub enum Reason {
     SplitUnitsMissing,
     /// A stored profile names it otherwise, or leaves it out.
     NotInProfile,
+    /// The server's definition names nothing for it.
+    NotInDefinition,
 }
 
 impl fmt::Display for Reason {
@@ -52,6 +54,7 @@ impl fmt::Display for Reason {
                 "its debug information is split, and the .dwo or .dwp files are not there",
             ),
             Self::NotInProfile => f.write_str("not in the stored profile"),
+            Self::NotInDefinition => f.write_str("not in the server's definition"),
         }
     }
 }

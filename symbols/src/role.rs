@@ -57,6 +57,11 @@ roles! {
     }
 }
 
+impl SiteRole {
+    /// Events without which a table of blocks would not be true.
+    pub const RESIDENCY: [Self; 3] = [Self::PageIoComplete, Self::PageDirty, Self::BlockFree];
+}
+
 roles! {
     /// A field of one of the server's structs; what is before the dot is the struct.
     FieldRole {

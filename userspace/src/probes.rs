@@ -30,7 +30,7 @@ use crate::residency::Table;
 use crate::target::{Target, TargetError};
 use sites::{Plan, QUERIES, RESIDENCY, sites_of};
 
-pub use sites::{RESIDENCY_EVENTS, check_sites};
+pub use sites::{Coverage, RESIDENCY_EVENTS, coverage};
 
 /// The programs could not be loaded or attached.
 #[derive(Debug, Error)]
@@ -201,6 +201,7 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, ProbesError> {
 
 /// The attached programs of one server.
 pub struct Probes {
+    coverage: Coverage,
     /// One a probe in the server's text; gone first.
     links: Links,
     ebpf: Ebpf,
@@ -222,11 +223,15 @@ impl Probes {
         geometry: &Geometry,
         options: ProbeOptions,
     ) -> Result<(Self, Table), ProbesError> {
-        check_sites(profile)?;
+        let coverage = coverage(profile)?;
+        let residency = match coverage {
+            Coverage::Events => &RESIDENCY[..],
+            Coverage::ScanOnly { .. } => &[],
+        };
         // Opened once: what is checked here is what the probes go on.
         let text = target.text(profile)?;
         let queries = if options.queries { &QUERIES[..] } else { &[] };
-        let proven = RESIDENCY
+        let proven = residency
             .iter()
             .chain(queries)
             .map(|plan| Ok((plan, prove(&text, profile, plan)?)))
@@ -245,6 +250,7 @@ impl Probes {
         let latency = take(&mut ebpf, "LATENCY")?;
         let control = take(&mut ebpf, "CONTROL")?;
         let mut probes = Self {
+            coverage,
             links: Links::default(),
             ebpf,
             counters,
@@ -316,6 +322,18 @@ impl Probes {
         let link = uprobe.attach(point, site.path(), scope).map_err(failed)?;
         self.links.add(uprobe.take_link(link).map_err(failed)?);
         Ok(())
+    }
+
+    /// What they see of the server's pages.
+    #[must_use]
+    pub const fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// Whether the residency table is kept by them.
+    #[must_use]
+    pub fn see_events(&self) -> bool {
+        self.coverage == Coverage::Events
     }
 
     /// Number of probes in the server's text.

@@ -15,6 +15,13 @@ use crate::site::{self, ABI_ARGUMENTS, Probe};
 impl Facts<'_, '_> {
     pub(super) fn sites(&self, missing: &mut Vec<Missing>) -> BTreeMap<SiteRole, Vec<Site>> {
         let mut sites = BTreeMap::new();
+        // A server whose events are not known can be scanned.
+        for role in SiteRole::RESIDENCY {
+            if !self.definition.sites.contains_key(&role) {
+                let (name, reason) = (role.name().to_owned(), Reason::NotInDefinition);
+                missing.push(Missing { role: Role::Site(role), name, required: false, reason });
+            }
+        }
         for (role, names) in &self.definition.sites {
             let mut found = Vec::new();
             for site in self.sites_of(names) {

@@ -11,6 +11,7 @@
 //! | [`losses`] | trace records against the probes' counters, with a tiny ring |
 //! | [`prepared`] | lists that were prepared while the server was watched |
 //! | [`page_sizes`], [`tables`], [`resize`], [`isolation`] | servers that are not plain |
+//! | [`scanned`] | a server that no probe sees, and that is only scanned |
 //! | [`strangers`], [`rights`] | what cannot be observed, and the error that says so |
 //! | [`squatters`] | strangers' processes that are called `mysqld`, and several servers |
 //! | [`mute_files`] | a user's file systems that never answer |
@@ -41,6 +42,7 @@ mod page_sizes;
 mod prepared;
 mod resize;
 mod rights;
+mod scanned;
 mod squatters;
 mod stall;
 mod stalled;

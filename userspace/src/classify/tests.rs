@@ -14,8 +14,8 @@ fn mysql() -> Profile {
     Profile::from_json(text.as_bytes()).unwrap()
 }
 
-/// MariaDB 10.11.12 and later: one word tells state, I/O and fix count in ranges, and a page that was written stays
-/// on the flush list with an LSN of 1.
+/// MariaDB 10.11.12 and later: one word tells state, I/O and fix count in ranges, another space and page, and a page
+/// that was written stays on the flush list with an LSN of 1.
 fn mariadb() -> Profile {
     let mut profile = mysql();
     let mut place = |role, offset, size| {
@@ -26,14 +26,18 @@ fn mariadb() -> Profile {
     place(FieldRole::BlockLatch, 0x18, 4);
     place(FieldRole::BlockZipData, 0x38, 8);
     place(FieldRole::BlockFrame, 0x30, 8);
-    place(FieldRole::BlockPage, 0, 4);
-    place(FieldRole::BlockSpace, 4, 4);
+    place(FieldRole::BlockId, 0, 8);
+    profile.fields.remove(&FieldRole::BlockPage);
+    profile.fields.remove(&FieldRole::BlockSpace);
     let states = |first, last, holds| States { mask: None, first, last, holds };
+    // The low 29 bits count users.
+    let in_use = Some(0xe000_0000);
     profile.states = vec![
         states(0, 0, PageState::Free),
         states(1, 1, PageState::Memory),
         states(2, 2, PageState::Evicting),
-        states(3, 0xffff_ffff, PageState::Page),
+        states(3, 0x1fff_ffff, PageState::Page),
+        States { mask: in_use, ..states(0x2000_0000, 0xe000_0000, PageState::Page) },
     ];
     let within = |first, last| Condition {
         field: FieldRole::BlockState,

@@ -7,7 +7,7 @@ use super::check::{causes, counted};
 use super::{Check, storage};
 use crate::choose::ChooseError;
 use crate::geometry::Geometry;
-use crate::probes::check_sites;
+use crate::probes::{Coverage, coverage};
 use crate::prove::Proof;
 use crate::server::{Server, ServerError, resolve};
 use crate::target::{Rule, Target, TargetError};
@@ -105,8 +105,16 @@ fn no_pool(error: &ServerError) -> Check {
 
 /// Whether every event can be seen, and how.
 fn events(profile: &Profile, target: &Target) -> Check {
-    if let Err(error) = check_sites(profile) {
-        return Check::fail(SITES, causes(&error), error.hint());
+    match coverage(profile) {
+        Ok(Coverage::Events) => {}
+        Ok(Coverage::ScanOnly { lacking }) => {
+            return Check::warning(
+                SITES,
+                format!("no place for a probe of {lacking}: the pool can only be scanned"),
+                "`poolferry symbols` shows what was found; until then each list costs a scan",
+            );
+        }
+        Err(error) => return Check::fail(SITES, causes(&error), error.hint()),
     }
     match target.text(profile).map(|text| text.prove_all(profile)) {
         Ok(Ok(())) => sites(profile),

@@ -27,13 +27,14 @@ use crate::locate::{LocateError, Locator};
 use crate::memory::MemoryError;
 use crate::model::Snapshot;
 use crate::page_list::{self, Built, ListError, Prepared};
-use crate::probes::{ProbeOptions, Probes, ProbesError};
+use crate::probes::{Coverage, ProbeOptions, Probes, ProbesError};
 use crate::prove::ProveError;
 use crate::residency::Residency;
 use crate::server::{Server, ServerError};
 use crate::target::Target;
 use rates::RateMeter;
 use session::{Session, Switches};
+use snapshot::Tally;
 use spaces::Spaces;
 use trace::Trace;
 
@@ -143,6 +144,8 @@ pub struct Observer {
     next_scan: Instant,
     next_files: Instant,
     notices: Vec<Text>,
+    /// What the last scan found, where only scans find anything.
+    scanned: Option<Tally>,
 }
 
 impl Observer {
@@ -187,6 +190,7 @@ impl Observer {
             next_scan: now,
             next_files: now + FILES_EVERY,
             notices: Vec::new(),
+            scanned: None,
         })
     }
 
@@ -249,12 +253,15 @@ impl Observer {
         }
     }
 
-    /// One audit now, whatever the snapshot's own rhythm; returns the drift found.
+    /// One audit now (of a server that can only be scanned there is nothing to audit), whatever the snapshot's own rhythm; returns the drift found.
     ///
     /// # Errors
     /// When the server is gone, or its pool is being resized.
     pub fn audit(&mut self) -> Result<u64, ObserveError> {
         self.check_server()?.or_error()?;
+        if !self.probes.see_events() {
+            return Ok(0);
+        }
         Ok(self.auditor.scan(&self.server, &mut self.residency, |_, _| {})?)
     }
 
@@ -301,6 +308,9 @@ impl Observer {
             }
         };
         let Self { server, residency, locator, prepared, .. } = self;
+        if !self.probes.see_events() {
+            return Ok(page_list::build(server, None, locator, frames)?);
+        }
         Ok(page_list::rebuild(server, residency, locator, frames, prepared)?)
     }
 
@@ -327,13 +337,19 @@ impl Observer {
                 // A resize may begin between the look at the geometry and the scan.
                 Err(ObserveError::Memory(error)) if !error.is_gone() => {
                     self.notices.push(format!("no scan this time: {error}").into());
-                    self.tally_by_table()
+                    self.tally_without_scan()
                 }
                 other => other?,
             }
         } else {
-            self.tally_by_table()
+            self.tally_without_scan()
         };
+        if let Coverage::ScanOnly { lacking } = self.probes.coverage() {
+            self.notices.push(Text::from(format!(
+                "scanned only: no probe for {lacking}; what is shown is as old as the last scan, and a list costs one"
+            )));
+            self.scanned = Some(tally.clone());
+        }
         Ok(Arc::new(self.compose(tally)?))
     }
 
@@ -375,6 +391,7 @@ impl Observer {
         self.residency = next.residency;
         self.log = next.log;
         self.rates = next.rates;
+        self.scanned = None;
         // Words of the new table mean something else.
         self.prepared = Prepared::default();
         Ok(())

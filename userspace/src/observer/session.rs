@@ -47,7 +47,9 @@ impl Session {
         let (mut probes, table) =
             Probes::attach(target, profile, &server.layout, geometry, options.probes)?;
         let mut residency = Residency::new(table);
-        Auditor::lay_base(server.memory(), &server.layout, geometry, &mut residency)?;
+        if probes.see_events() {
+            Auditor::lay_base(server.memory(), &server.layout, geometry, &mut residency)?;
+        }
         let ring = probes.take_trace()?;
         probes.set_trace(options.trace)?;
         probes.set_walk(switches.kernel)?;

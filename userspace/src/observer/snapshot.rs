@@ -6,11 +6,13 @@ use foreign::Text;
 use symbols::profile::Source;
 
 use super::{ObserveError, Observer};
-use crate::classify::{Class, Reason, recorded};
+use crate::classify::{Class, Classifier, Reason, recorded};
 use crate::locate::{Locator, PageNo, SpaceId};
 use crate::model::{self, Cell, Snapshot, TableRow, Totals};
+use crate::scan::scan;
 
 /// Blocks counted by state and table.
+#[derive(Clone)]
 pub(super) struct Tally {
     cells: Option<Vec<Cell>>,
     counts: [u64; 6],
@@ -50,18 +52,30 @@ impl Tally {
 }
 
 impl Observer {
-    /// Counts by a scan of the descriptors, which is an audit too.
+    /// Counts by a scan of the descriptors, which is an audit too where there is a table.
     pub(super) fn tally_by_scan(&mut self) -> Result<Tally, ObserveError> {
         let mut tally = Tally::new(self.server.geometry.blocks(), self.options.cells);
         let locator = &self.locator;
+        if !self.probes.see_events() {
+            let server = &self.server;
+            let mut classifier = Classifier::new(server, None);
+            scan(server.memory(), &server.layout, &server.geometry, |block| {
+                let class = classifier.classify(&block);
+                tally.add(block.index, class, (block.space(), block.page()), locator);
+            })?;
+            return Ok(tally);
+        }
         self.auditor.scan(&self.server, &mut self.residency, |block, class| {
             tally.add(block.index, class, (block.space(), block.page()), locator);
         })?;
         Ok(tally)
     }
 
-    /// Counts by the residency table alone: no read of the server's memory.
-    pub(super) fn tally_by_table(&self) -> Tally {
+    /// Counts without a read of the server's memory: by the residency table, or as the last scan did.
+    pub(super) fn tally_without_scan(&self) -> Tally {
+        if let Some(scanned) = &self.scanned {
+            return scanned.clone();
+        }
         let blocks = self.server.geometry.blocks();
         let mut tally = Tally::new(blocks, self.options.cells);
         for block in 0..blocks {

@@ -47,12 +47,41 @@ pub const RESIDENCY_EVENTS: [SiteRole; 4] = {
     [a.event, b.event, c.event, d.event]
 };
 
-/// Checks that the profile has every site of the events that the residency table lives on.
+/// What the probes see of a server's pages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Coverage {
+    /// Every event that the residency table lives on.
+    Events,
+    /// Not all of them, which is none: a table that misses some is not true. The pool can be scanned.
+    ScanOnly {
+        /// The events that cannot be had, and why.
+        lacking: String,
+    },
+}
+
+/// Which events of the residency table the profile has sites for.
 ///
 /// # Errors
-/// [`ProbesError::NoSite`] where an event has no site, or a copy of its function has none.
-pub fn check_sites(profile: &Profile) -> Result<(), ProbesError> {
-    RESIDENCY.iter().try_for_each(|plan| sites_of(profile, plan).map(drop))
+/// [`ProbesError::NoSite`] where an event that the definition requires has no site, or a copy of its function has none.
+pub fn coverage(profile: &Profile) -> Result<Coverage, ProbesError> {
+    let mut lacking = Vec::new();
+    for plan in &RESIDENCY {
+        let is_of_event = |missing: &&Missing| missing.role == Role::Site(plan.event);
+        let missing = profile.missing.iter().filter(|missing| !missing.required);
+        let needed = SiteRole::RESIDENCY.contains(&plan.event);
+        match missing.clone().find(is_of_event).filter(|_| needed) {
+            // One that is required may be missing beside it.
+            Some(_) if profile.lacking().any(|missing| is_of_event(&missing)) => {
+                sites_of(profile, plan)?;
+            }
+            Some(missing) => lacking.push(format!("{} ({})", plan.event, missing.reason)),
+            None => drop(sites_of(profile, plan)?),
+        }
+    }
+    Ok(match lacking.is_empty() {
+        true => Coverage::Events,
+        false => Coverage::ScanOnly { lacking: lacking.join(", ") },
+    })
 }
 
 /// The sites of an event. Some of its copies are not enough: through the others a page would become
@@ -92,7 +121,7 @@ mod tests {
 
     #[test]
     fn an_event_that_is_covered_in_part_is_refused() {
-        check_sites(&stored()).unwrap();
+        assert_eq!(coverage(&stored()).unwrap(), Coverage::Events);
         let lacking = |role: SiteRole, required| {
             let mut profile = stored();
             profile.missing.push(Missing {
@@ -101,7 +130,7 @@ mod tests {
                 required,
                 reason: Reason::OptimisedOut,
             });
-            check_sites(&profile)
+            coverage(&profile)
         };
         for plan in &RESIDENCY {
             let error = lacking(plan.event, true).unwrap_err();
@@ -111,11 +140,18 @@ mod tests {
         }
         let text = lacking(SiteRole::PageDirty, true).unwrap_err().to_string();
         assert!(text.contains("`f in g at 0x10`"), "{text}");
-        lacking(SiteRole::PageDirtySorted, false).unwrap();
+        assert_eq!(lacking(SiteRole::PageDirtySorted, false).unwrap(), Coverage::Events);
+        for event in SiteRole::RESIDENCY {
+            // Some of its copies are as good as none.
+            let Coverage::ScanOnly { lacking } = lacking(event, false).unwrap() else {
+                panic!("{event} is not needed")
+            };
+            assert!(lacking.starts_with(&format!("{event} (")), "{lacking}");
+        }
         lacking(SiteRole::Query, true).unwrap();
 
         let mut profile = stored();
         profile.sites.remove(&SiteRole::BlockFree);
-        assert!(check_sites(&profile).unwrap_err().to_string().contains("block_free"));
+        assert!(coverage(&profile).unwrap_err().to_string().contains("block_free"));
     }
 }
