@@ -62,6 +62,30 @@ pub struct SyncTime {
     pub ended: AtomicU64,
 }
 
+/// Three of QEMU's migration parameters.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Parameters {
+    /// `max-bandwidth`, in bytes per second.
+    pub max_bandwidth: AtomicU64,
+    /// `downtime-limit`, in milliseconds.
+    pub downtime_limit: AtomicU64,
+    /// `avail-switchover-bandwidth`, in bytes per second; `u64::MAX` where QEMU has none.
+    pub avail_switchover_bandwidth: AtomicU64,
+}
+
+/// What QEMU's migration parameters are to be again. It outlives the host's program, for who comes after it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Kept {
+    /// Id of the process that has changed them, written after the others; 0 while QEMU has the user's.
+    pub driver: AtomicU64,
+    /// The user's.
+    pub user: Parameters,
+    /// Those that the user wants for the migration that goes on.
+    pub migration: Parameters,
+}
+
 /// Words of both sides, each writer's on cache lines of its own.
 ///
 /// Times are in ns of `CLOCK_MONOTONIC`, 0 if it has not happened. Times and counts from `state` on are
@@ -110,7 +134,7 @@ pub struct Control {
     pub hint_begun: AtomicU64,
     /// Byte 168, library: the last hint has returned. What is read from RAM after this counts.
     pub hint_returned: AtomicU64,
-    /// Byte 176, library: the first sync with the VM stopped.
+    /// Byte 176, library: the first sync since the VM has stopped.
     pub final_sync: AtomicU64,
     /// Byte 184, library: clean-up of the migration.
     pub cleanup: AtomicU64,
@@ -122,7 +146,11 @@ pub struct Control {
     pub given_back_unconfirmed: AtomicU64,
     /// Byte 216, library: syncs at which the switchover was held.
     pub held: AtomicU64,
-    unused_224: [u64; 100],
+    unused_224: [u64; 4],
+
+    /// Byte 256, host: parameters of QEMU's migrations that it has changed.
+    pub kept: Kept,
+    unused_312: [u64; 89],
 
     /// Byte 1024, library: sync `n`, counted from 0, is in entry `n % SYNC_TIMES`.
     pub sync_times: [SyncTime; SYNC_TIMES],
@@ -132,4 +160,5 @@ const _: () = assert!(core::mem::offset_of!(Control, armed) == 64);
 const _: () = assert!(core::mem::offset_of!(Control, state) == 128);
 const _: () = assert!(core::mem::offset_of!(Control, hint_begun) == 160);
 const _: () = assert!(core::mem::offset_of!(Control, held) == 216);
+const _: () = assert!(core::mem::offset_of!(Control, kept) == 256);
 const _: () = assert!(core::mem::offset_of!(Control, sync_times) == 1024);

@@ -11,9 +11,10 @@
 //! | [`RUNS_AT`] | [`MAX_RUNS`] x 24 | [`Run`]s by block and offset | host |
 //! | [`CONFIRMED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: placed at the destination | host |
 //! | [`GIVE_BACK_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: send it after all | host |
+//! | [`REDIRTIED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: given back to QEMU, asked for or not | library |
 //!
 //! Bit `n % 64` of the 64-bit word `n / 64` of a bitmap is page `n` of the set. Bits are only ever set
-//! while a set is armed; the host clears both bitmaps before it arms the next.
+//! while a set is armed; the host clears all three bitmaps before it arms the next.
 //!
 //! ```text
 //! host     writes blocks, runs, counts, clears the bitmaps       armed = taken + 1
@@ -31,7 +32,7 @@ mod control;
 mod reason;
 mod table;
 
-pub use control::{Control, Entry, SYNC_TIMES, State, SyncTime};
+pub use control::{Control, Entry, Kept, Parameters, SYNC_TIMES, State, SyncTime};
 pub use reason::{Reason, SETTINGS, SYMBOLS};
 pub use table::{BLOCK_NAME_BYTES, Block, Run};
 
@@ -45,7 +46,7 @@ pub const FILE_NAME: &CStr = c"poolferry-qemu";
 pub const MAGIC: u64 = u64::from_le_bytes(*b"PFerryQ\x1a");
 
 /// Changes with every change of the layout or of what it means.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Bytes of a page of guest RAM as QEMU tracks it on x86-64.
 pub const PAGE_BYTES: u64 = 4096;
@@ -69,8 +70,10 @@ pub const CONFIRMED_AT: usize = RUNS_AT + MAX_RUNS * size_of::<Run>();
 pub const BITMAP_BYTES: usize = MAX_PAGES as usize / 8;
 /// Where the bitmap of pages to give back begins, in bytes.
 pub const GIVE_BACK_AT: usize = CONFIRMED_AT + BITMAP_BYTES;
+/// Where the bitmap of pages given back begins, in bytes.
+pub const REDIRTIED_AT: usize = GIVE_BACK_AT + BITMAP_BYTES;
 /// Length of the file in bytes; nearly all of it is hole.
-pub const FILE_BYTES: usize = GIVE_BACK_AT + BITMAP_BYTES;
+pub const FILE_BYTES: usize = REDIRTIED_AT + BITMAP_BYTES;
 
 const _: () = assert!(size_of::<Control>() as u64 == PAGE_BYTES);
 const _: () = assert!(size_of::<Block>() == 264 && size_of::<Run>() == 24);
@@ -78,3 +81,4 @@ const _: () = assert!(BLOCKS_AT + MAX_BLOCKS * size_of::<Block>() <= RUNS_AT);
 // Each part is mapped by itself.
 const _: () = assert!(CONFIRMED_AT.is_multiple_of(size_of::<Control>()));
 const _: () = assert!(GIVE_BACK_AT.is_multiple_of(size_of::<Control>()));
+const _: () = assert!(REDIRTIED_AT.is_multiple_of(size_of::<Control>()));

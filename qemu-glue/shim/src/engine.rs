@@ -66,6 +66,8 @@ impl<H: Hypervisor> Engine<H> {
         if self.vm.is_running() && self.shared.is_driven() {
             let pages = skip.give_back_asked(&self.vm, control);
             control.given_back_asked.fetch_add(pages, Relaxed);
+            // Somebody has let it run on: the stop before was no switchover.
+            control.final_sync.store(0, Relaxed);
             let hold = control.hold.load(Relaxed);
             if hold > 0 {
                 skip.hold(&self.vm, hold);
@@ -76,7 +78,8 @@ impl<H: Hypervisor> Engine<H> {
             // anybody who drives the set, nothing more is confirmed, and nobody lets it go.
             control.hold.store(0, Relaxed);
             let pages = skip.give_back_unconfirmed(&self.vm);
-            control.given_back_unconfirmed.fetch_add(pages, Relaxed);
+            // The host that sees the figure sees the bits.
+            control.given_back_unconfirmed.fetch_add(pages, Release);
             if !self.vm.is_running() && control.final_sync.load(Relaxed) == 0 {
                 control.final_sync.store(now, Relaxed);
             }

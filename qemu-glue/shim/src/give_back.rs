@@ -4,7 +4,7 @@
 //! 11.0). If it does have some and the migration does not complete, a guest that changes that code may go
 //! on with the old; buffer pools hold no code.
 
-use core::sync::atomic::Ordering::Acquire;
+use core::sync::atomic::Ordering::{Acquire, Release};
 
 use shim_abi::{Control, MAX_HOLD_PAGES, PAGE_BYTES};
 
@@ -69,8 +69,8 @@ impl Skip {
     fn decide(&mut self, wanted: Wanted) -> u64 {
         let mut count = 0;
         let host = self.asked.iter().zip(self.confirmed.iter());
-        let own = self.given.iter_mut().zip(self.now.iter_mut());
-        for (((asked, confirmed), (given, now)), (_, mask)) in
+        let own = self.given.iter_mut().zip(self.now.iter_mut()).zip(self.told.iter());
+        for (((asked, confirmed), ((given, now), told)), (_, mask)) in
             host.zip(own).zip(masks(0..self.pages))
         {
             let unconfirmed = match wanted {
@@ -79,6 +79,10 @@ impl Skip {
             };
             *now = (asked.load(Acquire) | unconfirmed) & mask & !*given;
             *given |= *now;
+            // A word without news stays a hole of the file.
+            if *now != 0 {
+                told.fetch_or(*now, Release);
+            }
             count += u64::from(now.count_ones());
         }
         count

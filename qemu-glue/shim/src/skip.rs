@@ -4,7 +4,8 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use shim_abi::{
-    CONFIRMED_AT, Control, GIVE_BACK_AT, MAX_BLOCKS, MAX_PAGES, MAX_RUNS, RUNS_AT, Reason, Run,
+    CONFIRMED_AT, Control, GIVE_BACK_AT, MAX_BLOCKS, MAX_PAGES, MAX_RUNS, REDIRTIED_AT, RUNS_AT,
+    Reason, Run,
 };
 
 use crate::bits::WORD;
@@ -30,6 +31,8 @@ pub(crate) struct Skip {
     pub(crate) asked_seen: u32,
     /// Given back to QEMU, once and for all.
     pub(crate) given: Private<u64>,
+    /// The same for the host, which believes it; what is given back is decided on `given` alone.
+    pub(crate) told: SharedWords,
     /// What is being given back right now.
     pub(crate) now: Private<u64>,
 }
@@ -62,6 +65,7 @@ impl Skip {
             asked: SharedWords::new(shared.file, GIVE_BACK_AT, words)?,
             asked_seen: 0,
             given,
+            told: SharedWords::new(shared.file, REDIRTIED_AT, words)?,
             now: Private::new(words)?,
         })
     }

@@ -10,7 +10,7 @@ use shim_abi::{
 };
 
 use super::file::{Bits, SharedFile};
-use super::{Refusal, ShimError, State, Status, SyncTime, bitmap};
+use super::{Kept, Refusal, ShimError, State, Status, SyncTime, bitmap};
 use crate::channel::PageRange;
 use crate::set::{Block, PAGE_BYTES, SkipSet};
 
@@ -29,9 +29,7 @@ pub struct Armed {
     pages: u32,
     confirmed: Bits,
     give_back: Bits,
-    /// Pages that have one of the two, so that each counts once.
-    accounted: Vec<AtomicU64>,
-    outstanding: AtomicU64,
+    redirtied: Bits,
 }
 
 impl Armed {
@@ -61,7 +59,7 @@ impl Armed {
         control.runs.store(count(set.runs().len()), Relaxed);
         control.pages.store(pages, Relaxed);
         control.give_back_asked.store(0, Relaxed);
-        let (confirmed, give_back) = file.bitmaps(pages)?;
+        let [confirmed, give_back, redirtied] = file.bitmaps(pages)?;
         let generation = taken.wrapping_add(1);
         control.armed.store(generation, Release);
         Ok(Self {
@@ -70,8 +68,7 @@ impl Armed {
             pages,
             confirmed,
             give_back,
-            accounted: (0..bitmap::words(pages)).map(|_| AtomicU64::new(0)).collect(),
-            outstanding: AtomicU64::new(pages.into()),
+            redirtied,
             file,
         })
     }
@@ -94,6 +91,9 @@ impl Armed {
         let known = matches!(state, State::Hinting | State::Hinted | State::Ended);
         let figure = |figure: &AtomicU64| if known { figure.load(Relaxed) } else { 0 };
         let time = |time: &AtomicU64| Some(figure(time)).filter(|time| *time > 0);
+        // Whoever sees the figure sees the bits (see `redirtied`).
+        let unconfirmed = control.given_back_unconfirmed.load(Acquire);
+        let unconfirmed = if known { unconfirmed } else { 0 };
         Status {
             state,
             reason,
@@ -105,7 +105,7 @@ impl Armed {
             sync_times: if taken { self.sync_times() } else { Vec::new() },
             hinted: figure(&control.hinted),
             given_back_asked: figure(&control.given_back_asked),
-            given_back_unconfirmed: figure(&control.given_back_unconfirmed),
+            given_back_unconfirmed: unconfirmed,
             held: figure(&control.held),
         }
     }
@@ -114,7 +114,6 @@ impl Armed {
     pub fn confirm(&self, range: PageRange) {
         let (first, end) = self.clip(range);
         bitmap::set(self.confirmed.words(), first, end);
-        self.account(first, end);
     }
 
     /// These pages are to be sent by QEMU; it learns of them at its next sync. Wins over [`confirm`].
@@ -124,7 +123,6 @@ impl Armed {
         let (first, end) = self.clip(range);
         bitmap::set(self.give_back.words(), first, end);
         self.file.control().give_back_asked.fetch_add(1, Release);
-        self.account(first, end);
     }
 
     /// With `true`, QEMU finds 1 MiB of pages written at each sync while the VM runs: those below 1 MiB
@@ -154,15 +152,28 @@ impl Armed {
         }
     }
 
-    /// Pages of the set neither confirmed nor given back; all of them before the hint.
+    /// Pages of the set neither confirmed nor asked to be given back; all of them before the hint. Reads both bitmaps:
+    /// they are the account, and nobody keeps another.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
-        self.outstanding.load(Acquire)
+        bitmap::neither(self.confirmed.words(), self.give_back.words(), self.pages)
     }
 
-    fn account(&self, first: u32, end: u32) {
-        let new = bitmap::set_new(&self.accounted, first, end);
-        self.outstanding.fetch_sub(new, Release);
+    /// Pages that the library has given back, asked or by itself. Reads the whole bitmap: worth it when the library's figures have
+    /// grown.
+    #[must_use]
+    pub fn redirtied(&self) -> Vec<PageRange> {
+        bitmap::stretches(self.redirtied.words(), self.pages)
+    }
+
+    /// QEMU's migration parameters are changed from now on; what they are to be again outlives this program.
+    pub fn keep(&self, kept: &Kept) {
+        self.file.keep(Some(kept));
+    }
+
+    /// QEMU has the user's parameters again.
+    pub fn forget(&self) {
+        self.file.keep(None);
     }
 
     fn clip(&self, range: PageRange) -> (u32, u32) {

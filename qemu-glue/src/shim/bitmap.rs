@@ -1,7 +1,9 @@
 //! Bits for pages of the set, in whole words.
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{AcqRel, Release};
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+use crate::channel::PageRange;
 
 /// Words for `pages` bits.
 pub(super) fn words(pages: u32) -> usize {
@@ -28,12 +30,36 @@ pub(super) fn set(bitmap: &[AtomicU64], first: u32, end: u32) {
     }
 }
 
-/// Sets the bits `first..end`, and says how many were not set before.
-pub(super) fn set_new(bitmap: &[AtomicU64], first: u32, end: u32) -> u64 {
-    let new = |(word, mask): (usize, u64)| {
-        bitmap.get(word).map_or(0, |word| mask & !word.fetch_or(mask, AcqRel))
-    };
-    masks(first, end).map(|found| u64::from(new(found).count_ones())).sum()
+/// Bits that neither of two bitmaps of `pages` bits has.
+pub(super) fn neither(one: &[AtomicU64], other: &[AtomicU64], pages: u32) -> u64 {
+    let bits = |word: &AtomicU64| word.load(Acquire);
+    let words = one.iter().zip(other).map(|(one, other)| bits(one) | bits(other));
+    let set: u64 = words.zip(masks(0, pages)).map(|(word, (_, mask))| count(word & mask)).sum();
+    u64::from(pages).saturating_sub(set)
+}
+
+fn count(word: u64) -> u64 {
+    word.count_ones().into()
+}
+
+/// The stretches of bits that are set among the first `pages`.
+pub(super) fn stretches(bitmap: &[AtomicU64], pages: u32) -> Vec<PageRange> {
+    let mut found: Vec<PageRange> = Vec::new();
+    for (word, mask) in masks(0, pages) {
+        let mut bits = bitmap.get(word).map_or(0, |word| word.load(Acquire)) & mask;
+        let base = u32::try_from(word).unwrap_or(u32::MAX).saturating_mul(u64::BITS);
+        while bits != 0 {
+            let first = bits.trailing_zeros();
+            let ones = (bits >> first).trailing_ones();
+            // Of no more bits than are left in the word.
+            bits &= u64::MAX.checked_shl(first + ones).unwrap_or(0);
+            match found.last_mut() {
+                Some(last) if last.first + last.count == base + first => last.count += ones,
+                _ => found.push(PageRange { first: base + first, count: ones }),
+            }
+        }
+    }
+    found
 }
 
 #[cfg(test)]
@@ -48,12 +74,23 @@ mod tests {
         #[test]
         fn ranges_set_their_bits_and_no_others(ranges in prop::collection::vec((0_u32..300, 0_u32..300), 0..9)) {
             let bitmap: Vec<AtomicU64> = (0..words(300)).map(|_| AtomicU64::new(0)).collect();
+            let none: Vec<AtomicU64> = (0..words(300)).map(|_| AtomicU64::new(0)).collect();
             let mut model = vec![false; 300];
             for (first, end) in ranges {
-                let fresh = (first..end).filter(|bit| !model[*bit as usize]).count() as u64;
-                prop_assert_eq!(set_new(&bitmap, first, end), fresh);
+                set(&bitmap, first, end);
                 (first..end).for_each(|bit| model[bit as usize] = true);
             }
+            let left = model.iter().filter(|set| !**set).count() as u64;
+            prop_assert_eq!(neither(&bitmap, &none, 300), left);
+            prop_assert_eq!(neither(&none, &bitmap, 300), left);
+            let mut told = vec![false; 300];
+            let mut end = None;
+            for range in stretches(&bitmap, 300) {
+                prop_assert!(range.count > 0 && end.is_none_or(|end| range.first > end), "not the longest");
+                end = Some(range.first + range.count);
+                (range.first..range.first + range.count).for_each(|bit| told[bit as usize] = true);
+            }
+            prop_assert_eq!(told, model.clone());
             for (bit, expected) in model.into_iter().enumerate() {
                 let word = bitmap[bit / 64].load(Relaxed);
                 prop_assert_eq!(word >> (bit % 64) & 1 == 1, expected, "bit {}", bit);

@@ -14,7 +14,8 @@ use foreign_file::{Found, Kind};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, OFlags, SealFlags};
 use shim_abi::{
-    ABI_VERSION, CONFIRMED_AT, Control, FILE_BYTES, GIVE_BACK_AT, MAGIC, RUNS_AT, Reason, State,
+    ABI_VERSION, CONFIRMED_AT, Control, FILE_BYTES, GIVE_BACK_AT, MAGIC, REDIRTIED_AT, RUNS_AT,
+    Reason, State,
 };
 
 use super::{Refusal, ShimError, bitmap};
@@ -116,9 +117,11 @@ impl SharedFile {
         self.file.write_all_at(bytes, offset as u64).map_err(|source| self.failed("write", source))
     }
 
-    /// The bitmap of placed pages and that of pages to give back, for `pages` pages.
-    pub(super) fn bitmaps(&self, pages: u32) -> Result<(Bits, Bits), ShimError> {
-        Ok((self.bits(CONFIRMED_AT, pages)?, self.bits(GIVE_BACK_AT, pages)?))
+    /// The bitmaps of placed pages, of pages to give back, and of those given back, for `pages` pages.
+    pub(super) fn bitmaps(&self, pages: u32) -> Result<[Bits; 3], ShimError> {
+        let [confirmed, give_back, redirtied] =
+            [CONFIRMED_AT, GIVE_BACK_AT, REDIRTIED_AT].map(|offset| self.bits(offset, pages));
+        Ok([confirmed?, give_back?, redirtied?])
     }
 
     fn bits(&self, offset: usize, pages: u32) -> Result<Bits, ShimError> {

@@ -15,11 +15,13 @@ mod armed;
 mod bitmap;
 mod error;
 mod file;
+mod kept;
 mod refusal;
 mod status;
 
 pub use armed::Armed;
 pub use error::ShimError;
+pub use kept::{Kept, Parameters};
 pub use refusal::Refusal;
 pub use status::{State, Status, SyncTime};
 
@@ -55,6 +57,17 @@ impl Shim {
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.file.has_set_in_use() || self.file.was_abandoned()
+    }
+
+    /// What a driver that is gone has left QEMU's migration parameters to be; `None` where they are the user's.
+    #[must_use]
+    pub fn kept(&self) -> Option<Kept> {
+        self.file.kept()
+    }
+
+    /// QEMU has the user's parameters again.
+    pub fn forget(&self) {
+        self.file.keep(None);
     }
 
     /// Arms `set` for the next migration: its pages are hinted away before the first page is sent.

@@ -4,12 +4,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::MigrateError;
 use super::cancel::{CANCELLING, Stop};
 use super::controller::{Command, Controller, Input, Task};
+use super::driver::Driver;
 use super::query::{Migration, Stage, stage};
 use super::record::Record;
 use super::session::SkipSession;
@@ -28,21 +28,23 @@ pub(super) struct Ended {
     pub(super) reason: Option<String>,
 }
 
-pub(super) struct Drive<'a, 'o> {
+pub(super) struct Drive<'a, 'o, D> {
     qmp: &'a Qmp,
+    driver: &'a mut D,
     controller: Controller,
     session: Option<SkipSession>,
     record: &'a mut Record<'o>,
 }
 
-impl<'a, 'o> Drive<'a, 'o> {
+impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
     pub(super) fn new(
         qmp: &'a Qmp,
+        driver: &'a mut D,
         task: Task,
         session: Option<SkipSession>,
         record: &'a mut Record<'o>,
     ) -> Self {
-        Self { qmp, controller: Controller::new(task, Instant::now()), session, record }
+        Self { qmp, driver, controller: Controller::new(task, Instant::now()), session, record }
     }
 
     /// What is left of it after the end.
@@ -77,7 +79,7 @@ impl<'a, 'o> Drive<'a, 'o> {
         self.record.migrate();
         // A receiver that is gone by now is known before the library hints the set.
         self.listen().await?;
-        self.qmp.execute("migrate", json!({ "uri": uri })).await?;
+        self.driver.begin(self.qmp, uri).await?;
         self.feed(Input::Begun).await?;
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,8 +93,7 @@ impl<'a, 'o> Drive<'a, 'o> {
                 _ = tick.tick() => {
                     // What lies unread has been said: QEMU's monitor may have kept us from it.
                     self.listen().await?;
-                    let status = self.session.as_ref().map(SkipSession::status);
-                    Some(Input::Look(status.map(Box::new)))
+                    Some(self.session.as_mut().map_or(Input::Look(None), SkipSession::look))
                 }
             };
             let Some(input) = input else { continue };
@@ -161,7 +162,7 @@ impl<'a, 'o> Drive<'a, 'o> {
                 self.survivable(set)?;
             }
             Command::CancelMigration => {
-                let cancelled = self.qmp.execute("migrate_cancel", json!({})).await;
+                let cancelled = self.driver.cancel(self.qmp).await;
                 self.survivable(cancelled)?;
             }
             Command::Enter(step) => self.record.enter(step),
@@ -222,6 +223,11 @@ impl<'a, 'o> Drive<'a, 'o> {
 
 /// What an event of QEMU tells the controller.
 fn told(event: &Event) -> Option<Input> {
+    match &*event.name {
+        "STOP" => return Some(Input::Runs(false)),
+        "RESUME" => return Some(Input::Runs(true)),
+        _ => {}
+    }
     let pass = event.migration_pass().map(Input::Pass);
     pass.or_else(|| event.migration_status().map(|status| Input::Stage(stage(status))))
 }

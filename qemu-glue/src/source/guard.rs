@@ -2,7 +2,8 @@
 //! the user's limits again, and a migration that still goes on is a stock one.
 //!
 //! While the switchover is held, QEMU's `downtime-limit` and `max-bandwidth` are those of the hold. The
-//! library in QEMU gives back what was left behind when its driver is gone, but it cannot set limits.
+//! library in QEMU gives back what was left behind when its driver is gone, but it cannot set limits. Its memory keeps what they are to be
+//! again ([`crate::shim::Kept`]), with the id of the driver.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,9 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep};
 
-use super::controller::Parameters;
-use super::settings;
+use super::recovery;
 use crate::qmp::{Qmp, QmpError};
+use crate::shim::Shim;
 
 /// What a driver says when it needs no guard any more.
 pub const DONE: u8 = b'.';
@@ -21,29 +22,25 @@ pub const DONE: u8 = b'.';
 const TAKE_OVER: Duration = Duration::from_secs(30);
 const ASK: Duration = Duration::from_millis(100);
 
-/// The limits that a migration is to have without its driver.
+/// Who waits for the end of one driver.
 #[derive(Debug)]
 pub struct Guard {
-    parameters: Parameters,
+    driver: u32,
 }
 
 impl Guard {
-    /// Reads what QEMU has now; what the user asks for takes its place. In bytes per second and in
-    /// milliseconds.
+    /// Stands by for the process `driver`. Connects once, to see that QEMU is there.
     ///
     /// # Errors
     /// When the monitor fails.
-    pub async fn read(
-        qmp: &Path,
-        max_bandwidth: Option<u64>,
-        downtime_limit_ms: Option<u64>,
-    ) -> Result<Self, QmpError> {
-        let (found, _) = settings::read_parameters(&Qmp::connect(qmp).await?).await?;
-        Ok(Self { parameters: found.with(max_bandwidth, downtime_limit_ms) })
+    pub async fn new(qmp: &Path, driver: u32) -> Result<Self, QmpError> {
+        Qmp::connect(qmp).await?;
+        Ok(Self { driver })
     }
 
-    /// Waits for the end of `driver`, which says [`DONE`] if all is well; otherwise sets the limits, and
-    /// gives `true`; or `false` when QEMU is gone too, so that no later one at that place gets them.
+    /// Waits for the end of the driver, which says [`DONE`] if all is well; otherwise gives QEMU the parameters
+    /// that the library keeps for it, and gives `true`; or `false` when there is nothing to put back, or QEMU is gone too, so that no later
+    /// one at that place gets them.
     ///
     /// # Errors
     /// When the monitor fails, also after the driver has been gone for 30 seconds.
@@ -60,15 +57,21 @@ impl Guard {
         }
         let gone = Instant::now();
         loop {
-            match self.set(qmp).await {
+            match self.put_back(qmp).await {
                 Err(error) if error.nobody_listens() => return Ok(false),
                 Err(_) if gone.elapsed() < TAKE_OVER => sleep(ASK).await,
-                result => return result.map(|()| true),
+                result => return result,
             }
         }
     }
 
-    async fn set(&self, qmp: &Path) -> Result<(), QmpError> {
-        settings::set_parameters(&Qmp::connect(qmp).await?, &self.parameters).await
+    async fn put_back(&self, qmp: &Path) -> Result<bool, QmpError> {
+        let qmp = Qmp::connect(qmp).await?;
+        // Without the library nothing was held; and another driver sees to it by itself.
+        let Ok(shim) = Shim::open(qmp.peer_pid()?) else { return Ok(false) };
+        if shim.kept().is_none_or(|kept| kept.driver != self.driver) {
+            return Ok(false);
+        }
+        recovery::put_back(&qmp, &shim).await
     }
 }

@@ -6,6 +6,7 @@
 //! PCI function), so the set has one medium for each disk that has pages, not for each name.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use page_wire::{FRAME_SHIFT, List, Medium, UNIT_SHIFT};
 use serde::Serialize;
@@ -72,16 +73,25 @@ pub fn plan(
     disks: &[Disk],
     zeros: &[Stretch],
 ) -> Result<Plan, SetError> {
-    read(list, ram, disks).finish(zeros)
+    read(list, ram, disks, &AtomicBool::new(false)).finish(zeros)
 }
 
-/// What a list becomes; the list is needed no more. A run takes 24 bytes, and there may be one for each page of RAM.
-pub(super) fn read<'a>(list: &List<'_>, ram: &'a GuestRam, disks: &'a [Disk]) -> Planner<'a> {
+/// What a list becomes; the list is needed no more. A run takes 24 bytes, and there may be one for each page of RAM. Ends
+/// early, with a part of it, when it is `enough`.
+pub(super) fn read<'a>(
+    list: &List<'_>,
+    ram: &'a GuestRam,
+    disks: &'a [Disk],
+    enough: &AtomicBool,
+) -> Planner<'a> {
     let mut planner = Planner::new(ram);
     let media = list.media();
     let found: Vec<Result<&Disk, LeftOut>> =
         media.iter().map(|medium| disk_of(medium, disks)).collect();
     for run in list.runs() {
+        if enough.load(Ordering::Relaxed) {
+            break;
+        }
         planner.plan.listed += u64::from(run.frames());
         let pages = u64::from(run.frames());
         let medium = usize::from(run.medium());

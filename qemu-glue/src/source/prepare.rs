@@ -4,19 +4,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use foreign::Text;
 use page_wire::{Bounds, List};
 use thiserror::Error;
+use tokio::task::{JoinError, spawn_blocking};
 
 use super::options::Route;
 use super::plan::{self, Plan};
 use super::preflight::Checked;
 use super::record::Record;
-use super::zero;
+use super::zero::{self, Stretch};
 use crate::agent::{Agent, AgentError, How, ListSteps, Visit};
 use crate::channel::MAX_SECONDS;
+use crate::guest::disks::Disk;
 use crate::guest::{GuestError, GuestRam, disks};
 use crate::qmp::{Qmp, QmpError};
 use crate::set::SetError;
@@ -49,6 +52,8 @@ pub(super) enum NotPrepared {
     List(#[from] page_wire::ListError),
     #[error("the guest's page list makes no set: {0}")]
     Set(#[from] SetError),
+    #[error("making a set of the guest's page list ended badly")]
+    Fell(#[source] JoinError),
     #[error("no page of the guest's list can be left behind{}", reasons(.0))]
     Empty(BTreeMap<plan::LeftOut, u64>),
 }
@@ -73,7 +78,7 @@ impl NotPrepared {
             Self::Shim(error) => error.hint(),
             Self::Agent(error) => return error.hint(),
             Self::List(_) => Some("install the same version of Poolferry in the guest and here"),
-            Self::Set(_) => None,
+            Self::Set(_) | Self::Fell(_) => None,
             Self::Empty(_) => Some("`poolferry pages` in the guest tells of each page why"),
         };
         hint.map(Text::from)
@@ -109,12 +114,7 @@ pub(super) async fn prepare(
     record.begin("plan");
     // Without them the migration is as right, and a little slower.
     let zeros = zeros.within(ZEROS).await;
-    let list = List::parse(&listed.bytes, Bounds::of_ram(ram.total_bytes()))?;
-    let planner = plan::read(&list, &ram, &disks);
-    drop(list);
-    // A list of pages that are all apart is as long as half of what is made of it.
-    drop(listed);
-    let plan = planner.finish(&zeros)?;
+    let plan = planned(listed.bytes, Arc::clone(&ram), disks, zeros).await?;
     record.end("plan");
     for (reason, pages) in &plan.left_out {
         record.remark(format!("{pages} listed pages are not skipped: {}", name(reason)));
@@ -123,6 +123,36 @@ pub(super) async fn prepare(
         return Err(NotPrepared::Empty(plan.left_out));
     }
     Ok(Prepared { shim, ram, plan, visit: Visit::begin(agent) })
+}
+
+/// Makes the set in a thread of its own: a guest may have a list of millions of runs. Who waits for it no more ends it.
+async fn planned(
+    bytes: Vec<u8>,
+    ram: Arc<GuestRam>,
+    disks: Vec<Disk>,
+    zeros: Vec<Stretch>,
+) -> Result<Plan, NotPrepared> {
+    let enough = Enough::default();
+    let until = Arc::clone(&enough.0);
+    let work = spawn_blocking(move || {
+        let list = List::parse(&bytes, Bounds::of_ram(ram.total_bytes()))?;
+        let planner = plan::read(&list, &ram, &disks, &until);
+        drop(list);
+        // A list of pages that are all apart is as long as half of what is made of it.
+        drop(bytes);
+        Ok(planner.finish(&zeros)?)
+    });
+    work.await.map_err(NotPrepared::Fell)?
+}
+
+/// Ends a thread when it is dropped.
+#[derive(Default)]
+struct Enough(Arc<AtomicBool>);
+
+impl Drop for Enough {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Steps of the list as the report names them, in seconds.
@@ -141,4 +171,39 @@ pub(super) fn steps(steps: &ListSteps) -> BTreeMap<Text, f64> {
         }
     }
     named
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use page_wire::{Facts, Medium, Run, encode};
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Somebody who gives up waits for no plan, and the thread ends.
+    #[tokio::test]
+    async fn planning_ends_when_nobody_waits() {
+        const PAGES: u64 = 1 << 20;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(PAGES * 4096).unwrap();
+        let ram = Arc::new(GuestRam::of_files(vec![("mem0".into(), file, PAGES * 4096)]));
+        let media = [Medium::Disk("serial:a".into())];
+        let runs = (256..PAGES).filter_map(|page| Run::new(page, 1, 0, page * 16));
+        let mut bytes = Vec::new();
+        encode(&mut bytes, &Facts::default(), &media, PAGES - 256, runs).unwrap();
+        let begun = Instant::now();
+        let whole = planned(bytes.clone(), Arc::clone(&ram), Vec::new(), Vec::new()).await;
+        let (whole, took) = (whole.unwrap(), begun.elapsed());
+        assert_eq!(whole.listed, PAGES - 256);
+        let begun = Instant::now();
+        let planning = planned(bytes, Arc::clone(&ram), Vec::new(), Vec::new());
+        assert!(timeout(Duration::ZERO, planning).await.is_err(), "it was waited for");
+        while Arc::strong_count(&ram) > 1 {
+            assert!(begun.elapsed() < took + Duration::from_secs(10), "the thread goes on");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        println!("{took:?} for all of it, {:?} when nobody waits", begun.elapsed());
+    }
 }

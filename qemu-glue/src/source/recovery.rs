@@ -1,44 +1,77 @@
-//! A migration whose driver was killed.
+//! A migration whose driver was killed, and QEMU's migration parameters that it has changed.
 //!
-//! Nothing of such a migration is wrong, but nobody lets it go: the library keeps it from switching
-//! over, at a trickle, and the VM runs on. It is known by the limits that it left and by the library,
-//! whose set nobody drives. It is cancelled, so that a new one can begin.
+//! Nothing of such a migration is wrong, but nobody releases it: it goes on at a trickle, and the VM runs on. The library's memory
+//! says what the parameters are to be again; a guard that has stood by has seen to that. Else the next driver does, after it
+//! has cancelled what nobody drives, so that a new migration can begin.
 
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::MigrateError;
 use super::query::Migration;
 use super::record::Record;
-use crate::qmp::Qmp;
-use crate::shim::Shim;
+use super::settings;
+use crate::qmp::{Qmp, QmpError};
+use crate::shim::{Shim, ShimError};
 
 /// How long QEMU may take to cancel, and how often it is asked.
 const CANCELLING: Duration = Duration::from_secs(30);
 const ASK: Duration = Duration::from_millis(50);
+/// How long a guard may have the library for itself.
+const RESERVED: Duration = Duration::from_secs(2);
 
-/// Cancels the migration that is under way if its limits are those of a hold and nobody drives it.
+/// Gives QEMU the user's parameters again, should a driver that is gone have changed them, and cancels its migration.
 ///
 /// # Errors
-/// When the monitor fails, or QEMU does not end it.
-pub(super) async fn end(
-    qmp: &Qmp,
-    held: bool,
-    record: &mut Record<'_>,
-) -> Result<(), MigrateError> {
-    let migration = Migration::of(qmp).await?;
-    let abandoned = || {
-        let shim = qmp.peer_pid().ok().and_then(|pid| Shim::open(pid).ok());
-        shim.is_some_and(|shim| shim.is_abandoned())
-    };
-    if !migration.goes_on() || !held || !abandoned() {
+/// When the monitor fails, or QEMU does not end what is cancelled.
+pub(super) async fn recover(qmp: &Qmp, record: &mut Record<'_>) -> Result<(), MigrateError> {
+    let Some(shim) = library(qmp).await else { return Ok(()) };
+    if shim.kept().is_none() {
         return Ok(());
     }
-    record.remark("a migration whose driver was killed is cancelled first".to_owned());
+    if Migration::of(qmp).await?.goes_on() && shim.is_abandoned() {
+        record.remark("a migration whose driver was killed is cancelled first".to_owned());
+        cancel(qmp).await?;
+    }
+    if put_back(qmp, &shim).await? {
+        record.remark("limits of a migration whose driver was killed were replaced".to_owned());
+    }
+    Ok(())
+}
+
+/// Gives QEMU the parameters that the library keeps: those for the migration that goes on, else the user's. `false`
+/// where it keeps none.
+///
+/// # Errors
+/// When QEMU refuses or the monitor fails.
+pub(super) async fn put_back(qmp: &Qmp, shim: &Shim) -> Result<bool, QmpError> {
+    let Some(kept) = shim.kept() else { return Ok(false) };
+    let goes_on = Migration::of(qmp).await?.goes_on();
+    let parameters = if goes_on { kept.migration } else { kept.user };
+    settings::set_parameters(qmp, &parameters.into()).await?;
+    // One that goes on has no driver, and what is left of it is not to be mended twice.
+    shim.forget();
+    Ok(true)
+}
+
+/// The library, where QEMU has loaded it and nobody drives it.
+async fn library(qmp: &Qmp) -> Option<Shim> {
+    let pid = qmp.peer_pid().ok()?;
+    let begun = Instant::now();
+    loop {
+        match Shim::open(pid) {
+            // A guard is about to put the parameters back.
+            Err(ShimError::Reserved { .. }) if begun.elapsed() < RESERVED => sleep(ASK).await,
+            opened => return opened.ok(),
+        }
+    }
+}
+
+async fn cancel(qmp: &Qmp) -> Result<(), MigrateError> {
     qmp.execute("migrate_cancel", json!({})).await?;
-    let begun = tokio::time::Instant::now();
+    let begun = Instant::now();
     loop {
         let migration = Migration::of(qmp).await?;
         if !migration.goes_on() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::controller::{Command, Controller, Input, LastWord, SkipTask};
+use super::controller::{Command, Controller, Input, LastWord, Library, Parameters, SkipTask};
 use super::hash::{self, Hashed};
 use super::link::{LAST_WORD, Link};
 use super::prepare::Prepared;
@@ -19,7 +19,7 @@ use crate::agent::Visit;
 use crate::channel::{ChannelError, Finish, Message};
 use crate::guest::GuestRam;
 use crate::set::SkipSet;
-use crate::shim::{Armed, ShimError, Status};
+use crate::shim::{Armed, Kept, ShimError, Status};
 
 /// A set that is armed, and who takes part in its restore.
 pub(super) struct SkipSession {
@@ -37,6 +37,8 @@ pub(super) struct SkipSession {
     hash_end: Arc<AtomicU32>,
     /// The channel tells no more.
     deaf: bool,
+    /// Pages that the library had re-dirtied by itself at the last look.
+    by_library: u64,
 }
 
 impl SkipSession {
@@ -67,6 +69,7 @@ impl SkipSession {
             stop: Arc::default(),
             hash_end: Arc::new(AtomicU32::new(u32::MAX)),
             deaf: false,
+            by_library: 0,
         };
         Ok((session, task))
     }
@@ -74,6 +77,28 @@ impl SkipSession {
     /// What the library's memory says.
     pub(super) fn status(&self) -> Status {
         self.armed.status()
+    }
+
+    /// What the library's memory says, with the pages that it has re-dirtied if it has done so by itself since the last look.
+    pub(super) fn look(&mut self) -> Input {
+        let status = self.status();
+        let by_library = std::mem::replace(&mut self.by_library, status.given_back_unconfirmed);
+        let redirtied = match status.given_back_unconfirmed > by_library {
+            true => self.armed.redirtied(),
+            false => Vec::new(),
+        };
+        Input::Look(Some(Box::new(Library { status, redirtied })))
+    }
+
+    /// The parameters of QEMU's migrations change from now on: the library's memory keeps what they are to be again.
+    pub(super) fn keep_parameters(&self, user: Parameters, migration: Parameters) {
+        let driver = std::process::id();
+        self.armed.keep(&Kept { driver, user: user.into(), migration: migration.into() });
+    }
+
+    /// QEMU has the user's again.
+    pub(super) fn forget_parameters(&self) {
+        self.armed.forget();
     }
 
     pub(super) const fn visit(&self) -> &Visit {
@@ -155,7 +180,7 @@ impl SkipSession {
                 ranges.iter().for_each(|range| self.armed.give_back(*range));
             }
             Command::Disarm => self.armed.disarm(),
-            Command::ReadLibrary => return Some(Input::Look(Some(Box::new(self.status())))),
+            Command::ReadLibrary => return Some(self.look()),
             Command::Release => self.armed.set_hold(false),
             Command::StartReading => return self.start_reading().err().map(Input::NoThread),
             Command::StopReading => {

@@ -10,6 +10,7 @@ use super::controller::Parameters;
 use super::preflight;
 use super::query::Migration;
 use super::record::Record;
+use super::session::SkipSession;
 use crate::multifd::Multifd;
 use crate::qmp::{Qmp, QmpError};
 
@@ -86,8 +87,14 @@ impl Settings {
     }
 
     /// The VM stays: all is as before, as far as QEMU still answers, and does so before `stop` is over.
-    pub(super) async fn put_back(&self, qmp: &Qmp, stop: &mut Stop, record: &mut Record<'_>) {
-        if stop.within(PUT_BACK, self.all_back(qmp, record)).await.is_none() {
+    pub(super) async fn put_back(
+        &self,
+        qmp: &Qmp,
+        stop: &mut Stop,
+        record: &mut Record<'_>,
+        session: Option<&SkipSession>,
+    ) {
+        if stop.within(PUT_BACK, self.all_back(qmp, record, session)).await.is_none() {
             record.remark(
                 "not all of the migration's settings were put back: QEMU does not answer"
                     .to_owned(),
@@ -95,11 +102,16 @@ impl Settings {
         }
     }
 
-    async fn all_back(&self, qmp: &Qmp, record: &mut Record<'_>) {
+    async fn all_back(&self, qmp: &Qmp, record: &mut Record<'_>, session: Option<&SkipSession>) {
         let Self { parameters, capabilities, multifd, zero_pages } = self;
         if let Some(parameters) = parameters {
             match set_parameters(qmp, parameters).await {
-                Ok(()) => record.limits(false),
+                Ok(()) => {
+                    if let Some(session) = session {
+                        session.forget_parameters();
+                    }
+                    record.limits(false);
+                }
                 Err(error) => {
                     record.remark(format!("the limits of the migration were not put back: {error}"))
                 }
@@ -132,15 +144,12 @@ impl Settings {
     }
 }
 
-/// The parameters that QEMU has now, and whether they were left behind by a held migration whose
-/// driver was killed; QEMU's defaults stand for those.
+/// The parameters that QEMU has now.
 ///
 /// # Errors
 /// When the monitor fails.
-pub(super) async fn read_parameters(qmp: &Qmp) -> Result<(Parameters, bool), QmpError> {
-    let found: Parameters = qmp.query("query-migrate-parameters").await?;
-    let parameters = found.without_traces();
-    Ok((parameters, parameters != found))
+pub(super) async fn read_parameters(qmp: &Qmp) -> Result<Parameters, QmpError> {
+    qmp.query("query-migrate-parameters").await
 }
 
 /// Sets them.

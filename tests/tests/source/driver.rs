@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qemu_glue::channel::Security;
-use qemu_glue::source::{self, Mode, Options, Route, cancellation};
+use qemu_glue::source::{self, Guard, Mode, Options, Route, cancellation};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use crate::guest::PAGES;
 use crate::lab::{Lab, on_each_qemu, wait_for};
 use crate::scene::{Scene, Setting};
 
-on_each_qemu!(killed_while_restoring, killed_before_the_migration);
+on_each_qemu!(killed_while_restoring, killed_before_the_migration, guarded);
 
 /// Variables that tell the process that is to be killed what to do.
 const TOLD: [&str; 3] = ["POOLFERRY_TEST_QMP", "POOLFERRY_TEST_AGENT", "POOLFERRY_TEST_TO"];
@@ -51,10 +51,10 @@ fn process() {
     panic!("it was to be killed, and ended: {report:?}");
 }
 
-struct Driver(Child);
+pub(crate) struct Driver(Child);
 
 impl Driver {
-    fn start(options: &Options, to: &str) -> Self {
+    pub(crate) fn start(options: &Options, to: &str) -> Self {
         let Mode::Poolferry(route) = &options.mode else { unreachable!("the scene's way") };
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "driver::process", "--ignored", "--nocapture"]);
@@ -62,7 +62,7 @@ impl Driver {
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
 
-    fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         assert!(self.0.try_wait().unwrap().is_none(), "it ended by itself");
         self.0.kill().unwrap();
         self.0.wait().unwrap();
@@ -147,4 +147,29 @@ async fn killed_before_the_migration(lab: &Lab) {
     let report = scene.migrate().await;
     scene.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
+}
+
+/// The guard of a driver that was killed finds the user's limits in the library's memory; that of another driver leaves them.
+async fn guarded(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let set = json!({ "max-bandwidth": 7_000_001, "downtime-limit": 1 });
+    scene.source.set_parameters(set).await;
+    let bandwidth = async || {
+        let now = scene.source.execute("query-migrate-parameters", json!({})).await;
+        now["max-bandwidth"].as_u64().unwrap()
+    };
+    let (address, receiver) = scene.receiver().await;
+    let options = scene.options(address.clone());
+    let qmp = &options.qmp;
+    let mut driver = Driver::start(&options, &address);
+    wait_for("it is held", async || bandwidth().await != 7_000_001).await;
+    driver.kill();
+    receiver.abort();
+    let other = Guard::new(qmp, std::process::id()).await.unwrap();
+    assert!(!other.stand_by(qmp, &b""[..]).await.unwrap());
+    assert_ne!(bandwidth().await, 7_000_001, "they are another's");
+    let guard = Guard::new(qmp, driver.0.id()).await.unwrap();
+    assert!(guard.stand_by(qmp, &b""[..]).await.unwrap());
+    assert_eq!(bandwidth().await, 7_000_001);
+    assert!(!guard.stand_by(qmp, &b""[..]).await.unwrap(), "there is nothing left to put back");
 }

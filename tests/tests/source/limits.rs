@@ -5,11 +5,12 @@ use qemu_glue::source::{self, Cancel, MigrateError, Mode, Options, Update, cance
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::driver::Driver;
 use crate::guest::PAGES;
 use crate::lab::{Lab, on_each_qemu, wait_for};
 use crate::scene::{Scene, Setting};
 
-on_each_qemu!(put_back, left_behind, not_begun, under_way);
+on_each_qemu!(put_back, left_behind, odd_numbers, not_begun, under_way);
 
 /// After a migration that did not take place, QEMU has the limits that it had.
 async fn put_back(lab: &Lab) {
@@ -107,13 +108,59 @@ async fn under_way(lab: &Lab) {
     assert_eq!(status().await, "active");
 }
 
-/// A driver was killed in the middle of a hold: the next migration is not held to a trickle.
-async fn left_behind(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    let set = json!({ "max-bandwidth": 81_921, "downtime-limit": 1 });
+/// Limits that a user may well have.
+const ODD: (u64, u64) = (81_921, 1);
+
+async fn limits_now(scene: &Scene<'_>) -> (u64, u64) {
+    let now = scene.source.execute("query-migrate-parameters", json!({})).await;
+    (now["max-bandwidth"].as_u64().unwrap(), now["downtime-limit"].as_u64().unwrap())
+}
+
+/// A migration that is cancelled once pages are left behind; gives what it has remarked.
+async fn cancelled(scene: &Scene<'_>) -> Vec<String> {
+    let (address, _receiver) = scene.receiver().await;
+    let (canceller, cancel) = cancellation();
+    let mut cancel_at_once = |update: &Update| {
+        if matches!(update, Update::Picture(picture) if picture.skipped_pages > 0) {
+            canceller.cancel("enough");
+        }
+    };
+    let report = scene.migrate_to(address, cancel, &mut cancel_at_once).await.unwrap();
+    report.remarks.iter().map(ToString::to_string).collect()
+}
+
+/// Numbers that look like those of a held migration are the user's own all the same.
+async fn odd_numbers(lab: &Lab) {
+    let scene = Scene::new(lab, Setting { bandwidth: Some(8 << 20), ..Setting::default() }).await;
+    let set = json!({ "max-bandwidth": ODD.0, "downtime-limit": ODD.1 });
     scene.source.set_parameters(set).await;
+    let remarks = cancelled(&scene).await;
+    assert_eq!(limits_now(&scene).await, ODD, "{remarks:#?}");
+    assert!(!remarks.iter().any(|remark| remark.contains("was killed")), "{remarks:#?}");
+}
+
+/// A driver was killed in the middle of a hold: the next migration knows the user's limits, whatever they were.
+async fn left_behind(lab: &Lab) {
+    let mut scene =
+        Scene::new(lab, Setting { bandwidth: Some(8 << 20), ..Setting::default() }).await;
+    let set = json!({ "max-bandwidth": 7_000_001, "downtime-limit": 222 });
+    scene.source.set_parameters(set).await;
+    let (address, receiver) = scene.receiver().await;
+    let mut driver = Driver::start(&scene.options(address.clone()), &address);
+    wait_for("the limits are those of a hold", async || limits_now(&scene).await.1 == 1).await;
+    wait_for("it is active", async || {
+        let migration = scene.source.execute("query-migrate", json!({})).await;
+        migration["status"] == "active"
+    })
+    .await;
+    driver.kill();
+    receiver.abort();
+    scene.new_destination().await;
+    let remarks = cancelled(&scene).await;
+    assert_eq!(limits_now(&scene).await, (7_000_001, 222), "{remarks:#?}");
+    assert!(remarks.iter().any(|remark| remark.contains("was killed")), "{remarks:#?}");
+    scene.new_destination().await;
     let report = scene.migrate().await;
     scene.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
-    assert!(report.remarks.iter().any(|remark| remark.contains("was killed")));
 }

@@ -128,7 +128,7 @@ async fn receiver_missing(lab: &Lab) {
 }
 
 /// Lets the destination's QEMU listen without a receiver; gives where.
-async fn listening(scene: &Scene<'_>) -> String {
+pub(crate) async fn listening(scene: &Scene<'_>) -> String {
     let uri = json!({ "uri": "tcp:127.0.0.1:0" });
     scene.destination.execute("migrate-incoming", uri).await;
     let told = scene.destination.execute("query-migrate", json!({})).await;
@@ -158,7 +158,7 @@ async fn receiver_missing_and_the_uri_known(lab: &Lab) {
 }
 
 /// Takes the offer of a source that connects, and says that QEMU listens at `uri`.
-async fn agrees(listener: TcpListener, uri: String) -> (Sender, Receiver) {
+pub(crate) async fn agrees(listener: TcpListener, uri: String) -> (Sender, Receiver) {
     let (stream, _) = listener.accept().await.unwrap();
     let (mut sender, mut receiver) = channel::accept(stream, &Security::Plain).await.unwrap();
     let hello = Hello {

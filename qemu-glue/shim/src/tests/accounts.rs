@@ -57,6 +57,7 @@ proptest! {
             let pages: Vec<_> = new.iter().map(|page| (0, page_of[*page as usize])).collect();
             back.extend(new);
             prop_assert_eq!(bench.marked(), pages);
+            prop_assert_eq!(bench.told(count), back.iter().copied().collect::<Vec<_>>());
             Ok(back.len() as u64)
         };
         for step in steps {

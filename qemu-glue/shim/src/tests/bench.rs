@@ -12,7 +12,8 @@ use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use shim_abi::{
-    BLOCKS_AT, Block, CONFIRMED_AT, Control, GIVE_BACK_AT, PAGE_BYTES, RUNS_AT, Reason, Run, State,
+    BLOCKS_AT, Block, CONFIRMED_AT, Control, GIVE_BACK_AT, PAGE_BYTES, REDIRTIED_AT, RUNS_AT,
+    Reason, Run, State,
 };
 
 use crate::control::Shared;
@@ -144,10 +145,17 @@ impl Bench {
         self.control.blocks.store(names.len() as u32, Relaxed);
         self.control.runs.store(runs.len() as u32, Relaxed);
         self.control.pages.store(pages, Relaxed);
-        for bitmap in [CONFIRMED_AT, GIVE_BACK_AT] {
+        for bitmap in [CONFIRMED_AT, GIVE_BACK_AT, REDIRTIED_AT] {
             self.write(bitmap, &vec![0; pages.div_ceil(64) as usize * 8]);
         }
         self.control.armed.store(self.control.taken.load(Relaxed) + 1, Release);
+    }
+
+    /// Pages that the host is told to be given back.
+    pub(crate) fn told(&self, pages: u32) -> Vec<u32> {
+        let mut bytes = vec![0; pages.div_ceil(8) as usize];
+        self.file.read_exact_at(&mut bytes, REDIRTIED_AT as u64).unwrap();
+        (0..pages).filter(|page| bytes[*page as usize / 8] >> (page % 8) & 1 == 1).collect()
     }
 
     pub(crate) fn confirm(&self, page: u32) {

@@ -1,7 +1,7 @@
 //! `poolferry-host guard`: outlives a driver that was killed, to let its migration go on.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::os::unix::process::CommandExt as _;
+use std::os::unix::process::{CommandExt as _, parent_id};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -13,15 +13,11 @@ use qemu_glue::source::{DONE, Guard, Options};
 const READY: &str = "ready";
 const NOTHING: &str = "nothing to guard: ";
 
-/// The driver's options that limit the migration. The driver holds the other end of standard input.
+/// The driver is who has started this program, and holds the other end of standard input.
 #[derive(Args)]
 pub(crate) struct GuardArgs {
     #[arg(long)]
     qmp: PathBuf,
-    #[arg(long)]
-    max_bandwidth: Option<u64>,
-    #[arg(long)]
-    downtime_limit: Option<u64>,
 }
 
 /// Runs the command.
@@ -33,7 +29,7 @@ pub(crate) fn run(args: &GuardArgs) -> Result<()> {
 }
 
 async fn stand_by(args: &GuardArgs) -> Result<()> {
-    let guard = match Guard::read(&args.qmp, args.max_bandwidth, args.downtime_limit).await {
+    let guard = match Guard::new(&args.qmp, parent_id()).await {
         Ok(guard) => guard,
         Err(error) => {
             // The driver may meet the same: what is said first is for it to say.
@@ -63,13 +59,6 @@ impl Guarded {
         let program = std::env::current_exe().context("this program is nowhere")?;
         let mut command = Command::new(&program);
         command.arg("guard").arg("--qmp").arg(&options.qmp);
-        let limits = [
-            ("--max-bandwidth", options.max_bandwidth),
-            ("--downtime-limit", options.downtime_limit_ms),
-        ];
-        for (name, value) in limits {
-            command.args(value.map(|value| format!("{name}={value}")));
-        }
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let started = command.spawn();
         let mut child =

@@ -5,8 +5,17 @@ use std::io;
 use super::super::hash::Hashed;
 use super::super::query::{Migration, Stage};
 use super::super::zero::Looked;
-use crate::channel::{ChannelError, Message};
+use crate::channel::{ChannelError, Message, PageRange};
 use crate::shim::Status;
+
+/// What the library's memory says: its account of the pages is the one that counts.
+#[derive(Debug)]
+pub(in crate::source) struct Library {
+    /// Its state and its figures.
+    pub(in crate::source) status: Status,
+    /// Pages that it has re-dirtied, if it has re-dirtied some by itself since the look before; else none.
+    pub(in crate::source) redirtied: Vec<PageRange>,
+}
 
 /// Something that has happened.
 #[derive(Debug)]
@@ -16,7 +25,7 @@ pub(in crate::source) enum Input {
     /// QEMU has been told to migrate.
     Begun,
     /// Some time has gone by; what the library's memory says now, where a set is armed.
-    Look(Option<Box<Status>>),
+    Look(Option<Box<Library>>),
     /// QEMU's answer to [`AskQemu`](super::Command::AskQemu).
     Qemu {
         /// All of one moment.
@@ -28,6 +37,8 @@ pub(in crate::source) enum Input {
     Pass(u64),
     /// QEMU's migration has changed to this stage.
     Stage(Stage),
+    /// The VM runs, or does not any more, whoever has seen to that.
+    Runs(bool),
     /// The destination has said something.
     Peer(Message),
     /// The destination says no more, for this reason or for none.

@@ -20,6 +20,8 @@ pub(in crate::source) struct Ledger {
     placed: u64,
     zero: u64,
     given_back: u64,
+    /// Pages that the library has re-dirtied by itself.
+    by_library: u64,
     /// Pages whose hash was sent and that are not settled.
     in_flight: u64,
     /// All pages from this one on are settled.
@@ -104,6 +106,15 @@ impl Ledger {
         Ok(fresh)
     }
 
+    /// The library has re-dirtied these pages, on its own or as it was asked. Gives the ranges that were not settled before.
+    pub(in crate::source) fn follow(&mut self, range: PageRange) -> Vec<PageRange> {
+        // It knows the set.
+        let Ok(range) = self.inside(range) else { return Vec::new() };
+        let fresh = self.settle(range);
+        self.by_library += pages(&fresh);
+        fresh
+    }
+
     /// The last `wanted` pages of the set that are not settled go back to QEMU. Gives their ranges, from
     /// the back, and the page from which on all are settled.
     pub(in crate::source) fn give_back_last(&mut self, wanted: u64) -> (Vec<PageRange>, u32) {
@@ -156,7 +167,7 @@ impl Ledger {
     /// Pages neither placed, nor zero, nor given back.
     #[must_use]
     pub(in crate::source) fn outstanding(&self) -> u64 {
-        u64::from(self.pages) - self.placed - self.zero - self.given_back
+        u64::from(self.pages) - self.placed - self.zero - self.given_back - self.by_library
     }
 
     /// Pages whose hash was sent and that are not settled.
@@ -182,6 +193,12 @@ impl Ledger {
     #[must_use]
     pub(in crate::source) const fn zero_pages(&self) -> u64 {
         self.zero
+    }
+
+    /// Pages that QEMU sends after all, whoever has seen to that.
+    #[must_use]
+    pub(in crate::source) const fn redirtied_pages(&self) -> u64 {
+        self.given_back + self.by_library
     }
 
     /// Pages given back.

@@ -16,10 +16,11 @@
 //! Where several apply to one input, the first of these decides:
 //! 1. The end of QEMU's migration: nothing is commanded after it.
 //! 2. Cancelled: the switchover is not released any more; should it be too late to cancel, all pages must be there.
-//! 3. Settled: who has settled all is not silent, whatever the clock says, and trouble after it is none.
-//! 4. Trouble: what is not settled is re-dirtied, and the migration goes on.
-//! 5. Load split before throttle: pages that change over get their bandwidth with the same answer of QEMU.
-//! 6. Re-dirtying before trickling: once all is settled, QEMU has the whole link, and the sooner it takes up what is
+//! 3. The library's account: what it has re-dirtied by itself is settled, whoever still answers for it.
+//! 4. Settled: who has settled all is not silent, whatever the clock says, and trouble after it is none.
+//! 5. Trouble: what is not settled is re-dirtied, and the migration goes on.
+//! 6. Load split before throttle: pages that change over get their bandwidth with the same answer of QEMU.
+//! 7. Re-dirtying before trickling: once all is settled, QEMU has the whole link, and the sooner it takes up what is
 //!    re-dirtied.
 //!
 //! And in one step: parameters are the user's before the switchover is released; QEMU is told to cancel
@@ -43,7 +44,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::command::{Command, Warning};
 use self::convergence::Convergence;
-pub(super) use self::input::Input;
+pub(super) use self::input::{Input, Library};
 use self::load_split::LoadSplit;
 pub(super) use self::parameters::Parameters;
 pub(super) use self::peer::LastWord;
@@ -59,7 +60,6 @@ pub(super) use self::{
 };
 use super::query::{Migration, Stage};
 use crate::set::PAGE_BYTES;
-use crate::shim::Status;
 
 /// How often QEMU is asked.
 const ASK: Duration = Duration::from_millis(100);
@@ -99,6 +99,7 @@ pub(super) struct Controller {
     asked: Option<Instant>,
     syncs: u64,
     cancelled: Option<String>,
+    is_stopped: bool,
     has_told_pause: bool,
     has_ended: bool,
 }
@@ -123,6 +124,7 @@ impl Controller {
             asked: None,
             syncs: 0,
             cancelled: None,
+            is_stopped: false,
             has_told_pause: false,
             has_ended: false,
         }
@@ -142,13 +144,14 @@ impl Controller {
                 self.begin(now);
                 self.enter("first pass", &mut out);
             }
-            Input::Look(status) => self.look(now, status, &mut out),
+            Input::Look(library) => self.look(now, library, &mut out),
             Input::Qemu { migration, channel_has_room } => {
                 self.follow_qemu(now, *migration, channel_has_room, &mut out);
             }
             Input::Pass(pass) => self.pass(now, pass, &mut out),
             Input::Stage(stage) if stage != Stage::Running => self.ask(now, &mut out),
             Input::Stage(_) => {}
+            Input::Runs(runs) => self.runs(now, runs, &mut out),
             Input::Cancel(reason) => self.cancel(reason, &mut out),
             Input::Peer(message) => self.attempt(|skip, out| skip.hear(message, out), &mut out),
             Input::Looked(looked) => self.attempt(|skip, out| skip.looked(looked, out), &mut out),
@@ -237,11 +240,17 @@ impl Controller {
         }
     }
 
-    fn look(&mut self, now: Instant, status: Option<Box<Status>>, out: &mut Vec<Command>) {
+    /// Somebody has stopped the VM, or lets it run on; at the end, QEMU has stopped it for the switchover.
+    fn runs(&mut self, now: Instant, runs: bool, out: &mut Vec<Command>) {
+        self.is_stopped = !runs;
+        self.ask(now, out);
+    }
+
+    fn look(&mut self, now: Instant, library: Option<Box<Library>>, out: &mut Vec<Command>) {
         let (syncs, has_measured) = (self.syncs, self.has_measured());
         let Some(skip) = &mut self.skip else { return };
-        if let Some(status) = status {
-            skip.follow(*status);
+        if let Some(library) = library {
+            skip.follow(*library, out);
         }
         match skip.look(now, syncs, out) {
             Ok(Found::Nothing) => {}
@@ -346,6 +355,8 @@ impl Controller {
         let bandwidth = match phase {
             // The sooner it is through, the sooner it takes up what is re-dirtied.
             Phase::Redirtying if self.has_measured() => Bandwidth::Full,
+            // A VM that stands still writes nothing again, and the sooner QEMU syncs, the sooner it knows what to send.
+            _ if self.is_stopped && self.has_measured() => Bandwidth::Full,
             _ => bandwidth,
         };
         if self.syncs > 1 {
@@ -412,7 +423,7 @@ impl Controller {
             first_pass: skip.map_or(0, |skip| skip.task.first_pass_bytes),
             compressed: self.compressed,
             syncs: self.syncs,
-            given_back: skip.map_or(0, |skip| skip.ledger.given_back_pages()),
+            given_back: skip.map_or(0, |skip| skip.ledger.redirtied_pages()),
         }
     }
 }

@@ -4,11 +4,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::throttle::Bandwidth;
+use crate::shim;
 
 /// Bandwidth while QEMU has nothing to send but what the guest writes over and over, in bytes per
-/// second. QEMU shares it out in tenths of a second, about two pages each. A number that nobody else
-/// sets: see [`Parameters::without_traces`].
-const TRICKLE: u64 = 81_921;
+/// second. QEMU shares it out in tenths of a second, about two pages each.
+const TRICKLE: u64 = 80 << 10;
 /// Most bandwidth that QEMU may reckon with while held. It switches over when what is left fits into
 /// `downtime-limit` times this; [`HELD_DOWNTIME_MS`] of it are 512 KiB, half of what the library in QEMU
 /// keeps dirty. From 8.2 on it is told the number (`avail-switchover-bandwidth`) and may send faster;
@@ -20,10 +20,6 @@ const HELD_DOWNTIME_MS: u64 = 1;
 
 /// Part of the user's downtime that is asked for at first.
 const GENTLE: u64 = 8;
-
-/// QEMU's own defaults (`migration/options.c`, 7.2 to 11.1).
-const DEFAULT_DOWNTIME_MS: u64 = 300;
-const DEFAULT_BANDWIDTH: u64 = 128 << 20;
 
 /// Those that a migration of ours changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -53,24 +49,6 @@ impl Parameters {
         }
     }
 
-    /// These, without what a held migration whose driver was killed has left; QEMU's defaults stand for that.
-    #[must_use]
-    pub(in crate::source) fn without_traces(mut self) -> Self {
-        // Ours are odd, and a user may well allow 1 ms: only both together are a trace.
-        let odd = !self.max_bandwidth.is_multiple_of(2);
-        let told = self.avail_switchover_bandwidth == Some(HELD_BANDWIDTH);
-        if self.downtime_limit == HELD_DOWNTIME_MS && (odd || told) {
-            if odd {
-                self.max_bandwidth = DEFAULT_BANDWIDTH;
-            }
-            if told {
-                self.avail_switchover_bandwidth = Some(0);
-            }
-            self.downtime_limit = DEFAULT_DOWNTIME_MS;
-        }
-        self
-    }
-
     /// The same with a fraction of the downtime: QEMU goes on sending where it would stop the VM at once.
     #[must_use]
     pub(super) fn gentle(self) -> Self {
@@ -84,13 +62,12 @@ impl Parameters {
         let unbounded = |bandwidth| if bandwidth == 0 { u64::MAX } else { bandwidth };
         let most = match self.avail_switchover_bandwidth {
             Some(_) => self.max_bandwidth,
-            // Odd, so that a driver that is killed leaves a trace.
-            None => (unbounded(self.max_bandwidth).min(HELD_BANDWIDTH) - 1) | 1,
+            None => unbounded(self.max_bandwidth).min(HELD_BANDWIDTH),
         };
         Self {
             max_bandwidth: match bandwidth {
                 Bandwidth::Full => most,
-                Bandwidth::Limited(rate) => unbounded(most).min(rate | 1),
+                Bandwidth::Limited(rate) => unbounded(most).min(rate.max(1)),
                 Bandwidth::Trickle => unbounded(most).min(TRICKLE),
             },
             downtime_limit: HELD_DOWNTIME_MS,
@@ -108,6 +85,20 @@ impl Parameters {
             parameters["avail-switchover-bandwidth"] = bandwidth.into();
         }
         parameters
+    }
+}
+
+impl From<Parameters> for shim::Parameters {
+    fn from(parameters: Parameters) -> Self {
+        let Parameters { max_bandwidth, downtime_limit, avail_switchover_bandwidth } = parameters;
+        Self { max_bandwidth, downtime_limit, avail_switchover_bandwidth }
+    }
+}
+
+impl From<shim::Parameters> for Parameters {
+    fn from(kept: shim::Parameters) -> Self {
+        let shim::Parameters { max_bandwidth, downtime_limit, avail_switchover_bandwidth } = kept;
+        Self { max_bandwidth, downtime_limit, avail_switchover_bandwidth }
     }
 }
 
@@ -149,35 +140,6 @@ mod tests {
     fn a_gentle_end_is_no_hold_and_no_longer_than_the_user_allows() {
         for (user, gentle) in [(300, 38), (40, 5), (3, 2), (1, 1), (0, 0)] {
             assert_eq!(parameters(0, user).gentle().downtime_limit, gentle);
-        }
-    }
-
-    #[test]
-    fn traces_of_a_driver_that_was_killed_are_not_taken_for_the_users_parameters() {
-        for bandwidth in [Bandwidth::Full, Bandwidth::Limited(1 << 20), Bandwidth::Trickle] {
-            for told in [None, Some(0)] {
-                let user =
-                    Parameters { avail_switchover_bandwidth: told, ..parameters(64 << 20, 300) };
-                let found = user.held(bandwidth).without_traces();
-                assert_eq!(found.downtime_limit, DEFAULT_DOWNTIME_MS);
-                assert_eq!(found.avail_switchover_bandwidth, told);
-                assert!(found.max_bandwidth >= 64 << 20);
-            }
-        }
-    }
-
-    #[test]
-    fn the_users_own_limits_are_no_traces() {
-        for user in [
-            parameters(0, 40),
-            parameters(0, 1),
-            parameters(0, 0),
-            parameters(32 << 20, 1),
-            parameters(7, 0),
-        ] {
-            assert_eq!(user.without_traces(), user);
-            let told = Parameters { avail_switchover_bandwidth: Some(1 << 30), ..user };
-            assert_eq!(told.without_traces(), told);
         }
     }
 }

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::command::Command;
+use super::input::Library;
 use super::ledger::Ledger;
 use super::peer::{Peer, Settled};
 use super::trouble::Trouble;
@@ -170,9 +171,20 @@ impl Skip {
         self.ledger.given_back_pages().saturating_sub(taken_up)
     }
 
-    /// What the library's memory says.
-    pub(super) fn follow(&mut self, status: Status) {
+    /// What the library's memory says. Pages that it has re-dirtied by itself, as it does when the VM was stopped, are settled: QEMU
+    /// sends them, and nobody is waited for.
+    pub(super) fn follow(
+        &mut self,
+        Library { status, redirtied }: Library,
+        out: &mut Vec<Command>,
+    ) {
         self.library = Some(status);
+        let fresh: Vec<PageRange> =
+            redirtied.into_iter().flat_map(|range| self.ledger.follow(range)).collect();
+        if !fresh.is_empty() {
+            log::info!("the library in QEMU has re-dirtied {} pages by itself", count(&fresh));
+            out.push(Command::Tell(Message::Taken(fresh)));
+        }
     }
 
     /// Looks at the library and at the clock. An error is trouble.

@@ -75,7 +75,7 @@ impl Controller {
             phase,
             skipped: skip.library.as_ref().map_or(0, |library| library.hinted),
             placed: skip.ledger.placed_pages(),
-            given_back: skip.ledger.given_back_pages(),
+            given_back: skip.ledger.redirtied_pages(),
             remaining_bytes: self.qemu.ram.remaining,
         })
     }
@@ -101,7 +101,7 @@ impl Controller {
             picture.skipped_pages = skipped;
             picture.placed_pages = skip.ledger.placed_pages();
             picture.zero_pages = skip.ledger.zero_pages();
-            picture.given_back_pages = skip.ledger.given_back_pages();
+            picture.given_back_pages = skip.ledger.redirtied_pages();
             picture.outstanding_pages = skip.ledger.outstanding();
         }
         match skip.phase {

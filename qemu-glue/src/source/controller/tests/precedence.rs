@@ -25,7 +25,7 @@ struct Case {
     phase: Phase,
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 12] = [
     Case {
         name: "all is settled, and the destination has been silent for too long",
         before: |world| world.settle_all(),
@@ -113,6 +113,36 @@ const CASES: [Case; 10] = [
         then: |world| world.pass_time(SILENCE * 2),
         told: &[],
         not_told: &["Warn", "Redirty", "AskQemu"],
+        phase: Phase::Released,
+    },
+    Case {
+        name: "somebody stops the VM: QEMU has the whole link, as nothing is written again",
+        before: |world| {
+            world.ask();
+            assert!(world.parameters.max_bandwidth < 1 << 20, "{:?}", world.parameters);
+        },
+        then: |world| {
+            world.runs = false;
+            world.step(Input::Runs(false));
+            assert_eq!(world.parameters.max_bandwidth, USER.max_bandwidth);
+        },
+        told: &["AskQemu", "SetParameters"],
+        not_told: &["Release", "Warn", "Redirty"],
+        phase: Phase::Restoring,
+    },
+    Case {
+        name: "the library has re-dirtied everything by itself, and the destination is silent",
+        before: |world| {
+            world.hash(16, 100);
+            world.runs = false;
+            world.sync();
+        },
+        then: |world| {
+            world.now += SILENCE * 2;
+            world.look();
+        },
+        told: &["Tell", "StopReading", "SetParameters", "Release"],
+        not_told: &["Warn", "Redirty"],
         phase: Phase::Released,
     },
     Case {

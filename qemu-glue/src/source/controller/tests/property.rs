@@ -107,7 +107,10 @@ fn play(world: &mut World, event: Event) {
         Event::Refused if world.library == State::Armed => world.library = State::Refused,
         Event::Measured => world.migration.ram.mbps = 900.0,
         Event::Remaining(bytes) => world.migration.ram.remaining = bytes,
-        Event::Runs(runs) if !world.ended => world.runs = runs,
+        Event::Runs(runs) if !world.ended => {
+            world.runs = runs;
+            world.step(Input::Runs(runs));
+        }
         Event::Cancel if !world.is_cancelled => world.step(Input::Cancel("enough".to_owned())),
         Event::Cancelled if world.is_cancelled => ends(world, "cancelled"),
         Event::Slips => {

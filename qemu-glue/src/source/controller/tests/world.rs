@@ -9,7 +9,7 @@ use fixedbitset::FixedBitSet;
 use super::super::*;
 use crate::channel::{Message, PageRange};
 use crate::set::PageIndex;
-use crate::shim::State;
+use crate::shim::{State, Status};
 use crate::source::hash::Hashed;
 use crate::source::query::Ram;
 
@@ -41,6 +41,9 @@ pub(super) struct World {
     pub(super) given: FixedBitSet,
     given_asked: u64,
     given_unconfirmed: u64,
+    /// Likewise, as far as the host has looked.
+    told_given: FixedBitSet,
+    told_unconfirmed: u64,
     is_armed: bool,
     pub(super) reads: bool,
     /// Pages that the destination has the hash of.
@@ -80,6 +83,8 @@ impl World {
             given: bits(),
             given_asked: 0,
             given_unconfirmed: 0,
+            told_given: bits(),
+            told_unconfirmed: 0,
             is_armed: true,
             reads: false,
             hashed: ZERO_PAGES,
@@ -136,7 +141,7 @@ impl World {
     fn perform(&mut self, command: Command) -> Option<Input> {
         match command {
             Command::AskQemu => return Some(self.answer()),
-            Command::ReadLibrary => return Some(Input::Look(Some(Box::new(self.status())))),
+            Command::ReadLibrary => return Some(self.library()),
             Command::SetParameters(parameters) => self.parameters = parameters,
             Command::CancelMigration => self.is_cancelled = true,
             Command::Confirm(ranges) => set(&mut self.confirmed, &ranges),
@@ -183,8 +188,9 @@ impl World {
         let ledger = &self.skip().ledger;
         let mut known = self.confirmed.clone();
         known.union_with(&self.asked);
+        known.union_with(&self.told_given);
         let settled = known.count_ones(..) as u64;
-        let account = ledger.placed_pages() + ledger.zero_pages() + ledger.given_back_pages();
+        let account = ledger.placed_pages() + ledger.zero_pages() + ledger.redirtied_pages();
         assert_eq!(account, settled, "the ledger and the library differ");
         assert_eq!(ledger.outstanding(), u64::from(PAGES) - settled);
         let redirtied: u64 = self.skip().redirtied().values().sum();
@@ -194,7 +200,21 @@ impl World {
     }
 
     pub(super) fn look(&mut self) {
-        self.step(Input::Look(Some(Box::new(self.status()))));
+        let library = self.library();
+        self.step(library);
+    }
+
+    /// What the library's memory says.
+    fn library(&mut self) -> Input {
+        let mut redirtied = Vec::new();
+        // After the end, nobody looks.
+        if !self.ended && self.given_unconfirmed > self.told_unconfirmed {
+            self.told_unconfirmed = self.given_unconfirmed;
+            self.told_given = self.given.clone();
+            redirtied =
+                self.given.ones().map(|page| range(u32::try_from(page).unwrap(), 1)).collect();
+        }
+        Input::Look(Some(Box::new(Library { status: self.status(), redirtied })))
     }
 
     /// Time goes by between two looks.

@@ -1,0 +1,81 @@
+//! The end: the destination is told, and of two QEMUs one runs the VM.
+
+use std::time::Duration;
+
+use foreign::Text;
+use migration_record::Status;
+use serde_json::{Value, json};
+
+use super::cancel::Stop;
+use super::options::Options;
+use super::query::Stage;
+use super::record::Record;
+use super::run::Driven;
+use crate::channel::Finish;
+use crate::qmp::Qmp;
+
+/// What `query-status` says of a VM that has not gone back to running after a failed migration is asked
+/// for as long.
+const RESUME: Duration = Duration::from_secs(5);
+
+/// Takes leave of the destination, and writes down the end.
+pub(super) async fn tell(
+    Driven { ended, mut controller, session, listener }: Driven,
+    stop: &mut Stop,
+    record: &mut Record<'_>,
+) {
+    let (status, word) = match ended.stage {
+        Stage::Completed => (Status::Completed, "completed"),
+        Stage::Cancelled => (Status::Cancelled, "cancelled"),
+        _ => (Status::Failed, "failed"),
+    };
+    record.report.status = status;
+    let reason = ended.reason.map(Text::from);
+    record.report.reason.clone_from(&reason);
+    let begun_unix_s = record.report.begun_unix_s;
+    let finish = Finish { status: word.into(), reason, begun_unix_s };
+    if let Some(mut session) = session {
+        let last_word = stop.last_word(session.finish(&mut controller, finish)).await.flatten();
+        record.skipped(&session, &controller, last_word);
+    } else if let Some(mut link) = listener {
+        let last_word = stop.last_word(link.finish(finish)).await.flatten();
+        record.report.probes.destination =
+            last_word.and_then(|word| word.into_inner().probes).map(|side| *side);
+        record.report.channel_bytes = link.bytes();
+    }
+    record.ended(&ended.migration);
+}
+
+/// The VM is at the destination: the QEMU that has its old memory must never run it again.
+pub(super) async fn quit(qmp: &Qmp, options: &Options, record: &mut Record<'_>) {
+    if options.leave_paused {
+        return;
+    }
+    match qmp.execute("quit", json!({})).await {
+        // It may be gone before it has answered.
+        Ok(_) | Err(crate::qmp::QmpError::Closed | crate::qmp::QmpError::Io(_)) => {}
+        Err(error) => record.remark(format!("the source's QEMU was not ended: {error}")),
+    }
+}
+
+/// After a migration that failed, QEMU lets the VM run on by itself; this only looks.
+pub(super) async fn runs_on(qmp: &Qmp, record: &mut Record<'_>) {
+    let asked = tokio::time::Instant::now();
+    loop {
+        let status = qmp.query::<Value>("query-status").await;
+        match status {
+            Ok(status) if status["running"] == true => return,
+            Ok(_) if asked.elapsed() < RESUME => tokio::time::sleep(RESUME / 50).await,
+            Ok(status) => {
+                let status = status["status"].as_str().unwrap_or("unknown");
+                return record.remark(format!(
+                    "the VM at the source is in state `{}`",
+                    foreign::shown(status)
+                ));
+            }
+            Err(error) => {
+                return record.remark(format!("the source's QEMU does not answer: {error}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! From nothing to a QEMU that can be told to migrate: preflight, list, offer, arming.
+
+use foreign::Text;
+use serde_json::Value;
+
+use super::MigrateError;
+use super::controller::{Parameters, SkipTask, Task};
+use super::link::Link;
+use super::options::{Mode, Options, Route};
+use super::preflight::{self, Checked};
+use super::prepare::{self, NotPrepared, Prepared};
+use super::record::Record;
+use super::session::SkipSession;
+use super::settings::{self, Settings};
+use super::{offer, recovery};
+use crate::channel::{Hello, VERSION};
+use crate::qmp::Qmp;
+use crate::set::SkipSet;
+
+/// What there is when QEMU can be told to migrate.
+pub(super) struct Ready {
+    /// Where QEMU is to migrate to.
+    pub(super) uri: String,
+    /// The user's parameters.
+    pub(super) user: Parameters,
+    pub(super) task: Task,
+    pub(super) session: Option<SkipSession>,
+    /// A receiver that has nothing to restore, and is told how it ended.
+    pub(super) listener: Option<Link>,
+}
+
+/// Who goes along with QEMU's migration.
+enum Company {
+    /// QEMU alone.
+    Nobody,
+    /// The receiver, which has nothing to restore, and is told how it ended.
+    Listener(Link),
+    /// Pages go by storage.
+    Session(Box<SkipSession>, SkipTask),
+}
+
+/// Preflight, list, offer, arming.
+pub(super) async fn ready(
+    qmp: &Qmp,
+    options: &Options,
+    settings: &mut Settings,
+    record: &mut Record<'_>,
+) -> Result<Ready, MigrateError> {
+    record.begin("preflight");
+    recovery::recover(qmp, record).await?;
+    let user = settings::read_parameters(qmp).await?;
+    let parameters = user.with(options.max_bandwidth, options.downtime_limit_ms);
+    // Before anything is changed: it would be the settings of somebody else's migration.
+    let state = preflight::ready(qmp).await?;
+    if let Mode::Poolferry(Route { multifd: Some(multifd), .. }) = &options.mode {
+        settings.multifd(qmp, multifd).await?;
+    }
+    let mut checked = preflight::vm(qmp).await?;
+    if matches!(options.mode, Mode::Poolferry(_)) {
+        preflight::skip(qmp, &state, settings, &mut checked).await?;
+    }
+    let report = &mut record.report;
+    report.migration = uuid(qmp).await?.into();
+    report.qemu.source = qmp.version().to_string().into();
+    report.machine.accelerator = checked.accelerator.into();
+    report.machine.vcpus = checked.vcpus;
+    record.end("preflight");
+    let (uri, company) = match &options.mode {
+        Mode::Stock { uri } => (uri.clone(), Company::Nobody),
+        Mode::Poolferry(route) => agree(qmp, route, &mut checked, settings, record).await?,
+    };
+    // Events, and the way back on which the destination tells that it has the VM: without it, a destination
+    // that fails at the very end is taken for one that runs the VM.
+    settings.turn_on(qmp, &["events", "return-path"]).await?;
+    settings.note_parameters(user);
+    let (session, skip, listener) = match company {
+        Company::Nobody => (None, None, None),
+        Company::Listener(link) => (None, None, Some(link)),
+        Company::Session(session, skip) => (Some(*session), Some(skip), None),
+    };
+    let task = Task { parameters, compressed: checked.compressed, skip };
+    Ok(Ready { uri, user, task, session, listener })
+}
+
+/// Where QEMU is to send to, and the session unless all is to go by network. Where the receiver cannot be agreed with and the
+/// user knows where its QEMU listens, the migration is a stock one.
+async fn agree(
+    qmp: &Qmp,
+    route: &Route,
+    checked: &mut Checked,
+    settings: &mut Settings,
+    record: &mut Record<'_>,
+) -> Result<(String, Company), MigrateError> {
+    let prepared = match checked.forbids_skip() {
+        Some(_) => None,
+        None => match prepare::prepare(qmp, route, checked, record).await {
+            Ok(prepared) => Some(prepared),
+            // A monitor that is gone is no reason for a stock migration.
+            Err(NotPrepared::Qmp(error)) if error.is_fatal() => return Err(error.into()),
+            Err(error) => {
+                stock(record, &error, error.hint().as_ref());
+                None
+            }
+        },
+    };
+    for finding in &checked.findings {
+        record.remark(format!("{}; {}", finding.what, finding.hint));
+    }
+    let nothing = SkipSet::default();
+    let set = prepared.as_ref().map_or(&nothing, |prepared| &prepared.plan.set);
+    let hello = Hello {
+        version: VERSION,
+        program: env!("CARGO_PKG_VERSION").into(),
+        qemu: qmp.version().to_string().into(),
+        migration: record.report.migration.clone(),
+    };
+    record.begin("offer");
+    let offered = offer::offer(&route.to, &route.security, hello, checked, route.share, set).await;
+    record.end("offer");
+    let (link, agreed) = match (offered, &route.uri) {
+        (Ok(offered), _) => offered,
+        (Err(error), None) => return Err(error),
+        (Err(error), Some(uri)) => {
+            stock(record, &error.to_string(), error.hint().as_ref());
+            // Nobody sets the destination's.
+            settings.multifd_back(qmp).await?;
+            return Ok((uri.clone(), Company::Nobody));
+        }
+    };
+    record.report.qemu.destination = agreed.qemu;
+    for (index, reason) in &agreed.media_left_out {
+        let Some(name) = set.media().get(usize::from(*index)) else { continue };
+        record.remark(format!("the destination cannot read `{}`: {reason}", foreign::shown(name)));
+    }
+    if let Some((reason, hint)) = &agreed.refused {
+        stock(record, &format_args!("the destination refuses: {reason}"), Some(hint));
+        return Ok((agreed.uri, Company::Listener(link)));
+    }
+    let Some(prepared) = prepared else { return Ok((agreed.uri, Company::Listener(link))) };
+    record.report.pages.listed = prepared.plan.listed;
+    Ok((agreed.uri, arm(prepared, link, &agreed.media_left_out, route, record)))
+}
+
+fn arm(
+    prepared: Prepared,
+    link: Link,
+    left_out: &[(u16, Text)],
+    route: &Route,
+    record: &mut Record<'_>,
+) -> Company {
+    let left_out = offer::indices(left_out);
+    match SkipSession::arm(prepared, link, &left_out, route.silence, route.share) {
+        Ok((session, task)) => Company::Session(Box::new(session), task),
+        Err((error, link)) => {
+            stock(record, &error, error.hint().map(Text::from).as_ref());
+            Company::Listener(link)
+        }
+    }
+}
+
+fn stock(record: &mut Record<'_>, reason: &dyn std::fmt::Display, hint: Option<&Text>) {
+    let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+    record.remark(format!("the whole memory goes by network: {reason}{hint}"));
+}
+
+/// Names the migration: the VM's UUID and the moment.
+async fn uuid(qmp: &Qmp) -> Result<String, MigrateError> {
+    let uuid: Value = qmp.query("query-uuid").await?;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs());
+    Ok(format!("{}-{now:x}", uuid["UUID"].as_str().unwrap_or_default()))
+}

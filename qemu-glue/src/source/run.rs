@@ -1,0 +1,160 @@
+//! One migration, phase by phase.
+
+use std::time::Duration;
+
+use migration_record::Report;
+
+use super::cancel::{Cancel, END, Stop};
+use super::controller::Controller;
+use super::drive::{Drive, Ended};
+use super::driver::Driver;
+use super::error::MigrateError;
+use super::leave;
+use super::link::Link;
+use super::options::{Mode, Options};
+use super::progress::Update;
+use super::query::Stage;
+use super::ready::{Ready, ready};
+use super::record::Record;
+use super::session::SkipSession;
+use super::settings::Settings;
+use crate::qmp::Qmp;
+use crate::timeline::Watched;
+
+/// How long the last question to QEMU may take once all else is over.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// What all phases share.
+pub(super) struct Run<'a> {
+    options: &'a Options,
+    qmp: Qmp,
+    stop: Stop,
+    record: Record<'a>,
+    settings: Settings,
+    watched: Watched,
+    /// The VM is at the destination.
+    completed: bool,
+}
+
+/// A migration of QEMU that has ended, and who is to be told.
+pub(super) struct Driven {
+    pub(super) ended: Ended,
+    pub(super) controller: Controller,
+    pub(super) session: Option<SkipSession>,
+    pub(super) listener: Option<Link>,
+}
+
+impl<'a> Run<'a> {
+    /// Connects to QEMU.
+    pub(super) async fn connect(
+        options: &'a Options,
+        cancel: Cancel,
+        observer: &'a mut (dyn FnMut(&Update) + Send),
+    ) -> Result<Self, MigrateError> {
+        let mut stop = Stop::new(cancel);
+        let connected = stop.within(Duration::ZERO, Qmp::connect(&options.qmp)).await;
+        let qmp = connected.ok_or(MigrateError::Cancelled)??;
+        let mode = match options.mode {
+            Mode::Stock { .. } => "stock",
+            Mode::Poolferry(_) => "poolferry",
+        };
+        let watched = match (options.probes, qmp.peer_pid()) {
+            (true, Ok(pid)) => Watched::begin(pid),
+            _ => Watched::Not,
+        };
+        let (record, settings) = (Record::new(mode, observer), Settings::default());
+        Ok(Self { options, qmp, stop, record, settings, watched, completed: false })
+    }
+
+    /// Preflight, list, offer, arming.
+    pub(super) async fn prepare(&mut self) -> Result<Ready, MigrateError> {
+        let Self { options, qmp, stop, record, settings, watched, .. } = self;
+        let prepared = async {
+            let ready = ready(qmp, options, settings, record).await?;
+            *watched = take_watched(watched).set().await;
+            Ok(ready)
+        };
+        let prepared = stop.within(Duration::ZERO, prepared).await;
+        let prepared = prepared.unwrap_or(Err(MigrateError::Cancelled));
+        if prepared.is_err() {
+            self.settings.put_back(&self.qmp, &mut self.stop, &mut self.record, None).await;
+        }
+        prepared
+    }
+
+    /// From the `migrate` command to the end of QEMU's migration.
+    pub(super) async fn drive(
+        &mut self,
+        ready: Ready,
+        driver: &mut impl Driver,
+    ) -> Result<Driven, MigrateError> {
+        let Ready { uri, user, task, session, listener } = ready;
+        if let Some(session) = &session {
+            session.keep_parameters(user, task.parameters);
+        }
+        let Self { options, qmp, stop, record, settings, .. } = self;
+        let mut drive = Drive::new(qmp, driver, task, session, record);
+        stop.allow(options.timeout);
+        let ended = drive.run(&uri, stop).await;
+        let (controller, session) = drive.into_parts();
+        match ended {
+            Ok(ended) => Ok(Driven { ended, controller, session, listener }),
+            Err(error) => {
+                settings.put_back(qmp, stop, record, session.as_ref()).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// The VM stays: QEMU's settings are as before, before anybody else is waited for.
+    pub(super) async fn put_back(&mut self, driven: &Driven) {
+        self.completed = driven.ended.stage == Stage::Completed;
+        let session = driven.session.as_ref();
+        if !self.completed {
+            let Self { qmp, stop, record, settings, .. } = self;
+            return settings.put_back(qmp, stop, record, session).await;
+        }
+        // In time; taking leave is no part of it.
+        self.stop.allow(None);
+        // There is no migration left that could want them.
+        if let Some(session) = session {
+            session.forget_parameters();
+        }
+    }
+
+    /// The kernel takes its time to give probes up, at both hosts: side by side.
+    pub(super) async fn take_leave(&mut self, driven: Driven) {
+        let Self { stop, record, watched, .. } = self;
+        let (zero_ns, mut unprobes) = (record.zero_ns(), stop.clone());
+        let (probed, ()) = tokio::join!(
+            unprobes.within(END, take_watched(watched).end(zero_ns)),
+            leave::tell(driven, stop, record)
+        );
+        let (side, remark) = probed.unwrap_or_default();
+        record.report.probes.source = side;
+        remark.into_iter().for_each(|remark| record.remark(remark));
+    }
+
+    /// Of two QEMUs, one runs the VM.
+    pub(super) async fn leave_vm(&mut self) {
+        let Self { options, qmp, stop, record, completed, .. } = self;
+        // One that QEMU still answers needs no more than a moment.
+        let last = END + MOMENT;
+        if *completed {
+            if stop.within(last, leave::quit(qmp, options, record)).await.is_none() {
+                record.remark("the source's QEMU was not ended: it does not answer".to_owned());
+            }
+        } else if stop.within(last, leave::runs_on(qmp, record)).await.is_none() {
+            record.remark("the VM at the source was not seen to run".to_owned());
+        }
+    }
+
+    /// What came of it.
+    pub(super) fn report(self) -> Report {
+        self.record.finish()
+    }
+}
+
+fn take_watched(watched: &mut Watched) -> Watched {
+    std::mem::replace(watched, Watched::Not)
+}

@@ -1,0 +1,64 @@
+//! Somebody else than this program tells QEMU to migrate: a scripted second driver.
+
+use qemu_glue::qmp::{Qmp, QmpError};
+use qemu_glue::source::{self, Driver, Update, cancellation};
+use serde_json::json;
+
+use crate::guest::PAGES;
+use crate::lab::{Lab, on_each_qemu};
+use crate::scene::{Scene, Setting};
+use crate::vm::Vm;
+
+on_each_qemu!(begins, ends);
+
+/// Somebody at another monitor of the source's QEMU.
+struct Somebody<'a> {
+    vm: &'a Vm,
+    told: Vec<&'static str>,
+}
+
+impl Driver for Somebody<'_> {
+    async fn begin(&mut self, _: &Qmp, uri: &str) -> Result<(), QmpError> {
+        self.told.push("begin");
+        self.vm.qmp.execute("migrate", json!({ "uri": uri })).await.map(drop)
+    }
+
+    async fn cancel(&mut self, _: &Qmp) -> Result<(), QmpError> {
+        self.told.push("cancel");
+        self.vm.qmp.execute("migrate_cancel", json!({})).await.map(drop)
+    }
+}
+
+/// Pages stay behind and arrive as when this program tells QEMU.
+async fn begins(lab: &Lab) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let mut somebody = Somebody { vm: &scene.source, told: Vec::new() };
+    let (address, receiver) = scene.receiver().await;
+    let (_canceller, cancel) = cancellation();
+    let options = scene.options(address);
+    let migrated = source::migrate_with(&mut somebody, &options, cancel, &mut |_| {}).await;
+    assert_eq!(somebody.told, ["begin"]);
+    receiver.await.unwrap().unwrap();
+    let report = migrated.unwrap();
+    scene.assert_identical(&report).await;
+    assert_eq!(report.pages.restored, PAGES, "{:?}", report.given_back_by_reason);
+}
+
+/// He ends it, and the VM stays.
+async fn ends(lab: &Lab) {
+    let scene = Scene::new(lab, Setting { bandwidth: Some(8 << 20), ..Setting::default() }).await;
+    let mut somebody = Somebody { vm: &scene.source, told: Vec::new() };
+    let (address, receiver) = scene.receiver().await;
+    let (canceller, cancel) = cancellation();
+    let mut observer = |update: &Update| {
+        if matches!(update, Update::Picture(picture) if picture.skipped_pages > 0) {
+            canceller.cancel("enough");
+        }
+    };
+    let options = scene.options(address);
+    let migrated = source::migrate_with(&mut somebody, &options, cancel, &mut observer).await;
+    assert_eq!(somebody.told, ["begin", "cancel"]);
+    drop(receiver);
+    assert_eq!(migrated.unwrap().status, migration_record::Status::Cancelled);
+    scene.assert_runs_on().await;
+}

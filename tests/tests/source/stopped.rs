@@ -1,0 +1,73 @@
+//! Somebody else stops the VM in the middle of a migration, and lets it run on or does not.
+//!
+//! The library re-dirties everything by itself then, as at a switchover. The host has to learn of it: nothing is left to wait
+//! for, so QEMU is neither held nor throttled.
+
+use std::time::Duration;
+
+use migration_record::Report;
+use qemu_glue::source::{self, Mode, Update, cancellation};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::guest::PAGES;
+use crate::lab::{Lab, on_each_qemu};
+use crate::scene::{Scene, Setting};
+use crate::trouble::{agrees, listening};
+
+on_each_qemu!(and_stays_so, and_runs_on);
+
+/// Longer than the test: what is waited for is not the destination.
+const SILENCE: Duration = Duration::from_secs(300);
+/// All of the guest's memory takes QEMU a second.
+const LIMIT: Duration = Duration::from_secs(20);
+
+async fn and_stays_so(lab: &Lab) {
+    stopped(lab, None).await;
+}
+
+async fn and_runs_on(lab: &Lab) {
+    stopped(lab, Some(Duration::from_millis(500))).await;
+}
+
+/// A destination that settles nothing keeps the migration held; the VM is stopped then, for so long or for good.
+async fn stopped(lab: &Lab, pause: Option<Duration>) {
+    let scene = Scene::new(lab, Setting::default()).await;
+    let uri = listening(&scene).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut options = scene.options(listener.local_addr().unwrap().to_string());
+    options.timeout = Some(LIMIT);
+    if let Mode::Poolferry(route) = &mut options.mode {
+        route.silence = SILENCE;
+    }
+    let receiver = tokio::spawn(async move {
+        let (_sender, mut receiver) = agrees(listener, uri).await;
+        while receiver.receive().await.is_ok() {}
+    });
+    let (sender, mut held) = mpsc::unbounded_channel();
+    let mut observer = |update: &Update| {
+        if matches!(update, Update::Picture(picture) if picture.waits_for == "storage") {
+            let _ = sender.send(());
+        }
+    };
+    let (_canceller, cancel) = cancellation();
+    let migration = source::migrate(&options, cancel, &mut observer);
+    let somebody = async {
+        held.recv().await;
+        scene.source.execute("stop", json!({})).await;
+        if let Some(pause) = pause {
+            sleep(pause).await;
+            // It may have migrated by now.
+            let _ = scene.source.qmp.execute("cont", json!({})).await;
+        }
+    };
+    let (report, ()) = tokio::join!(migration, somebody);
+    receiver.abort();
+    let report: Report = report.unwrap();
+    println!("{:.1} s, {:?}", report.total_time_s, report.given_back_by_reason);
+    scene.assert_identical(&report).await;
+    let sent = report.given_back_by_reason.get("unconfirmed").copied();
+    assert!(sent >= Some(PAGES), "{:?}", report.given_back_by_reason);
+}
