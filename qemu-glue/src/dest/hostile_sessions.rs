@@ -12,9 +12,11 @@ use tokio::io::duplex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::liveness::Liveness;
 use super::prepare::Prepared;
-use super::{BlockFile, Greeting, Limits, Liveness, Outcome, ReceiveError, Refusal, Target};
-use super::{greet, offer, serve};
+use super::run::greet;
+use super::{BlockFile, Greeting, Limits, Outcome, ReceiveError, Refusal, Target};
+use super::{offer, serve};
 use crate::channel::{Key, Message, Ready, Refused, Security, VERSION};
 use crate::hostile::{self, BLOCK, MEDIUM, PAGES, Role};
 use crate::set::{Block, PAGE_BYTES};

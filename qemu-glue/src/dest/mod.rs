@@ -44,12 +44,12 @@ mod queue;
 mod rare;
 mod refusal;
 mod restore;
+mod run;
 mod serve;
 mod tally;
 mod thp;
 mod uffd;
 
-use foreign::Text;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::admission::{Admission, Admitted};
@@ -59,19 +59,15 @@ pub(crate) use self::examine::examine;
 pub use self::greeting::Greeting;
 pub use self::install::{BlockFile, Placed, Target};
 pub use self::limits::Limits;
-use self::liveness::Liveness;
 pub use self::media::Override;
 pub(crate) use self::media::{called, examine as examine_disks};
 pub use self::options::{Options, SILENCE};
-use self::prepare::Qemu;
 pub use self::prove::{Answer, Fate};
 pub use self::queue::{Hash, QueueError};
 pub use self::rare::Rare;
 pub use self::refusal::Refusal;
 pub use self::restore::Restore;
-use crate::channel::{Hello, Message, Refused, Sender, VERSION};
-use crate::timeline::Watched;
-use crate::{error_chain, usage};
+use self::run::Run;
 
 /// Serves the migration of the source that has connected `stream`.
 ///
@@ -107,69 +103,10 @@ async fn serve(
     options: &Options,
     observer: Observer<'_>,
 ) -> Result<Outcome, ReceiveError> {
-    let begun = usage::cpu_s();
-    let Greeting { mut sender, mut receiver, hello } = greeting;
-    let qemu = Qemu::connect(&options.qmp).await;
-    let migration = greet(&mut sender, hello, &qemu).await?;
-    let pages = qemu.as_ref().map_or(0, Qemu::pages);
-    let (offer, set) = offer::receive(&mut receiver, pages).await?;
-    observer(&Event::Connected { migration: migration.clone() });
-    let watched = match (options.probes, &qemu) {
-        (true, Ok(qemu)) => Watched::begin(qemu.pid()),
-        _ => Watched::Not,
-    };
-    let prepared = prepare::prepare(qemu, &offer, set, options).await;
-    let liveness = Liveness::new(&options.qmp, options.silence);
-    let mut outcome = match prepared {
-        Ok((prepared, ready)) => {
-            observer(&Event::ready(&ready, &prepared.set));
-            sender.send(&Message::Ready(ready)).await?;
-            let limits = options.limits.sized(prepared.set.bytes_on_storage());
-            let limits = if offer.shares { limits.shared() } else { limits };
-            let channel = (sender, receiver);
-            serve::restore(prepared, channel, limits, liveness, watched, observer).await?
-        }
-        Err((refusal, uri)) => {
-            let refused = refused(&refusal, uri);
-            observer(&Event::Refused {
-                reason: refused.reason.clone(),
-                hint: refused.hint.clone(),
-            });
-            sender.send(&Message::Refused(refused)).await?;
-            serve::stand_by((sender, receiver), refusal, liveness, watched).await?
-        }
-    };
-    outcome.migration = migration;
-    outcome.finished.cpu_s = usage::cpu_s() - begun;
-    observer(&Event::Finished { outcome: outcome.clone() });
-    Ok(outcome)
-}
-
-/// Answers the first words; gives the migration's name.
-async fn greet(
-    sender: &mut Sender,
-    theirs: Hello,
-    qemu: &Result<Qemu, Refusal>,
-) -> Result<Text, ReceiveError> {
-    let hello = Hello {
-        version: VERSION,
-        program: env!("CARGO_PKG_VERSION").into(),
-        qemu: qemu.as_ref().map_or_else(|_| Text::default(), |qemu| qemu.version().into()),
-        migration: theirs.migration.clone(),
-    };
-    sender.send(&Message::Hello(hello)).await?;
-    if theirs.version != VERSION {
-        return Err(ReceiveError::Version { theirs: theirs.version });
-    }
-    Ok(theirs.migration)
-}
-
-fn refused(refusal: &Refusal, uri: Option<String>) -> Refused {
-    Refused {
-        reason: error_chain(refusal).into(),
-        hint: refusal.hint().into(),
-        uri: uri.map(Text::from),
-    }
+    let (mut run, qemu) = Run::greet(greeting, options, observer).await?;
+    let offered = run.offer(&qemu).await?;
+    let agreed = run.prepare(qemu, offered).await?;
+    run.serve(agreed).await
 }
 
 #[cfg(test)]

@@ -1,0 +1,134 @@
+//! One source, phase by phase, from its greeting to the last word.
+
+use foreign::Text;
+
+use super::event::{Event, Observer, Outcome};
+use super::greeting::Greeting;
+use super::liveness::Liveness;
+use super::prepare::{self, Prepared, Qemu};
+use super::refusal::Refusal;
+use super::{Options, ReceiveError, offer, serve};
+use crate::channel::{Hello, Message, Offer, Receiver, Refused, Sender, VERSION};
+use crate::set::SkipSet;
+use crate::timeline::Watched;
+use crate::{error_chain, usage};
+
+/// What all phases share.
+pub(super) struct Run<'a> {
+    options: &'a Options,
+    observer: Observer<'a>,
+    sender: Sender,
+    receiver: Receiver,
+    /// The migration's name.
+    migration: Text,
+    /// Seconds of this process before.
+    cpu_s: f64,
+    watched: Watched,
+}
+
+/// What the source wants to skip, as far as it can be so.
+pub(super) type Offered = (Offer, Result<SkipSet, Refusal>);
+
+/// What both sides have agreed on.
+pub(super) enum Agreed {
+    /// Pages come from storage.
+    Restore {
+        /// All that it takes.
+        prepared: Box<Prepared>,
+        /// The source leaves to the network what storage does not come to.
+        shares: bool,
+    },
+    /// None do.
+    StandBy(Refusal),
+}
+
+impl<'a> Run<'a> {
+    /// Takes QEMU's monitor, and answers the first words.
+    pub(super) async fn greet(
+        Greeting { mut sender, receiver, hello: theirs }: Greeting,
+        options: &'a Options,
+        observer: Observer<'a>,
+    ) -> Result<(Self, Result<Qemu, Refusal>), ReceiveError> {
+        let cpu_s = usage::cpu_s();
+        let qemu = Qemu::connect(&options.qmp).await;
+        let (migration, watched) = (greet(&mut sender, theirs, &qemu).await?, Watched::Not);
+        Ok((Self { options, observer, sender, receiver, migration, cpu_s, watched }, qemu))
+    }
+
+    /// Receives what the source wants to skip, of no more pages than QEMU has.
+    pub(super) async fn offer(
+        &mut self,
+        qemu: &Result<Qemu, Refusal>,
+    ) -> Result<Offered, ReceiveError> {
+        let pages = qemu.as_ref().map_or(0, Qemu::pages);
+        let offered = offer::receive(&mut self.receiver, pages).await?;
+        (self.observer)(&Event::Connected { migration: self.migration.clone() });
+        Ok(offered)
+    }
+
+    /// Checks, opens storage, makes holes, lets QEMU listen, and tells the source.
+    pub(super) async fn prepare(
+        &mut self,
+        qemu: Result<Qemu, Refusal>,
+        (offer, set): Offered,
+    ) -> Result<Agreed, ReceiveError> {
+        if let (true, Ok(qemu)) = (self.options.probes, &qemu) {
+            self.watched = Watched::begin(qemu.pid());
+        }
+        match prepare::prepare(qemu, &offer, set, self.options).await {
+            Ok((prepared, ready)) => {
+                (self.observer)(&Event::ready(&ready, &prepared.set));
+                self.sender.send(&Message::Ready(ready)).await?;
+                Ok(Agreed::Restore { prepared: Box::new(prepared), shares: offer.shares })
+            }
+            Err((refusal, uri)) => {
+                let (reason, hint) =
+                    (Text::from(error_chain(&refusal)), Text::from(refusal.hint()));
+                (self.observer)(&Event::Refused { reason: reason.clone(), hint: hint.clone() });
+                let refused = Refused { reason, hint, uri: uri.map(Text::from) };
+                self.sender.send(&Message::Refused(refused)).await?;
+                Ok(Agreed::StandBy(refusal))
+            }
+        }
+    }
+
+    /// Restores, or stands by, until the source says how the migration ended.
+    pub(super) async fn serve(self, agreed: Agreed) -> Result<Outcome, ReceiveError> {
+        let Self { options, observer, sender, receiver, migration, cpu_s, watched } = self;
+        let channel = (sender, receiver);
+        let liveness = Liveness::new(&options.qmp, options.silence);
+        let mut outcome = match agreed {
+            Agreed::Restore { prepared, shares } => {
+                let limits = options.limits.sized(prepared.set.bytes_on_storage());
+                let limits = if shares { limits.shared() } else { limits };
+                serve::restore(*prepared, channel, limits, liveness, watched, observer).await?
+            }
+            Agreed::StandBy(refusal) => {
+                serve::stand_by(channel, refusal, liveness, watched).await?
+            }
+        };
+        outcome.migration = migration;
+        outcome.finished.cpu_s = usage::cpu_s() - cpu_s;
+        observer(&Event::Finished { outcome: outcome.clone() });
+        Ok(outcome)
+    }
+}
+
+/// Answers the first words; gives the migration's name.
+pub(super) async fn greet(
+    sender: &mut Sender,
+    theirs: Hello,
+    qemu: &Result<Qemu, Refusal>,
+) -> Result<Text, ReceiveError> {
+    let ours = Hello {
+        version: VERSION,
+        program: env!("CARGO_PKG_VERSION").into(),
+        qemu: qemu.as_ref().map_or_else(|_| Text::default(), |qemu| qemu.version().into()),
+        migration: theirs.migration.clone(),
+    };
+    sender.send(&Message::Hello(ours)).await?;
+    if theirs.version != VERSION {
+        return Err(ReceiveError::Version { theirs: theirs.version });
+    }
+    Ok(theirs.migration)
+}
