@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use test_servers::cache::Cache;
@@ -98,7 +99,7 @@ fn run(tests: &mut Command, report: &mut TestReport) -> Result<()> {
     while lines.read_until(b'\n', &mut line)? > 0 {
         let text = String::from_utf8_lossy(&line);
         print!("{text}");
-        report.line(text.trim_end());
+        report.line(text.trim_end(), Instant::now());
         line.clear();
     }
     report.end(child.wait()?.success());

@@ -1,4 +1,12 @@
-//! Reads what cargo's test programs print and counts: a test that says `skipped: NAME: REASON` did not pass.
+//! Reads what cargo's test programs print and counts: a test that says `skipped: NAME: REASON` did not pass. Tests
+//! run one at a time, so the time between two lines is what a test took.
+
+use std::time::{Duration, Instant};
+
+/// Tests that are named for the time that they took.
+const SLOWEST: usize = 20;
+/// What nobody waits for.
+const SHORT: Duration = Duration::from_secs(5);
 
 /// The counts of a whole run.
 #[derive(Debug, Default)]
@@ -17,6 +25,10 @@ pub(crate) struct TestReport {
     in_program: bool,
     /// Whether the test whose output is being read has been counted as skipped.
     counted: bool,
+    /// When the last test ended, or its program began.
+    since: Option<Instant>,
+    /// What each test took.
+    took: Vec<(Duration, String)>,
 }
 
 /// Which part of a test program's output is being read.
@@ -31,12 +43,13 @@ enum Section {
 }
 
 impl TestReport {
-    /// Takes the next line of standard output.
-    pub(crate) fn line(&mut self, line: &str) {
+    /// Takes the next line of standard output, which came at `now`.
+    pub(crate) fn line(&mut self, line: &str, now: Instant) {
         if is_start(line) {
             self.end_program();
             self.in_program = true;
             self.section = Section::Running;
+            self.since = Some(now);
         } else if let Some(result) = line.strip_prefix("test result: ") {
             self.passed += count(result, "passed");
             self.failed += count(result, "failed");
@@ -49,7 +62,7 @@ impl TestReport {
         } else if line.starts_with("---- ") {
             self.counted = false;
         } else if self.section == Section::Running {
-            self.status(line);
+            self.status(line, now);
         } else if self.section == Section::Successes
             && let Some(skipped) = line.strip_prefix("skipped: ")
         {
@@ -73,7 +86,7 @@ impl TestReport {
 
     /// What is printed at the end; the last line has the counts.
     pub(crate) fn summary(&self) -> String {
-        let mut text = String::new();
+        let mut text = self.slowest();
         for name in &self.failures {
             text.push_str(&format!("failed: {name}\n"));
         }
@@ -84,17 +97,34 @@ impl TestReport {
         text + &format!("{passed} passed, {failed} failed, {skipped} skipped")
     }
 
+    /// The tests that take most of the time, longest first.
+    fn slowest(&self) -> String {
+        let all: Duration = self.took.iter().map(|(took, _)| *took).sum();
+        let mut long: Vec<_> = self.took.iter().filter(|(took, _)| *took >= SHORT).collect();
+        long.sort_by(|one, other| other.cmp(one));
+        let lines = long.iter().take(SLOWEST);
+        let lines = lines.map(|(took, name)| format!("{:>6.1} s  {name}\n", took.as_secs_f64()));
+        let text: String = lines.collect();
+        if text.is_empty() {
+            return text;
+        }
+        format!("tests took {:.0} s, of which the longest:\n{text}\n", all.as_secs_f64())
+    }
+
     fn really_passed(&self) -> usize {
         self.passed.saturating_sub(self.passed_but_skipped)
     }
 
     /// `test NAME ... ok`, `... FAILED`, `... ignored, REASON`
-    fn status(&mut self, line: &str) {
+    fn status(&mut self, line: &str, now: Instant) {
         let Some((name, status)) =
             line.strip_prefix("test ").and_then(|rest| rest.rsplit_once(" ... "))
         else {
             return;
         };
+        if let Some(since) = self.since.replace(now) {
+            self.took.push((now.saturating_duration_since(since), name.to_owned()));
+        }
         if status == "FAILED" {
             self.failures.push(name.to_owned());
         } else if let Some(reason) = status.strip_prefix("ignored") {
@@ -138,11 +168,13 @@ fn count(result: &str, what: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::TestReport;
 
     fn report(text: &str, cargo_succeeded: bool) -> TestReport {
         let mut report = TestReport::default();
-        text.lines().for_each(|line| report.line(line));
+        text.lines().for_each(|line| report.line(line, Instant::now()));
         report.end(cargo_succeeded);
         report
     }
@@ -185,6 +217,37 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         assert!(report.summary().contains("skipped: b: no root here\n"));
         assert!(report.summary().contains("skipped: a::d: takes an hour\n"));
         assert!(report.is_good());
+    }
+
+    #[test]
+    fn the_longest_tests_are_named() {
+        let (mut report, mut now) = (TestReport::default(), Instant::now());
+        // Between two programs the next one is built or started.
+        for (line, seconds) in [
+            ("running 3 tests", 100),
+            ("test a::short ... ok", 1),
+            ("test a::long ... ok", 8),
+            ("test a::longest ... FAILED", 90),
+            ("test result: FAILED. 2 passed; 1 failed; 0 ignored", 0),
+            ("running 1 test", 50),
+            ("test b::middle ... ok", 30),
+            ("test result: ok. 1 passed; 0 failed; 0 ignored", 0),
+        ] {
+            now += Duration::from_secs(seconds);
+            report.line(line, now);
+        }
+        report.end(false);
+        let lines: Vec<String> = report.summary().lines().map(str::to_owned).collect();
+        let expected = [
+            "tests took 129 s, of which the longest:",
+            "  90.0 s  a::longest",
+            "  30.0 s  b::middle",
+            "   8.0 s  a::long",
+            "",
+            "failed: a::longest",
+            "3 passed, 1 failed, 0 skipped",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]
