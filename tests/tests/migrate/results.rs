@@ -77,7 +77,8 @@ fn baseline_fails(lab: &mut Laboratory) -> Result<()> {
         before: 0,
         after: 0,
         fresh: false,
-        check: Check::Last,
+        // What is looked at here are the records; that RAM is the same stands in them.
+        check: Check::Never,
         resume: false,
         out: out.clone(),
     };
