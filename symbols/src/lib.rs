@@ -26,6 +26,8 @@ mod ends;
 pub mod error;
 mod extract;
 pub mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod isolated;
 mod path_text;
 pub mod profile;

@@ -6,6 +6,7 @@
 mod meaning;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 
@@ -92,12 +93,19 @@ pub struct SiteNames {
 }
 
 impl Definition {
-    /// All definitions.
+    /// All definitions; their text is parsed once.
     ///
     /// # Errors
     /// An embedded file is malformed: a fault of this crate, which its tests would find.
-    pub fn all() -> Result<Vec<Self>, Error> {
-        FILES.iter().map(|(name, text)| Self::parse(name, text)).collect()
+    pub fn all() -> Result<&'static [Self], Error> {
+        static ALL: OnceLock<Vec<Definition>> = OnceLock::new();
+        if let Some(all) = ALL.get() {
+            return Ok(all);
+        }
+        let parsed: Result<_, Error> =
+            FILES.iter().map(|(name, text)| Self::parse(name, text)).collect();
+        let parsed = parsed?;
+        Ok(ALL.get_or_init(|| parsed))
     }
 
     fn parse(name: &str, text: &str) -> Result<Self, Error> {
@@ -162,7 +170,7 @@ pub fn recognise(program: &Program) -> Result<(Definition, ServerId), Error> {
     let names = definitions.iter().flat_map(|d| d.exports.iter().map(String::as_str));
     let symbols = program.symbols(names)?;
     let has_all = |d: &Definition| d.exports.iter().all(|name| !symbols.get(name).is_empty());
-    let candidates: Vec<Definition> = definitions.into_iter().filter(has_all).collect();
+    let candidates: Vec<&Definition> = definitions.iter().filter(|d| has_all(d)).collect();
     if candidates.is_empty() && !has_command_loop(program)? {
         return Err(Error::NotAServer { path: program.path().to_owned() });
     }
@@ -174,7 +182,7 @@ pub fn recognise(program: &Program) -> Result<(Definition, ServerId), Error> {
                 version: found.text.clone(),
                 definition: definition.name.clone(),
             };
-            return Ok((definition, server));
+            return Ok((definition.clone(), server));
         }
     }
     Err(unknown_version(program, stated))
@@ -234,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_fork_is_not_taken_for_the_original() {
-        let definition = Definition::all().unwrap().remove(0);
+        let definition = &Definition::all().unwrap()[0];
         let stated = |family, texts: &[&str]| {
             let text = |text: &&str| VersionText {
                 version: text.split('-').next().unwrap().parse().unwrap(),

@@ -1,8 +1,9 @@
 //! Copies of a function in the machine code, and where their arguments stand.
 
 use gimli::{
-    DW_AT_abstract_origin, DW_AT_const_value, DW_AT_entry_pc, DW_AT_frame_base, DW_AT_location,
-    DW_AT_low_pc, DW_TAG_formal_parameter, DwAt, Range,
+    DW_AT_abstract_origin, DW_AT_const_value, DW_AT_entry_pc, DW_AT_frame_base, DW_AT_high_pc,
+    DW_AT_location, DW_AT_low_pc, DW_AT_ranges, DW_TAG_formal_parameter, DwAt, Format, Range,
+    UnitRef,
 };
 
 use super::frame::Frames;
@@ -62,13 +63,7 @@ impl<'d> Functions<'_, 'd> {
     fn copy(&self, name: &str, at: CopyRef) -> Option<Copy> {
         let entry = self.info.entry(at.die)?;
         let unit = self.info.unit(at.die.unit)?;
-        let mut ranges = Vec::new();
-        let mut iter = unit.die_ranges(&entry).ok()?;
-        while let Some(range) = iter.next().ok()?.filter(|_| ranges.len() < MAX_RANGES) {
-            if range.begin < range.end {
-                ranges.push(range);
-            }
-        }
+        let ranges = ranges(unit, &entry)?;
         let first = ranges.first()?.begin;
         let address = |attr: DwAt| {
             entry.attr_value(attr).and_then(|v| match v.udata_value() {
@@ -124,7 +119,11 @@ impl<'d> Functions<'_, 'd> {
         if let Some(expression) = value.exprloc_value() {
             return Some(expression);
         }
-        let mut list = self.info.unit(owner.unit)?.attr_locations(value).ok()??;
+        let unit = self.info.unit(owner.unit)?;
+        if leads_too_far(unit, &value) {
+            return None;
+        }
+        let mut list = unit.attr_locations(value).ok()??;
         while let Some(item) = list.next().ok()? {
             if (item.range.begin..item.range.end).contains(&at.0) {
                 return Some(item.data);
@@ -160,4 +159,34 @@ impl<'d> Functions<'_, 'd> {
         children.retain(|die| die.tag() == DW_TAG_formal_parameter);
         children
     }
+}
+
+/// The addresses of an entry, those of no length left out. Not by `die_ranges`, whose sum of start and length may
+/// overflow.
+fn ranges<'d>(unit: UnitRef<'_, Slice<'d>>, entry: &Die<'d>) -> Option<Vec<Range>> {
+    let mut ranges = Vec::new();
+    if let Some(value) = entry.attr_value(DW_AT_ranges)
+        && !leads_too_far(unit, &value)
+        && let Some(mut list) = unit.attr_ranges(value).ok()?
+    {
+        while let Some(range) = list.next().ok()?.filter(|_| ranges.len() < MAX_RANGES) {
+            ranges.push(range);
+        }
+    } else {
+        let begin = unit.attr_address(entry.attr_value(DW_AT_low_pc)?).ok()??;
+        let end = match entry.attr_value(DW_AT_high_pc)? {
+            Value::Udata(len) => begin.checked_add(len)?,
+            value => unit.attr_address(value).ok()??,
+        };
+        ranges.push(Range { begin, end });
+    }
+    ranges.retain(|range| range.begin < range.end);
+    Some(ranges)
+}
+
+/// Whether the offset that an index of 64-bit DWARF stands for may be any number: gimli adds it to the base of its unit
+/// unchecked. No server has so much debug information.
+fn leads_too_far(unit: UnitRef<'_, Slice<'_>>, value: &Value<'_>) -> bool {
+    let indexed = matches!(value, Value::DebugRngListsIndex(_) | Value::DebugLocListsIndex(_));
+    indexed && unit.encoding().format == Format::Dwarf64
 }

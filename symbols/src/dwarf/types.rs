@@ -1,6 +1,8 @@
 //! Sizes of types, and where a member path leads.
 #![expect(non_upper_case_globals, reason = "constants are named as in the DWARF standard")]
 
+use std::collections::HashSet;
+
 use gimli::{
     DW_AT_bit_offset, DW_AT_bit_size, DW_AT_byte_size, DW_AT_count, DW_AT_data_bit_offset,
     DW_AT_data_member_location, DW_AT_declaration, DW_AT_signature, DW_AT_type, DW_AT_upper_bound,
@@ -15,12 +17,25 @@ use super::info::DieRef;
 use super::{DebugInfo, Die, Index, MAX_CHAIN, Value};
 use crate::reason::Reason;
 
-/// Most members looked at for one path: a structure that inherits from itself in many ways would
-/// otherwise keep the search busy for ever. A large server class has some thousands.
+/// Most members looked at for one part of a path. A large server class has some thousands.
 const MEMBER_BUDGET: usize = 100_000;
 
 /// Size of a pointer on x86-64 in bytes.
 const POINTER_BYTES: u64 = 8;
+
+/// What one search for a member has looked at.
+struct Search {
+    /// Members that may still be looked at.
+    left: usize,
+    /// Structures that do not have it: one that inherits from itself in many ways is looked at once.
+    seen: HashSet<DieRef>,
+}
+
+impl Search {
+    fn new() -> Self {
+        Self { left: MEMBER_BUDGET, seen: HashSet::new() }
+    }
+}
 
 /// Questions about the types of an [`Index`].
 #[derive(Clone, Copy)]
@@ -56,14 +71,13 @@ impl<'d> Types<'_, 'd> {
     fn descend(&self, root: DieRef, members: &[&str]) -> Option<Place> {
         let mut at = root;
         let mut base: u64 = 0;
-        let mut budget = MEMBER_BUDGET;
         let (last, parents) = members.split_last()?;
         for name in parents {
-            let (member, owner, offset) = self.member(at, name, &mut budget, 0)?;
+            let (member, owner, offset) = self.member(at, name, &mut Search::new(), 0)?;
             base = base.checked_add(offset)?.checked_add(self.offset(&member)?)?;
             at = self.attr_ref(owner, &member, DW_AT_type)?;
         }
-        let (member, owner, offset) = self.member(at, last, &mut budget, 0)?;
+        let (member, owner, offset) = self.member(at, last, &mut Search::new(), 0)?;
         let place = self.place(owner, &member)?;
         Some(Place { offset: base.checked_add(offset)?.checked_add(place.offset)?, ..place })
     }
@@ -74,15 +88,18 @@ impl<'d> Types<'_, 'd> {
         &self,
         structure: DieRef,
         name: &str,
-        budget: &mut usize,
+        search: &mut Search,
         depth: usize,
     ) -> Option<(Die<'d>, DieRef, u64)> {
         if depth > MAX_CHAIN {
             return None;
         }
         let (at, _) = self.strip(structure)?;
-        let children = self.info.children(at, *budget);
-        *budget = budget.checked_sub(children.len() + 1)?;
+        if !search.seen.insert(at) {
+            return None;
+        }
+        let children = self.info.children(at, search.left);
+        search.left = search.left.checked_sub(children.len() + 1)?;
         let own = |die: &&Die<'d>| {
             die.tag() == DW_TAG_member && self.info.name(at.unit, die).is_some_and(|n| n == name)
         };
@@ -99,7 +116,7 @@ impl<'d> Types<'_, 'd> {
             .find_map(|die| {
                 let base = self.offset(die)?;
                 let inner = self.attr_ref(at, die, DW_AT_type)?;
-                let (found, owner, offset) = self.member(inner, name, budget, depth + 1)?;
+                let (found, owner, offset) = self.member(inner, name, search, depth + 1)?;
                 Some((found, owner, base.checked_add(offset)?))
             })
     }

@@ -105,9 +105,9 @@ impl Program {
     ///
     /// # Errors
     /// The bytes are not a little-endian 64-bit x86 ELF.
-    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, ElfError> {
-        let (path, hash) = (path.to_owned(), blake3::hash(&bytes));
-        Self { path, data: Data::Owned(bytes), hash, budget: Budget::default() }.checked()
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>, budget: &Budget) -> Result<Self, ElfError> {
+        let (path, hash, budget) = (path.to_owned(), blake3::hash(&bytes), budget.clone());
+        Self { path, data: Data::Owned(bytes), hash, budget }.checked()
     }
 
     fn checked(self) -> Result<Self, ElfError> {

@@ -192,6 +192,20 @@ impl Snapshot {
         Ok((*hasher.finalize().as_bytes(), Owner::of(&stat)))
     }
 
+    /// A file that lies in memory, of nobody.
+    #[cfg(fuzzing)]
+    pub(crate) fn of_bytes(bytes: &[u8], budget: &Budget) -> Result<Self, SnapshotError> {
+        let no_room = || SnapshotError::NoRoom { limit: budget.limit() };
+        let size = bytes.len() as u64;
+        let charge = budget.take(size).ok_or_else(no_room)?;
+        let memory = memory_of(size)?;
+        rustix::io::pwrite(&memory, bytes, 0).map_err(io::Error::from)?;
+        let file = FileId { device: 0, inode: size, size, mtime_ns: 0 };
+        let owner = Owner { uid: 0, gid: 0, mode: 0o644 };
+        let hash = *blake3::hash(bytes).as_bytes();
+        Ok(Self { memory, stamp: Stamp { size, hash, file, owner }, charge })
+    }
+
     /// One that another process of ours has taken.
     pub(crate) fn received(
         memory: OwnedFd,

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use gimli::{BaseAddresses, EhFrame, EhFrameHdr, LittleEndian, Pointer, UnwindSection as _};
+use gimli::{BaseAddresses, EhFrame, EhFrameOffset, LittleEndian, UnwindSection as _};
 
 use super::error::TextError;
 use super::image::ProgramText;
@@ -15,12 +15,23 @@ use crate::addr::LinkAddr;
 /// Most bytes of the table, and of its index, that are read; those of a server have some four million.
 const MAX_BYTES: u64 = 24 << 20;
 
+/// How an index begins: its version, then how it writes the address of the table (four bytes, relative to their place), its
+/// count (four bytes) and its rows (twice four bytes, relative to the index). GNU ld, gold, lld and mold write no other;
+/// gimli takes any, and multiplies and subtracts what it finds unchecked.
+const FORM: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
+
+/// Bytes of a row: where a function starts, and where the table has it.
+const ROW: usize = 8;
+
 /// The table and its index.
 #[derive(Debug, Default)]
 pub(super) struct Unwind {
-    header: Vec<u8>,
+    /// Link address of the index.
+    index: u64,
+    rows: Vec<u8>,
+    /// Link address of the table.
+    start: u64,
     table: Vec<u8>,
-    bases: BaseAddresses,
 }
 
 impl Unwind {
@@ -32,28 +43,43 @@ impl Unwind {
             let at = segment.offset.checked_add(range.start - segment.addr)?;
             Some(text.bytes(at, (range.end - range.start).min(MAX_BYTES)))
         };
-        let bases = BaseAddresses::default().set_eh_frame_hdr(header.start);
+        let index = header.start;
         let Some(header) = read(header).transpose()? else { return Ok(Self::default()) };
-        let table = EhFrameHdr::new(&header, LittleEndian).parse(&bases, 8);
-        let Some(Pointer::Direct(start)) = table.ok().map(|table| table.eh_frame_ptr()) else {
-            return Ok(Self::default());
-        };
+        let Some((start, rows)) = rows_of(index, &header) else { return Ok(Self::default()) };
         let end = text
             .segment(&(start..start.saturating_add(1)))
             .and_then(|segment| segment.addr.checked_add(segment.len));
         let table = end.and_then(|end| read(start..end)).transpose()?.unwrap_or_default();
-        Ok(Self { header, table, bases: bases.set_eh_frame(start) })
+        Ok(Self { index, rows: rows.to_vec(), start, table })
     }
 
     /// The range that holds `addr`.
     pub(super) fn function(&self, addr: LinkAddr) -> Option<Range<u64>> {
-        let header = EhFrameHdr::new(&self.header, LittleEndian).parse(&self.bases, 8).ok()?;
+        let (rows, _) = self.rows.as_chunks::<ROW>();
+        let starts = |row: &[u8; ROW]| near(self.index, row).is_none_or(|start| start <= addr.0);
+        // Where the rows are in no order, the range that is found does not hold it.
+        let row = rows.get(rows.partition_point(starts).checked_sub(1)?)?;
+        let at = near(self.index, &row[4..])?.checked_sub(self.start)?;
+        let at = EhFrameOffset(usize::try_from(at).ok()?);
         let frames = EhFrame::new(&self.table, LittleEndian);
-        let found = header
-            .table()?
-            .fde_for_address(&frames, &self.bases, addr.0, EhFrame::cie_from_offset)
-            .ok()?;
+        let bases = BaseAddresses::default().set_eh_frame_hdr(self.index).set_eh_frame(self.start);
+        let found = frames.fde_from_offset(&bases, at, EhFrame::cie_from_offset).ok()?;
         let range = found.initial_address()..found.end_address();
         range.contains(&addr.0).then_some(range)
     }
+}
+
+/// Link address of the table, and the rows of the index at `index`.
+fn rows_of(index: u64, header: &[u8]) -> Option<(u64, &[u8])> {
+    let rest = header.strip_prefix(&FORM)?;
+    let (start, rest) = rest.split_first_chunk::<4>()?;
+    let (count, rows) = rest.split_first_chunk::<4>()?;
+    let count = usize::try_from(u32::from_le_bytes(*count)).ok()?.saturating_mul(ROW);
+    Some((near(index.checked_add(FORM.len() as u64)?, start)?, &rows[..rows.len().min(count)]))
+}
+
+/// The address that four bytes give relative to `base`.
+fn near(base: u64, bytes: &[u8]) -> Option<u64> {
+    let distance = i32::from_le_bytes(*bytes.first_chunk()?);
+    base.checked_add_signed(distance.into())
 }

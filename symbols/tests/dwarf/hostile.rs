@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use symbols::Budget;
 use symbols::elf::Program;
 use symbols::role::SiteRole;
 
@@ -114,7 +115,7 @@ fn survives(build: &Build, bytes: &[u8], round: u64) {
     fs::write(&path, bytes).unwrap();
     let start = Instant::now();
     let _ = profile(&path); // an answer or an error: both are right
-    if let Ok(program) = Program::from_bytes(&path, bytes.to_vec()) {
+    if let Ok(program) = Program::from_bytes(&path, bytes.to_vec(), &Budget::default()) {
         let _ = program.content_hash();
     }
     assert!(start.elapsed() < LIMIT, "round {round} took {:?}", start.elapsed());

@@ -4,6 +4,9 @@
 #![expect(clippy::print_stdout, reason = "what was measured stands in the test's output")]
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as their tests do")]
 
+mod generated;
+#[path = "../../../symbols/tests/hostile_files/mod.rs"]
+mod hostile_files;
 mod kinds;
 mod lab;
 mod limits;
