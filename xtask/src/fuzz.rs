@@ -39,9 +39,16 @@ const FORMS: &[(&str, &[&str])] = &[
     ("stripped", &["-s"]),
 ];
 
-/// Targets whose first inputs a program of the format's own package writes (its example `TARGET_seeds`), so that they are
-/// always of the format that is.
-const WRITTEN: &[(&str, &str)] = &[("page_list", "page_wire"), ("channel", "qemu-glue")];
+/// Targets whose first inputs an example of the format's own package writes, so that they are always of the format that
+/// is.
+const WRITTEN: &[(&str, &str)] = &[
+    ("channel", "channel_seeds"),
+    ("layout", "symbols_seeds"),
+    ("page_list", "page_list_seeds"),
+    ("probe_site", "symbols_seeds"),
+    ("profile", "symbols_seeds"),
+    ("symbols", "symbols_seeds"),
+];
 
 /// Options of `fuzz`.
 #[derive(Debug, clap::Args)]
@@ -83,6 +90,7 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     // A fuzzer that does not even start fails too, and writes no input.
     let found = failed && fs::read_dir(&bug)?.next().is_some();
     ensure!(found, "the fuzzer did not find the planted bug: it sees no coverage");
+    build_writers(&chosen)?;
     let mut fuzzers = Vec::new();
     for name in chosen {
         let fuzzer = fuzzer(&programs, &name, &limit)?;
@@ -211,23 +219,48 @@ fn fuzzer(programs: &Path, name: &str, limit: &str) -> Result<Command> {
     Ok(fuzzer)
 }
 
-/// The folder of inputs to start from: those that the format's own package writes, or those of
+/// Builds the examples that write inputs of `targets`, as the tests are built, which then find them done.
+fn build_writers(targets: &[String]) -> Result<()> {
+    let mut examples: Vec<_> = targets.iter().filter_map(|target| writer(target)).collect();
+    examples.sort_unstable();
+    examples.dedup();
+    if examples.is_empty() {
+        return Ok(());
+    }
+    let mut cargo = workspace::cargo();
+    cargo.args(["build", "--quiet", "--workspace"]);
+    cargo.args(examples.iter().flat_map(|example| ["--example", example]));
+    command::run(&mut cargo).context("failed to build what writes the first inputs")
+}
+
+/// The example that writes inputs of a target: `EXAMPLE DIR TARGET`.
+fn writer(target: &str) -> Option<&'static str> {
+    WRITTEN.iter().find(|(of, _)| *of == target).map(|(_, example)| *example)
+}
+
+/// The folder of inputs to start from: those that the format's own package writes, and those of
 /// tests/fuzz/seeds, C++ sources of them compiled.
 fn seeds(name: &str) -> Result<Option<PathBuf>> {
-    let seeds = workspace::target().join("fuzz/seeds").join(name);
-    if let Some((_, package)) = WRITTEN.iter().find(|(target, _)| *target == name) {
-        fs::create_dir_all(&seeds)?;
-        let mut writer = workspace::cargo();
-        writer.args(["run", "--quiet", "--package", package]);
-        writer.arg(format!("--example={name}_seeds")).arg("--").arg(&seeds);
-        command::run(&mut writer)?;
-        return Ok(Some(seeds));
-    }
-    let sources = folder().join("seeds").join(name);
-    if !sources.is_dir() {
+    let (sources, writer) = (folder().join("seeds").join(name), writer(name));
+    if writer.is_none() && !sources.is_dir() {
         return Ok(None);
     }
+    let seeds = workspace::target().join("fuzz/seeds").join(name);
+    // What an earlier version wrote may not be of the format any more.
+    let _ = fs::remove_dir_all(&seeds);
     fs::create_dir_all(&seeds)?;
+    if let Some(writer) = writer {
+        let program = workspace::target().join("debug/examples").join(writer);
+        command::run(Command::new(program).arg(&seeds).arg(name))?;
+    }
+    if sources.is_dir() {
+        compile(&sources, &seeds)?;
+    }
+    Ok(Some(seeds))
+}
+
+/// Puts the inputs of a folder into another, C++ sources compiled.
+fn compile(sources: &Path, seeds: &Path) -> Result<()> {
     for source in fs::read_dir(sources)? {
         let source = source?.path();
         let file_name = source.file_name().unwrap_or_default().to_string_lossy();
@@ -242,7 +275,7 @@ fn seeds(name: &str) -> Result<Option<PathBuf>> {
             fs::copy(&source, seeds.join(&*file_name))?;
         }
     }
-    Ok(Some(seeds))
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,8 +5,11 @@ use libfuzzer_sys::fuzz_target;
 use symbols::profile::Profile;
 use userspace::layout::Layout;
 
-fuzz_target!(|input: (&[u8], &[u8])| {
-    let (profile, descriptor) = input;
+/// Bytes of an input that are the descriptor, as `layout_seeds` writes it; the profile is the rest.
+const DESCRIPTOR: usize = 256;
+
+fuzz_target!(|bytes: &[u8]| {
+    let (descriptor, profile) = bytes.split_at(bytes.len().min(DESCRIPTOR));
     let Ok(profile) = serde_json::from_slice::<Profile>(profile) else { return };
     if let Ok(layout) = Layout::compile(&profile) {
         let _ = layout.block.page_state(descriptor);

@@ -1,28 +1,23 @@
-//! A hostile program: from its bytes to its profile, through ELF, DWARF and machine code.
+//! A hostile program and the files that it asks for: from their bytes to a profile, through ELF, DWARF and machine code, as the
+//! process without rights reads them.
 #![no_main]
 
-use std::fs::File;
-use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
-use std::path::PathBuf;
-
 use libfuzzer_sys::fuzz_target;
-use rustix::fs::{MemfdFlags, memfd_create};
-use symbols::debug_file::SearchOptions;
-use symbols::{Options, Target, resolve};
+use memchr::memmem;
+
+/// A file begins so; what comes before the first is of it too.
+const MAGIC: &[u8] = b"\x7fELF";
+/// Most files of an input; the last has the rest.
+const FILES: usize = 4;
 
 fuzz_target!(|bytes: &[u8]| {
-    // `resolve` reads a file, so it gets one; in memory, as there are thousands a second.
-    let file = memfd_create("program", MemfdFlags::CLOEXEC).expect("a memfd can be made");
-    let mut file = File::from(file);
-    file.write_all(bytes).expect("a memfd takes what memory holds");
-    let path = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let options = Options {
-        cache_dir: None,
-        profile_dirs: Vec::new(),
-        debug_files: SearchOptions { debug_dirs: Vec::new(), ..SearchOptions::default() },
-        ..Options::default()
-    };
-    let root = PathBuf::from("/nonexistent");
-    let _ = resolve(&Target { program: &path, root: &root }, &options);
+    let more = memmem::find_iter(bytes, MAGIC).filter(|at| *at > 0).take(FILES - 1);
+    let ends: Vec<usize> = more.chain([bytes.len()]).collect();
+    let mut start = 0;
+    let files: Vec<&[u8]> = ends.iter().map(|end| &bytes[std::mem::replace(&mut start, *end)..*end]).collect();
+    match symbols::fuzzing::read(files[0], &files[1..]) {
+        // What the process with the rights asks of an answer.
+        Ok(profile) => profile.check().expect("a profile of its own is believed"),
+        Err(error) => drop((error.to_string(), error.hint())),
+    }
 });
