@@ -6,7 +6,6 @@
 //! that reads a profile knows which version it has.
 
 mod check;
-mod format2;
 mod meaning;
 
 use std::collections::BTreeMap;

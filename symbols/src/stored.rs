@@ -3,6 +3,8 @@
 //! A stored profile is believed for exactly its build id, and for exactly its content where it states
 //! one; only when every address of it that the program's own symbols can confirm is confirmed.
 
+mod format2;
+
 use crate::addr::LinkAddr;
 use crate::debug_file::files::Files;
 use crate::elf::Program;
@@ -41,7 +43,7 @@ pub(crate) fn find(
     let embedded = || embedded(binary).map(|(name, text)| (name.to_owned(), Ok(text.to_owned())));
     let Some((name, text)) = operators.or_else(embedded) else { return Ok(None) };
     let text = text.map_err(|source| Error::StoredRefused { profile: name.clone(), source })?;
-    let mut profile = Profile::from_json(text.as_bytes())
+    let mut profile = format2::read(text.as_bytes())
         .map_err(|e| Error::StoredUnreadable { profile: name.clone(), source: e.into() })?;
     check(program, binary, &profile, &name)?;
     // A profile for every file of a build id does not state the content; this program has one.

@@ -105,7 +105,7 @@ impl Auditor {
         mut each: impl FnMut(&Block<'_>, Class),
     ) -> Result<u64, MemoryError> {
         let mut suspects = Vec::new();
-        let mut classifier = Classifier::new(server, Some(residency));
+        let mut classifier = Classifier::new(server.memory(), &server.layout, Some(residency));
         scan(server.memory(), &server.layout, &server.geometry, |block| {
             let class = classifier.classify(&block);
             each(&block, class);

@@ -15,13 +15,12 @@ use probe_abi::state;
 use serde::{Serialize, Serializer};
 use symbols::profile::{PageState, RuleReason};
 
-use crate::layout::{Slot, SpaceLayout};
+use crate::layout::{Layout, Slot, SpaceLayout};
 use crate::locate::NotOnDisk;
 use crate::memory::{Memory, ServerAddr};
 use crate::model::Cell;
 use crate::residency::{Residency, Resident};
 use crate::scan::Block;
-use crate::server::Server;
 
 /// State of a block; the names are part of the output contract.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -249,9 +248,9 @@ impl<'a> Classifier<'a> {
     /// One for one scan. Without a residency table (`None`) the caller has to check the LSN of pages that were written
     /// since they were read (`page_list/lsn.rs`).
     #[must_use]
-    pub fn new(server: &'a Server, residency: Option<&'a Residency>) -> Self {
-        let spaces = server.layout.space.as_ref().map(|space| SpaceVersions {
-            memory: server.memory(),
+    pub fn new(memory: Memory, layout: &'a Layout, residency: Option<&'a Residency>) -> Self {
+        let spaces = layout.space.as_ref().map(|space| SpaceVersions {
+            memory,
             layout: space,
             known: HashMap::new(),
             last: None,

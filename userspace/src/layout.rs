@@ -1,9 +1,13 @@
 //! A profile compiled for reading descriptors fast: offsets checked once, then plain indexing.
 
+mod condition;
+
 use probe_abi::{IoConditions, ServerLayout};
-use symbols::profile::{self, Blocks, Field, Op, PageState, Pools, Profile, RuleReason, States};
+use symbols::profile::{self, Blocks, Field, PageState, Pools, Profile, RuleReason, States};
 use symbols::role::{FieldRole, Role, SizeRole};
 use thiserror::Error;
+
+pub use condition::{Condition, Slot};
 
 /// The profile lacks something that the agent cannot do without, or contradicts itself.
 #[derive(Debug, Error)]
@@ -54,134 +58,6 @@ impl LayoutError {
     pub fn hint(&self) -> &'static str {
         "`poolferry symbols` shows what was found and why not more; install the server's debug \
          symbols, set DEBUGINFOD_URLS, or store a profile for this build id"
-    }
-}
-
-/// Where an integer lies in a struct of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slot {
-    offset: usize,
-    size: usize,
-    shift: u32,
-    mask: u64,
-}
-
-impl Slot {
-    /// A slot that is known to lie inside `bounds` bytes.
-    fn new(field: &Field, bounds: u64) -> Result<Self, LayoutError> {
-        let end = field.offset.checked_add(field.size);
-        if field.size == 0 || field.size > 8 || end.is_none_or(|end| end > bounds) {
-            return Err(LayoutError::OutOfBounds {
-                path: field.path.clone(),
-                offset: field.offset,
-                size: field.size,
-                bounds,
-            });
-        }
-        let (shift, width) = field.bits.map_or((0, 64), |b| (u32::from(b.shift), b.width));
-        Ok(Self {
-            offset: usize::try_from(field.offset).unwrap_or(usize::MAX),
-            size: usize::try_from(field.size).unwrap_or(8),
-            shift: shift.min(63),
-            mask: if width >= 64 { u64::MAX } else { (1 << width) - 1 },
-        })
-    }
-
-    /// Offset from the start of the struct in bytes.
-    #[must_use]
-    pub fn offset(&self) -> u64 {
-        self.offset as u64
-    }
-
-    /// Size of the storage unit in bytes.
-    #[must_use]
-    pub const fn size(&self) -> usize {
-        self.size
-    }
-
-    /// The unsigned value in `bytes`, which start where the struct starts. 0 past their end.
-    #[must_use]
-    #[inline]
-    pub fn read(&self, bytes: &[u8]) -> u64 {
-        let raw = match (self.size, bytes.get(self.offset..)) {
-            (8, Some([a, b, c, d, e, f, g, h, ..])) => {
-                u64::from_le_bytes([*a, *b, *c, *d, *e, *f, *g, *h])
-            }
-            (4, Some([a, b, c, d, ..])) => u64::from(u32::from_le_bytes([*a, *b, *c, *d])),
-            (1, Some([a, ..])) => u64::from(*a),
-            (size, Some(rest)) => {
-                let mut word = [0; 8];
-                let len = size.min(rest.len());
-                word[..len].copy_from_slice(&rest[..len]);
-                u64::from_le_bytes(word)
-            }
-            (_, None) => 0,
-        };
-        raw >> self.shift & self.mask
-    }
-
-    /// The value as a signed integer of the slot's size.
-    #[must_use]
-    #[inline]
-    pub fn read_signed(&self, bytes: &[u8]) -> i64 {
-        let value = self.read(bytes);
-        if self.mask != u64::MAX || self.size >= 8 {
-            return value.cast_signed();
-        }
-        let unused = 64 - 8 * u32::try_from(self.size).unwrap_or(8);
-        (value << unused).cast_signed() >> unused
-    }
-}
-
-/// A condition on one field of a descriptor.
-#[derive(Clone, Debug)]
-pub struct Condition {
-    field: FieldRole,
-    slot: Slot,
-    op: Op,
-    value: i64,
-    last: i64,
-    mask: u64,
-}
-
-impl Condition {
-    /// Whether the descriptor in `bytes` satisfies it.
-    #[must_use]
-    #[inline]
-    pub fn holds(&self, bytes: &[u8]) -> bool {
-        let value = self.slot.read_signed(bytes) & self.mask.cast_signed();
-        match self.op {
-            Op::Eq => value == self.value,
-            Op::Ne => value != self.value,
-            Op::Gt => value > self.value,
-            Op::Le => value <= self.value,
-            Op::Within => {
-                let value = self.slot.read(bytes) & self.mask;
-                (self.value.cast_unsigned()..=self.last.cast_unsigned()).contains(&value)
-            }
-        }
-    }
-
-    /// The same for the probes.
-    fn for_probes(&self) -> Result<probe_abi::Condition, LayoutError> {
-        let Self { field, slot, op, value, last, mask } = self;
-        let refused = || LayoutError::NotForProbes { field: *field };
-        let last = match op {
-            Op::Eq => value,
-            Op::Within => last,
-            Op::Ne | Op::Gt | Op::Le => return Err(refused()),
-        };
-        let whole = if slot.size >= 8 { u64::MAX } else { (1 << (8 * slot.size)) - 1 };
-        // In its place: a mask that is moved up costs no more than one that is not.
-        let moved = |bits: u64| (bits << slot.shift) & whole;
-        let sizes = [1, 2, 4, 8];
-        Ok(probe_abi::Condition {
-            offset: u32::try_from(slot.offset).map_err(|_| refused())?,
-            size: sizes.into_iter().find(|s| *s as usize == slot.size).ok_or_else(refused)?,
-            mask: moved(mask & slot.mask),
-            first: moved(value.cast_unsigned()),
-            last: moved(last.cast_unsigned()),
-        })
     }
 }
 
@@ -342,14 +218,7 @@ impl Layout {
         }
         let block = |role: FieldRole| find.slot(role, stride);
         let condition = |condition: &profile::Condition| {
-            Ok::<_, LayoutError>(Condition {
-                field: condition.field,
-                slot: block(condition.field)?,
-                op: condition.op,
-                value: condition.value,
-                last: condition.last.unwrap_or(condition.value),
-                mask: condition.mask.unwrap_or(u64::MAX),
-            })
+            Ok::<_, LayoutError>(Condition::new(condition, block(condition.field)?))
         };
         let rule = profile
             .rules
@@ -483,103 +352,4 @@ impl Finder<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stored_profile::stored;
-    use symbols::profile::{Bits, Missing};
-    use symbols::reason::Reason;
-
-    fn field(offset: u64, size: u64, bits: Option<Bits>) -> Field {
-        Field { path: "t.f".into(), offset, size, bits }
-    }
-
-    #[test]
-    fn slots_read_plain_and_bit_fields() {
-        let bytes = [0x12, 0x34, 0xff, 0x80, 0x01, 0, 0, 0x80, 9];
-        let plain = Slot::new(&field(1, 2, None), 9).unwrap();
-        assert_eq!(plain.read(&bytes), 0xff34);
-        assert_eq!(plain.read_signed(&bytes), -204);
-        let bits = Slot::new(&field(0, 4, Some(Bits { shift: 4, width: 8 })), 9).unwrap();
-        assert_eq!(bits.read(&bytes), 0x41);
-        let whole = Slot::new(&field(0, 8, None), 9).unwrap();
-        assert_eq!(whole.read_signed(&bytes), 0x8000_0001_80ff_3412_u64.cast_signed());
-        assert_eq!(whole.read(&bytes[..4]), 0x80ff_3412, "short input reads as far as it goes");
-    }
-
-    #[test]
-    fn sizes_that_no_struct_has_are_refused() {
-        Layout::compile(&stored()).unwrap();
-        for role in [SizeRole::Block, SizeRole::Pool, SizeRole::Chunk] {
-            for bytes in [0, MAX_SIZE + 1, u64::MAX] {
-                let mut profile = stored();
-                profile.sizes.insert(role, bytes);
-                let error = Layout::compile(&profile).unwrap_err();
-                assert!(matches!(error, LayoutError::Absurd { .. }), "{role}: {error}");
-                assert!(
-                    error.to_string().contains(role.name()) && error.hint().contains("symbols")
-                );
-            }
-        }
-        let mut profile = stored();
-        profile.sizes.insert(SizeRole::Block, MAX_BLOCK + 1);
-        assert!(matches!(Layout::compile(&profile), Err(LayoutError::Absurd { .. })));
-    }
-
-    #[test]
-    fn a_rule_without_its_enumerator_is_refused() {
-        let lacking = |role: Role, name: &str, required| {
-            let mut profile = stored();
-            profile.missing.push(Missing {
-                role,
-                name: name.to_owned(),
-                required,
-                reason: Reason::NotInDebugInfo,
-            });
-            Layout::compile(&profile)
-        };
-        let text =
-            lacking(Role::Condition("io".into()), "BUF_IO_NONE", true).unwrap_err().to_string();
-        assert!(text.contains("enum `BUF_IO_NONE`"), "{text}");
-        assert!(lacking(Role::Condition("state".into()), "BUF_BLOCK_FILE_PAGE", true).is_err());
-        lacking(Role::Condition("io".into()), "BUF_IO_NONE", false).unwrap();
-        lacking(Role::Enum("COM_QUERY".into()), "COM_QUERY", true).unwrap();
-    }
-
-    #[test]
-    fn fields_outside_their_type_are_refused() {
-        for (offset, size) in [(8, 8), (u64::MAX, 4), (0, 0), (0, 16)] {
-            assert!(Slot::new(&field(offset, size, None), 15).is_err(), "{offset}+{size}");
-        }
-    }
-
-    #[test]
-    fn probes_compare_for_equality_and_with_ranges() {
-        let conditions = |profile: &Profile| Layout::compile(profile).unwrap().io_for_probes();
-        let mut profile = stored();
-        let io = conditions(&profile).unwrap();
-        let byte = |value| probe_abi::Condition {
-            offset: 0x14,
-            size: 1,
-            mask: 0xff,
-            first: value,
-            last: value,
-        };
-        assert_eq!((io.reading, io.writing), (byte(1), byte(2)));
-        // Four bits of a word of four bytes.
-        let bits = Bits { shift: 4, width: 4 };
-        profile.fields.insert(FieldRole::BlockIoFix, field(8, 4, Some(bits)));
-        let io = profile.io.as_mut().unwrap();
-        (io.reading.op, io.reading.last) = (Op::Within, Some(3));
-        io.writing.mask = Some(0b0110);
-        let io = conditions(&profile).unwrap();
-        let word =
-            |mask, first, last| probe_abi::Condition { offset: 8, size: 4, mask, first, last };
-        assert_eq!((io.reading, io.writing), (word(0xf0, 0x10, 0x30), word(0x60, 0x20, 0x20)));
-        profile.io.as_mut().unwrap().reading.op = Op::Gt;
-        let refused = conditions(&profile).unwrap_err();
-        assert!(refused.to_string().contains("block.io_fix"), "{refused}");
-        profile.io.as_mut().unwrap().reading.op = Op::Eq;
-        profile.fields.insert(FieldRole::BlockIoFix, field(8, 3, None));
-        assert!(conditions(&profile).is_err(), "no integer has three bytes");
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::{PROFILE_FORMAT, Profile, format2};
+use super::{PROFILE_FORMAT, Profile};
 
 /// Largest file that a profile is read from, in bytes; one has 10 KB.
 pub const MAX_PROFILE_BYTES: u64 = 1 << 20;
@@ -59,7 +59,6 @@ impl Profile {
         }
         let Head { format } = serde_json::from_slice(bytes)?;
         let profile: Self = match format {
-            2 => format2::read(bytes)?,
             PROFILE_FORMAT => serde_json::from_slice(bytes)?,
             found => return Err(ProfileError::Format { found }),
         };
@@ -124,29 +123,5 @@ mod tests {
         profile.format = 1;
         refused(&profile, "the format is 1, not");
         assert!(matches!(Profile::from_json(b"{"), Err(ProfileError::Malformed(_))));
-    }
-
-    /// An operator may have stored profiles before the format changed.
-    #[test]
-    fn a_profile_of_format_2_means_what_its_definition_says() {
-        let now = stored();
-        let mut old = serde_json::to_value(&now).unwrap();
-        let rule = serde_json::json!({
-            "field": "block.oldest_lsn", "op": "eq", "value": 0, "reason": "dirty"
-        });
-        old["format"] = 2.into();
-        old["states"] = serde_json::json!({"5": "page"});
-        old["rules"] = serde_json::json!([rule]);
-        for new in ["io", "topology"] {
-            old.as_object_mut().unwrap().remove(new);
-        }
-        let read = |old: &serde_json::Value| Profile::from_json(old.to_string().as_bytes());
-        assert_eq!(read(&old).unwrap(), now);
-        old["enums"].as_object_mut().unwrap().remove("BUF_IO_READ");
-        let lacking = read(&old).unwrap();
-        assert!(lacking.io.is_none() && !lacking.is_complete());
-        old["server"]["definition"] = "mysql-4".into();
-        let error = read(&old).unwrap_err().to_string();
-        assert!(error.contains("`mysql-4`"), "{error}");
     }
 }

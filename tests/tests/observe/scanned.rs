@@ -39,7 +39,7 @@ fn a_server_without_probe_sites_is_scanned(release: Release) {
     // The list is that of a scan, and the map shows what it has.
     let list = observer.page_list().unwrap();
     let plain = open(&server);
-    let mut locator = Locator::of(&plain).unwrap();
+    let mut locator = Locator::of(server.pid(), &plain.profile().server.family).unwrap();
     let (mut frames, _) = Frames::open(target(&server).pid).unwrap();
     let scanned = build(&plain, None, &mut locator, &mut frames).unwrap();
     let of_list = |list: &userspace::page_list::Built| (list.facts.pages, list.left_out.clone());

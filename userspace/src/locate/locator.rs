@@ -18,7 +18,6 @@ use super::process::{MOST_MOUNT_BYTES, Process};
 use super::reason::NotOnDisk;
 use super::tablespaces::{Changes, Place, Tablespaces};
 use crate::kernel_text::Lines;
-use crate::server::Server;
 
 /// How long the files of a server are waited for where nobody says else.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -81,21 +80,20 @@ impl Locator {
         Self::open_within(pid, FileConventions::of_any(), PATIENCE)
     }
 
-    /// Looks at the files of a server whose profile is known.
+    /// Looks at the files of a server of a known family.
     ///
     /// # Errors
     /// [`LocateError`] when the process cannot be looked at.
-    pub fn of(server: &Server) -> Result<Self, LocateError> {
-        Self::of_within(server, PATIENCE)
+    pub fn of(pid: u32, family: &str) -> Result<Self, LocateError> {
+        Self::of_within(pid, family, PATIENCE)
     }
 
     /// As [`of`](Self::of), and goes on without the files after `patience`: a later look finds them.
     ///
     /// # Errors
     /// [`LocateError`] when the process cannot be looked at.
-    pub fn of_within(server: &Server, patience: Duration) -> Result<Self, LocateError> {
-        let family = &server.profile().server.family;
-        Self::open_within(server.target.pid, FileConventions::of_family(family), patience)
+    pub fn of_within(pid: u32, family: &str, patience: Duration) -> Result<Self, LocateError> {
+        Self::open_within(pid, FileConventions::of_family(family), patience)
     }
 
     fn open_within(

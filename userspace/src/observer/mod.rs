@@ -166,7 +166,8 @@ impl Observer {
     /// # Errors
     /// As there.
     pub fn on(server: Server, options: ObserveOptions) -> Result<Self, ObserveError> {
-        let locator = Locator::of_within(&server, FILES_PATIENCE)?;
+        let (pid, family) = (server.target.pid, &server.profile().server.family);
+        let locator = Locator::of_within(pid, family, FILES_PATIENCE)?;
         let switches = Switches { options, kernel: None, log: false };
         let Session { proof: _, probes, residency, ring, log, rates } =
             Session::begin(&server, &server.geometry, switches)?;

@@ -58,7 +58,7 @@ impl Observer {
         let locator = &self.locator;
         if !self.probes.see_events() {
             let server = &self.server;
-            let mut classifier = Classifier::new(server, None);
+            let mut classifier = Classifier::new(server.memory(), &server.layout, None);
             scan(server.memory(), &server.layout, &server.geometry, |block| {
                 let class = classifier.classify(&block);
                 tally.add(block.index, class, (block.space(), block.page()), locator);

@@ -131,7 +131,7 @@ fn find_some(
     noted: &Noted,
 ) -> Result<Found, ListError> {
     let (memory, layout, geometry) = (server.memory(), &server.layout, &server.geometry);
-    let mut classifier = Classifier::new(server, residency);
+    let mut classifier = Classifier::new(memory, layout, residency);
     let mut found = Found::default();
     let mut changed = Vec::new();
     let mut buffer = scan_buffer(layout);

@@ -91,7 +91,7 @@ pub fn rows(
     mut each: impl FnMut(&Row) -> std::io::Result<()>,
 ) -> Result<(), ListError> {
     locator.refresh()?;
-    let mut classifier = Classifier::new(server, residency);
+    let mut classifier = Classifier::new(server.memory(), &server.layout, residency);
     let mut buffer = vec![0; PIECE_BYTES];
     for chunk in &server.geometry.chunks {
         let mut at = 0;

@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
 /// The list on `out`.
 fn write(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     let server = args.server.server()?;
-    let mut locator = Locator::of(&server)?;
+    let mut locator = Locator::of(server.target.pid, &server.profile().server.family)?;
     let (mut frames, why) = Frames::open(server.target.pid)?;
     if let Some(error) = why {
         log::info!("pagemap serves the list: {error}");
