@@ -31,44 +31,14 @@ pub(crate) fn start(socket: &Path, memory: &File, list: &[u8]) -> JoinHandle<()>
     memory.write_all_at(list, LIST_AT).unwrap();
     let frames = u32::try_from(list.len().div_ceil(4096)).unwrap();
     let told = PageList {
-        list: 1,
-        length: list.len() as u64,
-        blake3: blake3::hash(list).to_string().into(),
         runs: vec![GuestRun(LIST_AT >> 12, frames)],
         pinned: Pinned::LongTerm,
-        held_s: 60,
-        pages: 1,
         servers: vec![2],
-        left_out: Default::default(),
-        steps: Steps::default(),
+        ..told(list)
     };
-    let _ = std::fs::remove_file(socket);
-    let listener = UnixListener::bind(socket).unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            serve(stream, &told).await;
-        }
-    })
-}
-
-async fn serve(stream: UnixStream, told: &PageList) {
-    let (read, mut write) = stream.into_split();
-    let mut lines = BufReader::new(read).lines();
-    while let Ok(Some(line)) = lines.next_line().await {
-        assert!(line.len() <= MAX_ASK_BYTES);
-        if line.trim().is_empty() {
-            continue;
-        }
-        let ask: Ask = from_line(line.as_bytes()).unwrap();
-        let what = match ask.what {
-            What::Hello { .. } => Said::Hello(Hello {
-                version: VERSION,
-                program: "test".into(),
-                pid: 1,
-                kernel: "none".into(),
-                server: ServerState::Attaching { pid: 2 },
-                servers: Vec::new(),
-            }),
+    let said = move |what| {
+        Some(match what {
+            What::Hello { .. } => hello(),
             What::PageList => Said::PageList(Box::new(told.clone())),
             What::Release { .. } => Said::Released,
             What::Status => Said::Status(Box::new(Status {
@@ -80,8 +50,69 @@ async fn serve(stream: UnixStream, told: &PageList) {
             })),
             What::Migration(_) => Said::Noted,
             other => panic!("asked for {other:?}"),
-        };
-        let line = to_line(&Answer { id: ask.id, what }, MAX_ANSWER_BYTES).unwrap();
+        })
+    };
+    answer(socket, said, String::new())
+}
+
+/// First words of an agent that has attached to no server yet.
+pub(crate) fn hello() -> Said {
+    Said::Hello(Hello {
+        version: VERSION,
+        program: "test".into(),
+        pid: 1,
+        kernel: "none".into(),
+        server: ServerState::Attaching { pid: 2 },
+        servers: Vec::new(),
+    })
+}
+
+/// What is told of a list that lies nowhere in the guest's memory.
+pub(crate) fn told(list: &[u8]) -> PageList {
+    PageList {
+        list: 1,
+        length: list.len() as u64,
+        blake3: blake3::hash(list).to_string().into(),
+        runs: Vec::new(),
+        pinned: Pinned::No,
+        held_s: 60,
+        pages: 1,
+        left_out: Default::default(),
+        steps: Steps::default(),
+        servers: Vec::new(),
+    }
+}
+
+/// Answers on `socket` what `said` has to say, with `padding` in each answer that has room for it.
+pub(crate) fn answer(
+    socket: &Path,
+    said: impl Fn(What) -> Option<Said> + Send + Sync + 'static,
+    padding: String,
+) -> JoinHandle<()> {
+    let _ = std::fs::remove_file(socket);
+    let listener = UnixListener::bind(socket).unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            serve(stream, &said, &padding).await;
+        }
+    })
+}
+
+async fn serve(stream: UnixStream, said: &(impl Fn(What) -> Option<Said> + Sync), padding: &str) {
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        assert!(line.len() <= MAX_ASK_BYTES);
+        if line.trim().is_empty() {
+            continue;
+        }
+        let ask: Ask = from_line(line.as_bytes()).unwrap();
+        let Some(what) = said(ask.what) else { continue };
+        let mut line = to_line(&Answer { id: ask.id, what }, MAX_ANSWER_BYTES).unwrap();
+        if line.len() + padding.len() <= MAX_ANSWER_BYTES {
+            // Before the brackets that end the answer and the line.
+            line.splice(line.len() - 2..line.len() - 2, padding.bytes());
+        }
         if write.write_all(&line).await.is_err() {
             return;
         }

@@ -6,16 +6,12 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use page_wire::ask::{
-    Answer, Ask, Copied, Hello, MAX_ANSWER_BYTES, PageList, Pinned, Said, ServerState, Steps,
-    VERSION, What, from_line, to_line,
-};
+use page_wire::ask::{Copied, MAX_ANSWER_BYTES, Said, What};
 use page_wire::{Facts, Medium, Run, encode, encode_head};
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
+use crate::agent;
 use crate::guest::MEMORY;
 use crate::lab::{self, Lab};
 use crate::scene::{Scene, Setting};
@@ -67,58 +63,20 @@ fn guests() -> Vec<Guest> {
 
 /// Answers as an agent does, and what pads it besides.
 fn start(socket: &Path, guest: Guest) -> JoinHandle<()> {
-    let _ = std::fs::remove_file(socket);
-    let listener = UnixListener::bind(socket).unwrap();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (read, mut write) = stream.into_split();
-            let mut lines = BufReader::new(read).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                let Ok(ask) = from_line::<Ask>(line.as_bytes()) else { continue };
-                let Some(what) = said(&guest.list, ask.what) else { continue };
-                let answer = Answer { id: ask.id, what };
-                let mut line = to_line(&answer, MAX_ANSWER_BYTES).unwrap();
-                if line.len() + guest.padding.len() <= MAX_ANSWER_BYTES {
-                    line.splice(line.len() - 2..line.len() - 2, guest.padding.bytes());
-                }
-                if write.write_all(&line).await.is_err() {
-                    break;
-                }
+    let said = move |what| {
+        Some(match what {
+            What::Hello { .. } => agent::hello(),
+            What::PageList => Said::PageList(Box::new(agent::told(&guest.list))),
+            What::Copy { offset, len, .. } => {
+                let at = usize::try_from(offset).unwrap();
+                let data = STANDARD.encode(&guest.list[at..at + len as usize]);
+                Said::Copied(Copied { offset, data })
             }
-        }
-    })
-}
-
-fn said(list: &[u8], what: What) -> Option<Said> {
-    Some(match what {
-        What::Hello { .. } => Said::Hello(Hello {
-            version: VERSION,
-            program: "test".into(),
-            pid: 1,
-            kernel: "none".into(),
-            server: ServerState::Attaching { pid: 2 },
-            servers: Vec::new(),
-        }),
-        What::PageList => Said::PageList(Box::new(PageList {
-            list: 1,
-            length: list.len() as u64,
-            blake3: blake3::hash(list).to_string().into(),
-            runs: Vec::new(),
-            pinned: Pinned::No,
-            held_s: 60,
-            pages: 1,
-            left_out: Default::default(),
-            steps: Steps::default(),
-            servers: Vec::new(),
-        })),
-        What::Copy { offset, len, .. } => {
-            let at = usize::try_from(offset).unwrap();
-            let data = STANDARD.encode(&list[at..at + len as usize]);
-            Said::Copied(Copied { offset, data })
-        }
-        What::Release { .. } => Said::Released,
-        _ => return None,
-    })
+            What::Release { .. } => Said::Released,
+            _ => return None,
+        })
+    };
+    agent::answer(socket, said, guest.padding)
 }
 
 /// The program, which lies beside the tests' own folder unless it is named.
@@ -144,9 +102,9 @@ async fn hostile_guests(lab: &Lab) {
     for guest in guests() {
         scene.no_agent();
         let name = guest.name;
-        let agent = start(&socket, guest);
+        let answering = start(&socket, guest);
         let peak = peak(lab, &socket).await;
-        agent.abort();
+        answering.abort();
         println!("{name}: the host's program took {peak} KiB at most, of {MOST_KIB}");
         assert!(peak < MOST_KIB, "{name}: {peak} KiB");
         scene.assert_runs_on().await;
