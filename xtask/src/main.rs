@@ -13,6 +13,7 @@ mod lab;
 mod packages;
 mod pins;
 mod run;
+mod running;
 mod setup;
 mod shim;
 mod test;

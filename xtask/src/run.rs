@@ -1,7 +1,6 @@
 //! `cargo xtask run`: attach to the server that runs, or to a private demo server.
 
 use std::ffi::OsString;
-use std::fs;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode};
@@ -17,6 +16,7 @@ use signal_hook::flag;
 use test_servers::{Config, Dataset, Load, LoadSpec, Server, Workload};
 
 use crate::ebpf;
+use crate::running::{self, Running};
 use crate::setup::{self, Consent};
 use crate::workspace;
 
@@ -43,14 +43,15 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     passed.retain(|argument| argument != "--yes");
     let consent = Consent::new(yes);
 
-    let demo = !names_a_server(&passed) && running_servers()?.is_empty();
     setup::for_build(consent)?;
+    ebpf::build()?;
+    let release = workspace::build_release_of(&["--package", "userspace", "--bin", "poolferry"])?;
+    let program = release.join("poolferry");
+    let demo = !names_a_server(&passed) && is_demo_wanted(&program)?;
     if demo {
         setup::for_demo(consent)?;
     }
-    ebpf::build()?;
-    let release = workspace::build_release_of(&["--package", "userspace", "--bin", "poolferry"])?;
-    let mut agent = agent(&release.join("poolferry"));
+    let mut agent = as_root(&program, "trace");
     if !demo {
         let error = agent.args(passed).exec();
         return Err(error).context("failed to start `poolferry`");
@@ -58,18 +59,32 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     with_demo_server(agent.args(passed))
 }
 
-/// `poolferry trace`, as root.
-fn agent(program: &Path) -> Command {
-    let mut command = if rustix::process::geteuid().is_root() {
+/// A command of `poolferry`, as root.
+fn as_root(program: &Path, command: &str) -> Command {
+    let mut poolferry = if rustix::process::geteuid().is_root() {
         Command::new(program)
     } else {
-        eprintln!("attaching probes wants root: starting `poolferry` through sudo");
+        eprintln!("looking into a server wants root: starting `poolferry {command}` through sudo");
         let mut sudo = Command::new("sudo");
         sudo.arg(program);
         sudo
     };
-    command.arg("trace");
-    command
+    poolferry.arg(command);
+    poolferry
+}
+
+/// Whether no server runs here that could be observed; says of those that are called so why they cannot.
+fn is_demo_wanted(program: &Path) -> Result<bool> {
+    let Running::None(reasons) = running::ask(&mut as_root(program, "doctor"))? else {
+        return Ok(false);
+    };
+    if !reasons.is_empty() {
+        eprintln!(
+            "what is called like a database server here cannot be observed (`poolferry doctor` tells more):"
+        );
+        reasons.iter().for_each(|reason| eprintln!("  {reason}"));
+    }
+    Ok(true)
 }
 
 /// Whether the options choose a server, so that none has to be looked for.
@@ -82,23 +97,10 @@ fn names_a_server(arguments: &[OsString]) -> bool {
     words.any(|word| names.iter().any(|name| is(word, name)) || word == "--help" || word == "-h")
 }
 
-/// Process ids of the database servers on this machine, by the name of their program.
-fn running_servers() -> Result<Vec<u32>> {
-    let mut pids = Vec::new();
-    for entry in fs::read_dir("/proc").context("failed to read `/proc`")? {
-        let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if matches!(name.trim_end(), "mysqld" | "mariadbd") {
-            pids.push(pid);
-        }
-    }
-    Ok(pids)
-}
-
 /// Runs `agent` on a private server under load; leaves neither processes nor files, however it ends.
 fn with_demo_server(agent: &mut Command) -> Result<ExitCode> {
     eprintln!(
-        "no database server runs here: starting a private MySQL 5.6.24 with a pool of {POOL_MIB} MiB \
+        "no database server that can be observed runs here: starting a private MySQL 5.6.24 with a pool of {POOL_MIB} MiB \
          under a sysbench read-write load (the first time, its tables are made: a minute)"
     );
     // Until here an interrupt ends this program, and the server's guard cleans up.
