@@ -48,6 +48,13 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"PFerryQ\x1a");
 /// Changes with every change of the layout or of what it means.
 pub const ABI_VERSION: u32 = 3;
 
+/// Major and minor number of the oldest QEMU that pages are left behind with. From 6.1 on a hint cannot lose a later write
+/// (commit 3143577d6a, "migration: clear the memory region dirty bitmap when skipping free pages"); 7.2 is the
+/// oldest tried.
+pub const OLDEST_QEMU: (u32, u32) = (7, 2);
+/// The newest that is known.
+pub const NEWEST_QEMU: (u32, u32) = (11, 1);
+
 /// Bytes of a page of guest RAM as QEMU tracks it on x86-64.
 pub const PAGE_BYTES: u64 = 4096;
 

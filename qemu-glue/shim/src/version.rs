@@ -1,5 +1,7 @@
 //! QEMU's version: which are known, and which number a plugin has to show.
 
+use shim_abi::{NEWEST_QEMU, OLDEST_QEMU};
+
 /// As `qmp_query_version` tells it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
@@ -8,16 +10,10 @@ pub(crate) struct Version {
     pub(crate) micro: u32,
 }
 
-/// The first known version. From 6.1 on a hint clears the accelerator's log, so that no later write
-/// is lost; 7.2 is the oldest tried.
-const FIRST: (u32, u32) = (7, 2);
-/// The last known version.
-const LAST: (u32, u32) = (11, 1);
-
 impl Version {
     /// Whether order of calls, locks and layouts are known to be those that this library relies on.
     pub(crate) fn is_known(self) -> bool {
-        (FIRST..=LAST).contains(&(self.major, self.minor))
+        (OLDEST_QEMU..=NEWEST_QEMU).contains(&(self.major, self.minor))
     }
 
     /// A plugin interface number within the range that this version accepts (`plugins/loader.c` and

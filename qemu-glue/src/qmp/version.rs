@@ -16,10 +16,6 @@ pub struct Version {
 }
 
 impl Version {
-    /// First version whose hint cannot lose a guest's write: commit 3143577d6a, "migration: clear the
-    /// memory region dirty bitmap when skipping free pages".
-    pub const FIRST_SAFE: Self = Self { major: 6, minor: 1, micro: 0 };
-
     pub(super) fn of_greeting(greeting: &Value) -> Option<Self> {
         let qemu = &greeting["QMP"]["version"]["qemu"];
         let number = |name: &str| u32::try_from(qemu[name].as_u64()?).ok();

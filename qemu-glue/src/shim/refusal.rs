@@ -133,4 +133,12 @@ mod tests {
         assert_eq!(refusal.hint(), Some("switch it off for this migration"));
         assert_eq!(Refusal::new(None, |_| None).hint(), None);
     }
+
+    #[test]
+    fn an_operator_is_told_which_versions_are_known() {
+        let refusal = Refusal::new(Some(Reason::UnknownVersion { major: 6, minor: 2 }), |_| None);
+        let ((oldest, minor), (newest, last)) = (shim_abi::OLDEST_QEMU, shim_abi::NEWEST_QEMU);
+        let known = format!("QEMU {oldest}.{minor} to {newest}.{last} are known");
+        assert!(refusal.hint().is_some_and(|hint| hint.contains(&known)), "{known}");
+    }
 }

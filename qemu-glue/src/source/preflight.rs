@@ -5,6 +5,7 @@
 
 use foreign::{Name, Text};
 use serde_json::{Value, json};
+use shim_abi::OLDEST_QEMU;
 
 use super::MigrateError;
 use super::query::Migration;
@@ -153,10 +154,15 @@ async fn look(qmp: &Qmp, state: &str, checked: &mut Checked) -> Result<(), QmpEr
     Ok(())
 }
 
+/// Names [`OLDEST_QEMU`].
+const OLDEST_HINT: &str = "use QEMU 7.2 or later";
+
 fn version(version: Version, checked: &mut Checked) {
-    if version < Version::FIRST_SAFE {
-        let what = format!("QEMU {version} can lose writes to pages that were skipped");
-        checked.find(true, what, "use QEMU 7.2 or later");
+    let (major, minor) = OLDEST_QEMU;
+    if !version.is_at_least(major, minor) {
+        let what =
+            format!("QEMU {version} can lose writes to pages that are skipped, or was never tried");
+        checked.find(true, what, OLDEST_HINT);
     } else if checked.accelerator == "tcg" && !version.is_at_least(9, 0) {
         let what = format!("QEMU {version} without KVM can itself miss writes of the guest");
         checked.find(false, what, "use KVM, or QEMU 9.0 or later");
@@ -239,4 +245,35 @@ async fn devices(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> {
         Ok(_) | Err(_) => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use shim_abi::NEWEST_QEMU;
+
+    use super::*;
+
+    fn checked(major: u32, minor: u32) -> Checked {
+        let mut checked = Checked { accelerator: "kvm", ..Checked::default() };
+        version(Version { major, minor, micro: 9 }, &mut checked);
+        checked
+    }
+
+    /// The check, its hint and README name the version from which the library in QEMU works.
+    #[test]
+    fn one_version_is_the_oldest() {
+        let (major, minor) = OLDEST_QEMU;
+        assert!(checked(major, minor).findings.is_empty());
+        for (major, minor) in [(6, 1), (major, minor - 1)] {
+            let checked = checked(major, minor);
+            let found = checked.forbids_skip().expect("a version that the library refuses");
+            assert!(found.hint.contains(&format!("QEMU {}.{}", OLDEST_QEMU.0, OLDEST_QEMU.1)));
+        }
+        let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+        let (last, last_minor) = NEWEST_QEMU;
+        let wanted = format!("A migration wants QEMU {major}.{minor} to {last}.{last_minor} ");
+        assert!(readme.unwrap().contains(&wanted), "README does not say: {wanted}");
+    }
 }
