@@ -214,10 +214,8 @@ impl Skip {
     ) -> Result<Found, Trouble> {
         let late = now.saturating_duration_since(self.begun) > HINT;
         match &self.library {
-            Some(library) if library.state == State::Hinted => {
-                if library.hint_returned_ns.is_some() {
-                    self.restore(out);
-                }
+            Some(Status { state: State::Hinted, hint_returned_ns: Some(_), .. }) => {
+                self.restore(out);
             }
             Some(Status { state: State::Refused, reason, .. }) => {
                 return Err(Trouble::LibraryRefused { refusal: reason.clone() });
