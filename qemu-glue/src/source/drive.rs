@@ -10,6 +10,7 @@ use super::MigrateError;
 use super::cancel::{CANCELLING, Stop};
 use super::controller::{Command, Controller, Input, Task};
 use super::driver::Driver;
+use super::link::Link;
 use super::query::{Migration, Stage, stage};
 use super::record::Record;
 use super::session::SkipSession;
@@ -26,6 +27,14 @@ pub(super) struct Ended {
     pub(super) migration: Migration,
     /// Why, when it did not complete.
     pub(super) reason: Option<String>,
+}
+
+/// A migration of QEMU that has ended, and who is to be told.
+pub(super) struct Driven {
+    pub(super) ended: Ended,
+    pub(super) controller: Controller,
+    pub(super) session: Option<SkipSession>,
+    pub(super) listener: Option<Link>,
 }
 
 pub(super) struct Drive<'a, 'o, D> {

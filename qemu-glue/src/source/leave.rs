@@ -7,10 +7,10 @@ use migration_record::Status;
 use serde_json::{Value, json};
 
 use super::cancel::Stop;
+use super::drive::Driven;
 use super::options::Options;
 use super::query::Stage;
 use super::record::Record;
-use super::run::Driven;
 use crate::channel::Finish;
 use crate::qmp::Qmp;
 

@@ -5,18 +5,15 @@ use std::time::Duration;
 use migration_record::Report;
 
 use super::cancel::{Cancel, END, Stop};
-use super::controller::Controller;
-use super::drive::{Drive, Ended};
+use super::drive::{Drive, Driven};
 use super::driver::Driver;
 use super::error::MigrateError;
 use super::leave;
-use super::link::Link;
 use super::options::{Mode, Options};
 use super::progress::Update;
 use super::query::Stage;
 use super::ready::{Ready, ready};
 use super::record::Record;
-use super::session::SkipSession;
 use super::settings::Settings;
 use crate::qmp::Qmp;
 use crate::timeline::Watched;
@@ -34,14 +31,6 @@ pub(super) struct Run<'a> {
     watched: Watched,
     /// The VM is at the destination.
     completed: bool,
-}
-
-/// A migration of QEMU that has ended, and who is to be told.
-pub(super) struct Driven {
-    pub(super) ended: Ended,
-    pub(super) controller: Controller,
-    pub(super) session: Option<SkipSession>,
-    pub(super) listener: Option<Link>,
 }
 
 impl<'a> Run<'a> {
