@@ -5,8 +5,8 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use probe_abi::{
-    Chunk, Condition, Control, Counters, Entry, Histogram, IoConditions, PROBES,
-    PageTable, Region, ServerLayout, Target, WALK_REGIONS,
+    Chunk, Condition, Control, Counters, Entry, Histogram, PROBES, PageTable, Region, ServerLayout,
+    Target, WALK_REGIONS,
 };
 
 /// Offsets in the server; read-only data, so the verifier sees constants.
@@ -15,12 +15,15 @@ pub static LAYOUT: Global<ServerLayout> =
     Global::new(ServerLayout { stride: 0, space: 0, page: 0, frame: 0 });
 
 /// A condition that the agent has not given yet.
-const NONE: Condition = Condition { offset: 0, size: 0, mask: 0, first: 0, last: 0 };
+const NONE: Condition = Condition { offset: 0, mask: 0, first: 0, last: 0 };
 
-/// How reads and writes are told apart; read where an event depends on it, and not at every hit.
+/// Holds while a page is being read; looked at where an event depends on it, and not at every hit.
 #[unsafe(no_mangle)]
-pub static IO: Global<IoConditions> =
-    Global::new(IoConditions { reading: NONE, writing: NONE });
+pub static READING: Global<Condition> = Global::new(NONE);
+
+/// Holds while a page is being written, likewise.
+#[unsafe(no_mangle)]
+pub static WRITING: Global<Condition> = Global::new(NONE);
 
 /// The residency table, one entry a block, mapped by the agent. The agent sets its size.
 #[map]

@@ -49,31 +49,17 @@ fn register(ctx: &ProbeContext, reg: u8) -> u64 {
     }
 }
 
-/// One byte of the server's memory.
-#[inline(always)]
-fn byte(address: u64) -> Option<u8> {
-    // SAFETY: the helper checks the address and fails instead of faulting.
-    unsafe { bpf_probe_read_user(address as *const u8) }.ok()
-}
-
-/// 16 bits of the server's memory.
-#[inline(always)]
-fn short(address: u64) -> Option<u16> {
-    // SAFETY: as in `byte`.
-    unsafe { bpf_probe_read_user(address as *const u16) }.ok()
-}
-
 /// 32 bits of the server's memory.
 #[inline(always)]
 fn half(address: u64) -> Option<u32> {
-    // SAFETY: as in `byte`.
+    // SAFETY: the helper checks the address and fails instead of faulting.
     unsafe { bpf_probe_read_user(address as *const u32) }.ok()
 }
 
 /// 64 bits of the server's memory.
 #[inline(always)]
 pub fn word(address: u64) -> Option<u64> {
-    // SAFETY: as in `byte`.
+    // SAFETY: as in `half`.
     unsafe { bpf_probe_read_user(address as *const u64) }.ok()
 }
 
@@ -101,45 +87,15 @@ impl Head {
     #[inline(always)]
     pub fn read(&mut self) -> bool {
         let to = self.words.as_mut_ptr().cast::<c_void>();
-        // SAFETY: the helper writes `HEAD_BYTES` bytes to `words`, which has them; as in `byte`.
+        // SAFETY: the helper writes `HEAD_BYTES` bytes to `words`, which has them; as in `half`.
         unsafe { bpf_probe_read_user_to(to, HEAD_BYTES as u32, self.address as *const c_void) == 0 }
     }
 
     /// Whether a condition holds; nothing where its field cannot be read.
-    ///
-    /// The condition is constant, so of all these ways the verifier leaves one.
     #[inline(always)]
     pub fn holds(&self, condition: &Condition) -> Option<bool> {
-        let value = match condition.size {
-            1 => u64::from(self.byte(condition.offset)?),
-            2 => u64::from(self.short(condition.offset)?),
-            4 => u64::from(self.half(condition.offset)?),
-            _ => self.word(condition.offset)?,
-        };
-        let value = value & condition.mask;
+        let value = self.word(condition.offset)? & condition.mask;
         Some(value >= condition.first && value <= condition.last)
-    }
-
-    /// The byte at `offset` of the descriptor.
-    #[inline(always)]
-    fn byte(&self, offset: u32) -> Option<u8> {
-        let at = offset as usize;
-        if at < HEAD_BYTES {
-            // SAFETY: the byte lies in the array.
-            return Some(unsafe { self.words.as_ptr().cast::<u8>().add(at).read() });
-        }
-        byte(self.address + u64::from(offset))
-    }
-
-    /// The 16 bits at `offset` of the descriptor.
-    #[inline(always)]
-    fn short(&self, offset: u32) -> Option<u16> {
-        let at = offset as usize;
-        if at <= HEAD_BYTES - 2 && at % 2 == 0 {
-            // SAFETY: two bytes from `at` on lie in the array, and are aligned.
-            return Some(unsafe { self.words.as_ptr().cast::<u16>().add(at / 2).read() });
-        }
-        short(self.address + u64::from(offset))
     }
 
     /// The 32 bits at `offset` of the descriptor.
@@ -153,14 +109,14 @@ impl Head {
         half(self.address + u64::from(offset))
     }
 
-    /// The 64 bits at `offset` of the descriptor.
+    /// The aligned word at `offset` of the descriptor.
     #[inline(always)]
-    fn word(&self, offset: u32) -> Option<u64> {
-        let at = offset as usize;
-        if at <= HEAD_BYTES - 8 && at % 8 == 0 {
-            // SAFETY: eight bytes from `at` on lie in the array, and are aligned.
-            return Some(unsafe { self.words.as_ptr().add(at / 8).read() });
+    fn word(&self, offset: u64) -> Option<u64> {
+        let at = offset as usize / 8;
+        if at < HEAD_WORDS {
+            // SAFETY: the word lies in the array.
+            return Some(unsafe { self.words.as_ptr().add(at).read() });
         }
-        word(self.address + u64::from(offset))
+        word(self.address + offset)
     }
 }

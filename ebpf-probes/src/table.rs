@@ -113,10 +113,9 @@ fn left(index: u32, word: u32, kept: (u32, u32)) -> Option<(u32, u32)> {
 fn seen(event: Event, head: &Head, layout: &ServerLayout) -> Option<(Probe, u32, (u32, u32))> {
     let (probe, state) = match event {
         Event::IoComplete => {
-            let io = maps::IO.load();
-            if head.holds(&io.reading)? {
+            if head.holds(&maps::READING.load())? {
                 (Probe::Read, state::CLEAN)
-            } else if head.holds(&io.writing)? {
+            } else if head.holds(&maps::WRITING.load())? {
                 (Probe::Written, state::CLEAN)
             } else {
                 return None;

@@ -2,7 +2,7 @@
 
 mod condition;
 
-use probe_abi::{IoConditions, ServerLayout};
+use probe_abi::ServerLayout;
 use symbols::profile::{self, Blocks, Field, PageState, Pools, Profile, RuleReason, States};
 use symbols::role::{FieldRole, Role, SizeRole};
 use thiserror::Error;
@@ -36,7 +36,7 @@ pub enum LayoutError {
         /// Size of the type.
         bounds: u64,
     },
-    /// A probe can compare for equality and with a range, of 1, 2, 4 or 8 bytes.
+    /// A probe can compare for equality and with a range, of a field that lies in one aligned word.
     #[error("the probes cannot compare `{field}` as the profile says")]
     NotForProbes {
         /// The field.
@@ -293,13 +293,13 @@ impl Layout {
         }
     }
 
-    /// How the eBPF programs tell reads from writes.
+    /// How the eBPF programs tell reads and writes: conditions of both.
     ///
     /// # Errors
     /// When they cannot compare as the profile says.
-    pub fn io_for_probes(&self) -> Result<IoConditions, LayoutError> {
+    pub fn io_for_probes(&self) -> Result<[probe_abi::Condition; 2], LayoutError> {
         let (reading, writing) = (&self.block.reading, &self.block.writing);
-        Ok(IoConditions { reading: reading.for_probes()?, writing: writing.for_probes()? })
+        Ok([reading.for_probes()?, writing.for_probes()?])
     }
 }
 

@@ -17,7 +17,7 @@ use aya::programs::{ProbeKind, ProgramError, UProbe};
 use aya::{Ebpf, EbpfLoader};
 use probe_abi::links::Links;
 use probe_abi::{
-    Control, Counters, Histogram, IoConditions, KernelLayout, PROBES, Probe, ServerLayout,
+    Condition, Control, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout,
 };
 use symbols::profile::Profile;
 use symbols::role::SiteRole;
@@ -168,7 +168,7 @@ pub(crate) struct Settings {
     /// Offsets in the server.
     pub(crate) layout: ServerLayout,
     /// How reads and writes are told apart.
-    pub(crate) io: IoConditions,
+    pub(crate) io: [Condition; 2],
     /// Entries of the residency table.
     pub(crate) blocks: u32,
     /// Chunks that they lie in.
@@ -189,7 +189,8 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, ProbesError> {
     }
     EbpfLoader::new()
         .override_global("LAYOUT", &settings.layout, true)
-        .override_global("IO", &settings.io, true)
+        .override_global("READING", &settings.io[0], true)
+        .override_global("WRITING", &settings.io[1], true)
         .override_global("AYA_LOG_LEVEL", &settings.log_level, true)
         .map_max_entries("TABLE", settings.blocks.max(1))
         .map_max_entries("LAID", settings.blocks.max(1))

@@ -201,30 +201,19 @@ pub struct ServerLayout {
     pub frame: u32,
 }
 
-/// A condition on one field of a descriptor: of its integer, the bits of `mask` lie within a range (32 bytes).
+/// A condition on one field of a descriptor: of the aligned word that it lies in, the bits of `mask`, where they are, lie
+/// within a range (32 bytes). So one comparison does for fields of any size.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Condition {
-    /// Offset of the field.
-    pub offset: u32,
-    /// Its size: 1, 2, 4 or 8 bytes.
-    pub size: u32,
+    /// Offset of the word, a multiple of 8.
+    pub offset: u64,
     /// Bits that count.
     pub mask: u64,
     /// First value.
     pub first: u64,
     /// Last value.
     pub last: u64,
-}
-
-/// How a descriptor tells which kind of I/O has just ended; constant while the programs live.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IoConditions {
-    /// Holds while the page is being read.
-    pub reading: Condition,
-    /// Holds while it is being written.
-    pub writing: Condition,
 }
 
 /// What the walk needs of the kernel, from BTF and from a search for the direct map.
@@ -401,7 +390,6 @@ const _: () = {
     assert!(size_of::<Chunk>() == 24);
     assert!(size_of::<ServerLayout>() == 16);
     assert!(size_of::<Condition>() == 32);
-    assert!(size_of::<IoConditions>() == 64);
     assert!(size_of::<KernelLayout>() == 40);
     assert!(size_of::<Control>() == 56);
     assert!(size_of::<Region>() == 16);

@@ -3,7 +3,7 @@
 
 use crate::qemu::CallCounters;
 use crate::{
-    Chunk, Control, Counters, Entry, Histogram, IoConditions, KernelLayout, Record, Region,
+    Chunk, Condition, Control, Counters, Entry, Histogram, KernelLayout, Record, Region,
     ServerLayout, Target,
 };
 
@@ -21,7 +21,7 @@ pod!(
     Counters,
     Entry,
     Histogram,
-    IoConditions,
+    Condition,
     KernelLayout,
     Record,
     Region,

@@ -131,13 +131,15 @@ impl Condition {
             Op::Within => last,
             Op::Ne | Op::Gt | Op::Le => return Err(refused()),
         };
-        let whole = if slot.size >= 8 { u64::MAX } else { (1 << (8 * slot.size)) - 1 };
+        let inside = slot.offset % 8;
+        if inside + slot.size > 8 {
+            return Err(refused());
+        }
+        let whole = u64::MAX >> (64 - 8 * slot.size);
         // In its place: a mask that is moved up costs no more than one that is not.
-        let moved = |bits: u64| (bits << slot.shift) & whole;
-        let sizes = [1, 2, 4, 8];
+        let moved = |bits: u64| (bits << slot.shift & whole) << (8 * inside);
         Ok(probe_abi::Condition {
-            offset: u32::try_from(slot.offset).map_err(|_| refused())?,
-            size: sizes.into_iter().find(|s| *s as usize == slot.size).ok_or_else(refused)?,
+            offset: (slot.offset - inside) as u64,
             mask: moved(mask & slot.mask),
             first: moved(value.cast_unsigned()),
             last: moved(last.cast_unsigned()),

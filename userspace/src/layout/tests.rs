@@ -70,14 +70,13 @@ fn probes_compare_for_equality_and_with_ranges() {
     let conditions = |profile: &Profile| Layout::compile(profile).unwrap().io_for_probes();
     let mut profile = stored();
     let io = conditions(&profile).unwrap();
-    let byte = |value| probe_abi::Condition {
-        offset: 0x14,
-        size: 1,
-        mask: 0xff,
-        first: value,
-        last: value,
+    let byte = |value: u64| probe_abi::Condition {
+        offset: 0x10,
+        mask: 0xff_u64 << 32,
+        first: value << 32,
+        last: value << 32,
     };
-    assert_eq!((io.reading, io.writing), (byte(1), byte(2)));
+    assert_eq!(io, [byte(1), byte(2)]);
     // Four bits of a word of four bytes.
     let bits = Bits { shift: 4, width: 4 };
     profile.fields.insert(FieldRole::BlockIoFix, field(8, 4, Some(bits)));
@@ -85,12 +84,12 @@ fn probes_compare_for_equality_and_with_ranges() {
     (io.reading.op, io.reading.last) = (Op::Within, Some(3));
     io.writing.mask = Some(0b0110);
     let io = conditions(&profile).unwrap();
-    let word = |mask, first, last| probe_abi::Condition { offset: 8, size: 4, mask, first, last };
-    assert_eq!((io.reading, io.writing), (word(0xf0, 0x10, 0x30), word(0x60, 0x20, 0x20)));
+    let word = |mask, first, last| probe_abi::Condition { offset: 8, mask, first, last };
+    assert_eq!(io, [word(0xf0, 0x10, 0x30), word(0x60, 0x20, 0x20)]);
     profile.io.as_mut().unwrap().reading.op = Op::Gt;
     let refused = conditions(&profile).unwrap_err();
     assert!(refused.to_string().contains("block.io_fix"), "{refused}");
     profile.io.as_mut().unwrap().reading.op = Op::Eq;
-    profile.fields.insert(FieldRole::BlockIoFix, field(8, 3, None));
-    assert!(conditions(&profile).is_err(), "no integer has three bytes");
+    profile.fields.insert(FieldRole::BlockIoFix, field(6, 4, None));
+    assert!(conditions(&profile).is_err(), "in two words");
 }

@@ -139,7 +139,7 @@ impl Bench {
     /// Starts the probed process with descriptors as in `profile`, whose sites become its functions.
     fn new(mut profile: Profile) -> Result<Self> {
         let layout = Layout::compile(&profile)?;
-        let reading = layout.io_for_probes()?.reading;
+        let [reading, _] = layout.io_for_probes()?;
         let probed = Probed::start(layout.for_probes().stride, reading)?;
         profile.sites.clear();
         let program = std::env::current_exe().context("failed to find this program")?;

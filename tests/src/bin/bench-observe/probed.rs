@@ -69,10 +69,10 @@ pub(crate) struct Probed {
 impl Probed {
     /// Starts it with descriptors of `stride` bytes, all of pages that are being read.
     pub(crate) fn start(stride: u32, reading: Condition) -> Result<Self> {
-        let Condition { offset, size, first, .. } = reading;
+        let Condition { offset, first, .. } = reading;
         let mut child = Command::new(std::env::current_exe()?)
             .arg(ARGUMENT)
-            .args([stride.into(), offset.into(), size.into(), first].map(|n: u64| n.to_string()))
+            .args([stride.into(), offset, first].map(|n: u64| n.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -111,13 +111,13 @@ impl Drop for Probed {
 pub(crate) fn be_probed(arguments: &[String]) -> Result<()> {
     let numbers: Vec<usize> =
         arguments.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
-    let [stride, offset, size, value] = numbers.as_slice() else {
-        anyhow::bail!("the probed process wants four numbers")
+    let [stride, offset, value] = numbers.as_slice() else {
+        anyhow::bail!("the probed process wants three numbers")
     };
-    ensure!(*size <= 8 && offset + size <= *stride, "the I/O state is not in a descriptor");
+    ensure!(offset + 8 <= *stride, "the I/O state is not in a descriptor");
     let mut descriptors = vec![0_u8; stride * BLOCKS as usize];
     for descriptor in descriptors.chunks_exact_mut(*stride) {
-        descriptor[*offset..offset + size].copy_from_slice(&value.to_le_bytes()[..*size]);
+        descriptor[*offset..offset + 8].copy_from_slice(&value.to_le_bytes());
     }
     let first = descriptors.as_ptr().expose_provenance() as u64;
     println!("{}", serde_json::to_string(&Where { descriptors: first })?);
