@@ -5,8 +5,6 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use crate::profile::ProfileError;
-
 /// Most characters of a text that are kept: a library may quote what a foreign file says.
 const MAX_CHARS: usize = 500;
 
@@ -54,4 +52,4 @@ macro_rules! causes {
     )+};
 }
 
-causes!(object::Error, gimli::Error, ureq::Error, serde_json::Error, toml::de::Error, ProfileError);
+causes!(object::Error, gimli::Error, ureq::Error, serde_json::Error, toml::de::Error);

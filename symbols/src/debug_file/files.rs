@@ -17,13 +17,14 @@ use tempfile::NamedTempFile;
 
 use super::attempt::{Attempt, Place, Refusal, Wanted};
 use super::debuginfod;
+use super::found::{FoundFile, RootPlace};
 use super::link::BuildId;
 use super::options::Debuginfod;
 use super::root::Root;
 use crate::budget::Budget;
 use crate::elf::{Owner, Snapshot, SnapshotError};
 use crate::ends::Ends;
-use crate::path_text::{self, SentPath};
+use crate::path_text::SentPath;
 use crate::profile::MAX_PROFILE_BYTES;
 use crate::small_file::{self, SmallFileError};
 use crate::trust::Trust;
@@ -54,36 +55,6 @@ pub(crate) trait Files: Debug {
 
     /// The profile that the operator stored under `name`: the path of its file, and its text.
     fn stored(&self, name: &str) -> Option<(String, Result<String, Refusal>)>;
-}
-
-/// A root folder, as those know it who do not open it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct RootPlace {
-    /// As given, for messages: `/proc/PID/root`.
-    #[serde(with = "path_text")]
-    pub(crate) shown: PathBuf,
-    /// The program inside this root.
-    #[serde(with = "path_text")]
-    pub(crate) program: PathBuf,
-}
-
-impl RootPlace {
-    /// The program's folder, where relative names start.
-    pub(super) fn program_dir(&self) -> &Path {
-        self.program.parent().unwrap_or(Path::new("/"))
-    }
-
-    /// `path` with this root in front, for people.
-    pub(super) fn show(&self, path: &Path) -> PathBuf {
-        self.shown.join(path.strip_prefix("/").unwrap_or(path))
-    }
-}
-
-/// A file, and the folder inside its root that it really lies in.
-#[derive(Debug)]
-pub(crate) struct FoundFile {
-    pub(crate) snapshot: Snapshot,
-    pub(crate) real_dir: Option<PathBuf>,
 }
 
 /// A file that was handed out: how to get it again, and what it was.

@@ -20,8 +20,10 @@
 
 mod attempt;
 mod candidates;
+mod debug_elf;
 mod debuginfod;
 pub(crate) mod files;
+pub(crate) mod found;
 mod identity;
 pub(crate) mod link;
 mod options;
@@ -30,11 +32,12 @@ mod root;
 mod search;
 mod split;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 
 pub use crate::trust::Distrust;
 pub use attempt::{Attempt, Place, Refusal, Wanted};
+pub use debug_elf::DebugElf;
 pub use debuginfod::FetchError;
 pub use options::{Debuginfod, SearchOptions};
 pub use split::{DwoLoader, SplitFile, SplitUnit};
@@ -56,30 +59,6 @@ pub struct DebugFiles {
     pub dwo: DwoLoader,
     /// Every place that was looked at, in order.
     pub tried: Vec<Attempt>,
-}
-
-/// A file with debug information that was checked.
-#[derive(Debug)]
-pub struct DebugElf {
-    /// Where it was found; a fetched file has its URL.
-    pub place: Place,
-    /// The file, as it was read.
-    pub elf: Program,
-    /// Its path inside its root, and the folder that it really lies in; none for a fetched file.
-    path: Option<PathBuf>,
-    real_dir: Option<PathBuf>,
-}
-
-impl DebugElf {
-    fn new(place: Place, elf: Program) -> Self {
-        Self { place, elf, path: None, real_dir: None }
-    }
-
-    /// The folders that a relative name in this file starts from.
-    fn dirs(&self) -> Vec<PathBuf> {
-        let looked_up = self.path.as_deref().and_then(Path::parent).map(Path::to_owned);
-        looked_up.into_iter().chain(self.real_dir.clone()).collect()
-    }
 }
 
 /// Finds the separate debug information of `program`, which runs with `root` as its root folder

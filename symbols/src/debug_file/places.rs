@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::DebugElf;
 use super::attempt::{Attempt, Place, Refusal, Wanted};
-use super::files::{Files, RootPlace};
+use super::debug_elf::DebugElf;
+use super::files::Files;
+use super::found::RootPlace;
 use crate::budget::Budget;
 use crate::elf::{Program, Snapshot};
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::FileType;
 
 use super::attempt::Refusal;
-use super::files::{FoundFile, RootPlace};
+use super::found::{FoundFile, RootPlace};
 use crate::budget::Budget;
 use crate::elf::snapshot::link_to;
 use crate::elf::{Owner, Snapshot};

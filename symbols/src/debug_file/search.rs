@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use super::DebugElf;
 use super::attempt::{Attempt, Place, Refusal, Wanted};
 use super::candidates;
-use super::files::{Files, RootPlace};
+use super::debug_elf::DebugElf;
+use super::files::Files;
+use super::found::RootPlace;
 use super::identity::Identity;
 use super::link::{AltLink, BuildId, DebugLink};
 use super::options::{Debuginfod, SearchOptions};

@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 use gimli::{DwoId, LittleEndian, UnitType};
 
 use super::attempt::{Attempt, Place, Refusal, Wanted};
+use super::debug_elf::DebugElf;
 use super::places::Places;
-use super::{DebugElf, candidates, link};
+use super::{candidates, link};
 use crate::elf::Program;
 
 /// What a skeleton unit says about its split unit.

@@ -11,15 +11,9 @@ use gimli::{
     UnitRef, UnitType,
 };
 
-use super::split::SplitSections;
+use super::split_sections::SplitSections;
+pub(crate) use super::unit_id::UnitId;
 use super::{Die, MAX_CHAIN, Sections, Slice, Value};
-
-/// A unit of one of the files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct UnitId {
-    file: usize,
-    slot: usize,
-}
 
 /// An entry of a unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -23,7 +23,9 @@ mod info;
 mod location;
 mod sections;
 pub(crate) mod split;
+mod split_sections;
 mod types;
+mod unit_id;
 
 pub(crate) use choose::choose;
 pub(crate) use frame::Frames;

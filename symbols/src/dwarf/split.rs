@@ -1,9 +1,10 @@
 //! Split DWARF: the `.dwo` or `.dwp` parts of skeleton units.
 
-use gimli::{DwarfPackageSections, DwoId, LittleEndian};
+use gimli::{DwarfPackageSections, DwoId};
 
 use super::info::UnitId;
-use super::{DebugInfo, Sections, Slice};
+use super::split_sections::{Kind, SplitSections};
+use super::{DebugInfo, Sections};
 use crate::debug_file::{Attempt, DwoLoader, SplitFile, SplitUnit};
 use crate::elf::{ElfError, Section};
 
@@ -13,19 +14,6 @@ pub(crate) struct Found {
     skeleton: UnitId,
     id: DwoId,
     file: SplitFile,
-}
-
-/// The sections of a [`Found`].
-#[derive(Debug)]
-pub(crate) struct SplitSections<'p> {
-    skeleton: UnitId,
-    sections: Kind<'p>,
-}
-
-#[derive(Debug)]
-enum Kind<'p> {
-    Unit(Box<Sections<'p>>),
-    Package(Box<DwarfPackageSections<Section<'p>>>, DwoId),
 }
 
 /// A split file that was found but cannot be read.
@@ -72,33 +60,5 @@ impl Found {
             }
         };
         Ok(SplitSections { skeleton: self.skeleton, sections })
-    }
-}
-
-impl SplitSections<'_> {
-    /// The skeleton unit that they belong to.
-    pub(crate) fn skeleton(&self) -> UnitId {
-        self.skeleton
-    }
-
-    /// The reader over them; `parent` is the file of the skeleton unit. None when a package is
-    /// broken.
-    pub(crate) fn dwarf<'d>(
-        &'d self,
-        parent: &gimli::Dwarf<Slice<'d>>,
-    ) -> Option<gimli::Dwarf<Slice<'d>>> {
-        let borrow = |bytes: &'d Section<'_>| Slice::new(bytes, LittleEndian);
-        match &self.sections {
-            Kind::Unit(sections) => {
-                let mut dwarf = sections.dwarf();
-                dwarf.make_dwo(parent);
-                Some(dwarf)
-            }
-            Kind::Package(sections, id) => sections
-                .borrow(borrow, Slice::new(&[], LittleEndian))
-                .and_then(|package| package.find_cu(*id, parent))
-                .inspect_err(|e| log::warn!("a DWARF package is left out: {e}"))
-                .ok()?,
-        }
     }
 }

@@ -8,6 +8,7 @@
 
 mod address;
 mod error;
+mod file_id;
 mod section;
 pub(crate) mod snapshot;
 mod symbol;
@@ -21,6 +22,7 @@ use object::{CompressionFormat, LittleEndian, Object, ObjectSection};
 
 pub use error::ElfError;
 pub(crate) use error::STORED_PROFILE;
+pub use file_id::FileId;
 pub use section::Section;
 pub use snapshot::{MAX_FILE_BYTES, Owner, Snapshot, SnapshotError};
 pub use symbol::{Symbol, SymbolKind, SymbolTable};
@@ -34,19 +36,6 @@ const MAX_RATIO: u64 = 1032;
 
 /// The parsed headers of a [`Program`]; cheap to make, borrows the map.
 pub(crate) type Elf<'data> = ElfFile64<'data, LittleEndian>;
-
-/// What identifies a file on this machine until it is written again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct FileId {
-    /// `st_dev`.
-    pub device: u64,
-    /// `st_ino`.
-    pub inode: u64,
-    /// Size in bytes.
-    pub size: u64,
-    /// Modification time in nanoseconds since 1970.
-    pub mtime_ns: i64,
-}
 
 /// An x86-64 ELF file.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::FileId;
+use super::file_id::FileId;
 use crate::budget::{Budget, Charge};
 use crate::cause::Cause;
 
@@ -340,20 +340,6 @@ fn copy(
         at += read.len() as u64;
     }
     Ok((hasher.finalize(), charge))
-}
-
-impl FileId {
-    fn of(stat: &Stat) -> Self {
-        let size = u64::try_from(stat.st_size).unwrap_or(0);
-        let mtime_ns = stat.st_mtime.saturating_mul(1_000_000_000);
-        let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
-        Self {
-            device: stat.st_dev,
-            inode: stat.st_ino,
-            size,
-            mtime_ns: mtime_ns.saturating_add(nanoseconds),
-        }
-    }
 }
 
 impl Owner {

@@ -15,12 +15,13 @@ use super::line::{Line, LineError};
 use super::message::{Ask, Hello, Reply, shorten};
 use crate::budget::Budget;
 use crate::debug_file::Refusal;
-use crate::debug_file::files::{Files, FoundFile, RootPlace};
+use crate::debug_file::files::Files;
+use crate::debug_file::found::{FoundFile, RootPlace};
 use crate::debug_file::link::BuildId;
 use crate::elf::{Program, Snapshot, SnapshotError};
 use crate::error::Error;
 use crate::path_text::SentPath;
-use crate::resolve::{self, Read};
+use crate::read::{self, Read};
 
 /// Most characters of a log record.
 const MAX_LOG_CHARS: usize = 1000;
@@ -61,7 +62,7 @@ fn read(hello: &Hello, memory: OwnedFd) -> Result<Read, Error> {
     let snapshot = snapshot.map_err(|error| crate::elf::ElfError::read(path, error))?;
     let program = Program::of(path, snapshot, &budget)?;
     let files = Rc::new(ParentFiles { roots: hello.roots.clone(), budget });
-    resolve::read(&program, files, &hello.options())
+    read::read(&program, files, &hello.options())
 }
 
 /// Files that the parent opens.

@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::debug_file::files::RootPlace;
+use crate::debug_file::found::RootPlace;
 use crate::debug_file::{Attempt, Debuginfod, Refusal, SearchOptions};
 use crate::elf::snapshot::Stamp;
 use crate::error::Error;
 use crate::path_text::SentPath;
-use crate::resolve::Read;
+use crate::read::Read;
 
 /// Longest message in bytes. A profile has 10 KB; a list of places may have some hundred.
 pub(super) const MAX_BYTES: usize = 4 << 20;

@@ -23,8 +23,9 @@ use crate::debug_file::link::BuildId;
 use crate::elf::{Snapshot, SnapshotError};
 use crate::ends::Ends;
 use crate::error::Error;
+use crate::options::Options;
 use crate::path_text::SentPath;
-use crate::resolve::{Options, Read};
+use crate::read::Read;
 
 /// Most log records that are passed on; a million broken units must not fill a disk.
 const MAX_LOG_RECORDS: usize = 20;

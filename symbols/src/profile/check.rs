@@ -7,6 +7,7 @@
 use serde::Deserialize;
 
 use super::{PROFILE_FORMAT, Profile};
+use crate::cause::Cause;
 
 /// Largest file that a profile is read from, in bytes; one has 10 KB.
 pub const MAX_PROFILE_BYTES: u64 = 1 << 20;
@@ -88,6 +89,12 @@ impl Profile {
         within("states", self.states.len(), MAX_ENTRIES)?;
         within("rules", self.rules.len(), MAX_ENTRIES)?;
         within("missing names", self.missing.len(), 2 * MAX_ENTRIES)
+    }
+}
+
+impl From<ProfileError> for Cause {
+    fn from(error: ProfileError) -> Self {
+        Self::new(&error)
     }
 }
 

@@ -19,7 +19,8 @@ use object::pod::{self, Pod};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _};
 
 use super::error::TextError;
-use super::unwind::Unwind;
+use super::segment::Segment;
+use super::unwind::{Mapped, Unwind};
 use crate::addr::{FileOff, LinkAddr};
 use crate::ends::Ends;
 
@@ -41,15 +42,6 @@ const PIECE: usize = 24 * 4096;
 
 /// Longest name of a function that is read; C++ has names of some hundred bytes.
 const MAX_NAME: usize = 4096;
-
-/// A part of the file that is mapped when the program runs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Segment {
-    pub(super) addr: u64,
-    pub(super) offset: u64,
-    pub(super) len: u64,
-    executable: bool,
-}
 
 /// A symbol table and the strings of its names.
 #[derive(Clone, Debug)]
@@ -223,31 +215,6 @@ impl ProgramText {
         self.file.read_exact_at(buffer, at).map_err(|source| TextError::Read { at, len, source })
     }
 
-    /// `len` bytes from `at` bytes into the file on; the caller bounds `len`.
-    pub(super) fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>, TextError> {
-        // Nothing is allocated for what the file does not have.
-        let inside = at.checked_add(len).is_some_and(|end| end <= self.size);
-        let len = usize::try_from(len).ok().filter(|_| inside).ok_or_else(|| TextError::Read {
-            at,
-            len: 0,
-            source: io::ErrorKind::UnexpectedEof.into(),
-        })?;
-        let mut bytes = vec![0; len];
-        self.read(at, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// The segment whose bytes in the file hold all of `range`.
-    pub(super) fn segment(&self, range: &Range<u64>) -> Option<Segment> {
-        self.segments
-            .iter()
-            .find(|segment| {
-                range.start >= segment.addr
-                    && range.end.checked_sub(segment.addr).is_some_and(|end| end <= segment.len)
-            })
-            .copied()
-    }
-
     /// Where in the file the code at `range` lies; none where not all of it is code.
     pub(super) fn code(&self, range: &Range<u64>) -> Option<FileOff> {
         let segment = self.segment(range).filter(|segment| segment.executable)?;
@@ -359,6 +326,31 @@ impl ProgramText {
             }
         };
         Ok(unwind.function(addr))
+    }
+}
+
+impl Mapped for ProgramText {
+    fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>, TextError> {
+        // Nothing is allocated for what the file does not have.
+        let inside = at.checked_add(len).is_some_and(|end| end <= self.size);
+        let len = usize::try_from(len).ok().filter(|_| inside).ok_or_else(|| TextError::Read {
+            at,
+            len: 0,
+            source: io::ErrorKind::UnexpectedEof.into(),
+        })?;
+        let mut bytes = vec![0; len];
+        self.read(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn segment(&self, range: &Range<u64>) -> Option<Segment> {
+        self.segments
+            .iter()
+            .find(|segment| {
+                range.start >= segment.addr
+                    && range.end.checked_sub(segment.addr).is_some_and(|end| end <= segment.len)
+            })
+            .copied()
     }
 }
 

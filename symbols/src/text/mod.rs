@@ -19,6 +19,7 @@
 mod error;
 mod image;
 mod proof;
+mod segment;
 mod unwind;
 
 pub use error::{SiteError, TextError, Why};

@@ -9,7 +9,7 @@ use std::ops::Range;
 use gimli::{BaseAddresses, EhFrame, EhFrameOffset, LittleEndian, UnwindSection as _};
 
 use super::error::TextError;
-use super::image::ProgramText;
+use super::segment::Segment;
 use crate::addr::LinkAddr;
 
 /// Most bytes of the table, and of its index, that are read; those of a server have some four million.
@@ -22,6 +22,15 @@ const FORM: [u8; 4] = [1, 0x1b, 0x03, 0x3b];
 
 /// Bytes of a row: where a function starts, and where the table has it.
 const ROW: usize = 8;
+
+/// A program's bytes by the link addresses that they are mapped at.
+pub(super) trait Mapped {
+    /// The segment whose bytes in the file hold all of `range`.
+    fn segment(&self, range: &Range<u64>) -> Option<Segment>;
+
+    /// `len` bytes from `at` bytes into the file on; the caller bounds `len`.
+    fn bytes(&self, at: u64, len: u64) -> Result<Vec<u8>, TextError>;
+}
 
 /// The table and its index.
 #[derive(Debug, Default)]
@@ -37,7 +46,7 @@ pub(super) struct Unwind {
 impl Unwind {
     /// Reads both; `header` are the link addresses of the index. Nothing when they make no sense or
     /// are too large, which proves nothing then.
-    pub(super) fn read(text: &ProgramText, header: Range<u64>) -> Result<Self, TextError> {
+    pub(super) fn read(text: &impl Mapped, header: Range<u64>) -> Result<Self, TextError> {
         let read = |range: Range<u64>| {
             let segment = text.segment(&range)?;
             let at = segment.offset.checked_add(range.start - segment.addr)?;

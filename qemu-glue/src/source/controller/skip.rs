@@ -217,6 +217,7 @@ impl Skip {
             Some(Status { state: State::Hinted, hint_returned_ns: Some(_), .. }) => {
                 self.restore(out);
             }
+            Some(Status { state: State::Hinted, .. }) => {}
             Some(Status { state: State::Refused, reason, .. }) => {
                 return Err(Trouble::LibraryRefused { refusal: reason.clone() });
             }
