@@ -17,6 +17,10 @@
 //! these; that of a container without root is neither. Root shares its mounts with a user's namespace,
 //! and never the other way round (mount_namespaces(7)).
 //!
+//! A mount that holds the root of a process which was put into a folder (chroot(2)) is in that process's table only
+//! where the folder is a mount itself. It is known by the device of the file then, as the kernel remembers it: the
+//! question goes with `AT_STATX_DONT_SYNC`, which file systems answer without asking anybody (statx(2)).
+//!
 //! Nothing less closes this. Files could be opened and read by a process that holds no probes, but setting a probe
 //! reads the program's page too (`uprobe_register`), in the process that holds them all.
 //!
@@ -30,7 +34,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, memfd_create, open, openat, readlinkat};
+use rustix::fs::{
+    AtFlags, MemfdFlags, Mode, OFlags, StatxFlags, memfd_create, open, openat, readlinkat, statx,
+};
 
 /// Longest table of mounts: `fs.mount-max` is 100,000, and a line seldom has 200 bytes.
 const MOST_BYTES: u64 = 32 << 20;
@@ -121,7 +127,7 @@ impl Mounts {
         if judged.iter().any(|known| known.number == number) {
             return Ok(Ok(number));
         }
-        let verdict = self.judge(number);
+        let verdict = self.judge(fd, number);
         if verdict.is_ok() && judged.len() < MOST_JUDGED {
             judged.push(Judged { number, _on_it: fd.try_clone_to_owned()? });
         }
@@ -134,14 +140,18 @@ impl Mounts {
         if memory().contains(&number) { Ok(Ok(number)) } else { self.check(fd) }
     }
 
-    fn judge(&self, number: u64) -> Result<(), String> {
+    fn judge(&self, fd: BorrowedFd<'_>, number: u64) -> Result<(), String> {
         if let Some(mount) = of_root(|mount| mount.number == number) {
             return mount.read_if(|| true);
         }
         let proc = self.proc.as_ref().and_then(|proc| Some((proc, table(proc.as_fd()).ok()?)));
-        let Some((proc, table)) = proc else { return Err("an unknown mount".to_owned()) };
-        let Some(mount) = find(table, |mount| mount.number == number) else {
-            return Err("an unknown mount".to_owned());
+        let found = proc
+            .and_then(|(proc, table)| Some((proc, find(table, |mount| mount.number == number)?)));
+        let Some((proc, mount)) = found else {
+            let device = device(fd);
+            let known = device.and_then(|device| of_root(|mount| *mount.device == *device));
+            return known
+                .map_or_else(|| Err("an unknown mount".to_owned()), |it| it.read_if(|| true));
         };
         let is_same =
             |other: &Mount| (&other.device, &other.fstype) == (&mount.device, &mount.fstype);
@@ -207,6 +217,13 @@ fn number(fd: BorrowedFd<'_>) -> io::Result<u64> {
     File::open(path)?.take(4096).read_to_string(&mut text)?;
     let number = text.lines().find_map(|line| line.strip_prefix("mnt_id:")?.trim().parse().ok());
     number.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// `MAJOR:MINOR` of the superblock that a file is on, as far as the kernel knows it without asking anybody.
+fn device(fd: BorrowedFd<'_>) -> Option<String> {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let seen = statx(fd, "", flags, StatxFlags::empty()).ok()?;
+    Some(format!("{}:{}", seen.stx_dev_major, seen.stx_dev_minor))
 }
 
 /// The kernel's own mounts for memory without a name; no table has them.
