@@ -198,12 +198,12 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
 
     /// Tells how it goes: the report, the observer, and the people in the guest.
     fn tell(&mut self) {
-        let mut picture = self.controller.picture();
+        let mut snapshot = self.controller.snapshot();
         if let (Some(session), Some(telemetry)) = (&self.session, self.controller.telemetry()) {
-            picture.network_bytes += session.channel_bytes();
+            snapshot.network_bytes += session.channel_bytes();
             session.visit().tell(telemetry);
         }
-        self.record.picture(picture);
+        self.record.snapshot(snapshot);
     }
 
     async fn ended(&mut self) -> Result<Ended, MigrateError> {

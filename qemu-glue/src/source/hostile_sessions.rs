@@ -63,7 +63,7 @@ async fn migrate(link: Link, set: &SkipSet) -> Result<u64, MigrateError> {
     assert_eq!(ledger.outstanding(), u64::from(PAGES) - settled, "each page is accounted for");
     let progress = *peer.progress();
     assert_eq!(progress, progress.within(PAGES.into()));
-    // Else it has gone, as the ferry would know.
+    // Else it has gone, as the driver would know.
     if !is_troubled {
         return Ok(settled);
     }

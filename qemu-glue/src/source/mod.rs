@@ -36,7 +36,7 @@ pub use error::MigrateError;
 pub use guard::{DONE, Guard};
 use migration_record::Report;
 pub use options::{Mode, Options, Route, SILENCE};
-pub use progress::{Picture, Update};
+pub use progress::{Snapshot, Update};
 use run::Run;
 
 /// Migrates a VM and tells `observer` how it goes. The report says whether it completed.

@@ -18,7 +18,7 @@ pub enum Update {
         text: Text,
     },
     /// The migration at this moment.
-    Picture(Picture),
+    Snapshot(Snapshot),
     /// The limits of QEMU's migrations change hands.
     Limits {
         /// They are those of this migration; otherwise what they were before it.
@@ -28,7 +28,7 @@ pub enum Update {
 
 /// The migration at one moment. Pages are of 4 KiB.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Picture {
+pub struct Snapshot {
     /// Seconds since the `migrate` command.
     pub at_s: f64,
     /// QEMU's status.
@@ -41,9 +41,9 @@ pub struct Picture {
     pub network_bytes: u64,
     /// Bytes that the destination has read from storage.
     pub storage_bytes: u64,
-    /// Rate of the migration link in bytes per second, since the picture before.
+    /// Rate of the migration link in bytes per second, since the snapshot before.
     pub network_bytes_per_s: f64,
-    /// Rate of the restore's reads in bytes per second, since the picture before.
+    /// Rate of the restore's reads in bytes per second, since the snapshot before.
     pub storage_bytes_per_s: f64,
     /// Pages left behind; 0 until they are.
     pub skipped_pages: u64,
@@ -67,8 +67,8 @@ pub struct Picture {
     pub eta_s: Option<f64>,
 }
 
-impl Picture {
-    /// Fills in what is reckoned from the picture before: rates, and the time that the slower of both
+impl Snapshot {
+    /// Fills in what is reckoned from the snapshot before: rates, and the time that the slower of both
     /// paths still takes.
     pub(super) fn reckon(&mut self, before: &Self) {
         let elapsed = self.at_s - before.at_s;

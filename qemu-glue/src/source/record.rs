@@ -8,7 +8,7 @@ use super::controller::{Controller, LastWord};
 use super::costs::Meter;
 
 use super::prepare;
-use super::progress::{Picture, Update, real};
+use super::progress::{Snapshot, Update, real};
 use super::query::Migration;
 use super::session::SkipSession;
 use crate::agent::{self, ListSteps};
@@ -28,14 +28,14 @@ pub(super) struct Record<'a> {
     steps: Vec<(&'static str, Instant, Option<Instant>)>,
     /// When QEMU took the `migrate` command, and CLOCK_MONOTONIC then, in ns.
     begun: Option<(Instant, u64)>,
-    last: Picture,
+    last: Snapshot,
     meter: Meter,
 }
 
 impl<'a> Record<'a> {
     pub(super) fn new(mode: &str, observer: &'a mut (dyn FnMut(&Update) + Send)) -> Self {
         let report = Report { mode: mode.into(), ..Report::default() };
-        let (steps, last, meter) = (Vec::new(), Picture::default(), Meter::new());
+        let (steps, last, meter) = (Vec::new(), Snapshot::default(), Meter::new());
         Self {
             report,
             observer,
@@ -112,24 +112,24 @@ impl<'a> Record<'a> {
     }
 
     /// A moment of the migration.
-    pub(super) fn picture(&mut self, mut picture: Picture) {
+    pub(super) fn snapshot(&mut self, mut snapshot: Snapshot) {
         self.meter.look();
-        picture.at_s = self.at_s();
-        picture.reckon(&self.last);
-        let skipped = picture.skipped_pages > 0;
+        snapshot.at_s = self.at_s();
+        snapshot.reckon(&self.last);
+        let skipped = snapshot.skipped_pages > 0;
         self.report.sampled(Sample {
-            at_s: picture.at_s,
-            remaining_bytes: picture.remaining_bytes,
-            network_bytes: picture.network_bytes,
-            storage_bytes: picture.storage_bytes,
-            network_bytes_per_s: Some(picture.network_bytes_per_s),
-            storage_bytes_per_s: Some(picture.storage_bytes_per_s),
-            dirty_pages_per_s: Some(real(picture.dirty_pages_per_s)),
-            outstanding_pages: skipped.then_some(picture.outstanding_pages),
-            placed_pages: skipped.then_some(picture.placed_pages),
+            at_s: snapshot.at_s,
+            remaining_bytes: snapshot.remaining_bytes,
+            network_bytes: snapshot.network_bytes,
+            storage_bytes: snapshot.storage_bytes,
+            network_bytes_per_s: Some(snapshot.network_bytes_per_s),
+            storage_bytes_per_s: Some(snapshot.storage_bytes_per_s),
+            dirty_pages_per_s: Some(real(snapshot.dirty_pages_per_s)),
+            outstanding_pages: skipped.then_some(snapshot.outstanding_pages),
+            placed_pages: skipped.then_some(snapshot.placed_pages),
         });
-        (self.observer)(&Update::Picture(picture.clone()));
-        self.last = picture;
+        (self.observer)(&Update::Snapshot(snapshot.clone()));
+        self.last = snapshot;
     }
 
     /// What the library in QEMU saw at the end.

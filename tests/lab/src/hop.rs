@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
-use crate::ferry::{self, Ferry};
 use crate::identity::{self, Identity};
 use crate::interruption::Interruption;
 use crate::laboratory::Laboratory;
+use crate::migration::{self, Migration};
 pub use crate::mode::Mode;
 use crate::pause::Pause;
 use crate::protocol::Tick;
@@ -60,7 +60,7 @@ impl Laboratory {
     /// # Errors
     /// The migration does not complete, or the VM does not run on. RAM that differs is no error here but in the result.
     pub fn hop(&mut self, mode: Mode, folder: &Path) -> Result<Hop> {
-        match self.attempt(mode, folder, &mut Ferry::plain())? {
+        match self.attempt(mode, folder, &mut Migration::plain())? {
             Attempt::Arrived(hop) => Ok(*hop),
             Attempt::Stayed(ended, _) => {
                 bail!("the migration {}: {}", ended.status, ended.reason.as_deref().unwrap_or("?"))
@@ -68,11 +68,16 @@ impl Laboratory {
         }
     }
 
-    /// Tries to migrate the VM while `ferry` meddles with it.
+    /// Tries to migrate the VM while `migration` meddles with it.
     ///
     /// # Errors
-    /// The VM runs at neither host afterwards, or what `ferry` returns.
-    pub fn attempt(&mut self, mode: Mode, folder: &Path, ferry: &mut Ferry<'_>) -> Result<Attempt> {
+    /// The VM runs at neither host afterwards, or what `migration` returns.
+    pub fn attempt(
+        &mut self,
+        mode: Mode,
+        folder: &Path,
+        migration: &mut Migration<'_>,
+    ) -> Result<Attempt> {
         let mut destination = step("the destination waits", || self.destination(mode))?;
         let arrival = self.guest.expect_at(&destination.port())?;
         baseline::prepare(mode, &mut self.machine, &mut destination)?;
@@ -86,9 +91,15 @@ impl Laboratory {
             self.empty_pool()?;
         }
         let ended = step(&format!("migration ({})", mode.name()), || match mode {
-            mode if mode.is_poolferry() => {
-                ferry::migrate(self, mode, &mut destination, &mut watch, folder, LIMIT, ferry)
-            }
+            mode if mode.is_poolferry() => migration::migrate(
+                self,
+                mode,
+                &mut destination,
+                &mut watch,
+                folder,
+                LIMIT,
+                migration,
+            ),
             _ => {
                 let (source, destination) = (&mut self.machine, &mut destination);
                 baseline::migrate(mode, source, destination, &mut watch, LIMIT)
@@ -101,7 +112,7 @@ impl Laboratory {
         }
         watch::arrives(&mut destination, mode.is_compared())?;
         let links = watch.links()?;
-        ferry.arrived(&mut self.machine, &mut destination)?;
+        migration.arrived(&mut self.machine, &mut destination)?;
         let compare = || identity::compare(&mut self.machine, &mut destination);
         let identity = mode
             .is_compared()

@@ -1,8 +1,8 @@
 //! The guest's agent is not there: all travels by network.
 
 use anyhow::Result;
-use lab::ferry::Ferry;
 use lab::laboratory::{AGENT, Laboratory};
+use lab::migration::Migration;
 use lab::wait;
 use lab::workload::Workload;
 use rustix::process::Signal;
@@ -17,8 +17,8 @@ fn missing(lab: &mut Laboratory) -> Result<()> {
         Ok(lab.guest().how_ended(AGENT).map(drop))
     })?;
     let migrate = vec!["--list-timeout".to_owned(), "3".to_owned()];
-    let ferry = Ferry { migrate, ..Ferry::meddling(|_| Ok(())) };
-    arrives(lab, ferry)?;
+    let migration = Migration { migrate, ..Migration::meddling(|_| Ok(())) };
+    arrives(lab, migration)?;
     let without = record(lab)?;
     assert_eq!(without.pages.skipped, 0, "{:?}", without.pages);
     assert!(!without.remarks.is_empty(), "the record does not say why all travelled by network");

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use lab::ferry::{Ferry, Scene};
 use lab::laboratory::Laboratory;
+use lab::migration::{Migration, Scene};
 use lab::network::Link;
 use lab::rate::Rate;
 use lab::workload::Workload;
@@ -69,14 +69,14 @@ impl Change {
         lab.load(Workload::Idle)?;
         shape(lab, self.migration.parse()?, self.storage.parse()?)?;
         let mut then = None;
-        let ferry = Ferry::meddling(|scene| {
+        let migration = Migration::meddling(|scene| {
             if then.is_none() && (self.when)(scene) {
                 then = Some(Then::of(scene));
                 scene.lab.network().reshape(self.link, self.to.parse()?)?;
             }
             Ok(())
         });
-        let hop = arrives(lab, ferry)?;
+        let hop = arrives(lab, migration)?;
         shape(lab, Rate::UNLIMITED, Rate::UNLIMITED)?;
         assert!(hop.ended.driver.is_some_and(|status| status.success()), "{:?}", hop.ended);
         let then = then.context("the migration was over before the link changed")?;
@@ -192,7 +192,7 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
         }
         Ok(())
     };
-    let hop = arrives(lab, Ferry { receive, ..Ferry::meddling(meddle) })?;
+    let hop = arrives(lab, Migration { receive, ..Migration::meddling(meddle) })?;
     shape(lab, Rate::UNLIMITED, Rate::UNLIMITED)?;
     drop(server);
     assert!(hop.ended.driver.is_some_and(|status| status.success()), "{:?}", hop.ended);
@@ -225,7 +225,7 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
     shape(lab, Rate::UNLIMITED, "100mbit".parse()?)?;
     let begun = Instant::now();
     let (mut slow, mut told) = (false, None);
-    let ferry = Ferry::meddling(|scene| {
+    let migration = Migration::meddling(|scene| {
         // Once QEMU has sent all of it: over such a link that would take minutes.
         if !slow && scene.told().contains(HELD) {
             slow = true;
@@ -237,7 +237,7 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
         }
         Ok(())
     });
-    let hop = arrives(lab, ferry)?;
+    let hop = arrives(lab, migration)?;
     shape(lab, Rate::UNLIMITED, Rate::UNLIMITED)?;
     let report = record(lab)?;
     println!("told after {told:?}, over after {:.1} s: {:?}", report.total_time_s, report.remarks);

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use lab::ferry::{Ferry, Scene};
 use lab::hop::{Attempt, Mode};
 use lab::laboratory::Laboratory;
+use lab::migration::{Migration, Scene};
 use lab::workload::Workload;
 use rustix::process::Signal;
 
@@ -18,7 +18,7 @@ fn stays(
 ) -> Result<()> {
     lab.load(Workload::Rw)?;
     let mut done = false;
-    let mut ferry = Ferry::meddling(|scene| {
+    let mut migration = Migration::meddling(|scene| {
         if !done && scene.highest("placed_pages") > 0 {
             done = true;
             break_it(scene)?;
@@ -26,8 +26,8 @@ fn stays(
         Ok(())
     });
     let folder = folder(lab);
-    let attempt = lab.attempt(Mode::Poolferry, &folder, &mut ferry)?;
-    drop(ferry);
+    let attempt = lab.attempt(Mode::Poolferry, &folder, &mut migration)?;
+    drop(migration);
     assert!(done, "the migration was over before a page was placed");
     if let Attempt::Arrived(hop) = attempt {
         bail!("the VM has arrived where nobody is: {:?}", hop.ended);

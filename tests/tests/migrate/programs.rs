@@ -2,9 +2,9 @@
 //! migration works.
 
 use anyhow::Result;
-use lab::ferry::{Ferry, Scene};
 use lab::hop::{Attempt, Mode};
 use lab::laboratory::Laboratory;
+use lab::migration::{Migration, Scene};
 use lab::workload::Workload;
 use rustix::process::Signal;
 
@@ -41,7 +41,7 @@ enum Victim {
 fn killed(lab: &mut Laboratory, victim: Victim, phase: Phase, workload: Workload) -> Result<()> {
     lab.load(workload)?;
     let mut has_fallen = false;
-    let mut ferry = Ferry::meddling(|scene| {
+    let mut migration = Migration::meddling(|scene| {
         if !has_fallen && reached(scene, phase) {
             has_fallen = true;
             match victim {
@@ -53,11 +53,11 @@ fn killed(lab: &mut Laboratory, victim: Victim, phase: Phase, workload: Workload
     });
     if phase == Phase::HalfPlaced {
         // Else the network may have the other half by then.
-        ferry.migrate.push("--no-share".to_owned());
+        migration.migrate.push("--no-share".to_owned());
     }
     let folder = folder(lab);
-    let attempt = lab.attempt(Mode::Poolferry, &folder, &mut ferry)?;
-    drop(ferry);
+    let attempt = lab.attempt(Mode::Poolferry, &folder, &mut migration)?;
+    drop(migration);
     assert!(has_fallen, "the migration was over before {phase:?}");
     // A destination that is left waiting must not disturb the next migration, so it is kept.
     let _waiting = match attempt {

@@ -4,8 +4,8 @@ use std::fs::{self, File};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
-use lab::ferry::Ferry;
 use lab::laboratory::Laboratory;
+use lab::migration::Migration;
 use lab::mode::Mode;
 use lab::run::{self, Check, Series};
 use lab::setup::{Programs, Setup};
@@ -28,7 +28,7 @@ fn no_space(lab: &mut Laboratory) -> Result<()> {
     let folder = folder(lab);
     let at = folder.display().to_string();
     let starter = ["sh", "-c", FULL, &at].map(str::to_owned).to_vec();
-    let hop = arrives(lab, Ferry { starter, ..Ferry::meddling(|_| Ok(())) })?;
+    let hop = arrives(lab, Migration { starter, ..Migration::meddling(|_| Ok(())) })?;
     let said = fs::read_to_string(folder.join("migrate.log"))?;
     println!("{said}");
     let status = hop.ended.driver.context("the driver's end was not seen")?;

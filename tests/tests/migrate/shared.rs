@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
-use lab::ferry::Ferry;
 use lab::hop::{Attempt, Hop, Mode};
 use lab::laboratory::Laboratory;
+use lab::migration::Migration;
 use lab::setup::{Programs, Setup};
 use lab::workload::Workload;
 use migration_record::Report;
@@ -61,11 +61,11 @@ fn boot(programs: Programs) -> Result<Laboratory> {
     Ok(lab)
 }
 
-/// Migrates while `ferry` meddles; the VM must arrive, and its RAM must be the same at both sides.
-pub(crate) fn arrives(lab: &mut Laboratory, ferry: Ferry<'_>) -> Result<Hop> {
-    let mut ferry = ferry;
+/// Migrates while `migration` meddles; the VM must arrive, and its RAM must be the same at both sides.
+pub(crate) fn arrives(lab: &mut Laboratory, migration: Migration<'_>) -> Result<Hop> {
+    let mut migration = migration;
     let folder = folder(lab);
-    match lab.attempt(Mode::Poolferry, &folder, &mut ferry)? {
+    match lab.attempt(Mode::Poolferry, &folder, &mut migration)? {
         Attempt::Arrived(hop) => {
             same(&hop);
             Ok(*hop)
@@ -76,7 +76,7 @@ pub(crate) fn arrives(lab: &mut Laboratory, ferry: Ferry<'_>) -> Result<Hop> {
 
 /// Migrates without trouble, and gives Poolferry's own record.
 pub(crate) fn ferried(lab: &mut Laboratory) -> Result<Report> {
-    let hop = arrives(lab, Ferry::plain())?;
+    let hop = arrives(lab, Migration::plain())?;
     assert_eq!(hop.ended.status, "completed");
     record(lab)
 }

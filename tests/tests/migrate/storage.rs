@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use lab::ferry::Ferry;
 use lab::laboratory::Laboratory;
+use lab::migration::Migration;
 use lab::process::Process;
 use lab::storage::SERIAL;
 use lab::wait;
@@ -44,8 +44,8 @@ fn raw(file: PathBuf) -> Vec<String> {
 /// Nobody serves the disk.
 fn missing(lab: &mut Laboratory) -> Result<()> {
     lab.load(Workload::Idle)?;
-    let ferry = Ferry { receive: elsewhere(lab), ..Ferry::meddling(|_| Ok(())) };
-    arrives(lab, ferry)?;
+    let migration = Migration { receive: elsewhere(lab), ..Migration::meddling(|_| Ok(())) };
+    arrives(lab, migration)?;
     assert_eq!(record(lab)?.pages.restored, 0);
     works(lab)
 }
@@ -59,8 +59,8 @@ fn old(lab: &mut Laboratory) -> Result<()> {
     wait::pause(Duration::from_secs(5))?;
     lab.load(Workload::Idle)?;
     let server = serve(lab, &raw(copy.clone()))?;
-    let ferry = Ferry { receive: elsewhere(lab), ..Ferry::meddling(|_| Ok(())) };
-    arrives(lab, ferry)?;
+    let migration = Migration { receive: elsewhere(lab), ..Migration::meddling(|_| Ok(())) };
+    arrives(lab, migration)?;
     let report = record(lab)?;
     let differs = report.given_back_by_reason.get("differs").copied().unwrap_or(0);
     assert!(differs > 0 && report.pages.restored > 0, "{report:?}");
@@ -79,8 +79,8 @@ fn broken(lab: &mut Laboratory) -> Result<()> {
          file.image.driver=file,file.image.locking=off,file.image.filename={file}"
     );
     let server = serve(lab, &["--image-opts".to_owned(), options])?;
-    let ferry = Ferry { receive: elsewhere(lab), ..Ferry::meddling(|_| Ok(())) };
-    arrives(lab, ferry)?;
+    let migration = Migration { receive: elsewhere(lab), ..Migration::meddling(|_| Ok(())) };
+    arrives(lab, migration)?;
     let report = record(lab)?;
     assert_eq!(report.pages.restored, 0, "{report:?}");
     drop(server);
@@ -94,14 +94,14 @@ fn stalled(lab: &mut Laboratory) -> Result<()> {
     let server = serve(lab, &shared)?;
     let receive = elsewhere(lab);
     let mut stopped = false;
-    let meddle = |scene: &mut lab::ferry::Scene<'_>| {
+    let meddle = |scene: &mut lab::migration::Scene<'_>| {
         if !stopped && scene.told().contains("\"name\":\"first pass\"") {
             server.signal(Signal::STOP);
             stopped = true;
         }
         Ok(())
     };
-    arrives(lab, Ferry { receive, ..Ferry::meddling(meddle) })?;
+    arrives(lab, Migration { receive, ..Migration::meddling(meddle) })?;
     assert!(stopped, "the server was never stopped");
     let pages = record(lab)?.pages;
     assert!(pages.given_back > pages.restored, "storage went on: {pages:?}");

@@ -1,8 +1,8 @@
 //! Tables come and go while their pages are left behind.
 
 use anyhow::ensure;
-use lab::ferry::Ferry;
 use lab::laboratory::Laboratory;
+use lab::migration::Migration;
 use lab::workload::Workload;
 use rustix::process::Signal;
 
@@ -35,7 +35,7 @@ fn dropped_truncated_and_made_meanwhile() {
         lab.guest().sql(MAKE)?;
         lab::workload::settle(lab.guest())?;
         let mut begun = false;
-        let ferry = Ferry::meddling(|scene| {
+        let migration = Migration::meddling(|scene| {
             // The list is made, the hosts agree; nothing is left behind yet.
             if !begun && scene.told().contains("\"name\":\"offer\"") {
                 begun = true;
@@ -43,7 +43,7 @@ fn dropped_truncated_and_made_meanwhile() {
             }
             Ok(())
         });
-        arrives(lab, ferry)?;
+        arrives(lab, migration)?;
         ensure!(begun, "the migration was over before a table was dropped");
         println!("{} turns by now; {:?}", turns(lab), record(lab)?.pages);
         lab.guest().signal(NAME, Signal::TERM)?;

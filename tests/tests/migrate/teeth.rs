@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use lab::ferry::Ferry;
 use lab::identity;
 use lab::laboratory::Laboratory;
+use lab::migration::Migration;
 use lab::vm::Machine;
 use lab::workload::Workload;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -55,7 +55,7 @@ fn forget_one_page(source: &mut Machine, destination: &mut Machine) -> Result<()
 
 fn one_page_is_missed(lab: &mut Laboratory) -> Result<()> {
     lab.load(Workload::Idle)?;
-    arrives(lab, Ferry { tamper: Some(Box::new(forget_one_page)), ..Ferry::plain() })?;
+    arrives(lab, Migration { tamper: Some(Box::new(forget_one_page)), ..Migration::plain() })?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ async fn put_back(lab: &Lab) {
     let (address, _receiver) = scene.receiver().await;
     let (canceller, cancel) = cancellation();
     let mut cancel_at_once = |update: &Update| {
-        if matches!(update, Update::Picture(picture) if picture.skipped_pages > 0) {
+        if matches!(update, Update::Snapshot(snapshot) if snapshot.skipped_pages > 0) {
             canceller.cancel("enough");
         }
     };
@@ -121,7 +121,7 @@ async fn cancelled(scene: &Scene<'_>) -> Vec<String> {
     let (address, _receiver) = scene.receiver().await;
     let (canceller, cancel) = cancellation();
     let mut cancel_at_once = |update: &Update| {
-        if matches!(update, Update::Picture(picture) if picture.skipped_pages > 0) {
+        if matches!(update, Update::Snapshot(snapshot) if snapshot.skipped_pages > 0) {
             canceller.cancel("enough");
         }
     };

@@ -51,7 +51,7 @@ async fn ends(lab: &Lab) {
     let (address, receiver) = scene.receiver().await;
     let (canceller, cancel) = cancellation();
     let mut observer = |update: &Update| {
-        if matches!(update, Update::Picture(picture) if picture.skipped_pages > 0) {
+        if matches!(update, Update::Snapshot(snapshot) if snapshot.skipped_pages > 0) {
             canceller.cancel("enough");
         }
     };

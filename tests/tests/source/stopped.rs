@@ -48,7 +48,7 @@ async fn stopped(lab: &Lab, pause: Option<Duration>) {
     });
     let (sender, mut held) = mpsc::unbounded_channel();
     let mut observer = |update: &Update| {
-        if matches!(update, Update::Picture(picture) if picture.waits_for == "storage") {
+        if matches!(update, Update::Snapshot(snapshot) if snapshot.waits_for == "storage") {
             let _ = sender.send(());
         }
     };

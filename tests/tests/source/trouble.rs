@@ -292,7 +292,7 @@ async fn receiver_dies_before_the_migration(lab: &Lab) {
     scene.assert_identical(&report).await;
 }
 
-/// Waits for a picture that `wanted` wants; gives an observer and the wait.
+/// Waits for a snapshot that `wanted` wants; gives an observer and the wait.
 fn watch(
     wanted: impl Fn(&Update) -> bool + Send + 'static,
 ) -> (impl FnMut(&Update) + Send, mpsc::UnboundedReceiver<()>) {
@@ -306,7 +306,7 @@ fn watch(
 }
 
 fn hinted(update: &Update) -> bool {
-    matches!(update, Update::Picture(picture) if picture.skipped_pages > 0)
+    matches!(update, Update::Snapshot(snapshot) if snapshot.skipped_pages > 0)
 }
 
 /// Stands between the source and the receiver; gives its address, and the task whose end cuts both off.

@@ -97,7 +97,7 @@ async fn guest_reset(lab: &Lab) {
     let (_canceller, cancel) = cancellation();
     let (sender, mut told) = mpsc::unbounded_channel();
     let mut observer = |update: &Update| {
-        if matches!(update, Update::Picture(picture) if picture.skipped_pages > 0) {
+        if matches!(update, Update::Snapshot(snapshot) if snapshot.skipped_pages > 0) {
             let _ = sender.send(());
         }
     };

@@ -9,6 +9,7 @@ mod opens;
 mod paths;
 mod safety;
 mod source;
+mod words;
 
 use std::fs;
 use std::path::Path;
@@ -36,6 +37,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { name: "foreign files are opened through one door", find: opens::find },
     Rule { name: "links in the documentation lead to files", find: links::find },
     Rule { name: "tests that the documentation names exist", find: named_tests::find },
+    Rule { name: "one term for one thing", find: words::find },
 ];
 
 /// Applies `rule` to all files that git knows or would add.

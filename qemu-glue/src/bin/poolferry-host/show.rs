@@ -9,7 +9,7 @@ use indicatif::{
     BinaryBytes, MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike,
 };
 use migration_record::Report;
-use qemu_glue::source::{Picture, Update};
+use qemu_glue::source::{Snapshot, Update};
 use serde::Serialize;
 
 /// One way to show it.
@@ -80,10 +80,10 @@ impl Show for Plain {
             Update::Step { name } => say(name),
             Update::Remark { text } => say(&format!("  {text}")),
             Update::Limits { .. } => {}
-            Update::Picture(picture) => {
-                if self.last_s.is_none_or(|last| picture.at_s - last >= 1.0) {
-                    self.last_s = Some(picture.at_s);
-                    say(&line(picture));
+            Update::Snapshot(snapshot) => {
+                if self.last_s.is_none_or(|last| snapshot.at_s - last >= 1.0) {
+                    self.last_s = Some(snapshot.at_s);
+                    say(&line(snapshot));
                 }
             }
         }
@@ -99,29 +99,29 @@ fn say(text: &str) {
     outlet::stdout().push(format!("{text}\n").as_bytes());
 }
 
-fn line(picture: &Picture) -> String {
+fn line(snapshot: &Snapshot) -> String {
     let mut line = format!(
         "  {:6.1} s  network {} ({}/s), {} left",
-        picture.at_s,
-        BinaryBytes(picture.network_bytes),
-        rate(picture.network_bytes_per_s),
-        BinaryBytes(picture.remaining_bytes),
+        snapshot.at_s,
+        BinaryBytes(snapshot.network_bytes),
+        rate(snapshot.network_bytes_per_s),
+        BinaryBytes(snapshot.remaining_bytes),
     );
-    if picture.skipped_pages > 0 {
+    if snapshot.skipped_pages > 0 {
         line += &format!(
             "; storage {} ({}/s), {} of {} pages placed, {} given back",
-            BinaryBytes(picture.storage_bytes),
-            rate(picture.storage_bytes_per_s),
-            picture.placed_pages,
-            picture.skipped_pages,
-            picture.given_back_pages,
+            BinaryBytes(snapshot.storage_bytes),
+            rate(snapshot.storage_bytes_per_s),
+            snapshot.placed_pages,
+            snapshot.skipped_pages,
+            snapshot.given_back_pages,
         );
     }
-    line + &format!("; waits for {}{}", picture.waits_for, eta(picture))
+    line + &format!("; waits for {}{}", snapshot.waits_for, eta(snapshot))
 }
 
-fn eta(picture: &Picture) -> String {
-    picture.eta_s.map_or_else(String::new, |eta| format!(", about {eta:.0} s"))
+fn eta(snapshot: &Snapshot) -> String {
+    snapshot.eta_s.map_or_else(String::new, |eta| format!(", about {eta:.0} s"))
 }
 
 #[expect(
@@ -232,33 +232,33 @@ impl Bars {
         Self { bars, network, storage, status }
     }
 
-    fn picture(&self, picture: &Picture) {
-        self.network.set_length(picture.total_bytes);
-        self.network.set_position(picture.total_bytes.saturating_sub(picture.remaining_bytes));
+    fn snapshot(&self, snapshot: &Snapshot) {
+        self.network.set_length(snapshot.total_bytes);
+        self.network.set_position(snapshot.total_bytes.saturating_sub(snapshot.remaining_bytes));
         self.network.set_message(format!(
             "{} by network, {}/s, {} left",
-            BinaryBytes(picture.network_bytes),
-            rate(picture.network_bytes_per_s),
-            BinaryBytes(picture.remaining_bytes),
+            BinaryBytes(snapshot.network_bytes),
+            rate(snapshot.network_bytes_per_s),
+            BinaryBytes(snapshot.remaining_bytes),
         ));
-        if picture.skipped_pages > 0 {
-            self.storage.set_length(picture.skipped_pages);
+        if snapshot.skipped_pages > 0 {
+            self.storage.set_length(snapshot.skipped_pages);
             self.storage
-                .set_position(picture.skipped_pages.saturating_sub(picture.outstanding_pages));
+                .set_position(snapshot.skipped_pages.saturating_sub(snapshot.outstanding_pages));
             self.storage.set_message(format!(
                 "{} from storage, {}/s, {} outstanding, {} given back",
-                BinaryBytes(picture.storage_bytes),
-                rate(picture.storage_bytes_per_s),
-                picture.outstanding_pages,
-                picture.given_back_pages,
+                BinaryBytes(snapshot.storage_bytes),
+                rate(snapshot.storage_bytes_per_s),
+                snapshot.outstanding_pages,
+                snapshot.given_back_pages,
             ));
         }
         self.status.set_message(format!(
             "{:.1} s, {}: waits for {}{}",
-            picture.at_s,
-            picture.status,
-            picture.waits_for,
-            eta(picture),
+            snapshot.at_s,
+            snapshot.status,
+            snapshot.waits_for,
+            eta(snapshot),
         ));
     }
 }
@@ -270,7 +270,7 @@ impl Show for Bars {
             // A terminal that is gone does not end a migration.
             Update::Remark { text } => drop(self.bars.println(text.to_string())),
             Update::Limits { .. } => {}
-            Update::Picture(picture) => self.picture(picture),
+            Update::Snapshot(snapshot) => self.snapshot(snapshot),
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use foreign::Text;
 use page_wire::ask::{self, Migration as Telemetry};
 
-use super::super::progress::Picture;
+use super::super::progress::Snapshot;
 use super::super::query::Migration;
 use super::skip::Phase;
 use super::{Controller, LastWord};
@@ -81,9 +81,9 @@ impl Controller {
     }
 
     /// The migration at this moment, but for the bytes of our own channel.
-    pub(in crate::source) fn picture(&self) -> Picture {
+    pub(in crate::source) fn snapshot(&self) -> Snapshot {
         let ram = &self.qemu.ram;
-        let mut picture = Picture {
+        let mut snapshot = Snapshot {
             status: self.qemu.status.as_str().into(),
             remaining_bytes: ram.remaining,
             total_bytes: ram.total,
@@ -91,24 +91,24 @@ impl Controller {
             dirty_pages_per_s: ram.dirty_pages_rate,
             syncs: self.syncs,
             waits_for: if self.syncs > 1 { "what the guest writes" } else { "the first pass" },
-            ..Picture::default()
+            ..Snapshot::default()
         };
-        let Some(skip) = &self.skip else { return picture };
-        picture.storage_bytes = skip.peer.progress().storage_bytes;
-        picture.hashed_pages = skip.hashed_pages();
+        let Some(skip) = &self.skip else { return snapshot };
+        snapshot.storage_bytes = skip.peer.progress().storage_bytes;
+        snapshot.hashed_pages = skip.hashed_pages();
         let skipped = skip.library.as_ref().map_or(0, |library| library.hinted);
         if skipped > 0 {
-            picture.skipped_pages = skipped;
-            picture.placed_pages = skip.ledger.placed_pages();
-            picture.zero_pages = skip.ledger.zero_pages();
-            picture.given_back_pages = skip.ledger.redirtied_pages();
-            picture.outstanding_pages = skip.ledger.outstanding();
+            snapshot.skipped_pages = skipped;
+            snapshot.placed_pages = skip.ledger.placed_pages();
+            snapshot.zero_pages = skip.ledger.zero_pages();
+            snapshot.given_back_pages = skip.ledger.redirtied_pages();
+            snapshot.outstanding_pages = skip.ledger.outstanding();
         }
         match skip.phase {
-            Phase::AwaitingHint => picture.waits_for = "the library in QEMU",
-            Phase::Restoring if self.syncs > 1 => picture.waits_for = "storage",
+            Phase::AwaitingHint => snapshot.waits_for = "the library in QEMU",
+            Phase::Restoring if self.syncs > 1 => snapshot.waits_for = "storage",
             Phase::Restoring | Phase::Redirtying | Phase::Released => {}
         }
-        picture
+        snapshot
     }
 }

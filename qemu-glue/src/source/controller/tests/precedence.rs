@@ -85,7 +85,7 @@ const CASES: [Case; 12] = [
         phase: Phase::Released,
     },
     Case {
-        name: "the rest is re-dirtied, and QEMU was at a trickle",
+        name: "the rest is re-dirtied, and QEMU was throttled",
         before: |world| {
             world.hash(16, 100);
             world.says(Message::NotPlaced(NotPlaced::Differs, vec![range(16, 4)]));

@@ -28,7 +28,7 @@ type Tamper<'a> = dyn FnMut(&mut Machine, &mut Machine) -> Result<()> + 'a;
 
 /// How Poolferry's programs are started, and what is done to them. For tests of trouble.
 #[derive(Default)]
-pub struct Ferry<'a> {
+pub struct Migration<'a> {
     /// Further options of `poolferry-host receive`.
     pub receive: Vec<String>,
     /// Further options of `poolferry-host migrate`.
@@ -75,7 +75,7 @@ impl Scene<'_> {
     }
 }
 
-impl<'a> Ferry<'a> {
+impl<'a> Migration<'a> {
     /// Without any trouble.
     #[must_use]
     pub fn plain() -> Self {
@@ -104,26 +104,26 @@ pub(crate) fn migrate(
     watch: &mut Watch,
     folder: &Path,
     limit: Duration,
-    ferry: &mut Ferry<'_>,
+    migration: &mut Migration<'_>,
 ) -> Result<Ended> {
     fs::create_dir_all(folder)?;
     // What an earlier migration has left there must not be taken for this one's.
     let _ = fs::remove_file(folder.join(migration_record::JSON));
-    let mut receiver = receive(lab, destination, folder, &ferry.receive)?;
-    let mut options = ferry.migrate.clone();
+    let mut receiver = receive(lab, destination, folder, &migration.receive)?;
+    let mut options = migration.migrate.clone();
     if mode == Mode::PoolferryStorage {
         options.push("--no-share".to_owned());
     }
     if mode == Mode::PoolferryZstd {
         options.extend(["--compress", "zstd"].map(str::to_owned));
     }
-    let mut driver = drive(lab, destination, folder, &ferry.starter, &options)?;
+    let mut driver = drive(lab, destination, folder, &migration.starter, &options)?;
     let told = folder.join(TOLD);
     let mut ended = wait::until("the end of the migration", limit, || {
         if let Some(ended) = watch.look(&mut lab.machine)? {
             return Ok(Some(ended));
         }
-        if let Some(meddle) = &mut ferry.meddle {
+        if let Some(meddle) = &mut migration.meddle {
             let mut scene = Scene {
                 lab,
                 destination,
@@ -143,14 +143,14 @@ pub(crate) fn migrate(
         // It may have begun, and even ended, between the look and here.
         match watch.to_end(&mut lab.machine, Duration::from_secs(2)) {
             Ok(ended) => Ok(Some(ended)),
-            Err(_) if ferry.meddle.is_some() => Ok(Some(Ended::not_begun(driver.log_end()))),
+            Err(_) if migration.meddle.is_some() => Ok(Some(Ended::not_begun(driver.log_end()))),
             Err(_) => bail!("`poolferry-host migrate` ended early\n{}", driver.log_end()),
         }
     })?;
     match ended.status.as_str() {
         "completed" => {
-            ended.driver = Some(finish("migrate", &mut driver, ferry)?);
-            finish("receive", &mut receiver, ferry)?;
+            ended.driver = Some(finish("migrate", &mut driver, migration)?);
+            finish("receive", &mut receiver, migration)?;
         }
         // It has a record to write; the receiver may wait for the next source.
         "cancelled" => ended.driver = Some(driver.wait(END_LIMIT)?),
@@ -160,10 +160,10 @@ pub(crate) fn migrate(
 }
 
 /// Waits for the end of a program whose migration has completed.
-fn finish(name: &str, program: &mut Process, ferry: &Ferry<'_>) -> Result<ExitStatus> {
+fn finish(name: &str, program: &mut Process, migration: &Migration<'_>) -> Result<ExitStatus> {
     let status = program.wait(END_LIMIT)?;
     // One that was killed did not succeed, and need not.
-    let fine = status.success() || ferry.meddle.is_some();
+    let fine = status.success() || migration.meddle.is_some();
     ensure!(fine, "`poolferry-host {name}`: {status}\n{}", program.log_end());
     Ok(status)
 }

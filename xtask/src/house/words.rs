@@ -1,0 +1,54 @@
+//! One term for one thing: words that the project once had of its own, where the field has another.
+
+use super::source::{Finding, Source};
+
+/// The word, and what to say for it.
+const RETIRED: &[(&str, &str)] = &[
+    ("chase", "convergence"),
+    ("ferry", "migration, or session"),
+    ("ferrying", "migrating"),
+    ("picture", "snapshot"),
+    ("pictures", "snapshots"),
+];
+
+/// Files that speak of what was, the one with the library's magic number, and this one.
+const EXEMPT: [&str; 3] =
+    ["CHANGELOG.md", "qemu-glue/shim-abi/src/lib.rs", "xtask/src/house/words.rs"];
+
+pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {
+    let exempt = EXEMPT.iter().any(|file| source.path.ends_with(file));
+    if exempt || !(source.is("rs") || source.is("md")) {
+        return Vec::new();
+    }
+    let retired = |(line, text): (usize, &str)| {
+        let (word, instead) = words(text).find_map(|word| {
+            RETIRED.iter().find(|(retired, _)| word.eq_ignore_ascii_case(retired))
+        })?;
+        Some(Finding { line, message: format!("`{word}` is called {instead}") })
+    };
+    source.lines().filter_map(retired).collect()
+}
+
+/// The words of a line, those inside of names too: `give_up`, `GiveUp`.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|letter: char| !letter.is_ascii_alphabetic()).flat_map(|run| {
+        let humps = run.char_indices().skip(1).filter(|(_, letter)| letter.is_ascii_uppercase());
+        let ends: Vec<usize> = humps.map(|(at, _)| at).chain([run.len()]).collect();
+        ends.into_iter().scan(0, |start, end| Some(&run[std::mem::replace(start, end)..end]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::find_in;
+
+    #[test]
+    fn retired_words_are_found_inside_of_names() {
+        let text = "use a;\nlet picture = 1;\nfn of_pictures() {}\nenum E { LastPicture }\n\
+                    // Poolferry is no word of it; nor is a chaser.\nstruct Ferry;\n";
+        assert_eq!(find_in(super::find, "userspace/src/a.rs", text), [2, 3, 4, 6]);
+        for elsewhere in ["CHANGELOG.md", "a.toml"] {
+            assert_eq!(find_in(super::find, elsewhere, text), [], "{elsewhere}");
+        }
+    }
+}
