@@ -13,6 +13,10 @@ use std::sync::{Arc, LazyLock};
 /// hold no more than that again once their sections are decompressed.
 const MOST: u64 = 4 << 30;
 
+/// Up to this, half of what there is to spare may be taken: a database's machine has little beside its buffer pool, and
+/// a server's program with its sections takes some 100 MB.
+const ENOUGH: u64 = 256 << 20;
+
 /// What all looks of this process have taken.
 static TAKEN: LazyLock<Arc<AtomicU64>> = LazyLock::new(Arc::default);
 
@@ -35,7 +39,7 @@ pub(crate) struct Charge {
 /// How much of the account of this process a look may take up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Share {
-    /// A quarter of the memory that the machine has to spare.
+    /// All of it: see [`Budget::shared`].
     #[default]
     Whole,
     /// Half of that: however many such looks there are, they leave the other half to the rest.
@@ -56,18 +60,19 @@ impl Budget {
         Self { limit, taken: Arc::default() }
     }
 
-    /// The account of this process. It has a quarter of the memory that this machine has to spare, and never more
-    /// than 4 GiB: the observed server must not be pushed out of memory by what describes it.
+    /// The account of this process. It has a quarter of the memory that this machine has to spare, or half of it where
+    /// that is at most 256 MiB, and never more than 4 GiB: the observed server must not be pushed out of memory by what
+    /// describes it.
     #[must_use]
     pub fn shared(share: Share) -> Self {
         let spare = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
         let taken = Arc::clone(&TAKEN);
         // What is taken already is not to spare any more.
         let all = spare.map(|spare| spare.saturating_add(taken.load(Ordering::Relaxed)));
-        let quarter = all.map_or(MOST, |bytes| (bytes / 4).min(MOST));
+        let whole = all.map_or(MOST, whole_of);
         let limit = match share {
-            Share::Whole => quarter,
-            Share::Half => quarter / 2,
+            Share::Whole => whole,
+            Share::Half => whole / 2,
         };
         Self { limit, taken }
     }
@@ -107,6 +112,11 @@ impl Drop for Charge {
     }
 }
 
+/// What the account has of `spare` bytes.
+fn whole_of(spare: u64) -> u64 {
+    (spare / 4).max((spare / 2).min(ENOUGH)).min(MOST)
+}
+
 /// `MemAvailable` of `/proc/meminfo`, in bytes.
 fn available(meminfo: &str) -> Option<u64> {
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -116,7 +126,7 @@ fn available(meminfo: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, Share, available};
+    use super::{Budget, Share, available, whole_of};
 
     /// Other tests of this process may take a little at the same time.
     #[test]
@@ -130,8 +140,21 @@ mod tests {
         drop(taken);
         assert!(other.take(other.limit() / 2).is_some());
         assert!(strange.take(strange.limit() / 2).is_some());
-        let spare = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
-        assert!(spare.is_none_or(|spare| one.limit() <= spare / 3), "{spare:?}");
+    }
+
+    #[test]
+    fn a_machine_with_little_to_spare_has_room_for_a_server() {
+        const MIB: u64 = 1 << 20;
+        for (spare, whole) in [
+            (0, 0),
+            (200 * MIB, 100 * MIB),
+            (512 * MIB, 256 * MIB),
+            (768 * MIB, 256 * MIB),
+            (8192 * MIB, 2048 * MIB),
+            (1 << 50, 4096 * MIB),
+        ] {
+            assert_eq!(whole_of(spare), whole, "{spare}");
+        }
     }
 
     #[test]

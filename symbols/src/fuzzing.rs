@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::budget::Budget;
-use crate::debug_file::files::{Files, FoundFile, RootPlace};
+use crate::debug_file::files::Files;
+use crate::debug_file::found::{FoundFile, RootPlace};
 use crate::debug_file::link::BuildId;
 use crate::debug_file::{Debuginfod, Refusal, SearchOptions};
 use crate::elf::{Program, Snapshot};
 use crate::error::Error;
 use crate::profile::Profile;
-use crate::resolve;
+use crate::read;
 
 /// What all files of one input may take, in bytes.
 const BUDGET: u64 = 64 << 20;
@@ -36,7 +37,7 @@ pub fn read(program: &[u8], beside: &[&[u8]]) -> Result<Profile, Error> {
         debuginfod: Debuginfod { urls, ..Debuginfod::default() },
         ..SearchOptions::default()
     };
-    Ok(resolve::read(&program, Rc::new(files), &options)?.profile)
+    Ok(read::read(&program, Rc::new(files), &options)?.profile)
 }
 
 #[derive(Debug)]

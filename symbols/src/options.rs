@@ -22,7 +22,7 @@ pub struct Options {
     /// reads them itself.
     pub isolation: Option<Isolation>,
     /// What copies of files and decompressed sections may take together, in bytes; none: what all looks of this
-    /// process have together, a quarter of the memory that the machine has to spare, at most 4 GiB.
+    /// process have together, see [`Budget::shared`](crate::Budget::shared).
     pub budget_bytes: Option<u64>,
     /// How much of that a look may take up where there is no budget of its own.
     pub share: Share,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use qemu_glue::agent::Reading;
 use rustix::process::Signal;
 use test_servers::cache::Cache;
@@ -193,13 +193,15 @@ impl Laboratory {
         let guest = &mut self.guest;
         step("the agent attaches", || {
             guest.start(AGENT, &["/lab/poolferry", "agent", "--queries", "--verbose"], &[])?;
-            wait::until("the agent's probes", ATTACH_LIMIT, || {
-                let said: Vec<_> = guest.lines(AGENT).iter().map(|l| l.text.clone()).collect();
+            let mut said = Vec::new();
+            let attached = wait::until("the agent's probes", ATTACH_LIMIT, || {
+                said = guest.lines(AGENT).iter().map(|line| line.text.clone()).collect();
                 if let Some(status) = guest.how_ended(AGENT) {
-                    bail!("the agent ended in the guest: {status}\n{}", said.join("\n"));
+                    bail!("the agent ended in the guest: {status}");
                 }
                 Ok(said.iter().any(|line| line.contains(ATTACHED)).then_some(()))
-            })
+            });
+            attached.with_context(|| format!("the agent in the guest said:\n{}", said.join("\n")))
         })
     }
 
