@@ -34,6 +34,8 @@ pub(super) struct Mapping {
     file_offset: u64,
     device: (u32, u32),
     inode: u64,
+    /// The process may write the file: the kernel maps it so only through a descriptor that was opened for it (mmap(2)).
+    writable: bool,
 }
 
 impl Mapping {
@@ -43,8 +45,12 @@ impl Mapping {
         (address.checked_add(bytes)? <= self.end).then(|| self.file_offset + ahead)
     }
 
-    /// Opens the file.
+    /// Opens the file: for writing only one that the process itself may write, as it names whatever it likes, and we
+    /// may write more than it.
     pub(super) fn open(&self, pid: u32, access: Access) -> io::Result<File> {
+        if access == Access::ReadWrite && !self.writable {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         let flags = match access {
             Access::Read => OFlags::RDONLY,
             Access::ReadWrite => OFlags::RDWR,
@@ -101,7 +107,8 @@ pub(super) fn shared(pid: u32) -> Result<Vec<Mapping>, GuestError> {
 fn line(text: &str) -> Option<Mapping> {
     let mut words = text.split_ascii_whitespace();
     let (start, end) = words.next()?.split_once('-')?;
-    let shared = words.next()?.ends_with('s');
+    let rights = words.next()?;
+    let (shared, writable) = (rights.ends_with('s'), rights.as_bytes().get(1) == Some(&b'w'));
     let hex = |text: &str| u64::from_str_radix(text, 16).ok();
     let file_offset = hex(words.next()?)?;
     let (major, minor) = words.next()?.split_once(':')?;
@@ -110,7 +117,8 @@ fn line(text: &str) -> Option<Mapping> {
     let inode: u64 = words.next()?.parse().ok()?;
     let (start, end) = (hex(start)?, hex(end)?);
     let sane = start < end && file_offset.checked_add(end - start).is_some();
-    (shared && inode != 0 && sane).then_some(Mapping { start, end, file_offset, device, inode })
+    let mapping = Mapping { start, end, file_offset, device, inode, writable };
+    (shared && inode != 0 && sane).then_some(mapping)
 }
 
 #[cfg(test)]
@@ -132,18 +140,36 @@ mod tests {
         assert!(line("7f1c3fe00000-7f1c4fe00000 rw-s 00000000 00:01 0").is_none());
     }
 
+    /// The mapping of this process at `address`, opened.
+    fn opened(address: u64, access: Access) -> io::Result<File> {
+        let pid = std::process::id();
+        let mappings = shared(pid).unwrap();
+        let mapping = mappings.iter().find(|m| m.place(address, 8192).is_some()).unwrap();
+        mapping.open(pid, access)
+    }
+
     #[test]
     fn the_file_of_a_mapping_is_found_in_a_process() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 8192]).unwrap();
         // SAFETY: the file is private to this test; nobody changes it.
         #[expect(unsafe_code, reason = "memmap2's contract: nobody truncates the file")]
+        let map = unsafe { memmap2::MmapOptions::new().map_mut(&file) }.unwrap();
+        let opened = opened(map.as_ptr() as u64, Access::ReadWrite).unwrap();
+        assert_eq!(opened.metadata().unwrap().ino(), file.metadata().unwrap().ino());
+    }
+
+    /// A process may map any file that it may read, and say that it is its RAM.
+    #[test]
+    fn a_file_that_the_process_may_only_read_is_not_written() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 8192]).unwrap();
+        // SAFETY: the file is private to this test; nobody changes it.
+        #[expect(unsafe_code, reason = "memmap2's contract: nobody truncates the file")]
         let map = unsafe { memmap2::MmapOptions::new().map(&file) }.unwrap();
         let address = map.as_ptr() as u64;
-        let pid = std::process::id();
-        let mappings = shared(pid).unwrap();
-        let mapping = mappings.iter().find(|m| m.place(address, 8192).is_some()).unwrap();
-        let opened = mapping.open(pid, Access::ReadWrite).unwrap();
-        assert_eq!(opened.metadata().unwrap().ino(), file.metadata().unwrap().ino());
+        let refused = opened(address, Access::ReadWrite).map(drop).map_err(|error| error.kind());
+        assert_eq!(refused, Err(io::ErrorKind::PermissionDenied));
+        assert!(opened(address, Access::Read).is_ok());
     }
 }

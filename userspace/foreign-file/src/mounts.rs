@@ -251,7 +251,8 @@ impl Mount {
         let major: u32 = device.split_once(':')?.0.parse().ok()?;
         let mut tail = tail.split(' ');
         let fstype = tail.next()?;
-        let answers = if fstype == "fuse" || fstype == "fuseblk" || fstype.starts_with("fuse.") {
+        let is_fuse = ["fuse", "fuseblk"].contains(&fstype.split('.').next().unwrap_or_default());
+        let answers = if is_fuse {
             match tail.nth(1)?.split(',').any(|option| option == "user_id=0") {
                 true => Answers::Others,
                 false => Answers::User,
@@ -284,6 +285,7 @@ mod tests {
             ("28 1 0:14 / /g rw - fuse.glusterfs h:/v rw,user_id=0,group_id=0,allow_other", Others),
             ("29 1 0:15 / /m rw - fuse.sshfs h: rw,user_id=1000,group_id=1000,allow_other", User),
             ("30 1 8:17 / /n rw - fuseblk /dev/sdb1 rw,user_id=1000,blksize=4096", User),
+            ("33 1 8:18 / /n rw - fuseblk.ntfs /dev/sdb2 rw,user_id=1000,blksize=4096", User),
             ("31 1 0:16 / /x rw - newfs none rw", Nobody),
             ("32 1 0:17 / /t rw - tmpfs none rw", Kernel),
         ];

@@ -146,6 +146,8 @@ impl Candidates {
 
     /// Adds a file that the server holds open, by whichever of its descriptors comes first.
     fn add_open(&mut self, number: u32, process: &Process, view: &View, found: &mut Found) {
+        // Sockets and pipes, of which a server may have very many, have no path; to sort what they lie on takes long.
+        let Some(path) = process.path_of_fd(number, view) else { return };
         // What is no file, or lies where nothing is read.
         let Ok(opened) = process.find_fd(number, view) else { return };
         let Ok(stamp) = Stamp::of_found(&opened) else { return };
@@ -153,7 +155,6 @@ impl Candidates {
         if stamp.kind != FileType::RegularFile || found.contains_key(&stamp.inode) {
             return;
         }
-        let Some(path) = process.path_of_fd(number, view) else { return };
         let role = Role::of(&path);
         self.add(found, view, Candidate { stamp, path, role, fd: Some(number) });
     }

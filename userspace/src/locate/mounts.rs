@@ -203,6 +203,17 @@ impl Mounts {
     }
 }
 
+/// Reads and sorts every line, whatever is wanted; for the fuzzer.
+#[cfg(fuzzing)]
+pub(super) fn read_all(text: &[u8]) {
+    let (mut mounts, mut lines) = (Mounts::default(), Lines::within(text, 1 << 20));
+    while let Ok(Some(line)) = lines.next() {
+        if let Some(line) = Line::parse(line) {
+            drop(mounts.storage(&line, Seen::Inside));
+        }
+    }
+}
+
 fn is_share(fstype: &[u8]) -> bool {
     const SHARES: [&[u8]; 8] =
         [b"nfs", b"nfs4", b"virtiofs", b"9p", b"cifs", b"smb3", b"ceph", b"fuse"];
