@@ -12,6 +12,7 @@ mod spaces;
 mod trace;
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use aya_log::EbpfLogger;
@@ -114,6 +115,8 @@ const SCAN_SHARE: u32 = 50; // one fiftieth: 2 %
 
 /// How often the server's files are looked at.
 const FILES_EVERY: Duration = Duration::from_secs(2);
+/// How long a server whose pool cannot be read any more has to end, before that counts as a fault.
+const ENDING: Duration = Duration::from_secs(2);
 /// How long a snapshot waits for the files. A few thousand are looked at within.
 const PICTURE_PATIENCE: Duration = Duration::from_millis(50);
 /// How long attaching and a list wait for them: what was known before serves as well, and each page is
@@ -369,8 +372,22 @@ impl Observer {
                 self.notices.push(error.to_string().into());
                 Ok(Pool::Unsettled(error))
             }
+            // A server that shuts down frees its pool some time before it is gone.
+            Err(_) if self.ends_soon() => Err(ObserveError::Exited { pid: self.server.target.pid }),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether the process ends within [`ENDING`].
+    fn ends_soon(&self) -> bool {
+        let until = Instant::now() + ENDING;
+        while self.server.target.is_alive() {
+            if Instant::now() >= until {
+                return false;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        true
     }
 
     /// New probes with a table of the right size, and a new base. Counters begin anew. All of it is made before any
