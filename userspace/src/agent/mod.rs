@@ -60,7 +60,7 @@ const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
 /// A snapshot younger than this answers an ask for the status.
 const FRESH: Duration = Duration::from_millis(200);
 /// An ask for the status waits so long for newer ones.
-const PICTURES_WITHIN: Duration = Duration::from_secs(1);
+const SNAPSHOTS_WITHIN: Duration = Duration::from_secs(1);
 /// A list notes what it has judged, so that the next one reads only what has changed since: one is
 /// made now and then for nobody, and the host's comes sooner.
 const PREPARE_EVERY: Duration = Duration::from_secs(30);
@@ -256,7 +256,7 @@ impl Agent {
 
     fn status(&mut self, stop: &Stop) -> Status {
         self.servers.look();
-        self.servers.refresh_now(FRESH, Instant::now() + PICTURES_WITHIN, stop);
+        self.servers.refresh_now(FRESH, Instant::now() + SNAPSHOTS_WITHIN, stop);
         let newest = self.servers.newest();
         let mut servers = self.servers.served();
         for served in &mut servers {

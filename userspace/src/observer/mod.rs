@@ -118,7 +118,7 @@ const FILES_EVERY: Duration = Duration::from_secs(2);
 /// How long a server whose pool cannot be read any more has to end, before that counts as a fault.
 const ENDING: Duration = Duration::from_secs(2);
 /// How long a snapshot waits for the files. A few thousand are looked at within.
-const PICTURE_PATIENCE: Duration = Duration::from_millis(50);
+const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(50);
 /// How long attaching and a list wait for them: what was known before serves as well, and each page is
 /// proven.
 const FILES_PATIENCE: Duration = Duration::from_secs(2);
@@ -295,7 +295,7 @@ impl Observer {
     /// # Errors
     /// As [`Self::page_list`].
     pub fn prepare_list(&mut self) -> Result<Built, ObserveError> {
-        self.page_list_within(PICTURE_PATIENCE)
+        self.page_list_within(SNAPSHOT_PATIENCE)
     }
 
     fn page_list_within(&mut self, patience: Duration) -> Result<Built, ObserveError> {
@@ -327,7 +327,7 @@ impl Observer {
         let pool = self.check_server()?;
         let now = Instant::now();
         if now >= self.next_files {
-            if self.locator.poll(PICTURE_PATIENCE)? {
+            if self.locator.poll(SNAPSHOT_PATIENCE)? {
                 self.spaces = Spaces::of(&self.locator);
             }
             self.next_files = now + FILES_EVERY;

@@ -29,10 +29,12 @@ pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {
     source.lines().filter_map(retired).collect()
 }
 
-/// The words of a line, those inside of names too: `give_up`, `GiveUp`.
+/// The words of a line, those inside of names too: `give_up`, `GiveUp`, `GIVE_UP`.
 fn words(line: &str) -> impl Iterator<Item = &str> {
     line.split(|letter: char| !letter.is_ascii_alphabetic()).flat_map(|run| {
-        let humps = run.char_indices().skip(1).filter(|(_, letter)| letter.is_ascii_uppercase());
+        let capitals = run.chars().all(|letter| letter.is_ascii_uppercase());
+        let is_hump = |letter: char| letter.is_ascii_uppercase() && !capitals;
+        let humps = run.char_indices().skip(1).filter(|(_, letter)| is_hump(*letter));
         let ends: Vec<usize> = humps.map(|(at, _)| at).chain([run.len()]).collect();
         ends.into_iter().scan(0, |start, end| Some(&run[std::mem::replace(start, end)..end]))
     })
@@ -45,8 +47,8 @@ mod tests {
     #[test]
     fn retired_words_are_found_inside_of_names() {
         let text = "use a;\nlet picture = 1;\nfn of_pictures() {}\nenum E { LastPicture }\n\
-                    // Poolferry is no word of it; nor is a chaser.\nstruct Ferry;\n";
-        assert_eq!(find_in(super::find, "userspace/src/a.rs", text), [2, 3, 4, 6]);
+                    // Poolferry is no word of it; nor is a chaser.\nstruct Ferry;\nconst PICTURE_AGE: u8 = 1;\n";
+        assert_eq!(find_in(super::find, "userspace/src/a.rs", text), [2, 3, 4, 6, 7]);
         for elsewhere in ["CHANGELOG.md", "a.toml"] {
             assert_eq!(find_in(super::find, elsewhere, text), [], "{elsewhere}");
         }

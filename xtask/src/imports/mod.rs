@@ -23,9 +23,8 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "qemu-glue",
         &["agent", "channel", "guest", "multifd", "qmp", "set", "shim", "storage", "timeline"],
-        &["dest", "doctor", "report", "source"],
+        &["dest", "doctor", "source"],
     ),
-    ("qemu-glue", &["report"], &["dest", "doctor", "source"]),
     ("qemu-glue", &["dest"], &["source"]),
     ("qemu-glue", &["source"], &["dest"]),
     (
@@ -36,9 +35,20 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ("userspace", &["observer", "page_list"], &["agent", "viewer"]),
 ];
 
-/// Folders in which files still import each other in circles: a folder leaves when its last one is taken apart.
-const STILL_IN_CIRCLES: &[&str] =
-    &["qemu-glue/src/source", "symbols/src", "userspace/src", "userspace/wire/src", "xtask/src"];
+/// Files and folders whose files still import each other in a circle: an entry leaves when it is taken apart.
+const STILL_IN_CIRCLES: &[&str] = &[
+    "qemu-glue/src/source",
+    "symbols/src/server",
+    "symbols/src/server.rs",
+    "userspace/src/agent",
+    "userspace/src/layout",
+    "userspace/src/layout.rs",
+    "userspace/src/observer",
+    "userspace/src/probes",
+    "userspace/src/probes.rs",
+    "userspace/src/target",
+    "userspace/src/target.rs",
+];
 
 /// Looks at every crate of the project.
 ///
