@@ -1,6 +1,7 @@
 //! Where the code of a running QEMU lies: the file, and the offsets of its functions in it.
 
-use std::fs::{self, File};
+use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +19,8 @@ pub struct Code {
 
 /// Most mappings that are looked at; a QEMU has some hundreds.
 const MAX_MAPPINGS: usize = 10_000;
+/// Most bytes of their table: a name in it is as long as QEMU likes.
+const MAX_BYTES: u64 = 4 << 20;
 
 impl Code {
     /// Looks for it among the mapped files of process `pid`.
@@ -27,7 +30,9 @@ impl Code {
     /// # Errors
     /// When the process cannot be looked at, maps no such file, or maps one whose symbols do not name the starts of functions.
     pub fn of(pid: u32) -> Result<Self, TimelineError> {
-        let maps = fs::read_to_string(format!("/proc/{pid}/maps"))
+        let mut maps = String::new();
+        File::open(format!("/proc/{pid}/maps"))
+            .and_then(|table| table.take(MAX_BYTES).read_to_string(&mut maps))
             .map_err(|source| TimelineError::Process { pid, source })?;
         let mut seen: Vec<&str> = Vec::new();
         for mapping in maps.lines().take(MAX_MAPPINGS).filter_map(Mapping::parse) {
