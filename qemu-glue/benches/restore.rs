@@ -144,7 +144,7 @@ fn set(bytes: usize) -> Arc<SkipSet> {
     let slots = count.next_power_of_two();
     let run = |number: u64| SetRun {
         block: 0,
-        medium: 0,
+        device: 0,
         pages: OF_DATABASE,
         offset: number.wrapping_mul(0x9e37_79b1) % slots * unit,
         place: number * unit,

@@ -85,12 +85,12 @@ fn hello() -> Message {
 }
 
 fn of_source() -> Vec<Message> {
-    let run = SetRun { block: 0, medium: 0, pages: 4, offset: 1 << 20, place: 1 << 15 };
+    let run = SetRun { block: 0, device: 0, pages: 4, offset: 1 << 20, place: 1 << 15 };
     vec![
         hello(),
         Message::Offer(Offer {
             blocks: vec![Block { name: "mem0".into(), length: 1 << 30 }],
-            media: vec![Name::try_from("serial:data").expect("short")],
+            devices: vec![Name::try_from("serial:data").expect("short")],
             runs: 1,
             capabilities: vec![Name::try_from("multifd").expect("short")],
             multifd: None,
@@ -109,7 +109,7 @@ fn of_destination() -> Vec<Message> {
     let left_out = vec![(0, "no such disk".into())];
     vec![
         hello(),
-        Message::Ready(Ready { uri: "tcp:[::1]:4444".into(), media_left_out: left_out }),
+        Message::Ready(Ready { uri: "tcp:[::1]:4444".into(), devices_left_out: left_out }),
         Message::Placed(vec![range]),
         Message::NotPlaced(NotPlaced::Differs, vec![range]),
         Message::Progress(Progress { installed: 2, ..Progress::default() }),

@@ -15,8 +15,8 @@ pub const MAX_PAGES: u64 = u32::MAX as u64;
 /// Bytes of a run on the channel.
 pub const RUN_BYTES: usize = 24;
 
-/// Name of the medium of pages that are all zeros, which are read nowhere. Their runs come first in a set.
-pub const ZERO_MEDIUM: &str = "zero";
+/// Name of the device of pages that are all zeros, which are read nowhere. Their runs come first in a set.
+pub const ZERO_DEVICE: &str = "zero";
 
 /// Number of a page in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,13 +33,13 @@ impl fmt::Display for PageIndex {
 pub struct SetRun {
     /// Index in [`SkipSet::blocks`].
     pub block: u16,
-    /// Index in [`SkipSet::media`].
-    pub medium: u16,
+    /// Index in [`SkipSet::devices`].
+    pub device: u16,
     /// Number of pages, at least 1.
     pub pages: u32,
     /// Offset of the first page in the RAM block, in bytes; page-aligned.
     pub offset: u64,
-    /// Offset of its bytes on the medium; a multiple of 512.
+    /// Offset of its bytes on the device; a multiple of 512.
     pub place: u64,
 }
 
@@ -50,12 +50,12 @@ impl SetRun {
         self.pages as u64 * PAGE_BYTES
     }
 
-    /// As it stands on the channel, little-endian: 2 block, 2 medium, 4 pages, 8 offset, 8 place.
+    /// As it stands on the channel, little-endian: 2 block, 2 device, 4 pages, 8 offset, 8 place.
     #[must_use]
     pub fn to_bytes(self) -> [u8; RUN_BYTES] {
         let mut bytes = [0; RUN_BYTES];
         bytes[..2].copy_from_slice(&self.block.to_le_bytes());
-        bytes[2..4].copy_from_slice(&self.medium.to_le_bytes());
+        bytes[2..4].copy_from_slice(&self.device.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.pages.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.offset.to_le_bytes());
         bytes[16..].copy_from_slice(&self.place.to_le_bytes());
@@ -69,7 +69,7 @@ impl SetRun {
         let [o0, o1, o2, o3, o4, o5, o6, o7, rest @ ..] = rest;
         Self {
             block: u16::from_le_bytes([a, b]),
-            medium: u16::from_le_bytes([c, d]),
+            device: u16::from_le_bytes([c, d]),
             pages: u32::from_le_bytes([e, f, g, h]),
             offset: u64::from_le_bytes([o0, o1, o2, o3, o4, o5, o6, o7]),
             place: u64::from_le_bytes(rest),
@@ -92,8 +92,8 @@ pub enum SetError {
     /// A run without pages, or with an offset that is not that of a page.
     #[error("run {0} is empty or not aligned")]
     Unaligned(usize),
-    /// A run points to a block or a medium that does not exist.
-    #[error("run {0} names an unknown RAM block or medium")]
+    /// A run points to a block or a device that does not exist.
+    #[error("run {0} names an unknown RAM block or device")]
     Unknown(usize),
     /// A run reaches beyond its RAM block or the highest offset.
     #[error("run {0} reaches beyond its RAM block")]
@@ -115,7 +115,7 @@ pub enum SetError {
 #[derive(Clone, Debug, Default)]
 pub struct SkipSet {
     blocks: Vec<Block>,
-    media: Vec<String>,
+    devices: Vec<String>,
     runs: Vec<SetRun>,
     /// Number of the first page of each run, and at last the number of pages.
     firsts: Vec<u32>,
@@ -128,7 +128,7 @@ impl SkipSet {
     /// [`SetError`] names the first run that is wrong.
     pub fn new(
         blocks: Vec<Block>,
-        media: Vec<String>,
+        devices: Vec<String>,
         runs: Vec<SetRun>,
     ) -> Result<Self, SetError> {
         if runs.len() as u64 > MAX_PAGES {
@@ -142,7 +142,7 @@ impl SkipSet {
                 return Err(SetError::Unaligned(index));
             }
             let block = blocks.get(usize::from(run.block)).ok_or(SetError::Unknown(index))?;
-            media.get(usize::from(run.medium)).ok_or(SetError::Unknown(index))?;
+            devices.get(usize::from(run.device)).ok_or(SetError::Unknown(index))?;
             let end = run.offset.checked_add(run.bytes()).ok_or(SetError::Beyond(index))?;
             if end > block.length.min(MAX_PAGES * PAGE_BYTES)
                 || run.place.checked_add(run.bytes()).is_none()
@@ -153,7 +153,7 @@ impl SkipSet {
             pages += u64::from(run.pages);
         }
         firsts.push(u32::try_from(pages).map_err(|_| SetError::TooLarge)?);
-        let set = Self { blocks, media, runs, firsts };
+        let set = Self { blocks, devices, runs, firsts };
         let mut before: Option<SetRun> = None;
         for (_, run) in set.in_ram_order() {
             if let Some(before) = before
@@ -173,10 +173,10 @@ impl SkipSet {
         &self.blocks
     }
 
-    /// Names of the media as the guest's list has them (`serial:...`, `pci:...`).
+    /// Names of the devices as the guest's list has them (`serial:...`, `pci:...`).
     #[must_use]
-    pub fn media(&self) -> &[String] {
-        &self.media
+    pub fn devices(&self) -> &[String] {
+        &self.devices
     }
 
     /// The runs in the order of the storage.
@@ -194,10 +194,10 @@ impl SkipSet {
     /// Number of zero pages: the set's first ones.
     #[must_use]
     pub fn zero_pages(&self) -> u32 {
-        let is_zero = |medium: u16| {
-            self.media.get(usize::from(medium)).is_some_and(|name| name == ZERO_MEDIUM)
+        let is_zero = |device: u16| {
+            self.devices.get(usize::from(device)).is_some_and(|name| name == ZERO_DEVICE)
         };
-        let runs = self.runs.iter().take_while(|run| is_zero(run.medium)).count();
+        let runs = self.runs.iter().take_while(|run| is_zero(run.device)).count();
         self.firsts.get(runs).copied().unwrap_or(0)
     }
 
@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn run(page: u64, pages: u32, place: u64) -> SetRun {
-        SetRun { block: 0, medium: 0, pages, offset: page * PAGE_BYTES, place }
+        SetRun { block: 0, device: 0, pages, offset: page * PAGE_BYTES, place }
     }
 
     fn set(runs: Vec<SetRun>) -> Result<SkipSet, SetError> {
@@ -293,18 +293,18 @@ mod tests {
 
     #[test]
     fn zero_pages_come_first() {
-        let media = |names: [&str; 2]| names.map(str::to_owned).to_vec();
-        let zero = SetRun { medium: 1, ..run(10, 3, 0) };
+        let devices = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        let zero = SetRun { device: 1, ..run(10, 3, 0) };
         let runs = vec![zero, run(2, 4, 1 << 20), SetRun { offset: 1 << 19, ..zero }];
-        let set = SkipSet::new(block(), media(["serial:a", ZERO_MEDIUM]), runs.clone()).unwrap();
+        let set = SkipSet::new(block(), devices(["serial:a", ZERO_DEVICE]), runs.clone()).unwrap();
         assert_eq!((set.zero_pages(), set.pages()), (3, 10));
-        let none = SkipSet::new(block(), media(["serial:a", "serial:b"]), runs).unwrap();
+        let none = SkipSet::new(block(), devices(["serial:a", "serial:b"]), runs).unwrap();
         assert_eq!((none.zero_pages(), SkipSet::default().zero_pages()), (0, 0));
     }
 
     #[test]
     fn runs_survive_the_channel() {
-        let run = SetRun { block: 7, medium: 9, pages: 12, offset: 1 << 40, place: 512 };
+        let run = SetRun { block: 7, device: 9, pages: 12, offset: 1 << 40, place: 512 };
         assert_eq!(SetRun::from_bytes(&run.to_bytes()), run);
     }
 }

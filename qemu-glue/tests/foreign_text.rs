@@ -12,7 +12,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 
 use foreign::hostile;
-use page_wire::{Facts, Medium, Run};
+use page_wire::{Device, Facts, Run};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -146,7 +146,7 @@ fn a_source_writes_no_lines_of_receive() {
     let hello =
         json!({"version": 3, "program": text, "qemu": text, "migration": hostile::big()[..9000]});
     let finish = json!({"status": text, "reason": text, "begun_unix_s": 0});
-    let offer = json!({"blocks": [], "media": [], "runs": 0, "capabilities": [], "multifd": null,
+    let offer = json!({"blocks": [], "devices": [], "runs": 0, "capabilities": [], "multifd": null,
         "shares": false});
     let said =
         [frame(HELLO, &hello), frame(OFFER, &offer), OFFER_END.to_vec(), frame(FINISH, &finish)];
@@ -196,7 +196,7 @@ fn names_in_lists_and_of_files_write_no_lines() {
     let run = Run::new(1, 1, 0, 8).unwrap();
     let facts = Facts { page_size: 16384, pages: 1, ..Facts::default() };
     let mut bytes = Vec::new();
-    page_wire::encode(&mut bytes, &facts, &[Medium::Disk(name)], 1, [run].into_iter()).unwrap();
+    page_wire::encode(&mut bytes, &facts, &[Device::Disk(name)], 1, [run].into_iter()).unwrap();
     fs::write(&file, bytes).unwrap();
     check("list", &[os("list"), file.as_os_str()]);
     check("list", &[os("list"), file.as_os_str(), os("--format"), os("jsonl")]);

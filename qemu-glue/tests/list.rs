@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use page_wire::{Facts, Medium, RUN_BYTES, encode, encode_head};
+use page_wire::{Device, Facts, RUN_BYTES, encode, encode_head};
 use tempfile::NamedTempFile;
 
 /// What the program may take at any time; a small list takes a quarter of it.
@@ -59,14 +59,14 @@ fn a_table_of_millions_of_names_is_refused_unread() {
 #[test]
 fn a_long_list_is_read_once_and_never_held() {
     let file = NamedTempFile::new_in("/var/tmp").unwrap();
-    let media: Vec<Medium> = (0..64).map(|n| Medium::Disk(format!("serial:{n}"))).collect();
+    let devices: Vec<Device> = (0..64).map(|n| Device::Disk(format!("serial:{n}"))).collect();
     let runs = 4_u64 << 20;
-    let head = encode_head(&Facts::default(), &media, runs).unwrap();
+    let head = encode_head(&Facts::default(), &devices, runs).unwrap();
     let mut out = std::io::BufWriter::new(file.as_file());
     out.write_all(&head).unwrap();
     for run in 0..runs {
-        let medium = run * 64 / runs;
-        let place = ((medium << 48) | (run * 8)).to_le_bytes();
+        let device = run * 64 / runs;
+        let place = ((device << 48) | (run * 8)).to_le_bytes();
         out.write_all(&[run.to_le_bytes(), place].concat()).unwrap();
     }
     out.flush().unwrap();
@@ -88,8 +88,8 @@ fn a_list_that_ends_early_is_an_error() {
     let file = NamedTempFile::new_in("/var/tmp").unwrap();
     let runs = [(1, 8), (5, 16)].map(|(gfn, unit)| page_wire::Run::new(gfn, 1, 0, unit).unwrap());
     let mut bytes = Vec::new();
-    let media = [Medium::Disk("serial:a".into())];
-    encode(&mut bytes, &Facts::default(), &media, 2, runs.into_iter()).unwrap();
+    let devices = [Device::Disk("serial:a".into())];
+    encode(&mut bytes, &Facts::default(), &devices, 2, runs.into_iter()).unwrap();
     File::create(file.path()).unwrap().write_all(&bytes[..bytes.len() - 3]).unwrap();
     let (done, text, _) = list(file.path(), "summary");
     assert!(!done && text.contains("cut short") && !text.contains("runs  "), "{text}");

@@ -30,7 +30,7 @@ pub use server::{MetricsError, MetricsServer, Shown};
 /// Tables that have time series of their own.
 pub const TABLES: usize = 50;
 
-/// Media type of the text.
+/// Devices type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The snapshots in the text format of OpenMetrics 1.0, with its end mark. Without one, no server is

@@ -10,7 +10,7 @@ use page_wire::ask::{
     Answer, Ask, Copied, GuestRun, MAX_ANSWER_BYTES, Pinned, ServerState, Steps, Trouble,
     from_line, to_line,
 };
-use page_wire::{Facts, Medium, Run, encode};
+use page_wire::{Device, Facts, Run, encode};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixListener;
@@ -83,8 +83,8 @@ fn hello() -> Said {
 fn bytes() -> Vec<u8> {
     let runs = (0..800).filter_map(|n| Run::new(n * 3 + 1, 1, 0, n * 64));
     let mut bytes = Vec::new();
-    let media = [Medium::Disk("serial:a".into())];
-    encode(&mut bytes, &Facts::default(), &media, 800, runs).unwrap();
+    let devices = [Device::Disk("serial:a".into())];
+    encode(&mut bytes, &Facts::default(), &devices, 800, runs).unwrap();
     bytes
 }
 

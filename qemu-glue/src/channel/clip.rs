@@ -3,7 +3,7 @@
 //! Texts are bounded by their type. A control message is clipped as it is read, before anything keeps, logs or reports it. What only a set can bound, pages
 //! and bytes of it, is bounded by who knows the set ([`Progress::within`]).
 
-use super::MAX_MEDIA;
+use super::MAX_DEVICES;
 use super::length::{MAX_NAMES, MAX_REMARKS};
 use super::message::{Finish, Finished, Hello, Offer, Progress, Ready, Refused};
 use migration_record::{Function, Side, Sync};
@@ -37,7 +37,7 @@ impl Clipped for Offer {
     /// One more than there may be is left, to be refused.
     fn clipped(mut self) -> Self {
         self.blocks.truncate(MAX_NAMES);
-        self.media.truncate(MAX_MEDIA + 1);
+        self.devices.truncate(MAX_DEVICES + 1);
         self.capabilities.truncate(MAX_NAMES);
         self
     }
@@ -45,7 +45,7 @@ impl Clipped for Offer {
 
 impl Clipped for Ready {
     fn clipped(mut self) -> Self {
-        self.media_left_out.truncate(MAX_MEDIA);
+        self.devices_left_out.truncate(MAX_DEVICES);
         self
     }
 }
@@ -164,8 +164,8 @@ mod tests {
         let finish = Finish { status, reason: None, begun_unix_s: -1e300 }.clipped();
         assert_eq!(finish.begun_unix_s, 0.0);
         let uri = Text::default();
-        let ready = Ready { uri, media_left_out: vec![(1, Text::default()); 5000] }.clipped();
-        assert_eq!(ready.media_left_out.len(), MAX_MEDIA);
+        let ready = Ready { uri, devices_left_out: vec![(1, Text::default()); 5000] }.clipped();
+        assert_eq!(ready.devices_left_out.len(), MAX_DEVICES);
     }
 
     #[test]

@@ -10,14 +10,14 @@ use migration_record::Side;
 use migration_record::bounded;
 
 /// Version of the channel's messages; both sides must have the same.
-pub const VERSION: u32 = 3;
-/// Most media of an offer, that of zero pages among them. Their names come from the guest, and all of
+pub const VERSION: u32 = 4;
+/// Most devices of an offer, that of zero pages among them. Their names come from the guest, and all of
 /// them have to fit into a frame.
-pub const MAX_MEDIA: usize = 64;
-/// Longest name of a medium in bytes: that of a path in sysfs behind some bridges.
-pub const MAX_MEDIUM_BYTES: usize = 256;
-/// Most media that are read of an offer: one more than there may be, to be refused.
-const MEDIA_READ: usize = MAX_MEDIA + 1;
+pub const MAX_DEVICES: usize = 64;
+/// Longest name of a device in bytes: that of a path in sysfs behind some bridges.
+pub const MAX_DEVICE_BYTES: usize = 256;
+/// Most devices that are read of an offer: one more than there may be, to be refused.
+const DEVICES_READ: usize = MAX_DEVICES + 1;
 
 /// Pages `first`, `first + 1`, ... of the set, `count` of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,10 +47,10 @@ pub struct Offer {
     /// RAM blocks that runs name by index.
     #[serde(deserialize_with = "bounded::first::<MAX_NAMES, _, _>")]
     pub blocks: Vec<Block>,
-    /// Media that runs name by index, as the guest's list names them: at most [`MAX_MEDIA`], each of at most
-    /// [`MAX_MEDIUM_BYTES`].
-    #[serde(deserialize_with = "bounded::first::<MEDIA_READ, _, _>")]
-    pub media: Vec<Name>,
+    /// Devices that runs name by index, as the guest's list names them: at most [`MAX_DEVICES`], each of at most
+    /// [`MAX_DEVICE_BYTES`].
+    #[serde(deserialize_with = "bounded::first::<DEVICES_READ, _, _>")]
+    pub devices: Vec<Name>,
     /// Number of runs to come.
     pub runs: u64,
     /// Migration capabilities that the destination's QEMU must have set, and no others of the kind.
@@ -67,13 +67,13 @@ pub struct Offer {
 pub struct Ready {
     /// URI for `migrate` at the source (`tcp:HOST:PORT`).
     pub uri: Text,
-    /// Media that it cannot read, with the reason.
+    /// Devices that it cannot read, with the reason.
     ///
     /// N.B. The numbers of the set's pages stay as they were offered, so the source must not arm a
     /// smaller set: it gives these pages back once they are hinted, which costs no byte (QEMU sends
     /// them once, only later). Hashes of them are answered [`NotPlaced::ReadFailed`].
-    #[serde(deserialize_with = "bounded::first::<MAX_MEDIA, _, _>")]
-    pub media_left_out: Vec<(u16, Text)>,
+    #[serde(deserialize_with = "bounded::first::<MAX_DEVICES, _, _>")]
+    pub devices_left_out: Vec<(u16, Text)>,
 }
 
 /// The destination will not restore; the migration can still be a stock one when `uri` is there.

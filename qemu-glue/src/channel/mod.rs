@@ -36,6 +36,6 @@ pub use handshake::{Security, Step, accept, accept_and_tell, connect};
 pub use key::{Key, KeyError};
 pub use length::MAX_REMARKS;
 pub use message::{
-    Finish, Finished, Hello, MAX_MEDIA, MAX_MEDIUM_BYTES, Message, NotPlaced, Offer, PageRange,
+    Finish, Finished, Hello, MAX_DEVICE_BYTES, MAX_DEVICES, Message, NotPlaced, Offer, PageRange,
     Progress, Ready, Refused, VERSION,
 };

@@ -10,14 +10,14 @@ use crate::storage::{Buffer, BufferPool};
 
 /// All buffers of a restore.
 pub(super) struct Buffers {
-    /// By medium; nothing where it is not read, and empty where it is the only one that is.
+    /// By device; nothing where it is not read, and empty where it is the only one that is.
     own: Vec<Option<BufferPool>>,
     common: BufferPool,
 }
 
 impl Buffers {
     /// So many buffers of `length` bytes in all, or as many as there are devices. `is_read` tells of each
-    /// medium whether there is a device to read it from.
+    /// device whether there is a device to read it from.
     pub(super) fn new(count: usize, length: usize, is_read: &[bool]) -> Self {
         let devices = is_read.iter().filter(|is_read| **is_read).count();
         let own = match devices {
@@ -29,12 +29,12 @@ impl Buffers {
         Self { own: is_read.iter().map(pool).collect(), common }
     }
 
-    /// Waits for a buffer for the medium of this index.
+    /// Waits for a buffer for the device of this index.
     ///
     /// # Errors
     /// The system's, when there is no memory for it.
-    pub(super) async fn take(&self, medium: usize) -> io::Result<Buffer> {
-        let own = self.own.get(medium).and_then(Option::as_ref);
+    pub(super) async fn take(&self, device: usize) -> io::Result<Buffer> {
+        let own = self.own.get(device).and_then(Option::as_ref);
         let Some(own) = own else { return self.common.take().await };
         tokio::select! {
             biased;
@@ -52,10 +52,10 @@ mod tests {
 
     use super::*;
 
-    /// As many buffers as the medium of this index gets.
-    async fn drained(buffers: &Buffers, medium: usize) -> Vec<Buffer> {
+    /// As many buffers as the device of this index gets.
+    async fn drained(buffers: &Buffers, device: usize) -> Vec<Buffer> {
         let mut taken = Vec::new();
-        while let Ok(buffer) = timeout(Duration::from_millis(1), buffers.take(medium)).await {
+        while let Ok(buffer) = timeout(Duration::from_millis(1), buffers.take(device)).await {
             taken.push(buffer.unwrap());
         }
         taken
@@ -67,8 +67,8 @@ mod tests {
         for (count, devices, greedy, others) in
             [(8, 1, 8, 0), (8, 2, 6, 2), (10, 4, 7, 1), (32, 2, 24, 8), (2, 2, 1, 1), (1, 3, 1, 1)]
         {
-            // The first medium is that of the zero pages, which are read nowhere.
-            let is_read: Vec<bool> = (0..=devices).map(|medium| medium > 0).collect();
+            // The first device is that of the zero pages, which are read nowhere.
+            let is_read: Vec<bool> = (0..=devices).map(|device| device > 0).collect();
             let buffers = Buffers::new(count, 4096, &is_read);
             let mut held = vec![drained(&buffers, devices).await];
             for device in 1..devices {

@@ -26,8 +26,8 @@ pub enum Event {
         pages: u32,
         /// Bytes of RAM that the set covers.
         bytes: u64,
-        /// Media that cannot be read, by index, with the reason.
-        media_left_out: Vec<(u16, Text)>,
+        /// Devices that cannot be read, by index, with the reason.
+        devices_left_out: Vec<(u16, Text)>,
     },
     /// This host does not restore.
     Refused {
@@ -51,7 +51,7 @@ impl Event {
             uri: ready.uri.clone(),
             pages: set.pages(),
             bytes: set.bytes(),
-            media_left_out: ready.media_left_out.clone(),
+            devices_left_out: ready.devices_left_out.clone(),
         }
     }
 }

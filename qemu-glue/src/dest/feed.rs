@@ -12,9 +12,9 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use super::buffers::Buffers;
+use super::device::Device;
 use super::install::Target;
 use super::limits::Limits;
-use super::medium::Medium;
 use super::prove::{Answer, Fate, prove};
 use super::queue::{Job, Queue};
 use super::tally::Tally;
@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What the feeders of all devices share.
 pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
-    pub(super) media: Vec<Option<Medium>>,
+    pub(super) devices: Vec<Option<Device>>,
     pub(super) target: Target,
     pub(super) tally: Arc<Tally>,
     pub(super) limits: Limits,
@@ -38,16 +38,16 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    fn medium(&self, index: u16) -> Option<&Medium> {
-        self.media.get(usize::from(index)).and_then(Option::as_ref)
+    fn device(&self, index: u16) -> Option<&Device> {
+        self.devices.get(usize::from(index)).and_then(Option::as_ref)
     }
 
-    /// Waits, as long as there is hope, until a medium that stalls answers; whether it does.
-    async fn answers(&self, medium: &Medium) -> bool {
-        while medium.stalls() && medium.has_hope(self.limits.waits) {
+    /// Waits, as long as there is hope, until a device that stalls answers; whether it does.
+    async fn answers(&self, device: &Device) -> bool {
+        while device.stalls() && device.has_hope(self.limits.waits) {
             sleep(LOOK).await;
         }
-        !medium.stalls()
+        !device.stalls()
     }
 
     fn give_up(&self, ranges: Vec<PageRange>, reason: NotPlaced) {
@@ -59,26 +59,26 @@ impl Shared {
         let _ = self.answers.send(fates.collect());
     }
 
-    /// Gives up all that waits for a medium.
-    fn give_up_waiting(&self, medium: u16, reason: NotPlaced) {
-        while let Some(job) = self.queue.next(medium, &self.limits.requests) {
+    /// Gives up all that waits for a device.
+    fn give_up_waiting(&self, device: u16, reason: NotPlaced) {
+        while let Some(job) = self.queue.next(device, &self.limits.requests) {
             self.give_up(pages(&job), reason);
         }
     }
 }
 
-/// Makes requests to one medium as long as there are pages of it, and buffers for them.
+/// Makes requests to one device as long as there are pages of it, and buffers for them.
 pub(super) async fn feed(shared: Arc<Shared>, index: u16) {
     // Aborted with this task.
     let mut jobs = JoinSet::new();
     loop {
         while jobs.try_join_next().is_some() {}
         shared.queue.ready(index).await;
-        let Some(medium) = shared.medium(index) else {
+        let Some(device) = shared.device(index) else {
             shared.give_up_waiting(index, NotPlaced::ReadFailed);
             continue;
         };
-        if !shared.answers(medium).await {
+        if !shared.answers(device).await {
             shared.give_up_waiting(index, NotPlaced::TooLate);
             continue;
         }
@@ -93,7 +93,7 @@ pub(super) async fn feed(shared: Arc<Shared>, index: u16) {
             // Its own requests have them, and it may be known to stall by now.
             Err(_late) => continue,
         };
-        if medium.stalls() {
+        if device.stalls() {
             continue;
         }
         let Some(job) = shared.queue.next(index, &shared.limits.requests) else { continue };
@@ -103,13 +103,13 @@ pub(super) async fn feed(shared: Arc<Shared>, index: u16) {
 
 /// Reads one request, proves and installs its pages.
 async fn serve(shared: Arc<Shared>, job: Job, buffer: Buffer) {
-    let Some(medium) = shared.medium(job.request.medium) else { return };
+    let Some(device) = shared.device(job.request.device) else { return };
     let ranges = pages(&job);
     let late = |reason, remark| {
         shared.tally.remark(remark);
         shared.give_up(ranges.clone(), reason);
     };
-    let read = medium.read(&job.request, buffer, shared.limits.patience, late).await;
+    let read = device.read(&job.request, buffer, shared.limits.patience, late).await;
     let Some(buffer) = read else { return };
     shared.tally.read(buffer.filled().len());
     let Ok(permit) = Arc::clone(&shared.cpus).acquire_owned().await else { return };

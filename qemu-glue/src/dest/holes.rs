@@ -117,7 +117,7 @@ mod tests {
     fn set(runs: &[(u64, u32)]) -> SkipSet {
         let runs = runs.iter().enumerate().map(|(n, (page, pages))| SetRun {
             block: 0,
-            medium: 0,
+            device: 0,
             pages: *pages,
             offset: page * PAGE_BYTES,
             place: (n as u64) << 20,

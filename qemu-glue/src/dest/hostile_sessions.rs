@@ -18,7 +18,7 @@ use super::run::greet;
 use super::{BlockFile, Greeting, Limits, Outcome, ReceiveError, Refusal, Target};
 use super::{offer, serve};
 use crate::channel::{Key, Message, Ready, Refused, Security, VERSION};
-use crate::hostile::{self, BLOCK, MEDIUM, PAGES, Role};
+use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
 use crate::set::{Block, PAGE_BYTES};
 use crate::storage::Storage;
 use crate::timeline::Watched;
@@ -53,24 +53,24 @@ impl Rig {
 /// What `super::serve` does, with the rig in place of QEMU.
 async fn serve_with(rig: &Rig, greeting: Greeting) -> Result<Outcome, ReceiveError> {
     let Greeting { mut sender, mut receiver, hello } = greeting;
-    greet(&mut sender, hello, &Err(Refusal::Media)).await?;
+    greet(&mut sender, hello, &Err(Refusal::Devices)).await?;
     let (_, set) = offer::receive(&mut receiver, PAGES.into()).await?;
     let liveness = Liveness::new(Path::new("/none"), Duration::from_millis(100));
     let length = u64::from(PAGES) * PAGE_BYTES;
     let block = Block { name: BLOCK.to_owned(), length };
     match set {
-        Ok(set) if set.blocks() == [block] && set.media() == [MEDIUM] => {
-            let media = vec![Some(Storage::open(&rig.disk.parse().unwrap()).await.unwrap())];
+        Ok(set) if set.blocks() == [block] && set.devices() == [DEVICE] => {
+            let devices = vec![Some(Storage::open(&rig.disk.parse().unwrap()).await.unwrap())];
             let target = Target::new(&[BlockFile { file: &rig.ram, offset: 0, length }]).unwrap();
-            let ready = Ready { uri: "tcp:127.0.0.1:1".into(), media_left_out: Vec::new() };
+            let ready = Ready { uri: "tcp:127.0.0.1:1".into(), devices_left_out: Vec::new() };
             sender.send(&Message::Ready(ready)).await?;
-            let prepared = Prepared { set: Arc::new(set), media, target };
+            let prepared = Prepared { set: Arc::new(set), devices, target };
             let limits = Limits::default().sized(length);
             let channel = (sender, receiver);
             serve::restore(prepared, channel, limits, liveness, Watched::Not, &mut |_| {}).await
         }
         set => {
-            let refusal = set.err().unwrap_or(Refusal::Media);
+            let refusal = set.err().unwrap_or(Refusal::Devices);
             let refused = Refused { reason: Text::default(), hint: Text::default(), uri: None };
             sender.send(&Message::Refused(refused)).await?;
             serve::stand_by((sender, receiver), refusal, liveness, Watched::Not).await

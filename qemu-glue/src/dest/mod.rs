@@ -1,7 +1,7 @@
 //! The destination: restores the set from storage beside a QEMU that waits for its migration.
 //!
 //! ```text
-//! greeting -> the slot -> QEMU's monitor -> offer -> preflight -> media -> holes -> userfaultfd -> QEMU listens -> Ready
+//! greeting -> the slot -> QEMU's monitor -> offer -> preflight -> devices -> holes -> userfaultfd -> QEMU listens -> Ready
 //! Hashes -> read storage in its order -> BLAKE3 equal? -> UFFDIO_COPY where nothing has arrived
 //!        -> Placed | NotPlaced
 //! ```
@@ -22,6 +22,8 @@ mod admission;
 mod answers;
 mod begun;
 mod buffers;
+mod device;
+mod devices;
 mod error;
 mod event;
 mod examine;
@@ -32,8 +34,6 @@ mod incoming;
 mod install;
 mod limits;
 mod liveness;
-mod media;
-mod medium;
 mod memory;
 mod offer;
 mod options;
@@ -53,14 +53,14 @@ mod uffd;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::admission::{Admission, Admitted};
+pub use self::devices::Override;
+pub(crate) use self::devices::{called, examine as examine_disks};
 pub use self::error::ReceiveError;
 pub use self::event::{Event, Observer, Outcome};
 pub(crate) use self::examine::examine;
 pub use self::greeting::Greeting;
 pub use self::install::{BlockFile, Placed, Target};
 pub use self::limits::Limits;
-pub use self::media::Override;
-pub(crate) use self::media::{called, examine as examine_disks};
 pub use self::options::{Options, SILENCE};
 pub use self::prove::{Answer, Fate};
 pub use self::queue::{Hash, QueueError};

@@ -32,8 +32,8 @@ pub(super) async fn receive(
     let set = if offered > pages {
         Err(Refusal::TooManyPages { pages })
     } else {
-        let media = offer.media.iter().map(|name| name.raw().to_owned()).collect();
-        SkipSet::new(offer.blocks.clone(), media, runs).map_err(Refusal::Set)
+        let devices = offer.devices.iter().map(|name| name.raw().to_owned()).collect();
+        SkipSet::new(offer.blocks.clone(), devices, runs).map_err(Refusal::Set)
     };
     Ok((offer, set))
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::devices::Override;
 use super::limits::Limits;
-use super::media::Override;
 use crate::channel::Security;
 use crate::qmp::MigrationAddress;
 
@@ -17,7 +17,7 @@ pub struct Options {
     pub migration_address: MigrationAddress,
     /// How the channel is protected.
     pub security: Security,
-    /// Storage of media, before what QEMU's own disks are.
+    /// Storage of devices, before what QEMU's own disks are.
     pub disks: Vec<Override>,
     /// How much the restore may use.
     pub limits: Limits,

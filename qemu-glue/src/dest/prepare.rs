@@ -8,7 +8,7 @@ use foreign::Text;
 use super::install::Target;
 use super::options::Options;
 use super::refusal::Refusal;
-use super::{holes, incoming, media, preflight};
+use super::{devices, holes, incoming, preflight};
 use crate::channel::{Offer, Ready};
 use crate::guest::{GuestRam, disks};
 use crate::qmp::Qmp;
@@ -49,7 +49,7 @@ impl Qemu {
 /// All that the restore needs.
 pub(super) struct Prepared {
     pub(super) set: Arc<SkipSet>,
-    pub(super) media: Vec<Option<Storage>>,
+    pub(super) devices: Vec<Option<Storage>>,
     pub(super) target: Target,
 }
 
@@ -68,8 +68,8 @@ pub(super) async fn prepare(
         ready(&qmp, pid, ram?, offer, set?, options).await
     };
     match prepared.await {
-        Ok((prepared, media_left_out)) => match listen().await {
-            Ok(uri) => Ok((prepared, Ready { uri: uri.into(), media_left_out })),
+        Ok((prepared, devices_left_out)) => match listen().await {
+            Ok(uri) => Ok((prepared, Ready { uri: uri.into(), devices_left_out })),
             Err(refusal) => Err((refusal, None)),
         },
         Err(refusal @ (Refusal::NotIncoming { .. } | Refusal::Begun { .. })) => {
@@ -99,16 +99,16 @@ async fn ready(
     if set.pages() == 0 {
         // A stock migration: QEMU's address is all that is asked for.
         let target = Target::new(&[]).map_err(install)?;
-        return Ok((Prepared { set: Arc::new(set), media: Vec::new(), target }, Vec::new()));
+        return Ok((Prepared { set: Arc::new(set), devices: Vec::new(), target }, Vec::new()));
     }
     preflight::check(qmp, pid, &ram, offer, &set).await?;
     let disks = disks::of(qmp).await?;
-    let (media, left_out) = media::open(set.media(), &options.disks, &disks).await?;
+    let (devices, left_out) = devices::open(set.devices(), &options.disks, &disks).await?;
     let blocks = preflight::files(&preflight::blocks(&ram, &set)?);
-    // Media took their time, and QEMU may have another monitor.
+    // Devices took their time, and QEMU may have another monitor.
     preflight::waits(qmp).await?;
     holes::punch(&set, &blocks)?;
     let target = Target::new(&blocks).map_err(install)?;
     holes::verify(&set, &blocks)?;
-    Ok((Prepared { set: Arc::new(set), media, target }, left_out))
+    Ok((Prepared { set: Arc::new(set), devices, target }, left_out))
 }

@@ -1,4 +1,4 @@
-//! Pages whose hashes have come and whose bytes have not been read, for each medium in the order of its places.
+//! Pages whose hashes have come and whose bytes have not been read, for each device in the order of its places.
 //!
 //! What waits here is bounded by the set: a page's hash is taken once, and refused a second time. That
 //! is also what makes `EEXIST` trustworthy: a page that is present was not put there by an earlier
@@ -50,12 +50,12 @@ pub(super) struct Job {
 pub(super) struct Queue {
     set: Arc<SkipSet>,
     waiting: Mutex<Waiting>,
-    /// By medium.
+    /// By device.
     arrived: Vec<Notify>,
 }
 
 struct Waiting {
-    /// By medium, and the number of the first page; at most [`BATCH`] pages each, all of that medium.
+    /// By device, and the number of the first page; at most [`BATCH`] pages each, all of that device.
     batches: Vec<BTreeMap<u32, Vec<Hash>>>,
     pages: u64,
     seen: FixedBitSet,
@@ -67,9 +67,9 @@ impl Queue {
     pub(super) fn new(set: Arc<SkipSet>) -> Self {
         let bits = || FixedBitSet::with_capacity(index(set.pages()));
         let (seen, taken) = (bits(), bits());
-        let media = set.media().len();
-        let waiting = Waiting { batches: vec![BTreeMap::new(); media], pages: 0, seen, taken };
-        let arrived = (0..media).map(|_| Notify::new()).collect();
+        let devices = set.devices().len();
+        let waiting = Waiting { batches: vec![BTreeMap::new(); devices], pages: 0, seen, taken };
+        let arrived = (0..devices).map(|_| Notify::new()).collect();
         Self { set, waiting: Mutex::new(waiting), arrived }
     }
 
@@ -94,31 +94,31 @@ impl Queue {
         waiting.seen.insert_range(numbers);
         waiting.pages += hashes.len() as u64;
         let mut left = hashes;
-        for (medium, numbers) in &stretches {
+        for (device, numbers) in &stretches {
             let (own, others) = left.split_at(numbers.len().min(left.len()));
             left = others;
-            let Some(batches) = waiting.batches.get_mut(usize::from(*medium)) else { continue };
+            let Some(batches) = waiting.batches.get_mut(usize::from(*device)) else { continue };
             for (number, batch) in (numbers.start..).step_by(BATCH).zip(own.chunks(BATCH)) {
                 batches.insert(number, batch.to_vec());
             }
         }
         drop(waiting);
         for arrived in
-            stretches.iter().filter_map(|(medium, _)| self.arrived.get(usize::from(*medium)))
+            stretches.iter().filter_map(|(device, _)| self.arrived.get(usize::from(*device)))
         {
             arrived.notify_one();
         }
         Ok(())
     }
 
-    /// Numbers that follow each other and are of one medium.
+    /// Numbers that follow each other and are of one device.
     fn stretches(&self, numbers: Range<u32>) -> Vec<(u16, Range<u32>)> {
         let mut stretches: Vec<(u16, Range<u32>)> = Vec::new();
         for (first, run) in self.set.pieces(numbers) {
             let end = first.0.saturating_add(run.pages);
             match stretches.last_mut() {
-                Some((medium, numbers)) if *medium == run.medium => numbers.end = end,
-                _ => stretches.push((run.medium, first.0..end)),
+                Some((device, numbers)) if *device == run.device => numbers.end = end,
+                _ => stretches.push((run.device, first.0..end)),
             }
         }
         stretches
@@ -132,19 +132,19 @@ impl Queue {
         }
     }
 
-    /// Waits until there is something to read from a medium of the set.
-    pub(super) async fn ready(&self, medium: u16) {
-        let Some(arrived) = self.arrived.get(usize::from(medium)) else { return pending().await };
-        while self.lock().batches.get(usize::from(medium)).is_none_or(BTreeMap::is_empty) {
+    /// Waits until there is something to read from a device of the set.
+    pub(super) async fn ready(&self, device: u16) {
+        let Some(arrived) = self.arrived.get(usize::from(device)) else { return pending().await };
+        while self.lock().batches.get(usize::from(device)).is_none_or(BTreeMap::is_empty) {
             arrived.notified().await;
         }
     }
 
-    /// The next request to a medium: the first of its pages that wait, and all that follow closely there.
-    pub(super) fn next(&self, medium: u16, limits: &Limits) -> Option<Job> {
+    /// The next request to a device: the first of its pages that wait, and all that follow closely there.
+    pub(super) fn next(&self, device: u16, limits: &Limits) -> Option<Job> {
         let mut waiting = self.lock();
         let Waiting { batches, pages, taken: left, .. } = &mut *waiting;
-        let batches = batches.get_mut(usize::from(medium))?;
+        let batches = batches.get_mut(usize::from(device))?;
         let mut job: Option<Job> = None;
         while let Some((first, batch)) = batches.pop_first() {
             let count = batch.len();
@@ -221,7 +221,7 @@ mod tests {
 
     /// Two runs, 300 and 200 pages, a hole of 16 KiB between them on storage.
     fn queue() -> Queue {
-        let run = |pages, offset, place| SetRun { block: 0, medium: 0, pages, offset, place };
+        let run = |pages, offset, place| SetRun { block: 0, device: 0, pages, offset, place };
         let runs = vec![run(300, 0, 0), run(200, 4 << 20, 300 * PAGE_BYTES + (16 << 10))];
         let blocks = vec![Block { name: "mem0".into(), length: 16 << 20 }];
         let set = SkipSet::new(blocks, vec!["serial:a".into()], runs).unwrap();
@@ -270,16 +270,16 @@ mod tests {
         assert_eq!(queue.pages(), 0);
     }
 
-    /// Pages of two media in turn: each medium's own come out, whatever waits for the other.
+    /// Pages of two devices in turn: each device's own come out, whatever waits for the other.
     #[tokio::test(start_paused = true)]
-    async fn each_medium_has_a_queue_of_its_own() {
+    async fn each_device_has_a_queue_of_its_own() {
         let run = |number: u16| {
             let at = u64::from(number) * PAGE_BYTES;
-            SetRun { block: 0, medium: number % 2, pages: 1, offset: at, place: at }
+            SetRun { block: 0, device: number % 2, pages: 1, offset: at, place: at }
         };
         let blocks = vec![Block { name: "mem0".into(), length: 16 << 20 }];
-        let media = vec!["serial:a".into(), "serial:b".into()];
-        let set = SkipSet::new(blocks, media, (0..10).map(run).collect()).unwrap();
+        let devices = vec!["serial:a".into(), "serial:b".into()];
+        let set = SkipSet::new(blocks, devices, (0..10).map(run).collect()).unwrap();
         let queue = Queue::new(Arc::new(set));
         queue.put(0, &hashes(0..1)).unwrap();
         let short = Duration::from_millis(1);
@@ -290,7 +290,7 @@ mod tests {
         assert!(queue.next(1, &LIMITS).is_none());
         assert_eq!(queue.pages(), 5);
         assert_eq!(numbers(&queue.next(0, &LIMITS).unwrap()), [0, 2, 4, 6, 8]);
-        assert!(queue.next(2, &LIMITS).is_none(), "there is no such medium");
+        assert!(queue.next(2, &LIMITS).is_none(), "there is no such device");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use crate::channel::{MAX_MEDIA, MAX_MEDIUM_BYTES};
+use crate::channel::{MAX_DEVICE_BYTES, MAX_DEVICES};
 use crate::guest::GuestError;
 use crate::qmp::QmpError;
 use crate::set::{MAX_PAGES, SetError};
@@ -111,14 +111,14 @@ pub enum Refusal {
         /// Bytes of the set.
         needed: u64,
     },
-    /// More media than a VM's disks, or names that are no disk's.
+    /// More devices than a VM's disks, or names that are no disk's.
     #[error(
-        "the source offers more than {MAX_MEDIA} disks, or names of more than {MAX_MEDIUM_BYTES} bytes"
+        "the source offers more than {MAX_DEVICES} disks, or names of more than {MAX_DEVICE_BYTES} bytes"
     )]
-    Media,
-    /// None of the media can be read here.
+    Devices,
+    /// None of the devices can be read here.
     #[error("none of the VM's disks can be read here: {0}")]
-    NoMedium(String),
+    NoDevice(String),
     /// The pages of the set could not be made holes.
     #[error("failed to {doing} RAM block `{name}`")]
     Holes {
@@ -189,14 +189,14 @@ impl Refusal {
             }
             Self::Capability { .. } => "set the capability off on both sides",
             Self::Headroom { .. } => "run `poolferry-host receive` in QEMU's control group",
-            Self::NoMedium(_) => "name the disk with `--disk NAME=URI`",
+            Self::NoDevice(_) => "name the disk with `--disk NAME=URI`",
             Self::Install { .. } => "run `poolferry-host receive` as QEMU's user or as root",
             Self::Listen { .. } => {
                 "give an address of this host that is free (`--migration-address`), and start the \
                  destination's QEMU anew: newer releases try to listen only once"
             }
             Self::Present { .. } => "let nothing else read this VM's memory while it waits",
-            Self::Media | Self::TooManyPages { .. } | Self::Set(_) | Self::Holes { .. } => "",
+            Self::Devices | Self::TooManyPages { .. } | Self::Set(_) | Self::Holes { .. } => "",
         }
     }
 }

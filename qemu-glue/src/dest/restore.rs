@@ -21,10 +21,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
 use super::buffers::Buffers;
+use super::device::Device;
 use super::feed::{Shared, feed};
 use super::install::Target;
 use super::limits::Limits;
-use super::medium::Medium;
 use super::prove::Answer;
 use super::queue::{Hash, Queue, QueueError};
 use super::tally::Tally;
@@ -35,33 +35,33 @@ use crate::storage::{self, Storage};
 /// A restore that runs until it is stopped or dropped.
 pub struct Restore {
     shared: Arc<Shared>,
-    /// One for each medium.
+    /// One for each device.
     feeders: JoinSet<()>,
 }
 
 impl Restore {
     /// Starts it; answers come out of the receiver, which ends when the restore has stopped.
     ///
-    /// `media` are the set's, in its order; `None` where one cannot be read. `target` has the set's
+    /// `devices` are the set's, in its order; `None` where one cannot be read. `target` has the set's
     /// blocks, in their order.
     pub fn start(
         set: Arc<SkipSet>,
-        media: Vec<Option<Storage>>,
+        devices: Vec<Option<Storage>>,
         target: Target,
         mut limits: Limits,
     ) -> (Self, UnboundedReceiver<Vec<Answer>>) {
         // One page that lies between two blocks has to fit.
-        let longest = media.iter().flatten().map(Storage::longest_read).min();
+        let longest = devices.iter().flatten().map(Storage::longest_read).min();
         let request = limits.requests.request_bytes.min(longest.unwrap_or(u64::MAX));
         limits.requests.request_bytes = request.max(2 * storage::ALIGN);
         let request = usize::try_from(limits.requests.request_bytes).unwrap_or(usize::MAX);
         let (answers, receiver) = unbounded_channel();
-        let indices = 0..u16::try_from(set.media().len()).unwrap_or(u16::MAX);
-        let is_read: Vec<bool> = media.iter().map(Option::is_some).collect();
+        let indices = 0..u16::try_from(set.devices().len()).unwrap_or(u16::MAX);
+        let is_read: Vec<bool> = devices.iter().map(Option::is_some).collect();
         let buffers = Buffers::new(limits.buffers, request, &is_read);
         let shared = Arc::new(Shared {
             queue: Arc::new(Queue::new(set)),
-            media: media.into_iter().map(|storage| storage.map(Medium::new)).collect(),
+            devices: devices.into_iter().map(|storage| storage.map(Device::new)).collect(),
             target,
             tally: Arc::default(),
             limits,

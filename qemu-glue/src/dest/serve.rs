@@ -38,9 +38,9 @@ pub(super) async fn restore(
     watched: Watched,
     observer: Observer<'_>,
 ) -> Result<Outcome, ReceiveError> {
-    let Prepared { set, media, target } = prepared;
+    let Prepared { set, devices, target } = prepared;
     let pages = set.pages();
-    let (restore, answers) = Restore::start(set, media, target, limits);
+    let (restore, answers) = Restore::start(set, devices, target, limits);
     let (queue, tally) = (restore.queue(), restore.tally());
     let mut sending = JoinSet::new();
     sending.spawn(answers::send(sender, answers, queue, tally.clone()));

@@ -46,12 +46,12 @@ pub struct Disk {
 }
 
 impl Disk {
-    /// Whether a medium of a page list is this disk.
+    /// Whether a device of a page list is this disk.
     #[must_use]
-    pub fn is(&self, medium: &str) -> bool {
-        let Some((kind, name)) = medium.split_once(':') else { return false };
+    pub fn is(&self, device: &str) -> bool {
+        let Some((kind, name)) = device.split_once(':') else { return false };
         match kind {
-            "serial" | "wwid" => self.names.iter().any(|own| own == medium),
+            "serial" | "wwid" => self.names.iter().any(|own| own == device),
             "pci" => self.pci.as_deref() == Some(name),
             // `pci0000:00/0000:00:04.0/virtio1`: the last function is the controller. One controller
             // of several disks (SCSI) is not told apart by it.
@@ -65,10 +65,10 @@ impl Disk {
     }
 }
 
-/// The one disk that a medium names; `None` where no disk or several fit.
+/// The one disk that a device names; `None` where no disk or several fit.
 #[must_use]
-pub fn find<'a>(disks: &'a [Disk], medium: &str) -> Option<&'a Disk> {
-    let mut fitting = disks.iter().filter(|disk| disk.is(medium));
+pub fn find<'a>(disks: &'a [Disk], device: &str) -> Option<&'a Disk> {
+    let mut fitting = disks.iter().filter(|disk| disk.is(device));
     fitting.next().filter(|_| fitting.next().is_none())
 }
 
@@ -175,7 +175,7 @@ fn node(node: &Value) -> Option<Node> {
     Some(Node { driver: text("drv", MAX_NAME)?, text: text("file", 4 * MAX_NAME)? })
 }
 
-/// One element of `query-block`; `None` without device or medium.
+/// One element of `query-block`; `None` without device or image.
 fn disk(block: &Value, nodes: &[Node], pid: u32) -> Option<Disk> {
     let inserted = &block["inserted"];
     let short = |text: &&str| text.len() <= MAX_NAME;
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn media_find_their_disk() {
+    fn devices_find_their_disk() {
         let disk = |serial: &str, pci: &str| Disk {
             device: "d".into(),
             names: vec![format!("serial:{serial}"), "wwid:naa.5000000000000001".into()],

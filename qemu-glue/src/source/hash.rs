@@ -147,7 +147,7 @@ mod tests {
         // Backwards in RAM, in pieces of seven pages, so that batches cross runs.
         let runs = (0..pages / 7).map(|piece| SetRun {
             block: 0,
-            medium: 0,
+            device: 0,
             pages: 7,
             offset: (pages - 7 * (piece + 1)) * PAGE_BYTES,
             place: piece * 7 * PAGE_BYTES,

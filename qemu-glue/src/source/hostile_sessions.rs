@@ -14,7 +14,7 @@ use super::link::Link;
 use super::offer::negotiate;
 use super::preflight::Checked;
 use crate::channel::{Finish, Hello, Key, PageRange, Security, VERSION};
-use crate::hostile::{self, BLOCK, MEDIUM, PAGES, Role};
+use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
 use crate::set::{Block, PAGE_BYTES, SetRun, SkipSet};
 use crate::usage;
 
@@ -26,8 +26,8 @@ const MEMORY: u64 = 64 << 20;
 fn set() -> SkipSet {
     let length = u64::from(PAGES) * PAGE_BYTES;
     let block = Block { name: BLOCK.to_owned(), length };
-    let run = SetRun { block: 0, medium: 0, pages: PAGES, offset: 0, place: 0 };
-    SkipSet::new(vec![block], vec![MEDIUM.to_owned()], vec![run]).unwrap()
+    let run = SetRun { block: 0, device: 0, pages: PAGES, offset: 0, place: 0 };
+    SkipSet::new(vec![block], vec![DEVICE.to_owned()], vec![run]).unwrap()
 }
 
 /// Offers, and hears answers to the hashes of all pages until the other goes; gives how many it settled.
@@ -40,7 +40,7 @@ async fn migrate(link: Link, set: &SkipSet) -> Result<u64, MigrateError> {
     };
     let (mut link, agreed) =
         negotiate(link, "there", hello, &Checked::default(), true, set).await?;
-    assert!(agreed.uri.starts_with("tcp:") && agreed.media_left_out.len() <= 64);
+    assert!(agreed.uri.starts_with("tcp:") && agreed.devices_left_out.len() <= 64);
     let (mut peer, mut ledger) = (Peer::new(PAGES, OVER, Instant::now()), Ledger::new(PAGES));
     ledger.hash_sent(PageRange { first: 0, count: PAGES });
     let mut is_troubled = false;

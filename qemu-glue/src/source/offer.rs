@@ -29,8 +29,8 @@ pub(super) struct Agreed {
     pub(super) uri: String,
     /// Version of its QEMU.
     pub(super) qemu: Text,
-    /// Media that it cannot read, by index, with the reason.
-    pub(super) media_left_out: Vec<(u16, Text)>,
+    /// Devices that it cannot read, by index, with the reason.
+    pub(super) devices_left_out: Vec<(u16, Text)>,
     /// Why it restores nothing, and its advice.
     pub(super) refused: Option<(Text, Text)>,
 }
@@ -71,7 +71,7 @@ pub(super) async fn negotiate(
     }
     let offer = Offer {
         blocks: set.blocks().to_vec(),
-        media: set.media().iter().filter_map(|name| Name::try_from(&**name).ok()).collect(),
+        devices: set.devices().iter().filter_map(|name| Name::try_from(&**name).ok()).collect(),
         runs: set.runs().len() as u64,
         capabilities: checked.of_both.clone(),
         multifd: checked.multifd.clone(),
@@ -90,14 +90,14 @@ pub(super) async fn negotiate(
         Message::Ready(ready) => Agreed {
             uri: listens(to, ready.uri.raw())?,
             qemu: theirs.qemu,
-            media_left_out: ready.media_left_out,
+            devices_left_out: ready.devices_left_out,
             refused: None,
         },
         Message::Refused(refused) => match refused.uri {
             Some(uri) => Agreed {
                 uri: listens(to, uri.raw())?,
                 qemu: theirs.qemu,
-                media_left_out: Vec::new(),
+                devices_left_out: Vec::new(),
                 refused: Some((refused.reason, refused.hint)),
             },
             None => {
@@ -123,9 +123,9 @@ fn listens(to: &str, uri: &str) -> Result<String, MigrateError> {
     }
 }
 
-/// Indices of media as a set.
-pub(super) fn indices(media: &[(u16, Text)]) -> HashSet<u16> {
-    media.iter().map(|(index, _)| *index).collect()
+/// Indices of devices as a set.
+pub(super) fn indices(devices: &[(u16, Text)]) -> HashSet<u16> {
+    devices.iter().map(|(index, _)| *index).collect()
 }
 
 async fn say(link: &Link, message: Message) {

@@ -3,19 +3,19 @@
 //! The guest may write anything into its list (invariant I5). Whatever it writes, the set names only
 //! pages of its RAM from 1 MiB on, each once, and the work is bounded by the size of that RAM and the
 //! length of the list, which its reader has bounded. A disk has many names (`path:` of anything before its
-//! PCI function), so the set has one medium for each disk that has pages, not for each name.
+//! PCI function), so the set has one device for each disk that has pages, not for each name.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use page_wire::{FRAME_SHIFT, List, Medium, UNIT_SHIFT};
+use page_wire::{Device, FRAME_SHIFT, List, UNIT_SHIFT};
 use serde::Serialize;
 
 use super::zero::Stretch;
-use crate::channel::{MAX_MEDIA, MAX_MEDIUM_BYTES};
+use crate::channel::{MAX_DEVICE_BYTES, MAX_DEVICES};
 use crate::guest::disks::{self, Disk};
 use crate::guest::{Clipped, Gpa, GuestRam};
-use crate::set::{Block, PAGE_BYTES, SetError, SetRun, SkipSet, ZERO_MEDIUM};
+use crate::set::{Block, PAGE_BYTES, SetError, SetRun, SkipSet, ZERO_DEVICE};
 
 // The library in QEMU has room for so much (`shim_abi`).
 /// Most pages of a set: 1 TiB of RAM.
@@ -39,9 +39,9 @@ pub enum LeftOut {
     /// The list has the page already.
     Twice,
     /// No disk of this VM, or several, have that name; or it is longer than names of disks are.
-    UnknownMedium,
+    UnknownDevice,
     /// On more disks than a set has.
-    OtherMedium,
+    OtherDevice,
     /// A file on a share, which is not read yet.
     ShareFile,
     /// Beyond the end of the disk.
@@ -85,31 +85,31 @@ pub(super) fn read<'a>(
     enough: &AtomicBool,
 ) -> Planner<'a> {
     let mut planner = Planner::new(ram);
-    let media = list.media();
+    let devices = list.devices();
     let found: Vec<Result<&Disk, LeftOut>> =
-        media.iter().map(|medium| disk_of(medium, disks)).collect();
+        devices.iter().map(|device| disk_of(device, disks)).collect();
     for run in list.runs() {
         if enough.load(Ordering::Relaxed) {
             break;
         }
         planner.plan.listed += u64::from(run.frames());
         let pages = u64::from(run.frames());
-        let medium = usize::from(run.medium());
-        match (found.get(medium), media.get(medium)) {
-            (Some(Ok(disk)), Some(medium)) => planner.take(&run, disk, medium.name()),
+        let device = usize::from(run.device());
+        match (found.get(device), devices.get(device)) {
+            (Some(Ok(disk)), Some(device)) => planner.take(&run, disk, device.name()),
             (Some(Err(reason)), _) => planner.leave(*reason, pages),
-            _ => planner.leave(LeftOut::UnknownMedium, pages),
+            _ => planner.leave(LeftOut::UnknownDevice, pages),
         }
     }
     planner
 }
 
-/// The disk that a medium is, or why it is of no use.
-fn disk_of<'a>(medium: &Medium, disks: &'a [Disk]) -> Result<&'a Disk, LeftOut> {
-    match medium {
-        Medium::ShareFile(_) => Err(LeftOut::ShareFile),
-        Medium::Disk(name) if name.len() > MAX_MEDIUM_BYTES => Err(LeftOut::UnknownMedium),
-        Medium::Disk(name) => disks::find(disks, name).ok_or(LeftOut::UnknownMedium),
+/// The disk that a device is, or why it is of no use.
+fn disk_of<'a>(device: &Device, disks: &'a [Disk]) -> Result<&'a Disk, LeftOut> {
+    match device {
+        Device::ShareFile(_) => Err(LeftOut::ShareFile),
+        Device::Disk(name) if name.len() > MAX_DEVICE_BYTES => Err(LeftOut::UnknownDevice),
+        Device::Disk(name) => disks::find(disks, name).ok_or(LeftOut::UnknownDevice),
     }
 }
 
@@ -123,7 +123,7 @@ pub(super) struct Planner<'a> {
     /// By block of the RAM: which of its pages are in the set, a bit each.
     taken: Vec<Vec<u64>>,
     /// Disks that have runs, each with the first name under which it had one.
-    media: Vec<(&'a Disk, String)>,
+    devices: Vec<(&'a Disk, String)>,
     runs: Vec<SetRun>,
     pages: u64,
     /// Pages that may still be looked at.
@@ -150,7 +150,7 @@ impl<'a> Planner<'a> {
             blocks,
             numbers,
             taken: ram.blocks().iter().map(|block| vec![0; words(block.length)]).collect(),
-            media: Vec::new(),
+            devices: Vec::new(),
             runs: Vec::new(),
             pages: 0,
             // An honest list names a page once.
@@ -164,19 +164,19 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// Number of the disk's medium in the set; `None` where it has none and there is no room for one.
+    /// Number of the disk's device in the set; `None` where it has none and there is no room for one.
     fn number(&self, disk: &Disk) -> Option<u16> {
-        let known = self.media.iter().position(|(known, _)| std::ptr::eq(*known, disk));
+        let known = self.devices.iter().position(|(known, _)| std::ptr::eq(*known, disk));
         // One is for zero pages.
-        let next = Some(self.media.len()).filter(|next| *next < MAX_MEDIA - 1);
+        let next = Some(self.devices.len()).filter(|next| *next < MAX_DEVICES - 1);
         known.or(next).and_then(|number| u16::try_from(number).ok())
     }
 
     /// One run of the list, on a disk that the list calls `name`.
     fn take(&mut self, run: &page_wire::Run, disk: &'a Disk, name: &str) {
         let all = u64::from(run.frames());
-        let Some(medium) = self.number(disk) else {
-            return self.leave(LeftOut::OtherMedium, all);
+        let Some(device) = self.number(disk) else {
+            return self.leave(LeftOut::OtherDevice, all);
         };
         let runs = self.runs.len();
         let place = run.unit() << UNIT_SHIFT;
@@ -193,15 +193,15 @@ impl<'a> Planner<'a> {
             }
             let pages = piece.bytes / PAGE_BYTES;
             inside += pages;
-            self.piece(piece, pages, medium, place + piece.ahead);
+            self.piece(piece, pages, device, place + piece.ahead);
         }
         self.leave(LeftOut::NotRam, there - inside);
-        if self.runs.len() > runs && usize::from(medium) == self.media.len() {
-            self.media.push((disk, name.to_owned()));
+        if self.runs.len() > runs && usize::from(device) == self.devices.len() {
+            self.devices.push((disk, name.to_owned()));
         }
     }
 
-    fn piece(&mut self, piece: Clipped, pages: u64, medium: u16, place: u64) {
+    fn piece(&mut self, piece: Clipped, pages: u64, device: u16, place: u64) {
         let Some(block) = self.numbers[piece.block] else {
             return self.leave(LeftOut::OtherRam, pages);
         };
@@ -239,7 +239,7 @@ impl<'a> Planner<'a> {
                 Some(last) if goes_on => last.pages += 1,
                 _ => self.runs.push(SetRun {
                     block,
-                    medium,
+                    device,
                     pages: 1,
                     offset: page * PAGE_BYTES,
                     place: place + (page - first) * PAGE_BYTES,
@@ -254,7 +254,7 @@ impl<'a> Planner<'a> {
 
     /// Puts runs of zero pages that are in no run yet before all others. In place: both together are as many as RAM has
     /// pages at most, and no copy of them fits beside them.
-    fn zeros(&mut self, found: &[Stretch], medium: u16) {
+    fn zeros(&mut self, found: &[Stretch], device: u16) {
         let listed = self.runs.len();
         for stretch in found {
             let Some(block) = self.numbers[stretch.block] else { continue };
@@ -274,7 +274,7 @@ impl<'a> Planner<'a> {
                     Some(last) if goes_on => last.pages += 1,
                     _ => self.runs.push(SetRun {
                         block,
-                        medium,
+                        device,
                         pages: 1,
                         offset: page * PAGE_BYTES,
                         place: 0,
@@ -291,17 +291,17 @@ impl<'a> Planner<'a> {
     /// # Errors
     /// [`SetError`] would be a mistake in here.
     pub(super) fn finish(mut self, zeros: &[Stretch]) -> Result<Plan, SetError> {
-        let media = std::mem::take(&mut self.media);
-        let mut media: Vec<String> = media.into_iter().map(|(_, name)| name).collect();
+        let devices = std::mem::take(&mut self.devices);
+        let mut devices: Vec<String> = devices.into_iter().map(|(_, name)| name).collect();
         let listed = self.runs.len();
-        if let Ok(medium) = u16::try_from(media.len()) {
-            self.zeros(zeros, medium);
+        if let Ok(device) = u16::try_from(devices.len()) {
+            self.zeros(zeros, device);
         }
         if self.runs.len() > listed {
-            media.push(ZERO_MEDIUM.to_owned());
+            devices.push(ZERO_DEVICE.to_owned());
         }
         drop(std::mem::take(&mut self.taken));
-        self.plan.set = SkipSet::new(self.blocks, media, self.runs)?;
+        self.plan.set = SkipSet::new(self.blocks, devices, self.runs)?;
         Ok(self.plan)
     }
 }

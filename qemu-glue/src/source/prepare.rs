@@ -177,7 +177,7 @@ pub(super) fn steps(steps: &ListSteps) -> BTreeMap<Text, f64> {
 mod tests {
     use std::time::Instant;
 
-    use page_wire::{Facts, Medium, Run, encode};
+    use page_wire::{Device, Facts, Run, encode};
     use tokio::time::timeout;
 
     use super::*;
@@ -189,10 +189,10 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(PAGES * 4096).unwrap();
         let ram = Arc::new(GuestRam::of_files(vec![("mem0".into(), file, PAGES * 4096)]));
-        let media = [Medium::Disk("serial:a".into())];
+        let devices = [Device::Disk("serial:a".into())];
         let runs = (256..PAGES).filter_map(|page| Run::new(page, 1, 0, page * 16));
         let mut bytes = Vec::new();
-        encode(&mut bytes, &Facts::default(), &media, PAGES - 256, runs).unwrap();
+        encode(&mut bytes, &Facts::default(), &devices, PAGES - 256, runs).unwrap();
         let begun = Instant::now();
         let whole = planned(bytes.clone(), Arc::clone(&ram), Vec::new(), Vec::new()).await;
         let (whole, took) = (whole.unwrap(), begun.elapsed());

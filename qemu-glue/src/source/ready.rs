@@ -128,8 +128,8 @@ async fn agree(
         }
     };
     record.report.qemu.destination = agreed.qemu;
-    for (index, reason) in &agreed.media_left_out {
-        let Some(name) = set.media().get(usize::from(*index)) else { continue };
+    for (index, reason) in &agreed.devices_left_out {
+        let Some(name) = set.devices().get(usize::from(*index)) else { continue };
         record.remark(format!("the destination cannot read `{}`: {reason}", foreign::shown(name)));
     }
     if let Some((reason, hint)) = &agreed.refused {
@@ -138,7 +138,7 @@ async fn agree(
     }
     let Some(prepared) = prepared else { return Ok((agreed.uri, Company::Listener(link))) };
     record.report.pages.listed = prepared.plan.listed;
-    Ok((agreed.uri, arm(prepared, link, &agreed.media_left_out, route, record)))
+    Ok((agreed.uri, arm(prepared, link, &agreed.devices_left_out, route, record)))
 }
 
 fn arm(

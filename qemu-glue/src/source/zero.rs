@@ -262,7 +262,7 @@ mod tests {
     use rustix::fs::{MemfdFlags, memfd_create};
 
     use super::*;
-    use crate::set::{Block, SetRun, ZERO_MEDIUM};
+    use crate::set::{Block, SetRun, ZERO_DEVICE};
 
     /// 4 MiB, of which the pages `written` have a byte in them.
     fn ram(written: &[u64]) -> (GuestRam, File) {
@@ -309,14 +309,14 @@ mod tests {
         assert_eq!(find_until(&ram, &AtomicBool::new(true)), []);
         let run = |first: u64, pages| SetRun {
             block: 0,
-            medium: 0,
+            device: 0,
             pages,
             offset: first * PAGE_BYTES,
             place: 0,
         };
         let blocks = vec![Block { name: "mem0".into(), length: 4 << 20 }];
         let runs = vec![run(500, 100), run(300, 50)];
-        let set = SkipSet::new(blocks, vec![ZERO_MEDIUM.into()], runs).unwrap();
+        let set = SkipSet::new(blocks, vec![ZERO_DEVICE.into()], runs).unwrap();
         file.write_all_at(&[7], 510 * PAGE_BYTES).unwrap();
         file.write_all_at(&[7], 349 * PAGE_BYTES + 4095).unwrap();
         let mut looking = verify(&ram, &Arc::new(set), &Arc::default()).unwrap();

@@ -43,8 +43,8 @@ impl Piece {
 /// One read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Index of the medium.
-    pub medium: u16,
+    /// Index of the device.
+    pub device: u16,
     /// Where it begins; a multiple of [`ALIGN`].
     pub place: u64,
     /// Where its last page ends.
@@ -58,7 +58,7 @@ impl Request {
     #[must_use]
     pub fn begun(first: PageIndex, run: &SetRun, limits: &Limits) -> (Self, u32) {
         let place = run.place - run.place % ALIGN;
-        let mut request = Self { medium: run.medium, place, end: run.place, pieces: Vec::new() };
+        let mut request = Self { device: run.device, place, end: run.place, pieces: Vec::new() };
         let pages = request.add(first, run, limits);
         (request, pages)
     }
@@ -66,7 +66,7 @@ impl Request {
     /// Adds pages of `run` from its start, as many as fit, and says how many that are; 0 when the run
     /// does not follow closely.
     pub fn add(&mut self, first: PageIndex, run: &SetRun, limits: &Limits) -> u32 {
-        let follows = run.medium == self.medium
+        let follows = run.device == self.device
             && run.place >= self.end
             && run.place - self.end <= limits.gap_bytes;
         if !follows {
@@ -102,7 +102,7 @@ mod tests {
     const LIMITS: Limits = Limits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
 
     fn run(place: u64, pages: u32) -> SetRun {
-        SetRun { block: 0, medium: 0, pages, offset: 0, place }
+        SetRun { block: 0, device: 0, pages, offset: 0, place }
     }
 
     #[test]
@@ -114,8 +114,8 @@ mod tests {
         assert_eq!(request.pieces[1].at, 12_288);
         assert_eq!(request.add(PageIndex(3), &run(1 << 18, 1), &LIMITS), 0, "a gap too far");
         assert_eq!(request.add(PageIndex(3), &run(0, 1), &LIMITS), 0, "backwards");
-        let other = SetRun { medium: 1, ..run(24_576, 1) };
-        assert_eq!(request.add(PageIndex(3), &other, &LIMITS), 0, "another medium");
+        let other = SetRun { device: 1, ..run(24_576, 1) };
+        assert_eq!(request.add(PageIndex(3), &other, &LIMITS), 0, "another device");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::io::{self, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as
 pub(crate) const PAGES: u32 = 256;
 /// RAM block and disk that an honest source names.
 pub(crate) const BLOCK: &str = "mem0";
-pub(crate) const MEDIUM: &str = "serial:data";
+pub(crate) const DEVICE: &str = "serial:data";
 
 const HELLO: u8 = 1;
 const OFFER: u8 = 2;
@@ -296,7 +296,7 @@ fn hello(version: u32) -> Vec<u8> {
 fn source(version: u32) -> Vec<Vec<u8>> {
     let offer = json!({
         "blocks": [{ "name": BLOCK, "length": u64::from(PAGES) * 4096 }],
-        "media": [MEDIUM],
+        "devices": [DEVICE],
         "runs": 2,
         "capabilities": ["multifd"],
         "multifd": null,
@@ -336,7 +336,7 @@ fn destination(version: u32, refuses: bool) -> Vec<Vec<u8>> {
         "progress": progress, "cpu_s": 0.5, "peak_memory_bytes": 1 << 20, "probes": side,
         "remarks": ["slow"],
     });
-    let ready = json!({ "uri": "tcp:127.0.0.1:4444", "media_left_out": [[0, "no such disk"]] });
+    let ready = json!({ "uri": "tcp:127.0.0.1:4444", "devices_left_out": [[0, "no such disk"]] });
     let refused = json!({ "reason": "full", "hint": "wait", "uri": "tcp:127.0.0.1:4444" });
     vec![
         hello(version),

@@ -62,7 +62,7 @@ async fn disks_are_called_what_the_guest_sees() {
         assert_eq!(names("n7"), "", "{release}");
         assert_eq!(names("n8"), "serial:a\u{e9}b c", "{release}");
 
-        let find = |medium: &str| disks::find(&disks, medium).map(|disk| disk.node.as_str());
+        let find = |device: &str| disks::find(&disks, device).map(|disk| disk.node.as_str());
         assert_eq!(find(&format!("serial:{UUID}")), Some("n2"));
         assert_eq!(find("serial:3f1a1d0e-7b52-4c5e-9"), None, "three disks");
         assert_eq!(find("serial:nvme-with-20-letters"), None, "a controller and a namespace");

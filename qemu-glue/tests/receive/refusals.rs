@@ -118,7 +118,7 @@ async fn offers_that_lie() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_is_not_here() {
     let (mut elsewhere, runs) = offer(&[(2048, 0, 64)]);
-    elsewhere.media[0] = Name::try_from("serial:other").unwrap();
+    elsewhere.devices[0] = Name::try_from("serial:other").unwrap();
     let wrong = Wrong { offer: Some((elsewhere, runs)), ..Wrong::default() };
     let Some(answer) = refused("a_disk_that_is_not_here", wrong).await else { return };
     assert!(answer.reason.contains("serial:other"), "{answer:?}");

@@ -55,14 +55,14 @@ pub(crate) async fn first_words(address: &str, security: &Security) -> [u8; FIRS
 pub(crate) fn offer(runs: &[(u64, u64, u32)]) -> (Offer, Vec<SetRun>) {
     let run = |(offset, place, pages): &(u64, u64, u32)| SetRun {
         block: 0,
-        medium: 0,
+        device: 0,
         pages: *pages,
         offset: offset * PAGE_BYTES,
         place: place * PAGE_BYTES,
     };
     let offer = Offer {
         blocks: vec![Block { name: "mem0".into(), length: RAM_BYTES }],
-        media: vec![Name::try_from("serial:data").unwrap()],
+        devices: vec![Name::try_from("serial:data").unwrap()],
         runs: runs.len() as u64,
         capabilities: Vec::new(),
         multifd: None,

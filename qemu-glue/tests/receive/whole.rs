@@ -28,7 +28,7 @@ async fn pages_lie_in_the_ram_of_a_qemu_that_then_takes_a_migration() {
         // 300 pages from 8 MiB on, 10 more far away on both.
         let answer = source.offer(offer(&[(2048, 0, 300), (9000, 500, 10)])).await;
         let Message::Ready(ready) = answer else { panic!("{answer:?}") };
-        assert!(ready.media_left_out.is_empty(), "{ready:?}");
+        assert!(ready.devices_left_out.is_empty(), "{ready:?}");
         memory.write_all_at(&[5; 4096], (2048 + 17) * 4096).unwrap();
         source.hashes(0, 0..300).await;
         // What follows is one page further on the disk: all but none are right.
@@ -86,7 +86,7 @@ async fn an_empty_offer_is_a_stock_migration() {
     let mut source = Source::connect(options(&destination.socket)).await;
     let (mut empty, _) = offer(&[]);
     empty.blocks.clear();
-    empty.media.clear();
+    empty.devices.clear();
     source.say(Message::Offer(empty)).await;
     source.say(Message::OfferEnd).await;
     let Message::Ready(ready) = source.hear().await else { panic!("not ready") };
@@ -112,12 +112,12 @@ async fn a_disk_by_the_operators_word() {
     let mut source = Source::connect(options).await;
     let (mut two, mut runs) = offer(&[(3000, 10, 4), (4000, 20, 4), (5000, 30, 4)]);
     let names = ["serial:data", "serial:elsewhere", "serial:nowhere"];
-    two.media = names.map(|name| Name::try_from(name).unwrap()).into();
-    (0..).zip(&mut runs).for_each(|(index, run)| run.medium = index);
+    two.devices = names.map(|name| Name::try_from(name).unwrap()).into();
+    (0..).zip(&mut runs).for_each(|(index, run)| run.device = index);
     let answer = source.offer((two, runs)).await;
     let Message::Ready(ready) = answer else { panic!("{answer:?}") };
-    assert_eq!(ready.media_left_out.len(), 1);
-    assert_eq!(ready.media_left_out[0].0, 2, "{ready:?}");
+    assert_eq!(ready.devices_left_out.len(), 1);
+    assert_eq!(ready.devices_left_out[0].0, 2, "{ready:?}");
     for (first, disk) in [(0, 10), (4, 20), (8, 30)] {
         source.hashes(first, disk..disk + 4).await;
     }

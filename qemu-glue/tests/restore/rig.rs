@@ -57,11 +57,11 @@ impl Rig {
         let (mut number, mut place, mut end) = (0, 1 << 20, u64::from(PAGES) * 2 * PAGE_BYTES);
         let length = end;
         while number < PAGES {
-            let medium = u16::from(number >= second);
-            let end_of_disk = if medium == 0 { second } else { PAGES };
+            let device = u16::from(number >= second);
+            let end_of_disk = if device == 0 { second } else { PAGES };
             let pages = (number % 16 + 1).min(end_of_disk - number);
             end -= u64::from(pages) * PAGE_BYTES;
-            runs.push(SetRun { block: 0, medium, pages, offset: end, place });
+            runs.push(SetRun { block: 0, device, pages, offset: end, place });
             place += u64::from(pages) * PAGE_BYTES;
             place += match number % 3 {
                 0 => 0,
@@ -72,8 +72,8 @@ impl Rig {
             end -= if number % 2 == 0 { 0 } else { PAGE_BYTES };
         }
         let block = Block { name: "mem0".into(), length };
-        let media = vec!["serial:data".into(), "serial:more".into()];
-        let set = SkipSet::new(vec![block], media, runs).unwrap();
+        let devices = vec!["serial:data".into(), "serial:more".into()];
+        let set = SkipSet::new(vec![block], devices, runs).unwrap();
         let ram = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).unwrap());
         ram.set_len(length).unwrap();
         // On a real file system: /tmp may be memory.
@@ -128,13 +128,13 @@ impl Rig {
 
     /// Of the disks at these addresses.
     pub(crate) async fn restore_of(&self, addresses: &[&Address], limits: Limits) -> Running {
-        let mut media = Vec::new();
+        let mut devices = Vec::new();
         for address in addresses {
-            media.push(Some(Storage::open(address).await.unwrap()));
+            devices.push(Some(Storage::open(address).await.unwrap()));
         }
         let length = self.ram.metadata().unwrap().len();
         let target = Target::new(&[BlockFile { file: &self.ram, offset: 0, length }]).unwrap();
-        let (restore, answers) = Restore::start(Arc::clone(&self.set), media, target, limits);
+        let (restore, answers) = Restore::start(Arc::clone(&self.set), devices, target, limits);
         Running { restore, answers, fates: BTreeMap::new() }
     }
 

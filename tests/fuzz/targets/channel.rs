@@ -33,13 +33,13 @@ fn hear(message: Message, offer: &mut Option<Offer>, runs: &mut Vec<SetRun>) {
         Message::Offer(told) => *offer = Some(told),
         Message::Runs(more) if runs.len() + more.len() <= RUNS => runs.extend(more),
         Message::OfferEnd => {
-            let Some(Offer { blocks, media, .. }) = offer.take() else { return };
-            if let Ok(set) = SkipSet::new(blocks, media.iter().map(|name| name.raw().to_owned()).collect(), std::mem::take(runs)) {
+            let Some(Offer { blocks, devices, .. }) = offer.take() else { return };
+            if let Ok(set) = SkipSet::new(blocks, devices.iter().map(|name| name.raw().to_owned()).collect(), std::mem::take(runs)) {
                 let pages: u32 = set.pieces(0..set.pages()).map(|(_, run)| run.pages).sum();
                 assert_eq!(pages, set.pages());
             }
         }
-        Message::Ready(ready) => ready.media_left_out.iter().for_each(|(_, reason)| short(reason.raw())),
+        Message::Ready(ready) => ready.devices_left_out.iter().for_each(|(_, reason)| short(reason.raw())),
         Message::Refused(refused) => [refused.reason, refused.hint].iter().for_each(|text| short(text.raw())),
         Message::Finish(finish) => {
             short(finish.status.raw());

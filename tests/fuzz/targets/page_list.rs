@@ -20,12 +20,12 @@ fuzz_target!(|bytes: &[u8]| {
     });
     assert_eq!(parsed.is_ok(), whole, "one reader takes it");
     if let Ok(list) = parsed {
-        assert!(list.media().len() <= page_wire::MAX_MEDIA);
+        assert!(list.devices().len() <= page_wire::MAX_DEVICES);
         assert!(list.runs().len() as u64 <= bounds.runs() && list.runs().eq(read));
-        assert!(list.runs().all(|run| usize::from(run.medium()) < list.media().len()));
+        assert!(list.runs().all(|run| usize::from(run.device()) < list.devices().len()));
         let mut again = Vec::new();
         let count = list.runs().len() as u64;
-        encode(&mut again, &list.facts(), list.media(), count, list.runs()).expect("what was read is written");
+        encode(&mut again, &list.facts(), list.devices(), count, list.runs()).expect("what was read is written");
         let second = List::parse(&again, bounds).expect("and read again");
         assert!(list.runs().eq(second.runs()));
     }

@@ -18,7 +18,7 @@ use crate::scratch::Scratch;
 use crate::setup::{Programs, Setup};
 use crate::steps::step;
 use crate::storage::Storage;
-use crate::vm::{Hardware, Machine, Media, Start};
+use crate::vm::{Devices, Hardware, Machine, Start};
 use crate::workload::{self, Second, Workload};
 use crate::{check, wait};
 
@@ -94,10 +94,11 @@ impl Laboratory {
             balloon: setup.balloon,
         };
         let [tools, initramfs] = [TOOLS, INITRAMFS].map(|name| scratch.path().join(name));
-        let media = Media { image: &image, initramfs: &initramfs, tools: &tools, data: &storage };
+        let devices =
+            Devices { image: &image, initramfs: &initramfs, tools: &tools, data: &storage };
         let folder = scratch.path().join("vm-0");
         let mut machine =
-            Machine::start(&hardware, &media, &network, Host::A, Start::Boot, folder)?;
+            Machine::start(&hardware, &devices, &network, Host::A, Start::Boot, folder)?;
         let guest = step("boot", || Guest::boots(&mut machine))?;
         Ok(Self {
             machine,
@@ -243,10 +244,14 @@ impl Laboratory {
         let folder = self.scratch.path().join(format!("vm-{}", self.machines));
         self.machines += 1;
         let [tools, initramfs] = [TOOLS, INITRAMFS].map(|name| self.scratch.path().join(name));
-        let media =
-            Media { image: &self.image, initramfs: &initramfs, tools: &tools, data: &self.storage };
+        let devices = Devices {
+            image: &self.image,
+            initramfs: &initramfs,
+            tools: &tools,
+            data: &self.storage,
+        };
         let host = self.machine.host().other();
-        Machine::start(&self.hardware, &media, &self.network, host, start, folder)
+        Machine::start(&self.hardware, &devices, &self.network, host, start, folder)
     }
 
     /// Ends the load, and reads the whole database.

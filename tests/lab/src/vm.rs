@@ -45,7 +45,7 @@ pub struct Hardware {
 
 /// The parts that it boots from.
 #[derive(Debug)]
-pub struct Media<'a> {
+pub struct Devices<'a> {
     /// Kernel and root disk.
     pub image: &'a Image,
     /// The initial RAM disk.
@@ -83,7 +83,7 @@ impl Machine {
     /// QEMU does not start; the text has what it said.
     pub fn start(
         hardware: &Hardware,
-        media: &Media<'_>,
+        devices: &Devices<'_>,
         network: &Network,
         host: Host,
         start: Start,
@@ -94,7 +94,7 @@ impl Machine {
             hardware.qemu.split_first().map_or(("", [].as_slice()), |(p, r)| (p, r));
         let mut command = network.at(host, program);
         command.envs(hardware.qemu_env.iter().cloned());
-        command.args(first).args(arguments(hardware, media, host, start, &folder));
+        command.args(first).args(arguments(hardware, devices, host, start, &folder));
         let log = folder.join("qemu.log");
         let mut process = Process::start(command, "QEMU", &log)?;
         let socket = folder.join("lab.qmp");
@@ -165,7 +165,7 @@ impl Machine {
 /// QEMU's command line.
 fn arguments(
     hardware: &Hardware,
-    media: &Media<'_>,
+    devices: &Devices<'_>,
     host: Host,
     start: Start,
     folder: &Path,
@@ -197,12 +197,12 @@ fn arguments(
         add("-device", format!("virtserialport,bus=ports.0,chardev={chardev},name={name}"));
     }
     for (node, serial, file) in [
-        ("root", "pf-root", media.image.root_disk()),
-        ("tools", "pf-tools", media.tools.to_owned()),
+        ("root", "pf-root", devices.image.root_disk()),
+        ("tools", "pf-tools", devices.tools.to_owned()),
     ] {
         disk(&mut add, &read_only(node, &file), node, serial);
     }
-    disk(&mut add, &media.data.blockdev(host, "data"), "data", storage::SERIAL);
+    disk(&mut add, &devices.data.blockdev(host, "data"), "data", storage::SERIAL);
     if hardware.balloon {
         add("-object", "iothread,id=hints".to_owned());
         let balloon = "virtio-balloon-pci,free-page-hint=on,iothread=hints";
@@ -212,8 +212,8 @@ fn arguments(
         add("-plugin", format!("file={}", library.display()));
     }
     // The destination has them too: a machine that differs is another machine.
-    add("-kernel", media.image.kernel().display().to_string());
-    add("-initrd", media.initramfs.display().to_string());
+    add("-kernel", devices.image.kernel().display().to_string());
+    add("-initrd", devices.initramfs.display().to_string());
     // The kernel's test of the timer counts instructions, and fails without an accelerator on a busy machine.
     add("-append", "console=ttyS0 quiet panic=-1 mitigations=off no_timer_check".to_owned());
     if start != Start::Boot {

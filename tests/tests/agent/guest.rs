@@ -55,11 +55,12 @@ async fn ask(lab: &mut Laboratory, ram: &impl ReadRam) -> Result<Listed> {
 /// Pages of RAM on the list, and those of them that have other bytes than the disk.
 fn against_disk(listed: &Listed, ram: &GuestRam, disk: &File) -> Result<(u64, u64)> {
     let list = List::parse(&listed.bytes, Bounds::ANY)?;
-    let media: Vec<String> = list.media().iter().map(|medium| medium.name().to_owned()).collect();
+    let devices: Vec<String> =
+        list.devices().iter().map(|device| device.name().to_owned()).collect();
     let (mut pages, mut differing) = (0, 0);
     let (mut in_ram, mut on_disk) = ([0; 4096], [0; 4096]);
     for run in list.runs() {
-        assert!(media[usize::from(run.medium())].ends_with(SERIAL), "{media:?}");
+        assert!(devices[usize::from(run.device())].ends_with(SERIAL), "{devices:?}");
         for page in 0..u64::from(run.frames()) {
             let gpa = (run.gfn() + page) * PAGE_BYTES;
             ram.read_ram(gpa, &mut in_ram).map_err(anyhow::Error::from_boxed)?;

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use page_wire::ask::{ServerState, Status};
-use page_wire::{Bounds, HEADER_BYTES, List, Medium, Run, UNIT_SHIFT};
+use page_wire::{Bounds, Device, HEADER_BYTES, List, Run, UNIT_SHIFT};
 use qemu_glue::agent::{Agent, AgentError, Listed, NoRam};
 use test_servers::{Config, PageSize, Release, Server, command, skipped};
 use tests::squatter::Squat;
@@ -52,11 +52,11 @@ fn list(stage: &Stage, agent: &mut Agent) -> Listed {
     stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap()
 }
 
-/// Each run of a list in single frames, with the name of its medium.
+/// Each run of a list in single frames, with the name of its device.
 fn frames(list: &List<'_>) -> Vec<(String, u64, u64)> {
-    let media: Vec<Medium> = list.media().to_vec();
+    let devices: Vec<Device> = list.devices().to_vec();
     let each = |run: Run| {
-        let name = media[usize::from(run.medium())].name().to_owned();
+        let name = devices[usize::from(run.device())].name().to_owned();
         (0..u64::from(run.frames()))
             .map(move |frame| (name.clone(), run.unit() + frame * 8, run.gfn() + frame))
     };
@@ -116,8 +116,8 @@ fn assert_bytes(listed: &Listed, servers: &[&Server]) -> usize {
     let mut disks: HashMap<String, Option<File>> = HashMap::new();
     let (mut compared, mut differing, mut moved) = (0, 0, 0);
     let (mut in_ram, mut on_disk) = ([0; 4096], Box::new(Aligned([0; 4096])));
-    for (medium, unit, gfn) in frames(&parsed) {
-        let Some(disk) = disks.entry(medium).or_insert_with_key(|name| disk(name)) else {
+    for (device, unit, gfn) in frames(&parsed) {
+        let Some(disk) = disks.entry(device).or_insert_with_key(|name| disk(name)) else {
             continue;
         };
         if !guest.read(gfn, &mut in_ram) {
@@ -133,24 +133,24 @@ fn assert_bytes(listed: &Listed, servers: &[&Server]) -> usize {
     compared
 }
 
-/// The whole disk of a medium, past the page cache, which knows nothing of what a file system wrote.
-fn disk(medium: &str) -> Option<File> {
+/// The whole disk of a device, past the page cache, which knows nothing of what a file system wrote.
+fn disk(device: &str) -> Option<File> {
     let has_name = |name: &str| {
         let read = |file: &str| fs::read_to_string(format!("/sys/block/{name}/{file}")).ok();
         let is = |kind: &str, file: &str| {
-            read(file).is_some_and(|found| medium == format!("{kind}:{}", found.trim()))
+            read(file).is_some_and(|found| device == format!("{kind}:{}", found.trim()))
         };
         is("serial", "serial") || is("loop:0", "loop/backing_file")
     };
     let names = fs::read_dir("/sys/block").ok()?;
     let mut names = names.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let Some(name) = names.find(|name| has_name(name)) else {
-        println!("no disk of this machine is {medium}: its pages are not compared");
+        println!("no disk of this machine is {device}: its pages are not compared");
         return None;
     };
     let path: PathBuf = Path::new("/dev").join(name);
     let opened = File::options().read(true).custom_flags(libc::O_DIRECT).open(path);
-    opened.inspect_err(|error| println!("{medium} is not compared: {error}")).ok()
+    opened.inspect_err(|error| println!("{device} is not compared: {error}")).ok()
 }
 
 /// One list of two servers; gives how many frames were compared with disks.

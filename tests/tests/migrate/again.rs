@@ -160,14 +160,14 @@ async fn offer(stream: tokio::io::DuplexStream) -> Result<Message> {
     let offset = FIRST * PAGE_BYTES;
     let offer = Offer {
         blocks: vec![Block { name: "mem0".into(), length: RAM_BYTES }],
-        media: vec!["serial:data".try_into()?],
+        devices: vec!["serial:data".try_into()?],
         runs: 1,
         capabilities: Vec::new(),
         multifd: None,
         shares: false,
     };
     sender.send(&Message::Offer(offer)).await?;
-    let runs = vec![SetRun { block: 0, medium: 0, pages: PAGES, offset, place: 0 }];
+    let runs = vec![SetRun { block: 0, device: 0, pages: PAGES, offset, place: 0 }];
     sender.send(&Message::Runs(runs)).await?;
     sender.send(&Message::OfferEnd).await?;
     Ok(receiver.receive().await?)

@@ -18,12 +18,12 @@ use crate::volume::{Volume, with_own_mounts};
 struct Aligned([u8; 16384]);
 
 /// Reads files as the server names them, and whole disks as the list names them.
-struct Media {
+struct Devices {
     root: PathBuf,
     open: BTreeMap<String, File>,
 }
 
-impl Media {
+impl Devices {
     fn of(server: &Observed) -> Self {
         Self { root: server.target.root(), open: BTreeMap::new() }
     }
@@ -78,8 +78,8 @@ fn assert_equal(server: &Observed, mut read: impl FnMut(&Listed) -> Vec<u8>) -> 
 /// Compares with the files.
 pub(crate) fn assert_files_hold_the_frames(server: &Server) -> Observed {
     let observed = open(server);
-    let mut media = Media::of(&observed);
-    let compared = assert_equal(&observed, |row| media.in_file(row));
+    let mut devices = Devices::of(&observed);
+    let compared = assert_equal(&observed, |row| devices.in_file(row));
     println!("{compared} pages compared");
     assert!(compared > 100, "{compared} pages are eligible");
     observed
@@ -107,8 +107,8 @@ fn disks_hold_the_frames(release: Release) {
     let server = warm(release, Config::new().pool_mib(96).datadir_in(volume.path()));
     rustix::fs::sync();
     let observed = assert_files_hold_the_frames(&server);
-    let mut media = Media::of(&observed);
-    let compared = assert_equal(&observed, |row| media.on_disk(row));
+    let mut devices = Devices::of(&observed);
+    let compared = assert_equal(&observed, |row| devices.on_disk(row));
     println!("{compared} pages compared with {}", volume.device());
     assert!(compared > 2000, "{compared} pages are eligible");
     let rows = list(&observed, None);

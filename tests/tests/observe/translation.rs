@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use page_wire::{Bounds, List, Medium};
+use page_wire::{Bounds, Device, List};
 use test_servers::{Config, Release, Server};
 use userspace::frames::{FRAME_BYTES, Frame, Pagemap, Walk};
 use userspace::locate::Locator;
@@ -49,14 +49,14 @@ type Entry = (u64, String, u64);
 
 fn decode(bytes: &[u8]) -> (BTreeSet<Entry>, u64) {
     let list = List::parse(bytes, Bounds::ANY).unwrap();
-    let media: Vec<Medium> = list.media().to_vec();
+    let devices: Vec<Device> = list.devices().to_vec();
     let mut entries = BTreeSet::new();
     let mut frames = 0;
     for run in list.runs() {
         for index in 0..u64::from(run.frames()) {
-            let medium = media[usize::from(run.medium())].name().to_owned();
+            let device = devices[usize::from(run.device())].name().to_owned();
             let offset = (run.unit() << page_wire::UNIT_SHIFT) + index * FRAME_BYTES;
-            entries.insert(((run.gfn() + index) * FRAME_BYTES, medium, offset));
+            entries.insert(((run.gfn() + index) * FRAME_BYTES, device, offset));
             frames += 1;
         }
     }
@@ -82,17 +82,17 @@ fn expand(rows: &[Listed], names: &BTreeMap<String, String>) -> BTreeSet<Entry> 
 }
 
 /// The name by which the host knows each disk, by device number.
-fn disk_names(server: &Server, rows: &[Listed], media: &[Medium]) -> BTreeMap<String, String> {
+fn disk_names(server: &Server, rows: &[Listed], devices: &[Device]) -> BTreeMap<String, String> {
     let mut locator = Locator::open(server.pid()).unwrap();
     for row in eligible(rows).take(1) {
         use userspace::locate::{PageNo, SpaceId};
         let (space, page) = row.id().unwrap();
         let place = locator.place(SpaceId(space), PageNo(page)).unwrap();
-        locator.medium(place).unwrap();
+        locator.location(place).unwrap();
     }
     let disks: Vec<_> = locator.disks().collect();
-    assert_eq!((disks.len(), media.len()), (1, 1), "the data directory lies on one disk");
-    [(disks[0].device.to_string(), media[0].name().to_owned())].into()
+    assert_eq!((disks.len(), devices.len()), (1, 1), "the data directory lies on one disk");
+    [(disks[0].device.to_string(), devices[0].name().to_owned())].into()
 }
 
 /// Compares a binary list with rows made just before and after it.
@@ -108,8 +108,8 @@ fn assert_same_list(
         if before != after {
             continue;
         }
-        let media: Vec<Medium> = List::parse(&bytes, Bounds::ANY).unwrap().media().to_vec();
-        let names = disk_names(server, &after, &media);
+        let devices: Vec<Device> = List::parse(&bytes, Bounds::ANY).unwrap().devices().to_vec();
+        let names = disk_names(server, &after, &devices);
         let (decoded, pages) = decode(&bytes);
         let expected = expand(&after, &names);
         let difference: Vec<_> = decoded.symmetric_difference(&expected).take(5).collect();

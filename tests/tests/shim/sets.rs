@@ -35,7 +35,7 @@ pub(crate) fn set(block: &str, length: u64, runs: &[(u64, u32)]) -> SkipSet {
     let run = |(page, pages): &(u64, u32)| {
         place += u64::from(*pages) * PAGE_BYTES;
         let offset = page * PAGE_BYTES;
-        SetRun { block: 0, medium: 0, pages: *pages, offset, place: place - PAGE_BYTES }
+        SetRun { block: 0, device: 0, pages: *pages, offset, place: place - PAGE_BYTES }
     };
     let runs = runs.iter().map(run).collect();
     SkipSet::new(vec![Block { name: block.to_owned(), length }], vec!["disk".to_owned()], runs)

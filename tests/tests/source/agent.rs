@@ -8,7 +8,7 @@ use page_wire::ask::{
     Answer, Ask, GuestRun, Hello, MAX_ANSWER_BYTES, MAX_ASK_BYTES, PageList, Pinned, Said,
     ServerState, Status, Steps, VERSION, What, from_line, to_line,
 };
-use page_wire::{Facts, Medium, Run, encode};
+use page_wire::{Device, Facts, Run, encode};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
@@ -19,10 +19,10 @@ const LIST_AT: u64 = 96 << 20;
 /// A list of runs on one disk with this serial number.
 pub(crate) fn list(serial: &str, mut runs: Vec<Run>) -> Vec<u8> {
     runs.sort_unstable();
-    let media = [Medium::Disk(format!("serial:{serial}"))];
+    let devices = [Device::Disk(format!("serial:{serial}"))];
     let facts = Facts { page_size: 16384, pages: runs.len() as u64, begun_ns: 1, done_ns: 2 };
     let mut bytes = Vec::new();
-    encode(&mut bytes, &facts, &media, runs.len() as u64, runs.iter().copied()).unwrap();
+    encode(&mut bytes, &facts, &devices, runs.len() as u64, runs.iter().copied()).unwrap();
     bytes
 }
 

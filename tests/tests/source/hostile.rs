@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use page_wire::ask::{Copied, MAX_ANSWER_BYTES, Said, What};
-use page_wire::{Facts, Medium, Run, encode, encode_head};
+use page_wire::{Device, Facts, Run, encode, encode_head};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
@@ -38,12 +38,12 @@ fn filled(before: &str, text: &str, after: &str) -> String {
 }
 
 fn guests() -> Vec<Guest> {
-    let media = [Medium::Disk("serial:pf-data".into())];
+    let devices = [Device::Disk("serial:pf-data".into())];
     let small = |count: u64| {
         let mut bytes = Vec::new();
         // One run for each page, none of which follows the one before.
         let runs = (0..count).filter_map(|n| Run::new((count - n) * 2, 1, 0, n * 64));
-        encode(&mut bytes, &Facts::default(), &media, count, runs).unwrap();
+        encode(&mut bytes, &Facts::default(), &devices, count, runs).unwrap();
         bytes
     };
     let mut names = encode_head(&Facts::default(), &[], 0).unwrap();

@@ -120,7 +120,7 @@ async fn offer(sender: &mut Sender, answers: &mut Receiver, set: &SkipSet) -> St
     assert!(matches!(answers.receive().await.unwrap(), Message::Hello(_)));
     let offer = Offer {
         blocks: set.blocks().to_vec(),
-        media: set.media().iter().map(|name| name.as_str().try_into().unwrap()).collect(),
+        devices: set.devices().iter().map(|name| name.as_str().try_into().unwrap()).collect(),
         runs: set.runs().len() as u64,
         capabilities: Vec::new(),
         multifd: None,

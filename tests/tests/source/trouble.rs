@@ -169,7 +169,7 @@ pub(crate) async fn agrees(listener: TcpListener, uri: String) -> (Sender, Recei
     };
     sender.send(&Message::Hello(hello)).await.unwrap();
     while !matches!(receiver.receive().await.unwrap(), Message::OfferEnd) {}
-    let ready = Ready { uri: uri.into(), media_left_out: Vec::new() };
+    let ready = Ready { uri: uri.into(), devices_left_out: Vec::new() };
     sender.send(&Message::Ready(ready)).await.unwrap();
     (sender, receiver)
 }

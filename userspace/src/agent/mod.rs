@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use foreign::Text;
-use page_wire::MAX_MEDIA;
+use page_wire::MAX_DEVICES;
 use page_wire::ask::{
     Answer, Ask, Copied, Hello, LineError, MAX_ANSWER_BYTES, MAX_COPY_BYTES, MAX_LIST_BYTES,
     PageList, Said, Status, Trouble, VERSION, What, from_line, to_line,
@@ -68,7 +68,7 @@ const PREPARE_EVERY: Duration = Duration::from_secs(30);
 /// as long: it is about to ask for more.
 const COURTESY: Duration = Duration::from_millis(500);
 /// What a list may have: beyond, servers are left out whole.
-const ROOM: Room = Room { media: MAX_MEDIA, bytes: MAX_LIST_BYTES };
+const ROOM: Room = Room { devices: MAX_DEVICES, bytes: MAX_LIST_BYTES };
 
 /// Which servers, and how to know them.
 #[derive(Clone, Debug)]

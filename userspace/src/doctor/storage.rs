@@ -8,7 +8,7 @@ use super::Check;
 use super::check::causes;
 use crate::frames::FRAME_BYTES;
 use crate::kernel_text::{Lines, text_head};
-use crate::locate::{Disk, FileOffset, Locator, Medium, NotOnDisk, Place};
+use crate::locate::{Disk, FileOffset, Location, Locator, NotOnDisk, Place};
 use crate::target::Target;
 use crate::viewer::units;
 
@@ -161,9 +161,9 @@ fn tally(locator: &mut Locator) -> Tally {
     for (_, file, refused) in files.into_iter().take(MOST_FILES) {
         let len_bytes = u32::try_from(FRAME_BYTES).unwrap_or(4096);
         let place = Place { file, offset: FileOffset(0), len_bytes };
-        match refused.map_or_else(|| locator.medium(place), Err) {
-            Ok(Medium::Disk(_)) => tally.on_disk += 1,
-            Ok(Medium::Share) => tally.on_share += 1,
+        match refused.map_or_else(|| locator.location(place), Err) {
+            Ok(Location::Disk(_)) => tally.on_disk += 1,
+            Ok(Location::Share) => tally.on_share += 1,
             Err(reason) => *tally.nowhere.entry(reason).or_default() += 1,
         }
     }

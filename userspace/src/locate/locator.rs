@@ -24,9 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A look that takes longer is worth a word.
 const SLOW: Duration = Duration::from_secs(5);
 
-/// What holds the bytes of a page.
+/// Where the bytes of a page lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Medium {
+pub enum Location {
     /// These ranges of whole disks, in the order of the page's bytes.
     Disk(DiskRanges),
     /// A share: file and offset say where; [`Locator::share_of`] names the file there.
@@ -217,11 +217,11 @@ impl Locator {
     /// # Errors
     /// The reason why they cannot be read from a disk.
     #[inline]
-    pub fn medium(&mut self, place: Place) -> Result<Medium, NotOnDisk> {
+    pub fn location(&mut self, place: Place) -> Result<Location, NotOnDisk> {
         if let Some(range) = self.stretch.and_then(|stretch| stretch.holds(&place)) {
-            return Ok(Medium::Disk(DiskRanges::from_iter([range])));
+            return Ok(Location::Disk(DiskRanges::from_iter([range])));
         }
-        self.find_medium(place)
+        self.find_location(place)
     }
 
     /// Number of pages after the one last looked up, at `place`, whose bytes follow it on its disk
@@ -237,7 +237,7 @@ impl Locator {
         u32::try_from(mapped).unwrap_or(u32::MAX).min(in_file)
     }
 
-    fn find_medium(&mut self, place: Place) -> Result<Medium, NotOnDisk> {
+    fn find_location(&mut self, place: Place) -> Result<Location, NotOnDisk> {
         let round = self.round;
         if self.maps.get(place.file).is_none_or(|map| map.checked_in != round) {
             self.check(place.file)?;
@@ -245,7 +245,7 @@ impl Locator {
         let map = self.maps.get_mut(place.file).ok_or(NotOnDisk::FileChanged)?;
         let (device, extents) = match &map.layout {
             Ok(Layout::Device { device, extents }) => (*device, extents),
-            Ok(Layout::Share(_)) => return Ok(Medium::Share),
+            Ok(Layout::Share(_)) => return Ok(Location::Share),
             Err(reason) => return Err(*reason),
         };
         let device = self.disks.map(device)?;
@@ -260,7 +260,7 @@ impl Locator {
             let [disk] = whole.as_slice() else { return None };
             Some(Stretch { file: place.file, from, until: from + len, disk: *disk })
         });
-        Ok(Medium::Disk(ranges))
+        Ok(Location::Disk(ranges))
     }
 
     /// Makes sure that there is a map of the file that is true in this round.

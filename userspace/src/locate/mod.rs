@@ -74,7 +74,7 @@ pub use disks::{Disk, DiskRange, DiskRanges};
 pub use error::LocateError;
 pub use file_name::decode_file_name;
 pub use ids::{DeviceId, DiskOffset, FileId, FileOffset, PageNo, SpaceId};
-pub use locator::{Locator, Medium};
+pub use locator::{Location, Locator};
 pub use mounts::Share;
 pub use reason::NotOnDisk;
 pub use tablespaces::{Changes, Place, Tablespaces};

@@ -201,8 +201,8 @@ fn answer(request: &Request<Incoming>, snapshots: Vec<Arc<Snapshot>>) -> Respons
     match super::encode(snapshots) {
         Ok(text) => {
             let mut response = Response::new(Full::from(text));
-            let media = HeaderValue::from_static(super::CONTENT_TYPE);
-            response.headers_mut().insert(CONTENT_TYPE, media);
+            let devices = HeaderValue::from_static(super::CONTENT_TYPE);
+            response.headers_mut().insert(CONTENT_TYPE, devices);
             response
         }
         Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the metrics could not be encoded\n"),

@@ -17,7 +17,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use page_wire::{Encoder, Facts, Medium, encode_head, encoded_bytes};
+use page_wire::{Device, Encoder, Facts, encode_head, encoded_bytes};
 use serde::Serialize;
 
 use super::ListError;
@@ -37,7 +37,7 @@ pub struct Built {
     /// Numbers for the header.
     pub facts: Facts,
     /// Disks and share files.
-    pub media: Vec<Medium>,
+    pub devices: Vec<Device>,
     /// Blocks that are not on it, by reason.
     pub left_out: BTreeMap<String, u64>,
     /// How long each step took.
@@ -83,7 +83,7 @@ impl Built {
     /// # Errors
     /// When the writer fails.
     pub fn write(&self, out: &mut impl Write) -> Result<(), ListError> {
-        let mut encoder = Encoder::new(out, &self.facts, &self.media, self.runs)?;
+        let mut encoder = Encoder::new(out, &self.facts, &self.devices, self.runs)?;
         self.placed.each_run(|run| encoder.push(run))?;
         Ok(encoder.finish()?)
     }
@@ -91,7 +91,7 @@ impl Built {
     /// Bytes of the binary form.
     #[must_use]
     pub fn encoded_bytes(&self) -> u64 {
-        encoded_bytes(&self.media, self.runs)
+        encoded_bytes(&self.devices, self.runs)
     }
 
     /// Writes the runs alone to memory of their size.
@@ -105,7 +105,7 @@ impl Built {
     /// # Errors
     /// When the memory is too small.
     pub fn write_to(&self, out: &mut [u8]) -> Result<(), ListError> {
-        let head = encode_head(&self.facts, &self.media, self.runs)?;
+        let head = encode_head(&self.facts, &self.devices, self.runs)?;
         let (front, runs) = out
             .split_at_mut_checked(head.len())
             .ok_or_else(|| ListError::Write(std::io::ErrorKind::WriteZero.into()))?;
@@ -188,7 +188,7 @@ fn make(
     clock.lap();
     placed.add(candidates, table.frames(), &mut placer, locator, &noted, &mut left_out);
     placed.gather(table.frames(), moved, &noted, &mut left_out);
-    let media = placer.media.to_media(locator);
+    let devices = placer.devices.to_devices(locator);
     clock.steps.locate_s = clock.lap();
     let runs = placed.count_runs();
     clock.steps.merge_s = clock.lap();
@@ -201,7 +201,7 @@ fn make(
     let placed = Arc::new(placed);
     let built = Built {
         facts,
-        media,
+        devices,
         left_out: LeftOut::names(&left_out),
         steps: clock.end(),
         judged,

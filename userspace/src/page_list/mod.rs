@@ -11,9 +11,9 @@
 
 mod build;
 mod candidates;
+mod devices;
 mod frame_table;
 mod lsn;
-mod media;
 mod noted;
 mod output;
 mod place;

@@ -1,9 +1,9 @@
-//! Where a candidate lies on its medium, and for how many pages after it no lookup is needed.
+//! Where a candidate lies on its device, and for how many pages after it no lookup is needed.
 
 use page_wire::Run;
 
 use super::candidates::Candidate;
-use super::media::MediaTable;
+use super::devices::DeviceTable;
 use super::runs::FrameRuns;
 use super::whole::{UNIT, Whole};
 use crate::classify::Reason;
@@ -25,7 +25,7 @@ impl Straight {
         let ahead = page.page.checked_sub(self.from.page)?;
         let inside = page.space == self.from.space && ahead <= self.pages_after;
         let unit = self.whole.unit() + u64::from(ahead) * units;
-        inside.then(|| Whole::new(self.whole.medium(), unit, page.block)).flatten()
+        inside.then(|| Whole::new(self.whole.device(), unit, page.block)).flatten()
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) enum Found {
 pub(super) struct Placer {
     /// In file order.
     straights: Vec<Straight>,
-    pub(super) media: MediaTable,
+    pub(super) devices: DeviceTable,
     /// Frames of a page.
     pub(super) per_page: usize,
     units: u64,
@@ -51,7 +51,12 @@ impl Placer {
     pub(super) fn new(page_size: u32) -> Self {
         let bytes = u64::from(page_size);
         let per_page = usize::try_from(bytes / FRAME_BYTES).unwrap_or(0);
-        Self { straights: Vec::new(), media: MediaTable::default(), per_page, units: bytes / UNIT }
+        Self {
+            straights: Vec::new(),
+            devices: DeviceTable::default(),
+            per_page,
+            units: bytes / UNIT,
+        }
     }
 
     /// Number of stretches.
@@ -61,9 +66,9 @@ impl Placer {
 
     /// Whether everything still lies where it was found: one lookup a stretch, not one a page.
     pub(super) fn holds(&mut self, locator: &mut Locator) -> bool {
-        let Self { straights, media, per_page, .. } = self;
+        let Self { straights, devices, per_page, .. } = self;
         straights.iter().all(|straight| {
-            let now = place(&straight.from, &[], *per_page, locator, media);
+            let now = place(&straight.from, &[], *per_page, locator, devices);
             matches!(now, Ok((Found::Whole(whole), after))
                 if whole == straight.whole && after >= straight.pages_after)
         })
@@ -103,7 +108,7 @@ impl Pass<'_> {
     }
 
     fn look(&mut self, candidate: &Candidate) -> Result<Found, Reason> {
-        let Placer { straights, media, per_page, units } = &mut *self.placer;
+        let Placer { straights, devices, per_page, units } = &mut *self.placer;
         let ahead = &straights[self.at..self.known];
         self.at += ahead.partition_point(|straight| straight.from.key() <= candidate.key());
         self.last = self.at.checked_sub(1).map(|before| straights[before]);
@@ -111,7 +116,7 @@ impl Pass<'_> {
             return Ok(Found::Whole(whole));
         }
         self.last = None;
-        let (found, pages_after) = place(candidate, self.table, *per_page, self.locator, media)?;
+        let (found, pages_after) = place(candidate, self.table, *per_page, self.locator, devices)?;
         if let Found::Whole(whole) = found {
             let new = Straight { from: *candidate, whole, pages_after };
             straights.push(new);
@@ -132,7 +137,7 @@ fn place(
     table: &[Frame],
     per_page: usize,
     locator: &mut Locator,
-    media: &mut MediaTable,
+    devices: &mut DeviceTable,
 ) -> Result<(Found, u32), Reason> {
     if per_page == 0 {
         return Err(Reason::FrameAbsent);
@@ -150,21 +155,21 @@ fn place(
             .map(Found::Whole)
             .ok_or(Reason::TooLarge)
     };
-    match locator.medium(place).map_err(Reason::NotOnDisk)? {
-        locate::Medium::Disk(ranges) => match ranges.as_slice() {
+    match locator.location(place).map_err(Reason::NotOnDisk)? {
+        locate::Location::Disk(ranges) => match ranges.as_slice() {
             [range] => {
                 let after = locator.pages_on_disk_after(space, page, &place);
-                Ok((whole(media.disk(range.device), range.offset.0)?, after))
+                Ok((whole(devices.disk(range.device), range.offset.0)?, after))
             }
             ranges => {
                 let own = page_frames(table, candidate.block, per_page);
-                let runs = pieces(ranges, own.ok_or(Reason::FrameAbsent)?, media)?;
+                let runs = pieces(ranges, own.ok_or(Reason::FrameAbsent)?, devices)?;
                 Ok((Found::Pieces(runs), 0))
             }
         },
-        locate::Medium::Share => {
+        locate::Location::Share => {
             let after = locator.tablespaces().pages_after(space, page);
-            Ok((whole(media.file(place.file), place.offset.0)?, after))
+            Ok((whole(devices.file(place.file), place.offset.0)?, after))
         }
     }
 }
@@ -173,7 +178,7 @@ fn place(
 fn pieces(
     ranges: &[locate::DiskRange],
     frames: &[Frame],
-    media: &mut MediaTable,
+    devices: &mut DeviceTable,
 ) -> Result<Vec<Run>, Reason> {
     let (mut rest, mut runs) = (frames, Vec::new());
     for range in ranges {
@@ -181,11 +186,11 @@ fn pieces(
         if range.len_bytes % FRAME_BYTES != 0 || count > rest.len() || range.offset.0 % UNIT != 0 {
             return Err(Reason::NotOnDisk(NotOnDisk::ExtentInline));
         }
-        let medium = media.disk(range.device).ok_or(Reason::TooLarge)?;
+        let device = devices.disk(range.device).ok_or(Reason::TooLarge)?;
         let unit = range.offset.0 / UNIT;
-        Whole::new(medium, unit, 0).ok_or(Reason::TooLarge)?;
+        Whole::new(device, unit, 0).ok_or(Reason::TooLarge)?;
         let (here, later) = rest.split_at(count);
-        runs.extend(FrameRuns { rest: here, medium, unit });
+        runs.extend(FrameRuns { rest: here, device, unit });
         rest = later;
     }
     if rest.is_empty() { Ok(runs) } else { Err(Reason::NotOnDisk(NotOnDisk::BeyondEof)) }
@@ -206,7 +211,7 @@ mod tests {
     fn places_that_do_not_fit_are_refused() {
         assert!(Whole::new(0, 1 << 48, 0).is_none());
         let last = Whole::new(u16::MAX, (1 << 48) - 1, 5).unwrap();
-        assert_eq!((last.medium(), last.unit(), last.block), (u16::MAX, (1 << 48) - 1, 5));
+        assert_eq!((last.device(), last.unit(), last.block), (u16::MAX, (1 << 48) - 1, 5));
     }
 
     #[test]

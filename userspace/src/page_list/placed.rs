@@ -279,7 +279,7 @@ impl Placed {
         let (frames, second_frames) = self.frames.split_at(first.len() * per_page.max(1));
         let border = second.first().map_or(self.pieces.len(), |page| {
             self.pieces
-                .partition_point(|run| (run.medium(), run.unit()) < (page.medium(), page.unit()))
+                .partition_point(|run| (run.device(), run.unit()) < (page.device(), page.unit()))
         });
         let (pieces, second_pieces) = self.pieces.split_at(border);
         [
@@ -306,7 +306,7 @@ fn copy_frames(pages: &[Whole], table: &[Frame], out: &mut [Frame], per_page: us
 
 #[cfg(test)]
 mod tests {
-    use page_wire::{Facts, List, Medium};
+    use page_wire::{Device, Facts, List};
 
     use super::*;
 
@@ -404,10 +404,10 @@ mod tests {
     /// The list's own bytes, held against its parser.
     fn parsed(placed: &mut Placed) -> Result<usize, page_wire::ListError> {
         let facts = Facts { page_size: 8192, pages: placed.pages(), begun_ns: 0, done_ns: 0 };
-        let media = [Medium::Disk("vda".to_owned())];
+        let devices = [Device::Disk("vda".to_owned())];
         let count = placed.count_runs();
         let mut bytes = Vec::new();
-        let mut encoder = Encoder::new(&mut bytes, &facts, &media, count).unwrap();
+        let mut encoder = Encoder::new(&mut bytes, &facts, &devices, count).unwrap();
         runs(placed).into_iter().for_each(|run| encoder.push(run).unwrap());
         encoder.finish().unwrap();
         List::parse(&bytes, page_wire::Bounds::ANY).map(|list| list.runs().count())

@@ -183,7 +183,7 @@ fn place(row: &mut Row, locator: &mut Locator) {
     let found = locator.place(SpaceId(space), PageNo(page)).and_then(|place| {
         row.file_offset = Some(place.offset.0);
         row.file = locator.tablespaces().file(place.file).map(|f| f.path().into());
-        if let locate::Medium::Disk(ranges) = locator.medium(place)? {
+        if let locate::Location::Disk(ranges) = locator.location(place)? {
             row.disk = ranges;
         }
         Ok(u64::from(place.len_bytes))

@@ -5,10 +5,10 @@ use page_wire::{Merger, Run};
 use super::whole::{UNIT, Whole};
 use crate::frames::Frame;
 
-/// Runs of frames whose bytes follow each other on a medium: one a change of frame.
+/// Runs of frames whose bytes follow each other on a device: one a change of frame.
 pub(super) struct FrameRuns<'a> {
     pub(super) rest: &'a [Frame],
-    pub(super) medium: u16,
+    pub(super) device: u16,
     pub(super) unit: u64,
 }
 
@@ -23,7 +23,7 @@ impl Iterator for FrameRuns<'_> {
         while self.rest.get(count).is_some_and(|f| f.number() == Some(gfn + count as u64)) {
             count += 1;
         }
-        let run = Run::new(gfn, u32::try_from(count).ok()?, self.medium, self.unit)?;
+        let run = Run::new(gfn, u32::try_from(count).ok()?, self.device, self.unit)?;
         self.rest = &self.rest[count..];
         self.unit += run.bytes() / UNIT;
         Some(run)
@@ -45,11 +45,11 @@ impl Half<'_> {
         let mut push = |run| merger.push(run).map_or(Ok(()), &mut *each);
         let mut pieces = self.pieces.iter().copied().peekable();
         for (page, own) in self.whole.iter().zip(self.frames.chunks_exact(self.per_page.max(1))) {
-            let place = (page.medium(), page.unit());
-            while let Some(piece) = pieces.next_if(|piece| (piece.medium(), piece.unit()) < place) {
+            let place = (page.device(), page.unit());
+            while let Some(piece) = pieces.next_if(|piece| (piece.device(), piece.unit()) < place) {
                 push(piece)?;
             }
-            for run in (FrameRuns { rest: own, medium: page.medium(), unit: page.unit() }) {
+            for run in (FrameRuns { rest: own, device: page.device(), unit: page.unit() }) {
                 push(run)?;
             }
         }

@@ -1,11 +1,11 @@
 //! One list of several servers': what a host asks for is of the whole VM.
 //!
-//! A server's list stays as it is; only its media get the numbers of the list of all, and the runs the order of all
+//! A server's list stays as it is; only its devices get the numbers of the list of all, and the runs the order of all
 //! disks. Two servers on one disk so become one stretch of it.
 
 use std::collections::BTreeMap;
 
-use page_wire::{Facts, Medium, Part, RUN_BYTES, encode_head, encoded_bytes, unite};
+use page_wire::{Device, Facts, Part, RUN_BYTES, encode_head, encoded_bytes, unite};
 
 use super::ListError;
 use super::build::{Built, Steps};
@@ -14,7 +14,7 @@ use super::build::{Built, Steps};
 pub struct Union {
     lists: Vec<(Built, Vec<u16>)>,
     facts: Facts,
-    media: Vec<Medium>,
+    devices: Vec<Device>,
     left_out: BTreeMap<String, u64>,
     steps: Steps,
     runs: u64,
@@ -23,8 +23,8 @@ pub struct Union {
 /// What a list of all may have.
 #[derive(Clone, Copy, Debug)]
 pub struct Room {
-    /// Media.
-    pub media: usize,
+    /// Devices.
+    pub devices: usize,
     /// Bytes of its binary form.
     pub bytes: u64,
 }
@@ -37,7 +37,7 @@ impl Union {
         let mut union = Self {
             lists: Vec::new(),
             facts: Facts { begun_ns: u64::MAX, ..Facts::default() },
-            media: Vec::new(),
+            devices: Vec::new(),
             left_out: BTreeMap::new(),
             steps: Steps::default(),
             runs: 0,
@@ -53,20 +53,20 @@ impl Union {
 
     /// Adds a list, unless there is no room for it.
     fn take(&mut self, mut list: Built, room: Room) -> bool {
-        let mut media = self.media.clone();
-        let number = |medium: &Medium| {
-            let known = media.iter().position(|known| known == medium);
+        let mut devices = self.devices.clone();
+        let number = |device: &Device| {
+            let known = devices.iter().position(|known| known == device);
             u16::try_from(known.unwrap_or_else(|| {
-                media.push(medium.clone());
-                media.len() - 1
+                devices.push(device.clone());
+                devices.len() - 1
             }))
         };
-        let numbers: Result<Vec<u16>, _> = list.media.iter().map(number).collect();
+        let numbers: Result<Vec<u16>, _> = list.devices.iter().map(number).collect();
         let runs = self.runs + list.run_count();
         let is_first = self.lists.is_empty();
-        let fits = media.len() <= room.media && encoded_bytes(&media, runs) <= room.bytes;
+        let fits = devices.len() <= room.devices && encoded_bytes(&devices, runs) <= room.bytes;
         let (true, Ok(numbers)) = (fits || is_first, numbers) else { return false };
-        (self.media, self.runs) = (media, runs);
+        (self.devices, self.runs) = (devices, runs);
         let (facts, all) = (list.facts, &mut self.facts);
         all.page_size = match all.page_size {
             _ if is_first => facts.page_size,
@@ -105,7 +105,7 @@ impl Union {
     /// Bytes of the binary form.
     #[must_use]
     pub fn encoded_bytes(&self) -> u64 {
-        encoded_bytes(&self.media, self.runs)
+        encoded_bytes(&self.devices, self.runs)
     }
 
     /// Writes the binary form to memory of its size ([`encoded_bytes`](Self::encoded_bytes)).
@@ -114,17 +114,17 @@ impl Union {
     /// When the memory is too small, or a name does not fit.
     pub fn write_to(&self, out: &mut [u8]) -> Result<(), ListError> {
         let too_small = || ListError::Write(std::io::ErrorKind::WriteZero.into());
-        let head = encode_head(&self.facts, &self.media, self.runs)?;
+        let head = encode_head(&self.facts, &self.devices, self.runs)?;
         let (front, runs) = out.split_at_mut_checked(head.len()).ok_or_else(too_small)?;
         front.copy_from_slice(&head);
         let mut rest = &mut *runs;
         let mut parts = Vec::new();
-        for (list, media) in &self.lists {
+        for (list, devices) in &self.lists {
             let runs = usize::try_from(list.run_count()).map_err(|_| too_small())?;
             let (own, after) =
                 rest.split_at_mut_checked(runs.saturating_mul(RUN_BYTES)).ok_or_else(too_small)?;
             list.write_runs(own)?;
-            parts.push(Part { runs, media });
+            parts.push(Part { runs, devices });
             rest = after;
         }
         // A list alone has the right order and the right numbers.

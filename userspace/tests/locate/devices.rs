@@ -47,7 +47,7 @@ fn ext4_on_a_partition() {
         server.query("DROP TABLE shop.t").unwrap();
         let place = locator.place(space, PageNo(3)).unwrap();
         assert_eq!(locator.refresh().unwrap().removed, 1);
-        assert_eq!(locator.medium(place), Err(NotOnDisk::FileChanged));
+        assert_eq!(locator.location(place), Err(NotOnDisk::FileChanged));
     });
 }
 
@@ -58,11 +58,11 @@ fn xfs_on_a_partition_and_its_shared_extents() {
         let (id, path) = file_of(&locator, "shop/t");
         let space = locator.tablespaces().file(id).unwrap().space().unwrap();
         let place = locator.place(space, PageNo(3)).unwrap();
-        assert!(locator.medium(place).is_ok());
+        assert!(locator.location(place).is_ok());
         let copy = mounted.path().join("copy");
         run("cp", &["--reflink=always".as_ref(), &path, &copy], "");
         locator.refresh().unwrap();
-        assert_eq!(locator.medium(place), Err(NotOnDisk::ExtentShared));
+        assert_eq!(locator.location(place), Err(NotOnDisk::ExtentShared));
     });
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use userspace::locate::{FileId, Locator, Medium, NotOnDisk, PageNo, Place, SpaceId};
+use userspace::locate::{FileId, Location, Locator, NotOnDisk, PageNo, Place, SpaceId};
 
 /// Largest page; a buffer of this size holds any.
 const MAX_PAGE: usize = 64 * 1024;
@@ -40,7 +40,7 @@ impl WholeDisks {
         locator: &mut Locator,
         place: Place,
     ) -> Result<Vec<u8>, NotOnDisk> {
-        let Medium::Disk(ranges) = locator.medium(place)? else { panic!("a share") };
+        let Location::Disk(ranges) = locator.location(place)? else { panic!("a share") };
         let mut page = Vec::new();
         for range in ranges {
             let disk = locator.disks().find(|disk| disk.device == range.device).unwrap();
@@ -104,9 +104,9 @@ pub(crate) fn compare(
 /// The reason why not, for people.
 pub(crate) fn readable(locator: &mut Locator) -> Result<(), String> {
     let place = locator.place(SpaceId::SYSTEM, PageNo(1)).unwrap();
-    match locator.medium(place) {
-        Ok(Medium::Disk(_)) => {}
-        Ok(Medium::Share) => return Err("the data directory is on a share".into()),
+    match locator.location(place) {
+        Ok(Location::Disk(_)) => {}
+        Ok(Location::Share) => return Err("the data directory is on a share".into()),
         Err(reason) => return Err(format!("the data directory is on no known disk: {reason}")),
     }
     for disk in locator.disks() {

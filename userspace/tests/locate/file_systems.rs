@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{FallocateFlags, Mode, fallocate, mknodat};
-use userspace::locate::{Locator, Medium, NotOnDisk, PageNo, SpaceId};
+use userspace::locate::{Location, Locator, NotOnDisk, PageNo, SpaceId};
 
 use crate::volume::{Loop, Mounted, with_own_mounts};
 
@@ -78,9 +78,9 @@ pub(crate) fn table(folder: &Path, name: &str, space: u32) -> File {
     file
 }
 
-fn medium(locator: &mut Locator, space: u32, page: u32) -> Result<Medium, NotOnDisk> {
+fn device(locator: &mut Locator, space: u32, page: u32) -> Result<Location, NotOnDisk> {
     let place = locator.place(SpaceId(space), PageNo(page))?;
-    locator.medium(place)
+    locator.location(place)
 }
 
 /// Holes, unwritten, delayed and punched pages, each beside a page that is all there.
@@ -98,23 +98,23 @@ fn every_kind_of_extent() {
         file.sync_all().unwrap();
         let observed = Observed::in_folder(mounted.path());
         let mut locator = observed.locator();
-        assert!(matches!(medium(&mut locator, 9, 1), Ok(Medium::Disk(_))));
-        assert_eq!(medium(&mut locator, 9, 2), Err(NotOnDisk::ExtentHole));
-        assert_eq!(medium(&mut locator, 9, 3), Err(NotOnDisk::PageCompressed));
-        assert_eq!(medium(&mut locator, 9, 4), Err(NotOnDisk::ExtentUnwritten));
-        assert_eq!(medium(&mut locator, 9, 8), Err(NotOnDisk::BeyondEof));
+        assert!(matches!(device(&mut locator, 9, 1), Ok(Location::Disk(_))));
+        assert_eq!(device(&mut locator, 9, 2), Err(NotOnDisk::ExtentHole));
+        assert_eq!(device(&mut locator, 9, 3), Err(NotOnDisk::PageCompressed));
+        assert_eq!(device(&mut locator, 9, 4), Err(NotOnDisk::ExtentUnwritten));
+        assert_eq!(device(&mut locator, 9, 8), Err(NotOnDisk::BeyondEof));
 
         file.write_all_at(&full, 5 * PAGE).unwrap();
         locator.refresh().unwrap();
-        assert_eq!(medium(&mut locator, 9, 5), Err(NotOnDisk::ExtentDelayed));
+        assert_eq!(device(&mut locator, 9, 5), Err(NotOnDisk::ExtentDelayed));
         file.sync_all().unwrap();
         locator.refresh().unwrap();
-        assert!(matches!(medium(&mut locator, 9, 5), Ok(Medium::Disk(_))));
+        assert!(matches!(device(&mut locator, 9, 5), Ok(Location::Disk(_))));
 
         // A sampled page that says it is compressed speaks for its whole space.
         file.write_all_at(&14_u16.to_be_bytes(), 5 * PAGE + 24).unwrap();
         locator.refresh().unwrap();
-        assert_eq!(medium(&mut locator, 9, 1), Err(NotOnDisk::PageCompressed));
+        assert_eq!(device(&mut locator, 9, 1), Err(NotOnDisk::PageCompressed));
     });
 }
 
@@ -127,7 +127,7 @@ fn file_systems_without_places() {
             file.write_all_at(&[1; 16384], PAGE).unwrap();
             file.sync_all().unwrap();
             let observed = Observed::in_folder(folder);
-            medium(&mut observed.locator(), 9, 1)
+            device(&mut observed.locator(), 9, 1)
         };
         let memory = Mounted::new(&["-t", "tmpfs"], Path::new("none"));
         assert_eq!(reason(memory.path()), Err(NotOnDisk::UnsupportedFilesystem));

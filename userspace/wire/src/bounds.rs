@@ -7,7 +7,7 @@ const HEAD_BYTES: u64 = (HEADER_BYTES + MAX_TABLE_BYTES) as u64;
 const MOST_RUNS: u64 = (MAX_LIST_BYTES - HEAD_BYTES) / RUN_BYTES as u64;
 
 /// What a list may have at most. The numbers of block devices and the lengths of their names are bounded by
-/// the format ([`MAX_MEDIA`](crate::MAX_MEDIA), [`MAX_NAME_BYTES`](crate::MAX_NAME_BYTES)), its runs by the VM.
+/// the format ([`MAX_DEVICES`](crate::MAX_DEVICES), [`MAX_NAME_BYTES`](crate::MAX_NAME_BYTES)), its runs by the VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
     runs: u64,

@@ -3,8 +3,8 @@
 use thiserror::Error;
 
 use crate::{
-    Bounds, FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, MAX_MEDIA, MAX_NAME_BYTES, MAX_TABLE_BYTES,
-    Medium, RUN_BYTES, Run, UNIT_SHIFT, VERSION,
+    Bounds, Device, FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, MAX_DEVICES, MAX_NAME_BYTES,
+    MAX_TABLE_BYTES, RUN_BYTES, Run, UNIT_SHIFT, VERSION,
 };
 
 /// The bytes are no list that this version reads.
@@ -47,16 +47,16 @@ pub enum ListError {
     },
     /// The table of block devices contradicts itself.
     #[error("the page list's table of block devices is malformed")]
-    Media,
-    /// A run names a medium that is not in the table.
-    #[error("run {index} names block device {medium} of {media}")]
-    NoMedium {
+    Devices,
+    /// A run names a device that is not in the table.
+    #[error("run {index} names block device {device} of {devices}")]
+    NoDevice {
         /// Index of the run.
         index: u64,
-        /// Medium that it names.
-        medium: u16,
-        /// Number of media.
-        media: usize,
+        /// Device that it names.
+        device: u16,
+        /// Number of devices.
+        devices: usize,
     },
     /// Runs out of order.
     #[error("run {index} stands before the run before it")]
@@ -69,7 +69,7 @@ pub enum ListError {
 /// The header, within bounds.
 pub(crate) struct Header {
     pub(crate) facts: Facts,
-    media: usize,
+    devices: usize,
     /// Length of the table in bytes.
     pub(crate) table: usize,
     pub(crate) runs: u64,
@@ -99,10 +99,10 @@ impl Header {
                 return Err(ListError::Unexpected { what, found });
             }
         }
-        let (media, table, runs) =
+        let (devices, table, runs) =
             (number(bytes, 20, 4), number(bytes, 24, 8), number(bytes, 32, 8));
         for (what, found, most) in [
-            ("block devices", media, MAX_MEDIA as u64),
+            ("block devices", devices, MAX_DEVICES as u64),
             ("bytes of names", table, MAX_TABLE_BYTES as u64),
             ("runs", runs, bounds.runs()),
         ] {
@@ -110,14 +110,14 @@ impl Header {
                 return Err(ListError::TooMany { what, found, most });
             }
         }
-        let index = |number| usize::try_from(number).map_err(|_| ListError::Media);
+        let index = |number| usize::try_from(number).map_err(|_| ListError::Devices);
         let facts = Facts {
             page_size: u32::from_le_bytes([bytes[16], bytes[17], bytes[18], bytes[19]]),
             pages: number(bytes, 40, 8),
             begun_ns: number(bytes, 48, 8),
             done_ns: number(bytes, 56, 8),
         };
-        Ok(Self { facts, media: index(media)?, table: index(table)?, runs })
+        Ok(Self { facts, devices: index(devices)?, table: index(table)?, runs })
     }
 
     /// Bytes of the whole list. Nothing overflows: all of it is within bounds.
@@ -125,44 +125,44 @@ impl Header {
         (HEADER_BYTES + self.table) as u64 + self.runs * RUN_BYTES as u64
     }
 
-    /// The media of the table, which they fill.
-    pub(crate) fn media(&self, mut table: &[u8]) -> Result<Vec<Medium>, ListError> {
-        let mut media = Vec::with_capacity(self.media);
-        for _ in 0..self.media {
-            let [kind_low, kind, len_low, len, ..] = *table else { return Err(ListError::Media) };
+    /// The devices of the table, which they fill.
+    pub(crate) fn devices(&self, mut table: &[u8]) -> Result<Vec<Device>, ListError> {
+        let mut devices = Vec::with_capacity(self.devices);
+        for _ in 0..self.devices {
+            let [kind_low, kind, len_low, len, ..] = *table else { return Err(ListError::Devices) };
             let len = usize::from(u16::from_le_bytes([len_low, len]));
             let entry = (4 + len).next_multiple_of(8);
-            let (entry, rest) = table.split_at_checked(entry).ok_or(ListError::Media)?;
+            let (entry, rest) = table.split_at_checked(entry).ok_or(ListError::Devices)?;
             let name = entry.get(4..4 + len).and_then(|name| std::str::from_utf8(name).ok());
-            let name = name.filter(|_| len <= MAX_NAME_BYTES).ok_or(ListError::Media)?;
-            media.push(match u16::from_le_bytes([kind_low, kind]) {
-                Medium::DISK => Medium::Disk(name.to_owned()),
-                Medium::SHARE_FILE => Medium::ShareFile(name.to_owned()),
-                _ => return Err(ListError::Media),
+            let name = name.filter(|_| len <= MAX_NAME_BYTES).ok_or(ListError::Devices)?;
+            devices.push(match u16::from_le_bytes([kind_low, kind]) {
+                Device::DISK => Device::Disk(name.to_owned()),
+                Device::SHARE_FILE => Device::ShareFile(name.to_owned()),
+                _ => return Err(ListError::Devices),
             });
             table = rest;
         }
-        if table.is_empty() { Ok(media) } else { Err(ListError::Media) }
+        if table.is_empty() { Ok(devices) } else { Err(ListError::Devices) }
     }
 }
 
 /// Looks at runs one after the other.
 pub(crate) struct Sequence {
-    media: usize,
+    devices: usize,
     last: Option<Run>,
     index: u64,
 }
 
 impl Sequence {
-    pub(crate) const fn new(media: usize) -> Self {
-        Self { media, last: None, index: 0 }
+    pub(crate) const fn new(devices: usize) -> Self {
+        Self { devices, last: None, index: 0 }
     }
 
     /// Whether the next run may stand where it stands.
     pub(crate) fn check(&mut self, run: Run) -> Result<(), ListError> {
         let index = self.index;
-        if usize::from(run.medium()) >= self.media {
-            return Err(ListError::NoMedium { index, medium: run.medium(), media: self.media });
+        if usize::from(run.device()) >= self.devices {
+            return Err(ListError::NoDevice { index, device: run.device(), devices: self.devices });
         }
         if self.last.is_some_and(|last| last > run) {
             return Err(ListError::Order { index });
@@ -177,7 +177,7 @@ impl Sequence {
 #[derive(Clone, Debug)]
 pub struct List<'a> {
     facts: Facts,
-    media: Vec<Medium>,
+    devices: Vec<Device>,
     runs: &'a [[u8; RUN_BYTES]],
 }
 
@@ -190,7 +190,7 @@ fn number(bytes: &[u8], at: usize, len: usize) -> u64 {
 }
 
 impl<'a> List<'a> {
-    /// Checks the header, the media table and the order of all runs, in one pass.
+    /// Checks the header, the devices table and the order of all runs, in one pass.
     ///
     /// # Errors
     /// When anything does not hold; the list is then of no use at all.
@@ -203,8 +203,8 @@ impl<'a> List<'a> {
         let (table, runs) =
             bytes.get(HEADER_BYTES..table_end).zip(bytes.get(table_end..end)).ok_or_else(short)?;
         let list =
-            Self { facts: header.facts, media: header.media(table)?, runs: runs.as_chunks().0 };
-        let mut sequence = Sequence::new(list.media.len());
+            Self { facts: header.facts, devices: header.devices(table)?, runs: runs.as_chunks().0 };
+        let mut sequence = Sequence::new(list.devices.len());
         list.runs().try_for_each(|run| sequence.check(run))?;
         Ok(list)
     }
@@ -215,10 +215,10 @@ impl<'a> List<'a> {
         self.facts
     }
 
-    /// The media, by the index that runs use; at most [`MAX_MEDIA`].
+    /// The devices, by the index that runs use; at most [`MAX_DEVICES`].
     #[must_use]
-    pub fn media(&self) -> &[Medium] {
-        &self.media
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
     }
 
     /// The runs in order.

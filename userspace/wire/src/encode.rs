@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use thiserror::Error;
 
 use crate::{
-    FRAME_SHIFT, Facts, HEADER_BYTES, HEADER_BYTES_FIELD, MAGIC, MAX_MEDIA, MAX_NAME_BYTES, Medium,
-    RUN_BYTES_FIELD, Run, UNIT_SHIFT, VERSION,
+    Device, FRAME_SHIFT, Facts, HEADER_BYTES, HEADER_BYTES_FIELD, MAGIC, MAX_DEVICES,
+    MAX_NAME_BYTES, RUN_BYTES_FIELD, Run, UNIT_SHIFT, VERSION,
 };
 
 /// A list could not be written.
 #[derive(Debug, Error)]
 pub enum EncodeError {
-    /// A name is longer than [`MAX_NAME_BYTES`], or there are more than [`MAX_MEDIA`].
+    /// A name is longer than [`MAX_NAME_BYTES`], or there are more than [`MAX_DEVICES`].
     #[error("{what} does not fit the format")]
     TooLong {
         /// What is too long.
@@ -65,11 +65,11 @@ const BATCH_BYTES: usize = 1 << 15;
 pub fn encode(
     out: &mut impl Write,
     facts: &Facts,
-    media: &[Medium],
+    devices: &[Device],
     count: u64,
     runs: impl Iterator<Item = Run>,
 ) -> Result<(), EncodeError> {
-    let mut encoder = Encoder::new(out, facts, media, count)?;
+    let mut encoder = Encoder::new(out, facts, devices, count)?;
     for run in runs {
         encoder.push(run)?;
     }
@@ -85,17 +85,17 @@ pub struct Encoder<W> {
 }
 
 impl<W: Write> Encoder<W> {
-    /// Writes header and media table of a list of `count` runs.
+    /// Writes header and devices table of a list of `count` runs.
     ///
     /// # Errors
     /// When a name does not fit or the writer fails.
     pub fn new(
         mut out: W,
         facts: &Facts,
-        media: &[Medium],
+        devices: &[Device],
         count: u64,
     ) -> Result<Self, EncodeError> {
-        let head = encode_head(facts, media, count)?;
+        let head = encode_head(facts, devices, count)?;
         out.write_all(&head)?;
         Ok(Self::part(out, count))
     }
@@ -131,24 +131,24 @@ impl<W: Write> Encoder<W> {
     }
 }
 
-/// Header and media table of a list of `count` runs.
+/// Header and devices table of a list of `count` runs.
 ///
 /// # Errors
 /// When a name does not fit.
-pub fn encode_head(facts: &Facts, media: &[Medium], count: u64) -> Result<Vec<u8>, EncodeError> {
+pub fn encode_head(facts: &Facts, devices: &[Device], count: u64) -> Result<Vec<u8>, EncodeError> {
     let mut table = Vec::new();
-    for medium in media {
-        let name = medium.name().as_bytes();
+    for device in devices {
+        let name = device.name().as_bytes();
         let len = u16::try_from(name.len()).ok().filter(|_| name.len() <= MAX_NAME_BYTES);
         let len = len.ok_or(EncodeError::TooLong { what: "the name of a block device" })?;
-        table.extend_from_slice(&medium.kind().to_le_bytes());
+        table.extend_from_slice(&device.kind().to_le_bytes());
         table.extend_from_slice(&len.to_le_bytes());
         table.extend_from_slice(name);
         table.resize(table.len().next_multiple_of(8), 0);
     }
-    let media_count = u16::try_from(media.len()).ok().filter(|_| media.len() <= MAX_MEDIA);
-    let media_count =
-        media_count.ok_or(EncodeError::TooLong { what: "the table of block devices" })?;
+    let devices_count = u16::try_from(devices.len()).ok().filter(|_| devices.len() <= MAX_DEVICES);
+    let devices_count =
+        devices_count.ok_or(EncodeError::TooLong { what: "the table of block devices" })?;
     let mut header = Vec::with_capacity(HEADER_BYTES);
     header.extend_from_slice(&MAGIC);
     header.extend_from_slice(&VERSION.to_le_bytes());
@@ -156,7 +156,7 @@ pub fn encode_head(facts: &Facts, media: &[Medium], count: u64) -> Result<Vec<u8
     header.extend_from_slice(&RUN_BYTES_FIELD.to_le_bytes());
     header.extend_from_slice(&[FRAME_SHIFT, UNIT_SHIFT]);
     header.extend_from_slice(&facts.page_size.to_le_bytes());
-    header.extend_from_slice(&u32::from(media_count).to_le_bytes());
+    header.extend_from_slice(&u32::from(devices_count).to_le_bytes());
     for number in [table.len() as u64, count, facts.pages, facts.begun_ns, facts.done_ns] {
         header.extend_from_slice(&number.to_le_bytes());
     }

@@ -19,15 +19,15 @@
 //!     40    8  number of database pages behind them
 //!     48    8  CLOCK_MONOTONIC of the guest when the list was begun, in ns
 //!     56    8  CLOCK_MONOTONIC when it was done, in ns
-//!     64       media table: per medium
+//!     64       devices table: per device
 //!                2 kind (0 disk, 1 file on a share), 2 length of the name (at most 1024), then the
 //!                name, padded with zeros to a multiple of 8; the entries fill the table
 //!              runs: per run
 //!                8 guest frame number (40 bits) | number of frames - 1 (24 bits) << 40
-//!                8 place in disk units (48 bits) | index of the medium << 48
+//!                8 place in disk units (48 bits) | index of the device << 48
 //! ```
 //!
-//! Runs are sorted by medium and place, so that the destination reads in disk order, and merged: frame
+//! Runs are sorted by device and place, so that the destination reads in disk order, and merged: frame
 //! and place both go on from run to run nowhere. 40 bits of frames reach 4 PiB of RAM, 48 bits of
 //! 512-byte units reach 128 PiB of disk.
 
@@ -62,18 +62,18 @@ pub const FRAME_SHIFT: u8 = 12;
 pub const UNIT_SHIFT: u8 = 9;
 
 /// Most block devices and share files of one list.
-pub const MAX_MEDIA: usize = 64;
+pub const MAX_DEVICES: usize = 64;
 /// Longest name of one of them in bytes.
 pub const MAX_NAME_BYTES: usize = 1024;
 /// Longest table of them in bytes.
-pub const MAX_TABLE_BYTES: usize = MAX_MEDIA * (4 + MAX_NAME_BYTES).next_multiple_of(8);
+pub const MAX_TABLE_BYTES: usize = MAX_DEVICES * (4 + MAX_NAME_BYTES).next_multiple_of(8);
 
 const FRAME_BITS: u32 = 40;
 const UNIT_BITS: u32 = 48;
 /// Most frames of one run: 64 GiB.
 pub const MAX_RUN_FRAMES: u32 = 1 << 24;
 
-/// A run: guest frames that follow each other and whose bytes follow each other on one medium.
+/// A run: guest frames that follow each other and whose bytes follow each other on one device.
 ///
 /// Sixteen bytes in memory as on the wire; an 8 GiB pool scattered over single frames needs 32 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,15 +84,15 @@ pub struct Run {
 }
 
 impl Run {
-    /// A run of `frames` guest frames from number `gfn`, whose bytes stand at unit `unit` of medium
-    /// `medium`; `None` where a number does not fit its field.
+    /// A run of `frames` guest frames from number `gfn`, whose bytes stand at unit `unit` of device
+    /// `device`; `None` where a number does not fit its field.
     #[must_use]
-    pub fn new(gfn: u64, frames: u32, medium: u16, unit: u64) -> Option<Self> {
+    pub fn new(gfn: u64, frames: u32, device: u16, unit: u64) -> Option<Self> {
         let fits = gfn >> FRAME_BITS == 0
             && unit >> UNIT_BITS == 0
             && (1..=MAX_RUN_FRAMES).contains(&frames);
         fits.then(|| Self {
-            place: unit | u64::from(medium) << UNIT_BITS,
+            place: unit | u64::from(device) << UNIT_BITS,
             frames: gfn | u64::from(frames - 1) << FRAME_BITS,
         })
     }
@@ -109,13 +109,13 @@ impl Run {
         (self.frames >> FRAME_BITS) as u32 + 1
     }
 
-    /// Index of the medium in the media table.
+    /// Index of the device in the devices table.
     #[must_use]
-    pub const fn medium(&self) -> u16 {
+    pub const fn device(&self) -> u16 {
         (self.place >> UNIT_BITS) as u16
     }
 
-    /// Place on the medium in units of 512 bytes.
+    /// Place on the device in units of 512 bytes.
     #[must_use]
     pub const fn unit(&self) -> u64 {
         self.place & ((1 << UNIT_BITS) - 1)
@@ -131,18 +131,18 @@ impl Run {
     #[must_use]
     pub fn joined(&self, next: &Self) -> Option<Self> {
         let units = self.bytes() >> UNIT_SHIFT;
-        let goes_on = self.medium() == next.medium()
+        let goes_on = self.device() == next.device()
             && self.unit() + units == next.unit()
             && self.gfn() + u64::from(self.frames()) == next.gfn();
         if !goes_on {
             return None;
         }
-        Self::new(self.gfn(), self.frames() + next.frames(), self.medium(), self.unit())
+        Self::new(self.gfn(), self.frames() + next.frames(), self.device(), self.unit())
     }
 
-    /// The same on another medium.
-    const fn on(self, medium: u16) -> Self {
-        let place = self.unit() | (medium as u64) << UNIT_BITS;
+    /// The same on another device.
+    const fn on(self, device: u16) -> Self {
+        let place = self.unit() | (device as u64) << UNIT_BITS;
         Self { place, frames: self.frames }
     }
 
@@ -164,14 +164,14 @@ impl Run {
 
 /// What a run's bytes lie on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Medium {
+pub enum Device {
     /// A whole disk, by serial number, PCI path or other name that the host can match.
     Disk(String),
     /// A file on a share, by the share's own path of it.
     ShareFile(String),
 }
 
-impl Medium {
+impl Device {
     const DISK: u16 = 0;
     const SHARE_FILE: u16 = 1;
 

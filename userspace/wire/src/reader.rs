@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read};
 use thiserror::Error;
 
 use crate::decode::{Header, Sequence};
-use crate::{Bounds, Facts, HEADER_BYTES, ListError, Medium, RUN_BYTES, Run};
+use crate::{Bounds, Device, Facts, HEADER_BYTES, ListError, RUN_BYTES, Run};
 
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 1 << 16;
@@ -21,13 +21,13 @@ pub enum ReadError {
     Io(#[source] io::Error),
 }
 
-/// A list of which header and media table were read; it gives the runs.
+/// A list of which header and devices table were read; it gives the runs.
 ///
 /// What it gave before an error stood in the list, and no more can be said of it.
 pub struct ListReader<R> {
     input: BufReader<R>,
     facts: Facts,
-    media: Vec<Medium>,
+    devices: Vec<Device>,
     sequence: Sequence,
     /// Runs of the whole list, and those that were read.
     runs: u64,
@@ -37,7 +37,7 @@ pub struct ListReader<R> {
 }
 
 impl<R: Read> ListReader<R> {
-    /// Reads header and media table.
+    /// Reads header and devices table.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -48,12 +48,12 @@ impl<R: Read> ListReader<R> {
         let header = Header::parse(&head, bounds)?;
         let mut table = vec![0; header.table];
         fill(&mut input, &mut table, HEADER_BYTES as u64, header.bytes())?;
-        let media = header.media(&table)?;
+        let devices = header.devices(&table)?;
         Ok(Self {
             input,
             facts: header.facts,
-            sequence: Sequence::new(media.len()),
-            media,
+            sequence: Sequence::new(devices.len()),
+            devices,
             runs: header.runs,
             read: 0,
             bytes: header.bytes(),
@@ -65,9 +65,9 @@ impl<R: Read> ListReader<R> {
         self.facts
     }
 
-    /// The media, by the index that runs use.
-    pub fn media(&self) -> &[Medium] {
-        &self.media
+    /// The devices, by the index that runs use.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
     }
 
     /// Number of runs.

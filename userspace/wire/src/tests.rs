@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn media() -> Vec<Medium> {
-    vec![Medium::Disk("serial-1".into()), Medium::ShareFile("/export/db/t1.ibd".into())]
+fn devices() -> Vec<Device> {
+    vec![Device::Disk("serial-1".into()), Device::ShareFile("/export/db/t1.ibd".into())]
 }
 
 fn sorted_and_merged(mut runs: Vec<Run>) -> Vec<Run> {
@@ -16,9 +16,9 @@ fn sorted_and_merged(mut runs: Vec<Run>) -> Vec<Run> {
     merged
 }
 
-fn written(facts: &Facts, media: &[Medium], runs: &[Run]) -> Vec<u8> {
+fn written(facts: &Facts, devices: &[Device], runs: &[Run]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    encode(&mut bytes, facts, media, runs.len() as u64, runs.iter().copied()).unwrap();
+    encode(&mut bytes, facts, devices, runs.len() as u64, runs.iter().copied()).unwrap();
     bytes
 }
 
@@ -27,14 +27,14 @@ proptest! {
     fn what_is_written_is_read(
         pages in proptest::collection::vec((0u64..1000, 0u16..2, 0u64..4000), 0..200),
     ) {
-        let runs = pages.iter().map(|&(gfn, medium, unit)| Run::new(gfn, 4, medium, unit * 8).unwrap());
+        let runs = pages.iter().map(|&(gfn, device, unit)| Run::new(gfn, 4, device, unit * 8).unwrap());
         let runs = sorted_and_merged(runs.collect());
         let facts = Facts { page_size: 16384, pages: 7, begun_ns: 1, done_ns: 2 };
-        let bytes = written(&facts, &media(), &runs);
+        let bytes = written(&facts, &devices(), &runs);
         prop_assert_eq!(bytes.len() % 8, 0);
         let list = List::parse(&bytes, Bounds::ANY).unwrap();
         prop_assert_eq!(list.facts(), facts);
-        prop_assert_eq!(list.media(), media());
+        prop_assert_eq!(list.devices(), devices());
         prop_assert_eq!(list.runs().collect::<Vec<_>>(), runs);
     }
 
@@ -63,7 +63,7 @@ proptest! {
         keep in 0usize..400,
     ) {
         let runs = [Run::new(1, 4, 0, 8).unwrap(), Run::new(9, 1, 1, 16).unwrap()];
-        let mut bytes = written(&Facts::default(), &media(), &runs);
+        let mut bytes = written(&Facts::default(), &devices(), &runs);
         for (at, value) in changes {
             if let Some(byte) = bytes.get_mut(at) {
                 *byte = value;
@@ -71,7 +71,7 @@ proptest! {
         }
         bytes.truncate(keep);
         if let Ok(list) = List::parse(&bytes, Bounds::ANY) {
-            prop_assert!(list.runs().all(|run| usize::from(run.medium()) < list.media().len()));
+            prop_assert!(list.runs().all(|run| usize::from(run.device()) < list.devices().len()));
         }
     }
 }
@@ -84,13 +84,13 @@ fn numbers_that_do_not_fit_are_refused() {
     assert!(Run::new(0, 1, 0, 1 << 48).is_none());
     let last = Run::new((1 << 40) - 1, MAX_RUN_FRAMES, u16::MAX, (1 << 48) - 1).unwrap();
     assert_eq!((last.gfn(), last.frames()), ((1 << 40) - 1, MAX_RUN_FRAMES));
-    assert_eq!((last.medium(), last.unit()), (u16::MAX, (1 << 48) - 1));
+    assert_eq!((last.device(), last.unit()), (u16::MAX, (1 << 48) - 1));
 }
 
 #[test]
 fn each_fault_has_its_error() {
     let runs = [Run::new(1, 4, 0, 8).unwrap(), Run::new(9, 1, 1, 16).unwrap()];
-    let good = written(&Facts::default(), &media(), &runs);
+    let good = written(&Facts::default(), &devices(), &runs);
     let broken = |at: usize, value: u8| {
         let mut bytes = good.clone();
         bytes[at] = value;
@@ -100,30 +100,30 @@ fn each_fault_has_its_error() {
     assert_eq!(broken(8, 9), ListError::Version { found: 9 });
     assert!(matches!(broken(14, 13), ListError::Unexpected { what: "frame size", .. }));
     assert!(matches!(broken(39, 255), ListError::TooMany { what: "runs", .. }));
-    assert_eq!(broken(20, 3), ListError::Media);
-    assert_eq!(broken(20, 1), ListError::Media, "what follows the last entry is none");
+    assert_eq!(broken(20, 3), ListError::Devices);
+    assert_eq!(broken(20, 1), ListError::Devices, "what follows the last entry is none");
     let many = ListError::TooMany { what: "block devices", found: 200, most: 64 };
     assert_eq!(broken(20, 200), many);
     assert!(matches!(broken(26, 2), ListError::TooMany { what: "bytes of names", .. }));
-    assert!(matches!(broken(good.len() - 2, 7), ListError::NoMedium { index: 1, medium: 7, .. }));
+    assert!(matches!(broken(good.len() - 2, 7), ListError::NoDevice { index: 1, device: 7, .. }));
     assert!(matches!(
         List::parse(&good[..good.len() - 1], Bounds::ANY),
         Err(ListError::Short { .. })
     ));
-    let swapped = written(&Facts::default(), &media(), &[runs[1], runs[0]]);
+    let swapped = written(&Facts::default(), &devices(), &[runs[1], runs[0]]);
     assert_eq!(List::parse(&swapped, Bounds::ANY).unwrap_err(), ListError::Order { index: 1 });
 }
 
 #[test]
 fn what_does_not_fit_the_bounds_is_not_written() {
-    let refused = |media: &[Medium]| {
-        encode(&mut Vec::new(), &Facts::default(), media, 0, std::iter::empty()).unwrap_err()
+    let refused = |devices: &[Device]| {
+        encode(&mut Vec::new(), &Facts::default(), devices, 0, std::iter::empty()).unwrap_err()
     };
-    let disk = |len: usize| Medium::Disk("x".repeat(len));
-    assert!(matches!(refused(&vec![disk(1); MAX_MEDIA + 1]), EncodeError::TooLong { .. }));
+    let disk = |len: usize| Device::Disk("x".repeat(len));
+    assert!(matches!(refused(&vec![disk(1); MAX_DEVICES + 1]), EncodeError::TooLong { .. }));
     assert!(matches!(refused(&[disk(MAX_NAME_BYTES + 1)]), EncodeError::TooLong { .. }));
-    let most = vec![disk(MAX_NAME_BYTES); MAX_MEDIA];
+    let most = vec![disk(MAX_NAME_BYTES); MAX_DEVICES];
     let bytes = written(&Facts::default(), &most, &[]);
     assert_eq!(bytes.len(), HEADER_BYTES + MAX_TABLE_BYTES);
-    assert_eq!(List::parse(&bytes, Bounds::of_ram(0)).unwrap().media(), most);
+    assert_eq!(List::parse(&bytes, Bounds::of_ram(0)).unwrap().devices(), most);
 }

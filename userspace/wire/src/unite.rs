@@ -2,16 +2,16 @@
 
 use crate::{RUN_BYTES, Run};
 
-/// The runs of one of the lists: how many there are, and the number that each of its media has in the list of all.
+/// The runs of one of the lists: how many there are, and the number that each of its devices has in the list of all.
 pub struct Part<'a> {
     /// Number of runs.
     pub runs: usize,
     /// Number in the list of all, by number in its own.
-    pub media: &'a [u16],
+    pub devices: &'a [u16],
 }
 
-/// Gives the runs of `parts`, which follow each other in `bytes` as their lists have written them, the media and the
-/// order of the list of all. A run of a medium that its part does not have stays as it is.
+/// Gives the runs of `parts`, which follow each other in `bytes` as their lists have written them, the devices and the
+/// order of the list of all. A run of a device that its part does not have stays as it is.
 ///
 /// Their order is that of a few sorted stretches, which the sort merges. Runs of different lists are not joined: their
 /// frames are different servers' and hardly ever follow each other.
@@ -24,8 +24,8 @@ pub fn unite(bytes: &mut [u8], parts: &[Part<'_>]) {
         let (own, after) = rest.split_at_mut(part.runs.min(rest.len()));
         for bytes in own {
             let run = Run::from_bytes(bytes);
-            let medium = part.media.get(usize::from(run.medium())).copied();
-            let run = run.on(medium.unwrap_or_else(|| run.medium()));
+            let device = part.devices.get(usize::from(run.device())).copied();
+            let run = run.on(device.unwrap_or_else(|| run.device()));
             *bytes = run.to_bytes();
             is_sorted &= last.is_none_or(|last| last <= run);
             last = Some(run);
@@ -51,19 +51,19 @@ mod tests {
                 0..5,
             ),
         ) {
-            // Every way to give three media different numbers of six.
+            // Every way to give three devices different numbers of six.
             let maps = [[0, 1, 2], [2, 1, 0], [3, 4, 5], [5, 0, 3], [1, 2, 0], [4, 2, 1]];
             let (mut bytes, mut parts, mut wanted) = (Vec::new(), Vec::new(), Vec::new());
             for (pages, map) in &lists {
-                let media = &maps[*map];
-                let run = |&(gfn, medium, unit)| Run::new(gfn, 2, medium, unit).unwrap();
+                let devices = &maps[*map];
+                let run = |&(gfn, device, unit)| Run::new(gfn, 2, device, unit).unwrap();
                 let mut runs: Vec<Run> = pages.iter().map(run).collect();
                 runs.sort_unstable();
                 bytes.extend(runs.iter().flat_map(|run| run.to_bytes()));
-                parts.push(Part { runs: runs.len(), media });
+                parts.push(Part { runs: runs.len(), devices });
                 wanted.extend(runs.iter().map(|run| {
-                    let medium = media[usize::from(run.medium())];
-                    Run::new(run.gfn(), run.frames(), medium, run.unit()).unwrap()
+                    let device = devices[usize::from(run.device())];
+                    Run::new(run.gfn(), run.frames(), device, run.unit()).unwrap()
                 }));
             }
             unite(&mut bytes, &parts);

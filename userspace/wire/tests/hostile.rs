@@ -1,7 +1,7 @@
 //! Lists that are made to harm whoever reads them.
 
 use page_wire::{
-    Bounds, List, ListError, ListReader, MAX_MEDIA, MAX_NAME_BYTES, ReadError, Run, encode,
+    Bounds, List, ListError, ListReader, MAX_DEVICES, MAX_NAME_BYTES, ReadError, Run, encode,
 };
 
 #[path = "../examples/page_list_seeds/hostile.rs"]
@@ -41,12 +41,12 @@ fn a_thousand_hostile_lists_are_read_within_bounds() {
             }
             Ok(list) => {
                 read_well += 1;
-                assert!(list.media().len() <= MAX_MEDIA, "list {number}");
-                assert!(list.media().iter().all(|medium| medium.name().len() <= MAX_NAME_BYTES));
+                assert!(list.devices().len() <= MAX_DEVICES, "list {number}");
+                assert!(list.devices().iter().all(|device| device.name().len() <= MAX_NAME_BYTES));
                 assert!(list.runs().len() as u64 <= RAM / 4096, "list {number}");
-                assert!(list.runs().all(|run| usize::from(run.medium()) < list.media().len()));
+                assert!(list.runs().all(|run| usize::from(run.device()) < list.devices().len()));
                 let (mut again, count) = (Vec::new(), list.runs().len() as u64);
-                encode(&mut again, &list.facts(), list.media(), count, list.runs()).unwrap();
+                encode(&mut again, &list.facts(), list.devices(), count, list.runs()).unwrap();
                 assert!(List::parse(&again, bounds).unwrap().runs().eq(list.runs()));
             }
         }

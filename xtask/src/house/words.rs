@@ -7,6 +7,8 @@ const RETIRED: &[(&str, &str)] = &[
     ("chase", "convergence"),
     ("ferry", "migration, or session"),
     ("ferrying", "migrating"),
+    ("media", "devices"),
+    ("medium", "device"),
     ("picture", "snapshot"),
     ("pictures", "snapshots"),
 ];

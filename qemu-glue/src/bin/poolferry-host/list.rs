@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
 use foreign::Shown;
-use page_wire::{Bounds, ListReader, Medium, ReadError};
+use page_wire::{Bounds, Device, ListReader, ReadError};
 use serde::Serialize;
 
 /// Checks a binary page list (`poolferry pages --format bin`) and shows it.
@@ -22,7 +22,7 @@ pub(crate) struct ListArgs {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Format {
-    /// Counts and bytes by medium.
+    /// Counts and bytes by device.
     Summary,
     /// One run a line.
     Jsonl,
@@ -33,7 +33,7 @@ enum Format {
 struct Line<'a> {
     gpa: String,
     bytes: u64,
-    medium: Shown<'a>,
+    device: Shown<'a>,
     offset: u64,
 }
 
@@ -56,8 +56,8 @@ pub(crate) fn run(args: &ListArgs) -> Result<()> {
     }
 }
 
-fn name(medium: &Medium) -> Shown<'_> {
-    foreign::shown(medium.name())
+fn name(device: &Device) -> Shown<'_> {
+    foreign::shown(device.name())
 }
 
 enum Failure {
@@ -78,12 +78,12 @@ impl From<ReadError> for Failure {
 }
 
 fn lines(list: &mut ListReader<File>, out: &mut impl io::Write) -> Result<(), Failure> {
-    let media = list.media().to_vec();
+    let devices = list.devices().to_vec();
     while let Some(run) = list.next_run()? {
         let line = Line {
             gpa: format!("{:#x}", run.gfn() << page_wire::FRAME_SHIFT),
             bytes: run.bytes(),
-            medium: media.get(usize::from(run.medium())).map_or(foreign::shown(""), name),
+            device: devices.get(usize::from(run.device())).map_or(foreign::shown(""), name),
             offset: run.unit() << page_wire::UNIT_SHIFT,
         };
         foreign::json(&mut *out, &line).map_err(io::Error::from)?;
@@ -94,12 +94,12 @@ fn lines(list: &mut ListReader<File>, out: &mut impl io::Write) -> Result<(), Fa
 
 fn summary(list: &mut ListReader<File>, out: &mut impl io::Write) -> Result<(), Failure> {
     let facts = list.facts();
-    let mut bytes = [0_u64; page_wire::MAX_MEDIA];
+    let mut bytes = [0_u64; page_wire::MAX_DEVICES];
     let mut highest = 0;
     // All of it is looked at before anything is said.
     while let Some(run) = list.next_run()? {
         // 32 Mi runs of 64 GiB are less than 64 bits hold.
-        bytes[usize::from(run.medium()) % page_wire::MAX_MEDIA] += run.bytes();
+        bytes[usize::from(run.device()) % page_wire::MAX_DEVICES] += run.bytes();
         highest = highest.max(run.gfn() + u64::from(run.frames()));
     }
     let made_us = facts.done_ns.saturating_sub(facts.begun_ns) / 1000;
@@ -111,12 +111,12 @@ fn summary(list: &mut ListReader<File>, out: &mut impl io::Write) -> Result<(), 
     writeln!(out, "runs        {}, {} bytes each", list.run_count(), page_wire::RUN_BYTES)?;
     writeln!(out, "made in     {made_us} us")?;
     writeln!(out, "highest GPA {:#x}", highest << page_wire::FRAME_SHIFT)?;
-    for (medium, bytes) in list.media().iter().zip(bytes) {
-        let kind = match medium {
-            Medium::Disk(_) => "disk",
-            Medium::ShareFile(_) => "file on a share",
+    for (device, bytes) in list.devices().iter().zip(bytes) {
+        let kind = match device {
+            Device::Disk(_) => "disk",
+            Device::ShareFile(_) => "file on a share",
         };
-        writeln!(out, "{kind} {}: {bytes} bytes", name(medium))?;
+        writeln!(out, "{kind} {}: {bytes} bytes", name(device))?;
     }
     Ok(())
 }

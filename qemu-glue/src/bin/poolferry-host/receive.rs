@@ -86,7 +86,7 @@ pub(crate) fn disk(text: &str) -> Result<(String, Address)> {
     // A name may have the sign too, and so may an URI.
     let at =
         ["=file:", "=nbd://", "=nbd+unix:"].iter().filter_map(|scheme| text.find(scheme)).min();
-    let (medium, uri) = match at {
+    let (device, uri) = match at {
         Some(at) => (&text[..at], &text[at + 1..]),
         None => text.split_once('=').context("write NAME=URI")?,
     };
@@ -94,7 +94,7 @@ pub(crate) fn disk(text: &str) -> Result<(String, Address)> {
         let hint = error.hint();
         anyhow!(error).context(hint)
     })?;
-    Ok((medium.to_owned(), address))
+    Ok((device.to_owned(), address))
 }
 
 fn seconds(text: &str) -> Result<Duration> {
@@ -232,10 +232,10 @@ impl Told {
     fn text(&mut self, event: &Event) -> Option<String> {
         Some(match event {
             Event::Connected { migration } => format!("migration {migration}"),
-            Event::Ready { uri, pages, bytes, media_left_out } => {
+            Event::Ready { uri, pages, bytes, devices_left_out } => {
                 let mut text = format!("ready on {uri}: {pages} pages, {} MiB", bytes >> 20);
-                for (index, reason) in media_left_out {
-                    text.push_str(&format!("\nmedium {index} is left out: {reason}"));
+                for (index, reason) in devices_left_out {
+                    text.push_str(&format!("\ndevice {index} is left out: {reason}"));
                 }
                 text
             }

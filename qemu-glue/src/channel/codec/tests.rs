@@ -15,7 +15,7 @@ fn range() -> impl Strategy<Value = PageRange> {
 
 fn run() -> impl Strategy<Value = SetRun> {
     (any::<u16>(), any::<u16>(), any::<u32>(), any::<u64>(), any::<u64>()).prop_map(
-        |(block, medium, pages, offset, place)| SetRun { block, medium, pages, offset, place },
+        |(block, device, pages, offset, place)| SetRun { block, device, pages, offset, place },
     )
 }
 
@@ -34,13 +34,13 @@ fn control() -> impl Strategy<Value = Message> {
                 }),
                 1 => Message::Offer(Offer {
                     blocks: vec![Block { name: a.to_string(), length: big }],
-                    media: vec![name.clone()],
+                    devices: vec![name.clone()],
                     runs: big,
                     capabilities: vec![name],
                     multifd: None,
                     shares: true,
                 }),
-                2 => Message::Ready(Ready { uri: a, media_left_out: vec![(index, b)] }),
+                2 => Message::Ready(Ready { uri: a, devices_left_out: vec![(index, b)] }),
                 3 => Message::Refused(Refused { reason: a.clone(), hint: b, uri: Some(a) }),
                 4 => Message::Progress(Progress {
                     storage_bytes: small.into(),
@@ -167,7 +167,7 @@ fn what_the_peer_says_is_bounded_and_harmless() {
     assert!(finish.status.raw().len() <= foreign::HELD_BYTES);
     foreign::hostile::assert_harmless("Debug", format!("{finish:?}").as_bytes(), 10_000);
     let offer = format!(
-        "{{\"blocks\":[],\"media\":[{evil}],\"runs\":0,\"capabilities\":[],\"shares\":true}}"
+        "{{\"blocks\":[],\"devices\":[{evil}],\"runs\":0,\"capabilities\":[],\"shares\":true}}"
     );
     let error = decode(&[&[OFFER], offer.as_bytes()].concat()).unwrap_err();
     assert!(matches!(error, ChannelError::Json { .. }), "{error}");

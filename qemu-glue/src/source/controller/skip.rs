@@ -38,7 +38,7 @@ mod reason {
     /// The source's own threads did not read them.
     pub(super) const NOT_READ: &str = "not-read";
     /// The destination cannot read their block device.
-    pub(super) const LEFT_OUT: &str = "medium-left-out";
+    pub(super) const LEFT_OUT: &str = "device-left-out";
 }
 
 /// How far the session is.
@@ -93,7 +93,7 @@ impl SkipTask {
     ) -> Self {
         let all = set.pieces(0..set.pages());
         let unreadable = all
-            .filter(|(_, run)| left_out.contains(&run.medium))
+            .filter(|(_, run)| left_out.contains(&run.device))
             .map(|(first, run)| PageRange { first: first.0, count: run.pages })
             .collect();
         Self {

@@ -1,6 +1,6 @@
 //! Page lists as somebody would make them who wants to harm their reader: valid ones, with one or two fields changed.
 
-use page_wire::{Facts, HEADER_BYTES, MAX_NAME_BYTES, Medium, RUN_BYTES, Run, encode};
+use page_wire::{Device, Facts, HEADER_BYTES, MAX_NAME_BYTES, RUN_BYTES, Run, encode};
 
 /// Numbers of the header: place, and length in bytes.
 const NUMBERS: [(usize, usize); 11] = [
@@ -10,8 +10,8 @@ const NUMBERS: [(usize, usize); 11] = [
     (14, 1), // frame size
     (15, 1), // disk unit
     (16, 4), // page size
-    (20, 4), // number of media
-    (24, 8), // length of the media table
+    (20, 4), // number of devices
+    (24, 8), // length of the devices table
     (32, 8), // number of runs
     (40, 8), // pages
     (48, 8), // begun
@@ -51,11 +51,11 @@ impl Dice {
 pub(crate) fn list(number: u64) -> Vec<u8> {
     // Neighbours must not begin alike.
     let mut dice = Dice((number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-    let (media, runs) = valid(&mut dice);
+    let (devices, runs) = valid(&mut dice);
     let facts = Facts { page_size: 16_384, pages: runs.len() as u64, begun_ns: 7, done_ns: 8 };
     let mut bytes = Vec::new();
     // A valid list is written.
-    let _ = encode(&mut bytes, &facts, &media, runs.len() as u64, runs.into_iter());
+    let _ = encode(&mut bytes, &facts, &devices, runs.len() as u64, runs.into_iter());
     change(&mut bytes, number % WAYS, &mut dice);
     if number >= 2 * WAYS && dice.roll(2) == 0 {
         let way = dice.roll(64) as u64 % WAYS;
@@ -64,22 +64,22 @@ pub(crate) fn list(number: u64) -> Vec<u8> {
     bytes
 }
 
-fn valid(dice: &mut Dice) -> (Vec<Medium>, Vec<Run>) {
-    let media: Vec<Medium> = (0..1 + dice.roll(4))
+fn valid(dice: &mut Dice) -> (Vec<Device>, Vec<Run>) {
+    let devices: Vec<Device> = (0..1 + dice.roll(4))
         .map(|index| match dice.roll(4) {
-            0 => Medium::ShareFile(format!("nfs4:host:/db/{}.ibd", "t".repeat(dice.roll(40)))),
-            1 => Medium::Disk(format!("path:pci0000:00/0000:00:0{index}.0/virtio{index}")),
-            _ => Medium::Disk(format!("serial:{}", "d".repeat(index))),
+            0 => Device::ShareFile(format!("nfs4:host:/db/{}.ibd", "t".repeat(dice.roll(40)))),
+            1 => Device::Disk(format!("path:pci0000:00/0000:00:0{index}.0/virtio{index}")),
+            _ => Device::Disk(format!("serial:{}", "d".repeat(index))),
         })
         .collect();
     let runs = (0..dice.roll(60)).filter_map(|_| {
         let frames = 1 + u32::try_from(dice.roll(9)).unwrap_or(0);
-        let medium = u16::try_from(dice.roll(media.len())).unwrap_or(0);
-        Run::new(dice.roll(1 << 16) as u64, frames, medium, dice.roll(1 << 20) as u64 * 8)
+        let device = u16::try_from(dice.roll(devices.len())).unwrap_or(0);
+        Run::new(dice.roll(1 << 16) as u64, frames, device, dice.roll(1 << 20) as u64 * 8)
     });
     let mut runs: Vec<Run> = runs.collect();
     runs.sort_unstable();
-    (media, runs)
+    (devices, runs)
 }
 
 fn change(bytes: &mut Vec<u8>, way: u64, dice: &mut Dice) {
@@ -91,15 +91,15 @@ fn change(bytes: &mut Vec<u8>, way: u64, dice: &mut Dice) {
     let runs = (HEADER_BYTES + usize::try_from(table).unwrap_or(0)).min(bytes.len());
     let run = runs + dice.roll(bytes.len().saturating_sub(runs) / RUN_BYTES) * RUN_BYTES;
     match way - NUMBERS.len() {
-        0 => number(bytes, HEADER_BYTES, 2, dice), // kind of a medium
+        0 => number(bytes, HEADER_BYTES, 2, dice), // kind of a device
         1 => number(bytes, HEADER_BYTES + 2, 2, dice), // length of its name
         2 => name(bytes, dice),
         3 => number(bytes, run, 8, dice),     // frames
-        4 => number(bytes, run + 8, 8, dice), // place and medium
+        4 => number(bytes, run + 8, 8, dice), // place and device
         5 => swap(bytes, runs, run),
         6 => bytes.truncate(dice.roll(bytes.len() + 1)),
         7 => bytes.extend((0..dice.roll(64)).map(|byte| byte.to_le_bytes()[0])),
-        8 => many_media(bytes, runs, dice),
+        8 => many_devices(bytes, runs, dice),
         9 => many_runs(bytes, runs, dice),
         10 => number(bytes, 0, 8, dice), // magic
         _ => number(bytes, 56, 8, dice), // done
@@ -138,8 +138,8 @@ fn swap(bytes: &mut [u8], runs: usize, run: usize) {
     }
 }
 
-/// Up to some 60,000 media, or a few with very long names, in a table that is right in itself.
-fn many_media(bytes: &mut Vec<u8>, runs: usize, dice: &mut Dice) {
+/// Up to some 60,000 devices, or a few with very long names, in a table that is right in itself.
+fn many_devices(bytes: &mut Vec<u8>, runs: usize, dice: &mut Dice) {
     let (count, name) = match dice.roll(3) {
         0 => (60 + dice.roll(8), 3),
         1 => (1 + dice.roll(60_000), dice.roll(8)),

@@ -91,7 +91,7 @@ fn pages_that_nobody_reads_are_sent() {
     let reasons = world.skip().redirtied();
     // All but those that are hashed, and the four that the destination cannot read.
     assert_eq!(reasons.get("not-read"), Some(&u64::from(PAGES - 84 - 4)), "{reasons:?}");
-    assert_eq!(reasons.get("medium-left-out"), Some(&4));
+    assert_eq!(reasons.get("device-left-out"), Some(&4));
     world.says(Message::Placed(vec![PageRange { first: 16, count: 84 }]));
     world.look();
     assert!(world.released);

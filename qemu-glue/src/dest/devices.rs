@@ -1,4 +1,4 @@
-//! The storage behind the media that the source names.
+//! The storage behind the devices that the source names.
 
 use std::error::Error as _;
 use std::time::Duration;
@@ -7,54 +7,54 @@ use foreign::Text;
 use tokio::time::{Instant, timeout_at};
 
 use super::refusal::Refusal;
-use crate::channel::{MAX_MEDIA, MAX_MEDIUM_BYTES};
+use crate::channel::{MAX_DEVICE_BYTES, MAX_DEVICES};
 use crate::finding::Finding;
 use crate::guest::disks::{self, Disk};
-use crate::set::ZERO_MEDIUM;
+use crate::set::ZERO_DEVICE;
 use crate::storage::{Address, Storage};
 
-/// A medium's storage by the operator's word: name as the source has it, and address.
+/// A device's storage by the operator's word: name as the source has it, and address.
 pub type Override = (String, Address);
 
-/// All media are open by then, or left out: the source waits for the answer to its offer.
+/// All devices are open by then, or left out: the source waits for the answer to its offer.
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// The set's media, and the indices of those that cannot be read, with the reason.
+/// The set's devices, and the indices of those that cannot be read, with the reason.
 pub(super) type Opened = (Vec<Option<Storage>>, Vec<(u16, Text)>);
 
-/// Opens the media one after the other, the operator's words before what QEMU's own disks are. That of zero
+/// Opens the devices one after the other, the operator's words before what QEMU's own disks are. That of zero
 /// pages is none, and is not left out either.
 ///
 /// # Errors
-/// [`Refusal::NoMedium`] when there are media and none can be read; [`Refusal::Media`] when there are more,
+/// [`Refusal::NoDevice`] when there are devices and none can be read; [`Refusal::Devices`] when there are more,
 /// or longer names, than an honest source offers.
 pub(super) async fn open(
-    media: &[String],
+    devices: &[String],
     overrides: &[Override],
     disks: &[Disk],
 ) -> Result<Opened, Refusal> {
-    if media.len() > MAX_MEDIA || media.iter().any(|name| name.len() > MAX_MEDIUM_BYTES) {
-        return Err(Refusal::Media);
+    if devices.len() > MAX_DEVICES || devices.iter().any(|name| name.len() > MAX_DEVICE_BYTES) {
+        return Err(Refusal::Devices);
     }
     let end = Instant::now() + LIMIT;
-    let mut storages = Vec::with_capacity(media.len());
+    let mut storages = Vec::with_capacity(devices.len());
     let mut left_out = Vec::new();
-    for (index, medium) in (0..).zip(media) {
+    for (index, device) in (0..).zip(devices) {
         let late = |_| Err(format!("not all disks were open within {} s", LIMIT.as_secs()));
-        let storage = timeout_at(end, one(medium, overrides, disks)).await.unwrap_or_else(late);
+        let storage = timeout_at(end, one(device, overrides, disks)).await.unwrap_or_else(late);
         match storage {
-            Err(_) if medium == ZERO_MEDIUM => storages.push(None),
+            Err(_) if device == ZERO_DEVICE => storages.push(None),
             Ok(storage) => {
                 log::info!(
                     "{} is {} ({})",
-                    foreign::shown(medium),
+                    foreign::shown(device),
                     storage.address(),
                     storage.manner()
                 );
                 storages.push(Some(storage));
             }
             Err(reason) => {
-                log::warn!("{} cannot be read: {reason}", foreign::shown(medium));
+                log::warn!("{} cannot be read: {reason}", foreign::shown(device));
                 left_out.push((index, reason.into()));
                 storages.push(None);
             }
@@ -62,20 +62,20 @@ pub(super) async fn open(
     }
     if !left_out.is_empty() && storages.iter().all(Option::is_none) {
         let reasons = left_out.iter().filter_map(|(index, reason)| {
-            let medium = media.get(usize::from(*index))?;
-            Some(format!("{}: {reason}", foreign::shown(medium)))
+            let device = devices.get(usize::from(*index))?;
+            Some(format!("{}: {reason}", foreign::shown(device)))
         });
-        return Err(Refusal::NoMedium(reasons.collect::<Vec<_>>().join("; ")));
+        return Err(Refusal::NoDevice(reasons.collect::<Vec<_>>().join("; ")));
     }
     Ok((storages, left_out))
 }
 
-/// The storage of a medium: where the operator says that it is, else where QEMU's own disk of that name is.
-async fn one(medium: &str, overrides: &[Override], disks: &[Disk]) -> Result<Storage, String> {
-    let told = overrides.iter().find(|(name, _)| name == medium);
+/// The storage of a device: where the operator says that it is, else where QEMU's own disk of that name is.
+async fn one(device: &str, overrides: &[Override], disks: &[Disk]) -> Result<Storage, String> {
+    let told = overrides.iter().find(|(name, _)| name == device);
     let address = match told {
         Some((_, address)) => address,
-        None => address(medium, disks)?,
+        None => address(device, disks)?,
     };
     opened(address).await
 }
@@ -89,8 +89,8 @@ async fn opened(address: &Address) -> Result<Storage, String> {
 }
 
 /// Where QEMU's own disk of that name is.
-fn address<'a>(medium: &str, disks: &'a [Disk]) -> Result<&'a Address, String> {
-    let disk = disks::find(disks, medium);
+fn address<'a>(device: &str, disks: &'a [Disk]) -> Result<&'a Address, String> {
+    let disk = disks::find(disks, device);
     let disk = disk.ok_or("QEMU here has no disk of that name, or several")?;
     disk.backing.as_ref().map_err(|why| format!("disk `{}`: {why}", disk.device))
 }
@@ -102,7 +102,7 @@ pub(crate) async fn examine(disks: &[Disk], overrides: &[Override]) -> Vec<Findi
     for disk in disks {
         let name = format!("disk `{}` ({})", disk.device, called(disk));
         // What the operator says goes before.
-        if overrides.iter().any(|(medium, _)| disk.is(medium)) {
+        if overrides.iter().any(|(device, _)| disk.is(device)) {
             continue;
         }
         findings.push(match &disk.backing {
@@ -110,9 +110,9 @@ pub(crate) async fn examine(disks: &[Disk], overrides: &[Override]) -> Vec<Findi
             Ok(address) => readable(&name, address, disk.bytes, end).await,
         });
     }
-    for (medium, address) in overrides {
-        let bytes = disks::find(disks, medium).map_or(0, |disk| disk.bytes);
-        findings.push(readable(&format!("disk {medium}"), address, bytes, end).await);
+    for (device, address) in overrides {
+        let bytes = disks::find(disks, device).map_or(0, |disk| disk.bytes);
+        findings.push(readable(&format!("disk {device}"), address, bytes, end).await);
     }
     findings
 }
@@ -149,16 +149,16 @@ async fn readable(name: &str, address: &Address, bytes: u64, end: Instant) -> Fi
 mod tests {
     use super::*;
 
-    async fn refused(media: Vec<String>) -> Refusal {
-        open(&media, &[], &[]).await.unwrap_err()
+    async fn refused(devices: Vec<String>) -> Refusal {
+        open(&devices, &[], &[]).await.unwrap_err()
     }
 
     #[tokio::test]
-    async fn no_offer_has_many_media_or_long_names() {
-        let many = vec!["serial:a".to_owned(); MAX_MEDIA + 1];
-        assert!(matches!(refused(many).await, Refusal::Media));
-        assert!(matches!(refused(vec!["x".repeat(257)]).await, Refusal::Media));
-        let most = vec!["y".repeat(MAX_MEDIUM_BYTES); MAX_MEDIA];
-        assert!(matches!(refused(most).await, Refusal::NoMedium(_)));
+    async fn no_offer_has_many_devices_or_long_names() {
+        let many = vec!["serial:a".to_owned(); MAX_DEVICES + 1];
+        assert!(matches!(refused(many).await, Refusal::Devices));
+        assert!(matches!(refused(vec!["x".repeat(257)]).await, Refusal::Devices));
+        let most = vec!["y".repeat(MAX_DEVICE_BYTES); MAX_DEVICES];
+        assert!(matches!(refused(most).await, Refusal::NoDevice(_)));
     }
 }

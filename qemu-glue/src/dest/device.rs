@@ -1,4 +1,4 @@
-//! One medium of the set: its storage, and whether it answers.
+//! One device of the set: its storage, and whether it answers.
 
 use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,7 +15,7 @@ use crate::storage::{Buffer, Request, Storage, StorageError};
 const LOST: u32 = 8;
 
 /// A storage that may stall.
-pub(super) struct Medium {
+pub(super) struct Device {
     storage: Storage,
     /// A request has taken too long and not ended yet.
     stalled: AtomicBool,
@@ -25,7 +25,7 @@ pub(super) struct Medium {
     since: Mutex<Instant>,
 }
 
-impl Medium {
+impl Device {
     pub(super) fn new(storage: Storage) -> Self {
         let since = Mutex::new(Instant::now());
         Self { storage, stalled: AtomicBool::new(false), asked: AtomicUsize::new(0), since }
@@ -124,24 +124,24 @@ mod tests {
     const WAITS: Duration = Duration::from_secs(120);
 
     /// A storage of which nothing is read.
-    async fn medium() -> Medium {
+    async fn device() -> Device {
         let file = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
         file.as_file().set_len(1 << 20).unwrap();
-        Medium::new(Storage::open(&Address::File(file.path().into())).await.unwrap())
+        Device::new(Storage::open(&Address::File(file.path().into())).await.unwrap())
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_one_that_is_asked_can_be_silent() {
-        let medium = medium().await;
+        let device = device().await;
         sleep(2 * WAITS).await;
-        assert!(medium.has_hope(WAITS), "it had nothing to answer");
-        medium.asks();
-        medium.stalled.store(true, Ordering::Release);
-        assert!(medium.has_hope(WAITS), "it was asked only now");
+        assert!(device.has_hope(WAITS), "it had nothing to answer");
+        device.asks();
+        device.stalled.store(true, Ordering::Release);
+        assert!(device.has_hope(WAITS), "it was asked only now");
         sleep(2 * WAITS).await;
-        medium.asks();
-        assert!(!medium.has_hope(WAITS), "a further request changes nothing");
-        medium.answers();
-        assert!(medium.has_hope(WAITS), "it answers again");
+        device.asks();
+        assert!(!device.has_hope(WAITS), "a further request changes nothing");
+        device.answers();
+        assert!(device.has_hope(WAITS), "it answers again");
     }
 }

@@ -1,17 +1,17 @@
-//! The media of a list: disks and share files, numbered as runs name them.
+//! The devices of a list: disks and share files, numbered as runs name them.
 
 use std::collections::HashMap;
 
-use page_wire::{MAX_MEDIA, MAX_NAME_BYTES, Medium};
+use page_wire::{Device, MAX_DEVICES, MAX_NAME_BYTES};
 
 use crate::locate::{DeviceId, Disk, FileId, Locator};
 
 /// Most share files of a list: disks come after them, and no reader of a list reads share files yet.
-const MAX_SHARE_FILES: usize = MAX_MEDIA - 16;
+const MAX_SHARE_FILES: usize = MAX_DEVICES - 16;
 
-/// Numbers media as they come up, at most [`MAX_MEDIA`].
+/// Numbers devices as they come up, at most [`MAX_DEVICES`].
 #[derive(Default)]
-pub(super) struct MediaTable {
+pub(super) struct DeviceTable {
     disks: HashMap<DeviceId, u16>,
     files: HashMap<FileId, u16>,
     count: u16,
@@ -19,7 +19,7 @@ pub(super) struct MediaTable {
     last_file: Option<(FileId, u16)>,
 }
 
-impl MediaTable {
+impl DeviceTable {
     /// Number of a disk; `None` when the table is full.
     pub(super) fn disk(&mut self, device: DeviceId) -> Option<u16> {
         if let Some((last, number)) = self.last_disk
@@ -27,7 +27,7 @@ impl MediaTable {
         {
             return Some(number);
         }
-        let number = number(&mut self.disks, &mut self.count, device, MAX_MEDIA)?;
+        let number = number(&mut self.disks, &mut self.count, device, MAX_DEVICES)?;
         self.last_disk = Some((device, number));
         Some(number)
     }
@@ -44,23 +44,23 @@ impl MediaTable {
         Some(number)
     }
 
-    /// The media in the order of their numbers.
-    pub(super) fn to_media(&self, locator: &Locator) -> Vec<Medium> {
+    /// The devices in the order of their numbers.
+    pub(super) fn to_devices(&self, locator: &Locator) -> Vec<Device> {
         let disks: HashMap<DeviceId, &Disk> = locator.disks().map(|d| (d.device, d)).collect();
-        let mut media: Vec<(u16, Medium)> = Vec::new();
+        let mut devices: Vec<(u16, Device)> = Vec::new();
         for (&device, &number) in &self.disks {
             let name = disks.get(&device).map_or_else(|| format!("device:{device}"), |d| name(d));
-            media.push((number, Medium::Disk(fitting(name))));
+            devices.push((number, Device::Disk(fitting(name))));
         }
         for (&file, &number) in &self.files {
             let share = locator.share_of(file);
             let path = share.map_or_else(String::new, |s| {
                 format!("{}:{}:{}", s.fstype, s.source, s.path.to_string_lossy())
             });
-            media.push((number, Medium::ShareFile(fitting(path))));
+            devices.push((number, Device::ShareFile(fitting(path))));
         }
-        media.sort_by_key(|(number, _)| *number);
-        media.into_iter().map(|(_, medium)| medium).collect()
+        devices.sort_by_key(|(number, _)| *number);
+        devices.into_iter().map(|(_, device)| device).collect()
     }
 }
 
@@ -73,7 +73,7 @@ fn number<K: std::hash::Hash + Eq>(
     if let Some(number) = table.get(&key) {
         return Some(*number);
     }
-    if table.len() >= most || usize::from(*count) >= MAX_MEDIA {
+    if table.len() >= most || usize::from(*count) >= MAX_DEVICES {
         return None;
     }
     table.insert(key, *count);
@@ -113,14 +113,14 @@ mod tests {
 
     #[test]
     fn there_are_no_more_than_a_list_has_room_for() {
-        let mut media = MediaTable::default();
-        let shares: Vec<_> = (0..1000).filter_map(|file| media.file(FileId(file))).collect();
+        let mut devices = DeviceTable::default();
+        let shares: Vec<_> = (0..1000).filter_map(|file| devices.file(FileId(file))).collect();
         let device = |minor| DeviceId { major: 254, minor };
-        let disks: Vec<_> = (0..1000).filter_map(|minor| media.disk(device(minor))).collect();
-        assert_eq!((shares.len(), disks.len()), (MAX_SHARE_FILES, MAX_MEDIA - MAX_SHARE_FILES));
-        assert_eq!(media.disk(device(3)), Some(disks[3]), "known ones stay");
-        assert_eq!(media.file(FileId(7)), Some(7));
-        assert_eq!(media.disk(device(900)), None);
+        let disks: Vec<_> = (0..1000).filter_map(|minor| devices.disk(device(minor))).collect();
+        assert_eq!((shares.len(), disks.len()), (MAX_SHARE_FILES, MAX_DEVICES - MAX_SHARE_FILES));
+        assert_eq!(devices.disk(device(3)), Some(disks[3]), "known ones stay");
+        assert_eq!(devices.file(FileId(7)), Some(7));
+        assert_eq!(devices.disk(device(900)), None);
     }
 
     #[test]
