@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use page_wire::ask::{
     Answer, Ask, GuestRun, Hello, MAX_ANSWER_BYTES, MAX_ASK_BYTES, PageList, Pinned, Said,
@@ -51,6 +53,19 @@ pub(crate) fn start(socket: &Path, memory: &File, list: &[u8]) -> JoinHandle<()>
             What::Migration(_) => Said::Noted,
             other => panic!("asked for {other:?}"),
         })
+    };
+    answer(socket, said, String::new())
+}
+
+/// Greets on `socket`, and answers nothing else; notes whether it is asked for a list.
+pub(crate) fn silent(socket: &Path, asked: Arc<AtomicBool>) -> JoinHandle<()> {
+    let said = move |what| match what {
+        What::Hello { .. } => Some(hello()),
+        What::PageList => {
+            asked.store(true, Ordering::Relaxed);
+            None
+        }
+        _ => None,
     };
     answer(socket, said, String::new())
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use qemu_glue::channel::Security;
+use qemu_glue::channel::{self, Message, Security};
 use qemu_glue::source::{self, Guard, Mode, Options, Route, cancellation};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
+use crate::agent;
 use crate::guest::PAGES;
 use crate::lab::{Lab, on_each_qemu, wait_for};
-use crate::scene::{Scene, Setting};
+use crate::scene::{SERIAL, Scene, Setting, honest};
 
 on_each_qemu!(killed_while_restoring, killed_before_the_migration, guarded);
 
@@ -36,8 +36,9 @@ fn process() {
             security: Security::Plain,
             share: false,
             multifd: None,
-            list_timeout: Duration::from_secs(10),
-            silence: source::SILENCE,
+            // Longer than any test: it gives up when it is killed, and not before.
+            list_timeout: Duration::from_secs(300),
+            silence: Duration::from_secs(300),
         }),
         max_bandwidth: None,
         downtime_limit_ms: None,
@@ -76,55 +77,81 @@ impl Drop for Driver {
     }
 }
 
-/// Stands between the driver and the receiver; can keep what the receiver says.
-struct Proxy {
-    address: String,
-    mute: Arc<AtomicBool>,
+/// Stands between the driver and the receiver. The driver hears that the receiver is ready, and nothing after that: however
+/// fast the receiver is, the driver holds the migration until it is killed.
+pub(crate) struct Relay {
+    pub(crate) address: String,
+    installed: Arc<AtomicBool>,
 }
 
-impl Proxy {
-    async fn start(to: String) -> Self {
+impl Relay {
+    pub(crate) async fn start(to: String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let mute = Arc::new(AtomicBool::new(false));
-        let muted = Arc::clone(&mute);
+        let installed = Arc::new(AtomicBool::new(false));
+        let has_installed = Arc::clone(&installed);
         tokio::spawn(async move {
             let (driver, _) = listener.accept().await.unwrap();
+            let (mut to_driver, mut from_driver) =
+                channel::accept(driver, &Security::Plain).await.unwrap();
             let receiver = TcpStream::connect(to).await.unwrap();
-            let (mut from_driver, mut to_driver) = driver.into_split();
-            let (mut from_receiver, mut to_receiver) = receiver.into_split();
-            tokio::spawn(async move { tokio::io::copy(&mut from_driver, &mut to_receiver).await });
-            let mut bytes = vec![0; 1 << 16];
-            while let Ok(read @ 1..) = from_receiver.read(&mut bytes).await {
-                if !muted.load(Ordering::Relaxed)
-                    && to_driver.write_all(&bytes[..read]).await.is_err()
-                {
-                    return;
+            let (mut to_receiver, mut from_receiver) =
+                channel::connect(receiver, &Security::Plain).await.unwrap();
+            let requests = async {
+                while let Ok(message) = from_driver.receive().await {
+                    if to_receiver.send(&message).await.is_err() {
+                        return;
+                    }
                 }
+            };
+            let answers = async {
+                while let Ok(message) = from_receiver.receive().await {
+                    match message {
+                        Message::Hello(_) | Message::Ready(_) => {
+                            let _ = to_driver.send(&message).await;
+                        }
+                        Message::Placed(_) => has_installed.store(true, Ordering::Relaxed),
+                        _ => {}
+                    }
+                }
+            };
+            // The end of either is the end of both, as of a connection.
+            tokio::select! {
+                () = requests => {}
+                () = answers => {}
             }
         });
-        Self { address, mute }
+        Self { address, installed }
     }
+
+    /// Waits until the receiver has installed pages.
+    async fn installs(&self) {
+        wait_for("pages are installed", async || self.installed.load(Ordering::Relaxed)).await;
+    }
+}
+
+/// Waits until the driver has told QEMU to migrate. It has set the parameters of a held migration before that, and
+/// behind a [`Relay`] they stay.
+pub(crate) async fn is_held(scene: &Scene<'_>) {
+    wait_for("the migration is active", async || {
+        let now = scene.source.execute("query-migrate", json!({})).await;
+        now["status"] == "active"
+    })
+    .await;
 }
 
 /// Nobody drives the migration any more: it is held, the VM runs on; the next one ends it and works.
 async fn killed_while_restoring(lab: &Lab) {
     let mut scene = Scene::new(lab, Setting::default()).await;
     let (address, receiver) = scene.receiver().await;
-    let proxy = Proxy::start(address.clone()).await;
-    let mut driver = Driver::start(&scene.options(address), &proxy.address);
-    wait_for("the migration is active", async || {
-        let now = scene.source.execute("query-migrate", json!({})).await;
-        now["status"] == "active"
-    })
-    .await;
-    // What is placed from now on, the driver does not hear.
-    proxy.mute.store(true, Ordering::Relaxed);
-    sleep(Duration::from_secs(1)).await;
+    let relay = Relay::start(address.clone()).await;
+    let mut driver = Driver::start(&scene.options(address), &relay.address);
+    is_held(&scene).await;
+    relay.installs().await;
     driver.kill();
     let outcome = receiver.await.unwrap();
     assert!(outcome.is_err(), "{outcome:?}");
-    sleep(Duration::from_secs(2)).await;
+    sleep(Duration::from_secs(1)).await;
     let now = scene.source.execute("query-migrate", json!({})).await;
     assert_eq!(now["status"], "active");
     scene.assert_runs_on().await;
@@ -136,13 +163,14 @@ async fn killed_while_restoring(lab: &Lab) {
 
 /// The list is asked for, and nobody is there any more to hear it.
 async fn killed_before_the_migration(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
+    let mut scene = Scene::new(lab, Setting::default()).await;
     let (address, receiver) = scene.receiver().await;
-    let mut driver = Driver::start(&scene.options(address.clone()), "127.0.0.1:1");
-    sleep(Duration::from_millis(5)).await;
-    let _ = driver.0.kill();
-    drop(driver);
+    let asked = scene.silent_agent();
+    let mut driver = Driver::start(&scene.options(address), "127.0.0.1:1");
+    wait_for("the list is asked for", async || asked.load(Ordering::Relaxed)).await;
+    driver.kill();
     receiver.abort();
+    scene.list(&agent::list(SERIAL, honest()));
     scene.assert_runs_on().await;
     let report = scene.migrate().await;
     scene.assert_identical(&report).await;
@@ -161,8 +189,10 @@ async fn guarded(lab: &Lab) {
     let (address, receiver) = scene.receiver().await;
     let options = scene.options(address.clone());
     let qmp = &options.qmp;
-    let mut driver = Driver::start(&options, &address);
-    wait_for("it is held", async || bandwidth().await != 7_000_001).await;
+    let relay = Relay::start(address).await;
+    let mut driver = Driver::start(&options, &relay.address);
+    is_held(&scene).await;
+    assert_ne!(bandwidth().await, 7_000_001, "it is not throttled");
     driver.kill();
     receiver.abort();
     let other = Guard::new(qmp, std::process::id()).await.unwrap();

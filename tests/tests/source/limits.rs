@@ -5,7 +5,7 @@ use qemu_glue::source::{self, Cancel, MigrateError, Mode, Options, Update, cance
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::driver::Driver;
+use crate::driver::{Driver, Relay, is_held};
 use crate::guest::PAGES;
 use crate::lab::{Lab, on_each_qemu, wait_for};
 use crate::scene::{Scene, Setting};
@@ -146,13 +146,10 @@ async fn left_behind(lab: &Lab) {
     let set = json!({ "max-bandwidth": 7_000_001, "downtime-limit": 222 });
     scene.source.set_parameters(set).await;
     let (address, receiver) = scene.receiver().await;
-    let mut driver = Driver::start(&scene.options(address.clone()), &address);
-    wait_for("the limits are those of a hold", async || limits_now(&scene).await.1 == 1).await;
-    wait_for("it is active", async || {
-        let migration = scene.source.execute("query-migrate", json!({})).await;
-        migration["status"] == "active"
-    })
-    .await;
+    let relay = Relay::start(address.clone()).await;
+    let mut driver = Driver::start(&scene.options(address), &relay.address);
+    is_held(&scene).await;
+    assert_eq!(limits_now(&scene).await.1, 1, "the limits are not those of a hold");
     driver.kill();
     receiver.abort();
     scene.new_destination().await;

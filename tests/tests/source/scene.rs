@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use migration_record::{Report, Status};
@@ -94,6 +96,14 @@ impl<'a> Scene<'a> {
     pub(crate) fn list(&mut self, list: &[u8]) {
         self.no_agent();
         self.agent = Some(agent::start(&self.agent_socket(), &self.source.memory, list));
+    }
+
+    /// The agent answers no request for its list from now on; gives whether there was one.
+    pub(crate) fn silent_agent(&mut self) -> Arc<AtomicBool> {
+        self.no_agent();
+        let asked = Arc::new(AtomicBool::new(false));
+        self.agent = Some(agent::silent(&self.agent_socket(), Arc::clone(&asked)));
+        asked
     }
 
     /// Nobody answers any more.
