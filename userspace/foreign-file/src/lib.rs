@@ -34,6 +34,7 @@
 mod found;
 mod mounts;
 mod refusal;
+mod refused;
 mod root;
 
 pub use found::{Found, Kind};

@@ -21,6 +21,10 @@
 //! where the folder is a mount itself. It is known by the device of the file then, as the kernel remembers it: the
 //! question goes with `AT_STATX_DONT_SYNC`, which file systems answer without asking anybody (statx(2)).
 //!
+//! On btrfs that device is one of the subvolume's own, which no table names, and asking the file system what it is
+//! would be asking whoever answers for it: a server that chroot(2) has put there, in a mount namespace of its own, lies on
+//! `an unknown mount`. Its folder bound to itself (`mount --bind DIR DIR`) before is a mount that its table has.
+//!
 //! Nothing less closes this. Files could be opened and read by a process that holds no probes, but setting a probe
 //! reads the program's page too (`uprobe_register`), in the process that holds them all.
 //!
@@ -33,10 +37,13 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Instant;
 
 use rustix::fs::{
     AtFlags, MemfdFlags, Mode, OFlags, StatxFlags, memfd_create, open, openat, readlinkat, statx,
 };
+
+use crate::refused;
 
 /// Longest table of mounts: `fs.mount-max` is 100,000, and a line seldom has 200 bytes.
 const MOST_BYTES: u64 = 32 << 20;
@@ -69,6 +76,9 @@ const OF_OTHERS: [&str; 17] = [
 ];
 
 /// The mounts that one process sees, and ours.
+///
+/// A mount that may be read is remembered as long as this, by a descriptor that keeps its number; one that may not is
+/// remembered by `refused.rs`, and holds nobody's mount busy.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
     /// Its `/proc/PID` folder; none where that is ours.
@@ -127,7 +137,14 @@ impl Mounts {
         if judged.iter().any(|known| known.number == number) {
             return Ok(Ok(number));
         }
+        let key = refused::Key::of(fd, number, self.proc.as_ref().map(|proc| proc.as_fd()));
+        if let Some(why) = refused::known(&key, Instant::now()) {
+            return Ok(Err(why));
+        }
         let verdict = self.judge(fd, number);
+        if let Err(why) = &verdict {
+            refused::remember(key, why, Instant::now());
+        }
         if verdict.is_ok() && judged.len() < MOST_JUDGED {
             judged.push(Judged { number, _on_it: fd.try_clone_to_owned()? });
         }
@@ -191,6 +208,8 @@ fn is_of_root(proc: BorrowedFd<'_>) -> bool {
 type Table = io::Take<File>;
 
 fn table(proc: BorrowedFd<'_>) -> io::Result<Table> {
+    #[cfg(test)]
+    tests::TABLES.set(tests::TABLES.get() + 1);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(File::from(openat(proc, "mountinfo", flags, Mode::empty())?).take(MOST_BYTES))
 }
@@ -219,7 +238,7 @@ fn number(fd: BorrowedFd<'_>) -> io::Result<u64> {
     number.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// `MAJOR:MINOR` of the superblock that a file is on, as far as the kernel knows it without asking anybody.
+/// `MAJOR:MINOR` of the file system that a file is on, as far as the kernel knows it without asking anybody.
 fn device(fd: BorrowedFd<'_>) -> Option<String> {
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let seen = statx(fd, "", flags, StatxFlags::empty()).ok()?;
@@ -270,7 +289,28 @@ impl Mount {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    thread_local! {
+        /// Tables of mounts that this thread has read.
+        pub(super) static TABLES: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// Whoever has thousands of files on what is not read costs a table each, once.
+    #[test]
+    fn a_refused_mount_is_looked_up_once() {
+        let proc = Path::new("/proc/self/fd/3");
+        // One that our table has, and one that no table has.
+        let files =
+            [File::open("/proc/self/status").unwrap(), File::open("/proc/self/ns/net").unwrap()];
+        TABLES.set(0);
+        for file in files.iter().cycle().take(2000) {
+            assert!(Mounts::about(proc).check(file.as_fd()).unwrap().is_err());
+        }
+        assert!(TABLES.get() < 200, "{} tables were read", TABLES.get());
+    }
 
     #[test]
     fn file_systems_are_told_by_what_answers() {
