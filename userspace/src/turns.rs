@@ -29,6 +29,7 @@ impl<K> Default for Turns<K> {
 impl<K: PartialEq> Turns<K> {
     /// Begins a look at a process of `account`, where there is a place for it.
     pub(crate) fn begin(&mut self, key: K, account: Account) -> bool {
+        let account = account.owner();
         let own = self.begun.iter().filter(|(_, of, _)| *of == account).count();
         let quick = self.begun.iter().filter(|(.., since)| since.elapsed() < SLOW).count();
         let is_free = own < AT_ONCE_OF_ONE && quick < AT_ONCE;
@@ -56,7 +57,7 @@ pub(crate) struct Budget(HashMap<Account, (u32, Instant)>);
 impl Budget {
     /// Takes one, where there is one left.
     pub(crate) fn take(&mut self, account: Account) -> bool {
-        self.take_at(account, Instant::now())
+        self.take_at(account.owner(), Instant::now())
     }
 
     fn take_at(&mut self, account: Account, now: Instant) -> bool {

@@ -46,7 +46,7 @@ impl Places {
         for tenant in taken {
             all += 1;
             bound += usize::from(!is_free(tenant.user));
-            own += usize::from(tenant.user == new.user);
+            own += usize::from(tenant.user.owner() == new.user.owner());
             strangers += usize::from(!tenant.is_likely);
         }
         all < MAX_SERVERS
