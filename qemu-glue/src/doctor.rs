@@ -53,7 +53,7 @@ pub async fn examine(
     } else {
         source(&qmp, pid, agent, &mut findings).await;
     }
-    disks(&qmp, waits.then_some(overrides), &mut findings).await;
+    disks(&qmp, pid, waits.then_some(overrides), &mut findings).await;
     Ok(findings)
 }
 
@@ -76,7 +76,7 @@ async fn source(qmp: &Qmp, pid: u32, agent: Option<&Path>, findings: &mut Vec<Fi
             return findings.push(Finding { hint: error.hint(), ..Finding::fails(&error, "") });
         }
     }
-    findings.push(match Shim::open(pid) {
+    findings.push(match Shim::find(pid).await {
         Ok(_) => Finding::ok("the library is loaded, and free"),
         Err(error) => Finding::fails(&error, error.hint().unwrap_or("")),
     });
@@ -129,12 +129,14 @@ fn served(served: &Served) -> Finding {
     ))
 }
 
-async fn disks(qmp: &Qmp, overrides: Option<&[Override]>, findings: &mut Vec<Finding>) {
+async fn disks(qmp: &Qmp, pid: u32, overrides: Option<&[Override]>, findings: &mut Vec<Finding>) {
     match disks::of(qmp).await {
         Ok(disks) => {
             match overrides {
                 // Here they are read: each is opened, as `receive` does.
-                Some(overrides) => findings.extend(dest::examine_disks(&disks, overrides).await),
+                Some(overrides) => {
+                    findings.extend(dest::examine_disks(&disks, overrides, pid).await)
+                }
                 None => findings.extend(disks.iter().map(disk)),
             }
             let mut checked = Checked::default();
@@ -153,6 +155,6 @@ fn disk(disk: &Disk) -> Finding {
             let what = format!("{name}: the destination may not reach it by itself: {why}");
             Finding::warning(what, why.hint())
         }
-        Ok(address) => Finding::ok(format!("{name}: {address}")),
+        Ok(claim) => Finding::ok(format!("{name}: {claim}")),
     }
 }

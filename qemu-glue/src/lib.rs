@@ -11,10 +11,12 @@
 
 pub mod agent;
 pub mod channel;
+mod descriptors;
 pub mod dest;
 pub mod doctor;
 mod finding;
 pub mod guest;
+pub mod held;
 pub mod multifd;
 pub mod page_hash;
 pub mod qmp;

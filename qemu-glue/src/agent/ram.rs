@@ -33,8 +33,7 @@ impl ReadRam for GuestRam {
             };
             let part = out.get_mut(from..to).filter(|_| piece.ahead == done);
             let part = part.ok_or_else(not_ram)?;
-            // A page that is looked at through the mapping would count as memory of this process.
-            self.copy_by_read(piece.block, piece.offset, part).ok_or_else(not_ram)?;
+            self.copy(piece.block, piece.offset, part).ok_or_else(not_ram)?;
             done = end;
         }
         if done == bytes { Ok(()) } else { Err(not_ram().into()) }

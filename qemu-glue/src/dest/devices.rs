@@ -1,17 +1,20 @@
 //! The storage behind the devices that the source names.
 
-use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use foreign::Text;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
 use super::refusal::Refusal;
 use crate::channel::{MAX_DEVICE_BYTES, MAX_DEVICES};
+use crate::error_chain;
 use crate::finding::Finding;
-use crate::guest::disks::{self, Disk};
+use crate::guest::disks::{self, Claim, Disk};
+use crate::held::Held;
 use crate::set::ZERO_DEVICE;
-use crate::storage::{Address, Storage};
+use crate::storage::{Address, Storage, StorageError};
 
 /// A device's storage by the operator's word: name as the source has it, and address.
 pub type Override = (String, Address);
@@ -32,16 +35,19 @@ pub(super) async fn open(
     devices: &[String],
     overrides: &[Override],
     disks: &[Disk],
+    qemu: u32,
 ) -> Result<Opened, Refusal> {
     if devices.len() > MAX_DEVICES || devices.iter().any(|name| name.len() > MAX_DEVICE_BYTES) {
         return Err(Refusal::Devices);
     }
     let end = Instant::now() + LIMIT;
+    let held = looked(qemu).await;
     let mut storages = Vec::with_capacity(devices.len());
     let mut left_out = Vec::new();
     for (index, device) in (0..).zip(devices) {
         let late = |_| Err(format!("not all disks were open within {} s", LIMIT.as_secs()));
-        let storage = timeout_at(end, one(device, overrides, disks)).await.unwrap_or_else(late);
+        let storage =
+            timeout_at(end, one(device, overrides, disks, &held)).await.unwrap_or_else(late);
         match storage {
             Err(_) if device == ZERO_DEVICE => storages.push(None),
             Ok(storage) => {
@@ -70,34 +76,51 @@ pub(super) async fn open(
     Ok((storages, left_out))
 }
 
+/// What QEMU has open, or why that cannot be told.
+type Looked = Result<Arc<Held>, String>;
+
+async fn looked(qemu: u32) -> Looked {
+    let held = Held::of(qemu).await;
+    held.map(Arc::new).map_err(|error| format!("what QEMU has open cannot be told: {error}"))
+}
+
 /// The storage of a device: where the operator says that it is, else where QEMU's own disk of that name is.
-async fn one(device: &str, overrides: &[Override], disks: &[Disk]) -> Result<Storage, String> {
+async fn one(
+    device: &str,
+    overrides: &[Override],
+    disks: &[Disk],
+    held: &Looked,
+) -> Result<Storage, String> {
     let told = overrides.iter().find(|(name, _)| name == device);
-    let address = match told {
-        Some((_, address)) => address,
-        None => address(device, disks)?,
-    };
-    opened(address).await
+    match told {
+        Some((_, address)) => Storage::open(address).await.map_err(|error| reason(&error)),
+        None => claimed(claim(device, disks)?, held).await,
+    }
 }
 
-/// Opens what is to be read.
-async fn opened(address: &Address) -> Result<Storage, String> {
-    Storage::open(address).await.map_err(|error| match error.source() {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    })
+/// Opens what QEMU has named, where QEMU has it open.
+async fn claimed(claim: &Claim, held: &Looked) -> Result<Storage, String> {
+    let held = held.as_ref().map_err(Clone::clone)?;
+    claim.open(held).await.map_err(|error| reason(&error))
 }
 
-/// Where QEMU's own disk of that name is.
-fn address<'a>(device: &str, disks: &'a [Disk]) -> Result<&'a Address, String> {
+/// In words, with the remedy: it is told at the source too.
+fn reason(error: &StorageError) -> String {
+    let chain = error_chain(error);
+    error.hint().map_or_else(|| chain.clone(), |hint| format!("{chain}; {hint}"))
+}
+
+/// What QEMU's own disk of that name is.
+fn claim<'a>(device: &str, disks: &'a [Disk]) -> Result<&'a Claim, String> {
     let disk = disks::find(disks, device);
     let disk = disk.ok_or("QEMU here has no disk of that name, or several")?;
     disk.backing.as_ref().map_err(|why| format!("disk `{}`: {why}", disk.device))
 }
 
 /// What [`open`] would come to for each disk of this host, and for each that the operator names: it is opened here too.
-pub(crate) async fn examine(disks: &[Disk], overrides: &[Override]) -> Vec<Finding> {
+pub(crate) async fn examine(disks: &[Disk], overrides: &[Override], qemu: u32) -> Vec<Finding> {
     let end = Instant::now() + LIMIT;
+    let held = looked(qemu).await;
     let mut findings = Vec::new();
     for disk in disks {
         let name = format!("disk `{}` ({})", disk.device, called(disk));
@@ -107,12 +130,17 @@ pub(crate) async fn examine(disks: &[Disk], overrides: &[Override]) -> Vec<Findi
         }
         findings.push(match &disk.backing {
             Err(why) => Finding::warning(format!("{name}: its pages are sent: {why}"), why.hint()),
-            Ok(address) => readable(&name, address, disk.bytes, end).await,
+            Ok(claim) => {
+                let opened = timeout_at(end, claimed(claim, &held)).await;
+                readable(&name, claim.address(), disk.bytes, opened)
+            }
         });
     }
     for (device, address) in overrides {
         let bytes = disks::find(disks, device).map_or(0, |disk| disk.bytes);
-        findings.push(readable(&format!("disk {device}"), address, bytes, end).await);
+        let opened = async { Storage::open(address).await.map_err(|error| reason(&error)) };
+        let opened = timeout_at(end, opened).await;
+        findings.push(readable(&format!("disk {device}"), address, bytes, opened));
     }
     findings
 }
@@ -128,9 +156,14 @@ pub(crate) fn called(disk: &Disk) -> String {
     }
 }
 
-async fn readable(name: &str, address: &Address, bytes: u64, end: Instant) -> Finding {
+fn readable(
+    name: &str,
+    address: &Address,
+    bytes: u64,
+    opened: Result<Result<Storage, String>, Elapsed>,
+) -> Finding {
     let hint = "name another place for `receive` with `--disk NAME=URI`, or mend this one";
-    match timeout_at(end, opened(address)).await {
+    match opened {
         Err(_) => Finding::warning(format!("{name}: {address} does not answer"), hint),
         Ok(Err(why)) => Finding::warning(
             format!("{name}: {address} cannot be read, its pages are sent: {why}"),
@@ -150,7 +183,7 @@ mod tests {
     use super::*;
 
     async fn refused(devices: Vec<String>) -> Refusal {
-        open(&devices, &[], &[]).await.unwrap_err()
+        open(&devices, &[], &[], std::process::id()).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -160,5 +193,38 @@ mod tests {
         assert!(matches!(refused(vec!["x".repeat(257)]).await, Refusal::Devices));
         let most = vec!["y".repeat(MAX_DEVICE_BYTES); MAX_DEVICES];
         assert!(matches!(refused(most).await, Refusal::NoDevice(_)));
+    }
+
+    /// A QEMU that was taken over names a file that its own user may not read.
+    #[tokio::test]
+    async fn a_file_that_qemu_only_names_is_not_read() {
+        let secret = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
+        secret.as_file().set_len(1 << 20).unwrap();
+        let path = secret.into_temp_path();
+        let disk = Disk {
+            device: "d".into(),
+            names: vec!["serial:a".into()],
+            pci: None,
+            node: "n".into(),
+            backing: Ok(Address::File(path.to_path_buf()).into()),
+            direct: true,
+            bytes: 1 << 20,
+        };
+        let open = async |overrides: &[Override]| {
+            let (devices, disks) = (["serial:a".to_owned()], [disk.clone()]);
+            open(&devices, overrides, &disks, std::process::id())
+                .await
+                .map(|(storages, _)| storages)
+        };
+        let refused = open(&[]).await.map_err(|refusal| refusal.to_string()).unwrap_err();
+        assert!(
+            refused.contains("does not have it open") && refused.contains("--disk"),
+            "{refused}"
+        );
+        let told = ("serial:a".to_owned(), Address::File(path.to_path_buf()));
+        assert!(open(&[told]).await.unwrap()[0].is_some());
+        let held = std::fs::File::open(&path).unwrap();
+        assert!(open(&[]).await.unwrap()[0].is_some());
+        drop(held);
     }
 }

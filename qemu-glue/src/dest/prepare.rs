@@ -103,7 +103,7 @@ async fn ready(
     }
     preflight::check(qmp, pid, &ram, offer, &set).await?;
     let disks = disks::of(qmp).await?;
-    let (devices, left_out) = devices::open(set.devices(), &options.disks, &disks).await?;
+    let (devices, left_out) = devices::open(set.devices(), &options.disks, &disks, pid).await?;
     let blocks = preflight::files(&preflight::blocks(&ram, &set)?);
     // Devices took their time, and QEMU may have another monitor.
     preflight::waits(qmp).await?;

@@ -4,22 +4,62 @@
 //! encoding, a host of IPv6 without brackets. It is read here by its own rules, and only where they leave no doubt; `json:`
 //! texts have every option by itself. What driver wrote it, QEMU's list of nodes says.
 
+use std::fmt;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use foreign::Text;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::storage::{Address, Export, Server};
+use crate::held::Held;
+use crate::storage::{Address, Export, Server, Storage, StorageError};
 
 /// IANA's port of NBD.
 const NBD_PORT: &str = "10809";
 /// `raw` upon `raw` is followed so deep.
 const MAX_DEPTH: u8 = 4;
-/// Descriptors of QEMU that are looked at.
-const MAX_DESCRIPTORS: usize = 1 << 16;
+
+/// What QEMU says that a disk lies on. It is opened only where QEMU has it open itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim(Address);
+
+impl Claim {
+    /// QEMU's word.
+    #[must_use]
+    pub const fn address(&self) -> &Address {
+        &self.0
+    }
+
+    /// Opens it, where the QEMU that has said so has it open.
+    ///
+    /// # Errors
+    /// As [`Storage::open_held`].
+    pub async fn open(&self, held: &Arc<Held>) -> Result<Storage, StorageError> {
+        Storage::open_held(&self.0, held).await
+    }
+}
+
+impl From<Address> for Claim {
+    fn from(address: Address) -> Self {
+        Self(address)
+    }
+}
+
+impl fmt::Display for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The QEMU that tells of its disks.
+pub(super) struct Teller<'a> {
+    /// Its process.
+    pub(super) pid: u32,
+    /// What that has open, where it can be looked at.
+    pub(super) held: Option<&'a Held>,
+}
 
 /// Why a disk cannot be read from beside QEMU.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -67,12 +107,12 @@ pub(super) struct Node {
     pub(super) text: String,
 }
 
-/// The backing device of a disk whose top node has this driver and text. `pid` is QEMU's.
+/// The backing device of a disk whose top node has this driver and text.
 pub(super) fn of(
     driver: &str,
     text: &str,
     nodes: &[Node],
-    pid: u32,
+    qemu: &Teller<'_>,
 ) -> Result<Address, Unreadable> {
     match driver {
         "raw" | "file" | "host_device" | "nbd" => {}
@@ -80,10 +120,11 @@ pub(super) fn of(
     }
     if let Some(json) = text.strip_prefix("json:") {
         let options: Value = serde_json::from_str(json).map_err(|_| Unreadable::told(text))?;
-        return of_options(&options, pid, MAX_DEPTH).unwrap_or_else(|| Err(Unreadable::told(text)));
+        return of_options(&options, qemu, MAX_DEPTH)
+            .unwrap_or_else(|| Err(Unreadable::told(text)));
     }
     if driver != "raw" {
-        return of_text(driver, text, pid);
+        return of_text(driver, text, qemu);
     }
     // The text is that of the protocol below: which one, its own node says.
     let mut protocols = nodes.iter().filter(|node| node.text == text && node.driver != "raw");
@@ -91,20 +132,20 @@ pub(super) fn of(
     if protocols.any(|node| node.driver != first.driver) {
         return Err(Unreadable::told(text));
     }
-    of_text(&first.driver, text, pid)
+    of_text(&first.driver, text, qemu)
 }
 
 /// Of a protocol's own text.
-fn of_text(driver: &str, text: &str, pid: u32) -> Result<Address, Unreadable> {
+fn of_text(driver: &str, text: &str, qemu: &Teller<'_>) -> Result<Address, Unreadable> {
     match driver {
-        "file" | "host_device" => file(text, pid),
+        "file" | "host_device" => file(text, qemu),
         "nbd" => {
             let server = match text.strip_prefix("nbd+unix:///") {
                 Some(rest) => unix_text(rest),
                 None => text.strip_prefix("nbd://").and_then(tcp_text),
             };
             let (server, name) = server.ok_or_else(|| Unreadable::told(text))?;
-            export(server, name, pid)
+            export(server, name, qemu)
         }
         _ => Err(Unreadable::Format(driver.into())),
     }
@@ -130,15 +171,19 @@ fn tcp(host: &str, port: &str) -> Option<Server> {
 }
 
 /// Of options, as `json:` texts have them; `None` where they are not understood.
-fn of_options(options: &Value, pid: u32, depth: u8) -> Option<Result<Address, Unreadable>> {
+fn of_options(
+    options: &Value,
+    qemu: &Teller<'_>,
+    depth: u8,
+) -> Option<Result<Address, Unreadable>> {
     match options["driver"].as_str()? {
         "raw" => {
             if !is_zero(&options["offset"]) {
                 return Some(Err(Unreadable::Part));
             }
-            of_options(&options["file"], pid, depth.checked_sub(1)?)
+            of_options(&options["file"], qemu, depth.checked_sub(1)?)
         }
-        "file" | "host_device" => Some(file(options["filename"].as_str()?, pid)),
+        "file" | "host_device" => Some(file(options["filename"].as_str()?, qemu)),
         "nbd" if !options["tls-creds"].is_null() => Some(Err(Unreadable::Tls)),
         "nbd" => {
             let text = |value: &Value| value.as_str().map(str::to_owned);
@@ -155,7 +200,7 @@ fn of_options(options: &Value, pid: u32, depth: u8) -> Option<Result<Address, Un
                 _ => return None,
             };
             let abstract_socket = option_is_on(options, "abstract");
-            (!abstract_socket).then(|| export(server, &name, pid))
+            (!abstract_socket).then(|| export(server, &name, qemu))
         }
         driver => Some(Err(Unreadable::Format(driver.into()))),
     }
@@ -171,12 +216,10 @@ fn is_zero(offset: &Value) -> bool {
     offset.is_null() || offset.as_u64() == Some(0) || offset == "0"
 }
 
-fn export(server: Server, name: &str, pid: u32) -> Result<Address, Unreadable> {
+fn export(server: Server, name: &str, qemu: &Teller<'_>) -> Result<Address, Unreadable> {
     let server = match server {
         Server::Unix(path) if path.is_relative() => {
-            let whole = at_qemu(pid, &path);
-            let whole = whole.filter(|(_, meta)| meta.file_type().is_socket());
-            Server::Unix(whole.ok_or_else(|| relative(&path))?.0)
+            Server::Unix(at_qemu(qemu.pid, &path).ok_or_else(|| relative(&path))?)
         }
         server => server,
     };
@@ -185,7 +228,7 @@ fn export(server: Server, name: &str, pid: u32) -> Result<Address, Unreadable> {
 
 /// A path as QEMU was given it. A relative one counts only when it leads to a file that QEMU has open: QEMU may have
 /// gone elsewhere since (`-daemonize`), or see other mounts than we do.
-fn file(text: &str, pid: u32) -> Result<Address, Unreadable> {
+fn file(text: &str, qemu: &Teller<'_>) -> Result<Address, Unreadable> {
     let path = Path::new(text);
     if text.is_empty() || text.starts_with("/dev/fdset/") {
         return Err(Unreadable::told(text));
@@ -193,34 +236,32 @@ fn file(text: &str, pid: u32) -> Result<Address, Unreadable> {
     if path.is_absolute() {
         return Ok(Address::File(path.to_owned()));
     }
-    let found = at_qemu(pid, path).filter(|(_, meta)| has_open(pid, meta));
-    found.map(|(path, _)| Address::File(path)).ok_or_else(|| relative(path))
+    let is_held = |whole: &PathBuf| {
+        let found = foreign_file::find(whole);
+        found.is_ok_and(|found| qemu.held.is_some_and(|held| held.has(&found)))
+    };
+    at_qemu(qemu.pid, path).filter(is_held).map(Address::File).ok_or_else(|| relative(path))
 }
 
 fn relative(path: &Path) -> Unreadable {
     Unreadable::Relative(path.into())
 }
 
-/// Where a relative path leads from QEMU's folder, and what is there.
-fn at_qemu(pid: u32, path: &Path) -> Option<(PathBuf, fs::Metadata)> {
+/// Where a relative path leads from QEMU's folder.
+fn at_qemu(pid: u32, path: &Path) -> Option<PathBuf> {
     let folder = fs::read_link(format!("/proc/{pid}/cwd")).ok()?;
-    let path = folder.is_absolute().then(|| folder.join(path))?;
-    let meta = fs::metadata(&path).ok()?;
-    Some((path, meta))
-}
-
-fn has_open(pid: u32, wanted: &fs::Metadata) -> bool {
-    let same = |meta: fs::Metadata| (meta.dev(), meta.ino()) == (wanted.dev(), wanted.ino());
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
-    let mut open = descriptors.take(MAX_DESCRIPTORS).filter_map(|fd| fs::metadata(fd.path()).ok());
-    open.any(same)
+    folder.is_absolute().then(|| folder.join(path))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use serde_json::json;
 
     use super::*;
+
+    const NOBODY: Teller<'static> = Teller { pid: 0, held: None };
 
     fn node(driver: &str, text: &str) -> Node {
         Node { driver: driver.into(), text: text.into() }
@@ -229,7 +270,9 @@ mod tests {
     /// Of a raw disk upon this protocol.
     fn raw(protocol: &str, text: &str) -> Result<Address, Unreadable> {
         let nodes = [node("raw", text), node("file", "/other"), node(protocol, text)];
-        of("raw", text, &nodes, std::process::id())
+        let pid = std::process::id();
+        let held = Held::look(pid, Instant::now() + Duration::from_secs(10)).unwrap();
+        of("raw", text, &nodes, &Teller { pid, held: Some(&held) })
     }
 
     fn nbd(host: &str, name: &str) -> Address {
@@ -248,7 +291,7 @@ mod tests {
             ("nbd://::1:10809/a b%20c?d=e/f", nbd("::1", "a b%20c?d=e/f")),
         ] {
             assert_eq!(raw("nbd", text).unwrap(), address);
-            assert_eq!(of("nbd", text, &[], 0).unwrap(), address);
+            assert_eq!(of("nbd", text, &[], &NOBODY).unwrap(), address);
         }
         let unix = raw("nbd", "nbd+unix:///data?socket=/run/s o%ck").unwrap();
         let server = Server::Unix("/run/s o%ck".into());
@@ -262,7 +305,7 @@ mod tests {
 
     #[test]
     fn options_say_each_thing_by_itself() {
-        let of_json = |options: Value| of("raw", &format!("json:{options}"), &[], 0);
+        let of_json = |options: Value| of("raw", &format!("json:{options}"), &[], &NOBODY);
         let flat = json!({ "driver": "raw", "file": {
             "driver": "nbd", "export": "x", "server.type": "inet", "server.host": "::1",
             "server.port": "10809", "server.ipv6": true,
@@ -276,7 +319,7 @@ mod tests {
         assert!(matches!(of_json(hidden), Err(Unreadable::Told(_))));
         let qcow2 = json!({ "driver": "raw", "file": { "driver": "qcow2" } });
         assert_eq!(of_json(qcow2), Err(Unreadable::Format("qcow2".into())));
-        assert!(matches!(of("raw", "json:{{{", &[], 0), Err(Unreadable::Told(_))));
+        assert!(matches!(of("raw", "json:{{{", &[], &NOBODY), Err(Unreadable::Told(_))));
     }
 
     #[test]
@@ -285,7 +328,7 @@ mod tests {
         let of_part = |part: Value| {
             let mut options = json!({ "driver": "raw", "file": file });
             options.as_object_mut().unwrap().append(part.clone().as_object_mut().unwrap());
-            of("raw", &format!("json:{options}"), &[], 0)
+            of("raw", &format!("json:{options}"), &[], &NOBODY)
         };
         for part in
             [json!({ "offset": 512 }), json!({ "offset": "1048576" }), json!({ "offset": "1M" })]
@@ -298,7 +341,7 @@ mod tests {
         }
         let below =
             json!({ "driver": "raw", "file": { "driver": "raw", "offset": "1", "file": file } });
-        assert_eq!(of("raw", &format!("json:{below}"), &[], 0), Err(Unreadable::Part));
+        assert_eq!(of("raw", &format!("json:{below}"), &[], &NOBODY), Err(Unreadable::Part));
     }
 
     #[test]
@@ -308,9 +351,9 @@ mod tests {
         // A file may be called as it likes.
         assert!(matches!(raw("file", "nbd://h:1/x"), Err(Unreadable::Relative(_))));
         assert_eq!(raw("ssh", "ssh://h/a"), Err(Unreadable::Format("ssh".into())));
-        assert_eq!(of("qcow2", "/srv/a", &[], 0), Err(Unreadable::Format("qcow2".into())));
+        assert_eq!(of("qcow2", "/srv/a", &[], &NOBODY), Err(Unreadable::Format("qcow2".into())));
         let both = [node("file", "/a"), node("host_device", "/a")];
-        assert!(matches!(of("raw", "/a", &both, 0), Err(Unreadable::Told(_))));
+        assert!(matches!(of("raw", "/a", &both, &NOBODY), Err(Unreadable::Told(_))));
         assert!(matches!(raw("file", "/dev/fdset/3"), Err(Unreadable::Told(_))));
     }
 

@@ -44,8 +44,8 @@ mod tests {
     /// Things that it names; about each there is a question.
     const MANY: usize = 100;
 
-    /// A QEMU that has much to be asked about, and answers late.
-    fn talkative(path: &Path) {
+    /// A QEMU that has much to be asked about, and answers late. Block `n` lies at the `n`-th of `addresses`.
+    fn talkative(path: &Path, late: Duration, addresses: Vec<usize>) {
         let listener = UnixListener::bind(path).unwrap();
         tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
@@ -56,8 +56,8 @@ mod tests {
             let mut lines = BufReader::new(read).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 let command: Value = serde_json::from_str(&line).unwrap();
-                sleep(LATE).await;
-                let answer = json!({ "return": answer(&command), "id": command["id"] });
+                sleep(late).await;
+                let answer = json!({ "return": answer(&command, &addresses), "id": command["id"] });
                 if write.write_all(format!("{answer}\r\n").as_bytes()).await.is_err() {
                     return;
                 }
@@ -65,7 +65,7 @@ mod tests {
         });
     }
 
-    fn answer(command: &Value) -> Value {
+    fn answer(command: &Value, addresses: &[usize]) -> Value {
         let lines = |line: fn(usize) -> String| (0..MANY).map(line).collect::<String>();
         let line = command["arguments"]["command-line"].as_str().unwrap_or_default();
         match (command["execute"].as_str().unwrap(), line) {
@@ -79,7 +79,12 @@ mod tests {
                 });
                 format!(" AS \"memory\", root: system\n{ram}").into()
             }
-            ("human-monitor-command", _) => "Host virtual address is 0x7000".into(),
+            ("human-monitor-command", asked) => {
+                let gpa = asked.strip_prefix("gpa2hva 0x").unwrap();
+                let number = (usize::from_str_radix(gpa, 16).unwrap() >> 20) - 1;
+                let address = addresses.get(number).copied().unwrap_or(0x7000);
+                format!("Host virtual address for 0x{gpa} (m{number}) is {address:#x}").into()
+            }
             ("query-block", _) => (0..MANY)
                 .map(|n| json!({ "qdev": format!("d{n}"), "inserted": { "drv": "raw", "file": "/none" } }))
                 .collect(),
@@ -94,7 +99,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for what in ["RAM", "disks"] {
             let path = folder.path().join(what);
-            talkative(&path);
+            talkative(&path, LATE, Vec::new());
             let qmp = Qmp::connect(&path).await.unwrap();
             let begun = Instant::now();
             let pid = std::process::id();
@@ -107,5 +112,35 @@ mod tests {
             assert!(error.to_string().contains(what), "{error}");
             assert!(error.hint().is_some_and(|hint| hint.contains("again")));
         }
+    }
+
+    /// This process is the QEMU: its blocks lie in memory files, whose descriptors are the last of many others.
+    #[tokio::test]
+    async fn a_qemu_with_many_descriptors_is_looked_at_once() {
+        const DESCRIPTORS: usize = 2000;
+        let rustix::process::Rlimit { maximum, .. } =
+            rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let limit = rustix::process::Rlimit { current: maximum, maximum };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+        let other = std::fs::File::open("/proc/self/ns/net").unwrap();
+        let others: Vec<_> = (0..DESCRIPTORS).map(|_| other.try_clone().unwrap()).collect();
+        let maps = (0..MANY).map(|_| {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(1 << 20).unwrap();
+            memmap2::MmapOptions::new().len(1 << 20).map_raw(&file).map(|map| (file, map)).unwrap()
+        });
+        let maps: Vec<_> = maps.collect();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("qmp");
+        let addresses = maps.iter().map(|(_, map)| map.as_ptr() as usize).collect();
+        talkative(&path, Duration::ZERO, addresses);
+        let qmp = Qmp::connect(&path).await.unwrap();
+        let begun = Instant::now();
+        let ram = GuestRam::within(Duration::from_secs(5), &qmp, std::process::id()).await;
+        let took = begun.elapsed();
+        println!("{took:?} for {MANY} blocks beside {DESCRIPTORS} descriptors");
+        drop(others);
+        assert_eq!(ram.unwrap().blocks().len(), MANY);
+        assert!(took < Duration::from_secs(5), "{took:?}");
     }
 }

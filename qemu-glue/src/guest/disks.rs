@@ -5,17 +5,18 @@
 //! QEMU, so the two sides may reach one disk in different ways. A name that fits two disks is nobody's.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 
 use super::GuestError;
-pub use super::backing::Unreadable;
-use super::backing::{self, Node};
+use super::backing::{self, Node, Teller};
+pub use super::backing::{Claim, Unreadable};
 use super::deadline::{self, TOLD};
 use super::names::Interface;
+use crate::held::{Held, LOOKED};
 use crate::qmp::{Qmp, QmpError};
-use crate::storage::Address;
 
 /// Most disks that are looked at.
 const MAX_DISKS: usize = 1024;
@@ -38,7 +39,7 @@ pub struct Disk {
     /// Its block node.
     pub node: String,
     /// What it lies on, or why that cannot be read from beside QEMU.
-    pub backing: Result<Address, Unreadable>,
+    pub backing: Result<Claim, Unreadable>,
     /// Whether QEMU goes round the host's page cache (`cache.direct=on`).
     pub direct: bool,
     /// Its size in bytes, 0 where QEMU does not tell.
@@ -106,10 +107,15 @@ async fn all(qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
     let functions = pci_functions(&optional(qmp.execute("query-pci", json!({})).await)?);
     // 0 is nobody: relative paths are then not followed.
     let pid = qmp.peer_pid().unwrap_or(0);
+    let told = spawn_blocking(move || {
+        let held = Held::look(pid, Instant::now() + LOOKED).ok();
+        let qemu = Teller { pid, held: held.as_ref() };
+        let blocks = elements(&blocks).take(MAX_DISKS);
+        blocks.filter_map(|block| disk(block, &nodes, &qemu)).collect::<Vec<_>>()
+    });
     let mut disks = Vec::new();
     let mut namespaces = Vec::new();
-    for block in elements(&blocks).take(MAX_DISKS) {
-        let Some(mut disk) = disk(block, &nodes, pid) else { continue };
+    for mut disk in told.await.map_err(GuestError::Fell)? {
         let path = match disk.device.strip_prefix('/') {
             Some(_) => disk.device.clone(),
             None => format!("/machine/peripheral/{}", disk.device),
@@ -175,8 +181,8 @@ fn node(node: &Value) -> Option<Node> {
     Some(Node { driver: text("drv", MAX_NAME)?, text: text("file", 4 * MAX_NAME)? })
 }
 
-/// One element of `query-block`; `None` without device or image.
-fn disk(block: &Value, nodes: &[Node], pid: u32) -> Option<Disk> {
+/// One element of `query-block`; `None` without device or device.
+fn disk(block: &Value, nodes: &[Node], qemu: &Teller<'_>) -> Option<Disk> {
     let inserted = &block["inserted"];
     let short = |text: &&str| text.len() <= MAX_NAME;
     let device = block["qdev"].as_str().filter(|device| !device.is_empty()).filter(short)?;
@@ -186,7 +192,7 @@ fn disk(block: &Value, nodes: &[Node], pid: u32) -> Option<Disk> {
         names: Vec::new(),
         pci: None,
         node: inserted["node-name"].as_str().filter(short).unwrap_or_default().to_owned(),
-        backing: backing::of(driver, text, nodes, pid),
+        backing: backing::of(driver, text, nodes, qemu).map(Claim::from),
         direct: inserted["cache"]["direct"].as_bool().unwrap_or(false),
         bytes: inserted["image"]["virtual-size"].as_u64().unwrap_or(0),
     })
@@ -227,6 +233,7 @@ fn is_pci_function(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::Address;
 
     #[test]
     fn devices_find_their_disk() {
@@ -235,7 +242,7 @@ mod tests {
             names: vec![format!("serial:{serial}"), "wwid:naa.5000000000000001".into()],
             pci: Some(pci.into()),
             node: "n".into(),
-            backing: Ok(Address::File("/a".into())),
+            backing: Ok(Address::File("/a".into()).into()),
             direct: true,
             bytes: 0,
         };

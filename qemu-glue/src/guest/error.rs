@@ -22,6 +22,15 @@ pub enum GuestError {
         /// How long all of its answers may take.
         limit: Duration,
     },
+    /// The process has more open than can be looked at.
+    #[error("process {pid} has more open than can be looked at in a minute")]
+    Many {
+        /// Its id.
+        pid: u32,
+    },
+    /// The thread that looks at them has ended badly.
+    #[error("looking at what QEMU has open ended badly")]
+    Fell(#[source] tokio::task::JoinError),
     /// QEMU's text has no RAM block or no RAM in guest-physical memory.
     #[error("QEMU's `{command}` shows no {what}")]
     Nothing {
@@ -41,10 +50,10 @@ pub enum GuestError {
         /// Why.
         error: io::Error,
     },
-    /// The file behind a block could not be opened or mapped.
+    /// The file behind a block could not be opened or measured.
     #[error("failed to {doing} the memory file of RAM block `{block}`: {error}")]
     File {
-        /// `open` or `map`.
+        /// `open` or `measure`.
         doing: &'static str,
         /// The block.
         block: String,
@@ -74,6 +83,7 @@ impl GuestError {
         match self {
             Self::Qmp(error) => error.hint(),
             Self::Slow { .. } => Some("see what keeps QEMU's main loop busy, and try again"),
+            Self::Many { .. } => Some("see why QEMU has so many descriptors (`ls /proc/PID/fd`)"),
             Self::NotShared => Some(
                 "start QEMU with `-object memory-backend-memfd,id=mem0,size=...,share=on \
                  -machine memory-backend=mem0`",

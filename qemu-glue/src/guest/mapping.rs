@@ -1,17 +1,19 @@
-//! The file behind a piece of another process's memory.
+//! The files behind pieces of another process's memory.
 //!
-//! `/proc/PID/maps` says which file QEMU maps at an address. The file itself is opened through the
-//! descriptor that QEMU keeps of it, or, where that is closed, through `/proc/PID/map_files`, which
-//! asks for CAP_CHECKPOINT_RESTORE. Formats: Linux `Documentation/filesystems/proc.rst`.
+//! `/proc/PID/maps` says which file QEMU maps at an address. The file itself is opened through
+//! `/proc/PID/map_files`, or, where that is forbidden (it asks for CAP_CHECKPOINT_RESTORE), through the descriptor that
+//! QEMU keeps of it: one look at all descriptors serves all pieces. Formats: Linux
+//! `Documentation/filesystems/proc.rst`.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use foreign_file::Found;
 use rustix::fs::OFlags;
 
 use super::GuestError;
+use crate::descriptors::{self, Identity};
 
 /// Most mappings that are looked at; the kernel allows 65,530 unless it is told else.
 const MAX_MAPPINGS: usize = 1 << 17;
@@ -45,48 +47,118 @@ impl Mapping {
         (address.checked_add(bytes)? <= self.end).then(|| self.file_offset + ahead)
     }
 
-    /// Opens the file: for writing only one that the process itself may write, as it names whatever it likes, and we
-    /// may write more than it.
-    pub(super) fn open(&self, pid: u32, access: Access) -> io::Result<File> {
+    /// Whether its file may be opened so: for writing only one that the process itself may write, as it names
+    /// whatever it likes, and we may write more than it.
+    fn allows(&self, access: Access) -> io::Result<()> {
         if access == Access::ReadWrite && !self.writable {
             return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(())
+    }
+
+    fn identity(&self) -> Identity {
+        Identity::File { device: self.device, inode: self.inode }
+    }
+
+    /// Opens its file by one of the kernel's links to it. What was looked at is what is opened, and only the file's
+    /// identity counts: mappings and descriptors come and go meanwhile.
+    fn open_by(&self, link: &Path, access: Access) -> io::Result<File> {
+        let found = foreign_file::held_by(link)?;
+        if Identity::of(&found)? != self.identity() {
+            return Err(io::ErrorKind::NotFound.into());
         }
         let flags = match access {
             Access::Read => OFlags::RDONLY,
             Access::ReadWrite => OFlags::RDWR,
         };
-        // Descriptors come and go while we look; only the file's identity counts, and what was looked
-        // at is what is opened.
-        let held = self
-            .candidates(pid)
-            .find_map(|path| foreign_file::held_by(&path).ok().filter(|found| self.is(found)));
-        if let Some(found) = held {
-            return Ok(found.open_with(flags)?);
-        }
+        Ok(found.open_with(flags)?)
+    }
+
+    fn open_mapped(&self, pid: u32, access: Access) -> io::Result<File> {
         let (start, end) = (self.start, self.end);
-        let mapped = PathBuf::from(format!("/proc/{pid}/map_files/{start:x}-{end:x}"));
-        let found = foreign_file::held_by(&mapped)?;
-        if self.is(&found) {
-            Ok(found.open_with(flags)?)
-        } else {
-            Err(io::ErrorKind::NotFound.into())
-        }
-    }
-
-    fn candidates(&self, pid: u32) -> impl Iterator<Item = PathBuf> {
-        let entries = fs::read_dir(format!("/proc/{pid}/fd")).ok();
-        entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()))
-    }
-
-    fn is(&self, found: &Found) -> bool {
-        let Ok(seen) = rustix::fs::fstat(found) else { return false };
-        let device = (rustix::fs::major(seen.st_dev), rustix::fs::minor(seen.st_dev));
-        seen.st_ino == self.inode && device == self.device
+        self.open_by(&PathBuf::from(format!("/proc/{pid}/map_files/{start:x}-{end:x}")), access)
     }
 }
 
-/// Shared mappings of files in process `pid`.
-pub(super) fn shared(pid: u32) -> Result<Vec<Mapping>, GuestError> {
+/// A piece of a process's memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Piece {
+    pub(super) address: u64,
+    pub(super) bytes: u64,
+}
+
+/// A file that a piece lies in, and the place there of the piece's first byte.
+pub(super) type Placed = (File, u64);
+
+/// The files that pieces of process `pid` lie in, by piece: none where no shared mapping of a file has all of it, else
+/// the file, or why it was not opened.
+///
+/// # Errors
+/// [`GuestError::Proc`], and [`GuestError::Many`] where there is more to look at than can be by `until`.
+pub(super) fn files(
+    pid: u32,
+    pieces: &[Piece],
+    access: Access,
+    until: Instant,
+) -> Result<Vec<Option<io::Result<Placed>>>, GuestError> {
+    let mappings = shared(pid)?;
+    let find = |piece: &Piece| {
+        let at = mappings.partition_point(|mapping| mapping.end <= piece.address);
+        let mapping = mappings.get(at)?;
+        Some((mapping, mapping.place(piece.address, piece.bytes)?))
+    };
+    let found: Vec<_> = pieces.iter().map(find).collect();
+    let mut files = Vec::with_capacity(found.len());
+    for found in &found {
+        if Instant::now() >= until {
+            return Err(GuestError::Many { pid });
+        }
+        files.push(found.map(|(mapping, offset)| {
+            mapping.allows(access)?;
+            Ok((mapping.open_mapped(pid, access)?, offset))
+        }));
+    }
+    by_descriptors(pid, &found, &mut files, access, until)?;
+    Ok(files)
+}
+
+/// Opens what could not be opened through its mapping.
+fn by_descriptors(
+    pid: u32,
+    found: &[Option<(&Mapping, u64)>],
+    files: &mut [Option<io::Result<Placed>>],
+    access: Access,
+    until: Instant,
+) -> Result<(), GuestError> {
+    let is_left = |(index, found): (usize, &Option<(&Mapping, u64)>)| {
+        let (mapping, _) = found.filter(|(mapping, _)| mapping.allows(access).is_ok())?;
+        matches!(files.get(index), Some(Some(Err(_)))).then(|| (mapping.identity(), index))
+    };
+    let mut left: Vec<_> = found.iter().enumerate().filter_map(is_left).collect();
+    left.sort_unstable();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let failed = |error| GuestError::Proc { path: format!("/proc/{pid}/fd"), error };
+    for descriptor in descriptors::of(pid, until).map_err(failed)? {
+        let descriptor = descriptor.map_err(|_late| GuestError::Many { pid })?;
+        let Ok(identity) = descriptor.identity() else { continue };
+        let from = left.partition_point(|(other, _)| *other < identity);
+        for (_, index) in left[from..].iter().take_while(|(other, _)| *other == identity) {
+            if let (Some(Some((mapping, offset))), Some(Some(file))) =
+                (found.get(*index), files.get_mut(*index))
+                && file.is_err()
+                && let Ok(opened) = mapping.open_by(&descriptor.link(), access)
+            {
+                *file = Ok((opened, *offset));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Shared mappings of files in process `pid`, by address.
+fn shared(pid: u32) -> Result<Vec<Mapping>, GuestError> {
     let path = format!("/proc/{pid}/maps");
     let read = || {
         let mut lines = BufReader::new(File::open(&path)?);
@@ -140,12 +212,15 @@ mod tests {
         assert!(line("7f1c3fe00000-7f1c4fe00000 rw-s 00000000 00:01 0").is_none());
     }
 
-    /// The mapping of this process at `address`, opened.
+    fn soon() -> Instant {
+        Instant::now() + std::time::Duration::from_secs(30)
+    }
+
+    /// The file of this process's memory at `address`, opened.
     fn opened(address: u64, access: Access) -> io::Result<File> {
-        let pid = std::process::id();
-        let mappings = shared(pid).unwrap();
-        let mapping = mappings.iter().find(|m| m.place(address, 8192).is_some()).unwrap();
-        mapping.open(pid, access)
+        let piece = Piece { address, bytes: 8192 };
+        let mut files = files(std::process::id(), &[piece], access, soon()).unwrap();
+        files.pop().unwrap().unwrap().map(|(file, _)| file)
     }
 
     #[test]
@@ -156,6 +231,19 @@ mod tests {
         #[expect(unsafe_code, reason = "memmap2's contract: nobody truncates the file")]
         let map = unsafe { memmap2::MmapOptions::new().map_mut(&file) }.unwrap();
         let opened = opened(map.as_ptr() as u64, Access::ReadWrite).unwrap();
+        assert_eq!(opened.metadata().unwrap().ino(), file.metadata().unwrap().ino());
+
+        // Where /proc/PID/map_files is closed to us, and where there is no time for it.
+        let pid = std::process::id();
+        let mappings = shared(pid).unwrap();
+        let mapping =
+            mappings.iter().find(|mapping| mapping.inode == file.metadata().unwrap().ino());
+        let found = [Some((mapping.unwrap(), 0))];
+        let mut files = [Some(Err(io::ErrorKind::PermissionDenied.into()))];
+        let late = by_descriptors(pid, &found, &mut files, Access::ReadWrite, Instant::now());
+        assert!(matches!(late, Err(GuestError::Many { .. })), "{late:?}");
+        by_descriptors(pid, &found, &mut files, Access::ReadWrite, soon()).unwrap();
+        let (opened, _) = files[0].take().unwrap().unwrap();
         assert_eq!(opened.metadata().unwrap().ino(), file.metadata().unwrap().ino());
     }
 

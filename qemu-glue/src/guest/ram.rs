@@ -1,13 +1,16 @@
-//! The RAM of a VM, mapped from its memory files.
-#![expect(unsafe_code, reason = "guest RAM is memory that a guest writes while we read it")]
+//! The RAM of a VM, in its memory files.
+//!
+//! They are read with pread(2) and never mapped here: QEMU can make a file of its own shorter at any time, and who looks
+//! at a mapping beyond the end of its file is killed (SIGBUS).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::time::Instant;
 
-use memmap2::{MmapOptions, MmapRaw};
+use tokio::task::spawn_blocking;
 
 use super::deadline::{self, TOLD};
-use super::mapping::{self, Access};
+use super::mapping::{self, Access, Piece};
 use super::{Gpa, GuestError, LOWEST, mtree, ramblock};
 use crate::qmp::Qmp;
 use crate::set::PAGE_BYTES;
@@ -27,7 +30,6 @@ pub struct RamBlock {
     pub file: File,
     /// Place of the block's first byte in the file, in bytes.
     pub file_offset: u64,
-    map: MmapRaw,
 }
 
 /// Guest-physical addresses of a block.
@@ -63,7 +65,7 @@ pub struct GuestRam {
 }
 
 impl GuestRam {
-    /// Finds and maps, for reading only, the RAM of the QEMU with process id `pid` behind `qmp`.
+    /// Finds, for reading only, the RAM of the QEMU with process id `pid` behind `qmp`.
     ///
     /// # Errors
     /// [`GuestError`] when no RAM is shared, its files cannot be opened, or QEMU's answers take longer than 60 s.
@@ -99,48 +101,50 @@ impl GuestRam {
         if ranges.is_empty() {
             return Err(nothing("info mtree -f", "RAM"));
         }
-        let mappings = mapping::shared(pid)?;
         let total_bytes = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.bytes));
-        let mut ram = Self { blocks: Vec::new(), windows: Vec::new(), total_bytes };
+        let mut named_blocks: Vec<(&ramblock::Line, Option<Piece>)> = Vec::new();
+        let mut windows = Vec::new();
         for range in &ranges {
             let Some(line) = named(&listed, &range.region) else { continue };
             let end = range.offset + range.bytes;
             if range.start + range.bytes <= LOWEST.0 || end > line.used {
                 continue;
             }
-            let block = match ram.blocks.iter().position(|block| block.name == line.name) {
+            let known = named_blocks.iter().position(|(block, _)| block.name == line.name);
+            let block = match known {
                 Some(block) => block,
                 None => {
                     // The monitor names the host address of an address of RAM in every version,
                     // `info ramblock` from 8.2 on only.
                     let text = qmp.hmp(&format!("gpa2hva {:#x}", range.start)).await?;
                     let here = host_address(&text).and_then(|at| at.checked_sub(range.offset));
-                    let Some(start) = here else { continue };
-                    let found = mappings.iter().find_map(|m| Some((m, m.place(start, line.used)?)));
-                    let Some((mapping, file_offset)) = found else { continue };
-                    let file = mapping.open(pid, access);
-                    let failed = |doing| {
-                        let block = line.name.clone();
-                        move |error| GuestError::File { doing, block, error }
-                    };
-                    let file = file.map_err(failed("open"))?;
-                    let map = map(&file, file_offset, line.used).map_err(failed("map"))?;
-                    ram.blocks.push(RamBlock {
-                        name: line.name.clone(),
-                        length: line.used,
-                        page_bytes: line.page_bytes,
-                        host_address: start,
-                        file,
-                        file_offset,
-                        map: map
-                            .ok_or_else(|| GuestError::Elsewhere { block: line.name.clone() })?,
-                    });
-                    ram.blocks.len() - 1
+                    let piece = here.map(|address| Piece { address, bytes: line.used });
+                    named_blocks.push((line, piece));
+                    named_blocks.len() - 1
                 }
             };
             let (start, bytes, offset) = (range.start, range.bytes, range.offset);
-            ram.windows.push(Window { start, bytes, block, offset });
+            windows.push(Window { start, bytes, block, offset });
         }
+        let pieces: Vec<Piece> = named_blocks.iter().filter_map(|(_, piece)| *piece).collect();
+        // The kernel's answers wait for locks of QEMU's memory, and there may be many.
+        let until = Instant::now() + TOLD;
+        let files = spawn_blocking(move || mapping::files(pid, &pieces, access, until));
+        let mut files = files.await.map_err(GuestError::Fell)??.into_iter();
+        let mut ram = Self { blocks: Vec::new(), windows: Vec::new(), total_bytes };
+        // By number of the named block: that of the shared one.
+        let mut shared = Vec::with_capacity(named_blocks.len());
+        for (line, piece) in named_blocks {
+            let file = piece.and_then(|piece| Some((piece, files.next()??)));
+            shared.push(file.is_some().then_some(ram.blocks.len()));
+            if let Some((piece, file)) = file {
+                ram.blocks.push(block(line, piece, file)?);
+            }
+        }
+        let of_shared = |window: Window| {
+            Some(Window { block: shared.get(window.block).copied().flatten()?, ..window })
+        };
+        ram.windows = windows.into_iter().filter_map(of_shared).collect();
         if ram.blocks.is_empty() { Err(GuestError::NotShared) } else { Ok(ram) }
     }
 
@@ -190,34 +194,18 @@ impl GuestRam {
     /// Copies guest RAM at `gpa` into `into`.
     ///
     /// # Errors
-    /// [`GuestError::NotRam`] unless [`Self::resolve`] knows the place.
+    /// [`GuestError::NotRam`] unless [`Self::resolve`] knows the place, and it can be read.
     pub fn read(&self, gpa: Gpa, into: &mut [u8]) -> Result<(), GuestError> {
         let bytes = into.len() as u64;
         let (block, offset) = self.resolve(gpa, bytes).ok_or(GuestError::NotRam { gpa, bytes })?;
         self.copy(block, offset, into).ok_or(GuestError::NotRam { gpa, bytes })
     }
 
-    /// Copies what block `block` has at `offset`; `None` when that is not inside the block. The guest
-    /// may write meanwhile: what is copied is some mix of before and after.
+    /// Copies what block `block` has at `offset`; `None` when that is not inside the block, or QEMU has made its file
+    /// shorter. The guest may write meanwhile: what is copied is some mix of before and after. A hole of the file stays
+    /// one.
     #[must_use]
     pub fn copy(&self, block: usize, offset: u64, into: &mut [u8]) -> Option<()> {
-        let map = &self.blocks.get(block)?.map;
-        let offset = usize::try_from(offset).ok()?;
-        if offset.checked_add(into.len())? > map.len() {
-            return None;
-        }
-        // SAFETY: source lies in the mapping by the check above, and the mapping lives as long as
-        // `self`; QEMU never truncates the file under a running VM. Guest and QEMU may write the source
-        // at any time, so no reference to it is made: the bytes are copied through raw pointers into
-        // memory that is ours alone.
-        unsafe { map.as_ptr().add(offset).copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
-        Some(())
-    }
-
-    /// As [`Self::copy`], by a read of the file: for much of it. Memory that this process has not looked at
-    /// costs a fault a page otherwise, and a hole of the file stays one.
-    #[must_use]
-    pub fn copy_by_read(&self, block: usize, offset: u64, into: &mut [u8]) -> Option<()> {
         let block = self.blocks.get(block)?;
         let end = offset.checked_add(into.len() as u64)?;
         if end > block.length {
@@ -233,33 +221,37 @@ impl GuestRam {
         let mut ram = Self { blocks: Vec::new(), windows: Vec::new(), total_bytes };
         let mut start = 0;
         for (name, file, length) in files {
-            let map = map(&file, 0, length).unwrap().unwrap();
             let block = ram.blocks.len();
             ram.windows.push(Window { start, bytes: length, block, offset: 0 });
             start += length;
             let (page_bytes, host_address, file_offset) = (PAGE_BYTES, 0, 0);
-            ram.blocks.push(RamBlock {
-                name,
-                length,
-                page_bytes,
-                host_address,
-                file,
-                file_offset,
-                map,
-            });
+            ram.blocks.push(RamBlock { name, length, page_bytes, host_address, file, file_offset });
         }
         ram
     }
 }
 
-/// Maps a block; `None` when the file is shorter than the block.
-fn map(file: &File, offset: u64, length: u64) -> std::io::Result<Option<MmapRaw>> {
-    if offset.checked_add(length).is_none_or(|end| file.metadata().is_ok_and(|m| m.len() < end)) {
-        return Ok(None);
+/// A block that lies in a file.
+fn block(
+    line: &ramblock::Line,
+    piece: Piece,
+    file: std::io::Result<mapping::Placed>,
+) -> Result<RamBlock, GuestError> {
+    let name = || line.name.clone();
+    let failed = |doing| move |error| GuestError::File { doing, block: line.name.clone(), error };
+    let (file, file_offset) = file.map_err(failed("open"))?;
+    let length = file.metadata().map_err(failed("measure"))?.len();
+    if file_offset.checked_add(line.used).is_none_or(|end| end > length) {
+        return Err(GuestError::Elsewhere { block: name() });
     }
-    let too_long = |_| std::io::ErrorKind::FileTooLarge;
-    let length = usize::try_from(length).map_err(too_long)?;
-    MmapOptions::new().offset(offset).len(length).map_raw_read_only(file).map(Some)
+    Ok(RamBlock {
+        name: name(),
+        length: line.used,
+        page_bytes: line.page_bytes,
+        host_address: piece.address,
+        file,
+        file_offset,
+    })
 }
 
 /// The block of a memory region: their names are equal, or the block's has the owner's path before it
@@ -316,11 +308,22 @@ mod tests {
         assert!(ram.copy(0, u64::MAX, &mut page).is_none());
         assert!(ram.copy(1, 0, &mut page).is_none());
         let mut pages = [0; 8192];
-        ram.copy_by_read(0, 300 * 4096, &mut pages).unwrap();
+        ram.copy(0, 300 * 4096, &mut pages).unwrap();
         assert_eq!((pages[0], pages[8191]), (300_u32.to_le_bytes()[0], 301_u32.to_le_bytes()[0]));
         for (block, offset) in [(0, (4 << 20) - 4096), (0, u64::MAX), (1, 0)] {
-            assert!(ram.copy_by_read(block, offset, &mut pages).is_none());
+            assert!(ram.copy(block, offset, &mut pages).is_none());
         }
+    }
+
+    /// Whoever looked at a mapping of it would be killed.
+    #[test]
+    fn a_file_that_is_made_shorter_is_an_error() {
+        let ram = ram();
+        ram.blocks[0].file.set_len(1 << 20).unwrap();
+        let mut page = [0; 4096];
+        assert!(ram.read(Gpa(300 * 4096), &mut page).is_err());
+        ram.blocks[0].file.set_len(0).unwrap();
+        assert!(ram.read(Gpa(1 << 20), &mut page).is_err());
     }
 
     #[test]

@@ -1,14 +1,14 @@
 //! The library's shared file: found among QEMU's descriptors, checked, mapped.
 #![expect(unsafe_code, reason = "references into memory shared with another process")]
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::slice;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foreign_file::{Found, Kind};
 use memmap2::{MmapOptions, MmapRaw};
@@ -19,7 +19,11 @@ use shim_abi::{
 };
 
 use super::{Refusal, ShimError, bitmap};
+use crate::descriptors;
 
+const _: () = assert!(!FILE_BYTES.is_multiple_of(2 << 20));
+/// How long QEMU's descriptors are looked at.
+const LOOKED: Duration = Duration::from_secs(5);
 /// How `/proc/PID/fd` names it.
 const LINK: &str = "/memfd:poolferry-qemu (deleted)";
 
@@ -40,7 +44,8 @@ impl SharedFile {
         let file =
             found.open_with(OFlags::RDWR).map_err(io::Error::from).map_err(failed("open"))?;
         let length = file.metadata().map_err(failed("measure"))?.len();
-        // Nobody who can make the file shorter can then make our accesses fault.
+        // Nobody who can make the file shorter can then make our accesses fault. Nor is it of huge pages, which may not be
+        // there when they are touched: such a file has no such length.
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(io::Error::from);
         let seals = seals.map_err(failed("check"))?;
         if length != FILE_BYTES as u64 || !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
@@ -172,11 +177,17 @@ fn lock(file: &File, pid: u32) -> Result<(), ShimError> {
 
 /// The shared file among the descriptors of `pid`.
 fn find(pid: u32) -> Result<Found, ShimError> {
-    let folder = format!("/proc/{pid}/fd");
-    let entries = fs::read_dir(folder).map_err(|source| ShimError::Descriptors { pid, source })?;
-    let found = entries.filter_map(|entry| foreign_file::held_by(&entry.ok()?.path()).ok());
-    found
-        .filter(|found| found.kind() == Kind::File)
-        .find(|found| found.kernel_name().is_ok_and(|name| name.as_os_str() == LINK))
-        .ok_or(ShimError::NotLoaded { pid })
+    let failed = |source| ShimError::Descriptors { pid, source };
+    for descriptor in descriptors::of(pid, Instant::now() + LOOKED).map_err(failed)? {
+        let descriptor = descriptor.map_err(failed)?;
+        // The kernel's name of it is asked first: it costs little.
+        if descriptor.name().is_ok_and(|name| name.as_os_str() == LINK)
+            && let Ok(found) = foreign_file::held_by(&descriptor.link())
+            && found.kind() == Kind::File
+            && found.kernel_name().is_ok_and(|name| name.as_os_str() == LINK)
+        {
+            return Ok(found);
+        }
+    }
+    Err(ShimError::NotLoaded { pid })
 }

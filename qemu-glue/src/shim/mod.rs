@@ -25,6 +25,7 @@ pub use kept::{Kept, Parameters};
 pub use refusal::Refusal;
 pub use status::{State, Status, SyncTime};
 
+use std::io;
 use std::sync::Arc;
 
 use crate::set::SkipSet;
@@ -45,6 +46,16 @@ impl Shim {
     pub fn open(qemu_pid: u32) -> Result<Self, ShimError> {
         let file = SharedFile::open(qemu_pid)?;
         Ok(Self { file: Arc::new(file) })
+    }
+
+    /// [`open`](Self::open) in a thread of its own: a process may have very many descriptors.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub async fn find(qemu_pid: u32) -> Result<Self, ShimError> {
+        let opened = tokio::task::spawn_blocking(move || Self::open(qemu_pid)).await;
+        let fell = |fell| ShimError::Descriptors { pid: qemu_pid, source: io::Error::other(fell) };
+        opened.map_err(fell)?
     }
 
     /// QEMU's version as the library sees it: major, minor, micro.

@@ -68,7 +68,7 @@ impl Guard {
     async fn put_back(&self, qmp: &Path) -> Result<bool, QmpError> {
         let qmp = Qmp::connect(qmp).await?;
         // Without the library nothing was held; and another driver sees to it by itself.
-        let Ok(shim) = Shim::open(qmp.peer_pid()?) else { return Ok(false) };
+        let Ok(shim) = Shim::find(qmp.peer_pid()?).await else { return Ok(false) };
         if shim.kept().is_none_or(|kept| kept.driver != self.driver) {
             return Ok(false);
         }

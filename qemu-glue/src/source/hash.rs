@@ -118,7 +118,7 @@ impl Worker {
                 let block = (*self.blocks.get(usize::from(run.block))?)?;
                 let piece = pages.get_mut(filled..filled + run.pages as usize)?;
                 // A copy, as the guest may write the pages while we hash them.
-                self.ram.copy_by_read(block, run.offset, piece.as_flattened_mut())?;
+                self.ram.copy(block, run.offset, piece.as_flattened_mut())?;
                 filled += run.pages as usize;
             }
             hash_pages(&pages[..filled], &mut hashes);

@@ -93,7 +93,7 @@ pub(super) async fn prepare(
     record: &mut Record<'_>,
 ) -> Result<Prepared, NotPrepared> {
     let pid = qmp.peer_pid()?;
-    let shim = Shim::open(pid)?;
+    let shim = Shim::find(pid).await?;
     let ram = Arc::new(GuestRam::of(qmp, pid).await?);
     let zeros = zero::search(&ram);
     let disks = disks::of(qmp).await?;

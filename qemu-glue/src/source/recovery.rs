@@ -61,7 +61,7 @@ async fn library(qmp: &Qmp) -> Option<Shim> {
     let pid = qmp.peer_pid().ok()?;
     let begun = Instant::now();
     loop {
-        match Shim::open(pid) {
+        match Shim::find(pid).await {
             // A guard is about to put the parameters back.
             Err(ShimError::Reserved { .. }) if begun.elapsed() < RESERVED => sleep(ASK).await,
             opened => return opened.ok(),

@@ -221,7 +221,7 @@ impl<'a> Look<'a> {
     fn has_zeros(&mut self, offset: u64) -> bool {
         let mut head = [0; HEAD];
         if !self.last
-            && (self.ram.copy_by_read(self.block, offset, &mut head).is_none() || head != [0; HEAD])
+            && (self.ram.copy(self.block, offset, &mut head).is_none() || head != [0; HEAD])
         {
             return false;
         }
@@ -243,7 +243,7 @@ impl<'a> Look<'a> {
             let end = block.length.min(self.data.end.saturating_sub(block.file_offset));
             let pages = (end.saturating_sub(offset) / PAGE_BYTES).clamp(1, AHEAD);
             self.ahead.resize(usize::try_from(pages * PAGE_BYTES).ok()?, 0);
-            let read = self.ram.copy_by_read(self.block, offset, &mut self.ahead);
+            let read = self.ram.copy(self.block, offset, &mut self.ahead);
             self.from = offset;
             if read.is_none() {
                 self.ahead.clear();

@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use super::buffer::Buffer;
 use super::error::StorageError;
 use super::uring::Uring;
+use crate::held::Held;
 
 /// An open file or block device.
 #[derive(Debug)]
@@ -35,9 +36,14 @@ enum Engine {
 }
 
 impl File {
-    pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
+    /// Opens it; where QEMU has named it, only what QEMU itself reads.
+    pub(super) fn open(path: &Path, held: Option<&Held>) -> Result<Self, StorageError> {
         let failed = |source| StorageError::Open { path: path.to_owned(), source };
         let found = foreign_file::find(path).map_err(|refusal| failed(refusal.into()))?;
+        if held.is_some_and(|held| !held.has(&found)) {
+            let why = "QEMU, which names it, does not have it open for reading";
+            return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, why)));
+        }
         let open = |flags| found.open_disk(flags).map_err(io::Error::from);
         let (mut file, caching) = match open(OFlags::RDONLY | OFlags::DIRECT) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {

@@ -19,6 +19,12 @@ pub use buffer::{Buffer, BufferPool};
 pub use error::StorageError;
 pub use plan::{ALIGN, Limits, Piece, Request};
 
+use std::sync::Arc;
+
+use tokio::task::spawn_blocking;
+
+use crate::held::Held;
+
 /// One storage, open for reading.
 #[derive(Debug)]
 pub struct Storage {
@@ -38,9 +44,30 @@ impl Storage {
     /// # Errors
     /// [`StorageError`] names the storage and what it said.
     pub async fn open(address: &Address) -> Result<Self, StorageError> {
+        Self::open_if(address, None).await
+    }
+
+    /// Opens what QEMU has named, where it is something that QEMU has open itself.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and where QEMU does not have it open.
+    pub async fn open_held(address: &Address, held: &Arc<Held>) -> Result<Self, StorageError> {
+        Self::open_if(address, Some(held)).await
+    }
+
+    async fn open_if(address: &Address, held: Option<&Arc<Held>>) -> Result<Self, StorageError> {
         let engine = match address {
-            Address::File(path) => Engine::File(file::File::open(path)?),
-            Address::Nbd(export) => Engine::Nbd(nbd::Nbd::open(export).await?),
+            Address::File(path) => {
+                let (wanted, held) = (path.clone(), held.cloned());
+                // A share may keep whoever opens a file on it waiting.
+                let opened = spawn_blocking(move || file::File::open(&wanted, held.as_deref()));
+                let fell = |fell| StorageError::Open {
+                    path: path.clone(),
+                    source: std::io::Error::other(fell),
+                };
+                Engine::File(opened.await.map_err(fell)??)
+            }
+            Address::Nbd(export) => Engine::Nbd(nbd::Nbd::open(export, held).await?),
         };
         Ok(Self { address: address.clone(), engine })
     }

@@ -4,11 +4,13 @@ use std::env;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use qemu_glue::doctor::{self, Verdict};
 use qemu_glue::guest::disks::{self, Disk, Unreadable};
-use qemu_glue::storage::{Address, BufferPool, Export, Server, Storage};
+use qemu_glue::held::Held;
+use qemu_glue::storage::{Address, BufferPool, Export, Server};
 use serde_json::json;
 
 use crate::qemu::{Place, Vm, newest, page, releases};
@@ -194,7 +196,9 @@ async fn backing_devices_are_those_that_qemu_was_given() {
 
     for qemu in releases(test) {
         let vm = Vm::destination(&qemu, &place, None, &arguments);
-        let found = disks::of(&vm.qmp().await).await.unwrap();
+        let qmp = vm.qmp().await;
+        let found = disks::of(&qmp).await.unwrap();
+        let held = Arc::new(Held::of(qmp.peer_pid().unwrap()).await.unwrap());
         let backing =
             |name: &str| disks::find(&found, &format!("serial:{name}")).unwrap().backing.clone();
         let release = qemu.release();
@@ -208,10 +212,12 @@ async fn backing_devices_are_those_that_qemu_was_given() {
             ("zero", Address::File(disk.clone())),
             ("data", Address::File(disk.clone())),
         ] {
-            assert_eq!(backing(name), Ok(wanted.clone()), "{name} of {release}");
+            let claim = backing(name).unwrap();
+            assert_eq!(claim.address(), &wanted, "{name} of {release}");
             let text = wanted.to_string();
             assert_eq!(text.parse::<Address>().unwrap(), wanted, "{text}");
-            let storage = Storage::open(&wanted).await.unwrap();
+            // What QEMU names is what it has open.
+            let storage = claim.open(&held).await.unwrap();
             let read = storage.read(7 * 4096, 4096, pool.take().await.unwrap()).await.unwrap();
             assert_eq!(read.filled(), page(7), "{name} of {release}");
         }

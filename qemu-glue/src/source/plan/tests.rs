@@ -26,7 +26,7 @@ fn disk(serial: &str, bytes: u64) -> Disk {
         names: vec![format!("serial:{serial}")],
         pci: None,
         node: "n".into(),
-        backing: Ok(Address::File("/a".into())),
+        backing: Ok(Address::File("/a".into()).into()),
         direct: true,
         bytes,
     }

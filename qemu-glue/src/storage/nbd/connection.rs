@@ -15,6 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::negotiate::{Facts, negotiate};
 use super::stream::Stream;
+use crate::held::Held;
 use crate::storage::address::Export;
 use crate::storage::buffer::Buffer;
 use crate::storage::error::StorageError;
@@ -51,9 +52,12 @@ struct Read {
 }
 
 impl Connection {
-    pub(super) async fn open(export: &Export) -> Result<(Self, Facts), StorageError> {
+    pub(super) async fn open(
+        export: &Export,
+        held: Option<&Held>,
+    ) -> Result<(Self, Facts), StorageError> {
         let lost = |source| StorageError::Connect { server: export.server.to_string(), source };
-        let mut stream = Stream::connect(&export.server).await.map_err(lost)?;
+        let mut stream = Stream::connect(&export.server, held).await.map_err(lost)?;
         let facts = negotiate(&mut stream, export).await?;
         let (read, write) = tokio::io::split(stream);
         let pending = Arc::default();

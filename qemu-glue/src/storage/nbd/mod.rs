@@ -20,6 +20,7 @@ use super::address::Export;
 use super::buffer::Buffer;
 use super::error::StorageError;
 use super::plan::ALIGN;
+use crate::held::Held;
 
 /// Connections to a server that allows several: enough to keep several of its threads and, on a real
 /// network, several queues busy.
@@ -36,6 +37,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Nbd {
     export: Export,
+    /// What QEMU has open, where it has named the server.
+    held: Option<Arc<Held>>,
     facts: Facts,
     /// How many there were at first.
     count: usize,
@@ -46,12 +49,17 @@ pub(super) struct Nbd {
 }
 
 impl Nbd {
-    pub(super) async fn open(export: &Export) -> Result<Self, StorageError> {
+    /// Connects; where QEMU has named the server, only to one that QEMU itself is connected to.
+    pub(super) async fn open(
+        export: &Export,
+        held: Option<&Arc<Held>>,
+    ) -> Result<Self, StorageError> {
+        let connect = || Connection::open(export, held.map(AsRef::as_ref));
         let late = |_| StorageError::Connect {
             server: export.server.to_string(),
             source: io::ErrorKind::TimedOut.into(),
         };
-        let first = timeout(PATIENCE, Connection::open(export)).await.map_err(late)?;
+        let first = timeout(PATIENCE, connect()).await.map_err(late)?;
         let (first, facts) = first?;
         if u64::from(facts.smallest_read) > ALIGN {
             return Err(StorageError::Export {
@@ -62,8 +70,7 @@ impl Nbd {
         }
         let mut connections = vec![Arc::new(first)];
         if facts.several_connections {
-            let further =
-                (1..CONNECTIONS).map(|_| timeout(FURTHER_PATIENCE, Connection::open(export)));
+            let further = (1..CONNECTIONS).map(|_| timeout(FURTHER_PATIENCE, connect()));
             for further in futures::future::join_all(further).await {
                 // One that shows another export is not used: reads would mix two disks.
                 if let Ok(Ok((connection, its))) = further
@@ -75,6 +82,7 @@ impl Nbd {
         }
         Ok(Self {
             export: export.clone(),
+            held: held.cloned(),
             facts,
             count: connections.len(),
             connections: Mutex::new(connections),
@@ -130,7 +138,8 @@ impl Nbd {
             return Err(io::Error::new(io::ErrorKind::NotConnected, "the server is lost"));
         }
         *tried = Some(Instant::now());
-        let opened = timeout(FURTHER_PATIENCE, Connection::open(&self.export)).await;
+        let connect = Connection::open(&self.export, self.held.as_deref());
+        let opened = timeout(FURTHER_PATIENCE, connect).await;
         let (connection, facts) = opened?.map_err(io::Error::other)?;
         if facts != self.facts {
             return Err(io::Error::other("the server has another export now"));

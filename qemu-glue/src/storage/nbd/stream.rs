@@ -5,8 +5,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 
+use crate::held::Held;
 use crate::storage::address::Server;
 
 /// A connection to a server.
@@ -17,16 +18,37 @@ pub(super) enum Stream {
 }
 
 impl Stream {
-    pub(super) async fn connect(server: &Server) -> io::Result<Self> {
+    /// Connects to a server, where `held` is of QEMU only to one that QEMU has a connection to.
+    pub(super) async fn connect(server: &Server, held: Option<&Held>) -> io::Result<Self> {
         Ok(match server {
             Server::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                let found = lookup_host((host.as_str(), *port)).await?;
+                let addresses = match held {
+                    Some(held) => held.connected(found),
+                    None => found.collect(),
+                };
+                if addresses.is_empty() && held.is_some() {
+                    return Err(not_held());
+                }
+                let stream = TcpStream::connect(&addresses[..]).await?;
                 stream.set_nodelay(true)?;
                 Self::Tcp(stream)
             }
-            Server::Unix(path) => Self::Unix(UnixStream::connect(path).await?),
+            Server::Unix(path) => {
+                let stream = UnixStream::connect(path).await?;
+                // Who listens there is known by a connection only; nothing was said yet.
+                if held.is_some_and(|held| !held.shares_listener(&stream)) {
+                    return Err(not_held());
+                }
+                Self::Unix(stream)
+            }
         })
     }
+}
+
+fn not_held() -> io::Error {
+    let why = "QEMU, which names it, has no connection to it";
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
 impl AsyncRead for Stream {
