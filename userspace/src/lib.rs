@@ -9,7 +9,7 @@
 //! | attach the probes, map the residency table | [`probes`], [`residency`] |
 //! | scan the descriptors; what a block is; hold the table against it | [`scan`], [`classify`], [`audit`] |
 //! | virtual addresses to physical frames | [`frames`] |
-//! | pages to bytes on disk | [`locate`] |
+//! | pages to ranges of files; these to ranges of disks | [`locate`]; [`on_disk`] |
 //! | the page list | [`page_list`] |
 //! | all of it, live | [`observer`] |
 //! | show it | [`model`], [`viewer`], [`stream`], [`openmetrics`] |
@@ -31,6 +31,7 @@ pub mod locate;
 pub mod memory;
 pub mod model;
 pub mod observer;
+pub mod on_disk;
 pub mod openmetrics;
 pub mod page_list;
 pub mod probes;

@@ -7,8 +7,8 @@ use symbols::profile::RuleReason;
 use tokio::sync::watch;
 
 use crate::classify::{Reason, State};
-use crate::locate::DiskRanges;
 use crate::model::Snapshot;
+use crate::on_disk::DiskRanges;
 use crate::page_list::{Format, Row, RowWriter, Summary};
 use crate::viewer::made_up::MadeUp;
 use crate::{openmetrics, stream};

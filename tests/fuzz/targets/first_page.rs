@@ -2,11 +2,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use userspace::locate::fuzzing;
+use userspace::{locate, on_disk};
 
 fuzz_target!(|bytes: &[u8]| {
-    fuzzing::first_page(bytes);
-    fuzzing::checksum(bytes);
-    fuzzing::device_table(bytes);
-    fuzzing::mounts(&String::from_utf8_lossy(bytes));
+    locate::fuzzing::first_page(bytes);
+    locate::fuzzing::checksum(bytes);
+    on_disk::fuzzing::device_table(bytes);
+    on_disk::fuzzing::mounts(&String::from_utf8_lossy(bytes));
 });

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::locate::Locator;
+use crate::on_disk::Files as _;
 
 /// A file system could not be written out.
 #[derive(Debug, Error)]
@@ -37,12 +38,12 @@ pub(super) fn make_durable(locator: &Locator) -> Result<(), SyncError> {
         move |error: rustix::io::Errno| SyncError { path, source: error.into() }
     };
     for (_, file) in tablespaces.files() {
-        let device = file.candidate.stamp.inode.device;
+        let device = file.candidate.seen.stamp.inode.device;
         if done.contains(&device) {
             continue;
         }
         // A file that was dropped meanwhile: another one stands for its file system.
-        if let Ok(Some(opened)) = file.candidate.open(process, view) {
+        if let Ok(Some(opened)) = file.candidate.seen.open(process, view) {
             rustix::fs::syncfs(opened).map_err(failed(file.path()))?;
             done.insert(device);
         }

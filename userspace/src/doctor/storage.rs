@@ -8,7 +8,8 @@ use super::Check;
 use super::check::causes;
 use crate::frames::FRAME_BYTES;
 use crate::kernel_text::{Lines, text_head};
-use crate::locate::{Disk, FileOffset, Location, Locator, NotOnDisk, Place};
+use crate::locate::{Locator, NotOnDisk};
+use crate::on_disk::{Disk, FileOffset, FileRange, Location, Unmapped};
 use crate::target::Target;
 use crate::viewer::units;
 
@@ -51,7 +52,7 @@ pub(super) fn checks(target: &Target) -> Vec<Check> {
 
 /// The mounts, by the kernel's number, through which the server sees its files.
 fn mounts(locator: &Locator) -> BTreeSet<u64> {
-    locator.tablespaces().files().map(|(_, file)| file.candidate.stamp.mount).collect()
+    locator.tablespaces().files().map(|(_, file)| file.candidate.seen.stamp.mount).collect()
 }
 
 /// Adds type and source of each mount, from the text of `mountinfo` (proc_pid_mountinfo(5)); a few tell what there is.
@@ -99,7 +100,7 @@ fn opened(pid: u32, locator: &Locator) -> Vec<Opened> {
     files
         .filter(|file| file.refused() != Some(NotOnDisk::Temporary))
         .filter_map(|file| {
-            let number = file.candidate.fd?;
+            let number = file.candidate.seen.fd?;
             // The locks on the file come later, as many as the server has.
             let text = text_head(format!("/proc/{pid}/fdinfo/{number}"), 4096).ok()?;
             Some((file.name().to_owned(), open_flags(&text)))
@@ -160,7 +161,7 @@ fn tally(locator: &mut Locator) -> Tally {
     let mut tally = Tally::default();
     for (_, file, refused) in files.into_iter().take(MOST_FILES) {
         let len_bytes = u32::try_from(FRAME_BYTES).unwrap_or(4096);
-        let place = Place { file, offset: FileOffset(0), len_bytes };
+        let place = FileRange { file, offset: FileOffset(0), len_bytes };
         match refused.map_or_else(|| locator.location(place), Err) {
             Ok(Location::Disk(_)) => tally.on_disk += 1,
             Ok(Location::Share) => tally.on_share += 1,
@@ -172,22 +173,23 @@ fn tally(locator: &mut Locator) -> Tally {
 
 /// What would give files a place; none where it is the way of the table itself.
 fn remedy_for(reason: NotOnDisk) -> Option<&'static str> {
+    let NotOnDisk::File(reason) = reason else { return None };
     match reason {
-        NotOnDisk::CopyOnWrite | NotOnDisk::UnsupportedFilesystem => {
+        Unmapped::CopyOnWrite | Unmapped::UnsupportedFilesystem => {
             Some("put the data directory on ext4 or XFS, or on a share")
         }
-        NotOnDisk::Overlay => {
+        Unmapped::Overlay => {
             Some("put the data directory on a volume, not in the container's own layers")
         }
-        NotOnDisk::StackedDevice => {
+        Unmapped::StackedDevice => {
             Some("put the data directory on a plain disk, a partition or a linear logical volume")
         }
-        NotOnDisk::RealtimeDevice => Some("put the data files on the data section of XFS"),
-        NotOnDisk::UnknownDevice => {
+        Unmapped::RealtimeDevice => Some("put the data files on the data section of XFS"),
+        Unmapped::UnknownDevice => {
             Some("have sysfs mounted on /sys, and run in the host's mount namespace")
         }
-        NotOnDisk::FileUnreadable => Some("run as root, or with CAP_DAC_READ_SEARCH"),
-        NotOnDisk::ExtentEncoded | NotOnDisk::ExtentShared | NotOnDisk::ExtentsTooMany => {
+        Unmapped::FileUnreadable => Some("run as root, or with CAP_DAC_READ_SEARCH"),
+        Unmapped::ExtentEncoded | Unmapped::ExtentShared | Unmapped::ExtentsTooMany => {
             Some("copy the file anew, without reflinks, compression or fragments")
         }
         _ => None,
@@ -248,7 +250,7 @@ fn disk(disk: &Disk) -> Check {
 mod tests {
     use super::super::Status::{Ok as Fine, Unknown, Warning};
     use super::*;
-    use crate::locate::DeviceId;
+    use crate::on_disk::DeviceId;
 
     #[test]
     fn open_flags_are_octal() {
@@ -303,7 +305,7 @@ mod tests {
         let check = places(&files, 0);
         assert_eq!(check.status, Fine);
         assert_eq!(check.found, "data files: 3 on disks, 2 without (temporary)");
-        files.nowhere.insert(NotOnDisk::Overlay, 1);
+        files.nowhere.insert(NotOnDisk::File(Unmapped::Overlay), 1);
         assert!(places(&files, 0).remedy.unwrap().contains("volume"));
         assert_eq!(places(&Tally { on_share: 2, ..Tally::default() }, 0).status, Fine);
         assert_eq!(places(&Tally::default(), 0).status, Unknown);

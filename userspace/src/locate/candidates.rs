@@ -15,7 +15,6 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -24,11 +23,8 @@ use std::path::{Path, PathBuf};
 use foreign_file::Refusal;
 use rustix::fs::{AtFlags, Dir, FileType};
 
-use super::error::LocateError;
 use super::names::Role;
-use super::process::{Process, View};
-use super::room::Room;
-use super::stamp::{Inode, Stamp};
+use crate::on_disk::{FileView, Inode, Process, ProcessError, Room, SeenFile, Stamp};
 
 /// Longest path that a `.isl` file is believed to hold (`PATH_MAX`).
 const MAX_PATH_BYTES: u64 = 4096;
@@ -49,30 +45,17 @@ const FILE_BYTES: usize = 500;
 /// One file, however many names and descriptors lead to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
-    pub(crate) stamp: Stamp,
-    /// As the server sees it.
-    pub(crate) path: PathBuf,
+    pub(crate) seen: SeenFile,
     pub(crate) role: Role,
-    /// A descriptor by which the server holds it open.
-    pub(crate) fd: Option<u32>,
 }
 
 impl Candidate {
-    /// Opens the file for reading; `None` where it is another one by now.
-    pub(crate) fn open(&self, process: &Process, view: &View) -> Result<Option<File>, Refusal> {
-        let found = match self.fd {
-            Some(number) => process.find_fd(number, view)?,
-            None => view.find(&self.path)?,
-        };
-        let same = Stamp::of_found(&found)?.inode == self.stamp.inode;
-        if same { found.open().map(Some) } else { Ok(None) }
-    }
-
     /// What it takes at most, with what is made of it: its path, and the name that is shown, which has a letter of three
     /// bytes for each byte that is none.
     fn bytes(&self) -> usize {
-        let last = self.path.iter().rev().take(2).map(OsStr::len).sum::<usize>();
-        FILE_BYTES + self.path.as_os_str().len() + 3 * last
+        let path = &self.seen.path;
+        let last = path.iter().rev().take(2).map(OsStr::len).sum::<usize>();
+        FILE_BYTES + path.as_os_str().len() + 3 * last
     }
 }
 
@@ -119,9 +102,9 @@ impl Candidates {
     pub(crate) fn look<'a>(
         &mut self,
         process: &Process,
-        view: &View,
+        view: &FileView,
         known: impl Iterator<Item = &'a Candidate>,
-    ) -> Result<Found, LocateError> {
+    ) -> Result<Found, ProcessError> {
         let mut found = Found::new();
         (self.names_left, self.left_out) = (MOST_NAMES, 0);
         self.files = Room::of(FILES_BYTES);
@@ -129,15 +112,15 @@ impl Candidates {
         self.listed.take(self.listings.values().map(|listing| listing.bytes).sum());
         process.for_each_fd(|number| self.add_open(number, process, view, &mut found))?;
         let mut listings = HashMap::new();
-        for folder in self.walk(view, &view.datadir, &mut listings, &mut found) {
-            self.walk(view, &view.datadir.join(folder), &mut listings, &mut found);
+        for folder in self.walk(view, &view.cwd, &mut listings, &mut found) {
+            self.walk(view, &view.cwd.join(folder), &mut listings, &mut found);
         }
         self.listings = listings;
         for old in known {
-            if old.role == Role::Tablespace && !found.contains_key(&old.stamp.inode) {
-                let Ok(stamp) = view.stamp(&old.path) else { continue };
-                if stamp.inode == old.stamp.inode {
-                    self.add(&mut found, view, Candidate { stamp, fd: None, ..old.clone() });
+            if old.role == Role::Tablespace && !found.contains_key(&old.seen.stamp.inode) {
+                let Ok(seen) = SeenFile::at(view, &old.seen.path) else { continue };
+                if seen.stamp.inode == old.seen.stamp.inode {
+                    self.add(&mut found, view, Candidate { seen, role: old.role });
                 }
             }
         }
@@ -145,7 +128,7 @@ impl Candidates {
     }
 
     /// Adds a file that the server holds open, by whichever of its descriptors comes first.
-    fn add_open(&mut self, number: u32, process: &Process, view: &View, found: &mut Found) {
+    fn add_open(&mut self, number: u32, process: &Process, view: &FileView, found: &mut Found) {
         // Sockets and pipes, of which a server may have very many, have no path; to sort what they lie on takes long.
         let Some(path) = process.path_of_fd(number, view) else { return };
         // What is no file, or lies where nothing is read.
@@ -156,13 +139,14 @@ impl Candidates {
             return;
         }
         let role = Role::of(&path);
-        self.add(found, view, Candidate { stamp, path, role, fd: Some(number) });
+        let seen = SeenFile { stamp, path, fd: Some(number) };
+        self.add(found, view, Candidate { seen, role });
     }
 
     /// Adds the tables of one directory; answers its subdirectories.
     fn walk(
         &mut self,
-        view: &View,
+        view: &FileView,
         folder: &Path,
         listings: &mut HashMap<PathBuf, Listing>,
         found: &mut Found,
@@ -175,8 +159,8 @@ impl Candidates {
         let mut add_table = |stamp: Stamp, path: PathBuf| {
             // A file without a page is none of the server's yet, and there may be very many.
             if stamp.size_bytes >= LEAST_BYTES {
-                let role = Role::Tablespace;
-                self.add(found, view, Candidate { stamp, path, role, fd: None });
+                let seen = SeenFile { stamp, path, fd: None };
+                self.add(found, view, Candidate { seen, role: Role::Tablespace });
             }
         };
         for name in &listing.tables {
@@ -270,11 +254,11 @@ impl Candidates {
     }
 
     /// Adds a regular file, or another name of one that is open.
-    fn add(&mut self, found: &mut Found, view: &View, candidate: Candidate) {
-        if candidate.stamp.kind != FileType::RegularFile {
+    fn add(&mut self, found: &mut Found, view: &FileView, candidate: Candidate) {
+        if candidate.seen.stamp.kind != FileType::RegularFile {
             return;
         }
-        match found.entry(candidate.stamp.inode) {
+        match found.entry(candidate.seen.stamp.inode) {
             Entry::Vacant(entry) => {
                 if self.files.take(candidate.bytes()) {
                     entry.insert(candidate);
@@ -284,13 +268,14 @@ impl Candidates {
             }
             Entry::Occupied(mut entry) => {
                 let known = entry.get_mut();
-                let inside = |path: &Path| path.starts_with(&view.datadir);
-                if known.fd.is_some()
-                    && !inside(&known.path)
-                    && inside(&candidate.path)
+                // mysqld makes its data directory current.
+                let inside = |path: &Path| path.starts_with(&view.cwd);
+                if known.seen.fd.is_some()
+                    && !inside(&known.seen.path)
+                    && inside(&candidate.seen.path)
                     && self.files.take(candidate.bytes())
                 {
-                    known.path = candidate.path;
+                    known.seen.path = candidate.seen.path;
                     known.role = candidate.role;
                 }
             }
@@ -308,7 +293,7 @@ enum Kept {
 
 /// Reads a `.isl` file: the absolute path of a table made with `DATA DIRECTORY` (MySQL up to 5.7,
 /// MariaDB).
-fn linked(view: &View, link: &Path) -> Result<PathBuf, Refusal> {
+fn linked(view: &FileView, link: &Path) -> Result<PathBuf, Refusal> {
     let text = foreign_file::read_from(view.find(link)?.open()?, MAX_PATH_BYTES)?;
     let target = PathBuf::from(OsString::from_vec(text.trim_ascii().to_vec()));
     match target.is_absolute() && Role::of(&target) == Role::Tablespace {

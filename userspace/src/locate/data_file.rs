@@ -11,9 +11,9 @@ use super::flags::SpaceFlags;
 use super::header::{Header, has_crypt_record, sample_page_types};
 use super::ids::SpaceId;
 use super::names::{Role, display_name};
-use super::process::{Process, View};
 use super::proof;
 use super::reason::NotOnDisk;
+use crate::on_disk::{FileView, Process, Unmapped};
 
 /// One data file as it was at the last look.
 #[derive(Clone, Debug)]
@@ -41,25 +41,28 @@ impl DataFile {
         candidate: Candidate,
         old: Option<&Self>,
         process: &Process,
-        view: &View,
+        view: &FileView,
         conventions: &FileConventions,
     ) -> Inspected {
         let unchanged = old.filter(|old| {
             // What could not be read then may be readable now.
             !matches!(
                 old.header,
-                Header::Refused(NotOnDisk::FileUnreadable | NotOnDisk::FileChanged)
-            ) && candidate.stamp.proves_unchanged_since(&old.candidate.stamp)
+                Header::Refused(
+                    NotOnDisk::File(Unmapped::FileUnreadable)
+                        | NotOnDisk::File(Unmapped::FileChanged)
+                )
+            ) && candidate.seen.stamp.proves_unchanged_since(&old.candidate.seen.stamp)
         });
         let (header, refused) = match unchanged {
             Some(old) => (old.header, old.refused),
-            None => match candidate.open(process, view) {
+            None => match candidate.seen.open(process, view) {
                 Ok(Some(file)) => read(&file, &candidate, conventions),
-                Ok(None) => (Header::Refused(NotOnDisk::FileChanged), None),
-                Err(_) => (Header::Refused(NotOnDisk::FileUnreadable), None),
+                Ok(None) => (Header::Refused(NotOnDisk::File(Unmapped::FileChanged)), None),
+                Err(_) => (Header::Refused(NotOnDisk::File(Unmapped::FileUnreadable)), None),
             },
         };
-        let open = candidate.fd.is_some();
+        let open = candidate.seen.fd.is_some();
         let header = match header {
             // While the server runs it has its system tablespace open: another file is a copy.
             Header::Space { id: SpaceId::SYSTEM, .. } if !open => {
@@ -87,9 +90,9 @@ impl DataFile {
         candidate: Candidate,
         flags: SpaceFlags,
         process: &Process,
-        view: &View,
+        view: &FileView,
     ) -> Option<Self> {
-        let first = match candidate.open(process, view) {
+        let first = match candidate.seen.open(process, view) {
             Ok(Some(file)) => proof::of_part(&file, flags),
             _ => None,
         };
@@ -101,15 +104,21 @@ impl DataFile {
         Some(Self::new(candidate, header, None, view))
     }
 
-    fn new(candidate: Candidate, header: Header, refused: Option<NotOnDisk>, view: &View) -> Self {
+    fn new(
+        candidate: Candidate,
+        header: Header,
+        refused: Option<NotOnDisk>,
+        view: &FileView,
+    ) -> Self {
         let shared = matches!(header, Header::Space { flags, .. } if flags.is_shared());
         let name = match header {
             Header::Space { id: SpaceId::SYSTEM, .. } | Header::SystemPart { .. } => {
                 "system tablespace".to_owned()
             }
-            _ => display_name(&candidate.path, candidate.role, shared, &view.datadir),
+            _ => display_name(&candidate.seen.path, candidate.role, shared, &view.cwd),
         };
-        let refused = if candidate.stamp.links == 0 { Some(NotOnDisk::Dropped) } else { refused };
+        let refused =
+            if candidate.seen.stamp.links == 0 { Some(NotOnDisk::Dropped) } else { refused };
         Self { candidate, header, refused, name }
     }
 
@@ -124,7 +133,7 @@ impl DataFile {
     /// The file's path as the server sees it.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.candidate.path
+        &self.candidate.seen.path
     }
 
     /// `database/table`, or the file's own name where it is not one table's.
@@ -136,7 +145,7 @@ impl DataFile {
     /// Size in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
-        self.candidate.stamp.size_bytes
+        self.candidate.seen.stamp.size_bytes
     }
 
     /// The space that the file says it belongs to.
@@ -161,7 +170,7 @@ impl DataFile {
     /// True when the server holds the file open.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.candidate.fd.is_some()
+        self.candidate.seen.fd.is_some()
     }
 }
 
@@ -175,7 +184,7 @@ fn read(
     // Only advice: the answer does not matter.
     let _ = fadvise(file, 0, None, Advice::Random);
     let Ok(header) = Header::read(file) else {
-        return (Header::Refused(NotOnDisk::FileUnreadable), None);
+        return (Header::Refused(NotOnDisk::File(Unmapped::FileUnreadable)), None);
     };
     let header = match proof::of_space(file, header) {
         Ok(()) => header,
@@ -200,8 +209,8 @@ fn stored_plainly(
     if conventions.crypt_record().is_some_and(|record| has_crypt_record(file, page_bytes, record)) {
         return Err(NotOnDisk::Encrypted);
     }
-    if candidate.stamp.allocated_bytes < candidate.stamp.size_bytes {
-        sample_page_types(file, candidate.stamp.size_bytes, page_bytes, conventions)?;
+    if candidate.seen.stamp.allocated_bytes < candidate.seen.stamp.size_bytes {
+        sample_page_types(file, candidate.seen.stamp.size_bytes, page_bytes, conventions)?;
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ use symbols::files::{FileConventions, Stored};
 use super::flags::SpaceFlags;
 use super::ids::{PageNo, SpaceId};
 use super::reason::NotOnDisk;
+use crate::on_disk::Unmapped;
 
 /// Bytes of the first page that are looked at.
 const HEADER_BYTES: usize = 58;
@@ -94,7 +95,7 @@ pub(crate) fn sample_page_types(
     for index in (1..pages).step_by(usize::try_from(step).unwrap_or(usize::MAX)) {
         let mut page = [0; TYPE_BYTES];
         if file.read_exact_at(&mut page, index * u64::from(page_bytes)).is_err() {
-            return Err(NotOnDisk::FileUnreadable);
+            return Err(NotOnDisk::File(Unmapped::FileUnreadable));
         }
         match conventions.stored(be16(&page, 24)) {
             Stored::Plainly => {}

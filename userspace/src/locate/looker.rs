@@ -8,9 +8,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::LocateError;
-use super::process::Process;
 use super::search::Search;
 use super::tablespaces::{Changes, Tablespaces};
+use crate::on_disk::Process;
 
 /// What a look has led to.
 type Outcome = Result<(Arc<Tablespaces>, Changes), LocateError>;
@@ -41,7 +41,7 @@ impl Looker {
                     known = Arc::new(found);
                     (Arc::clone(&known), changes)
                 });
-                if send.send((number, found)).is_err() {
+                if send.send((number, found.map_err(LocateError::from))).is_err() {
                     return;
                 }
             }

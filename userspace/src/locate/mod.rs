@@ -1,19 +1,16 @@
-//! Where a page lies on disk: from (space id, page number) to a file and an offset, and from there
-//! to byte ranges of whole disks, for a server that is not asked and does not notice.
+//! The data files of an InnoDB server: from (space id, page number) to a file and an offset, for a server that is not
+//! asked and does not notice. Where that lies on disks is the business of [`crate::on_disk`].
 //!
 //! ```text
 //! process ─ candidates ─ header, proof ─ space ─> tablespaces   (space, page) -> file, offset
 //! (/proc)   (fds, tree)   (first pages)           │
-//!                                   mounts ───────┤             file system -> device or share
-//!                        fiemap ─ extents ────────┤             file range -> device range
-//!     sysfs, device_mapper ─ disks ───────────────┴> locator    device range -> disk ranges
+//!                                     on_disk ────┴> locator    file, offset -> disk ranges
 //! ```
 //!
 //! # What a place is worth
-//! A place is a hint, as all of the page list is: the file system may move a file, the server may
-//! drop it, a moment later. Whoever reads the place proves the bytes. So this module need not be
-//! right always, but it must not be wrong often, and it never guesses: where something is not
-//! understood the answer is a [`NotOnDisk`] reason.
+//! A place is a hint, as all of the page list is: the server may drop the file a moment later. Whoever reads the
+//! place proves the bytes. So this module need not be right always, but it must not be wrong often, and it never
+//! guesses: where something is not understood the answer is a [`NotOnDisk`] reason.
 //!
 //! # What is believed
 //! A file is what its pages prove (`proof`), whatever its name is; names only say which files are opened
@@ -23,15 +20,7 @@
 //!
 //! # How the server is left alone
 //! Files are opened for reading only and closed at once: a file that the server drops gives its
-//! blocks back. A few hundred bytes of a file are read, without read-ahead. No map is asked for with
-//! `FIEMAP_FLAG_SYNC`, which would write the file's dirty pages out.
-//!
-//! # What makes a map old
-//! A map is used again while size, allocated blocks and change time are what they were, for at most
-//! 30 s (defragmenters move blocks and leave all three alone). Under a write load the change time
-//! moves on always, so busy files are mapped at every refresh, which is cheap: 23 us for a file of
-//! 2 GiB in 21 extents on ext4, Linux 6.18. On copy-on-write file systems a map is wrong for the very
-//! pages that are used: btrfs, bcachefs, ZFS and reflinked extents of XFS are refused.
+//! blocks back. A few hundred bytes of a file are read, without read-ahead.
 //!
 //! # Not covered
 //! A system tablespace on a raw partition (`innodb_data_file_path=/dev/sdb1:10Graw`) has no file;
@@ -42,13 +31,7 @@
 mod candidates;
 mod checksum;
 mod data_file;
-mod device_mapper;
-mod disks;
 mod error;
-mod extents;
-mod fiemap;
-mod file_flags;
-mod file_maps;
 mod file_name;
 mod flags;
 #[cfg(fuzzing)]
@@ -57,24 +40,17 @@ mod header;
 mod ids;
 mod locator;
 mod looker;
-mod mounts;
 mod names;
-mod process;
 mod proof;
 mod reason;
-mod room;
 mod search;
 mod space;
-mod stamp;
-mod sysfs;
 mod tablespaces;
 
 pub use data_file::DataFile;
-pub use disks::{Disk, DiskRange, DiskRanges};
 pub use error::LocateError;
 pub use file_name::decode_file_name;
-pub use ids::{DeviceId, DiskOffset, FileId, FileOffset, PageNo, SpaceId};
-pub use locator::{Location, Locator};
-pub use mounts::Share;
+pub use ids::{PageNo, SpaceId};
+pub use locator::Locator;
 pub use reason::NotOnDisk;
-pub use tablespaces::{Changes, Place, Tablespaces};
+pub use tablespaces::{Changes, Tablespaces};

@@ -9,12 +9,10 @@ use std::sync::Arc;
 
 use super::candidates::Candidates;
 use super::data_file::{DataFile, Inspected};
-use super::error::LocateError;
-use super::ids::{FileId, SpaceId};
-use super::process::Process;
+use super::ids::SpaceId;
 use super::space::Space;
-use super::stamp::{Inode, Stamp};
 use super::tablespaces::{Changes, Tablespaces};
+use crate::on_disk::{FileId, Inode, Process, ProcessError, Stamp};
 
 /// What one look hands on to the next.
 #[derive(Debug, Default)]
@@ -30,24 +28,24 @@ impl Search {
     /// Looks again: files made, dropped, truncated (another inode), renamed, grown.
     ///
     /// # Errors
-    /// [`LocateError`] when the process cannot be looked at.
+    /// [`ProcessError`] when the process cannot be looked at.
     pub(super) fn look(
         &mut self,
         process: &Arc<Process>,
         before: &Tablespaces,
-    ) -> Result<(Tablespaces, Changes), LocateError> {
+    ) -> Result<(Tablespaces, Changes), ProcessError> {
         let view = process.view()?;
         let known = before.files.values().map(|file| &file.candidate);
         let found = self.candidates.look(process, &view, known)?;
         let mut files = BTreeMap::new();
-        let is_gone = |file: &&Arc<DataFile>| !found.contains_key(&file.candidate.stamp.inode);
+        let is_gone = |file: &&Arc<DataFile>| !found.contains_key(&file.candidate.seen.stamp.inode);
         let removed = before.files.values().filter(is_gone).count();
         let mut changes = Changes { removed, ..Changes::default() };
         self.ids.retain(|inode, _| found.contains_key(inode));
         self.strangers.retain(|inode, _| found.contains_key(inode));
         let mut parts = Vec::new();
         for (inode, candidate) in found {
-            let is_known = |old: &Stamp| candidate.stamp.proves_unchanged_since(old);
+            let is_known = |old: &Stamp| candidate.seen.stamp.proves_unchanged_since(old);
             if self.strangers.get(&inode).is_some_and(is_known) {
                 continue;
             }
@@ -58,14 +56,14 @@ impl Search {
                 Inspected::File(file) => drop(files.insert(id, Arc::from(file))),
                 Inspected::Part(candidate) => parts.push((id, candidate)),
                 Inspected::Stranger(candidate) => {
-                    self.strangers.insert(inode, candidate.stamp);
+                    self.strangers.insert(inode, candidate.seen.stamp);
                     self.ids.remove(&inode);
                 }
             }
         }
         let system = files.values().find_map(|file: &Arc<DataFile>| file.system());
         for (id, candidate) in parts {
-            let inode = candidate.stamp.inode;
+            let inode = candidate.seen.stamp.inode;
             let part = system
                 .and_then(|(flags, _)| DataFile::part_of_system(candidate, flags, process, &view));
             match part {
@@ -100,7 +98,7 @@ impl Search {
 
 impl Changes {
     fn count(&mut self, old: Option<&DataFile>, new: &DataFile) {
-        let (Some(old), new) = (old.map(|old| &old.candidate), &new.candidate) else {
+        let (Some(old), new) = (old.map(|old| &old.candidate.seen), &new.candidate.seen) else {
             self.added += 1;
             return;
         };

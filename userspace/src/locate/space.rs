@@ -8,9 +8,10 @@ use smallvec::SmallVec;
 
 use super::data_file::DataFile;
 use super::header::Header;
-use super::ids::{FileId, PageNo, SpaceId};
+use super::ids::{PageNo, SpaceId};
 use super::names::Role;
 use super::reason::NotOnDisk;
+use crate::on_disk::{FileId, Unmapped};
 
 /// A run of pages in one file.
 #[derive(Clone, Copy, Debug)]
@@ -38,10 +39,10 @@ impl Space {
         }
         let after = self.parts.partition_point(|part| part.first <= page.0);
         let part = after.checked_sub(1).and_then(|index| self.parts.get(index));
-        let part = part.ok_or(NotOnDisk::BeyondEof)?;
+        let part = part.ok_or(NotOnDisk::File(Unmapped::BeyondEof))?;
         match page.0 - part.first {
             0 => Err(NotOnDisk::FirstPage),
-            index if index >= part.pages => Err(NotOnDisk::BeyondEof),
+            index if index >= part.pages => Err(NotOnDisk::File(Unmapped::BeyondEof)),
             _ => Ok(part),
         }
     }
@@ -124,7 +125,7 @@ impl Space {
 /// data directory is not open, a dropped file has no name, and the doublewrite buffer has copies of pages
 /// of any file.
 fn rank(file: &DataFile) -> u8 {
-    match (file.candidate.stamp.links, file.candidate.fd) {
+    match (file.candidate.seen.stamp.links, file.candidate.seen.fd) {
         (0, _) => 0,
         (_, None) => 1,
         (_, Some(_)) if file.candidate.role == Role::Foreign => 2,

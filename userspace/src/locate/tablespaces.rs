@@ -11,21 +11,10 @@ use serde::Serialize;
 use symbols::files::FileConventions;
 
 use super::data_file::DataFile;
-use super::ids::{FileId, FileOffset, PageNo, SpaceId};
-use super::process::{Process, View};
+use super::ids::{PageNo, SpaceId};
 use super::reason::NotOnDisk;
 use super::space::{Part, Space};
-
-/// Where a page lies in the server's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
-    /// The file.
-    pub file: FileId,
-    /// Where the page starts in it.
-    pub offset: FileOffset,
-    /// Size of the page in bytes.
-    pub len_bytes: u32,
-}
+use crate::on_disk::{FileId, FileOffset, FileRange, FileView, Files, Process, SeenFile};
 
 /// What a look found to be different.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -58,7 +47,7 @@ pub struct Tablespaces {
     pub(super) process: Arc<Process>,
     /// How this family of servers keeps its files.
     pub(super) conventions: Arc<FileConventions>,
-    pub(super) view: View,
+    pub(super) view: FileView,
     pub(super) files: BTreeMap<FileId, Arc<DataFile>>,
     pub(super) by_id: FxHashMap<SpaceId, Space>,
     pub(super) left_out: usize,
@@ -66,7 +55,11 @@ pub struct Tablespaces {
 
 impl Tablespaces {
     /// Without any file.
-    pub(super) fn nothing(process: Arc<Process>, view: View, conventions: FileConventions) -> Self {
+    pub(super) fn nothing(
+        process: Arc<Process>,
+        view: FileView,
+        conventions: FileConventions,
+    ) -> Self {
         let (files, by_id) = (BTreeMap::new(), FxHashMap::default());
         let conventions = Arc::new(conventions);
         Self { process, conventions, view, files, by_id, left_out: 0 }
@@ -76,7 +69,7 @@ impl Tablespaces {
     ///
     /// # Errors
     /// The reason why it has none that could be used.
-    pub fn lookup(&self, space: SpaceId, page: PageNo) -> Result<Place, NotOnDisk> {
+    pub fn lookup(&self, space: SpaceId, page: PageNo) -> Result<FileRange, NotOnDisk> {
         let Some(known) = self.by_id.get(&space) else {
             return Err(match self.conventions.is_temporary(space.0) {
                 true => NotOnDisk::Temporary,
@@ -84,7 +77,7 @@ impl Tablespaces {
             });
         };
         let Part { file, first, .. } = *known.part_of(page)?;
-        Ok(Place {
+        Ok(FileRange {
             file,
             offset: FileOffset(u64::from(page.0 - first) * u64::from(known.page_bytes)),
             len_bytes: known.page_bytes,
@@ -118,20 +111,30 @@ impl Tablespaces {
     /// The server's data directory as it sees it.
     #[must_use]
     pub fn datadir(&self) -> &Path {
-        &self.view.datadir
-    }
-
-    pub(crate) fn process(&self) -> &Process {
-        &self.process
-    }
-
-    pub(crate) fn view(&self) -> &View {
-        &self.view
+        &self.view.cwd
     }
 
     /// Files and names that there was no room for: their pages are not known, and are sent.
     #[must_use]
     pub const fn left_out(&self) -> usize {
         self.left_out
+    }
+}
+
+impl Files for Tablespaces {
+    fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn view(&self) -> &FileView {
+        &self.view
+    }
+
+    fn file(&self, id: FileId) -> Option<&SeenFile> {
+        self.files.get(&id).map(|file| &file.candidate.seen)
+    }
+
+    fn each(&self) -> Box<dyn Iterator<Item = &SeenFile> + '_> {
+        Box::new(self.files.values().map(|file| &file.candidate.seen))
     }
 }

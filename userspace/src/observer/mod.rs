@@ -312,9 +312,7 @@ impl Observer {
             }
         };
         let Self { server, residency, locator, prepared, .. } = self;
-        if !self.probes.see_events() {
-            return Ok(page_list::build(server, None, locator, frames)?);
-        }
+        let residency = self.probes.see_events().then_some(&*residency);
         Ok(page_list::rebuild(server, residency, locator, frames, prepared)?)
     }
 

@@ -1,15 +1,15 @@
-//! The fast form: from the live pool to merged runs in disk order.
+//! The fast form: from a source's live memory to merged runs in disk order.
 //!
 //! ```text
-//! which blocks had an event since the last list (all of them, without one)
-//! two threads: scan their descriptors -> judge -> candidates -> sort by space and page
+//! which slots had an event since the last list (all of them, without one)
+//! the source:  looks at them (of a pool: two threads scan descriptors) -> judge -> candidates in file order
 //! one beside:  page tables of all frames, in bulk
 //! then:        candidates in file order -> place on disk -> sort by disk, among those of the last list
 //! two threads: each page's frames, in the order of the list, if any has moved
 //! at last:     runs, made and merged while they are written (to memory by two threads)
 //! ```
-//! Memory: 12 bytes an eligible page and 8 bytes a frame (by block and in the order of the list), and 4
-//! bytes a block where the list is kept for the next one. Runs are never all in memory: scattered frames
+//! Memory: 12 bytes an eligible page and 8 bytes a frame (by slot and in the order of the list), and 4
+//! bytes a slot where the list is kept for the next one. Runs are never all in memory: scattered frames
 //! would make more of them than pages.
 
 use std::collections::BTreeMap;
@@ -21,13 +21,15 @@ use page_wire::{Device, Encoder, Facts, encode_head, encoded_bytes};
 use serde::Serialize;
 
 use super::ListError;
-use super::candidates::{Found, LeftOut, find};
-use super::noted::Changes;
-use super::placed::Placed;
+use super::judged::Changes;
+use super::located::Located;
+use super::pool::PoolSource;
 use super::prepared::{Kept, Prepared};
+use super::source::{Found, PageSource};
 use crate::clock::monotonic_ns;
 use crate::frames::{FRAME_BYTES, Frames, FramesError, Pagemap};
 use crate::locate::Locator;
+use crate::on_disk::Finder;
 use crate::residency::Residency;
 use crate::scan::PIECE_BYTES;
 use crate::server::Server;
@@ -38,13 +40,13 @@ pub struct Built {
     pub facts: Facts,
     /// Disks and share files.
     pub devices: Vec<Device>,
-    /// Blocks that are not on it, by reason.
+    /// Slots (of a pool: blocks) that are not on it, by reason.
     pub left_out: BTreeMap<String, u64>,
     /// How long each step took.
     pub steps: Steps,
-    /// Descriptors that were read; the others had no event since an earlier list judged them.
+    /// Slots (of a pool: descriptors) that were looked at; the others had no event since an earlier list judged them.
     pub judged: u64,
-    placed: Arc<Placed>,
+    located: Arc<Located>,
     runs: u64,
 }
 
@@ -84,7 +86,7 @@ impl Built {
     /// When the writer fails.
     pub fn write(&self, out: &mut impl Write) -> Result<(), ListError> {
         let mut encoder = Encoder::new(out, &self.facts, &self.devices, self.runs)?;
-        self.placed.each_run(|run| encoder.push(run))?;
+        self.located.each_run(|run| encoder.push(run))?;
         Ok(encoder.finish()?)
     }
 
@@ -96,7 +98,7 @@ impl Built {
 
     /// Writes the runs alone to memory of their size.
     pub(super) fn write_runs(&self, out: &mut [u8]) -> Result<(), ListError> {
-        Ok(self.placed.write_runs(out)?)
+        Ok(self.located.write_runs(out)?)
     }
 
     /// Writes the binary form to memory of its size ([`encoded_bytes`](Self::encoded_bytes)), on two
@@ -110,12 +112,11 @@ impl Built {
             .split_at_mut_checked(head.len())
             .ok_or_else(|| ListError::Write(std::io::ErrorKind::WriteZero.into()))?;
         front.copy_from_slice(&head);
-        Ok(self.placed.write_runs(runs)?)
+        Ok(self.located.write_runs(runs)?)
     }
 }
 
-/// Makes the list anew. With a residency table the probes' word is asked for each page; without one,
-/// the LSN in the frame of each page that was changed since it was read.
+/// Makes the list of a server's pool anew.
 ///
 /// # Errors
 /// When the server is gone, its memory or files cannot be read.
@@ -125,90 +126,102 @@ pub fn build(
     locator: &mut Locator,
     frames: &mut Frames,
 ) -> Result<Built, ListError> {
-    let mut clock = Clock::start();
-    locator.refresh()?;
-    clock.steps.refresh_s = clock.lap();
-    let kept = Kept::nothing(&server.geometry, residency);
-    Ok(make(server, residency, locator, frames, kept, clock)?.0)
+    rebuild(server, residency, locator, frames, &mut Prepared::default())
 }
 
-/// Makes the list from the one before, which `prepared` has kept, and keeps it for the next.
+/// Makes the list of a server's pool from the one before, which `prepared` has kept, and keeps it for the next.
+/// Without a residency table it is made anew.
 ///
 /// # Errors
 /// As [`build`]; the next list is then made anew.
 pub fn rebuild(
     server: &Server,
-    residency: &Residency,
+    residency: Option<&Residency>,
     locator: &mut Locator,
     frames: &mut Frames,
     prepared: &mut Prepared,
 ) -> Result<Built, ListError> {
-    let mut clock = Clock::start();
+    let clock = Clock::start();
     locator.refresh()?;
-    let kept = prepared.take(&server.geometry, residency, locator);
-    clock.steps.refresh_s = clock.lap();
-    let (built, kept) = make(server, Some(residency), locator, frames, kept, clock)?;
-    prepared.keep(kept);
-    Ok(built)
+    let (tablespaces, finder) = locator.halves();
+    let source = PoolSource::new(server, residency, tablespaces);
+    make(&source, finder, frames, prepared, clock)
+}
+
+/// Makes the list of any source, whose files `finder` has looked at.
+///
+/// # Errors
+/// When the process is gone, or its memory cannot be read.
+pub fn build_from(
+    source: &impl PageSource,
+    finder: &mut Finder,
+    frames: &mut Frames,
+    prepared: &mut Prepared,
+) -> Result<Built, ListError> {
+    make(source, finder, frames, prepared, Clock::start())
 }
 
 fn make(
-    server: &Server,
-    residency: Option<&Residency>,
-    locator: &mut Locator,
+    source: &impl PageSource,
+    finder: &mut Finder,
     frames: &mut Frames,
-    kept: Kept,
+    prepared: &mut Prepared,
     mut clock: Clock,
-) -> Result<(Built, Kept), ListError> {
-    let geometry = &server.geometry;
-    let Kept { noted, mut placer, placed, mut table } = kept;
-    let mut placed = Arc::try_unwrap(placed).unwrap_or_default();
+) -> Result<Built, ListError> {
+    let kept = prepared.take(source, finder);
+    clock.steps.refresh_s = clock.lap();
+    let Kept { judged, mut placer, located, mut table } = kept;
+    let mut located = Arc::try_unwrap(located).unwrap_or_default();
     let (found, translated) = std::thread::scope(|scope| {
         let translate = scope.spawn(|| {
             let start = Instant::now();
-            table.translate(geometry, frames).map(|moved| (moved, start.elapsed()))
+            table.translate(source, frames).map(|moved| (moved, start.elapsed()))
         });
-        let changes = match residency {
-            Some(residency) => noted.changes(residency),
-            None => Changes::all(geometry.blocks()),
+        let changes = match source.has_words() {
+            true => judged.changes(|slot| source.word(slot)),
+            false => Changes::all(source.slots()),
         };
         if changes.some_left {
-            placed.retain(&noted);
+            located.retain(&judged);
         }
-        let found = find(server, residency, changes.unknown, &noted);
+        let found = source.find(changes.unknown, &judged);
         clock.steps.scan_s = clock.lap();
         (found, translate.join())
     });
-    let Found { candidates, mut left_out, judged } = found?;
+    let Found { candidates, mut left_out, judged: looked_at } = found?;
     let (moved, translated) = match translated {
         Ok(result) => result?,
         Err(panic) => std::panic::resume_unwind(panic),
     };
     clock.steps.translate_s = translated.as_secs_f64();
     clock.lap();
-    placed.add(candidates, table.frames(), &mut placer, locator, &noted, &mut left_out);
-    placed.gather(table.frames(), moved, &noted, &mut left_out);
-    let devices = placer.devices.to_devices(locator);
+    let frames = table.frames();
+    located.add(candidates, frames, &mut placer, (source, finder), &judged, &mut left_out);
+    located.gather(frames, moved, &judged, &mut left_out);
+    let devices = placer.devices.to_devices(finder);
     clock.steps.locate_s = clock.lap();
-    let runs = placed.count_runs();
+    let runs = located.count_runs();
     clock.steps.merge_s = clock.lap();
     let facts = Facts {
-        page_size: geometry.page_size,
-        pages: placed.pages(),
+        page_size: source.page_bytes(),
+        pages: located.pages(),
         begun_ns: clock.begun_ns,
         done_ns: monotonic_ns(),
     };
-    let placed = Arc::new(placed);
+    let located = Arc::new(located);
     let built = Built {
         facts,
         devices,
-        left_out: LeftOut::names(&left_out),
+        left_out: left_out.names(),
         steps: clock.end(),
-        judged,
-        placed: Arc::clone(&placed),
+        judged: looked_at,
+        located: Arc::clone(&located),
         runs,
     };
-    Ok((built, Kept { noted, placer, placed, table }))
+    if source.has_words() {
+        prepared.keep(Kept { judged, placer, located, table });
+    }
+    Ok(built)
 }
 
 /// Times the steps.

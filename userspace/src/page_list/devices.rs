@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use page_wire::{Device, MAX_DEVICES, MAX_NAME_BYTES};
 
-use crate::locate::{DeviceId, Disk, FileId, Locator};
+use crate::on_disk::{DeviceId, Disk, FileId, Finder};
 
 /// Most share files of a list: disks come after them, and no reader of a list reads share files yet.
 const MAX_SHARE_FILES: usize = MAX_DEVICES - 16;
@@ -45,15 +45,15 @@ impl DeviceTable {
     }
 
     /// The devices in the order of their numbers.
-    pub(super) fn to_devices(&self, locator: &Locator) -> Vec<Device> {
-        let disks: HashMap<DeviceId, &Disk> = locator.disks().map(|d| (d.device, d)).collect();
+    pub(super) fn to_devices(&self, finder: &Finder) -> Vec<Device> {
+        let disks: HashMap<DeviceId, &Disk> = finder.disks().map(|d| (d.device, d)).collect();
         let mut devices: Vec<(u16, Device)> = Vec::new();
         for (&device, &number) in &self.disks {
             let name = disks.get(&device).map_or_else(|| format!("device:{device}"), |d| name(d));
             devices.push((number, Device::Disk(fitting(name))));
         }
         for (&file, &number) in &self.files {
-            let share = locator.share_of(file);
+            let share = finder.share_of(file);
             let path = share.map_or_else(String::new, |s| {
                 format!("{}:{}:{}", s.fstype, s.source, s.path.to_string_lossy())
             });

@@ -1,50 +1,53 @@
-//! The frames of the whole pool by block. They move, so all of them are translated for each list; the table
+//! The frames of a source's memory by slot. They move, so all of them are translated for each list; the table
 //! is kept to tell whether any has moved since the last.
 
+use super::source::{PageSource, Stretch};
 use crate::frames::{FRAME_BYTES, Frame, Frames, FramesError};
-use crate::geometry::Geometry;
 use crate::memory::ServerAddr;
 
 /// Frames that are translated at a time, and compared while they are in the cache.
 const PIECE_FRAMES: usize = 1 << 15;
 
-/// Frames by block, `page_size / FRAME_BYTES` each.
+/// Frames by slot, as many as a page has.
 #[derive(Default)]
 pub(super) struct FrameTable {
     frames: Vec<Frame>,
 }
 
 impl FrameTable {
-    /// The frames of all blocks.
+    /// The frames of all slots.
     pub(super) fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
-    /// Translates the pool; gives whether any frame is another than it was.
+    /// Translates the memory; gives whether any frame is another than it was.
     pub(super) fn translate(
         &mut self,
-        geometry: &Geometry,
+        source: &impl PageSource,
         frames: &mut Frames,
     ) -> Result<bool, FramesError> {
-        self.update(geometry, |at, piece| frames.translate(at, piece))
+        let stretches: Vec<Stretch> = source.memory().collect();
+        self.update(&stretches, source.page_bytes(), |at, piece| frames.translate(at, piece))
     }
 
     fn update<E>(
         &mut self,
-        geometry: &Geometry,
+        stretches: &[Stretch],
+        page_bytes: u32,
         mut translate: impl FnMut(ServerAddr, &mut [Frame]) -> Result<(), E>,
     ) -> Result<bool, E> {
-        let len = usize::try_from(geometry.frame_bytes() / FRAME_BYTES).unwrap_or(0);
+        let count = |slots: u32| u64::from(slots) * u64::from(page_bytes) / FRAME_BYTES;
+        let all = stretches.iter().map(|stretch| count(stretch.slots)).sum::<u64>();
+        let len = usize::try_from(all).unwrap_or(0);
         let mut moved = self.frames.len() != len;
         self.frames.resize(len, Frame::ABSENT);
         let mut piece = vec![Frame::ABSENT; PIECE_FRAMES.min(len)];
         let mut rest = self.frames.as_mut_slice();
-        for chunk in &geometry.chunks {
-            let bytes = u64::from(chunk.blocks) * u64::from(geometry.page_size);
-            let count = usize::try_from(bytes / FRAME_BYTES).unwrap_or(0);
+        for stretch in stretches {
+            let count = usize::try_from(count(stretch.slots)).unwrap_or(0);
             let (own, later) = rest.split_at_mut(count);
             rest = later;
-            let mut at = chunk.frames;
+            let mut at = stretch.at;
             for known in own.chunks_mut(PIECE_FRAMES) {
                 let now = &mut piece[..known.len()];
                 translate(at, now)?;
@@ -64,19 +67,11 @@ mod tests {
     use std::convert::Infallible;
 
     use super::*;
-    use crate::geometry::Chunk;
 
     #[test]
     fn a_frame_that_moved_is_noticed_once() {
-        let chunk = |first, frames| Chunk {
-            descriptors: ServerAddr(0),
-            frames: ServerAddr(frames),
-            blocks: 20_000,
-            first,
-            instance: 0,
-        };
-        let chunks = vec![chunk(0, 1 << 30), chunk(20_000, 5 << 30)];
-        let geometry = Geometry { page_size: 16384, instances: 1, chunks };
+        let stretch = |at| Stretch { at: ServerAddr(at), slots: 20_000 };
+        let stretches = [stretch(1 << 30), stretch(5 << 30)];
         let mut table = FrameTable::default();
         let mut update = |moved: u64| {
             let translate = |at: ServerAddr, piece: &mut [Frame]| {
@@ -85,7 +80,7 @@ mod tests {
                 }
                 Ok::<(), Infallible>(())
             };
-            let Ok(any) = table.update(&geometry, translate);
+            let Ok(any) = table.update(&stretches, 16384, translate);
             (any, table.frames.len(), table.frames[80_000].number())
         };
         let first = (5 << 30) / FRAME_BYTES;

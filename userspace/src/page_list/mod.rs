@@ -1,5 +1,6 @@
 //! The page list: which pages can be left out of a migration, in which frames they are, and where the
-//! destination finds the same bytes. And for every other block, why not.
+//! destination finds the same bytes. And for every other block, why not. Where pages come from is a
+//! [`PageSource`]: the buffer pool of a server is the first.
 //!
 //! Two forms are made from the same classification ([`Classifier`](crate::classify::Classifier)):
 //! - [`build`]: runs of eligible pages for the host, merged and in disk order, as fast as memory can
@@ -10,26 +11,32 @@
 //! the saving of one page, never correctness; whatever is in doubt is not listed.
 
 mod build;
-mod candidates;
 mod devices;
 mod frame_table;
+mod judged;
+mod left_out;
+mod located;
 mod lsn;
-mod noted;
 mod output;
 mod place;
-mod placed;
+mod pool;
 mod prepared;
 mod rows;
 mod runs;
+mod source;
 mod summary;
 mod threads;
 mod union;
 mod whole;
 
-pub use build::{Built, Steps, build, raw_reads, rebuild};
+pub use build::{Built, Steps, build, build_from, raw_reads, rebuild};
+pub use judged::Judged;
+pub use left_out::LeftOut;
 pub use output::{Format, RowWriter};
+pub use pool::PoolSource;
 pub use prepared::Prepared;
 pub use rows::{Filter, Row, rows};
+pub use source::{Candidate, Found, PageKey, PageSource, Stretch};
 pub use summary::{Group, Summary};
 pub use union::{Room, Union};
 

@@ -2,13 +2,13 @@
 
 use page_wire::Run;
 
-use super::candidates::Candidate;
 use super::devices::DeviceTable;
 use super::runs::FrameRuns;
+use super::source::{Candidate, PageSource};
 use super::whole::{UNIT, Whole};
 use crate::classify::Reason;
 use crate::frames::{FRAME_BYTES, Frame};
-use crate::locate::{self, Locator, NotOnDisk, PageNo, SpaceId};
+use crate::on_disk::{DiskRange, Finder, Location, Unmapped};
 
 /// A stretch of a file that lies in one piece: where its first page lies says where all of them do.
 #[derive(Clone, Copy)]
@@ -22,15 +22,15 @@ impl Straight {
     /// The place of a page that lies in it; `units` is the length of a page.
     #[inline]
     fn whole(&self, page: &Candidate, units: u64) -> Option<Whole> {
-        let ahead = page.page.checked_sub(self.from.page)?;
-        let inside = page.space == self.from.space && ahead <= self.pages_after;
+        let ahead = page.key.page.checked_sub(self.from.key.page)?;
+        let inside = page.key.object == self.from.key.object && ahead <= self.pages_after;
         let unit = self.whole.unit() + u64::from(ahead) * units;
-        inside.then(|| Whole::new(self.whole.device(), unit, page.block)).flatten()
+        inside.then(|| Whole::new(self.whole.device(), unit, page.slot)).flatten()
     }
 }
 
 /// Where a page lies.
-pub(super) enum Found {
+pub(super) enum Place {
     /// In one piece.
     Whole(Whole),
     Pieces(Vec<Run>),
@@ -48,9 +48,10 @@ pub(super) struct Placer {
 
 impl Placer {
     /// Of pages of so many bytes.
-    pub(super) fn new(page_size: u32) -> Self {
-        let bytes = u64::from(page_size);
-        let per_page = usize::try_from(bytes / FRAME_BYTES).unwrap_or(0);
+    pub(super) fn new(page_bytes: u32) -> Self {
+        let bytes = u64::from(page_bytes);
+        let frames = if bytes.is_multiple_of(FRAME_BYTES) { bytes / FRAME_BYTES } else { 0 };
+        let per_page = usize::try_from(frames).unwrap_or(0);
         Self {
             straights: Vec::new(),
             devices: DeviceTable::default(),
@@ -65,31 +66,33 @@ impl Placer {
     }
 
     /// Whether everything still lies where it was found: one lookup a stretch, not one a page.
-    pub(super) fn holds(&mut self, locator: &mut Locator) -> bool {
+    pub(super) fn holds(&mut self, source: &impl PageSource, finder: &mut Finder) -> bool {
         let Self { straights, devices, per_page, .. } = self;
         straights.iter().all(|straight| {
-            let now = place(&straight.from, &[], *per_page, locator, devices);
-            matches!(now, Ok((Found::Whole(whole), after))
+            let now = place(&straight.from, &[], *per_page, (source, finder), devices);
+            matches!(now, Ok((Place::Whole(whole), after))
                 if whole == straight.whole && after >= straight.pages_after)
         })
     }
 
     /// Begins to find places, for candidates in file order.
-    pub(super) fn begin<'p>(
+    pub(super) fn begin<'p, S: PageSource>(
         &'p mut self,
         table: &'p [Frame],
-        locator: &'p mut Locator,
-    ) -> Pass<'p> {
+        source: &'p S,
+        finder: &'p mut Finder,
+    ) -> Pass<'p, S> {
         let known = self.straights.len();
-        Pass { placer: self, table, locator, known, at: 0, last: None }
+        Pass { placer: self, table, source, finder, known, at: 0, last: None }
     }
 }
 
 /// One pass over candidates in file order.
-pub(super) struct Pass<'p> {
+pub(super) struct Pass<'p, S> {
     placer: &'p mut Placer,
     table: &'p [Frame],
-    locator: &'p mut Locator,
+    source: &'p S,
+    finder: &'p mut Finder,
     /// So many stretches were known when it began; new ones come behind them.
     known: usize,
     /// So many of them begin before the last candidate.
@@ -97,27 +100,28 @@ pub(super) struct Pass<'p> {
     last: Option<Straight>,
 }
 
-impl Pass<'_> {
+impl<S: PageSource> Pass<'_, S> {
     /// The place of the next candidate.
     #[inline]
-    pub(super) fn find(&mut self, candidate: &Candidate) -> Result<Found, Reason> {
+    pub(super) fn find(&mut self, candidate: &Candidate) -> Result<Place, Reason> {
         match self.last.and_then(|straight| straight.whole(candidate, self.placer.units)) {
-            Some(whole) => Ok(Found::Whole(whole)),
+            Some(whole) => Ok(Place::Whole(whole)),
             None => self.look(candidate),
         }
     }
 
-    fn look(&mut self, candidate: &Candidate) -> Result<Found, Reason> {
+    fn look(&mut self, candidate: &Candidate) -> Result<Place, Reason> {
         let Placer { straights, devices, per_page, units } = &mut *self.placer;
         let ahead = &straights[self.at..self.known];
-        self.at += ahead.partition_point(|straight| straight.from.key() <= candidate.key());
+        self.at += ahead.partition_point(|straight| straight.from.order() <= candidate.order());
         self.last = self.at.checked_sub(1).map(|before| straights[before]);
         if let Some(whole) = self.last.and_then(|straight| straight.whole(candidate, *units)) {
-            return Ok(Found::Whole(whole));
+            return Ok(Place::Whole(whole));
         }
         self.last = None;
-        let (found, pages_after) = place(candidate, self.table, *per_page, self.locator, devices)?;
-        if let Found::Whole(whole) = found {
+        let (found, pages_after) =
+            place(candidate, self.table, *per_page, (self.source, self.finder), devices)?;
+        if let Place::Whole(whole) = found {
             let new = Straight { from: *candidate, whole, pages_after };
             straights.push(new);
             self.last = Some(new);
@@ -127,7 +131,7 @@ impl Pass<'_> {
 
     /// Keeps what was found by the way.
     pub(super) fn end(self) {
-        self.placer.straights.sort_by_key(|straight| straight.from.key());
+        self.placer.straights.sort_by_key(|straight| straight.from.order());
     }
 }
 
@@ -136,55 +140,50 @@ fn place(
     candidate: &Candidate,
     table: &[Frame],
     per_page: usize,
-    locator: &mut Locator,
+    (source, finder): (&impl PageSource, &mut Finder),
     devices: &mut DeviceTable,
-) -> Result<(Found, u32), Reason> {
+) -> Result<(Place, u32), Reason> {
     if per_page == 0 {
         return Err(Reason::FrameAbsent);
     }
-    let (space, page) = (SpaceId(candidate.space), PageNo(candidate.page));
-    let place = locator.place(space, page).map_err(Reason::NotOnDisk)?;
-    if u64::from(place.len_bytes) != per_page as u64 * FRAME_BYTES {
-        return Err(Reason::NotOnDisk(NotOnDisk::Compressed));
-    }
+    let (range, in_file) = source.range(candidate.key)?;
     let whole = |number: Option<u16>, offset: u64| {
         let aligned = offset.is_multiple_of(UNIT);
         number
             .filter(|_| aligned)
-            .and_then(|number| Whole::new(number, offset / UNIT, candidate.block))
-            .map(Found::Whole)
+            .and_then(|number| Whole::new(number, offset / UNIT, candidate.slot))
+            .map(Place::Whole)
             .ok_or(Reason::TooLarge)
     };
-    match locator.location(place).map_err(Reason::NotOnDisk)? {
-        locate::Location::Disk(ranges) => match ranges.as_slice() {
-            [range] => {
-                let after = locator.pages_on_disk_after(space, page, &place);
-                Ok((whole(devices.disk(range.device), range.offset.0)?, after))
+    match finder.find(source.files(), range).map_err(|reason| source.unmapped(reason))? {
+        Location::Disk(ranges) => match ranges.as_slice() {
+            [on_disk] => {
+                let after = in_file.min(finder.as_long_after(&range));
+                Ok((whole(devices.disk(on_disk.device), on_disk.offset.0)?, after))
             }
             ranges => {
-                let own = page_frames(table, candidate.block, per_page);
-                let runs = pieces(ranges, own.ok_or(Reason::FrameAbsent)?, devices)?;
-                Ok((Found::Pieces(runs), 0))
+                let own = page_frames(table, candidate.slot, per_page);
+                let own = own.ok_or(Reason::FrameAbsent)?;
+                let runs = pieces(ranges, own, devices, |reason| source.unmapped(reason))?;
+                Ok((Place::Pieces(runs), 0))
             }
         },
-        locate::Location::Share => {
-            let after = locator.tablespaces().pages_after(space, page);
-            Ok((whole(devices.file(place.file), place.offset.0)?, after))
-        }
+        Location::Share => Ok((whole(devices.file(range.file), range.offset.0)?, in_file)),
     }
 }
 
 /// Runs of a page in several pieces. One that is cut inside a frame cannot be named by runs.
 fn pieces(
-    ranges: &[locate::DiskRange],
+    ranges: &[DiskRange],
     frames: &[Frame],
     devices: &mut DeviceTable,
+    unmapped: impl Fn(Unmapped) -> Reason,
 ) -> Result<Vec<Run>, Reason> {
     let (mut rest, mut runs) = (frames, Vec::new());
     for range in ranges {
         let count = usize::try_from(range.len_bytes / FRAME_BYTES).unwrap_or(usize::MAX);
         if range.len_bytes % FRAME_BYTES != 0 || count > rest.len() || range.offset.0 % UNIT != 0 {
-            return Err(Reason::NotOnDisk(NotOnDisk::ExtentInline));
+            return Err(unmapped(Unmapped::ExtentInline));
         }
         let device = devices.disk(range.device).ok_or(Reason::TooLarge)?;
         let unit = range.offset.0 / UNIT;
@@ -193,30 +192,31 @@ fn pieces(
         runs.extend(FrameRuns { rest: here, device, unit });
         rest = later;
     }
-    if rest.is_empty() { Ok(runs) } else { Err(Reason::NotOnDisk(NotOnDisk::BeyondEof)) }
+    if rest.is_empty() { Ok(runs) } else { Err(unmapped(Unmapped::BeyondEof)) }
 }
 
 /// The frames of a page, if all are there. Pages smaller than a frame have none of their own.
-pub(super) fn page_frames(table: &[Frame], block: u32, per_page: usize) -> Option<&[Frame]> {
-    let first = block as usize * per_page;
+pub(super) fn page_frames(table: &[Frame], slot: u32, per_page: usize) -> Option<&[Frame]> {
+    let first = slot as usize * per_page;
     let own = table.get(first..first + per_page)?;
     (!own.is_empty() && !own.contains(&Frame::ABSENT)).then_some(own)
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::source::PageKey;
     use super::*;
 
     #[test]
     fn places_that_do_not_fit_are_refused() {
         assert!(Whole::new(0, 1 << 48, 0).is_none());
         let last = Whole::new(u16::MAX, (1 << 48) - 1, 5).unwrap();
-        assert_eq!((last.device(), last.unit(), last.block), (u16::MAX, (1 << 48) - 1, 5));
+        assert_eq!((last.device(), last.unit(), last.slot), (u16::MAX, (1 << 48) - 1, 5));
     }
 
     #[test]
     fn a_straight_says_where_its_pages_lie_and_no_others() {
-        let page = |space, page, block| Candidate { space, page, block };
+        let page = |object, page, slot| Candidate { key: PageKey { object, page }, slot };
         let whole = Whole::new(3, 100, 7).unwrap();
         let straight = Straight { from: page(5, 10, 7), whole, pages_after: 2 };
         let at = |candidate: Candidate| straight.whole(&candidate, 32).map(|whole| whole.unit());

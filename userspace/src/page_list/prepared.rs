@@ -1,9 +1,9 @@
-//! What one list leaves to the next: while the server is watched, a list at migration is that of
+//! What one list leaves to the next: while the source has events, a list at migration is that of
 //! before with what changed since.
 //!
 //! | kept | true as long as |
 //! |---|---|
-//! | pages and the words they were judged with ([`Noted`]) | no event and no repair of the block |
+//! | pages and the words they were judged with ([`Judged`]) | no event of the slot, and the same edition |
 //! | their places ([`Placer`]) | each stretch is found again where it was |
 //! | their frames | none in the table of all frames, translated for each list, is another |
 //! | the number of runs | all of these |
@@ -13,12 +13,11 @@
 use std::sync::Arc;
 
 use super::frame_table::FrameTable;
-use super::noted::Noted;
+use super::judged::Judged;
+use super::located::Located;
 use super::place::Placer;
-use super::placed::Placed;
-use crate::geometry::Geometry;
-use crate::locate::Locator;
-use crate::residency::Residency;
+use super::source::PageSource;
+use crate::on_disk::Finder;
 
 /// Stretches that are looked up again for each list; beyond that a list made anew is quicker.
 const MAX_STRAIGHTS: usize = 1 << 16;
@@ -29,20 +28,20 @@ pub struct Prepared(Option<Kept>);
 
 /// All that is kept.
 pub(super) struct Kept {
-    pub(super) noted: Noted,
+    pub(super) judged: Judged,
     pub(super) placer: Placer,
-    pub(super) placed: Arc<Placed>,
+    pub(super) located: Arc<Located>,
     pub(super) table: FrameTable,
 }
 
 impl Kept {
-    /// Nothing yet. Without a residency table nothing needs to be noted.
-    pub(super) fn nothing(geometry: &Geometry, residency: Option<&Residency>) -> Self {
-        let blocks = residency.map_or(0, |_| geometry.blocks());
+    /// Nothing yet. Without words nothing needs to be remembered.
+    pub(super) fn nothing(source: &impl PageSource) -> Self {
+        let slots = if source.has_words() { source.slots() } else { 0 };
         Self {
-            noted: Noted::nothing(blocks, residency),
-            placer: Placer::new(geometry.page_size),
-            placed: Arc::default(),
+            judged: Judged::of_slots(slots, source.edition()),
+            placer: Placer::new(source.page_bytes()),
+            located: Arc::default(),
             table: FrameTable::default(),
         }
     }
@@ -50,20 +49,16 @@ impl Kept {
 
 impl Prepared {
     /// Takes what still holds. It is lost when the list that follows fails.
-    pub(super) fn take(
-        &mut self,
-        geometry: &Geometry,
-        residency: &Residency,
-        locator: &mut Locator,
-    ) -> Kept {
+    pub(super) fn take(&mut self, source: &impl PageSource, finder: &mut Finder) -> Kept {
         self.0
             .take()
-            .filter(|kept| kept.noted.are_of(geometry.blocks(), residency))
+            .filter(|_| source.has_words())
+            .filter(|kept| kept.judged.are_of(source.slots(), source.edition()))
             // A list that somebody still holds cannot be changed.
-            .filter(|kept| Arc::strong_count(&kept.placed) == 1)
+            .filter(|kept| Arc::strong_count(&kept.located) == 1)
             .filter(|kept| kept.placer.straights() <= MAX_STRAIGHTS)
-            .and_then(|mut kept| kept.placer.holds(locator).then_some(kept))
-            .unwrap_or_else(|| Kept::nothing(geometry, Some(residency)))
+            .and_then(|mut kept| kept.placer.holds(source, finder).then_some(kept))
+            .unwrap_or_else(|| Kept::nothing(source))
     }
 
     /// Keeps it for the next list.

@@ -8,8 +8,9 @@ use super::lsn::find_detached;
 use crate::classify::{Class, Classifier, Reason, State};
 use crate::frames::{FRAME_BYTES, Frame, Frames};
 use crate::geometry::Chunk;
-use crate::locate::{self, DiskRanges, Locator, PageNo, SpaceId};
+use crate::locate::{Locator, NotOnDisk, PageNo, SpaceId};
 use crate::memory::ServerAddr;
+use crate::on_disk::{DiskRanges, Location};
 use crate::residency::Residency;
 use crate::scan::{PIECE_BYTES, scan_range};
 use crate::server::Server;
@@ -183,7 +184,7 @@ fn place(row: &mut Row, locator: &mut Locator) {
     let found = locator.place(SpaceId(space), PageNo(page)).and_then(|place| {
         row.file_offset = Some(place.offset.0);
         row.file = locator.tablespaces().file(place.file).map(|f| f.path().into());
-        if let locate::Location::Disk(ranges) = locator.location(place)? {
+        if let Location::Disk(ranges) = locator.location(place)? {
             row.disk = ranges;
         }
         Ok(u64::from(place.len_bytes))
@@ -191,13 +192,13 @@ fn place(row: &mut Row, locator: &mut Locator) {
     if row.file.is_none() {
         // A file whose pages have no place has a name all the same, until it is dropped.
         let mut files = locator.tablespaces().files_of(SpaceId(space));
-        let named = files.find(|file| file.refused() != Some(locate::NotOnDisk::Dropped));
+        let named = files.find(|file| file.refused() != Some(NotOnDisk::Dropped));
         row.file = named.map(|file| file.path().into());
     }
     let doubt = match found {
         Err(reason) => Some(Reason::NotOnDisk(reason)),
         Ok(len) if len != row.gpas.len() as u64 * FRAME_BYTES => {
-            Some(Reason::NotOnDisk(locate::NotOnDisk::Compressed))
+            Some(Reason::NotOnDisk(NotOnDisk::Compressed))
         }
         Ok(_) if row.gpas.iter().any(Option::is_none) => Some(Reason::FrameAbsent),
         Ok(_) => None,

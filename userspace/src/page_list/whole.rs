@@ -7,17 +7,17 @@ pub(super) const UNIT: u64 = 1 << page_wire::UNIT_SHIFT;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Whole {
     place: [u32; 2],
-    pub(super) block: u32,
+    pub(super) slot: u32,
 }
 
 impl Whole {
-    pub(super) fn new(device: u16, unit: u64, block: u32) -> Option<Self> {
+    pub(super) fn new(device: u16, unit: u64, slot: u32) -> Option<Self> {
         if unit >> 48 != 0 {
             return None;
         }
         let place = u64::from(device) << 48 | unit;
         let low = u32::try_from(place & 0xffff_ffff).ok()?;
-        Some(Self { place: [u32::try_from(place >> 32).ok()?, low], block })
+        Some(Self { place: [u32::try_from(place >> 32).ok()?, low], slot })
     }
 
     pub(super) const fn key(&self) -> u64 {

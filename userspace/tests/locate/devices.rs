@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use test_servers::{Config, Server, skipped};
 use userspace::locate::{Locator, NotOnDisk, PageNo};
+use userspace::on_disk::Unmapped;
 
 use crate::disk_bytes::compare;
 use crate::mysql56::{filled, settle};
@@ -47,7 +48,7 @@ fn ext4_on_a_partition() {
         server.query("DROP TABLE shop.t").unwrap();
         let place = locator.place(space, PageNo(3)).unwrap();
         assert_eq!(locator.refresh().unwrap().removed, 1);
-        assert_eq!(locator.location(place), Err(NotOnDisk::FileChanged));
+        assert_eq!(locator.location(place), Err(NotOnDisk::File(Unmapped::FileChanged)));
     });
 }
 
@@ -62,7 +63,7 @@ fn xfs_on_a_partition_and_its_shared_extents() {
         let copy = mounted.path().join("copy");
         run("cp", &["--reflink=always".as_ref(), &path, &copy], "");
         locator.refresh().unwrap();
-        assert_eq!(locator.location(place), Err(NotOnDisk::ExtentShared));
+        assert_eq!(locator.location(place), Err(NotOnDisk::File(Unmapped::ExtentShared)));
     });
 }
 
@@ -120,7 +121,7 @@ impl Drop for Volume {
     }
 }
 
-fn file_of(locator: &Locator, name: &str) -> (userspace::locate::FileId, PathBuf) {
+fn file_of(locator: &Locator, name: &str) -> (userspace::on_disk::FileId, PathBuf) {
     let mut files = locator.tablespaces().files();
     let (id, file) = files.find(|(_, file)| file.name() == name).unwrap();
     (id, file.path().to_owned())

@@ -7,7 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use userspace::locate::{FileId, Location, Locator, NotOnDisk, PageNo, Place, SpaceId};
+use userspace::locate::{Locator, NotOnDisk, PageNo, SpaceId};
+use userspace::on_disk::{FileId, FileRange, Location, Unmapped};
 
 /// Largest page; a buffer of this size holds any.
 const MAX_PAGE: usize = 64 * 1024;
@@ -38,7 +39,7 @@ impl WholeDisks {
     pub(crate) fn read(
         &mut self,
         locator: &mut Locator,
-        place: Place,
+        place: FileRange,
     ) -> Result<Vec<u8>, NotOnDisk> {
         let Location::Disk(ranges) = locator.location(place)? else { panic!("a share") };
         let mut page = Vec::new();
@@ -80,7 +81,7 @@ pub(crate) fn compare(
         for page in (0..total).map(PageNo) {
             let place = match locator.place(space, page) {
                 Ok(place) if place.file == id => place,
-                Ok(_) | Err(NotOnDisk::BeyondEof) => continue,
+                Ok(_) | Err(NotOnDisk::File(Unmapped::BeyondEof)) => continue,
                 Err(reason) => {
                     *tally.refused.entry(reason).or_default() += 1;
                     continue;

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{FallocateFlags, Mode, fallocate, mknodat};
-use userspace::locate::{Location, Locator, NotOnDisk, PageNo, SpaceId};
+use userspace::locate::{Locator, NotOnDisk, PageNo, SpaceId};
+use userspace::on_disk::{Location, Unmapped};
 
 use crate::volume::{Loop, Mounted, with_own_mounts};
 
@@ -78,7 +79,7 @@ pub(crate) fn table(folder: &Path, name: &str, space: u32) -> File {
     file
 }
 
-fn device(locator: &mut Locator, space: u32, page: u32) -> Result<Location, NotOnDisk> {
+fn location(locator: &mut Locator, space: u32, page: u32) -> Result<Location, NotOnDisk> {
     let place = locator.place(SpaceId(space), PageNo(page))?;
     locator.location(place)
 }
@@ -98,23 +99,23 @@ fn every_kind_of_extent() {
         file.sync_all().unwrap();
         let observed = Observed::in_folder(mounted.path());
         let mut locator = observed.locator();
-        assert!(matches!(device(&mut locator, 9, 1), Ok(Location::Disk(_))));
-        assert_eq!(device(&mut locator, 9, 2), Err(NotOnDisk::ExtentHole));
-        assert_eq!(device(&mut locator, 9, 3), Err(NotOnDisk::PageCompressed));
-        assert_eq!(device(&mut locator, 9, 4), Err(NotOnDisk::ExtentUnwritten));
-        assert_eq!(device(&mut locator, 9, 8), Err(NotOnDisk::BeyondEof));
+        assert!(matches!(location(&mut locator, 9, 1), Ok(Location::Disk(_))));
+        assert_eq!(location(&mut locator, 9, 2), Err(NotOnDisk::File(Unmapped::ExtentHole)));
+        assert_eq!(location(&mut locator, 9, 3), Err(NotOnDisk::PageCompressed));
+        assert_eq!(location(&mut locator, 9, 4), Err(NotOnDisk::File(Unmapped::ExtentUnwritten)));
+        assert_eq!(location(&mut locator, 9, 8), Err(NotOnDisk::File(Unmapped::BeyondEof)));
 
         file.write_all_at(&full, 5 * PAGE).unwrap();
         locator.refresh().unwrap();
-        assert_eq!(device(&mut locator, 9, 5), Err(NotOnDisk::ExtentDelayed));
+        assert_eq!(location(&mut locator, 9, 5), Err(NotOnDisk::File(Unmapped::ExtentDelayed)));
         file.sync_all().unwrap();
         locator.refresh().unwrap();
-        assert!(matches!(device(&mut locator, 9, 5), Ok(Location::Disk(_))));
+        assert!(matches!(location(&mut locator, 9, 5), Ok(Location::Disk(_))));
 
         // A sampled page that says it is compressed speaks for its whole space.
         file.write_all_at(&14_u16.to_be_bytes(), 5 * PAGE + 24).unwrap();
         locator.refresh().unwrap();
-        assert_eq!(device(&mut locator, 9, 1), Err(NotOnDisk::PageCompressed));
+        assert_eq!(location(&mut locator, 9, 1), Err(NotOnDisk::PageCompressed));
     });
 }
 
@@ -127,21 +128,21 @@ fn file_systems_without_places() {
             file.write_all_at(&[1; 16384], PAGE).unwrap();
             file.sync_all().unwrap();
             let observed = Observed::in_folder(folder);
-            device(&mut observed.locator(), 9, 1)
+            location(&mut observed.locator(), 9, 1)
         };
         let memory = Mounted::new(&["-t", "tmpfs"], Path::new("none"));
-        assert_eq!(reason(memory.path()), Err(NotOnDisk::UnsupportedFilesystem));
+        assert_eq!(reason(memory.path()), Err(NotOnDisk::File(Unmapped::UnsupportedFilesystem)));
 
         let disk = Loop::new();
         let btrfs = Mounted::made("btrfs", &disk.partition());
-        assert_eq!(reason(btrfs.path()), Err(NotOnDisk::CopyOnWrite));
+        assert_eq!(reason(btrfs.path()), Err(NotOnDisk::File(Unmapped::CopyOnWrite)));
 
         let layers = ["lower", "upper", "work"].map(|name| memory.path().join(name));
         layers.iter().for_each(|layer| fs::create_dir(layer).unwrap());
         let [lower, upper, work] = layers.each_ref().map(|layer| layer.display());
         let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
         let overlay = Mounted::new(&["-t", "overlay", "-o", &options], Path::new("overlay"));
-        assert_eq!(reason(overlay.path()), Err(NotOnDisk::Overlay));
+        assert_eq!(reason(overlay.path()), Err(NotOnDisk::File(Unmapped::Overlay)));
     });
 }
 

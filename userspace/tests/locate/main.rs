@@ -9,6 +9,7 @@ mod content;
 mod devices;
 mod disk_bytes;
 mod file_systems;
+mod mapped_file;
 mod mariadb;
 mod mysql56;
 mod mysql97;

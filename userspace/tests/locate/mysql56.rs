@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use test_servers::{Config, Server};
 use userspace::locate::{Locator, NotOnDisk, PageNo, SpaceId};
+use userspace::on_disk::Unmapped;
 
 use crate::disk_bytes::{compare, readable};
 
@@ -91,7 +92,7 @@ fn spaces_agree_with_the_dictionary() {
     assert_eq!(first_use("shop/packed"), Err(NotOnDisk::Compressed));
     let plain = space_of(&server, "shop/plain");
     assert_eq!(locator.place(plain, PageNo(0)), Err(NotOnDisk::FirstPage));
-    assert_eq!(locator.place(plain, PageNo(1 << 20)), Err(NotOnDisk::BeyondEof));
+    assert_eq!(locator.place(plain, PageNo(1 << 20)), Err(NotOnDisk::File(Unmapped::BeyondEof)));
     assert_eq!(locator.place(SpaceId(4_000_000), PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
     assert_eq!(locator.place(SpaceId(0xffff_fffd), PageNo(3)), Err(NotOnDisk::Temporary));
 
@@ -148,7 +149,7 @@ fn files_that_change_are_followed() {
     assert!(grown > before, "{before} -> {grown}");
     let last = u32::try_from(grown / 16384 - 1).unwrap();
     assert!(locator.place(ids[2], PageNo(last)).is_ok());
-    assert_eq!(locator.place(ids[2], PageNo(last + 1)), Err(NotOnDisk::BeyondEof));
+    assert_eq!(locator.place(ids[2], PageNo(last + 1)), Err(NotOnDisk::File(Unmapped::BeyondEof)));
 }
 
 /// The system tablespace goes on in its second file, and its pages there say so themselves.
@@ -190,7 +191,10 @@ fn the_system_tablespace_has_two_files() {
     }
     println!("system tablespace: {first} pages checked in ibdata1, {second} in ibdata2");
     assert!(first > 100 && second > 100);
-    assert_eq!(locator.place(SpaceId::SYSTEM, PageNo(end)), Err(NotOnDisk::BeyondEof));
+    assert_eq!(
+        locator.place(SpaceId::SYSTEM, PageNo(end)),
+        Err(NotOnDisk::File(Unmapped::BeyondEof))
+    );
     assert!(locator.refresh().is_ok());
 }
 

@@ -40,8 +40,8 @@ const OWN: &[(&str, &str)] = &[
     ("userspace/src/doctor/mod.rs", "settings of the kernel"),
     ("userspace/src/doctor/storage.rs", "mount tables: the kernel's"),
     ("userspace/src/kernel_text.rs", "files in /proc: the kernel's"),
-    ("userspace/src/locate/device_mapper.rs", "the device mapper's control device"),
-    ("userspace/src/locate/sysfs.rs", "sysfs, up to a page"),
+    ("userspace/src/on_disk/device_mapper.rs", "the device mapper's control device"),
+    ("userspace/src/on_disk/sysfs.rs", "sysfs, up to a page"),
     ("userspace/src/target.rs", "files in /proc: the kernel's"),
     ("userspace/src/target/loader.rs", "files in /proc: the kernel's"),
 ];

@@ -27,9 +27,15 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     ),
     ("qemu-glue", &["dest"], &["source"]),
     ("qemu-glue", &["source"], &["dest"]),
+    // Files to disks: whose files they are is known above.
     (
         "userspace",
-        &["frames", "locate", "probes", "target"],
+        &["on_disk"],
+        &["classify", "geometry", "layout", "locate", "page_list", "residency", "scan", "server"],
+    ),
+    (
+        "userspace",
+        &["frames", "locate", "on_disk", "probes", "target"],
         &["agent", "observer", "page_list", "viewer"],
     ),
     ("userspace", &["observer", "page_list"], &["agent", "viewer"]),

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use userspace::frames::Frames;
-use userspace::locate::{DeviceId, DiskRanges, Locator};
+use userspace::locate::Locator;
 use userspace::memory::ServerAddr;
 use userspace::observer::Observer;
+use userspace::on_disk::{DeviceId, DiskRanges};
 use userspace::page_list::{self, Filter};
 
 use crate::figure::{Figure, Goal};

@@ -82,6 +82,7 @@ impl From<ListError> for Failure {
                 let hint = match &other {
                     ListError::Scan(error) => error.hint().map(str::to_owned),
                     ListError::Frames(_) => Some(FRAMES_HINT.to_owned()),
+                    ListError::Locate(error) => error.hint().map(str::to_owned),
                     _ => None,
                 };
                 Self::new(other, hint)
@@ -113,7 +114,7 @@ macro_rules! failures {
 failures! {
     ServerError: |e: &ServerError| e.hint(),
     ObserveError: |e: &ObserveError| e.hint(),
-    LocateError: |_: &LocateError| None,
+    LocateError: |e: &LocateError| e.hint().map(str::to_owned),
     userspace::agent::PortError: |e: &userspace::agent::PortError| e.hint().map(str::to_owned),
     userspace::frames::FramesError: |_: &userspace::frames::FramesError| {
         Some(FRAMES_HINT.to_owned())

@@ -7,9 +7,9 @@ use rustc_hash::FxHashMap;
 use super::extents::Extents;
 use super::ids::{DeviceId, FileId};
 use super::mounts::Share;
-use super::reason::NotOnDisk;
 use super::room::Room;
 use super::stamp::Stamp;
+use super::unmapped::Unmapped;
 
 /// How long a map is used again for a file that looks unchanged. Allocation, truncation and hole
 /// punching show in size, blocks and change time; defragmenting (`e4defrag`, `xfs_fsr`) moves
@@ -26,7 +26,7 @@ pub(super) struct FileMap {
     mapped_at: Instant,
     /// The last round in which the map was found good.
     pub(super) checked_in: u64,
-    pub(super) layout: Result<Layout, NotOnDisk>,
+    pub(super) layout: Result<Layout, Unmapped>,
     /// Where the last search among the extents ended.
     pub(super) hint: usize,
 }
@@ -38,7 +38,7 @@ pub(super) enum Layout {
 
 impl FileMap {
     /// Made just now.
-    pub(super) fn new(stamp: Stamp, round: u64, layout: Result<Layout, NotOnDisk>) -> Self {
+    pub(super) fn new(stamp: Stamp, round: u64, layout: Result<Layout, Unmapped>) -> Self {
         Self { stamp, mapped_at: Instant::now(), checked_in: round, layout, hint: 0 }
     }
 
@@ -94,15 +94,15 @@ impl FileMaps {
     ///
     /// # Errors
     /// There is no room for it.
-    pub(super) fn insert(&mut self, file: FileId, mut map: FileMap) -> Result<(), NotOnDisk> {
+    pub(super) fn insert(&mut self, file: FileId, mut map: FileMap) -> Result<(), Unmapped> {
         if let Some(old) = self.maps.remove(&file) {
             self.room.give_back(old.bytes());
         }
         if !self.room.has(map.bytes()) {
-            map.layout = Err(NotOnDisk::ExtentsTooMany);
+            map.layout = Err(Unmapped::ExtentsTooMany);
         }
         if !self.room.take(map.bytes()) {
-            return Err(NotOnDisk::ExtentsTooMany);
+            return Err(Unmapped::ExtentsTooMany);
         }
         self.maps.insert(file, map);
         Ok(())

@@ -1,8 +1,8 @@
-//! The server's process as a place to read files from: its open descriptors, its root, its data
-//! directory. Nothing here opens for writing, and no file is kept open: a file that the server drops
-//! must give its blocks back at once.
+//! A process as a place to read files from: its open descriptors, its root, its current directory.
+//! Nothing here opens for writing, and no file is kept open: a file that the process drops must give its
+//! blocks back at once.
 //!
-//! Paths are as the server sees them, so that a server in a chroot or another mount namespace is no
+//! Paths are as the process sees them, so that one in a chroot or another mount namespace is no
 //! special case: they are resolved below its own root, symbolic links included.
 
 use std::fs::File;
@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use foreign_file::{Found, Refusal, Root};
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
-use super::error::LocateError;
+use super::error::ProcessError;
 use super::stamp::Stamp;
 use crate::kernel_text::Lines;
 
@@ -26,50 +26,58 @@ const DELETED: &[u8] = b" (deleted)";
 /// A process, held by its `/proc/PID` directory: every access fails once it is gone, even when its
 /// pid has been given to another.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     pid: u32,
     proc: OwnedFd,
 }
 
-/// The process's file-system view at one moment.
+/// How a process sees its files at one moment.
 #[derive(Debug)]
-pub(crate) struct View {
+pub struct FileView {
     root: Root,
-    /// The data directory; `None` where it lies on a file system that is not read.
+    /// The current directory; `None` where it lies on a file system that is not read.
     folder: Option<Found>,
     /// The process's root, as *we* see it; what the kernel puts before every path it shows us.
     root_path: PathBuf,
-    /// The process's current directory as it sees it; mysqld makes its data directory current.
-    pub(crate) datadir: PathBuf,
+    /// The process's current directory as it sees it.
+    pub(crate) cwd: PathBuf,
 }
 
 impl Process {
-    pub(crate) fn open(pid: u32) -> Result<Self, LocateError> {
+    /// The process with this id.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn open(pid: u32) -> Result<Self, ProcessError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = openat(CWD, format!("/proc/{pid}"), flags, Mode::empty())
-            .map_err(|error| LocateError::proc(pid, "", error.into()))?;
+            .map_err(|error| ProcessError::proc(pid, "", error.into()))?;
         Ok(Self { pid, proc })
     }
 
-    pub(crate) fn view(&self) -> Result<View, LocateError> {
+    /// How it sees its files now.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub fn view(&self) -> Result<FileView, ProcessError> {
         let root = Root::of(self.proc.as_fd())
-            .map_err(|refusal| LocateError::proc(self.pid, "root", refusal.into()))?;
+            .map_err(|refusal| ProcessError::proc(self.pid, "root", refusal.into()))?;
         let root_path = self.link("root").map_err(|error| self.error("root", error))?;
-        let cwd = self.link("cwd").map_err(|error| self.error("cwd", error))?;
+        let path = self.link("cwd").map_err(|error| self.error("cwd", error))?;
         let folder = match root.at_link(self.proc.as_fd(), "cwd") {
             Ok(folder) => Some(folder),
             Err(Refusal::Io { source, .. }) => {
-                return Err(LocateError::proc(self.pid, "cwd", source));
+                return Err(ProcessError::proc(self.pid, "cwd", source));
             }
             Err(_) => None,
         };
-        let datadir = below(&root_path, without_mark(cwd));
-        Ok(View { root, folder, root_path, datadir })
+        let cwd = below(&root_path, without_mark(path));
+        Ok(FileView { root, folder, root_path, cwd })
     }
 
     /// Calls `each` with the open descriptors, in the kernel's order (of their numbers); one that is closed meanwhile
     /// may be among them.
-    pub(crate) fn for_each_fd(&self, mut each: impl FnMut(u32)) -> Result<(), LocateError> {
+    pub(crate) fn for_each_fd(&self, mut each: impl FnMut(u32)) -> Result<(), ProcessError> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(&self.proc, "fd", flags, Mode::empty())
             .map_err(|error| self.error("fd", error))?;
@@ -81,20 +89,20 @@ impl Process {
         Ok(())
     }
 
-    /// The path of an open descriptor as the server sees it, without the mark of an unlinked file; `None` where it is
+    /// The path of an open descriptor as the process sees it, without the mark of an unlinked file; `None` where it is
     /// none, or closed.
-    pub(crate) fn path_of_fd(&self, number: u32, view: &View) -> Option<PathBuf> {
+    pub(crate) fn path_of_fd(&self, number: u32, view: &FileView) -> Option<PathBuf> {
         let target = self.link(&format!("fd/{number}")).ok()?;
         target.is_absolute().then(|| below(&view.root_path, without_mark(target)))
     }
 
     /// What a descriptor of the process leads to.
-    pub(crate) fn find_fd(&self, number: u32, view: &View) -> Result<Found, Refusal> {
+    pub(crate) fn find_fd(&self, number: u32, view: &FileView) -> Result<Found, Refusal> {
         view.root.at_link(self.proc.as_fd(), &format!("fd/{number}"))
     }
 
     /// The process's mount table.
-    pub(crate) fn mountinfo(&self) -> Result<Lines<BufReader<File>>, LocateError> {
+    pub(crate) fn mountinfo(&self) -> Result<Lines<BufReader<File>>, ProcessError> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let opened = openat(&self.proc, "mountinfo", flags, Mode::empty())
             .map_err(|error| self.error("mountinfo", error))?;
@@ -102,8 +110,8 @@ impl Process {
     }
 
     /// An error of reading one of its files.
-    pub(crate) fn unreadable(&self, what: &'static str, error: std::io::Error) -> LocateError {
-        LocateError::proc(self.pid, what, error)
+    pub(crate) fn unreadable(&self, what: &'static str, error: std::io::Error) -> ProcessError {
+        ProcessError::proc(self.pid, what, error)
     }
 
     fn link(&self, entry: &str) -> rustix::io::Result<PathBuf> {
@@ -111,22 +119,22 @@ impl Process {
         Ok(std::ffi::OsString::from_vec(target.into_bytes()).into())
     }
 
-    fn error(&self, what: &'static str, error: rustix::io::Errno) -> LocateError {
-        LocateError::proc(self.pid, what, error.into())
+    fn error(&self, what: &'static str, error: rustix::io::Errno) -> ProcessError {
+        ProcessError::proc(self.pid, what, error.into())
     }
 }
 
-impl View {
-    /// What the server's own path for it leads to.
+impl FileView {
+    /// What the process's own path for it leads to.
     pub(crate) fn find(&self, path: &Path) -> Result<Found, Refusal> {
-        match (path.strip_prefix(&self.datadir), &self.folder) {
-            // The way to the data directory may lead through what we may not see.
-            (Ok(rest), Some(folder)) => self.root.find_below(folder, &self.datadir, rest),
+        match (path.strip_prefix(&self.cwd), &self.folder) {
+            // The way to the current directory may lead through what we may not see.
+            (Ok(rest), Some(folder)) => self.root.find_below(folder, &self.cwd, rest),
             _ => self.root.find(path),
         }
     }
 
-    /// Our own path for what the server calls `path`.
+    /// Our own path for what the process calls `path`.
     pub(crate) fn outside(&self, path: &Path) -> PathBuf {
         self.root_path.join(path.strip_prefix("/").unwrap_or(path))
     }

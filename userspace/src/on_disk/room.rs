@@ -2,21 +2,21 @@
 
 /// Bytes that are left.
 #[derive(Debug, Default)]
-pub(super) struct Room(usize);
+pub(crate) struct Room(usize);
 
 impl Room {
     /// So many.
-    pub(super) const fn of(bytes: usize) -> Self {
+    pub(crate) const fn of(bytes: usize) -> Self {
         Self(bytes)
     }
 
     /// Whether there are so many.
-    pub(super) const fn has(&self, bytes: usize) -> bool {
+    pub(crate) const fn has(&self, bytes: usize) -> bool {
         bytes <= self.0
     }
 
     /// Takes them, where there are so many.
-    pub(super) const fn take(&mut self, bytes: usize) -> bool {
+    pub(crate) const fn take(&mut self, bytes: usize) -> bool {
         let has = self.has(bytes);
         if has {
             self.0 -= bytes;
@@ -25,7 +25,7 @@ impl Room {
     }
 
     /// They are free again.
-    pub(super) const fn give_back(&mut self, bytes: usize) {
+    pub(crate) const fn give_back(&mut self, bytes: usize) {
         self.0 += bytes;
     }
 }

@@ -1,7 +1,7 @@
-//! The server's mount table, and what kind of storage a file system stands on.
+//! A process's mount table, and what kind of storage a file system stands on.
 //!
 //! A process may have 100,000 mounts with three long paths each, so the table is gone through line by line, and only
-//! the mounts are kept through which the server's files were seen.
+//! the mounts are kept through which the files in question were seen.
 
 use std::collections::hash_map::Entry;
 use std::ffi::OsString;
@@ -13,8 +13,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use super::ids::DeviceId;
-use super::reason::NotOnDisk;
 use super::stamp::Stamp;
+use super::unmapped::Unmapped;
 use crate::kernel_text::Lines;
 
 /// Most bytes of names of shares that are kept: files on others have no place.
@@ -72,7 +72,7 @@ impl Wanted {
     }
 }
 
-/// The mounts that the server sees, and those that we see: a server in a chroot is not shown what
+/// The mounts that the process sees, and those that we see: one in a chroot is not shown what
 /// its root lies on. The kernel numbers mounts over all namespaces, so that one list can hold both.
 #[derive(Debug, Default)]
 pub(crate) struct Mounts {
@@ -84,7 +84,7 @@ pub(crate) struct Mounts {
 /// A file's two names: mount points are given in one or the other.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Names<'a> {
-    /// As the server sees it.
+    /// As the process sees it.
     pub(crate) inside: &'a Path,
     /// As we see it.
     pub(crate) outside: &'a Path,
@@ -103,7 +103,7 @@ enum Storage {
     Device,
     DeviceOrRealtime,
     Share(Box<Shared>),
-    Nowhere(NotOnDisk),
+    Nowhere(Unmapped),
 }
 
 /// A share, and where it is mounted.
@@ -156,8 +156,8 @@ impl Mounts {
         match line.fstype {
             b"ext2" | b"ext3" | b"ext4" => Storage::Device,
             b"xfs" => Storage::DeviceOrRealtime,
-            b"btrfs" | b"bcachefs" | b"zfs" => Storage::Nowhere(NotOnDisk::CopyOnWrite),
-            b"overlay" => Storage::Nowhere(NotOnDisk::Overlay),
+            b"btrfs" | b"bcachefs" | b"zfs" => Storage::Nowhere(Unmapped::CopyOnWrite),
+            b"overlay" => Storage::Nowhere(Unmapped::Overlay),
             fstype if is_share(fstype) => {
                 let shared = Shared {
                     root: unescape(line.root).into(),
@@ -169,20 +169,20 @@ impl Mounts {
                 // It may be kept twice.
                 self.share_bytes += 2 * shared.bytes();
                 if self.share_bytes > MOST_SHARE_BYTES {
-                    return Storage::Nowhere(NotOnDisk::UnknownDevice);
+                    return Storage::Nowhere(Unmapped::UnknownDevice);
                 }
                 Storage::Share(Box::new(shared))
             }
-            _ => Storage::Nowhere(NotOnDisk::UnsupportedFilesystem),
+            _ => Storage::Nowhere(Unmapped::UnsupportedFilesystem),
         }
     }
 
     /// What a file stands on.
-    pub(crate) fn backing(&self, stamp: &Stamp, names: Names<'_>) -> Result<Backing, NotOnDisk> {
+    pub(crate) fn backing(&self, stamp: &Stamp, names: Names<'_>) -> Result<Backing, Unmapped> {
         let device = stamp.inode.device;
         let by_number = self.by_number.get(&stamp.mount);
         let storage = by_number.or_else(|| self.by_device.get(&device));
-        match storage.ok_or(NotOnDisk::UnknownDevice)? {
+        match storage.ok_or(Unmapped::UnknownDevice)? {
             Storage::Device => Ok(Backing::Device(device)),
             Storage::DeviceOrRealtime => Ok(Backing::DeviceOrRealtime(device)),
             Storage::Share(shared) => {
@@ -191,7 +191,7 @@ impl Mounts {
                     Seen::Outside => names.outside,
                 };
                 let below = name.strip_prefix(&shared.point);
-                let below = below.map_err(|_| NotOnDisk::UnknownDevice)?;
+                let below = below.map_err(|_| Unmapped::UnknownDevice)?;
                 Ok(Backing::Share(Share {
                     fstype: shared.fstype.clone(),
                     source: shared.source.clone(),
@@ -331,10 +331,10 @@ mod tests {
         let share =
             Share { fstype: "virtiofs".into(), source: "pool".into(), path: "/t.ibd".into() };
         assert_eq!(of(50, "/data/t.ibd"), Ok(Backing::Share(share)));
-        assert_eq!(of(42, "/data/t.ibd"), Err(NotOnDisk::Overlay));
-        assert_eq!(of(43, "/pool/t.ibd"), Err(NotOnDisk::CopyOnWrite));
-        assert_eq!(of(44, "/shm/t.ibd"), Err(NotOnDisk::UnsupportedFilesystem));
-        assert_eq!(of(99, "/nowhere/t.ibd"), Err(NotOnDisk::UnknownDevice));
+        assert_eq!(of(42, "/data/t.ibd"), Err(Unmapped::Overlay));
+        assert_eq!(of(43, "/pool/t.ibd"), Err(Unmapped::CopyOnWrite));
+        assert_eq!(of(44, "/shm/t.ibd"), Err(Unmapped::UnsupportedFilesystem));
+        assert_eq!(of(99, "/nowhere/t.ibd"), Err(Unmapped::UnknownDevice));
     }
 
     #[test]
@@ -352,7 +352,7 @@ mod tests {
         let names = Names { inside: Path::new(&inside), outside: Path::new("/") };
         let of = |minor| mounts.backing(&stamp(device(minor)), names);
         assert!(matches!(of(100), Ok(Backing::Share(_))));
-        assert_eq!(of(10_099), Err(NotOnDisk::UnknownDevice));
+        assert_eq!(of(10_099), Err(Unmapped::UnknownDevice));
     }
 
     #[test]
@@ -366,7 +366,7 @@ mod tests {
         let names = Names { inside: Path::new("/b/t"), outside: Path::new("/b/t") };
         assert_eq!(mounts.backing(&seen, names), Ok(Backing::DeviceOrRealtime(device(41))));
         seen.mount = 0;
-        assert_eq!(mounts.backing(&seen, names), Err(NotOnDisk::Overlay));
+        assert_eq!(mounts.backing(&seen, names), Err(Unmapped::Overlay));
     }
 
     proptest! {

@@ -1,26 +1,27 @@
-//! The pages of a list in its order, with their frames: kept from one list to the next.
+//! The located pages of a list in its order, with their frames: kept from one list to the next.
 
 use std::convert::Infallible;
 use std::io;
 
 use page_wire::{EncodeError, Encoder, RUN_BYTES, Run};
 
-use super::candidates::{Candidate, LeftOut};
-use super::noted::Noted;
-use super::place::{Found, Placer, page_frames};
+use super::judged::Judged;
+use super::left_out::LeftOut;
+use super::place::{Place, Placer, page_frames};
 use super::runs::Half;
+use super::source::{Candidate, PageSource};
 use super::threads::both;
 use super::whole::Whole;
 use crate::classify::Reason;
 use crate::frames::Frame;
-use crate::locate::Locator;
+use crate::on_disk::Finder;
 
 /// All pages of a list.
 #[derive(Default)]
-pub(super) struct Placed {
+pub(super) struct Located {
     /// In the order of the list.
     whole: Vec<Whole>,
-    /// Their frames, `per_page` each, in the same order: the table by block is far larger than any
+    /// Their frames, `per_page` each, in the same order: the table by slot is far larger than any
     /// cache, so it is looked into once a page and not at every pass.
     frames: Vec<Frame>,
     /// Runs of pages that lie in several pieces; few, and in the order of the list. They are placed
@@ -34,14 +35,14 @@ pub(super) struct Placed {
     runs: Option<[u64; 2]>,
 }
 
-impl Placed {
-    /// Takes out what is not noted any more.
-    pub(super) fn retain(&mut self, noted: &Noted) {
+impl Located {
+    /// Takes out what is judged no more.
+    pub(super) fn retain(&mut self, judged: &Judged) {
         self.runs = None;
         if self.has_frames() {
-            self.compact(|page, _| noted.has(page.block));
+            self.compact(|page, _| judged.has(page.slot));
         } else {
-            self.whole.retain(|page| noted.has(page.block));
+            self.whole.retain(|page| judged.has(page.slot));
         }
     }
 
@@ -70,9 +71,9 @@ impl Placed {
     /// Puts pages, which are sorted, where they belong among the others, from the last to the first; their
     /// frames come from the table.
     ///
-    /// A page that is there already has moved to another block. The server keeps it in one only, and
-    /// `added` was judged later: the block of before has lost it.
-    fn merge(&mut self, added: &[Whole], table: &[Frame], noted: &Noted, left_out: &mut LeftOut) {
+    /// A page that is there already has moved to another slot. It is in one only, and `added` was judged
+    /// later: the slot of before has lost it.
+    fn merge(&mut self, added: &[Whole], table: &[Frame], judged: &Judged, left_out: &mut LeftOut) {
         self.runs = None;
         let per_page = self.per_page.max(1);
         let (mut from, mut to) = (self.whole.len(), self.whole.len() + added.len());
@@ -86,7 +87,7 @@ impl Placed {
             }
             if from > 0 && self.whole[from - 1].key() == page.key() {
                 from -= 1;
-                noted.forget(self.whole[from].block);
+                judged.forget(self.whole[from].slot);
                 left_out.add(Reason::Unsettled);
             }
             to -= 1;
@@ -99,16 +100,16 @@ impl Placed {
         self.frames.drain(from * per_page..to * per_page);
     }
 
-    /// Drops, of sorted pages, all that were found in several blocks: the server moved them while it was
-    /// scanned, and which block was judged last is not known. All of their blocks are judged anew for
+    /// Drops, of sorted pages, all that were found in several slots: they were moved while the source
+    /// looked, and which slot was judged last is not known. All of their slots are judged anew for
     /// the next list. Runs of such a page would not be in the list's order.
-    fn drop_twins(&mut self, added: &mut Vec<Whole>, noted: &Noted, left_out: &mut LeftOut) {
+    fn drop_twins(&mut self, added: &mut Vec<Whole>, judged: &Judged, left_out: &mut LeftOut) {
         if added.is_sorted_by(|a, b| a.key() < b.key()) {
             return;
         }
         let mut single = Vec::with_capacity(added.len());
         let mut forget = |page: &Whole| {
-            noted.forget(page.block);
+            judged.forget(page.slot);
             left_out.add(Reason::Unsettled);
         };
         for same in added.chunk_by(|a, b| a.key() == b.key()) {
@@ -122,7 +123,7 @@ impl Placed {
             old.iter().for_each(|old| forget(&self.whole[*old]));
         }
         *added = single;
-        self.retain(noted);
+        self.retain(judged);
     }
 
     /// Adds candidates; those without a place are counted out. Without any nothing changes.
@@ -131,8 +132,8 @@ impl Placed {
         candidates: Vec<Candidate>,
         table: &[Frame],
         placer: &mut Placer,
-        locator: &mut Locator,
-        noted: &Noted,
+        (source, finder): (&impl PageSource, &mut Finder),
+        judged: &Judged,
         left_out: &mut LeftOut,
     ) {
         self.per_page = placer.per_page;
@@ -143,20 +144,20 @@ impl Placed {
         if candidates.is_empty() {
             return;
         }
-        let mut pass = placer.begin(table, locator);
+        let mut pass = placer.begin(table, source, finder);
         // In place: the allocation of the candidates becomes that of the placed pages.
         let mut added: Vec<Whole> = candidates
             .into_iter()
             .filter_map(|candidate| match pass.find(&candidate) {
-                Ok(Found::Whole(whole)) => Some(whole),
-                Ok(Found::Pieces(pieces)) => {
-                    noted.forget(candidate.block);
+                Ok(Place::Whole(whole)) => Some(whole),
+                Ok(Place::Pieces(pieces)) => {
+                    judged.forget(candidate.slot);
                     self.pieces.extend(pieces);
                     self.cut += 1;
                     None
                 }
                 Err(reason) => {
-                    noted.forget(candidate.block);
+                    judged.forget(candidate.slot);
                     left_out.add(reason);
                     None
                 }
@@ -165,7 +166,7 @@ impl Placed {
         pass.end();
         // Stable, as that sort is quick where extents have left sorted stretches.
         added.sort_by_key(Whole::key);
-        self.put(added, table, noted, left_out);
+        self.put(added, table, judged, left_out);
         if self.cut > 0 {
             self.pieces.sort_unstable();
             self.runs = None;
@@ -177,15 +178,15 @@ impl Placed {
         &mut self,
         mut added: Vec<Whole>,
         table: &[Frame],
-        noted: &Noted,
+        judged: &Judged,
         left_out: &mut LeftOut,
     ) {
-        self.drop_twins(&mut added, noted, left_out);
+        self.drop_twins(&mut added, judged, left_out);
         if self.whole.is_empty() {
             self.whole = added;
             self.frames.clear();
         } else if !added.is_empty() {
-            self.merge(&added, table, noted, left_out);
+            self.merge(&added, table, judged, left_out);
         }
     }
 
@@ -195,7 +196,7 @@ impl Placed {
         &mut self,
         table: &[Frame],
         moved: bool,
-        noted: &Noted,
+        judged: &Judged,
         left_out: &mut LeftOut,
     ) {
         if moved || !self.has_frames() {
@@ -215,7 +216,7 @@ impl Placed {
             self.compact(|page, frames| {
                 let has_all = !frames.contains(&Frame::ABSENT);
                 if !has_all {
-                    noted.forget(page.block);
+                    judged.forget(page.slot);
                     left_out.add(Reason::FrameAbsent);
                 }
                 has_all
@@ -293,7 +294,7 @@ impl Placed {
 fn copy_frames(pages: &[Whole], table: &[Frame], out: &mut [Frame], per_page: usize) -> bool {
     let mut complete = true;
     for (page, out) in pages.iter().zip(out.chunks_exact_mut(per_page)) {
-        match page_frames(table, page.block, per_page) {
+        match page_frames(table, page.slot, per_page) {
             Some(own) => out.copy_from_slice(own),
             None => {
                 out.fill(Frame::ABSENT);
@@ -314,13 +315,13 @@ mod tests {
         Run::new(gfn, frames, 0, unit).unwrap()
     }
 
-    fn whole(unit: u64, block: u32) -> Whole {
-        Whole::new(0, unit, block).unwrap()
+    fn whole(unit: u64, slot: u32) -> Whole {
+        Whole::new(0, unit, slot).unwrap()
     }
 
-    fn runs(placed: &Placed) -> Vec<Run> {
+    fn runs(located: &Located) -> Vec<Run> {
         let mut runs = Vec::new();
-        let Ok(()) = placed.each_run(|run| {
+        let Ok(()) = located.each_run(|run| {
             runs.push(run);
             Ok::<(), Infallible>(())
         });
@@ -330,25 +331,25 @@ mod tests {
     #[test]
     fn scattered_and_contiguous_frames_make_the_runs_they_are() {
         let table = [7, 8, 20, 21, 22, 23, 24, 25, 30, 0, 32, 33].map(Frame::from_number);
-        let mut placed = Placed {
+        let mut located = Located {
             whole: vec![whole(0, 0), whole(32, 1), whole(64, 2), whole(96, 3)],
             frames: Vec::new(),
             pieces: vec![run(100, 1, 16)],
             cut: 1,
             per_page: 4,
-            ..Placed::default()
+            ..Located::default()
         };
-        // Block 2 lacks a frame, block 3 is not in the table.
-        let noted = Noted::nothing(4, None);
-        (0..4).for_each(|block| noted.note(block, 0));
+        // Slot 2 lacks a frame, slot 3 is not in the table.
+        let noted = Judged::of_slots(4, 0);
+        (0..4).for_each(|slot| noted.note(slot, 0));
         let mut left_out = LeftOut::default();
-        placed.gather(&table, true, &noted, &mut left_out);
+        located.gather(&table, true, &noted, &mut left_out);
         assert_eq!(left_out.names()["frame-absent"], 2);
-        assert_eq!([0, 1, 2, 3].map(|block| noted.has(block)), [true, true, false, false]);
-        let runs = runs(&placed);
-        assert_eq!(placed.count_runs(), runs.len() as u64);
+        assert_eq!([0, 1, 2, 3].map(|slot| noted.has(slot)), [true, true, false, false]);
+        let runs = runs(&located);
+        assert_eq!(located.count_runs(), runs.len() as u64);
         let mut written = vec![0; runs.len() * RUN_BYTES];
-        placed.write_runs(&mut written).unwrap();
+        located.write_runs(&mut written).unwrap();
         let mut wanted = Vec::new();
         let mut encoder = Encoder::part(&mut wanted, runs.len() as u64);
         runs.iter().for_each(|run| encoder.push(*run).unwrap());
@@ -358,92 +359,92 @@ mod tests {
         assert!(runs.contains(&run(7, 2, 0)));
         assert!(runs.contains(&run(100, 1, 16)));
         assert_eq!(runs.iter().map(Run::frames).sum::<u32>(), 9);
-        assert_eq!(placed.pages(), 3);
+        assert_eq!(located.pages(), 3);
     }
 
     #[test]
     fn frames_are_gathered_again_when_they_moved_or_a_page_left() {
         let mut table = [10, 11, 20, 21, 30, 31].map(Frame::from_number);
-        let noted = Noted::nothing(3, None);
-        (0..3).for_each(|block| noted.note(block, 0));
-        let mut placed = Placed {
+        let noted = Judged::of_slots(3, 0);
+        (0..3).for_each(|slot| noted.note(slot, 0));
+        let mut located = Located {
             whole: vec![whole(0, 2), whole(100, 0), whole(200, 1)],
             per_page: 2,
-            ..Placed::default()
+            ..Located::default()
         };
         let mut left_out = LeftOut::default();
-        let mut list = |placed: &mut Placed, table: &[Frame], moved| {
-            placed.gather(table, moved, &noted, &mut left_out);
-            let runs = runs(placed);
-            assert_eq!(placed.count_runs(), runs.len() as u64);
+        let mut list = |located: &mut Located, table: &[Frame], moved| {
+            located.gather(table, moved, &noted, &mut left_out);
+            let runs = runs(located);
+            assert_eq!(located.count_runs(), runs.len() as u64);
             runs
         };
-        let first = list(&mut placed, &table, true);
+        let first = list(&mut located, &table, true);
         assert_eq!(first, [run(30, 2, 0), run(10, 2, 100), run(20, 2, 200)]);
         table[0] = Frame::from_number(50);
-        assert_eq!(list(&mut placed, &table, false), first, "nobody said that it moved");
-        assert_eq!(list(&mut placed, &table, true)[1..3], [run(50, 1, 100), run(11, 1, 108)]);
+        assert_eq!(list(&mut located, &table, false), first, "nobody said that it moved");
+        assert_eq!(list(&mut located, &table, true)[1..3], [run(50, 1, 100), run(11, 1, 108)]);
         noted.forget(2);
-        placed.retain(&noted);
-        assert_eq!(list(&mut placed, &table, false).len(), 3);
-        assert_eq!(placed.pages(), 2);
+        located.retain(&noted);
+        assert_eq!(list(&mut located, &table, false).len(), 3);
+        assert_eq!(located.pages(), 2);
         // One comes before, one between and one behind; one of them lacks a frame.
         let more = [60, 61, 70, 71, 80, 0].map(Frame::from_number);
         let table: Vec<Frame> = table.into_iter().chain(more).collect();
-        (3..6).for_each(|block| noted.note(block, 0));
+        (3..6).for_each(|slot| noted.note(slot, 0));
         let added = [whole(50, 3), whole(150, 4), whole(250, 5)];
-        placed.merge(&added, &table, &noted, &mut LeftOut::default());
-        let merged = list(&mut placed, &table, false);
+        located.merge(&added, &table, &noted, &mut LeftOut::default());
+        let merged = list(&mut located, &table, false);
         let wanted =
             [run(60, 2, 50), run(50, 1, 100), run(11, 1, 108), run(70, 2, 150), run(20, 2, 200)];
         assert_eq!(merged, wanted);
         assert!(!noted.has(5));
-        assert_eq!(list(&mut placed, &table, true), wanted, "as if all had been gathered anew");
+        assert_eq!(list(&mut located, &table, true), wanted, "as if all had been gathered anew");
     }
 
     /// The list's own bytes, held against its parser.
-    fn parsed(placed: &mut Placed) -> Result<usize, page_wire::ListError> {
-        let facts = Facts { page_size: 8192, pages: placed.pages(), begun_ns: 0, done_ns: 0 };
+    fn parsed(located: &mut Located) -> Result<usize, page_wire::ListError> {
+        let facts = Facts { page_size: 8192, pages: located.pages(), begun_ns: 0, done_ns: 0 };
         let devices = [Device::Disk("vda".to_owned())];
-        let count = placed.count_runs();
+        let count = located.count_runs();
         let mut bytes = Vec::new();
         let mut encoder = Encoder::new(&mut bytes, &facts, &devices, count).unwrap();
-        runs(placed).into_iter().for_each(|run| encoder.push(run).unwrap());
+        runs(located).into_iter().for_each(|run| encoder.push(run).unwrap());
         encoder.finish().unwrap();
         List::parse(&bytes, page_wire::Bounds::ANY).map(|list| list.runs().count())
     }
 
     #[test]
-    fn a_page_that_moved_to_another_block_is_listed_once_or_not_at_all() {
+    fn a_page_that_moved_to_another_slot_is_listed_once_or_not_at_all() {
         // Scattered frames, so that a page is several runs.
         let table: Vec<Frame> = (1..=12).map(|n| Frame::from_number(n * 10)).collect();
-        let noted = Noted::nothing(6, None);
-        let note_all = || (0..6).for_each(|block| noted.note(block, 0));
-        let has_all = || [0, 1, 2, 3, 4, 5].map(|block| noted.has(block));
+        let noted = Judged::of_slots(6, 0);
+        let note_all = || (0..6).for_each(|slot| noted.note(slot, 0));
+        let has_all = || [0, 1, 2, 3, 4, 5].map(|slot| noted.has(slot));
         let mut left_out = LeftOut::default();
-        let mut placed = Placed { per_page: 2, ..Placed::default() };
-        let mut list = |placed: &mut Placed, added: &[Whole], moved| {
+        let mut located = Located { per_page: 2, ..Located::default() };
+        let mut list = |located: &mut Located, added: &[Whole], moved| {
             note_all();
-            placed.put(added.to_vec(), &table, &noted, &mut left_out);
-            placed.gather(&table, moved, &noted, &mut left_out);
-            let parsed = parsed(placed).unwrap();
+            located.put(added.to_vec(), &table, &noted, &mut left_out);
+            located.gather(&table, moved, &noted, &mut left_out);
+            let parsed = parsed(located).unwrap();
             (parsed, left_out.names().get("unsettled").copied())
         };
         // Seen twice in one scan.
-        let found = list(&mut placed, &[whole(0, 0), whole(100, 1), whole(100, 3)], true);
+        let found = list(&mut located, &[whole(0, 0), whole(100, 1), whole(100, 3)], true);
         assert_eq!(found, (2, Some(2)));
         assert_eq!(has_all(), [true, false, true, false, true, true]);
-        // The next list finds the page of block 0 in block 2.
-        assert_eq!(list(&mut placed, &[whole(0, 2), whole(100, 3)], false), (4, Some(3)));
-        assert_eq!(runs(&placed)[..2], [run(50, 1, 0), run(60, 1, 8)], "where it is now");
+        // The next list finds the page of slot 0 in slot 2.
+        assert_eq!(list(&mut located, &[whole(0, 2), whole(100, 3)], false), (4, Some(3)));
+        assert_eq!(runs(&located)[..2], [run(50, 1, 0), run(60, 1, 8)], "where it is now");
         assert_eq!(has_all(), [false, true, true, true, true, true]);
         // One that was listed is found in two others.
         let added = [whole(50, 0), whole(100, 4), whole(100, 5), whole(150, 1)];
-        assert_eq!(list(&mut placed, &added, false), (6, Some(6)));
+        assert_eq!(list(&mut located, &added, false), (6, Some(6)));
         assert_eq!(has_all(), [true, true, true, false, false, false]);
-        assert_eq!(runs(&placed)[..2], [run(50, 1, 0), run(60, 1, 8)]);
-        let listed = runs(&placed);
-        assert_eq!(list(&mut placed, &[], true).0, 6);
-        assert_eq!(runs(&placed), listed, "as if all had been gathered anew");
+        assert_eq!(runs(&located)[..2], [run(50, 1, 0), run(60, 1, 8)]);
+        let listed = runs(&located);
+        assert_eq!(list(&mut located, &[], true).0, 6);
+        assert_eq!(runs(&located), listed, "as if all had been gathered anew");
     }
 }

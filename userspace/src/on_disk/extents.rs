@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 
 use super::fiemap::{self, RawExtent, for_each_extent};
-use super::reason::NotOnDisk;
+use super::unmapped::Unmapped;
 
 /// More extents than this in one file are not kept (40 bytes each).
 const MAX_EXTENTS: usize = 1 << 18;
@@ -16,7 +16,7 @@ struct Extent {
     start: u64,
     len: u64,
     /// Where it starts on the file system's device, or why that is of no use.
-    at: Result<u64, NotOnDisk>,
+    at: Result<u64, Unmapped>,
 }
 
 /// The extents of one file in order, as they were when it was mapped.
@@ -30,7 +30,7 @@ impl Extents {
     ///
     /// # Errors
     /// The reason why the file has no map that could be used.
-    pub(crate) fn of(file: &File) -> Result<Self, NotOnDisk> {
+    pub(crate) fn of(file: &File) -> Result<Self, Unmapped> {
         let mut map = Self::default();
         let mut too_many = false;
         let asked = for_each_extent(file, |raw| {
@@ -39,15 +39,15 @@ impl Extents {
             !too_many
         });
         match asked {
-            Ok(()) if too_many => Err(NotOnDisk::ExtentsTooMany),
+            Ok(()) if too_many => Err(Unmapped::ExtentsTooMany),
             Ok(()) => {
                 map.extents.shrink_to_fit();
                 Ok(map)
             }
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                Err(NotOnDisk::UnsupportedFilesystem)
+                Err(Unmapped::UnsupportedFilesystem)
             }
-            Err(_) => Err(NotOnDisk::FileUnreadable),
+            Err(_) => Err(Unmapped::FileUnreadable),
         }
     }
 
@@ -57,7 +57,7 @@ impl Extents {
     }
 
     /// Calls `each(device offset, length)` for the pieces that hold `len` bytes from `start` of the
-    /// file. `hint` is the index where the last search ended; pages looked up in file order need no
+    /// file. `hint` is the index where the last search ended; ranges looked up in file order need no
     /// search at all.
     ///
     /// # Errors
@@ -67,17 +67,16 @@ impl Extents {
         start: u64,
         len: u64,
         hint: &mut usize,
-        mut each: impl FnMut(u64, u64) -> Result<(), NotOnDisk>,
-    ) -> Result<(), NotOnDisk> {
-        let end = start.checked_add(len).ok_or(NotOnDisk::BeyondEof)?;
+        mut each: impl FnMut(u64, u64) -> Result<(), Unmapped>,
+    ) -> Result<(), Unmapped> {
+        let end = start.checked_add(len).ok_or(Unmapped::BeyondEof)?;
         let mut at = start;
-        let mut index = self.find(start, *hint).ok_or(NotOnDisk::ExtentHole)?;
+        let mut index = self.find(start, *hint).ok_or(Unmapped::ExtentHole)?;
         while at < end {
             let extent = match self.extents.get(index) {
                 Some(extent) if extent.start <= at && at < extent.end() => extent,
-                // Head there and tail missing: MySQL punches the tail of a compressed page.
-                _ if at > start => return Err(NotOnDisk::PageCompressed),
-                _ => return Err(NotOnDisk::ExtentHole),
+                _ if at > start => return Err(Unmapped::ExtentCut),
+                _ => return Err(Unmapped::ExtentHole),
             };
             let piece = end.min(extent.end()) - at;
             each(extent.at? + (at - extent.start), piece)?;
@@ -141,14 +140,14 @@ impl Extent {
 ///
 /// Shared extents are refused although they are right at this moment: the next write of the page
 /// goes elsewhere, so that the map is wrong for exactly the pages that are used.
-fn usable(raw: &RawExtent) -> Result<u64, NotOnDisk> {
-    const REASONS: [(u32, NotOnDisk); 6] = [
-        (fiemap::DELALLOC, NotOnDisk::ExtentDelayed), // sets UNKNOWN as well
-        (fiemap::ENCODED | fiemap::DATA_ENCRYPTED, NotOnDisk::ExtentEncoded),
-        (fiemap::DATA_INLINE | fiemap::DATA_TAIL | fiemap::NOT_ALIGNED, NotOnDisk::ExtentInline),
-        (fiemap::UNKNOWN, NotOnDisk::ExtentUnknown),
-        (fiemap::UNWRITTEN, NotOnDisk::ExtentUnwritten),
-        (fiemap::SHARED, NotOnDisk::ExtentShared),
+fn usable(raw: &RawExtent) -> Result<u64, Unmapped> {
+    const REASONS: [(u32, Unmapped); 6] = [
+        (fiemap::DELALLOC, Unmapped::ExtentDelayed), // sets UNKNOWN as well
+        (fiemap::ENCODED | fiemap::DATA_ENCRYPTED, Unmapped::ExtentEncoded),
+        (fiemap::DATA_INLINE | fiemap::DATA_TAIL | fiemap::NOT_ALIGNED, Unmapped::ExtentInline),
+        (fiemap::UNKNOWN, Unmapped::ExtentUnknown),
+        (fiemap::UNWRITTEN, Unmapped::ExtentUnwritten),
+        (fiemap::SHARED, Unmapped::ExtentShared),
     ];
     for (flags, reason) in REASONS {
         if raw.flags & flags != 0 {
@@ -157,7 +156,7 @@ fn usable(raw: &RawExtent) -> Result<u64, NotOnDisk> {
     }
     match raw.flags & !(fiemap::LAST | fiemap::MERGED) {
         0 if raw.physical.checked_add(raw.length).is_some() => Ok(raw.physical),
-        _ => Err(NotOnDisk::ExtentUnknown), // a flag that came after this was written
+        _ => Err(Unmapped::ExtentUnknown), // a flag that came after this was written
     }
 }
 
@@ -177,7 +176,7 @@ mod tests {
         map
     }
 
-    fn pieces(map: &Extents, start: u64, len: u64) -> Result<Vec<(u64, u64)>, NotOnDisk> {
+    fn pieces(map: &Extents, start: u64, len: u64) -> Result<Vec<(u64, u64)>, Unmapped> {
         let mut pieces = Vec::new();
         map.resolve(start, len, &mut 0, |at, len| {
             pieces.push((at, len));
@@ -190,9 +189,9 @@ mod tests {
     fn a_page_may_lie_in_several_pieces() {
         let map = map(&[raw(0, 8192, 4096, 0), raw(4096, 90112, 12288, fiemap::LAST)]);
         assert_eq!(pieces(&map, 0, 16384), Ok(vec![(8192, 4096), (90112, 12288)]));
-        assert_eq!(pieces(&map, 16384, 4096), Err(NotOnDisk::ExtentHole));
-        assert_eq!(pieces(&map, 8192, 16384), Err(NotOnDisk::PageCompressed));
-        assert_eq!(pieces(&map, u64::MAX, 16384), Err(NotOnDisk::BeyondEof));
+        assert_eq!(pieces(&map, 16384, 4096), Err(Unmapped::ExtentHole));
+        assert_eq!(pieces(&map, 8192, 16384), Err(Unmapped::ExtentCut));
+        assert_eq!(pieces(&map, u64::MAX, 16384), Err(Unmapped::BeyondEof));
     }
 
     /// ext4 cuts extents at 128 MiB; on disk they follow each other.
@@ -206,15 +205,15 @@ mod tests {
     #[test]
     fn every_flag_has_its_reason() {
         let cases = [
-            (fiemap::UNKNOWN | fiemap::DELALLOC, NotOnDisk::ExtentDelayed),
-            (fiemap::UNWRITTEN, NotOnDisk::ExtentUnwritten),
-            (fiemap::UNWRITTEN | fiemap::LAST, NotOnDisk::ExtentUnwritten),
-            (fiemap::ENCODED | fiemap::DATA_ENCRYPTED, NotOnDisk::ExtentEncoded),
-            (fiemap::DATA_INLINE | fiemap::NOT_ALIGNED, NotOnDisk::ExtentInline),
-            (fiemap::DATA_TAIL | fiemap::NOT_ALIGNED, NotOnDisk::ExtentInline),
-            (fiemap::SHARED, NotOnDisk::ExtentShared),
-            (fiemap::UNKNOWN, NotOnDisk::ExtentUnknown),
-            (0x8000_0000, NotOnDisk::ExtentUnknown),
+            (fiemap::UNKNOWN | fiemap::DELALLOC, Unmapped::ExtentDelayed),
+            (fiemap::UNWRITTEN, Unmapped::ExtentUnwritten),
+            (fiemap::UNWRITTEN | fiemap::LAST, Unmapped::ExtentUnwritten),
+            (fiemap::ENCODED | fiemap::DATA_ENCRYPTED, Unmapped::ExtentEncoded),
+            (fiemap::DATA_INLINE | fiemap::NOT_ALIGNED, Unmapped::ExtentInline),
+            (fiemap::DATA_TAIL | fiemap::NOT_ALIGNED, Unmapped::ExtentInline),
+            (fiemap::SHARED, Unmapped::ExtentShared),
+            (fiemap::UNKNOWN, Unmapped::ExtentUnknown),
+            (0x8000_0000, Unmapped::ExtentUnknown),
         ];
         for (flags, reason) in cases {
             assert_eq!(pieces(&map(&[raw(0, 0, 4096, flags)]), 0, 4096), Err(reason), "{flags:#x}");

@@ -72,7 +72,7 @@ fn ranges(
     device: (u32, u32),
     start: u64,
     len: u64,
-) -> Result<Vec<(String, u64, u64)>, NotOnDisk> {
+) -> Result<Vec<(String, u64, u64)>, Unmapped> {
     let mut ranges = DiskRanges::new();
     let device = DeviceId { major: device.0, minor: device.1 };
     disks.map(device)?.resolve(start, len, &mut ranges)?;
@@ -89,7 +89,7 @@ fn a_partition_starts_where_it_says() {
     let mut disks = Disks::at(sysfs.path(), tables);
     assert_eq!(ranges(&mut disks, (254, 0), 4096, 512), Ok(vec![on("254:0", 4096, 512)]));
     assert_eq!(ranges(&mut disks, (254, 1), 4096, 512), Ok(vec![on("254:0", MIB + 4096, 512)]));
-    assert_eq!(ranges(&mut disks, (254, 1), 32 * MIB, 512), Err(NotOnDisk::UnknownDevice));
+    assert_eq!(ranges(&mut disks, (254, 1), 32 * MIB, 512), Err(Unmapped::UnknownDevice));
     let known: Vec<_> = disks.iter().collect();
     assert_eq!(known.len(), 1);
     assert_eq!(known[0].serial.as_deref(), Some("data-01"));
@@ -113,11 +113,11 @@ fn other_layers_are_refused() {
     let sysfs = sysfs();
     let mut disks = Disks::at(sysfs.path(), tables);
     assert_eq!(ranges(&mut disks, (253, 2), 0, 512), Ok(vec![on("254:16", 0, 512)]));
-    assert_eq!(ranges(&mut disks, (253, 2), 9 * MIB, 512), Err(NotOnDisk::StackedDevice));
-    assert_eq!(ranges(&mut disks, (253, 3), 0, 512), Err(NotOnDisk::StackedDevice));
-    assert_eq!(ranges(&mut disks, (9, 0), 0, 512), Err(NotOnDisk::StackedDevice));
-    assert_eq!(ranges(&mut disks, (252, 0), 0, 512), Err(NotOnDisk::UnknownDevice));
-    assert_eq!(ranges(&mut disks, (7, 7), 0, 512), Err(NotOnDisk::UnknownDevice));
+    assert_eq!(ranges(&mut disks, (253, 2), 9 * MIB, 512), Err(Unmapped::StackedDevice));
+    assert_eq!(ranges(&mut disks, (253, 3), 0, 512), Err(Unmapped::StackedDevice));
+    assert_eq!(ranges(&mut disks, (9, 0), 0, 512), Err(Unmapped::StackedDevice));
+    assert_eq!(ranges(&mut disks, (252, 0), 0, 512), Err(Unmapped::UnknownDevice));
+    assert_eq!(ranges(&mut disks, (7, 7), 0, 512), Err(Unmapped::UnknownDevice));
 }
 
 /// A loop device of this machine; it ends with this.
@@ -162,7 +162,7 @@ fn a_disk_that_takes_the_number_of_another_is_another() {
     };
     let dev = Path::new("/sys/block").join(disk.0.trim_start_matches("/dev/")).join("dev");
     let device = DeviceId::parse(&fs::read_to_string(dev).unwrap()).unwrap();
-    let mut disks = Disks::new();
+    let mut disks = Disks::default();
     let backing = |disks: &mut Disks| {
         disks.map(device).unwrap();
         let known = disks.iter().find(|known| known.device == device).unwrap();

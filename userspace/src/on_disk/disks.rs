@@ -14,8 +14,8 @@ use smallvec::SmallVec;
 
 use super::device_mapper::{self, Target};
 use super::ids::{DeviceId, DiskOffset};
-use super::reason::NotOnDisk;
 use super::sysfs::Node;
+use super::unmapped::Unmapped;
 
 /// The attribute that tells disks apart which have the same number one after the other.
 const SEQUENCE: &str = "diskseq";
@@ -34,7 +34,7 @@ pub struct DiskRange {
     pub len_bytes: u64,
 }
 
-/// The pieces of one page; nearly always one.
+/// The pieces of one range of a file; nearly always one.
 pub type DiskRanges = SmallVec<[DiskRange; 2]>;
 
 /// A whole disk and what names it outside this kernel.
@@ -67,7 +67,7 @@ pub struct Disk {
 struct Segment {
     start: u64,
     len: u64,
-    on: Result<(DeviceId, u64), NotOnDisk>,
+    on: Result<(DeviceId, u64), Unmapped>,
 }
 
 /// How a block device lies on disks, in order of its own offsets.
@@ -86,8 +86,8 @@ impl DeviceMap {
         start: u64,
         len: u64,
         ranges: &mut DiskRanges,
-    ) -> Result<(), NotOnDisk> {
-        let end = start.checked_add(len).ok_or(NotOnDisk::UnknownDevice)?;
+    ) -> Result<(), Unmapped> {
+        let end = start.checked_add(len).ok_or(Unmapped::UnknownDevice)?;
         let mut at = start;
         let first = self.segments.partition_point(|segment| segment.end() <= start);
         for segment in &self.segments[first..] {
@@ -100,7 +100,7 @@ impl DeviceMap {
             ranges.push(DiskRange { device, offset, len_bytes: piece });
             at += piece;
         }
-        if at < end { Err(NotOnDisk::UnknownDevice) } else { Ok(()) }
+        if at < end { Err(Unmapped::UnknownDevice) } else { Ok(()) }
     }
 
     fn disks(&self) -> impl Iterator<Item = DeviceId> {
@@ -119,7 +119,7 @@ impl Segment {
 pub(crate) struct Disks {
     sysfs: PathBuf,
     table: fn(DeviceId) -> io::Result<Vec<Target>>,
-    maps: BTreeMap<DeviceId, Result<DeviceMap, NotOnDisk>>,
+    maps: BTreeMap<DeviceId, Result<DeviceMap, Unmapped>>,
     disks: BTreeMap<DeviceId, Known>,
 }
 
@@ -130,11 +130,13 @@ struct Known {
     sequence: Option<u64>,
 }
 
-impl Disks {
-    pub(crate) fn new() -> Self {
+impl Default for Disks {
+    fn default() -> Self {
         Self::at(Path::new("/sys"), device_mapper::table)
     }
+}
 
+impl Disks {
     fn at(sysfs: &Path, table: fn(DeviceId) -> io::Result<Vec<Target>>) -> Self {
         let (maps, disks) = (BTreeMap::new(), BTreeMap::new());
         Self { sysfs: sysfs.to_path_buf(), table, maps, disks }
@@ -152,7 +154,7 @@ impl Disks {
     }
 
     /// How a block device lies on disks.
-    pub(crate) fn map(&mut self, device: DeviceId) -> Result<&DeviceMap, NotOnDisk> {
+    pub(crate) fn map(&mut self, device: DeviceId) -> Result<&DeviceMap, Unmapped> {
         if !self.maps.contains_key(&device) {
             let segments = self.segments(device, 0);
             let map = segments.map(|segments| DeviceMap { segments });
@@ -167,7 +169,7 @@ impl Disks {
         }
         match self.maps.get(&device) {
             Some(map) => map.as_ref().map_err(|reason| *reason),
-            None => Err(NotOnDisk::UnknownDevice),
+            None => Err(Unmapped::UnknownDevice),
         }
     }
 
@@ -176,29 +178,29 @@ impl Disks {
         self.disks.values().map(|known| &known.disk)
     }
 
-    fn segments(&self, device: DeviceId, depth: u32) -> Result<Vec<Segment>, NotOnDisk> {
-        let node = Node::of(&self.sysfs, device).ok_or(NotOnDisk::UnknownDevice)?;
-        let size = node.sectors("size").ok_or(NotOnDisk::UnknownDevice)?;
+    fn segments(&self, device: DeviceId, depth: u32) -> Result<Vec<Segment>, Unmapped> {
+        let node = Node::of(&self.sysfs, device).ok_or(Unmapped::UnknownDevice)?;
+        let size = node.sectors("size").ok_or(Unmapped::UnknownDevice)?;
         if depth > MAX_DEPTH {
-            return Err(NotOnDisk::StackedDevice);
+            return Err(Unmapped::StackedDevice);
         }
         if node.has("partition") {
-            let start = node.sectors("start").ok_or(NotOnDisk::UnknownDevice)?;
-            let (_, parent) = node.parent().ok_or(NotOnDisk::UnknownDevice)?;
+            let start = node.sectors("start").ok_or(Unmapped::UnknownDevice)?;
+            let (_, parent) = node.parent().ok_or(Unmapped::UnknownDevice)?;
             return Ok(window(&self.segments(parent, depth + 1)?, start, size, 0));
         }
         if node.has("dm") {
-            let targets = (self.table)(device).map_err(|_| NotOnDisk::UnknownDevice)?;
+            let targets = (self.table)(device).map_err(|_| Unmapped::UnknownDevice)?;
             return Ok(targets.iter().flat_map(|target| self.target(target, depth)).collect());
         }
         if node.has_slaves() || node.has("md") {
-            return Err(NotOnDisk::StackedDevice);
+            return Err(Unmapped::StackedDevice);
         }
         // Real disks have hardware behind them; zram, ram disks and the like have none.
         if node.has("device") || node.has("loop/backing_file") {
             return Ok(vec![Segment { start: 0, len: size, on: Ok((device, 0)) }]);
         }
-        Err(NotOnDisk::UnknownDevice)
+        Err(Unmapped::UnknownDevice)
     }
 
     fn target(&self, target: &Target, depth: u32) -> Vec<Segment> {
@@ -206,8 +208,8 @@ impl Disks {
         let (Some(start), Some(len)) = (bytes(target.start_sector), bytes(target.sectors)) else {
             return Vec::new();
         };
-        let below = target.linear.ok_or(NotOnDisk::StackedDevice).and_then(|(device, sector)| {
-            let at = bytes(sector).ok_or(NotOnDisk::UnknownDevice)?;
+        let below = target.linear.ok_or(Unmapped::StackedDevice).and_then(|(device, sector)| {
+            let at = bytes(sector).ok_or(Unmapped::UnknownDevice)?;
             Ok(window(&self.segments(device, depth + 1)?, at, len, start))
         });
         below.unwrap_or_else(|reason| match start.checked_add(len) {
@@ -261,7 +263,7 @@ fn window(inner: &[Segment], start: u64, len: u64, at: u64) -> Vec<Segment> {
         renumbered.checked_add(len)?;
         let on = segment.on.and_then(|(device, base)| match base.checked_add(into) {
             Some(offset) => Ok((device, offset)),
-            None => Err(NotOnDisk::UnknownDevice),
+            None => Err(Unmapped::UnknownDevice),
         });
         Some(Segment { start: renumbered, len, on })
     });
