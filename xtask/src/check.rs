@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use test_servers::command;
 
+use crate::dependencies;
 use crate::house;
 use crate::imports;
 use crate::setup::{self, SetupOptions};
@@ -28,6 +29,13 @@ pub(crate) fn perform(options: SetupOptions, commands: &clap::Command) -> Result
     check("lints of the library for QEMU", shim::lints());
     check("lints", lints());
     check("documentation", documentation());
+    check("licences, sources and versions of dependencies", dependencies::check());
+    match dependencies::advisories() {
+        Some(result) => check("advisories, by cargo-deny", result),
+        None => {
+            println!("skipped advisories: cargo-deny is not installed (`cargo install cargo-deny`)")
+        }
+    }
     check("imports between files look down", imports::check());
     for rule in house::RULES {
         check(rule.name, house::apply(rule, commands));

@@ -5,7 +5,9 @@ mod apt_lock;
 mod bench;
 mod cache;
 mod check;
+mod dependencies;
 mod ebpf;
+mod figures;
 mod fuzz;
 mod house;
 mod imports;
@@ -17,7 +19,6 @@ mod running;
 mod setup;
 mod shim;
 mod test;
-mod test_report;
 mod workspace;
 
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Task {
     Lab(lab::Arguments),
     /// Fuzz the parsers of foreign bytes
     Fuzz(fuzz::Arguments),
+    /// Draw the figures of the README from real runs
+    Figures(figures::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +90,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Bench(arguments) => return bench::perform(arguments),
         Task::Lab(arguments) => return lab::perform(arguments),
         Task::Fuzz(arguments) => return fuzz::perform(arguments),
+        Task::Figures(arguments) => return figures::perform(arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -60,7 +60,7 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
 }
 
 /// A command of `poolferry`, as root.
-fn as_root(program: &Path, command: &str) -> Command {
+pub(crate) fn as_root(program: &Path, command: &str) -> Command {
     let mut poolferry = if rustix::process::geteuid().is_root() {
         Command::new(program)
     } else {
@@ -103,28 +103,41 @@ fn with_demo_server(agent: &mut Command) -> Result<ExitCode> {
         "no database server that can be observed runs here: starting a private MySQL 5.6.24 with a pool of {POOL_MIB} MiB \
          under a sysbench read-write load (the first time, its tables are made: a minute)"
     );
-    // Until here an interrupt ends this program, and the server's guard cleans up.
-    let (server, load) = demo_server()?;
+    // Until here an interrupt ends this program, and the server's watchdog cleans up.
+    let demo = Demo::start()?;
     let told_to_end = Arc::new(AtomicBool::new(false));
     flag::register(SIGTERM, Arc::clone(&told_to_end))?;
     flag::register(SIGHUP, Arc::clone(&told_to_end))?;
     // The terminal's Ctrl-C reaches the agent by itself; here it must only not end us before the agent.
     flag::register(SIGINT, Arc::default())?;
     let mut child = agent
-        .args(["--pid", &server.pid().to_string()])
+        .args(["--pid", &demo.pid().to_string()])
         .spawn()
         .context("failed to start `poolferry`")?;
     let status = wait(&mut child, &told_to_end);
-    drop(load);
-    drop(server);
+    drop(demo);
     status
 }
 
-fn demo_server() -> Result<(Server, Load)> {
-    let server = Server::mysql56(Config::new().pool_mib(POOL_MIB).sysbench(DATA))?;
-    let mut load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).rate(RATE).uniform())?;
-    load.wait_for_seconds(1)?;
-    Ok((server, load))
+/// A private server under load. It ends with this, the load before the server.
+pub(crate) struct Demo {
+    _load: Load,
+    server: Server,
+}
+
+impl Demo {
+    /// Starts it, and waits until the load runs.
+    pub(crate) fn start() -> Result<Self> {
+        let server = Server::mysql56(Config::new().pool_mib(POOL_MIB).sysbench(DATA))?;
+        let mut load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).rate(RATE).uniform())?;
+        load.wait_for_seconds(1)?;
+        Ok(Self { _load: load, server })
+    }
+
+    /// Process id of the server.
+    pub(crate) fn pid(&self) -> u32 {
+        self.server.pid()
+    }
 }
 
 /// Waits for the agent, and hands on to it, once, that it is to end.

@@ -38,13 +38,6 @@ pub(crate) fn build() -> Result<PathBuf> {
     Ok(library)
 }
 
-/// Runs its unit tests, which have a QEMU of their own.
-pub(crate) fn tests() -> Command {
-    let mut cargo = cargo();
-    cargo.arg("test");
-    cargo
-}
-
 /// Checks its format.
 pub(crate) fn format() -> Result<()> {
     command::run(cargo().args(["fmt", "--check"]))
@@ -62,7 +55,8 @@ fn target() -> PathBuf {
     workspace::root().join("target/shim")
 }
 
-fn cargo() -> Command {
+/// The cargo that builds and tests it.
+pub(crate) fn cargo() -> Command {
     let mut cargo = workspace::cargo();
     cargo.current_dir(workspace::root().join("qemu-glue/shim"));
     cargo.env("CARGO_TARGET_DIR", target());

@@ -106,13 +106,13 @@ fn is_under_way(scene: &Scene<'_>) -> bool {
     scene.highest("placed_pages") > scene.highest("skipped_pages").max(8) / 8
 }
 
-/// At 4 : 1 the network would get 0.8 of the rest; at 4 : 10 it gets 0.3.
+/// At 4 : 1 the network would get 0.8 of the rest; at 8 : 10 it gets 0.45.
 fn network_slows_down(lab: &mut Laboratory) -> Result<()> {
     let change = Change {
         migration: "400mbit",
         storage: "100mbit",
         link: Link::Migration,
-        to: "40mbit",
+        to: "80mbit",
         when: is_shared,
     };
     let part = change.part(lab)?;

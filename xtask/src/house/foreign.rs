@@ -83,10 +83,10 @@ mod tests {
         let text = "// path.display()\nlet a = path.display();\n        eprintln!(\"{a}\");\n#[cfg(test)]\nb.display()\n";
         assert_eq!(find_in(super::find, "userspace/src/a.rs", text), [2, 3]);
         for path in ["userspace/src/tests/a.rs", "userspace/src/a_tests.rs", "tests/src/a.rs"] {
-            assert_eq!(find_in(super::find, path, text), [], "{path}");
+            assert_eq!(find_in(super::find, path, text), [0_usize; 0], "{path}");
         }
         let fields = "pub struct A {\n    pub what: String,\n    pub data: String,\n    pub hint: Option<Text>,\n}\n";
         assert_eq!(find_in(super::find, "userspace/wire/src/ask.rs", fields), [2]);
-        assert_eq!(find_in(super::find, "userspace/src/b.rs", fields), []);
+        assert_eq!(find_in(super::find, "userspace/src/b.rs", fields), [0_usize; 0]);
     }
 }

@@ -38,9 +38,9 @@ mod tests {
     #[test]
     fn a_block_without_its_reason_is_found() {
         let good = "// SAFETY: it is\n// so.\nlet a =\n    unsafe { b() };\n";
-        assert_eq!(find_in(super::find, "ebpf-probes/src/a.rs", good), []);
+        assert_eq!(find_in(super::find, "ebpf-probes/src/a.rs", good), [0_usize; 0]);
         let bad = "// it is so\nlet a = unsafe { b() };\n";
         assert_eq!(find_in(super::find, "ebpf-probes/src/a.rs", bad), [2]);
-        assert_eq!(find_in(super::find, "symbols/src/a.rs", bad), []);
+        assert_eq!(find_in(super::find, "symbols/src/a.rs", bad), [0_usize; 0]);
     }
 }

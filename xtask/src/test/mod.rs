@@ -1,20 +1,24 @@
 //! `cargo xtask test`: every test of the workspace, with the real parts, and what could not run.
 
+mod lanes;
+mod programs;
+mod report;
+
+use std::ffi::OsString;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
-use std::time::Instant;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use test_servers::cache::Cache;
 use test_servers::{Release, command, room};
 
+use self::lanes::Job;
+use self::programs::Turn;
 use crate::ebpf;
 use crate::setup::{self, Consent};
 use crate::shim;
-use crate::test_report::TestReport;
 use crate::workspace;
 
 /// Bytes of the cache after all tests on a new machine.
@@ -45,12 +49,56 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     // Tests that start the agent take it from here.
     command::run(workspace::cargo().args(["build", "--workspace", "--bins"]))?;
     let library = shim::build()?;
+    let programs = programs::build()?;
+    let environment = environment(&library)?;
     let filter = arguments.filter.as_deref();
-    let mut report = TestReport::default();
-    run(options(&mut shim::tests(), filter), &mut report)?;
-    run(options(&mut tests(&library)?, filter), &mut report)?;
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("probes and namespaces want root: running the test programs through sudo");
+    }
+    let mut jobs: Vec<_> = programs.iter().map(|program| job(program, filter)).collect();
+    jobs.push(by_cargo(
+        "documentation",
+        workspace::cargo(),
+        &["test", "--workspace", "--doc"],
+        filter,
+    ));
+    jobs.push(by_cargo("qemu-glue/shim", shim::cargo(), &["test"], filter));
+    for job in &mut jobs {
+        job.command.envs(environment.iter().map(|(name, value)| (name, value)));
+    }
+    let report = lanes::run(jobs)?;
     println!("\n{}", report.summary());
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Options of every test program. One test at a time: they start servers, load probes into the kernel and measure.
+fn options(filter: Option<&str>) -> impl Iterator<Item = &str> {
+    ["--test-threads=1", "--show-output"].into_iter().chain(filter)
+}
+
+fn job(program: &programs::Program, filter: Option<&str>) -> Job {
+    let mut command = program.command();
+    command.args(options(filter));
+    Job { name: program.name.clone(), turn: program.turn, command }
+}
+
+/// Tests that cargo has to run itself.
+fn by_cargo(name: &str, mut cargo: Command, arguments: &[&str], filter: Option<&str>) -> Job {
+    cargo.args(arguments).args(["--no-fail-fast", "--"]).args(options(filter));
+    Job { name: name.to_owned(), turn: Turn::Beside, command: cargo }
+}
+
+/// Where tests find servers, programs and the library.
+fn environment(library: &Path) -> Result<Vec<(String, OsString)>> {
+    let mut variables = vec![
+        (shim::VARIABLE.to_owned(), library.into()),
+        ("POOLFERRY_CACHE".to_owned(), Cache::open()?.root().into()),
+        ("POOLFERRY_BIN".to_owned(), workspace::target().join("debug/poolferry").into()),
+    ];
+    for release in Release::ALL {
+        variables.push((release.variable().to_owned(), release.installed()?.program.into()));
+    }
+    Ok(variables)
 }
 
 /// Fails where the disk would be full before the end.
@@ -66,42 +114,4 @@ fn ensure_room() -> Result<()> {
     }
     room::ensure(cache.root(), kept, "the servers, guests and data of the tests")?;
     room::ensure(&target, built, "the builds")
-}
-
-/// One test at a time: they start servers, load probes into the kernel and measure.
-fn tests(library: &Path) -> Result<Command> {
-    let mut cargo = workspace::cargo();
-    cargo.args(["test", "--workspace"]);
-    cargo.env(shim::VARIABLE, library);
-    cargo.env("POOLFERRY_CACHE", Cache::open()?.root());
-    cargo.env("POOLFERRY_BIN", workspace::target().join("debug/poolferry"));
-    for release in Release::ALL {
-        cargo.env(release.variable(), release.installed()?.program);
-    }
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("probes and namespaces want root: running the test programs through sudo");
-        cargo.env("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER", "sudo --preserve-env");
-    }
-    Ok(cargo)
-}
-
-fn options<'a>(cargo: &'a mut Command, filter: Option<&str>) -> &'a mut Command {
-    cargo.args(["--no-fail-fast", "--", "--test-threads=1", "--show-output"]).args(filter)
-}
-
-/// Runs tests, with their output passed on as it comes.
-fn run(tests: &mut Command, report: &mut TestReport) -> Result<()> {
-    let mut child = tests.stdout(Stdio::piped()).spawn().context("failed to start cargo")?;
-    let stdout = child.stdout.take().context("cargo has no output")?;
-    let mut lines = BufReader::new(stdout);
-    let mut line = Vec::new();
-    // Tests may print what is no UTF-8.
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        let text = String::from_utf8_lossy(&line);
-        print!("{text}");
-        report.line(text.trim_end(), Instant::now());
-        line.clear();
-    }
-    report.end(child.wait()?.success());
-    Ok(())
 }

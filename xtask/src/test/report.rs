@@ -1,4 +1,4 @@
-//! Reads what cargo's test programs print and counts: a test that says `skipped: NAME: REASON` did not pass. Tests
+//! Reads what test programs print and counts: a test that says `skipped: NAME: REASON` did not pass. Tests
 //! run one at a time, so the time between two lines is what a test took.
 
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ const SHORT: Duration = Duration::from_secs(5);
 
 /// The counts of a whole run.
 #[derive(Debug, Default)]
-pub(crate) struct TestReport {
+pub(super) struct TestReport {
     /// What the test programs call passed, those included that say they were skipped.
     passed: usize,
     /// How many of them those are.
@@ -29,6 +29,8 @@ pub(crate) struct TestReport {
     since: Option<Instant>,
     /// What each test took.
     took: Vec<(Duration, String)>,
+    /// What each job took.
+    jobs: Vec<(Duration, String)>,
 }
 
 /// Which part of a test program's output is being read.
@@ -44,7 +46,7 @@ enum Section {
 
 impl TestReport {
     /// Takes the next line of standard output, which came at `now`.
-    pub(crate) fn line(&mut self, line: &str, now: Instant) {
+    pub(super) fn line(&mut self, line: &str, now: Instant) {
         if is_start(line) {
             self.end_program();
             self.in_program = true;
@@ -70,22 +72,34 @@ impl TestReport {
         }
     }
 
-    /// Takes the end of all output; `cargo_succeeded` is what cargo's exit status says.
-    pub(crate) fn end(&mut self, cargo_succeeded: bool) {
+    /// Takes the end of all output of the job `name`; `succeeded` is what its exit status says.
+    pub(super) fn end(&mut self, succeeded: bool, name: &str, took: Duration) {
         self.end_program();
-        if !cargo_succeeded && self.failed == 0 {
+        if !succeeded && self.failed == 0 {
             self.failed += 1;
-            self.failures.push("cargo test itself (see above)".to_owned());
+            self.failures.push(format!("{name} itself (see above)"));
         }
+        self.jobs.push((took, name.to_owned()));
+    }
+
+    /// Adds the counts of another job.
+    pub(super) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.passed_but_skipped += other.passed_but_skipped;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+        self.failures.extend(other.failures);
+        self.took.extend(other.took);
+        self.jobs.extend(other.jobs);
     }
 
     /// Whether something ran and nothing failed.
-    pub(crate) fn is_good(&self) -> bool {
+    pub(super) fn is_good(&self) -> bool {
         self.failed == 0 && self.really_passed() > 0
     }
 
     /// What is printed at the end; the last line has the counts.
-    pub(crate) fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let mut text = self.slowest();
         for name in &self.failures {
             text.push_str(&format!("failed: {name}\n"));
@@ -97,18 +111,18 @@ impl TestReport {
         text + &format!("{passed} passed, {failed} failed, {skipped} skipped")
     }
 
-    /// The tests that take most of the time, longest first.
+    /// The tests that take most of the time, longest first, and the programs.
     fn slowest(&self) -> String {
         let all: Duration = self.took.iter().map(|(took, _)| *took).sum();
-        let mut long: Vec<_> = self.took.iter().filter(|(took, _)| *took >= SHORT).collect();
-        long.sort_by(|one, other| other.cmp(one));
-        let lines = long.iter().take(SLOWEST);
-        let lines = lines.map(|(took, name)| format!("{:>6.1} s  {name}\n", took.as_secs_f64()));
-        let text: String = lines.collect();
-        if text.is_empty() {
-            return text;
+        let tests = longest(&self.took);
+        if tests.is_empty() {
+            return tests;
         }
-        format!("tests took {:.0} s, of which the longest:\n{text}\n", all.as_secs_f64())
+        let programs = longest(&self.jobs);
+        format!(
+            "tests took {:.0} s, of which the longest:\n{tests}\nprograms, some of them side by side:\n{programs}\n",
+            all.as_secs_f64()
+        )
     }
 
     fn really_passed(&self) -> usize {
@@ -153,6 +167,14 @@ impl TestReport {
     }
 }
 
+/// What took longest and is not short, a line each.
+fn longest(took: &[(Duration, String)]) -> String {
+    let mut long: Vec<_> = took.iter().filter(|(took, _)| *took >= SHORT).collect();
+    long.sort_by(|one, other| other.cmp(one));
+    let lines = long.iter().take(SLOWEST);
+    lines.map(|(took, name)| format!("{:>6.1} s  {name}\n", took.as_secs_f64())).collect()
+}
+
 /// `running 12 tests`
 fn is_start(line: &str) -> bool {
     let words: Vec<&str> = line.split(' ').collect();
@@ -175,7 +197,7 @@ mod tests {
     fn report(text: &str, cargo_succeeded: bool) -> TestReport {
         let mut report = TestReport::default();
         text.lines().for_each(|line| report.line(line, Instant::now()));
-        report.end(cargo_succeeded);
+        report.end(cargo_succeeded, "tests", Duration::ZERO);
         report
     }
 
@@ -236,13 +258,16 @@ test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
             now += Duration::from_secs(seconds);
             report.line(line, now);
         }
-        report.end(false);
+        report.end(false, "tests", Duration::from_secs(179));
         let lines: Vec<String> = report.summary().lines().map(str::to_owned).collect();
         let expected = [
             "tests took 129 s, of which the longest:",
             "  90.0 s  a::longest",
             "  30.0 s  b::middle",
             "   8.0 s  a::long",
+            "",
+            "programs, some of them side by side:",
+            " 179.0 s  tests",
             "",
             "failed: a::longest",
             "3 passed, 1 failed, 0 skipped",

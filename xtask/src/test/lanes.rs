@@ -1,0 +1,153 @@
+//! Runs test programs: the longest, which waits most of the time, beside the others; then those that have to be alone.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+
+use super::programs::Turn;
+use super::report::TestReport;
+
+/// A program, or a cargo that runs some.
+pub(super) struct Job {
+    pub(super) name: String,
+    pub(super) turn: Turn,
+    pub(super) command: Command,
+}
+
+/// What a lane tells.
+enum Told {
+    Line(String),
+    /// How a job ended.
+    Ended(TestReport),
+}
+
+/// Runs all jobs, and gives their counts. Output of a job that runs beside another is shown when it ends.
+pub(super) fn run(mut jobs: Vec<Job>) -> Result<TestReport> {
+    jobs.sort_by(|one, other| (one.turn, &one.name).cmp(&(other.turn, &other.name)));
+    let alone = jobs.split_off(jobs.partition_point(|job| job.turn < Turn::Alone));
+    let beside = jobs.split_off(jobs.partition_point(|job| job.turn == Turn::Longest));
+    let mut report = TestReport::default();
+    let (tell, told) = mpsc::channel();
+    let both = [
+        {
+            let tell = tell.clone();
+            thread::spawn(move || lane(jobs, &tell, Shown::AtOnce))
+        },
+        {
+            let tell = tell;
+            thread::spawn(move || lane(beside, &tell, Shown::AtTheEnd))
+        },
+    ];
+    listen(&told, &mut report);
+    for lane in both {
+        lane.join().unwrap_or_else(|_| anyhow::bail!("a thread that runs tests panicked"))?;
+    }
+    let (tell, told) = mpsc::channel();
+    let last = thread::spawn(move || lane(alone, &tell, Shown::AtOnce));
+    listen(&told, &mut report);
+    last.join().unwrap_or_else(|_| anyhow::bail!("a thread that runs tests panicked"))?;
+    Ok(report)
+}
+
+fn listen(told: &mpsc::Receiver<Told>, report: &mut TestReport) {
+    for told in told {
+        match told {
+            Told::Line(line) => print!("{line}"),
+            Told::Ended(of_job) => report.add(of_job),
+        }
+    }
+}
+
+/// When the output of a job is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    AtOnce,
+    AtTheEnd,
+}
+
+/// Runs jobs one after the other.
+fn lane(jobs: Vec<Job>, tell: &Sender<Told>, shown: Shown) -> Result<()> {
+    for mut job in jobs {
+        let begun = Instant::now();
+        let mut kept = format!("\n     Running {}\n", job.name);
+        let mut report = TestReport::default();
+        let mut child = job.command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
+        let child = child.as_mut().ok().with_context(|| format!("failed to start {}", job.name))?;
+        let stdout = child.stdout.take().context("a test program has no output")?;
+        let (mut lines, mut line) = (BufReader::new(stdout), Vec::new());
+        // Tests may print what is no UTF-8.
+        while lines.read_until(b'\n', &mut line)? > 0 {
+            let text = String::from_utf8_lossy(&line);
+            report.line(text.trim_end(), Instant::now());
+            kept.push_str(&text);
+            if shown == Shown::AtOnce {
+                let _ = tell.send(Told::Line(std::mem::take(&mut kept)));
+            }
+            line.clear();
+        }
+        report.end(child.wait()?.success(), &job.name, begun.elapsed());
+        let _ = tell.send(Told::Line(kept));
+        let _ = tell.send(Told::Ended(report));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(name: &str, turn: Turn, script: &str) -> Job {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        Job { name: name.to_owned(), turn, command }
+    }
+
+    /// What a test program prints.
+    fn passes(first: &str) -> String {
+        format!(
+            "{first}; echo running 1 test; echo 'test a ... ok'; echo 'test result: ok. 1 passed; 0 failed; 0 ignored'"
+        )
+    }
+
+    /// The longest waits for a file that the one beside it makes; a job that is alone comes when both are over.
+    #[test]
+    fn two_run_side_by_side_and_the_others_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str| folder.path().join(name).display().to_string();
+        let (beside, longest) = (file("beside"), file("longest"));
+        let waits = format!(
+            "for i in $(seq 200); do [ -e {beside} ] && break; sleep .05; done; [ -e {beside} ] || exit 1; sleep .1; touch {longest}"
+        );
+        let report = run(vec![
+            job("alone", Turn::Alone, &passes(&format!("[ -e {longest} ] || exit 1"))),
+            job("beside", Turn::Beside, &passes(&format!("touch {beside}"))),
+            job("longest", Turn::Longest, &passes(&waits)),
+        ]);
+        let report = report.unwrap();
+        assert!(report.is_good(), "{}", report.summary());
+        assert!(
+            report.summary().ends_with("3 passed, 0 failed, 0 skipped"),
+            "{}",
+            report.summary()
+        );
+    }
+
+    #[test]
+    fn a_program_that_fails_without_a_test_is_named() {
+        let report = run(vec![
+            job("lonely", Turn::Beside, "exit 3"),
+            job("good", Turn::Beside, &passes("true")),
+        ]);
+        let report = report.unwrap();
+        assert!(!report.is_good());
+        assert!(
+            report.summary().contains("failed: lonely itself (see above)"),
+            "{}",
+            report.summary()
+        );
+    }
+}
