@@ -15,9 +15,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use page_number::PAGE_BYTES;
 use qemu_glue::dest::{BlockFile, Fate, Limits, Placed, Restore, Target};
 use qemu_glue::page_hash::{Hash, PAGE, hash_pages};
-use qemu_glue::set::{Block, PAGE_BYTES, SetRun, SkipSet};
+use qemu_glue::set::{Block, SetRun, SkipSet};
 use qemu_glue::storage::{Address, BufferPool, Storage};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tempfile::TempDir;

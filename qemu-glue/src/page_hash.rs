@@ -11,8 +11,7 @@ use blake3::IncrementCounter;
 use blake3::platform::{MAX_SIMD_DEGREE, Platform};
 
 /// Bytes of a page, as an index.
-pub const PAGE: usize = 4096;
-const _: () = assert!(PAGE as u64 == crate::set::PAGE_BYTES);
+pub const PAGE: usize = page_number::PAGE_LEN;
 /// BLAKE3 of a page.
 pub type Hash = [u8; 32];
 

@@ -3,30 +3,16 @@
 //! Both hosts hold the same set and number its pages 0, 1, 2, ... in the order of the runs, which is
 //! the order of the storage. Everything after the offer speaks of these numbers.
 
-use std::fmt;
 use std::ops::Range;
 
+use page_number::{MAX_NUMBERED_PAGES, PAGE_BYTES, PageIndex, PageRange, UNIT_BYTES};
 use thiserror::Error;
 
-/// Bytes of a page of guest RAM as QEMU tracks it on x86-64.
-pub const PAGE_BYTES: u64 = 4096;
-/// Most pages of a set: 16 TiB of RAM.
-pub const MAX_PAGES: u64 = u32::MAX as u64;
 /// Bytes of a run on the channel.
 pub const RUN_BYTES: usize = 24;
 
 /// Name of the device of pages that are all zeros, which are read nowhere. Their runs come first in a set.
 pub const ZERO_DEVICE: &str = "zero";
-
-/// Number of a page in the set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PageIndex(pub u32);
-
-impl fmt::Display for PageIndex {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "page {} of the set", self.0)
-    }
-}
 
 /// Pages of one RAM block that follow each other there and on storage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +34,12 @@ impl SetRun {
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.pages as u64 * PAGE_BYTES
+    }
+
+    /// Its pages in the RAM block; `None` where it has none, or begins within one.
+    #[must_use]
+    pub const fn range(&self) -> Option<PageRange> {
+        PageRange::at(self.offset, self.pages)
     }
 
     /// As it stands on the channel, little-endian: 2 block, 2 device, 4 pages, 8 offset, 8 place.
@@ -107,7 +99,7 @@ pub enum SetError {
         offset: u64,
     },
     /// More pages than a set holds.
-    #[error("more than {MAX_PAGES} pages")]
+    #[error("more than {MAX_NUMBERED_PAGES} pages")]
     TooLarge,
 }
 
@@ -131,20 +123,21 @@ impl SkipSet {
         devices: Vec<String>,
         runs: Vec<SetRun>,
     ) -> Result<Self, SetError> {
-        if runs.len() as u64 > MAX_PAGES {
+        if runs.len() as u64 > MAX_NUMBERED_PAGES {
             return Err(SetError::TooLarge);
         }
         let mut firsts = Vec::with_capacity(runs.len() + 1);
         let mut pages = 0_u64;
         for (index, run) in runs.iter().enumerate() {
-            let aligned = run.offset.is_multiple_of(PAGE_BYTES) && run.place.is_multiple_of(512);
+            let aligned =
+                run.offset.is_multiple_of(PAGE_BYTES) && run.place.is_multiple_of(UNIT_BYTES);
             if run.pages == 0 || !aligned {
                 return Err(SetError::Unaligned(index));
             }
             let block = blocks.get(usize::from(run.block)).ok_or(SetError::Unknown(index))?;
             devices.get(usize::from(run.device)).ok_or(SetError::Unknown(index))?;
-            let end = run.offset.checked_add(run.bytes()).ok_or(SetError::Beyond(index))?;
-            if end > block.length.min(MAX_PAGES * PAGE_BYTES)
+            let range = run.range().ok_or(SetError::Beyond(index))?;
+            if range.end_bytes() > block.length.min(MAX_NUMBERED_PAGES * PAGE_BYTES)
                 || run.place.checked_add(run.bytes()).is_none()
             {
                 return Err(SetError::Beyond(index));
@@ -156,10 +149,11 @@ impl SkipSet {
         let set = Self { blocks, devices, runs, firsts };
         let mut before: Option<SetRun> = None;
         for (_, run) in set.in_ram_order() {
-            if let Some(before) = before
-                && before.block == run.block
-                && before.offset + before.bytes() > run.offset
-            {
+            let overlaps = |before: SetRun| {
+                before.block == run.block
+                    && before.range().zip(run.range()).is_some_and(|(a, b)| a.overlaps(&b))
+            };
+            if before.is_some_and(overlaps) {
                 return Err(SetError::Overlap { block: run.block, offset: run.offset });
             }
             before = Some(run);

@@ -168,7 +168,7 @@ impl Default for Report {
 
 impl Pages {
     /// Size of one of these pages.
-    pub const BYTES: u64 = 4096;
+    pub const BYTES: u64 = page_number::PAGE_BYTES;
 }
 
 /// How a migration ended.

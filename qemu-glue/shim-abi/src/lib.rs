@@ -7,8 +7,8 @@
 //! | from | bytes | what | written by |
 //! |---|---|---|---|
 //! | 0 | 4096 | [`Control`] | each its part |
-//! | [`BLOCKS_AT`] | [`MAX_BLOCKS`] x 264 | [`Block`]s that runs name by index | host |
-//! | [`RUNS_AT`] | [`MAX_RUNS`] x 24 | [`Run`]s by block and offset | host |
+//! | [`BLOCKS_AT`] | [`MAX_SET_BLOCKS`] x 264 | [`Block`]s that runs name by index | host |
+//! | [`RUNS_AT`] | [`MAX_SET_RUNS`] x 24, 384 MiB | [`Run`]s by block and offset | host |
 //! | [`CONFIRMED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: placed at the destination | host |
 //! | [`GIVE_BACK_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: send it after all | host |
 //! | [`REDIRTIED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: given back to QEMU, asked for or not | library |
@@ -39,6 +39,8 @@ pub use table::{BLOCK_NAME_BYTES, Block, Run};
 use core::ffi::CStr;
 use core::mem::size_of;
 
+use page_number::{MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS, PAGE_BYTES};
+
 /// Name of the file, as in `/proc/PID/fd/N -> /memfd:poolferry-qemu (deleted)`.
 pub const FILE_NAME: &CStr = c"poolferry-qemu";
 
@@ -55,26 +57,14 @@ pub const OLDEST_QEMU: (u32, u32) = (7, 2);
 /// The newest that is known.
 pub const NEWEST_QEMU: (u32, u32) = (11, 1);
 
-/// Bytes of a page of guest RAM as QEMU tracks it on x86-64.
-pub const PAGE_BYTES: u64 = 4096;
-
-/// Most RAM blocks of a set.
-pub const MAX_BLOCKS: usize = 32;
-/// Most runs of a set: 384 MiB of them.
-pub const MAX_RUNS: usize = 1 << 24;
-/// Most pages of a set: 1 TiB of guest RAM.
-pub const MAX_PAGES: u32 = 1 << 28;
-/// Most pages that [`Control::hold`] marks: those below 1 MiB, which no set has.
-pub const MAX_HOLD_PAGES: u32 = 256;
-
 /// Where the blocks begin, in bytes.
 pub const BLOCKS_AT: usize = size_of::<Control>();
 /// Where the runs begin, in bytes.
 pub const RUNS_AT: usize = 0x4000;
 /// Where the bitmap of placed pages begins, in bytes.
-pub const CONFIRMED_AT: usize = RUNS_AT + MAX_RUNS * size_of::<Run>();
+pub const CONFIRMED_AT: usize = RUNS_AT + MAX_SET_RUNS * size_of::<Run>();
 /// Bytes of one bitmap.
-pub const BITMAP_BYTES: usize = MAX_PAGES as usize / 8;
+pub const BITMAP_BYTES: usize = MAX_SET_PAGES as usize / 8;
 /// Where the bitmap of pages to give back begins, in bytes.
 pub const GIVE_BACK_AT: usize = CONFIRMED_AT + BITMAP_BYTES;
 /// Where the bitmap of pages given back begins, in bytes.
@@ -84,7 +74,7 @@ pub const FILE_BYTES: usize = REDIRTIED_AT + BITMAP_BYTES;
 
 const _: () = assert!(size_of::<Control>() as u64 == PAGE_BYTES);
 const _: () = assert!(size_of::<Block>() == 264 && size_of::<Run>() == 24);
-const _: () = assert!(BLOCKS_AT + MAX_BLOCKS * size_of::<Block>() <= RUNS_AT);
+const _: () = assert!(BLOCKS_AT + MAX_SET_BLOCKS * size_of::<Block>() <= RUNS_AT);
 // Each part is mapped by itself.
 const _: () = assert!(CONFIRMED_AT.is_multiple_of(size_of::<Control>()));
 const _: () = assert!(GIVE_BACK_AT.is_multiple_of(size_of::<Control>()));

@@ -3,14 +3,15 @@
 
 use core::ffi::CStr;
 
-use shim_abi::{MAX_BLOCKS, MAX_HOLD_PAGES, PAGE_BYTES, Reason, Run};
+use page_number::{MAX_HOLD_PAGES, MAX_SET_BLOCKS, PAGE_BYTES};
+use shim_abi::{Reason, Run};
 
 use crate::bits::masks;
 use crate::control::Shared;
 use crate::hypervisor::{Hypervisor, RamBlock};
 
 /// Blocks by their index in the table.
-pub(crate) type Blocks = [Option<RamBlock>; MAX_BLOCKS];
+pub(crate) type Blocks = [Option<RamBlock>; MAX_SET_BLOCKS];
 
 /// Looks up the first `count` blocks of the table, and checks that QEMU sends them page by page.
 pub(crate) fn blocks(

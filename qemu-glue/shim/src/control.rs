@@ -8,9 +8,9 @@ use core::slice;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
+use page_number::MAX_SET_BLOCKS;
 use shim_abi::{
-    ABI_VERSION, BLOCKS_AT, Block, Control, FILE_BYTES, FILE_NAME, MAGIC, MAX_BLOCKS, RUNS_AT,
-    Reason, State,
+    ABI_VERSION, BLOCKS_AT, Block, Control, FILE_BYTES, FILE_NAME, MAGIC, RUNS_AT, Reason, State,
 };
 
 /// The file and what is always mapped of it: control page and blocks. The sets, which can be large,
@@ -40,7 +40,7 @@ impl Shared {
         if address == libc::MAP_FAILED {
             return Err(crate::mapping::errno());
         }
-        let blocks_words = MAX_BLOCKS * size_of::<Block>() / size_of::<AtomicU64>();
+        let blocks_words = MAX_SET_BLOCKS * size_of::<Block>() / size_of::<AtomicU64>();
         // SAFETY: the mapping is page-aligned, zero, longer than both, never unmapped, its file
         // cannot shrink, and every field is an atomic or never looked at.
         let (control, blocks) = unsafe {

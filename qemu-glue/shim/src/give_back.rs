@@ -6,7 +6,8 @@
 
 use core::sync::atomic::Ordering::{Acquire, Release};
 
-use shim_abi::{Control, MAX_HOLD_PAGES, PAGE_BYTES};
+use page_number::{MAX_HOLD_PAGES, PAGE_BYTES};
+use shim_abi::Control;
 
 use crate::bits::{masks, stretches};
 use crate::hypervisor::Hypervisor;

@@ -1,6 +1,6 @@
 //! Hinting the whole set, before QEMU has sent any page.
 
-use shim_abi::PAGE_BYTES;
+use page_number::PAGE_BYTES;
 
 use crate::hypervisor::Hypervisor;
 use crate::skip::Skip;

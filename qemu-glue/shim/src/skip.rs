@@ -3,10 +3,8 @@
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use shim_abi::{
-    CONFIRMED_AT, Control, GIVE_BACK_AT, MAX_BLOCKS, MAX_PAGES, MAX_RUNS, REDIRTIED_AT, RUNS_AT,
-    Reason, Run,
-};
+use page_number::{MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS};
+use shim_abi::{CONFIRMED_AT, Control, GIVE_BACK_AT, REDIRTIED_AT, RUNS_AT, Reason, Run};
 
 use crate::bits::WORD;
 use crate::checks::{self, Blocks};
@@ -88,9 +86,9 @@ impl Counts {
         let blocks = control.blocks.load(Relaxed) as usize;
         let runs = control.runs.load(Relaxed) as usize;
         let pages = control.pages.load(Relaxed);
-        let fits = (1..=MAX_BLOCKS).contains(&blocks)
-            && (1..=MAX_RUNS).contains(&runs)
-            && (1..=MAX_PAGES).contains(&pages);
+        let fits = (1..=MAX_SET_BLOCKS).contains(&blocks)
+            && (1..=MAX_SET_RUNS).contains(&runs)
+            && (1..=MAX_SET_PAGES).contains(&pages);
         if fits { Ok(Self { blocks, runs, pages }) } else { Err(Reason::Counts) }
     }
 }

@@ -8,13 +8,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use blake3::Hash;
 use foreign::Text;
+use page_number::{Gpa, PAGE_BYTES};
 use page_wire::ask::{Copied, PageList, Pinned, Steps};
 use page_wire::{Bounds, HEADER_BYTES};
 use serde::Serialize;
 use thiserror::Error;
 
 use super::{AgentError, ReadRam};
-use crate::set::PAGE_BYTES;
 
 /// A page list of the guest, as it was made.
 #[derive(Debug)]
@@ -129,9 +129,8 @@ impl Told {
             let gfn = run.0;
             let len = usize::try_from(u64::from(run.1) * PAGE_BYTES).unwrap_or(usize::MAX);
             let (part, after) = rest.split_at_mut(len.min(rest.len()));
-            let gpa = gfn.checked_mul(PAGE_BYTES);
-            let read = gpa.ok_or_else(|| "beyond all addresses".into());
-            read.and_then(|gpa| ram.read_ram(gpa, part))
+            let gpa = Gpa::of_frame(gfn).ok_or_else(|| "beyond all addresses".into());
+            gpa.and_then(|gpa| ram.read_ram(gpa.0, part))
                 .map_err(|source| NotInPlace::Ram { gfn, source })?;
             rest = after;
         }

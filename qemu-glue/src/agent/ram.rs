@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-use crate::guest::{Gpa, GuestError, GuestRam};
+use crate::guest::{GuestError, GuestRam};
+use page_number::Gpa;
 
 /// RAM of a VM, by guest-physical address.
 pub trait ReadRam {

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use page_number::PAGE_BYTES;
 use page_wire::ask::{Migration, Observed, Times};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -10,7 +11,6 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Agent;
 use crate::channel::MAX_SECONDS;
-use crate::set::PAGE_BYTES;
 use migration_record::GuestSecond;
 
 /// How often the guest is asked.

@@ -1,11 +1,12 @@
 //! What the hosts say to each other.
 
 use foreign::{Name, Text};
+use page_number::PAGE_BYTES;
 use serde::{Deserialize, Serialize};
 
 use super::length::{MAX_NAMES, MAX_REMARKS};
 use crate::multifd::Multifd;
-use crate::set::{Block, PAGE_BYTES, SetRun};
+use crate::set::{Block, SetRun};
 use migration_record::Side;
 use migration_record::bounded;
 

@@ -97,11 +97,12 @@ mod tests {
     use std::fs::File;
     use std::os::unix::fs::FileExt as _;
 
+    use page_number::PAGE_BYTES;
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
     use super::*;
     use crate::dest::install::{Placed, Target};
-    use crate::set::{Block, PAGE_BYTES};
+    use crate::set::Block;
 
     const PAGES: u64 = 64;
 

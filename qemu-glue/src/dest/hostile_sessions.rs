@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use foreign::Text;
+use page_number::PAGE_BYTES;
 use rustix::fs::{MemfdFlags, memfd_create};
 use tempfile::TempDir;
 use tokio::io::duplex;
@@ -19,7 +20,7 @@ use super::{BlockFile, Greeting, Limits, Outcome, ReceiveError, Refusal, Target}
 use super::{offer, serve};
 use crate::channel::{Key, Message, Ready, Refused, Security, VERSION};
 use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
-use crate::set::{Block, PAGE_BYTES};
+use crate::set::Block;
 use crate::storage::Storage;
 use crate::timeline::Watched;
 use crate::usage;

@@ -117,10 +117,10 @@ fn map(block: &BlockFile<'_>) -> io::Result<MmapRaw> {
 mod tests {
     use std::os::unix::fs::FileExt as _;
 
+    use page_number::PAGE_BYTES;
     use rustix::fs::{MemfdFlags, memfd_create};
 
     use super::*;
-    use crate::set::PAGE_BYTES;
 
     fn ram(pages: u64) -> File {
         let file = File::from(memfd_create("ram", MemfdFlags::CLOEXEC).unwrap());

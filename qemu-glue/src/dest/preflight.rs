@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 
 use foreign::Name;
+use page_number::PAGE_BYTES;
 use rustix::fs::fstatfs;
 use serde_json::{Value, json};
 
@@ -14,7 +15,7 @@ use super::{begun, memory, thp};
 use crate::channel::Offer;
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::{Qmp, QmpError};
-use crate::set::{PAGE_BYTES, SkipSet};
+use crate::set::SkipSet;
 
 /// `TMPFS_MAGIC`, of memfds and tmpfs files; hugetlbfs has another.
 const TMPFS: u64 = 0x0102_1994;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use foreign::Text;
+use page_number::PAGE_BYTES;
 
 use super::install::Target;
 use super::options::Options;
@@ -12,7 +13,7 @@ use super::{devices, holes, incoming, preflight};
 use crate::channel::{Offer, Ready};
 use crate::guest::{GuestRam, disks};
 use crate::qmp::Qmp;
-use crate::set::{PAGE_BYTES, SkipSet};
+use crate::set::SkipSet;
 use crate::storage::Storage;
 
 /// The QEMU that waits.

@@ -10,12 +10,13 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fixedbitset::FixedBitSet;
+use page_number::PageIndex;
 use thiserror::Error;
 use tokio::sync::Notify;
 
 use crate::channel::PageRange;
 pub use crate::page_hash::Hash;
-use crate::set::{PageIndex, SkipSet};
+use crate::set::SkipSet;
 use crate::storage::{Limits, Request};
 
 /// Pages of one entry of the queue: what one request takes at most, so that little is moved about.
@@ -212,10 +213,11 @@ const fn index(number: u32) -> usize {
 mod tests {
     use std::time::Duration;
 
+    use page_number::PAGE_BYTES;
     use tokio::time::timeout;
 
     use super::*;
-    use crate::set::{Block, PAGE_BYTES, SetRun};
+    use crate::set::{Block, SetRun};
 
     const LIMITS: Limits = Limits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
 

@@ -2,12 +2,13 @@
 
 use std::io;
 
+use page_number::MAX_NUMBERED_PAGES;
 use thiserror::Error;
 
 use crate::channel::{MAX_DEVICE_BYTES, MAX_DEVICES};
 use crate::guest::GuestError;
 use crate::qmp::QmpError;
-use crate::set::{MAX_PAGES, SetError};
+use crate::set::SetError;
 
 /// Why this host does not restore. The migration can still be a stock one.
 #[derive(Debug, Error)]
@@ -41,7 +42,7 @@ pub enum Refusal {
         pages: u64,
     },
     /// The offer is no set.
-    #[error("the source offers no proper set of pages (at most {MAX_PAGES})")]
+    #[error("the source offers no proper set of pages (at most {MAX_NUMBERED_PAGES})")]
     Set(#[from] SetError),
     /// A RAM block is not here, or not shared.
     #[error("QEMU has no shared RAM block `{name}`")]

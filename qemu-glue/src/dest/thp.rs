@@ -8,7 +8,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::set::PAGE_BYTES;
+use page_number::PAGE_BYTES;
 
 const ROOT: &str = "/sys/kernel/mm/transparent_hugepage";
 

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use page_number::Gpa;
 use thiserror::Error;
 
-use super::Gpa;
 use crate::qmp::QmpError;
 
 /// The VM cannot be seen from the host as it has to be.

@@ -19,15 +19,5 @@ pub(crate) use data::data;
 pub use error::GuestError;
 pub use ram::{Clipped, GuestRam, RamBlock};
 
-/// Guest-physical address in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Gpa(pub u64);
-
-impl std::fmt::Display for Gpa {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
-
 /// First guest-physical address that counts as RAM.
-pub const LOWEST: Gpa = Gpa(1 << 20);
+pub const LOWEST: page_number::Gpa = page_number::Gpa(1 << 20);

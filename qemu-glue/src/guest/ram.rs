@@ -7,13 +7,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::time::Instant;
 
+use page_number::{Gpa, PAGE_BYTES};
 use tokio::task::spawn_blocking;
 
 use super::deadline::{self, TOLD};
 use super::mapping::{self, Access, Piece};
-use super::{Gpa, GuestError, LOWEST, mtree, ramblock};
+use super::{GuestError, LOWEST, mtree, ramblock};
 use crate::qmp::Qmp;
-use crate::set::PAGE_BYTES;
 
 /// A RAM block that lies in a file which QEMU maps shared.
 #[derive(Debug)]

@@ -7,7 +7,7 @@
 //! 10.0 and later add the host address and `RO`. Names may hold spaces, so lines are read from the
 //! page size on.
 
-use crate::set::MAX_PAGES;
+use page_number::{MAX_NUMBERED_PAGES, PAGE_BYTES};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ fn line(text: &str) -> Option<Line> {
     let page_bytes = words[at - 1].parse::<u64>().ok()?.checked_mul(unit(words[at])?)?;
     let used = hex(words.get(at + 2)?)?;
     // A length beyond what a set can hold is no length.
-    let sane = used / 4096 <= MAX_PAGES;
+    let sane = used / PAGE_BYTES <= MAX_NUMBERED_PAGES;
     sane.then(|| Line { name: words[..at - 1].join(" "), page_bytes, used })
 }
 

@@ -4,15 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use shim_abi::{
-    BLOCK_NAME_BYTES, BLOCKS_AT, MAX_BLOCKS, MAX_HOLD_PAGES, MAX_PAGES, MAX_RUNS, RUNS_AT,
-    SYNC_TIMES,
-};
+use page_number::{MAX_HOLD_PAGES, MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS, PAGE_BYTES};
+use shim_abi::{BLOCK_NAME_BYTES, BLOCKS_AT, RUNS_AT, SYNC_TIMES};
 
 use super::file::{Bits, SharedFile};
 use super::{Kept, Refusal, ShimError, State, Status, SyncTime, bitmap};
 use crate::channel::PageRange;
-use crate::set::{Block, PAGE_BYTES, SkipSet};
+use crate::set::{Block, SkipSet};
 
 /// Bytes of runs that are written in one go.
 const CHUNK_BYTES: usize = 1 << 18;
@@ -211,9 +209,9 @@ fn check(set: &SkipSet) -> Result<u32, ShimError> {
         let too_many = ShimError::TooMany { what, count: count as u64, limit: limit as u64 };
         if count > limit { Err(too_many) } else { Ok(()) }
     };
-    fits("RAM blocks", set.blocks().len(), MAX_BLOCKS)?;
-    fits("runs", set.runs().len(), MAX_RUNS)?;
-    fits("pages", set.pages() as usize, MAX_PAGES as usize)?;
+    fits("RAM blocks", set.blocks().len(), MAX_SET_BLOCKS)?;
+    fits("runs", set.runs().len(), MAX_SET_RUNS)?;
+    fits("pages", set.pages() as usize, MAX_SET_PAGES as usize)?;
     let hold_end = u64::from(MAX_HOLD_PAGES) * PAGE_BYTES;
     if let Some(block) = set.blocks().first()
         && set.runs().iter().any(|run| run.block == 0 && run.offset < hold_end)

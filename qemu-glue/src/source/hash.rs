@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
+use page_number::PageIndex;
 use tokio::sync::mpsc;
 
 use crate::guest::GuestRam;
 use crate::page_hash::{Hash, PAGE, hash_pages};
-use crate::set::{PageIndex, SkipSet};
+use crate::set::SkipSet;
 
 /// Pages of a batch: 8 KiB of hashes for 1 MiB of RAM.
 pub const BATCH_PAGES: u32 = 256;
@@ -133,7 +134,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::set::{Block, PAGE_BYTES, SetRun};
+    use crate::set::{Block, SetRun};
+    use page_number::PAGE_BYTES;
 
     fn parts(pages: u64) -> (Arc<GuestRam>, Arc<SkipSet>) {
         let mut file = tempfile::tempfile().unwrap();

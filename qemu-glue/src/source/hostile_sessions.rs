@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use fixedbitset::FixedBitSet;
+use page_number::PAGE_BYTES;
 use tempfile::TempDir;
 use tokio::io::duplex;
 use tokio::time::timeout;
@@ -15,7 +16,7 @@ use super::offer::negotiate;
 use super::preflight::Checked;
 use crate::channel::{Finish, Hello, Key, PageRange, Security, VERSION};
 use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
-use crate::set::{Block, PAGE_BYTES, SetRun, SkipSet};
+use crate::set::{Block, SetRun, SkipSet};
 use crate::usage;
 
 const SESSIONS: u64 = 1000;

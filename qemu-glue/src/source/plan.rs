@@ -8,24 +8,18 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use page_wire::{Device, FRAME_SHIFT, List, UNIT_SHIFT};
+use page_number::{
+    MAX_HOLD_PAGES, MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS, PAGE_BYTES, PAGE_SHIFT, UNIT_SHIFT,
+};
+use page_wire::{Device, List};
 use serde::Serialize;
 
 use super::zero::Stretch;
 use crate::channel::{MAX_DEVICE_BYTES, MAX_DEVICES};
 use crate::guest::disks::{self, Disk};
-use crate::guest::{Clipped, Gpa, GuestRam};
-use crate::set::{Block, PAGE_BYTES, SetError, SetRun, SkipSet, ZERO_DEVICE};
-
-// The library in QEMU has room for so much (`shim_abi`).
-/// Most pages of a set: 1 TiB of RAM.
-const MAX_SET_PAGES: u64 = 1 << 28;
-/// Most runs of a set.
-const MAX_SET_RUNS: usize = 1 << 24;
-/// Most RAM blocks of a set.
-const MAX_SET_BLOCKS: usize = 32;
-/// Pages at the start of block 0 that keep the migration from ending while it is held.
-const HOLD_PAGES: u64 = 256;
+use crate::guest::{Clipped, GuestRam};
+use crate::set::{Block, SetError, SetRun, SkipSet, ZERO_DEVICE};
+use page_number::Gpa;
 
 /// Why pages of the list are not in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -186,7 +180,7 @@ impl<'a> Planner<'a> {
         self.leave(LeftOut::BeyondDisk, all - there);
         let ram = self.ram;
         let mut inside = 0;
-        for piece in ram.clip(Gpa(run.gfn() << FRAME_SHIFT), there * PAGE_BYTES) {
+        for piece in ram.clip(Gpa(run.gfn() << PAGE_SHIFT), there * PAGE_BYTES) {
             // Windows of RAM start and end at pages; one that does not is no RAM.
             if !piece.offset.is_multiple_of(PAGE_BYTES) || !piece.ahead.is_multiple_of(PAGE_BYTES) {
                 continue;
@@ -219,11 +213,11 @@ impl<'a> Planner<'a> {
                 full += 1;
                 continue;
             };
-            let skipped = if block == 0 && page < HOLD_PAGES {
+            let skipped = if block == 0 && page < u64::from(MAX_HOLD_PAGES) {
                 Some(&mut hold)
             } else if *word & bit != 0 {
                 Some(&mut twice)
-            } else if self.pages == MAX_SET_PAGES || self.runs.len() == MAX_SET_RUNS {
+            } else if self.pages == u64::from(MAX_SET_PAGES) || self.runs.len() == MAX_SET_RUNS {
                 Some(&mut full)
             } else {
                 None
@@ -263,9 +257,9 @@ impl<'a> Planner<'a> {
                 let word = usize::try_from(page / 64).ok();
                 let word = word.and_then(|at| self.taken[stretch.block].get(at));
                 let taken = word.is_none_or(|word| word & (1 << (page % 64)) != 0);
-                let full =
-                    self.pages == MAX_SET_PAGES || (!goes_on && self.runs.len() == MAX_SET_RUNS);
-                if taken || full || (block == 0 && page < HOLD_PAGES) {
+                let full = self.pages == u64::from(MAX_SET_PAGES)
+                    || (!goes_on && self.runs.len() == MAX_SET_RUNS);
+                if taken || full || (block == 0 && page < u64::from(MAX_HOLD_PAGES)) {
                     goes_on = false;
                     continue;
                 }

@@ -14,12 +14,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{io, thread};
 
+use page_number::PAGE_BYTES;
 use tokio::sync::{mpsc, oneshot};
 
 use super::hash::{NICE, blocks};
 use crate::channel::PageRange;
-use crate::guest::{Gpa, GuestRam, data};
-use crate::set::{PAGE_BYTES, SkipSet};
+use crate::guest::{GuestRam, data};
+use crate::set::SkipSet;
+use page_number::Gpa;
 
 /// Fewer zero pages in a row are left to QEMU, which tells each in 9 bytes; a run of the set has 24.
 const WORTH: u64 = 8;

@@ -6,7 +6,9 @@ use std::ops::Range;
 
 /// Offsets and lengths of reads are multiples of this: the largest logical block that disks have.
 pub const ALIGN: u64 = 4096;
-use crate::set::{PAGE_BYTES, PageIndex, SetRun};
+use page_number::{PAGE_BYTES, PageIndex};
+
+use crate::set::SetRun;
 
 /// How large a request grows.
 #[derive(Clone, Copy, Debug)]

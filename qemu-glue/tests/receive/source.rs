@@ -4,11 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use foreign::Name;
+use page_number::PAGE_BYTES;
 use qemu_glue::channel::{
     self, Finish, Finished, Hello, Message, NotPlaced, Offer, Receiver, Security, Sender, VERSION,
 };
 use qemu_glue::dest::{self, Limits, Options, Outcome, ReceiveError};
-use qemu_glue::set::{Block, PAGE_BYTES, SetRun};
+use qemu_glue::set::{Block, SetRun};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;

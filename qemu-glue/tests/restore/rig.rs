@@ -7,16 +7,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use page_number::{PAGE_BYTES, PageIndex};
 use qemu_glue::channel::PageRange;
 use qemu_glue::dest::{Answer, BlockFile, Fate, Limits, Restore, Target};
-use qemu_glue::set::{Block, PAGE_BYTES, PageIndex, SetRun, SkipSet};
+use qemu_glue::set::{Block, SetRun, SkipSet};
 use qemu_glue::storage::{Address, Storage};
 use rustix::fs::{MemfdFlags, memfd_create};
 use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, timeout, timeout_at};
 
-pub(crate) const PAGE: usize = 4096;
+pub(crate) const PAGE: usize = page_number::PAGE_LEN;
 /// Pages of the rig's set: 8 MiB.
 pub(crate) const PAGES: u32 = 2048;
 /// Everything has to be answered within this; the patience of the restore is far less.

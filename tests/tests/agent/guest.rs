@@ -11,12 +11,12 @@ use lab::setup::{Programs, Setup};
 use lab::storage::SERIAL;
 use lab::wait;
 use lab::workload::Workload;
+use page_number::{PAGE_BYTES, UNIT_SHIFT};
 use page_wire::ask::{Pinned, ServerState};
-use page_wire::{Bounds, List, UNIT_SHIFT};
+use page_wire::{Bounds, List};
 use qemu_glue::agent::{Agent, AgentError, How, Listed, NoRam, ReadRam};
 use qemu_glue::guest::GuestRam;
 use qemu_glue::qmp::Qmp;
-use qemu_glue::set::PAGE_BYTES;
 use test_servers::cache::Cache;
 use test_servers::skipped;
 

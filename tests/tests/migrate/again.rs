@@ -9,11 +9,12 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use page_number::PAGE_BYTES;
 use qemu_glue::channel::{self, Hello, Message, Offer, Refused, Security, VERSION};
 use qemu_glue::dest::{self, Limits, Options};
 use qemu_glue::guest::GuestRam;
 use qemu_glue::qmp::Qmp;
-use qemu_glue::set::{Block, PAGE_BYTES, SetRun};
+use qemu_glue::set::{Block, SetRun};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use test_qemus::{Qemu, Release};

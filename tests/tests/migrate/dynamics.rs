@@ -12,12 +12,11 @@ use lab::network::Link;
 use lab::rate::Rate;
 use lab::workload::Workload;
 use migration_record::Report;
+use page_number::PAGE_BYTES;
 use rustix::process::Signal;
 
 use crate::shared::{Needs, arrives, ferried, record, run};
 use crate::storage::{elsewhere, raw_shared, serve};
-
-const PAGE_BYTES: u64 = 4096;
 
 /// Told when QEMU's first pass is over.
 const HELD: &str = r#""name":"hold""#;

@@ -13,8 +13,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 
 use crate::shared::{Needs, arrives, run};
 
-const PAGE: u64 = 4096;
-const PAGE_LENGTH: usize = 4096;
+const PAGE: u64 = page_number::PAGE_BYTES;
+const PAGE_LENGTH: usize = page_number::PAGE_LEN;
 
 /// The guest's memory at a host.
 fn memory(machine: &Machine) -> Result<File> {

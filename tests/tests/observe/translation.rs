@@ -55,7 +55,7 @@ fn decode(bytes: &[u8]) -> (BTreeSet<Entry>, u64) {
     for run in list.runs() {
         for index in 0..u64::from(run.frames()) {
             let device = devices[usize::from(run.device())].name().to_owned();
-            let offset = (run.unit() << page_wire::UNIT_SHIFT) + index * FRAME_BYTES;
+            let offset = (run.unit() << page_number::UNIT_SHIFT) + index * FRAME_BYTES;
             entries.insert(((run.gfn() + index) * FRAME_BYTES, device, offset));
             frames += 1;
         }

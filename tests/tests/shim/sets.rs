@@ -2,8 +2,9 @@
 
 use std::os::unix::fs::FileExt as _;
 
+use page_number::PAGE_BYTES;
 use qemu_glue::channel::PageRange;
-use qemu_glue::set::{Block, PAGE_BYTES, SetRun, SkipSet};
+use qemu_glue::set::{Block, SetRun, SkipSet};
 use qemu_glue::shim::{Armed, State, Status};
 
 use crate::guest::{FIRST_PAGE, MEMORY, PAGES};

@@ -1,7 +1,7 @@
 //! A physical frame, by number.
 
 /// Size of the frames that are listed; also the unit of a migration's dirty bitmap.
-pub const FRAME_BYTES: u64 = 4096;
+pub const FRAME_BYTES: u64 = page_number::PAGE_BYTES;
 
 /// A physical frame number: the guest-physical address divided by [`FRAME_BYTES`].
 ///

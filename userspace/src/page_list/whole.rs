@@ -1,7 +1,7 @@
 //! A page that lies in one piece on a device.
 
 /// Bytes of a unit of places on a device.
-pub(super) const UNIT: u64 = 1 << page_wire::UNIT_SHIFT;
+pub(super) const UNIT: u64 = page_number::UNIT_BYTES;
 
 /// A page whose bytes follow each other on one device: 12 bytes, the place as [`Run`](page_wire::Run) packs it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

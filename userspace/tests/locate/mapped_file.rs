@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use page_wire::{Bounds, FRAME_SHIFT, List, UNIT_SHIFT};
+use page_number::{PAGE_LEN, UNIT_SHIFT};
+use page_wire::{Bounds, List};
 use userspace::classify::Reason;
 use userspace::frames::{FRAME_BYTES, Frame, Frames, Pagemap};
 use userspace::memory::{Memory, ServerAddr};
@@ -179,10 +180,10 @@ fn pages_of_a_mapped_file_make_a_list() {
             for ahead in 0..u64::from(entry.frames()) {
                 let frame = Frame::from_number(entry.gfn() + ahead);
                 let slot = table.iter().position(|known| *known == frame).unwrap() as u64;
-                let mut in_memory = [0; 1 << FRAME_SHIFT];
+                let mut in_memory = [0; PAGE_LEN];
                 let at = source.mapping.at.plus(slot * FRAME_BYTES);
                 Memory::of(shell.pid()).read(at, &mut in_memory).unwrap();
-                let mut on_disk = [0; 1 << FRAME_SHIFT];
+                let mut on_disk = [0; PAGE_LEN];
                 let place = (entry.unit() << UNIT_SHIFT) + ahead * FRAME_BYTES;
                 whole_disk.seek(SeekFrom::Start(place)).unwrap();
                 whole_disk.read_exact(&mut on_disk).unwrap();

@@ -1,7 +1,9 @@
 //! How long a list may be: nobody who reads one allocates more.
 
+use page_number::PAGE_SHIFT;
+
 use crate::ask::MAX_LIST_BYTES;
-use crate::{FRAME_SHIFT, HEADER_BYTES, MAX_TABLE_BYTES, RUN_BYTES};
+use crate::{HEADER_BYTES, MAX_TABLE_BYTES, RUN_BYTES};
 
 const HEAD_BYTES: u64 = (HEADER_BYTES + MAX_TABLE_BYTES) as u64;
 const MOST_RUNS: u64 = (MAX_LIST_BYTES - HEAD_BYTES) / RUN_BYTES as u64;
@@ -20,7 +22,7 @@ impl Bounds {
     /// Of the list of a VM with so many bytes of RAM: a run has a page of it, and each page is named once.
     #[must_use]
     pub const fn of_ram(bytes: u64) -> Self {
-        let pages = bytes >> FRAME_SHIFT;
+        let pages = bytes >> PAGE_SHIFT;
         Self { runs: if pages < MOST_RUNS { pages } else { MOST_RUNS } }
     }
 

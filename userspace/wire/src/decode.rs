@@ -1,10 +1,11 @@
 //! Reading a list that may be hostile.
 
+use page_number::{PAGE_SHIFT, UNIT_SHIFT};
 use thiserror::Error;
 
 use crate::{
-    Bounds, Device, FRAME_SHIFT, Facts, HEADER_BYTES, MAGIC, MAX_DEVICES, MAX_NAME_BYTES,
-    MAX_TABLE_BYTES, RUN_BYTES, Run, UNIT_SHIFT, VERSION,
+    Bounds, Device, Facts, HEADER_BYTES, MAGIC, MAX_DEVICES, MAX_NAME_BYTES, MAX_TABLE_BYTES,
+    RUN_BYTES, Run, VERSION,
 };
 
 /// The bytes are no list that this version reads.
@@ -91,7 +92,7 @@ impl Header {
         let expected = [
             ("header length", number(bytes, 10, 2), HEADER_BYTES as u64),
             ("run length", number(bytes, 12, 2), RUN_BYTES as u64),
-            ("frame size", u64::from(bytes[14]), u64::from(FRAME_SHIFT)),
+            ("frame size", u64::from(bytes[14]), u64::from(PAGE_SHIFT)),
             ("disk unit", u64::from(bytes[15]), u64::from(UNIT_SHIFT)),
         ];
         for (what, found, wanted) in expected {

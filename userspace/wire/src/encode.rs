@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
+use page_number::{PAGE_SHIFT, UNIT_SHIFT};
 use thiserror::Error;
 
 use crate::{
-    Device, FRAME_SHIFT, Facts, HEADER_BYTES, HEADER_BYTES_FIELD, MAGIC, MAX_DEVICES,
-    MAX_NAME_BYTES, RUN_BYTES_FIELD, Run, UNIT_SHIFT, VERSION,
+    Device, Facts, HEADER_BYTES, HEADER_BYTES_FIELD, MAGIC, MAX_DEVICES, MAX_NAME_BYTES,
+    RUN_BYTES_FIELD, Run, VERSION,
 };
 
 /// A list could not be written.
@@ -154,7 +155,7 @@ pub fn encode_head(facts: &Facts, devices: &[Device], count: u64) -> Result<Vec<
     header.extend_from_slice(&VERSION.to_le_bytes());
     header.extend_from_slice(&HEADER_BYTES_FIELD.to_le_bytes());
     header.extend_from_slice(&RUN_BYTES_FIELD.to_le_bytes());
-    header.extend_from_slice(&[FRAME_SHIFT, UNIT_SHIFT]);
+    header.extend_from_slice(&[PAGE_SHIFT, UNIT_SHIFT]);
     header.extend_from_slice(&facts.page_size.to_le_bytes());
     header.extend_from_slice(&u32::from(devices_count).to_le_bytes());
     for number in [table.len() as u64, count, facts.pages, facts.begun_ns, facts.done_ns] {

@@ -46,6 +46,8 @@ pub use length::encoded_bytes;
 pub use reader::{ListReader, ReadError};
 pub use unite::{Part, unite};
 
+use page_number::{MAX_RUN_PAGES, PAGE_SHIFT, UNIT_SHIFT};
+
 /// First bytes of a list.
 pub const MAGIC: [u8; 8] = *b"PFPAGES\0";
 /// Version that this crate writes and reads.
@@ -56,10 +58,6 @@ const HEADER_BYTES_FIELD: u16 = 64;
 /// Bytes of one run.
 pub const RUN_BYTES: usize = 16;
 const RUN_BYTES_FIELD: u16 = 16;
-/// log2 of the frame size.
-pub const FRAME_SHIFT: u8 = 12;
-/// log2 of the unit of places on disk.
-pub const UNIT_SHIFT: u8 = 9;
 
 /// Most block devices and share files of one list.
 pub const MAX_DEVICES: usize = 64;
@@ -70,8 +68,6 @@ pub const MAX_TABLE_BYTES: usize = MAX_DEVICES * (4 + MAX_NAME_BYTES).next_multi
 
 const FRAME_BITS: u32 = 40;
 const UNIT_BITS: u32 = 48;
-/// Most frames of one run: 64 GiB.
-pub const MAX_RUN_FRAMES: u32 = 1 << 24;
 
 /// A run: guest frames that follow each other and whose bytes follow each other on one device.
 ///
@@ -90,7 +86,7 @@ impl Run {
     pub fn new(gfn: u64, frames: u32, device: u16, unit: u64) -> Option<Self> {
         let fits = gfn >> FRAME_BITS == 0
             && unit >> UNIT_BITS == 0
-            && (1..=MAX_RUN_FRAMES).contains(&frames);
+            && (1..=MAX_RUN_PAGES).contains(&frames);
         fits.then(|| Self {
             place: unit | u64::from(device) << UNIT_BITS,
             frames: gfn | u64::from(frames - 1) << FRAME_BITS,
@@ -103,7 +99,7 @@ impl Run {
         self.frames & ((1 << FRAME_BITS) - 1)
     }
 
-    /// Number of frames, 1 to [`MAX_RUN_FRAMES`].
+    /// Number of frames, 1 to [`MAX_RUN_PAGES`].
     #[must_use]
     pub const fn frames(&self) -> u32 {
         (self.frames >> FRAME_BITS) as u32 + 1
@@ -124,7 +120,7 @@ impl Run {
     /// Length in bytes.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
-        (self.frames() as u64) << FRAME_SHIFT
+        (self.frames() as u64) << PAGE_SHIFT
     }
 
     /// This run and `next` as one, when both frames and places go on without a gap.

@@ -1,5 +1,6 @@
 //! The list against itself, against a naive model, and against hostile bytes.
 
+use page_number::MAX_RUN_PAGES;
 use proptest::prelude::*;
 
 use super::*;
@@ -80,10 +81,10 @@ proptest! {
 fn numbers_that_do_not_fit_are_refused() {
     assert!(Run::new(1 << 40, 1, 0, 0).is_none());
     assert!(Run::new(0, 0, 0, 0).is_none());
-    assert!(Run::new(0, MAX_RUN_FRAMES + 1, 0, 0).is_none());
+    assert!(Run::new(0, MAX_RUN_PAGES + 1, 0, 0).is_none());
     assert!(Run::new(0, 1, 0, 1 << 48).is_none());
-    let last = Run::new((1 << 40) - 1, MAX_RUN_FRAMES, u16::MAX, (1 << 48) - 1).unwrap();
-    assert_eq!((last.gfn(), last.frames()), ((1 << 40) - 1, MAX_RUN_FRAMES));
+    let last = Run::new((1 << 40) - 1, MAX_RUN_PAGES, u16::MAX, (1 << 48) - 1).unwrap();
+    assert_eq!((last.gfn(), last.frames()), ((1 << 40) - 1, MAX_RUN_PAGES));
     assert_eq!((last.device(), last.unit()), (u16::MAX, (1 << 48) - 1));
 }
 

@@ -11,9 +11,10 @@ use std::ptr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
+use page_number::PAGE_BYTES;
 use shim_abi::{
-    BLOCKS_AT, Block, CONFIRMED_AT, Control, GIVE_BACK_AT, PAGE_BYTES, REDIRTIED_AT, RUNS_AT,
-    Reason, Run, State,
+    BLOCKS_AT, Block, CONFIRMED_AT, Control, GIVE_BACK_AT, REDIRTIED_AT, RUNS_AT, Reason, Run,
+    State,
 };
 
 use crate::control::Shared;

@@ -1,6 +1,7 @@
 //! Settings and states of QEMU in which nothing is hinted.
 
-use shim_abi::{PAGE_BYTES, Reason, State};
+use page_number::PAGE_BYTES;
+use shim_abi::{Reason, State};
 
 use super::{BLOCK_PAGES, Bench};
 

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
-use shim_abi::{MAX_PAGES, MAX_RUNS, PAGE_BYTES, Reason, Run, State};
+use page_number::{MAX_SET_PAGES, MAX_SET_RUNS, PAGE_BYTES};
+use shim_abi::{Reason, Run, State};
 
 use super::{BLOCK_PAGES, Bench};
 
@@ -60,8 +61,8 @@ fn counts_are_within_the_tables() {
     assert_eq!(refused(|bench| bench.control.blocks.store(0, Relaxed)), counts);
     assert_eq!(refused(|bench| bench.control.blocks.store(33, Relaxed)), counts);
     assert_eq!(refused(|bench| bench.control.runs.store(0, Relaxed)), counts);
-    assert_eq!(refused(|bench| bench.control.runs.store(MAX_RUNS as u32 + 1, Relaxed)), counts);
-    assert_eq!(refused(|bench| bench.control.pages.store(MAX_PAGES + 1, Release)), counts);
+    assert_eq!(refused(|bench| bench.control.runs.store(MAX_SET_RUNS as u32 + 1, Relaxed)), counts);
+    assert_eq!(refused(|bench| bench.control.pages.store(MAX_SET_PAGES + 1, Release)), counts);
     // What the host has not written is a run of no pages.
     let empty = refused(|bench| bench.control.runs.store(2, Relaxed));
     assert_eq!(empty, Some(Reason::Unaligned(1)));

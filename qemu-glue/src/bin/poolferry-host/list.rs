@@ -81,10 +81,10 @@ fn lines(list: &mut ListReader<File>, out: &mut impl io::Write) -> Result<(), Fa
     let devices = list.devices().to_vec();
     while let Some(run) = list.next_run()? {
         let line = Line {
-            gpa: format!("{:#x}", run.gfn() << page_wire::FRAME_SHIFT),
+            gpa: format!("{:#x}", run.gfn() << page_number::PAGE_SHIFT),
             bytes: run.bytes(),
             device: devices.get(usize::from(run.device())).map_or(foreign::shown(""), name),
-            offset: run.unit() << page_wire::UNIT_SHIFT,
+            offset: run.unit() << page_number::UNIT_SHIFT,
         };
         foreign::json(&mut *out, &line).map_err(io::Error::from)?;
         out.write_all(b"\n")?;
@@ -110,7 +110,7 @@ fn summary(list: &mut ListReader<File>, out: &mut impl io::Write) -> Result<(), 
     writeln!(out, "bytes       {}", bytes.iter().sum::<u64>())?;
     writeln!(out, "runs        {}, {} bytes each", list.run_count(), page_wire::RUN_BYTES)?;
     writeln!(out, "made in     {made_us} us")?;
-    writeln!(out, "highest GPA {:#x}", highest << page_wire::FRAME_SHIFT)?;
+    writeln!(out, "highest GPA {:#x}", highest << page_number::PAGE_SHIFT)?;
     for (device, bytes) in list.devices().iter().zip(bytes) {
         let kind = match device {
             Device::Disk(_) => "disk",

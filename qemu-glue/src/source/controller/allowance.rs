@@ -22,8 +22,9 @@
 
 use std::time::{Duration, Instant};
 
+use page_number::PAGE_BYTES;
+
 use super::trouble::Trouble;
-use crate::set::PAGE_BYTES;
 use crate::source::progress::real;
 
 /// Bytes a second that are expected of any storage.

@@ -13,7 +13,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::set::PAGE_BYTES;
+use page_number::PAGE_BYTES;
+
 use crate::source::progress::real;
 
 /// Time of spans in a row that shows it, and the longest span: a guest that writes much for a moment only is

@@ -28,7 +28,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::set::PAGE_BYTES;
+use page_number::PAGE_BYTES;
+
 use crate::source::progress::real;
 
 /// QEMU is given pages when it has less than this to do: longer than it takes us to see it.

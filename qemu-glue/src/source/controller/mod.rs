@@ -43,6 +43,8 @@ mod view;
 use std::time::{Duration, Instant};
 
 pub(super) use self::command::{Command, Warning};
+use page_number::PAGE_BYTES;
+
 use self::convergence::Convergence;
 pub(super) use self::input::{Input, Library};
 use self::load_split::LoadSplit;
@@ -59,7 +61,6 @@ pub(super) use self::{
     peer::{Peer, Settled},
 };
 use super::query::{Migration, Stage};
-use crate::set::PAGE_BYTES;
 
 /// How often QEMU is asked.
 const ASK: Duration = Duration::from_millis(100);

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use fixedbitset::FixedBitSet;
+use page_number::PageIndex;
 
 use super::super::*;
 use crate::channel::{Message, PageRange};
-use crate::set::PageIndex;
 use crate::shim::{State, Status};
 use crate::source::hash::Hashed;
 use crate::source::query::Ram;
