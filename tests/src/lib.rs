@@ -3,4 +3,5 @@
 //! Parts that every suite needs (servers, load, skipping) are in the crate `test_servers`; what several of these
 //! suites need is here.
 
+pub mod fuse;
 pub mod squatter;

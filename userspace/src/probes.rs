@@ -1,24 +1,24 @@
 //! The eBPF programs in the kernel: loading them for one server, attaching, reading what they count.
 //!
-//! Everything is held by file descriptors of this process: when it ends, however it ends, the kernel
-//! takes the probes out of the server's text and frees the maps.
+//! A keeper holds them (`probe_loader`): a process of ours that looks at nothing of a server's, so that nobody can keep it from
+//! ending. It ends with this one, however this one ends, and the kernel then takes the probes out of the server's text. This
+//! process holds maps only.
 //!
 //! A probe is set by a [`ProvenSite`] and nothing else: whatever the profile says, and wherever it came
 //! from, the program's own bytes must have an instruction of that function there.
 
 mod sites;
 
-use std::num::NonZeroU32;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::OwnedFd;
 
+use aya::Ebpf;
 use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
-use aya::programs::{ProbeKind, ProgramError, UProbe};
-use aya::{Ebpf, EbpfLoader};
-use probe_abi::links::Links;
+use aya::programs::ProgramError;
+use aya_log::EbpfLogger;
 use probe_abi::{
-    Condition, Control, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout,
+    Chunk, Condition, Control, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout,
 };
+use probe_loader::{Cause, Holder, Keeper, KeeperError, LoadError, Site};
 use symbols::profile::Profile;
 use symbols::role::SiteRole;
 use symbols::text::{ProgramText, ProvenSite, SiteError};
@@ -27,7 +27,7 @@ use thiserror::Error;
 use crate::geometry::Geometry;
 use crate::layout::{Layout, LayoutError};
 use crate::residency::Table;
-use crate::target::{Target, TargetError};
+use crate::target::{Account, Target, TargetError};
 use sites::{Plan, QUERIES, RESIDENCY, sites_of};
 
 pub use sites::{Coverage, RESIDENCY_EVENTS, coverage};
@@ -63,8 +63,19 @@ pub enum ProbesError {
         path: String,
         /// The kernel's reason.
         #[source]
-        source: Box<ProgramError>,
+        source: Cause,
     },
+    /// To set them the kernel would wait for a process, and all that fork would wait too.
+    #[error("no probe is set: process {pid} of user {user} does not let go of its memory map")]
+    Held {
+        /// The process.
+        pid: u32,
+        /// Who runs it.
+        user: Account,
+    },
+    /// The process that keeps them says why there are none.
+    #[error(transparent)]
+    Kept(KeeperError),
     /// The profile has no place for a probe that is needed.
     #[error("the profile lacks a site for `{event}`{}", reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
     NoSite {
@@ -107,6 +118,21 @@ pub enum ProbesError {
     },
 }
 
+/// The remedy where the kernel refuses something.
+const DOCTOR: &str = "`poolferry doctor` tells which capability or kernel option is missing";
+
+impl From<KeeperError> for ProbesError {
+    fn from(error: KeeperError) -> Self {
+        match error {
+            KeeperError::Refused(LoadError::NotBuiltIn) => Self::NotBuiltIn,
+            KeeperError::Refused(LoadError::Held(Holder { pid, user })) => {
+                Self::Held { pid, user: Account(user) }
+            }
+            error => Self::Kept(error),
+        }
+    }
+}
+
 impl ProbesError {
     /// What the operator can do about it.
     #[must_use]
@@ -123,10 +149,9 @@ impl ProbesError {
             Self::Target(error) => {
                 error.hint().unwrap_or("start again to attach to the server's new process")
             }
-            Self::Map { source, .. } if source.is::<NotInObject>() => {
-                "the eBPF programs in this build are of another version; `cargo xtask build` compiles them"
-            }
-            _ => "`poolferry doctor` tells which capability or kernel option is missing",
+            Self::Held { .. } => probe_loader::HELD_HINT,
+            Self::Kept(error) => error.hint().unwrap_or(DOCTOR),
+            _ => DOCTOR,
         }
     }
 
@@ -134,11 +159,6 @@ impl ProbesError {
         Self::Map { map, source: Box::new(source) }
     }
 }
-
-/// The object was made from other sources than the agent.
-#[derive(Debug, Error)]
-#[error("not in the object")]
-struct NotInObject;
 
 /// What to load and attach.
 #[derive(Clone, Copy, Debug)]
@@ -159,8 +179,9 @@ impl Default for ProbeOptions {
     }
 }
 
-/// The object that `build.rs` embedded, aligned as ELF parsers want it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
+/// The object that `build.rs` embedded, aligned as ELF parsers want it. A program that sets probes gives it to
+/// [`probe_loader::start`].
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/probes.o"));
 
 /// What is set in the object before its maps are made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -179,7 +200,21 @@ pub(crate) struct Settings {
     pub(crate) log_level: u8,
 }
 
-/// Loads the object with its maps, no program yet.
+impl Settings {
+    fn for_object(&self) -> probe_loader::Settings {
+        probe_loader::Settings::default()
+            .global("LAYOUT", &self.layout)
+            .global("READING", &self.io[0])
+            .global("WRITING", &self.io[1])
+            .global("AYA_LOG_LEVEL", &self.log_level)
+            .entries("TABLE", self.blocks.max(1))
+            .entries("LAID", self.blocks.max(1))
+            .entries("CHUNKS", self.chunks.max(1))
+            .entries("TRACE", self.ring_bytes.next_power_of_two().max(4096))
+    }
+}
+
+/// Loads the object with its maps in this process, no program yet; for programs that are no probes.
 ///
 /// # Errors
 /// When there is no object or the kernel refuses the maps.
@@ -187,36 +222,28 @@ pub(crate) fn load(settings: &Settings) -> Result<Ebpf, ProbesError> {
     if OBJECT.is_empty() {
         return Err(ProbesError::NotBuiltIn);
     }
-    EbpfLoader::new()
-        .override_global("LAYOUT", &settings.layout, true)
-        .override_global("READING", &settings.io[0], true)
-        .override_global("WRITING", &settings.io[1], true)
-        .override_global("AYA_LOG_LEVEL", &settings.log_level, true)
-        .map_max_entries("TABLE", settings.blocks.max(1))
-        .map_max_entries("LAID", settings.blocks.max(1))
-        .map_max_entries("CHUNKS", settings.chunks.max(1))
-        .map_max_entries("TRACE", settings.ring_bytes.next_power_of_two().max(4096))
-        .load(OBJECT)
+    probe_loader::load(OBJECT, &settings.for_object())
         .map_err(|source| ProbesError::Load(Box::new(source)))
 }
 
 /// The attached programs of one server.
 pub struct Probes {
     coverage: Coverage,
-    /// One a probe in the server's text; gone first.
-    links: Links,
-    ebpf: Ebpf,
+    /// Number of probes in the server's text.
+    sites: usize,
+    keeper: Keeper,
     counters: PerCpuArray<MapData, Counters>,
     latency: PerCpuArray<MapData, Histogram>,
     control: Array<MapData, Control>,
+    chunks: Array<MapData, Chunk>,
     state: Control,
 }
 
 impl Probes {
-    /// Loads and attaches, and maps the residency table.
+    /// Has them loaded and attached, and maps the residency table.
     ///
     /// # Errors
-    /// When the object, a program, a site or a map is refused; nothing stays attached then.
+    /// When the object, a program, a site or a map is refused, or a process would be waited for; nothing stays attached then.
     pub fn attach(
         target: &Target,
         profile: &Profile,
@@ -232,41 +259,60 @@ impl Probes {
         // Opened once: what is checked here is what the probes go on.
         let text = target.text(profile)?;
         let queries = if options.queries { &QUERIES[..] } else { &[] };
-        let proven = residency
-            .iter()
-            .chain(queries)
-            .map(|plan| Ok((plan, prove(&text, profile, plan)?)))
-            .collect::<Result<Vec<_>, ProbesError>>()?;
-        let mut ebpf = load(&Settings {
+        let plans: Vec<&Plan> = residency.iter().chain(queries).collect();
+        let mut proven = Vec::new();
+        for plan in plans {
+            let empty = options.empty && RESIDENCY.contains(plan);
+            let program = if empty { "empty" } else { plan.program };
+            for site in prove(&text, profile, plan)? {
+                proven.push((program, wanted(plan, program, &site)?, site));
+            }
+        }
+        let mut programs: Vec<&str> = proven.iter().map(|(program, ..)| *program).collect();
+        programs.sort_unstable();
+        programs.dedup();
+        let settings = Settings {
             layout: layout.for_probes(),
             io: layout.io_for_probes()?,
             blocks: geometry.blocks(),
             chunks: u32::try_from(geometry.chunks.len()).unwrap_or(u32::MAX),
             ring_bytes: options.ring_bytes,
             log_level: if options.log { aya_log::Level::Debug as u8 } else { 0 },
-        })?;
-        let table = Table::map(array(&ebpf, "TABLE")?, array(&ebpf, "LAID")?, geometry.blocks())
+        };
+        let mut keeper = Keeper::load(target.pid, OBJECT, &settings.for_object(), &programs)?;
+        let table = Table::map(keeper.map("TABLE")?, keeper.map("LAID")?, geometry.blocks())
             .map_err(|source| ProbesError::map("TABLE", source))?;
-        let counters = take(&mut ebpf, "COUNTERS")?;
-        let latency = take(&mut ebpf, "LATENCY")?;
-        let control = take(&mut ebpf, "CONTROL")?;
+        let counters = keeper.take("COUNTERS")?;
+        let latency = keeper.take("LATENCY")?;
+        let control = keeper.take("CONTROL")?;
+        let chunks = keeper.take("CHUNKS")?;
         let mut probes = Self {
             coverage,
-            links: Links::default(),
-            ebpf,
+            sites: proven.len(),
+            keeper,
             counters,
             latency,
             control,
+            chunks,
             state: Control::default(),
         };
         probes.set_geometry(layout, geometry)?;
-        for (plan, sites) in &proven {
-            let empty = options.empty && RESIDENCY.contains(plan);
-            let program = if empty { "empty" } else { plan.program };
-            for site in sites {
-                probes.attach_site(target, plan, program, site)?;
+        let sites = proven.iter().map(|(_, wanted, _)| wanted.clone()).collect();
+        let attached =
+            probes.keeper.attach(text.file(), sites, None, |holder| waits(target, holder));
+        attached.map_err(|error| match error {
+            KeeperError::Refused(LoadError::Attach { site, source }) if site < proven.len() => {
+                let (program, _, site) = &proven[site];
+                ProbesError::Attach {
+                    program,
+                    function: site.function().to_owned(),
+                    offset: site.probe(),
+                    path: foreign::path(&target.exe).to_string(),
+                    source,
+                }
             }
-        }
+            error => error.into(),
+        })?;
         // The pid may be another process's by now, or have executed another program.
         if !target.is_alive() {
             return Err(TargetError::Gone { pid: target.pid }.into());
@@ -276,53 +322,18 @@ impl Probes {
         Ok((probes, table))
     }
 
-    fn attach_site(
-        &mut self,
-        target: &Target,
-        plan: &Plan,
-        program: &'static str,
-        site: &ProvenSite<'_>,
-    ) -> Result<(), ProbesError> {
-        let cookie = match plan.argument {
-            None => None,
-            Some(n) => {
-                let cookie = sites::cookie(site.args().get(n));
-                Some(cookie.ok_or_else(|| ProbesError::NoArgument {
-                    event: plan.event,
-                    function: site.function().to_owned(),
-                })?)
-            }
-        };
-        let refused = |source| ProbesError::Program { program, source: Box::new(source) };
-        let uprobe: &mut UProbe = self
-            .ebpf
-            .program_mut(program)
-            .ok_or(ProbesError::NotBuiltIn)?
-            .try_into()
-            .map_err(refused)?;
-        if uprobe.fd().is_err() {
-            uprobe.load().map_err(refused)?;
-        }
-        // A return probe replaces the return address, which must still be on top of the stack: it
-        // belongs on the entry itself. Entry probes stand where one trap is enough.
-        let offset = match uprobe.kind() {
-            ProbeKind::Return => site.entry(),
-            ProbeKind::Entry => site.probe(),
-        };
-        let scope = NonZeroU32::new(target.pid)
-            .map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-        let point =
-            UProbeAttachPoint { location: UProbeAttachLocation::AbsoluteOffset(offset.0), cookie };
-        let failed = |source| ProbesError::Attach {
-            program,
-            function: site.function().to_owned(),
-            offset,
-            path: foreign::path(&target.exe).to_string(),
-            source: Box::new(source),
-        };
-        let link = uprobe.attach(point, site.path(), scope).map_err(failed)?;
-        self.links.add(uprobe.take_link(link).map_err(failed)?);
-        Ok(())
+    /// Whether they still are in the server's text.
+    ///
+    /// # Errors
+    /// When the process that keeps them is gone, and they with it.
+    pub fn check(&self) -> Result<(), ProbesError> {
+        Ok(self.keeper.check()?)
+    }
+
+    /// A descriptor that is readable once they are gone without our doing.
+    #[must_use]
+    pub fn gone(&self) -> Option<OwnedFd> {
+        self.keeper.exit()
     }
 
     /// What they see of the server's pages.
@@ -340,7 +351,7 @@ impl Probes {
     /// Number of probes in the server's text.
     #[must_use]
     pub const fn sites(&self) -> usize {
-        self.links.count()
+        self.sites
     }
 
     /// Tells the probes where the descriptors lie.
@@ -353,11 +364,9 @@ impl Probes {
         geometry: &Geometry,
     ) -> Result<(), ProbesError> {
         let list = geometry.for_probes(layout);
-        let map = self.ebpf.map_mut("CHUNKS").ok_or_else(|| missing("CHUNKS"))?;
-        let mut chunks: Array<_, probe_abi::Chunk> =
-            Array::try_from(map).map_err(|source| ProbesError::map("CHUNKS", source))?;
         for (index, chunk) in (0..).zip(&list) {
-            chunks.set(index, chunk, 0).map_err(|source| ProbesError::map("CHUNKS", source))?;
+            let set = self.chunks.set(index, chunk, 0);
+            set.map_err(|source| ProbesError::map("CHUNKS", source))?;
         }
         self.state.chunks = u32::try_from(list.len()).unwrap_or(0);
         self.apply()
@@ -433,32 +442,62 @@ impl Probes {
     /// # Errors
     /// When it was taken before.
     pub fn take_trace(&mut self) -> Result<RingBuf<MapData>, ProbesError> {
-        let map = self.ebpf.take_map("TRACE").ok_or_else(|| missing("TRACE"))?;
-        RingBuf::try_from(map).map_err(|source| ProbesError::map("TRACE", source))
+        Ok(self.keeper.take("TRACE")?)
     }
 
     /// Starts passing the programs' log records to this process's logger.
     ///
     /// # Errors
     /// When the programs have no log ring.
-    pub fn take_log(&mut self) -> Result<aya_log::EbpfLogger<&'static dyn log::Log>, ProbesError> {
-        aya_log::EbpfLogger::init(&mut self.ebpf)
-            .map_err(|source| ProbesError::map("AYA_LOGS", source))
+    pub fn take_log(&mut self) -> Result<EbpfLogger<&'static dyn log::Log>, ProbesError> {
+        // The ring is found by a program that writes to it: aya takes no descriptor.
+        let mut logger = Err(aya_log::Error::MapNotFound);
+        for program in self.keeper.programs() {
+            logger = EbpfLogger::init_from_id(*program);
+            if logger.is_ok() {
+                break;
+            }
+        }
+        logger.map_err(|source| ProbesError::map("AYA_LOGS", source))
     }
 
     /// Run time in ns and number of runs of all programs, where the kernel counts them.
     #[must_use]
     pub fn run_time(&self) -> (u64, u64) {
-        self.ebpf.programs().filter_map(|(_, program)| program.info().ok()).fold(
-            (0, 0),
-            |(ns, runs), info| {
-                (
-                    ns + u64::try_from(info.run_time().as_nanos()).unwrap_or(u64::MAX),
-                    runs + info.run_count(),
-                )
-            },
-        )
+        self.keeper.run_time().unwrap_or_else(|error| {
+            log::debug!("no run time of the programs: {error}");
+            (0, 0)
+        })
     }
+}
+
+/// Says why setting probes takes long.
+fn waits(target: &Target, holder: Option<Holder>) {
+    let whom = match holder {
+        Some(Holder { pid, user }) => format!("process {pid} of user {}", Account(user)),
+        None => format!("a process that maps the program of process {}", target.pid),
+    };
+    log::warn!(
+        "setting probes in process {} takes long: the kernel waits until {whom} lets go of its memory map, and `fork` waits \
+         with it",
+        target.pid
+    );
+}
+
+/// What the keeper sets at a site.
+fn wanted(plan: &Plan, program: &str, site: &ProvenSite<'_>) -> Result<Site, ProbesError> {
+    let cookie = match plan.argument {
+        None => None,
+        Some(n) => {
+            let cookie = sites::cookie(site.args().get(n));
+            Some(cookie.ok_or_else(|| ProbesError::NoArgument {
+                event: plan.event,
+                function: site.function().to_owned(),
+            })?)
+        }
+    };
+    // A return probe belongs on the entry itself. Entry probes stand where one trap is enough.
+    Ok(Site { program: program.to_owned(), entry: site.entry().0, probe: site.probe().0, cookie })
 }
 
 /// The sites of an event, each proven in the program's own bytes.
@@ -469,24 +508,4 @@ fn prove<'t>(
 ) -> Result<Vec<ProvenSite<'t>>, ProbesError> {
     let unproven = |source| ProbesError::Unproven { event: plan.event, source: Box::new(source) };
     sites_of(profile, plan)?.iter().map(|site| text.prove(site).map_err(unproven)).collect()
-}
-
-/// The descriptor of an array that stays where it is.
-fn array<'a>(ebpf: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, ProbesError> {
-    match ebpf.map(name) {
-        Some(aya::maps::Map::Array(data)) => Ok(data.fd().as_fd()),
-        _ => Err(missing(name)),
-    }
-}
-
-fn missing(map: &'static str) -> ProbesError {
-    ProbesError::map(map, NotInObject)
-}
-
-fn take<M: TryFrom<aya::maps::Map, Error = aya::maps::MapError>>(
-    ebpf: &mut Ebpf,
-    name: &'static str,
-) -> Result<M, ProbesError> {
-    let map = ebpf.take_map(name).ok_or_else(|| missing(name))?;
-    M::try_from(map).map_err(|source| ProbesError::map(name, source))
 }

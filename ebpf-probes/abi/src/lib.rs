@@ -1,15 +1,10 @@
-//! Layouts shared by the eBPF programs and the agent, and what both of those that set probes have in common.
+//! Layouts shared by the eBPF programs and the agent.
 //!
 //! Every struct is `repr(C)`, has no padding and holds integers only, so that both compilers agree
 //! on it and any bit pattern is valid. Sizes are proven at compile time at the end of the file.
 
 #![no_std]
 
-#[cfg(feature = "user")]
-extern crate std;
-
-#[cfg(feature = "user")]
-pub mod links;
 #[cfg(feature = "user")]
 mod pod;
 pub mod qemu;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +51,16 @@ impl Code {
             }
         }
         Err(TimelineError::NoQemu { pid })
+    }
+
+    /// The file.
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.text.file()
+    }
+
+    /// As the mapping names it.
+    pub(super) fn path(&self) -> PathBuf {
+        PathBuf::from(&self.name)
     }
 
     /// The functions that it exports, each proven to start there.

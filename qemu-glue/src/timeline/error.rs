@@ -3,17 +3,13 @@
 use std::io;
 use std::path::PathBuf;
 
-use aya::EbpfError;
-use aya::programs::ProgramError;
+use probe_loader::{Cause, KeeperError};
 use symbols::text::SiteError;
 use thiserror::Error;
 
 /// The probes could not be set. A migration does not need them.
 #[derive(Debug, Error)]
 pub enum TimelineError {
-    /// The binary was built without the eBPF object.
-    #[error("this build of poolferry-host has no eBPF programs in it")]
-    NotBuiltIn,
     /// The process cannot be looked at.
     #[error("failed to read the mappings of process {pid}")]
     Process {
@@ -38,18 +34,9 @@ pub enum TimelineError {
         #[source]
         source: Box<SiteError>,
     },
-    /// The kernel or the loader refused the object.
-    #[error("failed to load the eBPF programs for QEMU")]
-    Load(#[source] Box<EbpfError>),
-    /// One program was refused.
-    #[error("failed to load the eBPF program `{program}`")]
-    Program {
-        /// Its name.
-        program: &'static str,
-        /// The verifier's or the kernel's reason.
-        #[source]
-        source: Box<ProgramError>,
-    },
+    /// There are no probes, and nobody who keeps them.
+    #[error(transparent)]
+    Kept(#[from] KeeperError),
     /// A probe could not be set.
     #[error("failed to probe {function} at offset {offset:#x} of `{}`", foreign::path(.path))]
     Attach {
@@ -61,7 +48,7 @@ pub enum TimelineError {
         path: PathBuf,
         /// The kernel's reason.
         #[source]
-        source: Box<ProgramError>,
+        source: Cause,
     },
     /// A map is missing or refused an access.
     #[error("failed to access the map `{map}`")]
@@ -80,20 +67,18 @@ pub enum TimelineError {
 impl TimelineError {
     /// What the operator can do about it.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
+        const RIGHTS: &str =
+            "probes want root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE) and a kernel with uprobes";
         match self {
-            Self::NotBuiltIn => {
-                "build with `cargo xtask build`, which compiles the eBPF programs first"
-            }
+            Self::Kept(error) => error.hint().unwrap_or(RIGHTS),
             Self::NoQemu { .. } => {
                 "a QEMU built without modules exports no such functions; the figures of QMP remain"
             }
             Self::Unproven { .. } => {
                 "QEMU's program is damaged, or was made by hand: reinstall it; `--no-probes` migrates without"
             }
-            _ => {
-                "probes want root (CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE) and a kernel with uprobes"
-            }
+            _ => RIGHTS,
         }
     }
 }

@@ -19,7 +19,7 @@ pub use calls::Calls;
 pub use code::Code;
 pub use error::TimelineError;
 pub use function::Function;
-pub use recorder::Recorder;
+pub use recorder::{OBJECT, Recorder};
 pub(crate) use watched::Watched;
 
 use rustix::time::{ClockId, clock_gettime};

@@ -1,26 +1,24 @@
 //! The probes of one QEMU, and the thread that takes what they write.
 
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
-use aya::programs::UProbe;
-use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
-use aya::{Ebpf, EbpfLoader};
-use probe_abi::links::Links;
 use probe_abi::qemu::{CallCounters, CallRecord};
-use symbols::text::ProvenSite;
+use probe_loader::{Keeper, KeeperError, LoadError, Settings, Site};
 
 use super::{Calls, Code, Function, TimelineError};
 
-/// The object that `build.rs` embedded, aligned as ELF parsers want it.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/qemu.o"));
+/// The object that `build.rs` embedded, aligned as ELF parsers want it. A program that sets probes gives it to
+/// [`probe_loader::start`].
+pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/qemu.o"));
 
 /// Bytes of the ring: 32 Ki records, and a QEMU makes some hundreds a second.
 const RING_BYTES: u32 = 1 << 20;
+/// How long the kernel may take to set the probes: a report can do without.
+const SETTING: Duration = Duration::from_secs(10);
 /// How often the ring is emptied.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Most records that are kept, 24 MiB of them; further ones count as lost.
@@ -31,11 +29,10 @@ const RETURN: &str = "qemu_return";
 const CALLS: &str = "CALLS";
 const COUNTERS: &str = "CALL_COUNTERS";
 
-/// Records the calls of one QEMU. The kernel takes the probes out when it is dropped.
+/// Records the calls of one QEMU. The probes are taken out when it is dropped.
 pub struct Recorder {
-    /// One a probe in QEMU's text; gone first.
-    links: Links,
-    ebpf: Ebpf,
+    /// Gone first.
+    keeper: Keeper,
     functions: Vec<Function>,
     counters: PerCpuArray<MapData, CallCounters>,
     reader: Reader,
@@ -49,62 +46,38 @@ impl Recorder {
     pub fn attach(pid: u32) -> Result<Self, TimelineError> {
         let code = Code::of(pid)?;
         let sites = code.sites()?;
-        if OBJECT.is_empty() {
-            return Err(TimelineError::NotBuiltIn);
-        }
-        let mut ebpf = EbpfLoader::new()
-            .map_max_entries(CALLS, RING_BYTES)
-            .load(OBJECT)
-            .map_err(|source| TimelineError::Load(Box::new(source)))?;
-        let ring = ebpf.take_map(CALLS).ok_or_else(|| missing(CALLS))?;
-        let ring = RingBuf::try_from(ring).map_err(|source| refused(CALLS, source))?;
-        let counters = ebpf.take_map(COUNTERS).ok_or_else(|| missing(COUNTERS))?;
-        let counters =
-            PerCpuArray::try_from(counters).map_err(|source| refused(COUNTERS, source))?;
+        let settings = Settings::default().entries(CALLS, RING_BYTES);
+        let mut keeper = Keeper::load(pid, OBJECT, &settings, &[ENTER, RETURN])?;
+        let ring = keeper.take(CALLS)?;
+        let counters = keeper.take(COUNTERS)?;
         let reader = Reader::start(ring)?;
-        let functions = sites.iter().map(|(function, _)| *function).collect();
-        let mut recorder = Self { links: Links::default(), ebpf, functions, counters, reader };
+        let mut wanted = Vec::new();
         for (function, site) in &sites {
-            recorder.probe(pid, ENTER, *function, site)?;
-            if function.wants_return() {
-                recorder.probe(pid, RETURN, *function, site)?;
+            let entry = site.entry().0;
+            let at = |program: &str| {
+                let cookie = Some(u64::from(*function as u8));
+                (*function, Site { program: program.to_owned(), entry, probe: entry, cookie })
+            };
+            wanted.push(at(ENTER));
+            wanted.extend(function.wants_return().then(|| at(RETURN)));
+        }
+        let all = wanted.iter().map(|(_, site)| site.clone()).collect();
+        let waits = |_| log::info!("the kernel takes its time to set probes in QEMU");
+        let attached = keeper.attach(code.file(), all, Some(SETTING), waits);
+        attached.map_err(|error| match error {
+            KeeperError::Refused(LoadError::Attach { site, source }) if site < wanted.len() => {
+                let (function, site) = &wanted[site];
+                TimelineError::Attach {
+                    function: function.name(),
+                    offset: site.entry,
+                    path: code.path(),
+                    source,
+                }
             }
-        }
-        Ok(recorder)
-    }
-
-    fn probe(
-        &mut self,
-        pid: u32,
-        program: &'static str,
-        function: Function,
-        site: &ProvenSite<'_>,
-    ) -> Result<(), TimelineError> {
-        let refused = |source| TimelineError::Program { program, source: Box::new(source) };
-        let uprobe: &mut UProbe = self
-            .ebpf
-            .program_mut(program)
-            .ok_or(TimelineError::NotBuiltIn)?
-            .try_into()
-            .map_err(refused)?;
-        if uprobe.fd().is_err() {
-            uprobe.load().map_err(refused)?;
-        }
-        let (offset, path) = (site.entry().0, site.path());
-        let point = UProbeAttachPoint {
-            location: UProbeAttachLocation::AbsoluteOffset(offset),
-            cookie: Some(function as u64),
-        };
-        let scope =
-            NonZeroU32::new(pid).map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
-        let link = uprobe.attach(point, &path, scope).map_err(|source| TimelineError::Attach {
-            function: function.name(),
-            offset,
-            path: path.clone(),
-            source: Box::new(source),
+            error => error.into(),
         })?;
-        self.links.add(uprobe.take_link(link).map_err(refused)?);
-        Ok(())
+        let functions = sites.iter().map(|(function, _)| *function).collect();
+        Ok(Self { keeper, functions, counters, reader })
     }
 
     /// Takes the probes out and gives what they saw.
@@ -112,8 +85,8 @@ impl Recorder {
     /// # Errors
     /// When the counters cannot be read.
     pub fn finish(self) -> Result<Calls, TimelineError> {
-        let Self { links, ebpf, functions, counters, reader } = self;
-        drop((links, ebpf)); // first the probes, then the last records
+        let Self { keeper, functions, counters, reader } = self;
+        drop(keeper); // first the probes, then the last records
         let (records, mut lost) = reader.finish();
         let mut entries = [None; Function::ALL.len()];
         for function in &functions {
@@ -126,10 +99,6 @@ impl Recorder {
         }
         Ok(Calls::new(records, entries, lost))
     }
-}
-
-fn missing(map: &'static str) -> TimelineError {
-    TimelineError::Map { map, source: "not in the object".into() }
 }
 
 fn refused(map: &'static str, source: aya::maps::MapError) -> TimelineError {

@@ -6,15 +6,12 @@
 //! first byte on its standard input it answers no request any more, but still takes each, so that not even SIGKILL
 //! ends who waits; at its end the kernel lets them all go. Where this cannot be had it says why and ends with
 //! status 77.
-//!
-//! The protocol: Linux `include/uapi/linux/fuse.h`.
 #![expect(clippy::unwrap_used, reason = "a test's program ends where it fails")]
 #![expect(clippy::print_stdout, reason = "how it speaks to the test")]
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,14 +21,11 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, chmod, makedev, mknodat, open};
 use rustix::mount::{MountFlags, mount};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::{UnshareFlags, set_thread_res_gid, set_thread_res_uid, unshare_unsafe};
+use tests::fuse::{Served, serve};
 use tests::squatter::STRANGER;
 
 /// How a test is told that there is nothing to test.
 const CANNOT: u8 = 77;
-
-const ROOT: u64 = 1;
-const MYSQLD: u64 = 2;
-const MOST: usize = 1 << 17;
 
 static IS_MUTE: AtomicBool = AtomicBool::new(false);
 
@@ -113,79 +107,9 @@ fn mount_both(
     let options = format!("fd={number},rootmode=40000,user_id=0,group_id=0");
     mounted("FUSE", "mute", &fuse, "fuse", options)?;
     let served = connection.try_clone().unwrap();
-    thread::spawn(move || serve(&served, &program));
+    let file = Served { name: "mysqld", file: program, open_flags: &|| 0 };
+    thread::spawn(move || serve(&served, &file, |_| IS_MUTE.load(Ordering::SeqCst)));
     let options = format!("lowerdir={}:{}", fuse.display(), tmpfs.display());
     mounted("overlay", "overlay", &merged, "overlay", options)?;
     Ok(merged)
-}
-
-/// Answers requests until the file system is gone.
-fn serve(connection: &OwnedFd, program: &File) {
-    let mut request = vec![0; MOST + 4096];
-    loop {
-        let Ok(read) = rustix::io::read(connection, &mut request) else { return };
-        let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().unwrap());
-        let long = |at: usize| u64::from_ne_bytes(request[at..at + 8].try_into().unwrap());
-        let (code, unique, node) = (word(4), long(8), long(16));
-        let body = &request[40..read];
-        if IS_MUTE.load(Ordering::SeqCst) {
-            continue;
-        }
-        let answer = match code {
-            1 if body == b"mysqld\0" => {
-                Ok([words(&[MYSQLD, 0, 0, 0, 0]), attributes(MYSQLD, program)].concat())
-            }
-            1 => Err(rustix::io::Errno::NOENT),
-            2 | 36 | 42 => continue, // FORGET, INTERRUPT, BATCH_FORGET
-            3 => Ok([words(&[0, 0]), attributes(node, program)].concat()),
-            14 | 27 => Ok(words(&[0, 0])),
-            15 => {
-                let mut bytes = vec![0; usize::try_from(word(56)).unwrap().min(MOST)];
-                let read = program.read_at(&mut bytes, long(48)).unwrap();
-                bytes.truncate(read);
-                Ok(bytes)
-            }
-            17 => {
-                let mut about = vec![0; 80];
-                about[40..44].copy_from_slice(&4096_u32.to_ne_bytes()); // bsize
-                about[44..48].copy_from_slice(&255_u32.to_ne_bytes()); // namelen
-                Ok(about)
-            }
-            18 | 25 | 28 | 29 => Ok(Vec::new()), // RELEASE, FLUSH, READDIR, RELEASEDIR
-            26 => {
-                let mut about = vec![0; 64];
-                about[0..4].copy_from_slice(&7_u32.to_ne_bytes());
-                about[4..8].copy_from_slice(&31_u32.to_ne_bytes());
-                about[20..24].copy_from_slice(&4096_u32.to_ne_bytes()); // max_write
-                Ok(about)
-            }
-            _ => Err(rustix::io::Errno::NOSYS),
-        };
-        let (error, data) = match answer {
-            Ok(data) => (0, data),
-            Err(error) => (-error.raw_os_error(), Vec::new()),
-        };
-        let length = u32::try_from(16 + data.len()).unwrap();
-        let head =
-            [&length.to_ne_bytes()[..], &error.to_ne_bytes(), &unique.to_ne_bytes()].concat();
-        // Whoever asked may be gone.
-        let _ = rustix::io::write(connection, &[head, data].concat());
-    }
-}
-
-fn words(words: &[u64]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
-}
-
-/// `struct fuse_attr`
-fn attributes(node: u64, program: &File) -> Vec<u8> {
-    let (mode, size) = match node {
-        ROOT => (0o40_755_u32, 0),
-        _ => (0o100_755, program.metadata().unwrap().len()),
-    };
-    let mut bytes = words(&[node, size, size.div_ceil(512), 0, 0, 0]);
-    for word in [0, 0, 0, mode, 1, 0, 0, 0, 4096, 0] {
-        bytes.extend(word.to_ne_bytes());
-    }
-    bytes
 }

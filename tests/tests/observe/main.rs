@@ -15,6 +15,7 @@
 //! | [`strangers`], [`rights`] | what cannot be observed, and the error that says so |
 //! | [`squatters`] | strangers' processes that are called `mysqld`, and several servers |
 //! | [`mute_files`] | a user's file systems that never answer |
+//! | [`keeper`] | probes whose agent is held by one, killed, stopped; who makes the kernel wait |
 //! | [`endings`], [`detach`] | servers and agents that end, in order and not |
 //! | [`stalled`] | outputs that nobody reads: signals, metrics and probes go on |
 //! | [`events`] | trace records on the way out: each once, and what is missing is told |
@@ -33,6 +34,7 @@ mod detach;
 mod endings;
 mod events;
 mod isolation;
+mod keeper;
 mod lab;
 mod listed;
 mod losses;

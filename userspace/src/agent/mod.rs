@@ -147,6 +147,8 @@ impl Agent {
                 }
             }
         }
+        // A thread that somebody holds keeps what the process has open, and the host would wait for an answer.
+        drop(self.port);
         self.servers.end();
     }
 

@@ -35,8 +35,10 @@ use crate::observer::ObserveOptions;
 use crate::target::{Sighting, Target};
 use crate::turns::{Budget, Turns};
 
-/// At its end the agent waits so long for its threads to take their probes out.
-const ENDING: Duration = Duration::from_secs(2);
+/// At its end the agent waits so long for its threads to take their probes out in order, and so long for probes whose thread is
+/// held by somebody.
+const ENDING: Duration = Duration::from_millis(500);
+const DETACHING: Duration = Duration::from_secs(1);
 /// The servers, in whatever state they are.
 pub(super) struct Servers {
     choice: Choice,
@@ -115,7 +117,8 @@ impl Servers {
     /// Ready when there is something to take in.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let exits = self.watched.iter().filter_map(Watched::exit);
-        exits.chain([self.wake.as_fd()])
+        let probes = self.watched.iter().filter_map(Watched::probes);
+        exits.chain(probes).chain([self.wake.as_fd()])
     }
 
     /// Takes in news, and notices who has exited.
@@ -124,17 +127,20 @@ impl Servers {
         while let Ok(news) = self.news.try_recv() {
             self.take(news);
         }
-        let has_exited = |watched: &Watched| {
+        let is_ready = |end: Option<BorrowedFd<'_>>| {
             let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-            watched.exit().is_some_and(|exit| {
-                poll(&mut [PollFd::from_borrowed_fd(exit, PollFlags::IN)], Some(&now))
+            end.is_some_and(|end| {
+                poll(&mut [PollFd::from_borrowed_fd(end, PollFlags::IN)], Some(&now))
                     .is_ok_and(|ready| ready > 0)
             })
         };
-        let gone: Vec<u64> =
-            self.watched.iter().filter(|w| has_exited(w)).map(|watched| watched.id).collect();
+        let has_exited = |watched: &&Watched| is_ready(watched.exit());
+        let gone: Vec<u64> = self.watched.iter().filter(has_exited).map(|w| w.id).collect();
         for id in gone {
             self.has_gone(id);
+        }
+        for watched in self.watched.iter_mut().filter(|watched| is_ready(watched.probes())) {
+            watched.look_after_probes();
         }
     }
 
@@ -148,11 +154,11 @@ impl Servers {
             return;
         };
         match event {
-            Event::Attached(identity) => {
+            Event::Attached(identity, probes) => {
                 let Target { pid, user, .. } = &identity.target;
                 log::info!("attached to {} (pid {pid} of user {user})", identity.version);
                 self.failed.forget(Key::of(&watched.seen));
-                watched.identity = Some(*identity);
+                watched.attached(*identity, probes);
                 self.turns.end(&id);
                 (self.lost, self.said) = (None, None);
             }
@@ -209,8 +215,8 @@ impl Servers {
         }
     }
 
-    /// Lets all servers go, and waits until their threads have taken their probes out; the kernel does it for those
-    /// that do not end.
+    /// Lets all servers go, and waits until their probes are out. A thread that does not end, whatever it waits for, keeps
+    /// none of them; the kernel may.
     pub(super) fn end(mut self) {
         self.watched.clear();
         let until = Instant::now() + ENDING;
@@ -218,8 +224,9 @@ impl Servers {
             let left = until.saturating_duration_since(Instant::now());
             match self.news.recv_timeout(left) {
                 Ok(news) => self.take(news),
-                Err(_) => return,
+                Err(_) => break,
             }
         }
+        probe_loader::end_all(DETACHING);
     }
 }

@@ -39,8 +39,8 @@ pub(super) enum Task {
 pub(super) struct News(pub(super) u64, pub(super) Event);
 
 pub(super) enum Event {
-    /// The probes are set.
-    Attached(Box<Identity>),
+    /// The probes are set; the descriptor is readable once they are gone, and not by us.
+    Attached(Box<Identity>, Option<OwnedFd>),
     /// They are not.
     NotAttached(NotAttached),
     /// To [`Task::Snapshot`].
@@ -119,6 +119,8 @@ pub(super) struct Watched {
     busy: Option<Instant>,
     tasks: Sender<Task>,
     exit: Option<OwnedFd>,
+    /// Ready once the probes are gone.
+    probes: Option<OwnedFd>,
 }
 
 impl Watched {
@@ -152,6 +154,7 @@ impl Watched {
             busy: None,
             tasks,
             exit,
+            probes: None,
         })
     }
 
@@ -212,6 +215,23 @@ impl Watched {
     /// Ready once its process has ended.
     pub(super) fn exit(&self) -> Option<BorrowedFd<'_>> {
         self.exit.as_ref().map(|exit| exit.as_fd())
+    }
+
+    /// The probes are set, and gone when `probes` is ready.
+    pub(super) fn attached(&mut self, identity: Identity, probes: Option<OwnedFd>) {
+        (self.identity, self.probes) = (Some(identity), probes);
+    }
+
+    /// Ready once the probes are gone, and not by us.
+    pub(super) fn probes(&self) -> Option<BorrowedFd<'_>> {
+        self.probes.as_ref().map(|probes| probes.as_fd())
+    }
+
+    /// Has the thread look after its probes, which says that they are gone.
+    pub(super) fn look_after_probes(&mut self) {
+        if self.ask(Task::Snapshot) {
+            self.probes = None;
+        }
     }
 
     /// As the host is told, once the probes are set.
@@ -280,7 +300,8 @@ impl Thread {
         };
         let server = observer.server();
         let (version, pool_bytes) = (server.version(), server.geometry.frame_bytes());
-        self.say(Event::Attached(Box::new(Identity { target, version, pool_bytes })));
+        let identity = Box::new(Identity { target, version, pool_bytes });
+        self.say(Event::Attached(identity, observer.probes().gone()));
         while let Ok(task) = tasks.recv() {
             let done = match task {
                 Task::Snapshot => {

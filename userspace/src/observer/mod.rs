@@ -313,7 +313,10 @@ impl Observer {
         };
         let Self { server, residency, locator, prepared, .. } = self;
         let residency = self.probes.see_events().then_some(&*residency);
-        Ok(page_list::rebuild(server, residency, locator, frames, prepared)?)
+        let built = page_list::rebuild(server, residency, locator, frames, prepared)?;
+        // What was written since the probes have gone the table does not know.
+        self.probes.check()?;
+        Ok(built)
     }
 
     /// Makes a snapshot of this moment.
@@ -355,11 +358,12 @@ impl Observer {
         Ok(Arc::new(self.compose(tally)?))
     }
 
-    /// Notices an exit, an exec and a resize.
+    /// Notices an exit, an exec, probes that are gone, and a resize.
     fn check_server(&mut self) -> Result<Pool, ObserveError> {
         if !self.server.target.is_alive() {
             return Err(ObserveError::Exited { pid: self.server.target.pid });
         }
+        self.probes.check()?;
         match self.server.current_geometry() {
             Ok(geometry) if geometry == self.server.geometry => Ok(Pool::Settled),
             Ok(geometry) => {

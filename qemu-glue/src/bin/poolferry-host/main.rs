@@ -44,6 +44,7 @@ enum Command {
 }
 
 fn main() {
+    probe_loader::start(qemu_glue::timeline::OBJECT);
     let cli: Cli = foreign::start();
     outlet::take_panics();
     let log = Box::new(outlet::stderr().writer());

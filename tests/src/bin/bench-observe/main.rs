@@ -87,6 +87,7 @@ impl Group {
 }
 
 fn main() -> ExitCode {
+    probe_loader::start(userspace::probes::OBJECT);
     match perform() {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args, verbose: u8) -> Result<(), Failure> {
 }
 
 /// How long the way out may take once a signal has come.
-const SIGNALLED: Duration = Duration::from_millis(1500);
+const SIGNALLED: Duration = Duration::from_secs(2);
 
 async fn answer(args: &Args) -> Result<(), Failure> {
     let options = AgentOptions {

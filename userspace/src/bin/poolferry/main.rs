@@ -41,6 +41,7 @@ fn main() {
     if std::env::args_os().nth(1).is_some_and(|argument| argument == isolated::COMMAND) {
         std::process::exit(i32::from(!isolated::serve()));
     }
+    probe_loader::start(userspace::probes::OBJECT);
     let cli: Cli = foreign::start();
     outlet::take_panics();
     outlet::exit(i32::from(!run(cli)))

@@ -1,24 +1,17 @@
-//! What holds probes in place, for both programs that set some.
+//! What holds probes in place.
 
 use std::thread;
-use std::vec::Vec;
 
 use aya::programs::uprobe::UProbeLink;
 
 /// Attached probes; dropped, they are taken out.
 #[derive(Debug, Default)]
-pub struct Links(Vec<UProbeLink>);
+pub(crate) struct Links(Vec<UProbeLink>);
 
 impl Links {
     /// One more.
-    pub fn add(&mut self, link: UProbeLink) {
+    pub(crate) fn add(&mut self, link: UProbeLink) {
         self.0.push(link);
-    }
-
-    /// How many there are.
-    #[must_use]
-    pub const fn count(&self) -> usize {
-        self.0.len()
     }
 }
 

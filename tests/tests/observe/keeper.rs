@@ -1,0 +1,335 @@
+//! The process that keeps the probes: they go with the agent however it ends, whoever holds it.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+use test_servers::{Config, Release, Server, command, skipped};
+
+use crate::agent::Agent;
+use crate::lab::{eventually, open, run, start, within};
+use crate::stall::LIMIT;
+use crate::text::{Text, assert_unharmed};
+
+/// Maps a file over the data of the program that it is loaded into.
+const LIBRARY: &str = r#"
+#include <fcntl.h>
+#include <link.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+static int over(struct dl_phdr_info *info, size_t, void *file) {
+    for (int n = 0; n < info->dlpi_phnum; n++) {
+        const ElfW(Phdr) &part = info->dlpi_phdr[n];
+        if (part.p_type != PT_LOAD || !(part.p_flags & PF_W)) continue;
+        unsigned long start = (info->dlpi_addr + part.p_vaddr + 4095) & ~4095UL;
+        unsigned long end = (info->dlpi_addr + part.p_vaddr + part.p_memsz) & ~4095UL;
+        mmap((void *) start, end - start, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, *(int *) file, 0);
+    }
+    return 1; // the program itself comes first
+}
+__attribute__((constructor)) static void trap() {
+    int file = open(getenv("MUTE"), O_RDONLY);
+    dl_iterate_phdr(over, &file);
+    if (write(1, "x", 1) == 1) for (;;) pause();
+}
+"#;
+
+/// A stranger's process with its file system.
+struct Trap {
+    program: Child,
+    pid: u32,
+    _folder: TempDir,
+}
+
+impl Trap {
+    /// One that does what `words` say; none where that cannot be had.
+    fn set(test: &str, words: &[&Path], folder: TempDir) -> Option<Self> {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_mute-memory"));
+        let mut program =
+            program.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(program.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        match line.trim().parse() {
+            Ok(pid) => Some(Self { program, pid, _folder: folder }),
+            Err(_) => {
+                assert_eq!(program.wait().unwrap().code(), Some(77), "{line}");
+                skipped(test, format_args!("no FUSE: {}", line.trim()));
+                None
+            }
+        }
+    }
+
+    /// A `mysqld` whose data nobody can read.
+    fn unreadable(test: &str, server: &Server) -> Option<Self> {
+        if !command::exists("g++") {
+            skipped(test, "`g++` is not installed");
+            return None;
+        }
+        let folder = open_folder();
+        let (source, library) = (folder.path().join("over.cc"), folder.path().join("over.so"));
+        fs::write(&source, LIBRARY).unwrap();
+        let mut compile = Command::new("g++");
+        // Names are looked up in the program's data, so before that is out of reach.
+        compile.args(["-shared", "-fPIC", "-Wl,-z,now", "-o"]).args([&library, &source]);
+        assert!(compile.status().unwrap().success());
+        Self::set(test, &[Path::new("reads"), server.program(), &library], folder)
+    }
+
+    /// A process that maps the server's program, and holds the lock of its memory map.
+    fn held(test: &str, server: &Server) -> Option<Self> {
+        Self::set(test, &[Path::new("map"), server.program()], open_folder())
+    }
+
+    /// Whoever waits for it is let go.
+    fn end(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+impl Drop for Trap {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn open_folder() -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    folder
+}
+
+/// An agent, what it says, and its port.
+struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    port: PathBuf,
+    _folder: TempDir,
+}
+
+impl Running {
+    fn start(agent: &Agent, pids: &[u32]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let port = folder.path().join("port");
+        let mut command = agent.command(&["agent", "-vv", "--port"]);
+        command.arg(format!("unix:{}", port.display()));
+        command.args(pids.iter().map(|pid| format!("--pid={pid}")));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let (sender, lines) = channel();
+        let said = BufReader::new(child.stderr.take().unwrap()).lines();
+        thread::spawn(move || said.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        Self { child, lines, port, _folder: folder }
+    }
+
+    /// Waits for a line with these words.
+    fn says(&self, words: &str) -> String {
+        let until = Instant::now() + Duration::from_secs(30);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left);
+            let line = line.unwrap_or_else(|_| panic!("the agent does not say `{words}`"));
+            if line.contains(words) {
+                return line;
+            }
+        }
+    }
+
+    fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    fn signal(&self, signal: Signal) -> Instant {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        Instant::now()
+    }
+
+    /// Whether a thread of it waits for an answer of FUSE, which no signal ends once the question has been taken.
+    fn is_held(&self) -> bool {
+        let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", self.pid())) else { return false };
+        tasks.flatten().any(|task| {
+            let place = fs::read_to_string(task.path().join("wchan"));
+            place.is_ok_and(|place| place.contains("request_wait_answer"))
+        })
+    }
+
+    /// The processes that keep its probes.
+    fn keepers(&self) -> Vec<u32> {
+        let pid = self.pid();
+        let children = fs::read_dir("/proc").unwrap();
+        let pids = children.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let is_one = |child: &u32| {
+            let text =
+                |name| fs::read_to_string(format!("/proc/{child}/{name}")).unwrap_or_default();
+            text("status").contains(&format!("\nPPid:\t{pid}\n"))
+                && text("cmdline").contains("keep-probes")
+        };
+        pids.filter(is_one).collect()
+    }
+
+    /// Waits until it is gone, and says so where not.
+    fn end(mut self) {
+        assert!(eventually(|| self.child.try_wait().unwrap().is_some()), "it never ends");
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        // A stopped one ends so too.
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until the probes are gone; how long that took.
+fn gone(text: &Text, since: Instant) -> Duration {
+    assert!(within(Duration::from_secs(10), || text.changed() == 0), "{} are left", text.changed());
+    since.elapsed()
+}
+
+/// A thread of it reads memory of a stranger's, which never comes: no signal ends that thread, and yet the probes go.
+#[test]
+fn an_agent_that_is_held_leaves_no_probes() {
+    const TEST: &str = "keeper::an_agent_that_is_held_leaves_no_probes";
+    run(TEST, Release::Mysql56, |release| {
+        let Some(agent) = Agent::find(TEST) else { return };
+        let server = start(release, Config::new().pool_mib(32));
+        let text = Text::of(&open(&server));
+        for signal in [Signal::KILL, Signal::TERM] {
+            let Some(mut trap) = Trap::unreadable(TEST, &server) else { return };
+            let running = Running::start(&agent, &[server.pid(), trap.pid]);
+            running.says("attached to");
+            assert!(eventually(|| running.is_held()), "it does not read the stranger's memory");
+            sleep(Duration::from_millis(200));
+            let (held, probes) = (running.is_held(), text.changed());
+            let since = running.signal(signal);
+            let left = within(LIMIT, || text.changed() == 0).then(|| since.elapsed());
+            let closed = within(LIMIT, || UnixStream::connect(&running.port).is_err());
+            let took = since.elapsed();
+            let lingers = running.is_held();
+            println!(
+                "{signal:?}: {probes} probes gone after {left:?}, port closed {closed} after {took:?}, lingers {lingers}"
+            );
+            let works = server.query_one("SELECT 1");
+            // Whoever waits for it is let go before anything else is said.
+            trap.end();
+            running.end();
+            assert!(held && probes >= 3, "held {held}, {probes} probes");
+            assert!(lingers, "nobody holds it, so this shows nothing");
+            assert!(left.is_some(), "{signal:?}: the probes outlive it");
+            // Of one that is killed the kernel closes it, once the thread has ended.
+            assert!(closed || signal == Signal::KILL, "{signal:?}: the port stays open");
+            assert_eq!(works.unwrap(), "1");
+            assert_unharmed(&server, server.pid(), &text);
+        }
+    });
+}
+
+/// Probes are where the agent says they are, or it says that they are not, and sets them again.
+#[test]
+fn probes_live_and_die_with_agent_and_keeper() {
+    const TEST: &str = "keeper::probes_live_and_die_with_agent_and_keeper";
+    run(TEST, Release::Mysql56, |release| {
+        let Some(agent) = Agent::find(TEST) else { return };
+        let server = start(release, Config::new().pool_mib(32));
+        let text = Text::of(&open(&server));
+        let running = Running::start(&agent, &[server.pid()]);
+        running.says("attached to");
+        let keepers = running.keepers();
+        assert!(keepers.len() == 1 && text.changed() >= 3, "{keepers:?}");
+
+        // Signals that are meant for the agent, and come to all of its processes, take nothing out.
+        let keeper = Pid::from_raw(keepers[0].cast_signed()).unwrap();
+        for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+            kill_process(keeper, signal).unwrap();
+        }
+        sleep(Duration::from_millis(200));
+        assert!(running.keepers() == keepers && text.changed() >= 3, "it heeds signals");
+
+        let since = Instant::now();
+        kill_process(keeper, Signal::KILL).unwrap();
+        let took = gone(&text, since);
+        let said = running.says("the process that keeps the probes has ended");
+        println!("keeper killed: probes gone after {took:?}; {said}");
+        assert!(said.contains("(signal 9)"), "{said}");
+        running.says("attached to");
+        println!("set again after {:?}", since.elapsed());
+        assert!(running.keepers() != keepers && text.changed() >= 3);
+
+        // Who is stopped goes on later.
+        running.signal(Signal::STOP);
+        sleep(Duration::from_secs(2));
+        assert!(text.changed() >= 3, "a stopped agent has lost its probes");
+        let took = gone(&text, running.signal(Signal::KILL));
+        println!("agent killed: probes gone after {took:?}");
+        assert!(took < LIMIT, "{took:?}");
+        running.end();
+        assert_unharmed(&server, server.pid(), &text);
+    });
+}
+
+/// The longest of the forks that are made meanwhile.
+fn slowest_fork(during: impl FnOnce()) -> Duration {
+    let (over, slowest) = (AtomicBool::new(false), std::sync::Mutex::new(Duration::ZERO));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::SeqCst) {
+                let since = Instant::now();
+                // A subshell is forked; a program that is started is not.
+                Command::new("sh").args(["-c", "(:); :"]).status().unwrap();
+                let mut slowest = slowest.lock().unwrap();
+                *slowest = since.elapsed().max(*slowest);
+                sleep(Duration::from_millis(20));
+            }
+        });
+        during();
+        over.store(true, Ordering::SeqCst);
+    });
+    slowest.into_inner().unwrap()
+}
+
+/// The kernel would wait for it with every process that forks: no probe is set, and it is said why, until it lets go.
+#[test]
+fn nobody_is_waited_for_to_set_probes() {
+    const TEST: &str = "keeper::nobody_is_waited_for_to_set_probes";
+    run(TEST, Release::Mysql56, |release| {
+        let Some(agent) = Agent::find(TEST) else { return };
+        let server = start(release, Config::new().pool_mib(32));
+        let text = Text::of(&open(&server));
+        let Some(mut trap) = Trap::held(TEST, &server) else { return };
+        let running = Running::start(&agent, &[server.pid()]);
+        let mut said = String::new();
+        let slowest = slowest_fork(|| {
+            // A kernel that waits is let go in time.
+            let heard = within(Duration::from_secs(8), || {
+                let line = running.lines.try_recv().unwrap_or_default();
+                let is_it = line.contains("does not let go of its memory map");
+                said = if is_it { line } else { std::mem::take(&mut said) };
+                is_it
+            });
+            if !heard {
+                trap.end();
+            }
+        });
+        println!("slowest fork {slowest:?}; {said}");
+        assert!(said.contains(&format!("process {} of user nobody", trap.pid)), "{said}");
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+        assert_eq!((text.changed(), running.keepers()), (0, Vec::new()));
+        trap.end();
+        running.says("attached to");
+        assert!(text.changed() >= 3);
+        running.signal(Signal::TERM);
+        running.end();
+        assert_unharmed(&server, server.pid(), &text);
+    });
+}
