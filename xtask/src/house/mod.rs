@@ -4,6 +4,7 @@ mod commands;
 mod foreign;
 mod length;
 mod links;
+mod named_code;
 mod named_tests;
 mod opens;
 mod paths;
@@ -37,6 +38,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { name: "foreign files are opened through one door", find: opens::find },
     Rule { name: "links in the documentation lead to files", find: links::find },
     Rule { name: "tests that the documentation names exist", find: named_tests::find },
+    Rule { name: "files and modules that ARCHITECTURE.md names exist", find: named_code::find },
     Rule { name: "one term for one thing", find: words::find },
 ];
 
