@@ -68,7 +68,7 @@ impl Laboratory {
         }
     }
 
-    /// Tries to migrate the VM while `migration` meddles with it.
+    /// Tries to migrate the VM while `migration` injects its fault.
     ///
     /// # Errors
     /// The VM runs at neither host afterwards, or what `migration` returns.

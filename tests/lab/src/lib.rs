@@ -40,7 +40,7 @@ pub mod setup;
 pub mod size;
 pub mod steps;
 pub mod storage;
-mod tally;
+mod transactions;
 pub mod vm;
 pub mod wait;
 pub mod watch;

@@ -21,12 +21,12 @@ const LISTEN_LIMIT: Duration = Duration::from_secs(30);
 /// A program of Poolferry's ends within this time of the migration's end.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
-/// What is done while a migration goes on.
-type Meddle<'a> = dyn FnMut(&mut Scene<'_>) -> Result<()> + 'a;
+/// A fault that is injected while a migration goes on.
+type Fault<'a> = dyn FnMut(&mut Ongoing<'_>) -> Result<()> + 'a;
 /// What is done to source and destination when the VM has arrived, before their RAM is compared.
 type Tamper<'a> = dyn FnMut(&mut Machine, &mut Machine) -> Result<()> + 'a;
 
-/// How Poolferry's programs are started, and what is done to them. For tests of trouble.
+/// How Poolferry's programs are started, and which fault is injected.
 #[derive(Default)]
 pub struct Migration<'a> {
     /// Further options of `poolferry-host receive`.
@@ -35,14 +35,14 @@ pub struct Migration<'a> {
     pub migrate: Vec<String>,
     /// What starts `poolferry-host migrate`, before its own words: `nice`. Empty, it is started by itself.
     pub starter: Vec<String>,
-    /// Called every 20 ms while the migration goes on.
-    pub meddle: Option<Box<Meddle<'a>>>,
+    /// Called every 20 ms while the migration goes on, to inject a fault.
+    pub fault: Option<Box<Fault<'a>>>,
     /// Called when the VM has arrived, before its RAM is compared.
     pub tamper: Option<Box<Tamper<'a>>>,
 }
 
 /// A migration on its way.
-pub struct Scene<'a> {
+pub struct Ongoing<'a> {
     /// The laboratory.
     pub lab: &'a mut Laboratory,
     /// The QEMU at the destination.
@@ -56,7 +56,7 @@ pub struct Scene<'a> {
     told: PathBuf,
 }
 
-impl Scene<'_> {
+impl Ongoing<'_> {
     /// What `poolferry-host migrate` has told so far: one JSON object a line.
     #[must_use]
     pub fn told(&self) -> String {
@@ -82,10 +82,10 @@ impl<'a> Migration<'a> {
         Self::default()
     }
 
-    /// Does `meddle` while the migration goes on.
+    /// Calls `fault` every 20 ms while the migration goes on.
     #[must_use]
-    pub fn meddling(meddle: impl FnMut(&mut Scene<'_>) -> Result<()> + 'a) -> Self {
-        Self { meddle: Some(Box::new(meddle)), ..Self::default() }
+    pub fn with_fault(fault: impl FnMut(&mut Ongoing<'_>) -> Result<()> + 'a) -> Self {
+        Self { fault: Some(Box::new(fault)), ..Self::default() }
     }
 
     pub(crate) fn arrived(&mut self, source: &mut Machine, there: &mut Machine) -> Result<()> {
@@ -96,7 +96,7 @@ impl<'a> Migration<'a> {
 /// Migrates with `poolferry-host` at both hosts, and watches. Logs and the record go to `folder`.
 ///
 /// # Errors
-/// A program is missing or fails without being meddled with, or the migration does not end within `limit`.
+/// A program is missing or fails without a fault that was injected, or the migration does not end within `limit`.
 pub(crate) fn migrate(
     lab: &mut Laboratory,
     mode: Mode,
@@ -123,8 +123,8 @@ pub(crate) fn migrate(
         if let Some(ended) = watch.look(&mut lab.machine)? {
             return Ok(Some(ended));
         }
-        if let Some(meddle) = &mut migration.meddle {
-            let mut scene = Scene {
+        if let Some(fault) = &mut migration.fault {
+            let mut ongoing = Ongoing {
                 lab,
                 destination,
                 receiver: &mut receiver,
@@ -132,8 +132,8 @@ pub(crate) fn migrate(
                 abandon: false,
                 told: told.clone(),
             };
-            meddle(&mut scene)?;
-            if scene.abandon {
+            fault(&mut ongoing)?;
+            if ongoing.abandon {
                 return Ok(Some(Ended::abandoned()));
             }
         }
@@ -143,7 +143,7 @@ pub(crate) fn migrate(
         // It may have begun, and even ended, between the look and here.
         match watch.to_end(&mut lab.machine, Duration::from_secs(2)) {
             Ok(ended) => Ok(Some(ended)),
-            Err(_) if migration.meddle.is_some() => Ok(Some(Ended::not_begun(driver.log_end()))),
+            Err(_) if migration.fault.is_some() => Ok(Some(Ended::not_begun(driver.log_end()))),
             Err(_) => bail!("`poolferry-host migrate` ended early\n{}", driver.log_end()),
         }
     })?;
@@ -163,7 +163,7 @@ pub(crate) fn migrate(
 fn finish(name: &str, program: &mut Process, migration: &Migration<'_>) -> Result<ExitStatus> {
     let status = program.wait(END_LIMIT)?;
     // One that was killed did not succeed, and need not.
-    let fine = status.success() || migration.meddle.is_some();
+    let fine = status.success() || migration.fault.is_some();
     ensure!(fine, "`poolferry-host {name}`: {status}\n{}", program.log_end());
     Ok(status)
 }

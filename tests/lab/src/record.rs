@@ -14,7 +14,7 @@ use crate::mode::Mode;
 use crate::rate::Rate;
 use crate::setup::Setup;
 use crate::storage::Kind;
-use crate::tally::tally;
+use crate::transactions;
 use crate::workload::Second;
 
 /// What was heard of the load from before a migration to after it.
@@ -181,7 +181,7 @@ fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], before_s: f64) {
     let counted: Vec<_> = before.iter().chain(&after).filter_map(commits).collect();
     // A server that was restarted counts anew.
     report.transactions =
-        if hop.mode == Mode::ColdPool { None } else { tally(&report.tps, &counted) };
+        if hop.mode == Mode::ColdPool { None } else { transactions::count(&report.tps, &counted) };
 }
 
 fn tps(hop: &Hop, seconds: &[Second], before_s: f64) -> Vec<Tps> {

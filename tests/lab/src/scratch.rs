@@ -1,8 +1,8 @@
 //! The folder and the network namespaces of one laboratory, and how they go away whatever happens.
 //!
 //! Every process of a laboratory runs in one of its namespaces, so the namespaces name all that has to be ended. Three
-//! things see to it: [`Scratch`] when it is dropped; a guard, a shell that waits on a pipe which only the owner holds open, when the
-//! owner is killed; and a sweep at the next start for what a crash of the machine or a killed guard left (folders).
+//! things see to it: [`Scratch`] when it is dropped; a watchdog, a shell that waits on a pipe which only the owner holds open, when the
+//! owner is killed; and a sweep at the next start for what a crash of the machine or a killed watchdog left (folders).
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -45,7 +45,7 @@ rm -f -- "$2.lock"
 pub struct Scratch {
     name: String,
     path: PathBuf,
-    guard: Child,
+    watchdog: Child,
     _lock: File,
 }
 
@@ -64,8 +64,8 @@ impl Scratch {
         let lock = File::create(path.with_added_extension("lock"))?;
         lock.lock()?;
         writeln!(&lock, "{}", std::process::id())?;
-        let guard = Command::new("sh")
-            .args(["-c", &format!("read -r _ && exit 0\n{CLEAR}"), "guard", &name])
+        let watchdog = Command::new("sh")
+            .args(["-c", &format!("read -r _ && exit 0\n{CLEAR}"), "watchdog", &name])
             .arg(&path)
             .current_dir("/")
             .stdin(Stdio::piped())
@@ -73,8 +73,8 @@ impl Scratch {
             .stderr(Stdio::null())
             .process_group(0) // not hit by the terminal's Ctrl-C
             .spawn()
-            .context("failed to start the guard of a laboratory")?;
-        Ok(Self { name, path, guard, _lock: lock })
+            .context("failed to start the watchdog of a laboratory")?;
+        Ok(Self { name, path, watchdog, _lock: lock })
     }
 
     /// The folder.
@@ -93,11 +93,11 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let cleared = clear(&self.name, &self.path);
-        // If that failed, the end of the pipe without a line makes the guard try again.
-        if let (Some(mut pipe), Ok(())) = (self.guard.stdin.take(), cleared) {
+        // If that failed, the end of the pipe without a line makes the watchdog try again.
+        if let (Some(mut pipe), Ok(())) = (self.watchdog.stdin.take(), cleared) {
             let _ = pipe.write_all(b"done\n");
         }
-        let _ = self.guard.wait();
+        let _ = self.watchdog.wait();
     }
 }
 

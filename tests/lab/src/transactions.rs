@@ -12,7 +12,7 @@ const SECOND: f64 = 1.0;
 /// `told` are the load's seconds, `counted` when the probes answered and how many commits they had seen by then. One
 /// answer before the migration and one after it suffice: the probes go on counting while nobody asks. A second that the
 /// edge of the time cuts counts by the part that lies inside.
-pub(crate) fn tally(told: &[Tps], counted: &[(f64, u64)]) -> Option<Transactions> {
+pub(crate) fn count(told: &[Tps], counted: &[(f64, u64)]) -> Option<Transactions> {
     let time = told.first()?.at_s - SECOND..=told.last()?.at_s;
     let mut both = counted.iter().filter(|(at_s, _)| time.contains(at_s));
     let &(begin, first) = both.next()?;
@@ -47,7 +47,7 @@ mod tests {
     #[test]
     fn both_count_the_same_time() {
         let told = told(&[(0.0, 50.0), (1.0, 100.0), (2.0, 100.0), (3.0, 200.0), (4.0, 80.0)]);
-        let found = tally(&told, &[(0.5, 1000), (1.5, 7), (3.5, 1390)]).unwrap();
+        let found = count(&told, &[(0.5, 1000), (1.5, 7), (3.5, 1390)]).unwrap();
         assert_eq!((found.seconds, found.by_probes), (3.0, 390));
         assert!((found.by_load - 390.0).abs() < 1e-9, "{found:?}");
     }
@@ -56,7 +56,7 @@ mod tests {
     fn a_pause_and_a_late_report_lose_nothing() {
         // The VM stood still from 1 to 2.5; the report of the second after came late, together with the next.
         let told = told(&[(1.0, 100.0), (3.6, 100.0), (3.6, 100.0), (4.6, 100.0)]);
-        let found = tally(&told, &[(0.5, 0), (4.1, 300)]).unwrap();
+        let found = count(&told, &[(0.5, 0), (4.1, 300)]).unwrap();
         assert!((found.by_load - 300.0).abs() < 1e-9, "{found:?}");
     }
 
@@ -64,10 +64,10 @@ mod tests {
     fn what_one_of_them_has_not_seen_is_not_compared() {
         let load = told(&[(1.0, 100.0), (2.0, 100.0)]);
         let counted = [(-0.5, 0), (0.5, 1000), (1.5, 1100), (2.5, 9000)];
-        let found = tally(&load, &counted).unwrap();
+        let found = count(&load, &counted).unwrap();
         assert_eq!((found.seconds, found.by_probes, found.by_load), (1.0, 100, 100.0));
-        assert_eq!(tally(&load, &counted[..2]), None);
-        assert_eq!(tally(&load, &[(-2.0, 0), (2.5, 200)]), None);
-        assert_eq!(tally(&[], &[(0.5, 0), (1.5, 90)]), None);
+        assert_eq!(count(&load, &counted[..2]), None);
+        assert_eq!(count(&load, &[(-2.0, 0), (2.5, 200)]), None);
+        assert_eq!(count(&[], &[(0.5, 0), (1.5, 90)]), None);
     }
 }

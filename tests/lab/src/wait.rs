@@ -20,7 +20,7 @@ static TOLD_TO_END: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 /// The kernel refuses a handler.
 pub fn end_in_order() -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
-        // The second one ends the process at once; the guard then cleans up.
+        // The second one ends the process at once; the watchdog then cleans up.
         flag::register_conditional_shutdown(signal, 1, Arc::clone(&TOLD_TO_END))?;
         flag::register(signal, Arc::clone(&TOLD_TO_END))?;
     }

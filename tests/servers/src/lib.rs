@@ -27,7 +27,6 @@ pub mod command;
 mod config;
 mod datadir;
 pub mod fixture;
-mod guard;
 pub mod kept;
 mod launch;
 mod load;
@@ -38,6 +37,7 @@ pub mod room;
 mod scratch;
 mod server;
 mod skip;
+mod watchdog;
 
 pub use config::{Config, Dataset, Isolation, PageSize};
 pub use fixture::{Installed, Release};

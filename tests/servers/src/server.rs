@@ -14,11 +14,11 @@ use crate::command;
 use crate::config::{Config, Dataset};
 use crate::datadir;
 use crate::fixture::{Installed, Release};
-use crate::guard::Guard;
 use crate::launch::{self, Places};
 use crate::load::{self, Load, LoadSpec};
 use crate::process;
 use crate::scratch::Scratch;
+use crate::watchdog::Watchdog;
 
 /// A server answers within this time, log recovery and a cold disk included.
 const START_LIMIT: Duration = Duration::from_secs(180);
@@ -36,12 +36,12 @@ pub struct Server {
     scratch: Scratch,
 }
 
-/// The process, and the guard that ends it should its owner be killed.
+/// The process, and the watchdog that ends it should its owner be killed.
 #[derive(Debug)]
 struct Running {
     child: Child,
     pid: u32,
-    _guard: Guard,
+    _watchdog: Watchdog,
 }
 
 impl Server {
@@ -117,7 +117,7 @@ impl Server {
         let log = scratch.path().join("error.log");
         let places = Places { scratch: scratch.path(), datadir: &made, log: &log };
         let mut child = launch::spawn(installed, config, places, arguments)?;
-        let _guard = Guard::new(child.id(), &[scratch.path()])?;
+        let _watchdog = Watchdog::new(child.id(), &[scratch.path()])?;
         let status = child.wait()?;
         ensure!(status.success(), "{} {arguments:?}: {status}\n{}", installed.release, tail(&log));
         Ok(fs::rename(made, datadir)?)
@@ -250,11 +250,12 @@ impl Server {
             Release::Mysql56 | Release::Mysql97 => &[],
         };
         let mut child = launch::spawn(&self.installed, &self.config, places, arguments)?;
-        let guard = Guard::new(child.id(), &[self.scratch.path(), &self.datadir]);
-        let ready = guard.and_then(|guard| Ok((self.wait_until_ready(&mut child)?, guard)));
+        let watchdog = Watchdog::new(child.id(), &[self.scratch.path(), &self.datadir]);
+        let ready =
+            watchdog.and_then(|watchdog| Ok((self.wait_until_ready(&mut child)?, watchdog)));
         match ready {
-            Ok((pid, guard)) => {
-                self.running = Some(Running { child, pid, _guard: guard });
+            Ok((pid, watchdog)) => {
+                self.running = Some(Running { child, pid, _watchdog: watchdog });
                 Ok(())
             }
             Err(error) => {

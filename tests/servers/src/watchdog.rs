@@ -1,7 +1,7 @@
 //! Cleans up after a server whose owner was killed and could not do it.
 //!
 //! `PR_SET_PDEATHSIG` would not do: it fires when the *thread* that started the server ends, and a test harness has
-//! a thread for each test. The guard is a shell that waits on a pipe which only the owner holds open.
+//! a thread for each test. The watchdog is a shell that waits on a pipe which only the owner holds open.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -22,15 +22,15 @@ rm -rf -- "$@"
 
 /// A process that outlives its owner just long enough to kill the server and remove its folders.
 #[derive(Debug)]
-pub(crate) struct Guard {
+pub(crate) struct Watchdog {
     shell: Child,
 }
 
-impl Guard {
+impl Watchdog {
     /// Watches over the process `pid` and its `folders`.
     pub(crate) fn new(pid: u32, folders: &[&Path]) -> Result<Self> {
         let shell = Command::new("sh")
-            .args(["-c", SCRIPT, "guard"])
+            .args(["-c", SCRIPT, "watchdog"])
             .arg(pid.to_string())
             .args(folders)
             .current_dir("/")
@@ -39,12 +39,12 @@ impl Guard {
             .stderr(Stdio::null())
             .process_group(0) // not hit by the terminal's Ctrl-C
             .spawn()
-            .context("failed to start the guard of a server")?;
+            .context("failed to start the watchdog of a server")?;
         Ok(Self { shell })
     }
 }
 
-impl Drop for Guard {
+impl Drop for Watchdog {
     fn drop(&mut self) {
         if let Some(mut pipe) = self.shell.stdin.take() {
             let _ = pipe.write_all(b"done\n");

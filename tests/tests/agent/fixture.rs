@@ -25,14 +25,14 @@ pub(crate) const RAM_BYTES: u64 = 1 << 40;
 const LIMIT: Duration = Duration::from_secs(90);
 
 /// What a test needs, while it is its turn.
-pub(crate) struct Stage {
+pub(crate) struct Fixture {
     pub(crate) runtime: Runtime,
     program: PathBuf,
     folder: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
 
-impl Stage {
+impl Fixture {
     /// Waits for its turn; says so where test `test` cannot run.
     pub(crate) fn set(test: &str) -> Option<Self> {
         static TURN: Mutex<()> = Mutex::new(());

@@ -20,7 +20,7 @@ use qemu_glue::qmp::Qmp;
 use test_servers::cache::Cache;
 use test_servers::skipped;
 
-use crate::stage::{LIST_WITHIN, RAM_BYTES, Stage};
+use crate::fixture::{Fixture, LIST_WITHIN, RAM_BYTES};
 
 /// The VM's RAM, as its host reads it.
 async fn ram(lab: &mut Laboratory) -> Result<GuestRam> {
@@ -73,10 +73,10 @@ fn against_disk(listed: &Listed, ram: &GuestRam, disk: &File) -> Result<(u64, u6
 }
 
 /// All that is asked of one VM, as booting one takes long.
-fn asked(stage: &Stage, lab: &mut Laboratory) -> Result<()> {
+fn asked(fixture: &Fixture, lab: &mut Laboratory) -> Result<()> {
     lab.start_agent()?;
-    let guest = stage.runtime.block_on(ram(lab))?;
-    let listed = stage.runtime.block_on(ask(lab, &guest))?;
+    let guest = fixture.runtime.block_on(ram(lab))?;
+    let listed = fixture.runtime.block_on(ask(lab, &guest))?;
     assert!(matches!(listed.how, How::InPlace), "{:?}", listed.how);
     assert_eq!(listed.pinned, Pinned::LongTerm);
     assert!(listed.pages > 5000, "{} pages", listed.pages);
@@ -87,7 +87,7 @@ fn asked(stage: &Stage, lab: &mut Laboratory) -> Result<()> {
     assert_eq!(differing, 0);
 
     // Another host, which does not read RAM; the port is the same.
-    let copied = stage.runtime.block_on(ask(lab, &NoRam(RAM_BYTES)))?;
+    let copied = fixture.runtime.block_on(ask(lab, &NoRam(RAM_BYTES)))?;
     assert!(matches!(copied.how, How::Copied(_)));
     assert_eq!(copied.pages, listed.pages);
 
@@ -98,18 +98,18 @@ fn asked(stage: &Stage, lab: &mut Laboratory) -> Result<()> {
     })?;
     let path = lab.machine().agent();
     let silent = Agent::connect_within(&path, Duration::from_secs(2));
-    let error = stage.runtime.block_on(silent).unwrap_err();
+    let error = fixture.runtime.block_on(silent).unwrap_err();
     assert!(matches!(error, AgentError::Silent { .. }), "{error}");
     lab.start_agent()?;
-    assert_eq!(stage.runtime.block_on(ask(lab, &guest))?.pages, listed.pages);
+    assert_eq!(fixture.runtime.block_on(ask(lab, &guest))?.pages, listed.pages);
     drop(guest);
 
     // The VM moves, with an agent that knows nothing of it.
     let folder = tempfile::tempdir()?;
     let hop = lab.hop(Mode::Stock, folder.path())?;
     assert!(hop.identity.is_some_and(|identity| identity.differing_bytes == 0));
-    let guest = stage.runtime.block_on(ram(lab))?;
-    let moved = stage.runtime.block_on(ask(lab, &guest))?;
+    let guest = fixture.runtime.block_on(ram(lab))?;
+    let moved = fixture.runtime.block_on(ask(lab, &guest))?;
     assert!(matches!(moved.how, How::InPlace), "{:?}", moved.how);
     let (pages, differing) = against_disk(&moved, &guest, &disk)?;
     println!("after the migration {pages} pages of RAM listed, {differing} differ from the disk");
@@ -121,7 +121,7 @@ fn asked(stage: &Stage, lab: &mut Laboratory) -> Result<()> {
 #[test]
 fn a_guests_list_is_read_in_place_before_and_after_a_migration() {
     let test = "guest::a_guests_list_is_read_in_place_before_and_after_a_migration";
-    let Some(stage) = Stage::set(test) else { return };
+    let Some(fixture) = Fixture::set(test) else { return };
     let programs = match Programs::find() {
         Ok(programs) => programs,
         Err(error) => return skipped(test, format!("{error:#}")),
@@ -130,7 +130,7 @@ fn a_guests_list_is_read_in_place_before_and_after_a_migration() {
         let mut lab = Laboratory::boot(&Cache::open()?, Setup::small(Workload::Idle), programs)?;
         lab.busy()?;
         lab.load(Workload::Idle)?;
-        asked(&stage, &mut lab)
+        asked(&fixture, &mut lab)
     };
     boot().unwrap_or_else(|error: anyhow::Error| panic!("{error:#}"));
 }

@@ -7,18 +7,18 @@ use std::time::Duration;
 use page_wire::ask::{Answer, Said, from_line};
 use qemu_glue::agent::{Agent, AgentError, NoRam};
 
-use crate::stage::{LIST_WITHIN, RAM_BYTES, Stage, warm};
+use crate::fixture::{Fixture, LIST_WITHIN, RAM_BYTES, warm};
 
 #[test]
 fn the_next_host_is_answered_whatever_the_last_one_left() {
-    let Some(stage) = Stage::set("hosts::the_next_host_is_answered_whatever_the_last_one_left")
+    let Some(fixture) = Fixture::set("hosts::the_next_host_is_answered_whatever_the_last_one_left")
     else {
         return;
     };
     let server = warm();
-    let _process = stage.agent_on(&server);
-    stage.attached();
-    let connect = || UnixStream::connect(stage.path()).unwrap();
+    let _process = fixture.agent_on(&server);
+    fixture.attached();
+    let connect = || UnixStream::connect(fixture.path()).unwrap();
     // Half an ask; no ask at all; an ask whose answer is not waited for; one that is read in part.
     connect().write_all(b"{\"id\":1,\"page-").unwrap();
     connect().write_all(&[0xff; 100_000]).unwrap_or_default();
@@ -27,19 +27,19 @@ fn the_next_host_is_answered_whatever_the_last_one_left() {
     reader.write_all(b"{\"id\":2,\"page-list\":null}\n").unwrap();
     reader.read_exact(&mut [0; 10]).unwrap();
     drop(reader);
-    let mut agent = stage.connect();
-    let listed = stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
+    let mut agent = fixture.connect();
+    let listed = fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
     assert!(listed.pages > 2000);
 }
 
 #[test]
 fn what_is_no_ask_is_answered_with_an_error() {
-    let Some(stage) = Stage::set("hosts::what_is_no_ask_is_answered_with_an_error") else {
+    let Some(fixture) = Fixture::set("hosts::what_is_no_ask_is_answered_with_an_error") else {
         return;
     };
     // No server is needed for that.
-    let _process = stage.agent(&["--pid", "4194304"]);
-    let mut host = UnixStream::connect(stage.path()).unwrap();
+    let _process = fixture.agent(&["--pid", "4194304"]);
+    let mut host = UnixStream::connect(fixture.path()).unwrap();
     let mut answers = BufReader::new(host.try_clone().unwrap()).lines();
     let mut answer = |ask: &str| {
         host.write_all(ask.as_bytes()).unwrap();
@@ -66,20 +66,20 @@ fn what_is_no_ask_is_answered_with_an_error() {
 #[test]
 fn an_agent_that_is_killed_is_noticed_and_another_takes_its_place() {
     let test = "hosts::an_agent_that_is_killed_is_noticed_and_another_takes_its_place";
-    let Some(stage) = Stage::set(test) else { return };
+    let Some(fixture) = Fixture::set(test) else { return };
     let server = warm();
-    let process = stage.agent_on(&server);
-    let mut agent = stage.attached();
+    let process = fixture.agent_on(&server);
+    let mut agent = fixture.attached();
     process.kill();
     let error =
-        stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
+        fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
     assert!(matches!(error, AgentError::Closed { .. } | AgentError::Io(_)), "{error}");
-    let path = stage.path();
-    let nobody = stage.runtime.block_on(Agent::connect_within(&path, Duration::from_secs(1)));
+    let path = fixture.path();
+    let nobody = fixture.runtime.block_on(Agent::connect_within(&path, Duration::from_secs(1)));
     assert!(matches!(nobody, Err(AgentError::Connect { .. })));
     // Its socket is still there, and is replaced.
-    let _next = stage.agent_on(&server);
-    let mut agent = stage.attached();
-    let listed = stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
+    let _next = fixture.agent_on(&server);
+    let mut agent = fixture.attached();
+    let listed = fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
     assert!(listed.pages > 2000);
 }

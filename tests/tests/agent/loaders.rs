@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use test_servers::{command, skipped};
 use tests::squatter::Squat;
 
+use crate::fixture::{Fixture, warm};
 use crate::several::{agent_on, attached, pids};
-use crate::stage::{Stage, warm};
 
 /// Processes, and mappings of each that a table of 1 MiB has lines for.
 const PROCESSES: &str = "400";
@@ -48,7 +48,7 @@ fn long_path(base: &Path) -> PathBuf {
 #[test]
 fn loaders_of_strangers_keep_no_server_unseen() {
     const TEST: &str = "loaders::loaders_of_strangers_keep_no_server_unseen";
-    let Some(stage) = Stage::set(TEST) else { return };
+    let Some(fixture) = Fixture::set(TEST) else { return };
     if !command::exists("setpriv") || !command::exists("g++") {
         return skipped(TEST, "`setpriv` or `g++` is not installed");
     }
@@ -63,8 +63,8 @@ fn loaders_of_strangers_keep_no_server_unseen() {
     let loaders = Squat::named("ld-x.so.2", &program).unwrap();
     let arguments = ["/nowhere/mysqld", &file, MAPPINGS, PROCESSES];
     let _loaders = loaders.start(server.datadir(), &arguments).unwrap();
-    let _process = agent_on(&stage, &[&server], &[]);
-    let mut agent = attached(&stage, &[&server]);
+    let _process = agent_on(&fixture, &[&server], &[]);
+    let mut agent = attached(&fixture, &[&server]);
     let mut slowest = Duration::ZERO;
     for _ in 0..2 {
         server.kill().unwrap();
@@ -72,7 +72,7 @@ fn loaders_of_strangers_keep_no_server_unseen() {
         let since = Instant::now();
         loop {
             let asked = Instant::now();
-            let status = stage.status(&mut agent);
+            let status = fixture.status(&mut agent);
             slowest = slowest.max(asked.elapsed());
             if pids(&status) == [server.pid()] {
                 break;

@@ -14,6 +14,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
 
+mod fixture;
 mod guest;
 mod hosts;
 mod list;
@@ -22,6 +23,5 @@ mod many;
 mod memory;
 mod server;
 mod several;
-mod stage;
 #[path = "../observe/volume.rs"]
 mod volume;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use qemu_glue::agent::{Agent, NoRam};
 
-use crate::stage::{LIST_WITHIN, RAM_BYTES, Stage, settle, warm};
+use crate::fixture::{Fixture, LIST_WITHIN, RAM_BYTES, settle, warm};
 
 const FILES: u32 = 200_000;
 /// A greeting is answered between two steps of the agent, each of which may take so long.
@@ -23,13 +23,13 @@ fn resident(pid: u32) -> u64 {
 #[test]
 fn a_greeting_is_answered_at_once_beside_200_000_files() {
     let test = "many::a_greeting_is_answered_at_once_beside_200_000_files";
-    let Some(stage) = Stage::set(test) else { return };
+    let Some(fixture) = Fixture::set(test) else { return };
     let server = warm();
-    let process = stage.agent_on(&server);
-    let mut agent = stage.attached();
+    let process = fixture.agent_on(&server);
+    let mut agent = fixture.attached();
     settle(&server);
     let list = |agent: &mut Agent| {
-        stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap().pages
+        fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap().pages
     };
     let (few, before) = (list(&mut agent), resident(process.pid()));
     drop(agent);
@@ -46,13 +46,13 @@ fn a_greeting_is_answered_at_once_beside_200_000_files() {
     let (mut slowest, since) = (Duration::ZERO, Instant::now());
     while since.elapsed() < Duration::from_secs(15) {
         let asked = Instant::now();
-        let agent = stage.runtime.block_on(Agent::connect_within(&stage.path(), LIST_WITHIN));
+        let agent = fixture.runtime.block_on(Agent::connect_within(&fixture.path(), LIST_WITHIN));
         drop(agent.unwrap());
         slowest = slowest.max(asked.elapsed());
         // After a silence: what takes long waits while a host speaks.
         std::thread::sleep(Duration::from_millis(700));
     }
-    let mut agent = stage.connect();
+    let mut agent = fixture.connect();
     let asked = Instant::now();
     let many = list(&mut agent);
     let grown = resident(process.pid()).saturating_sub(before);

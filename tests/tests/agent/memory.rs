@@ -9,7 +9,7 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
-use crate::stage::RAM_BYTES;
+use crate::fixture::RAM_BYTES;
 use qemu_glue::agent::ReadRam;
 use userspace::frames::{FRAME_BYTES, Frame, Pagemap};
 use userspace::memory::ServerAddr;

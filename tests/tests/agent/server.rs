@@ -6,7 +6,7 @@ use page_wire::ask::{Migration, Phase, ServerState, Times};
 use qemu_glue::agent::{AgentError, NoRam};
 use test_servers::{LoadSpec, Workload, skipped};
 
-use crate::stage::{LIST_WITHIN, RAM_BYTES, Stage, eventually, other_servers, settle, warm};
+use crate::fixture::{Fixture, LIST_WITHIN, RAM_BYTES, eventually, other_servers, settle, warm};
 
 /// Statements since the start, which the server counts too.
 fn questions(server: &test_servers::Server) -> u64 {
@@ -15,12 +15,14 @@ fn questions(server: &test_servers::Server) -> u64 {
 
 #[test]
 fn figures_of_a_load_are_the_servers_own() {
-    let Some(stage) = Stage::set("server::figures_of_a_load_are_the_servers_own") else { return };
+    let Some(fixture) = Fixture::set("server::figures_of_a_load_are_the_servers_own") else {
+        return;
+    };
     let server = warm();
     let _process =
-        stage.agent(&["--queries", "--refresh", "200ms", "--pid", &server.pid().to_string()]);
-    let mut agent = stage.attached();
-    let before = stage.status(&mut agent).observed.unwrap();
+        fixture.agent(&["--queries", "--refresh", "200ms", "--pid", &server.pid().to_string()]);
+    let mut agent = fixture.attached();
+    let before = fixture.status(&mut agent).observed.unwrap();
     let asked_before = questions(&server);
     let clean = before.blocks.clean;
     assert!(clean > 2000 && before.blocks.dirty == 0, "{:?}", before.blocks);
@@ -28,7 +30,7 @@ fn figures_of_a_load_are_the_servers_own() {
     let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(3)).unwrap();
     let mut highest = 0.0_f64;
     let busy = || {
-        let observed = stage.status(&mut agent).observed.unwrap();
+        let observed = fixture.status(&mut agent).observed.unwrap();
         highest = highest.max(observed.queries.as_ref().map_or(0.0, |queries| queries.rate));
         observed.events.dirtied > before.events.dirtied && highest > 0.0
     };
@@ -38,11 +40,11 @@ fn figures_of_a_load_are_the_servers_own() {
 
     // A snapshot is some tenths of a second old, which are thousands of commands.
     let count = |times: &Option<Times>| times.as_ref().unwrap().count;
-    let mut after = stage.status(&mut agent).observed.unwrap();
+    let mut after = fixture.status(&mut agent).observed.unwrap();
     let is_over = || {
         let last = count(&after.queries);
         std::thread::sleep(Duration::from_millis(500));
-        after = stage.status(&mut agent).observed.unwrap();
+        after = fixture.status(&mut agent).observed.unwrap();
         count(&after.queries) == last
     };
     assert!(eventually(is_over), "commands without a load");
@@ -54,20 +56,20 @@ fn figures_of_a_load_are_the_servers_own() {
     assert!(after.taken_ns > before.taken_ns && after.since_attach_s > before.since_attach_s);
     assert_eq!(after.drift, 0);
     settle(&server);
-    let written = stage.status(&mut agent).observed.unwrap().events.writes;
+    let written = fixture.status(&mut agent).observed.unwrap().events.writes;
     assert!(written > before.events.writes);
 }
 
 #[test]
 fn a_migration_that_the_host_tells_of_is_shown_in_the_guest() {
-    let Some(stage) =
-        Stage::set("server::a_migration_that_the_host_tells_of_is_shown_in_the_guest")
+    let Some(fixture) =
+        Fixture::set("server::a_migration_that_the_host_tells_of_is_shown_in_the_guest")
     else {
         return;
     };
     let server = warm();
-    let _process = stage.agent_on(&server);
-    let mut agent = stage.attached();
+    let _process = fixture.agent_on(&server);
+    let mut agent = fixture.attached();
     let migration = Migration {
         phase: Phase::Held,
         skipped: 4000,
@@ -75,49 +77,49 @@ fn a_migration_that_the_host_tells_of_is_shown_in_the_guest() {
         given_back: 1,
         remaining_bytes: 1 << 20,
     };
-    stage.runtime.block_on(agent.tell(migration)).unwrap();
+    fixture.runtime.block_on(agent.tell(migration)).unwrap();
     let pid = server.pid().to_string();
-    let shown = stage.run(&["trace", "--format", "jsonl", "--duration", "3s", "--pid", &pid]);
+    let shown = fixture.run(&["trace", "--format", "jsonl", "--duration", "3s", "--pid", &pid]);
     assert!(shown.contains("3999 of 4000 pages"), "{shown}");
 }
 
 #[test]
 fn a_server_that_is_gone_is_told_with_a_remedy() {
-    let Some(stage) = Stage::set("server::a_server_that_is_gone_is_told_with_a_remedy") else {
+    let Some(fixture) = Fixture::set("server::a_server_that_is_gone_is_told_with_a_remedy") else {
         return;
     };
     let mut server = warm();
-    let _process = stage.agent_on(&server);
-    let mut agent = stage.attached();
+    let _process = fixture.agent_on(&server);
+    let mut agent = fixture.attached();
     server.kill().unwrap();
     let error =
-        stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
+        fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
     assert!(matches!(error, AgentError::Refused { .. }), "{error}");
     assert!(error.hint().is_some(), "{error}");
-    let waits = || match stage.status(&mut agent).server {
+    let waits = || match fixture.status(&mut agent).server {
         ServerState::Waiting { why, hint } => why.contains("no process") && hint.is_some(),
         _ => false,
     };
     assert!(eventually(waits), "it is not told");
-    assert_eq!(stage.status(&mut agent).observed, None);
+    assert_eq!(fixture.status(&mut agent).observed, None);
 }
 
 #[test]
 fn a_server_that_starts_again_is_attached_to_again() {
     let test = "server::a_server_that_starts_again_is_attached_to_again";
-    let Some(stage) = Stage::set(test) else { return };
+    let Some(fixture) = Fixture::set(test) else { return };
     if other_servers() {
         return skipped(test, "another server runs here, and the agent would have to choose");
     }
     // The agent is there before the server.
-    let _process = stage.agent(&[]);
-    let mut agent = stage.connect();
-    let state = stage.status(&mut agent).server;
+    let _process = fixture.agent(&[]);
+    let mut agent = fixture.connect();
+    let state = fixture.status(&mut agent).server;
     assert!(matches!(state, ServerState::Waiting { .. }), "{state:?}");
     let mut server = warm();
     let attached_to = |agent: &mut _, pid| {
         let is = |state| matches!(state, ServerState::Attached { pid: found, .. } if found == pid);
-        eventually(|| is(stage.status(agent).server))
+        eventually(|| is(fixture.status(agent).server))
     };
     assert!(attached_to(&mut agent, server.pid()), "the first was not found");
     let first = server.pid();
@@ -125,6 +127,6 @@ fn a_server_that_starts_again_is_attached_to_again() {
     server.start_again().unwrap();
     assert_ne!(server.pid(), first);
     assert!(attached_to(&mut agent, server.pid()), "the second was not found");
-    let listed = stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
+    let listed = fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
     assert!(listed.pages > 50, "{} pages", listed.pages);
 }

@@ -14,23 +14,23 @@ use qemu_glue::agent::{Agent, AgentError, Listed, NoRam};
 use test_servers::{Config, PageSize, Release, Server, command, skipped};
 use tests::squatter::Squat;
 
+use crate::fixture::{
+    DATA, Fixture, LIST_WITHIN, Process, RAM_BYTES, eventually, settle, warm, warmed,
+};
 use crate::list::made_here;
 use crate::memory::Memory;
-use crate::stage::{
-    DATA, LIST_WITHIN, Process, RAM_BYTES, Stage, eventually, settle, warm, warmed,
-};
 use crate::volume::{Volume, with_own_mounts};
 
 /// A list that is about to come is waited for so long here, where a server starts slowly.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An agent that may have these servers, and whatever else stands in their data directories.
-pub(crate) fn agent_on(stage: &Stage, servers: &[&Server], more: &[&str]) -> Process {
+pub(crate) fn agent_on(fixture: &Fixture, servers: &[&Server], more: &[&str]) -> Process {
     let datadirs: Vec<String> =
         servers.iter().map(|server| server.datadir().display().to_string()).collect();
     let mut arguments = more.to_vec();
     arguments.extend(datadirs.iter().flat_map(|datadir| ["--datadir", datadir]));
-    stage.agent(&arguments)
+    fixture.agent(&arguments)
 }
 
 pub(crate) fn pids(status: &Status) -> Vec<u32> {
@@ -40,17 +40,17 @@ pub(crate) fn pids(status: &Status) -> Vec<u32> {
 }
 
 /// Waits until exactly these have probes.
-pub(crate) fn attached(stage: &Stage, servers: &[&Server]) -> Agent {
-    let mut agent = stage.connect().waiting(PATIENCE);
+pub(crate) fn attached(fixture: &Fixture, servers: &[&Server]) -> Agent {
+    let mut agent = fixture.connect().waiting(PATIENCE);
     let mut wanted: Vec<u32> = servers.iter().map(|server| server.pid()).collect();
     wanted.sort_unstable();
-    let are = eventually(|| pids(&stage.status(&mut agent)) == wanted);
-    assert!(are, "{wanted:?}: {:?}", stage.status(&mut agent));
+    let are = eventually(|| pids(&fixture.status(&mut agent)) == wanted);
+    assert!(are, "{wanted:?}: {:?}", fixture.status(&mut agent));
     agent
 }
 
-fn list(stage: &Stage, agent: &mut Agent) -> Listed {
-    stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap()
+fn list(fixture: &Fixture, agent: &mut Agent) -> Listed {
+    fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap()
 }
 
 /// Each run of a list in single frames, with the name of its device.
@@ -68,9 +68,9 @@ fn frames(list: &List<'_>) -> Vec<(String, u64, u64)> {
 
 /// The union of the lists of each server alone: the same frames at the same places, and no others. Frames may move
 /// between the looks, so they are compared until nothing has.
-fn assert_union(stage: &Stage, agent: &mut Agent, servers: &[&Server]) -> Listed {
+fn assert_union(fixture: &Fixture, agent: &mut Agent, servers: &[&Server]) -> Listed {
     for _ in 0..8 {
-        let before = list(stage, agent);
+        let before = list(fixture, agent);
         let mut wanted: Vec<_> = servers
             .iter()
             .flat_map(|server| {
@@ -81,7 +81,7 @@ fn assert_union(stage: &Stage, agent: &mut Agent, servers: &[&Server]) -> Listed
             })
             .collect();
         wanted.sort_unstable();
-        let after = list(stage, agent);
+        let after = list(fixture, agent);
         if before.bytes[HEADER_BYTES..] == after.bytes[HEADER_BYTES..] {
             let found = frames(&List::parse(&after.bytes, Bounds::ANY).unwrap());
             assert_eq!(found.len(), wanted.len());
@@ -155,14 +155,14 @@ fn disk(device: &str) -> Option<File> {
 }
 
 /// One list of two servers; gives how many frames were compared with disks.
-fn two_servers(stage: &Stage, one: &Server, other: &Server) -> usize {
+fn two_servers(fixture: &Fixture, one: &Server, other: &Server) -> usize {
     let servers = [one, other];
-    let _process = agent_on(stage, &servers, &["--metrics", "127.0.0.1:0"]);
-    let mut agent = attached(stage, &servers);
-    let listed = assert_union(stage, &mut agent, &servers);
+    let _process = agent_on(fixture, &servers, &["--metrics", "127.0.0.1:0"]);
+    let mut agent = attached(fixture, &servers);
+    let listed = assert_union(fixture, &mut agent, &servers);
     let mut listed_pids = listed.servers.clone();
     listed_pids.sort_unstable();
-    let status = stage.status(&mut agent);
+    let status = fixture.status(&mut agent);
     assert_eq!(listed_pids, pids(&status));
     let compared = assert_bytes(&listed, &servers);
     println!("{} pages of {listed_pids:?}, {compared} frames compared with disks", listed.pages);
@@ -187,11 +187,11 @@ fn two_servers(stage: &Stage, one: &Server, other: &Server) -> usize {
 fn two_servers_on_one_disk_are_one_list() {
     const TEST: &str = "several::two_servers_on_one_disk_are_one_list";
     with_own_mounts(TEST, || {
-        let Some(stage) = Stage::set(TEST) else { return };
+        let Some(fixture) = Fixture::set(TEST) else { return };
         let volume = Volume::new();
         let config = || Config::new().pool_mib(96).sysbench(DATA).datadir_in(volume.path());
         let servers = [(); 2].map(|()| warmed(Release::Mysql56, config()));
-        let compared = two_servers(&stage, &servers[0], &servers[1]);
+        let compared = two_servers(&fixture, &servers[0], &servers[1]);
         assert!(compared > 4 * 4000, "{compared} frames of {}", volume.device());
     });
 }
@@ -204,27 +204,27 @@ fn two_servers_that_differ_are_one_list() {
         return skipped(TEST, error);
     }
     with_own_mounts(TEST, || {
-        let Some(stage) = Stage::set(TEST) else { return };
+        let Some(fixture) = Fixture::set(TEST) else { return };
         let volumes = [(); 2].map(|()| Volume::new());
         let config =
             |volume: &Volume| Config::new().pool_mib(96).sysbench(DATA).datadir_in(volume.path());
         let one = warmed(Release::Mysql56, config(&volumes[0]));
         let other = warmed(Release::Mysql97, config(&volumes[1]).page_size(PageSize::K8));
-        let compared = two_servers(&stage, &one, &other);
+        let compared = two_servers(&fixture, &one, &other);
         assert!(compared > 4 * 4000, "{compared} frames");
-        let _process = agent_on(&stage, &[&one, &other], &[]);
-        let mut agent = attached(&stage, &[&one, &other]);
-        let listed = list(&stage, &mut agent);
+        let _process = agent_on(&fixture, &[&one, &other], &[]);
+        let mut agent = attached(&fixture, &[&one, &other]);
+        let listed = list(&fixture, &mut agent);
         let facts = List::parse(&listed.bytes, Bounds::ANY).unwrap().facts();
         assert_eq!((facts.page_size, facts.pages), (0, listed.pages), "of several sizes");
-        assert_eq!(stage.status(&mut agent).observed.unwrap().page_size, 8192);
+        assert_eq!(fixture.status(&mut agent).observed.unwrap().page_size, 8192);
     });
 }
 
 #[test]
 fn a_servers_list_does_not_wait_for_squatters() {
     const TEST: &str = "several::a_servers_list_does_not_wait_for_squatters";
-    let Some(stage) = Stage::set(TEST) else { return };
+    let Some(fixture) = Fixture::set(TEST) else { return };
     if !command::exists("setpriv") {
         return skipped(TEST, "`setpriv` is not installed");
     }
@@ -238,26 +238,26 @@ fn a_servers_list_does_not_wait_for_squatters() {
     stopped.stop().unwrap();
     squatters.push(stopped);
     let since = Instant::now();
-    let _process = agent_on(&stage, &[&server], &[]);
-    let mut agent = attached(&stage, &[&server]);
+    let _process = agent_on(&fixture, &[&server], &[]);
+    let mut agent = attached(&fixture, &[&server]);
     println!("attached {:?} after the agent's start, beside 50 squatters", since.elapsed());
     assert!(since.elapsed() < Duration::from_secs(20));
     // Squatters that come later disturb nothing.
     squatters.push(sleepers.start(server.datadir(), &["1000"]).unwrap());
     for _ in 0..3 {
         let asked = Instant::now();
-        let listed = list(&stage, &mut agent);
+        let listed = list(&fixture, &mut agent);
         assert_eq!(listed.servers, [server.pid()]);
         assert!(listed.pages > 2000 && asked.elapsed() < Duration::from_secs(5));
         sleep(Duration::from_millis(300));
     }
-    assert_eq!(pids(&stage.status(&mut agent)), [server.pid()]);
+    assert_eq!(pids(&fixture.status(&mut agent)), [server.pid()]);
 }
 
 #[test]
 fn squatters_alone_are_told_and_not_waited_for() {
     const TEST: &str = "several::squatters_alone_are_told_and_not_waited_for";
-    let Some(stage) = Stage::set(TEST) else { return };
+    let Some(fixture) = Fixture::set(TEST) else { return };
     if !command::exists("setpriv") {
         return skipped(TEST, "`setpriv` is not installed");
     }
@@ -265,16 +265,16 @@ fn squatters_alone_are_told_and_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let _squatters = [0, 1].map(|_| sleepers.start(folder.path(), &["1000"]).unwrap());
     let datadir = folder.path().display().to_string();
-    let _process = stage.agent(&["--datadir", &datadir]);
-    let mut agent = stage.connect();
-    let told = || match stage.status(&mut agent).server {
+    let _process = fixture.agent(&["--datadir", &datadir]);
+    let mut agent = fixture.connect();
+    let told = || match fixture.status(&mut agent).server {
         ServerState::Waiting { why, .. } => why.raw().contains("none of 2 processes is a server"),
         _ => false,
     };
-    assert!(eventually(told), "{:?}", stage.status(&mut agent).server);
+    assert!(eventually(told), "{:?}", fixture.status(&mut agent).server);
     let asked = Instant::now();
     let error =
-        stage.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
+        fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
     assert!(matches!(error, AgentError::Refused { again: false, .. }), "{error}");
     assert!(asked.elapsed() < Duration::from_secs(5));
 }
@@ -282,48 +282,48 @@ fn squatters_alone_are_told_and_not_waited_for() {
 #[test]
 fn one_of_two_servers_may_die_and_come_back() {
     const TEST: &str = "several::one_of_two_servers_may_die_and_come_back";
-    let Some(stage) = Stage::set(TEST) else { return };
+    let Some(fixture) = Fixture::set(TEST) else { return };
     let (stays, mut goes) = (warm(), warm());
-    let _process = agent_on(&stage, &[&stays, &goes], &[]);
-    let mut agent = attached(&stage, &[&stays, &goes]);
-    let both = list(&stage, &mut agent);
+    let _process = agent_on(&fixture, &[&stays, &goes], &[]);
+    let mut agent = attached(&fixture, &[&stays, &goes]);
+    let both = list(&fixture, &mut agent);
     assert_eq!(both.servers.len(), 2);
     goes.kill().unwrap();
     // At once: the other one's list, and no word of the dead one.
-    let listed = list(&stage, &mut agent);
+    let listed = list(&fixture, &mut agent);
     assert_eq!(listed.servers, [stays.pid()]);
     assert!(listed.pages > 2000 && listed.pages < both.pages);
-    assert_eq!(pids(&stage.status(&mut agent)), [stays.pid()]);
+    assert_eq!(pids(&fixture.status(&mut agent)), [stays.pid()]);
     goes.start_again().unwrap();
     let since = Instant::now();
     let mut wanted = vec![stays.pid(), goes.pid()];
     wanted.sort_unstable();
-    let is_back = |agent: &mut Agent| pids(&stage.status(agent)) == wanted;
+    let is_back = |agent: &mut Agent| pids(&fixture.status(agent)) == wanted;
     while !is_back(&mut agent) {
         assert!(since.elapsed() < Duration::from_secs(30), "it does not come back");
-        assert!(list(&stage, &mut agent).pages > 2000);
+        assert!(list(&fixture, &mut agent).pages > 2000);
     }
     println!("back {:?} after it was ready", since.elapsed());
-    assert_eq!(list(&stage, &mut agent).servers.len(), 2);
+    assert_eq!(list(&fixture, &mut agent).servers.len(), 2);
 }
 
 #[test]
 fn a_server_that_is_killed_and_restarted_is_waited_for() {
     const TEST: &str = "several::a_server_that_is_killed_and_restarted_is_waited_for";
-    let Some(stage) = Stage::set(TEST) else { return };
+    let Some(fixture) = Fixture::set(TEST) else { return };
     let mut server = warm();
-    let _process = agent_on(&stage, &[&server], &[]);
-    let mut agent = attached(&stage, &[&server]);
+    let _process = agent_on(&fixture, &[&server], &[]);
+    let mut agent = attached(&fixture, &[&server]);
     let first = server.pid();
     server.kill().unwrap();
-    let state = stage.status(&mut agent).server;
+    let state = fixture.status(&mut agent).server;
     assert!(matches!(state, ServerState::Waiting { .. }), "the dead one is named: {state:?}");
     let restarting = std::thread::spawn(move || {
         server.start_again().unwrap();
         server
     });
     // Asked at once, while there is no process at all.
-    let listed = list(&stage, &mut agent);
+    let listed = list(&fixture, &mut agent);
     println!("waited {:.1} s for a list of {} pages", listed.steps.waited_s, listed.pages);
     let server = restarting.join().unwrap();
     assert_eq!(listed.servers, [server.pid()]);

@@ -8,7 +8,7 @@ use lab::workload::Workload;
 use rustix::process::Signal;
 use std::time::Duration;
 
-use crate::shared::{Needs, arrives, ferried, record, run};
+use crate::shared::{Needs, arrives, migrated, record, run};
 
 fn missing(lab: &mut Laboratory) -> Result<()> {
     lab.load(Workload::Ro)?;
@@ -17,13 +17,13 @@ fn missing(lab: &mut Laboratory) -> Result<()> {
         Ok(lab.guest().how_ended(AGENT).map(drop))
     })?;
     let migrate = vec!["--list-timeout".to_owned(), "3".to_owned()];
-    let migration = Migration { migrate, ..Migration::meddling(|_| Ok(())) };
+    let migration = Migration { migrate, ..Migration::with_fault(|_| Ok(())) };
     arrives(lab, migration)?;
     let without = record(lab)?;
     assert_eq!(without.pages.skipped, 0, "{:?}", without.pages);
     assert!(!without.remarks.is_empty(), "the record does not say why all travelled by network");
     lab.start_agent()?;
-    let pages = ferried(lab)?.pages;
+    let pages = migrated(lab)?.pages;
     assert!(pages.restored > 0, "{pages:?}");
     Ok(())
 }

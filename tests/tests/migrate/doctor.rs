@@ -11,7 +11,7 @@ use lab::vm::Machine;
 use lab::workload::Workload;
 use serde_json::{Value, json};
 
-use crate::shared::{Needs, ferried, run};
+use crate::shared::{Needs, migrated, run};
 
 /// Whether all is well, and every finding as `verdict: what`.
 fn told(qmp: &Path, agent: Option<&Path>) -> Result<(bool, String)> {
@@ -60,7 +60,7 @@ fn both_hosts(lab: &mut Laboratory) -> Result<()> {
     drop(destination);
 
     // It has changed nothing: the library is free, and the pool stays behind as ever.
-    let pages = ferried(lab)?.pages;
+    let pages = migrated(lab)?.pages;
     assert!(pages.restored > 0, "{pages:?}");
     Ok(())
 }

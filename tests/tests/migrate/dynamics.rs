@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use lab::laboratory::Laboratory;
-use lab::migration::{Migration, Scene};
+use lab::migration::{Migration, Ongoing};
 use lab::network::Link;
 use lab::rate::Rate;
 use lab::workload::Workload;
@@ -15,7 +15,7 @@ use migration_record::Report;
 use page_number::PAGE_BYTES;
 use rustix::process::Signal;
 
-use crate::shared::{Needs, arrives, ferried, record, run};
+use crate::shared::{Needs, arrives, migrated, record, run};
 use crate::storage::{elsewhere, raw_shared, serve};
 
 /// Told when QEMU's first pass is over.
@@ -38,10 +38,10 @@ struct Then {
 }
 
 impl Then {
-    fn of(scene: &Scene<'_>) -> Self {
+    fn of(ongoing: &Ongoing<'_>) -> Self {
         let [skipped, placed, zero, given_back] =
             ["skipped_pages", "placed_pages", "zero_pages", "given_back_pages"]
-                .map(|key| scene.highest(key));
+                .map(|key| ongoing.highest(key));
         Self { placed, given_back, outstanding: skipped.saturating_sub(placed + zero + given_back) }
     }
 }
@@ -59,7 +59,7 @@ struct Change {
     link: Link,
     to: &'static str,
     /// When it is time.
-    when: fn(&Scene<'_>) -> bool,
+    when: fn(&Ongoing<'_>) -> bool,
 }
 
 impl Change {
@@ -68,10 +68,10 @@ impl Change {
         lab.load(Workload::Idle)?;
         shape(lab, self.migration.parse()?, self.storage.parse()?)?;
         let mut then = None;
-        let migration = Migration::meddling(|scene| {
-            if then.is_none() && (self.when)(scene) {
-                then = Some(Then::of(scene));
-                scene.lab.network().reshape(self.link, self.to.parse()?)?;
+        let migration = Migration::with_fault(|ongoing| {
+            if then.is_none() && (self.when)(ongoing) {
+                then = Some(Then::of(ongoing));
+                ongoing.lab.network().reshape(self.link, self.to.parse()?)?;
             }
             Ok(())
         });
@@ -96,13 +96,13 @@ fn ratio(part: u64, of: u64) -> f64 {
 
 /// The network works at what storage would have come to. Pages that the guest has written are given back
 /// too, but they are fewer.
-fn is_shared(scene: &Scene<'_>) -> bool {
-    scene.highest("given_back_pages") > scene.highest("skipped_pages").max(16) / 16
+fn is_shared(ongoing: &Ongoing<'_>) -> bool {
+    ongoing.highest("given_back_pages") > ongoing.highest("skipped_pages").max(16) / 16
 }
 
 /// Storage has brought an eighth.
-fn is_under_way(scene: &Scene<'_>) -> bool {
-    scene.highest("placed_pages") > scene.highest("skipped_pages").max(8) / 8
+fn is_under_way(ongoing: &Ongoing<'_>) -> bool {
+    ongoing.highest("placed_pages") > ongoing.highest("skipped_pages").max(8) / 8
 }
 
 /// At 4 : 1 the network would get 0.8 of the rest; at 8 : 10 it gets 0.45.
@@ -173,14 +173,14 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
     shape(lab, network, "200mbit".parse()?)?;
     let mut stopped: Option<(Instant, Then)> = None;
     let mut back = None;
-    let meddle = |scene: &mut Scene<'_>| {
+    let fault = |ongoing: &mut Ongoing<'_>| {
         match stopped {
-            None if is_under_way(scene) => {
+            None if is_under_way(ongoing) => {
                 server.signal(Signal::STOP);
-                stopped = Some((Instant::now(), Then::of(scene)));
+                stopped = Some((Instant::now(), Then::of(ongoing)));
             }
             Some((at, then)) if back.is_none() && at.elapsed() >= STALL => {
-                let now = Then::of(scene);
+                let now = Then::of(ongoing);
                 let gone_on = now.given_back > then.given_back + then.outstanding / 4;
                 if gone_on || at.elapsed() >= LONG_STALL {
                     server.signal(Signal::CONT);
@@ -191,7 +191,7 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
         }
         Ok(())
     };
-    let hop = arrives(lab, Migration { receive, ..Migration::meddling(meddle) })?;
+    let hop = arrives(lab, Migration { receive, ..Migration::with_fault(fault) })?;
     shape(lab, Rate::UNLIMITED, Rate::UNLIMITED)?;
     drop(server);
     assert!(hop.ended.driver.is_some_and(|status| status.success()), "{:?}", hop.ended);
@@ -213,7 +213,7 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
         "storage has not come back: {back:?}, {pages:?}"
     );
     assert!(*total_time_s < stock_s * 1.1, "{total_time_s:.1} s, stock QEMU {stock_s:.1} s");
-    assert!(ferried(lab)?.pages.restored > 0);
+    assert!(migrated(lab)?.pages.restored > 0);
     Ok(())
 }
 
@@ -224,15 +224,15 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
     shape(lab, Rate::UNLIMITED, "100mbit".parse()?)?;
     let begun = Instant::now();
     let (mut slow, mut told) = (false, None);
-    let migration = Migration::meddling(|scene| {
+    let migration = Migration::with_fault(|ongoing| {
         // Once QEMU has sent all of it: over such a link that would take minutes.
-        if !slow && scene.told().contains(HELD) {
+        if !slow && ongoing.told().contains(HELD) {
             slow = true;
-            scene.lab.network().reshape(Link::Migration, "8mbit".parse()?)?;
+            ongoing.lab.network().reshape(Link::Migration, "8mbit".parse()?)?;
         }
-        if told.is_none() && scene.told().contains(OUTRUN) {
+        if told.is_none() && ongoing.told().contains(OUTRUN) {
             told = Some(begun.elapsed());
-            scene.lab.network().reshape(Link::Migration, Rate::UNLIMITED)?;
+            ongoing.lab.network().reshape(Link::Migration, Rate::UNLIMITED)?;
         }
         Ok(())
     });
@@ -245,7 +245,7 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
     let remark = report.remarks.iter().find(|remark| remark.contains(OUTRUN));
     assert!(remark.is_some_and(|remark| remark.contains("--downtime-limit")), "{remark:?}");
     // Over a fast link it is caught up with, and nothing is said.
-    let report = ferried(lab)?;
+    let report = migrated(lab)?;
     assert!(!report.remarks.iter().any(|remark| remark.contains(OUTRUN)), "{:?}", report.remarks);
     Ok(())
 }

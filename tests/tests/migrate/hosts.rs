@@ -5,23 +5,23 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use lab::hop::{Attempt, Mode};
 use lab::laboratory::Laboratory;
-use lab::migration::{Migration, Scene};
+use lab::migration::{Migration, Ongoing};
 use lab::workload::Workload;
 use rustix::process::Signal;
 
-use crate::shared::{Needs, ferried, folder, run};
+use crate::shared::{Needs, folder, migrated, run};
 
 /// Migrates while `break_it` does its work once pages are placed; the VM must stay, and the next migration must work.
 fn stays(
     lab: &mut Laboratory,
-    mut break_it: impl FnMut(&mut Scene<'_>) -> Result<()>,
+    mut break_it: impl FnMut(&mut Ongoing<'_>) -> Result<()>,
 ) -> Result<()> {
     lab.load(Workload::Rw)?;
     let mut done = false;
-    let mut migration = Migration::meddling(|scene| {
-        if !done && scene.highest("placed_pages") > 0 {
+    let mut migration = Migration::with_fault(|ongoing| {
+        if !done && ongoing.highest("placed_pages") > 0 {
             done = true;
-            break_it(scene)?;
+            break_it(ongoing)?;
         }
         Ok(())
     });
@@ -33,7 +33,7 @@ fn stays(
         bail!("the VM has arrived where nobody is: {:?}", hop.ended);
     }
     lab.load(Workload::Idle)?;
-    let pages = ferried(lab)?.pages;
+    let pages = migrated(lab)?.pages;
     assert!(pages.restored > 0, "{pages:?}");
     lab.check()
 }
@@ -41,8 +41,8 @@ fn stays(
 #[test]
 fn the_destination_dies() {
     run("hosts::the_destination_dies", Needs::Poolferry, |lab| {
-        stays(lab, |scene| {
-            scene.destination.process().kill();
+        stays(lab, |ongoing| {
+            ongoing.destination.process().kill();
             Ok(())
         })
     });
@@ -51,8 +51,8 @@ fn the_destination_dies() {
 #[test]
 fn the_user_interrupts_it() {
     run("hosts::the_user_interrupts_it", Needs::Poolferry, |lab| {
-        stays(lab, |scene| {
-            scene.driver.signal(Signal::INT);
+        stays(lab, |ongoing| {
+            ongoing.driver.signal(Signal::INT);
             Ok(())
         })
     });
@@ -62,16 +62,16 @@ fn the_user_interrupts_it() {
 #[test]
 fn the_link_breaks_and_the_user_interrupts() {
     run("hosts::the_link_breaks_and_the_user_interrupts", Needs::Poolferry, |lab| {
-        stays(lab, |scene| {
-            scene.lab.network().cut_migration(true)?;
+        stays(lab, |ongoing| {
+            ongoing.lab.network().cut_migration(true)?;
             let cut = Instant::now();
             while cut.elapsed() < Duration::from_secs(3) {
                 lab::wait::pause(Duration::from_millis(100))?;
             }
-            scene.driver.signal(Signal::INT);
+            ongoing.driver.signal(Signal::INT);
             // The cancelled migration does not need the link, the next one does.
             lab::wait::pause(Duration::from_secs(2))?;
-            scene.lab.network().cut_migration(false)
+            ongoing.lab.network().cut_migration(false)
         })
     });
 }

@@ -5,7 +5,7 @@ use lab::hop::Mode;
 use lab::laboratory::Laboratory;
 use lab::workload::Workload;
 
-use crate::shared::{Needs, ferried, folder, record, run, same};
+use crate::shared::{Needs, folder, migrated, record, run, same};
 
 /// Most of a pool of 200 MiB that is filled to nine tenths, in pages.
 const MOST: u64 = 30_000;
@@ -45,7 +45,7 @@ fn postcopy(lab: &mut Laboratory) -> Result<()> {
 
 fn poolferry(lab: &mut Laboratory, workload: Workload) -> Result<()> {
     lab.load(workload)?;
-    let report = ferried(lab)?;
+    let report = migrated(lab)?;
     let pages = report.pages;
     assert!(pages.restored > 0 && pages.zero > 0, "{pages:?}");
     assert_eq!(

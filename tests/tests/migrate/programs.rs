@@ -4,11 +4,11 @@
 use anyhow::Result;
 use lab::hop::{Attempt, Mode};
 use lab::laboratory::Laboratory;
-use lab::migration::{Migration, Scene};
+use lab::migration::{Migration, Ongoing};
 use lab::workload::Workload;
 use rustix::process::Signal;
 
-use crate::shared::{Needs, ferried, folder, run, same};
+use crate::shared::{Needs, folder, migrated, run, same};
 
 /// How far a migration is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,13 +21,13 @@ enum Phase {
     HalfPlaced,
 }
 
-fn reached(scene: &Scene<'_>, phase: Phase) -> bool {
+fn reached(ongoing: &Ongoing<'_>, phase: Phase) -> bool {
     match phase {
-        Phase::Offer => scene.told().contains("\"name\":\"offer\""),
-        Phase::FirstPlaced => scene.highest("placed_pages") > 0,
+        Phase::Offer => ongoing.told().contains("\"name\":\"offer\""),
+        Phase::FirstPlaced => ongoing.highest("placed_pages") > 0,
         Phase::HalfPlaced => {
-            let to_place = scene.highest("skipped_pages") - scene.highest("zero_pages");
-            scene.highest("placed_pages") > to_place.max(2) / 2
+            let to_place = ongoing.highest("skipped_pages") - ongoing.highest("zero_pages");
+            ongoing.highest("placed_pages") > to_place.max(2) / 2
         }
     }
 }
@@ -41,12 +41,12 @@ enum Victim {
 fn killed(lab: &mut Laboratory, victim: Victim, phase: Phase, workload: Workload) -> Result<()> {
     lab.load(workload)?;
     let mut has_fallen = false;
-    let mut migration = Migration::meddling(|scene| {
-        if !has_fallen && reached(scene, phase) {
+    let mut migration = Migration::with_fault(|ongoing| {
+        if !has_fallen && reached(ongoing, phase) {
             has_fallen = true;
             match victim {
-                Victim::Receiver => scene.receiver.signal(Signal::KILL),
-                Victim::Driver => scene.driver.signal(Signal::KILL),
+                Victim::Receiver => ongoing.receiver.signal(Signal::KILL),
+                Victim::Driver => ongoing.driver.signal(Signal::KILL),
             }
         }
         Ok(())
@@ -73,7 +73,7 @@ fn killed(lab: &mut Laboratory, victim: Victim, phase: Phase, workload: Workload
     };
     // Wherever it is, the next migration is a whole one.
     lab.load(Workload::Idle)?;
-    let pages = ferried(lab)?.pages;
+    let pages = migrated(lab)?.pages;
     assert!(pages.restored > 0, "{pages:?}");
     Ok(())
 }

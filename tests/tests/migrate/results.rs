@@ -28,7 +28,7 @@ fn no_space(lab: &mut Laboratory) -> Result<()> {
     let folder = folder(lab);
     let at = folder.display().to_string();
     let starter = ["sh", "-c", FULL, &at].map(str::to_owned).to_vec();
-    let hop = arrives(lab, Migration { starter, ..Migration::meddling(|_| Ok(())) })?;
+    let hop = arrives(lab, Migration { starter, ..Migration::with_fault(|_| Ok(())) })?;
     let said = fs::read_to_string(folder.join("migrate.log"))?;
     println!("{said}");
     let status = hop.ended.driver.context("the driver's end was not seen")?;

@@ -61,7 +61,7 @@ fn boot(programs: Programs) -> Result<Laboratory> {
     Ok(lab)
 }
 
-/// Migrates while `migration` meddles; the VM must arrive, and its RAM must be the same at both sides.
+/// Migrates while `migration` injects its fault; the VM must arrive, and its RAM must be the same at both sides.
 pub(crate) fn arrives(lab: &mut Laboratory, migration: Migration<'_>) -> Result<Hop> {
     let mut migration = migration;
     let folder = folder(lab);
@@ -75,7 +75,7 @@ pub(crate) fn arrives(lab: &mut Laboratory, migration: Migration<'_>) -> Result<
 }
 
 /// Migrates without trouble, and gives Poolferry's own record.
-pub(crate) fn ferried(lab: &mut Laboratory) -> Result<Report> {
+pub(crate) fn migrated(lab: &mut Laboratory) -> Result<Report> {
     let hop = arrives(lab, Migration::plain())?;
     assert_eq!(hop.ended.status, "completed");
     record(lab)

@@ -12,7 +12,7 @@ use lab::wait;
 use lab::workload::Workload;
 use rustix::process::Signal;
 
-use crate::shared::{Needs, arrives, ferried, record, run};
+use crate::shared::{Needs, arrives, migrated, record, run};
 
 /// Port of the second server.
 const PORT: u16 = 10_888;
@@ -44,7 +44,7 @@ fn raw(file: PathBuf) -> Vec<String> {
 /// Nobody serves the disk.
 fn missing(lab: &mut Laboratory) -> Result<()> {
     lab.load(Workload::Idle)?;
-    let migration = Migration { receive: elsewhere(lab), ..Migration::meddling(|_| Ok(())) };
+    let migration = Migration { receive: elsewhere(lab), ..Migration::with_fault(|_| Ok(())) };
     arrives(lab, migration)?;
     assert_eq!(record(lab)?.pages.restored, 0);
     works(lab)
@@ -59,7 +59,7 @@ fn old(lab: &mut Laboratory) -> Result<()> {
     wait::pause(Duration::from_secs(5))?;
     lab.load(Workload::Idle)?;
     let server = serve(lab, &raw(copy.clone()))?;
-    let migration = Migration { receive: elsewhere(lab), ..Migration::meddling(|_| Ok(())) };
+    let migration = Migration { receive: elsewhere(lab), ..Migration::with_fault(|_| Ok(())) };
     arrives(lab, migration)?;
     let report = record(lab)?;
     let differs = report.given_back_by_reason.get("differs").copied().unwrap_or(0);
@@ -79,7 +79,7 @@ fn broken(lab: &mut Laboratory) -> Result<()> {
          file.image.driver=file,file.image.locking=off,file.image.filename={file}"
     );
     let server = serve(lab, &["--image-opts".to_owned(), options])?;
-    let migration = Migration { receive: elsewhere(lab), ..Migration::meddling(|_| Ok(())) };
+    let migration = Migration { receive: elsewhere(lab), ..Migration::with_fault(|_| Ok(())) };
     arrives(lab, migration)?;
     let report = record(lab)?;
     assert_eq!(report.pages.restored, 0, "{report:?}");
@@ -94,14 +94,14 @@ fn stalled(lab: &mut Laboratory) -> Result<()> {
     let server = serve(lab, &shared)?;
     let receive = elsewhere(lab);
     let mut stopped = false;
-    let meddle = |scene: &mut lab::migration::Scene<'_>| {
-        if !stopped && scene.told().contains("\"name\":\"first pass\"") {
+    let fault = |ongoing: &mut lab::migration::Ongoing<'_>| {
+        if !stopped && ongoing.told().contains("\"name\":\"first pass\"") {
             server.signal(Signal::STOP);
             stopped = true;
         }
         Ok(())
     };
-    arrives(lab, Migration { receive, ..Migration::meddling(meddle) })?;
+    arrives(lab, Migration { receive, ..Migration::with_fault(fault) })?;
     assert!(stopped, "the server was never stopped");
     let pages = record(lab)?.pages;
     assert!(pages.given_back > pages.restored, "storage went on: {pages:?}");
@@ -117,7 +117,7 @@ pub(crate) fn raw_shared(lab: &mut Laboratory) -> Vec<String> {
 
 /// Without the second server all is as ever.
 fn works(lab: &mut Laboratory) -> Result<()> {
-    let pages = ferried(lab)?.pages;
+    let pages = migrated(lab)?.pages;
     assert!(pages.restored > 0, "{pages:?}");
     Ok(())
 }

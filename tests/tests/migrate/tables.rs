@@ -35,11 +35,11 @@ fn dropped_truncated_and_made_meanwhile() {
         lab.guest().sql(MAKE)?;
         lab::workload::settle(lab.guest())?;
         let mut begun = false;
-        let migration = Migration::meddling(|scene| {
+        let migration = Migration::with_fault(|ongoing| {
             // The list is made, the hosts agree; nothing is left behind yet.
-            if !begun && scene.told().contains("\"name\":\"offer\"") {
+            if !begun && ongoing.told().contains("\"name\":\"offer\"") {
                 begun = true;
-                scene.lab.guest().start(NAME, &["sh", "-c", TURN], &[])?;
+                ongoing.lab.guest().start(NAME, &["sh", "-c", TURN], &[])?;
             }
             Ok(())
         });

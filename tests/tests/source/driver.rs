@@ -13,9 +13,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use crate::agent;
+use crate::fixture::{Fixture, SERIAL, Setting, honest};
 use crate::guest::PAGES;
 use crate::lab::{Lab, on_each_qemu, wait_for};
-use crate::scene::{SERIAL, Scene, Setting, honest};
 
 on_each_qemu!(killed_while_restoring, killed_before_the_migration, guarded);
 
@@ -56,7 +56,7 @@ pub(crate) struct Driver(Child);
 
 impl Driver {
     pub(crate) fn start(options: &Options, to: &str) -> Self {
-        let Mode::Poolferry(route) = &options.mode else { unreachable!("the scene's way") };
+        let Mode::Poolferry(route) = &options.mode else { unreachable!("the way of the fixture") };
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "driver::process", "--ignored", "--nocapture"]);
         command.env(TOLD[0], &options.qmp).env(TOLD[1], &route.agent).env(TOLD[2], to);
@@ -132,9 +132,9 @@ impl Relay {
 
 /// Waits until the driver has told QEMU to migrate. It has set the parameters of a held migration before that, and
 /// behind a [`Relay`] they stay.
-pub(crate) async fn is_held(scene: &Scene<'_>) {
+pub(crate) async fn is_held(fixture: &Fixture<'_>) {
     wait_for("the migration is active", async || {
-        let now = scene.source.execute("query-migrate", json!({})).await;
+        let now = fixture.source.execute("query-migrate", json!({})).await;
         now["status"] == "active"
     })
     .await;
@@ -142,56 +142,56 @@ pub(crate) async fn is_held(scene: &Scene<'_>) {
 
 /// Nobody drives the migration any more: it is held, the VM runs on; the next one ends it and works.
 async fn killed_while_restoring(lab: &Lab) {
-    let mut scene = Scene::new(lab, Setting::default()).await;
-    let (address, receiver) = scene.receiver().await;
+    let mut fixture = Fixture::new(lab, Setting::default()).await;
+    let (address, receiver) = fixture.receiver().await;
     let relay = Relay::start(address.clone()).await;
-    let mut driver = Driver::start(&scene.options(address), &relay.address);
-    is_held(&scene).await;
+    let mut driver = Driver::start(&fixture.options(address), &relay.address);
+    is_held(&fixture).await;
     relay.installs().await;
     driver.kill();
     let outcome = receiver.await.unwrap();
     assert!(outcome.is_err(), "{outcome:?}");
     sleep(Duration::from_secs(1)).await;
-    let now = scene.source.execute("query-migrate", json!({})).await;
+    let now = fixture.source.execute("query-migrate", json!({})).await;
     assert_eq!(now["status"], "active");
-    scene.assert_runs_on().await;
-    scene.new_destination().await;
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    fixture.assert_runs_on().await;
+    fixture.new_destination().await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
 }
 
 /// The list is asked for, and nobody is there any more to hear it.
 async fn killed_before_the_migration(lab: &Lab) {
-    let mut scene = Scene::new(lab, Setting::default()).await;
-    let (address, receiver) = scene.receiver().await;
-    let asked = scene.silent_agent();
-    let mut driver = Driver::start(&scene.options(address), "127.0.0.1:1");
+    let mut fixture = Fixture::new(lab, Setting::default()).await;
+    let (address, receiver) = fixture.receiver().await;
+    let asked = fixture.silent_agent();
+    let mut driver = Driver::start(&fixture.options(address), "127.0.0.1:1");
     wait_for("the list is asked for", async || asked.load(Ordering::Relaxed)).await;
     driver.kill();
     receiver.abort();
-    scene.list(&agent::list(SERIAL, honest()));
-    scene.assert_runs_on().await;
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    fixture.list(&agent::list(SERIAL, honest()));
+    fixture.assert_runs_on().await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
 }
 
 /// The guard of a driver that was killed finds the user's limits in the library's memory; that of another driver leaves them.
 async fn guarded(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
     let set = json!({ "max-bandwidth": 7_000_001, "downtime-limit": 1 });
-    scene.source.set_parameters(set).await;
+    fixture.source.set_parameters(set).await;
     let bandwidth = async || {
-        let now = scene.source.execute("query-migrate-parameters", json!({})).await;
+        let now = fixture.source.execute("query-migrate-parameters", json!({})).await;
         now["max-bandwidth"].as_u64().unwrap()
     };
-    let (address, receiver) = scene.receiver().await;
-    let options = scene.options(address.clone());
+    let (address, receiver) = fixture.receiver().await;
+    let options = fixture.options(address.clone());
     let qmp = &options.qmp;
     let relay = Relay::start(address).await;
     let mut driver = Driver::start(&options, &relay.address);
-    is_held(&scene).await;
+    is_held(&fixture).await;
     assert_ne!(bandwidth().await, 7_000_001, "it is not throttled");
     driver.kill();
     receiver.abort();

@@ -18,9 +18,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::agent;
+use crate::fixture::{Fixture, SERIAL, Setting, honest};
 use crate::guest::{FIRST_PAGE, PAGES};
 use crate::lab::{self, Lab, on_each_qemu};
-use crate::scene::{SERIAL, Scene, Setting, honest};
 
 on_each_qemu!(
     agent_missing,
@@ -53,25 +53,25 @@ fn says(report: &Report, text: &str) {
 }
 
 async fn agent_missing(lab: &Lab) {
-    let mut scene = Scene::new(lab, Setting::default()).await;
-    scene.no_agent();
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    let mut fixture = Fixture::new(lab, Setting::default()).await;
+    fixture.no_agent();
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.skipped, 0);
     says(&report, "the whole memory goes by network");
 }
 
 async fn library_missing(lab: &Lab) {
-    let scene = Scene::new(lab, Setting { no_library: true, ..Setting::default() }).await;
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    let fixture = Fixture::new(lab, Setting { no_library: true, ..Setting::default() }).await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.skipped, 0);
     says(&report, "has not loaded libpoolferry_qemu.so");
 }
 
 /// Overlaps, addresses outside RAM and below 1 MiB, wrong places, and the same page over and over.
 async fn list_that_lies(lab: &Lab) {
-    let mut scene = Scene::new(lab, Setting::default()).await;
+    let mut fixture = Fixture::new(lab, Setting::default()).await;
     let run = |gfn, frames, unit| Run::new(gfn, frames, 0, unit).unwrap();
     let mut runs = honest();
     runs.truncate(1000);
@@ -83,76 +83,76 @@ async fn list_that_lies(lab: &Lab) {
         run(FIRST_PAGE + 4000, 100, 1 << 40),
     ]);
     runs.extend((0..5000).map(|unit| run(FIRST_PAGE + 8000, 64, 40 + unit)));
-    scene.list(&agent::list(SERIAL, runs));
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    fixture.list(&agent::list(SERIAL, runs));
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert!(report.pages.skipped > 0 && report.pages.restored > 0, "{:?}", report.pages);
 }
 
 async fn empty_list(lab: &Lab) {
-    let mut scene = Scene::new(lab, Setting::default()).await;
-    scene.list(&agent::list(SERIAL, Vec::new()));
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    let mut fixture = Fixture::new(lab, Setting::default()).await;
+    fixture.list(&agent::list(SERIAL, Vec::new()));
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     says(&report, "it is empty");
 }
 
 async fn storage_stale(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    scene.spoil(0, PAGES / 4);
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    fixture.spoil(0, PAGES / 4);
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.given_back_by_reason.get("differs"), Some(&PAGES));
 }
 
 /// The disk ends before most of its pages.
 async fn storage_gone(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    let file = std::fs::File::options().write(true).open(&scene.disk).unwrap();
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    let file = std::fs::File::options().write(true).open(&fixture.disk).unwrap();
     file.set_len(1 << 20).unwrap();
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert!(report.pages.restored <= 256, "{:?}", report.pages);
 }
 
 async fn receiver_missing(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
     let (_canceller, cancel) = cancellation();
     let address = "127.0.0.1:1".to_owned();
-    let error = scene.migrate_to(address, cancel, &mut |_| {}).await.unwrap_err();
+    let error = fixture.migrate_to(address, cancel, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, MigrateError::Connect { .. }) && error.hint().is_some(), "{error}");
-    scene.assert_runs_on().await;
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    fixture.assert_runs_on().await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
 }
 
 /// Lets the destination's QEMU listen without a receiver; gives where.
-pub(crate) async fn listening(scene: &Scene<'_>) -> String {
+pub(crate) async fn listening(fixture: &Fixture<'_>) -> String {
     let uri = json!({ "uri": "tcp:127.0.0.1:0" });
-    scene.destination.execute("migrate-incoming", uri).await;
-    let told = scene.destination.execute("query-migrate", json!({})).await;
+    fixture.destination.execute("migrate-incoming", uri).await;
+    let told = fixture.destination.execute("query-migrate", json!({})).await;
     format!("tcp:127.0.0.1:{}", told["socket-address"][0]["port"].as_str().unwrap())
 }
 
 fn route(options: &mut Options) -> &mut Route {
     match &mut options.mode {
         Mode::Poolferry(route) => route,
-        Mode::Stock { .. } => unreachable!("the scene's way"),
+        Mode::Stock { .. } => unreachable!("the way of the fixture"),
     }
 }
 
 /// The whole memory goes to where the user says that QEMU listens, with QEMU's settings as it had them.
 async fn receiver_missing_and_the_uri_known(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    let mut options = scene.options("127.0.0.1:1".to_owned());
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    let mut options = fixture.options("127.0.0.1:1".to_owned());
     let route = route(&mut options);
-    route.uri = Some(listening(&scene).await);
+    route.uri = Some(listening(&fixture).await);
     // What nobody can set at the destination now.
     route.multifd = Some(Multifd { channels: 4, compression: "zlib".to_owned() });
     let (_canceller, cancel) = cancellation();
     let report = source::migrate(&options, cancel, &mut |_| {}).await.unwrap();
-    scene.assert_identical(&report).await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.skipped, 0);
     says(&report, "the whole memory goes by network: failed to reach");
 }
@@ -186,11 +186,11 @@ enum Does {
 
 const SILENCE: Duration = Duration::from_secs(1);
 
-async fn idle_receiver(scene: &Scene<'_>, does: Does) -> Report {
-    let uri = listening(scene).await;
+async fn idle_receiver(fixture: &Fixture<'_>, does: Does) -> Report {
+    let uri = listening(fixture).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let mut options = scene.options(address);
+    let mut options = fixture.options(address);
     options.timeout = Some(15 * SILENCE);
     let route = route(&mut options);
     route.silence = SILENCE;
@@ -234,7 +234,7 @@ async fn idle_receiver(scene: &Scene<'_>, does: Does) -> Report {
     let (_canceller, cancel) = cancellation();
     let report = source::migrate(&options, cancel, &mut |_| {}).await.unwrap();
     receiver.abort();
-    scene.assert_identical(&report).await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.restored, 0, "{:?}", report.pages);
     report
 }
@@ -242,9 +242,9 @@ async fn idle_receiver(scene: &Scene<'_>, does: Does) -> Report {
 /// A page in each silence limit would hold QEMU for as many limits as there are pages. One QEMU tells.
 #[test]
 fn receiver_settles_a_page_now_and_then() {
-    lab::run("trouble::receiver_settles_a_page_now_and_then", Release::Q100, async |lab| {
-        let scene = Scene::new(&lab, Setting::default()).await;
-        let report = idle_receiver(&scene, Does::Drips).await;
+    lab::run("faults::receiver_settles_a_page_now_and_then", Release::Q100, async |lab| {
+        let fixture = Fixture::new(&lab, Setting::default()).await;
+        let report = idle_receiver(&fixture, Does::Drips).await;
         says(&report, "KiB of memory a second");
         let late = report.given_back_by_reason.get("too-late").copied().unwrap_or_default();
         assert!((1..100).contains(&late), "{:?}", report.given_back_by_reason);
@@ -253,7 +253,7 @@ fn receiver_settles_a_page_now_and_then() {
 
 /// What it says is no reason to hold the migration; and what it counts is no more than there is.
 async fn receiver_only_chats(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
     let most = Progress {
         storage_bytes: u64::MAX,
         installed: u64::MAX,
@@ -261,7 +261,7 @@ async fn receiver_only_chats(lab: &Lab) {
         not_placed: u64::MAX,
         queued: u64::MAX,
     };
-    let report = idle_receiver(&scene, Does::Chats(Message::Progress(most))).await;
+    let report = idle_receiver(&fixture, Does::Chats(Message::Progress(most))).await;
     says(&report, "the destination settled no page for 1 s");
     assert!(report.storage_bytes <= 64 << 30, "{} bytes of storage", report.storage_bytes);
     assert!(report.pages.delivered <= report.pages.skipped, "{:?}", report.pages);
@@ -270,26 +270,26 @@ async fn receiver_only_chats(lab: &Lab) {
 /// Nor does it hold by reading nothing. One QEMU tells: it has no part in this.
 #[test]
 fn receiver_reads_nothing() {
-    lab::run("trouble::receiver_reads_nothing", Release::Q100, async |lab| {
-        let scene = Scene::new(&lab, Setting::default()).await;
-        let report = idle_receiver(&scene, Does::Nothing).await;
+    lab::run("faults::receiver_reads_nothing", Release::Q100, async |lab| {
+        let fixture = Fixture::new(&lab, Setting::default()).await;
+        let report = idle_receiver(&fixture, Does::Nothing).await;
         says(&report, "the destination settled no page for 1 s");
     });
 }
 
 /// Before it has said that it is ready.
 async fn receiver_dies_before_the_migration(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let dies = tokio::spawn(async move { drop(listener.accept().await) });
     let (_canceller, cancel) = cancellation();
-    let error = scene.migrate_to(address, cancel, &mut |_| {}).await.unwrap_err();
+    let error = fixture.migrate_to(address, cancel, &mut |_| {}).await.unwrap_err();
     assert!(matches!(error, MigrateError::Channel { .. }), "{error}");
     dies.await.unwrap();
-    scene.assert_runs_on().await;
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    fixture.assert_runs_on().await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
 }
 
 /// Waits for a snapshot that `wanted` wants; gives an observer and the wait.
@@ -322,8 +322,8 @@ async fn cable(to: String) -> (String, JoinHandle<()>) {
 }
 
 /// A migration whose receiver is gone as soon as `when` is so.
-async fn without_receiver(scene: &Scene<'_>, when: fn(&Update) -> bool) -> Report {
-    let (address, receiver) = scene.receiver().await;
+async fn without_receiver(fixture: &Fixture<'_>, when: fn(&Update) -> bool) -> Report {
+    let (address, receiver) = fixture.receiver().await;
     let (address, cable) = cable(address).await;
     let mut cut = |update: &Update| {
         if when(update) {
@@ -331,18 +331,18 @@ async fn without_receiver(scene: &Scene<'_>, when: fn(&Update) -> bool) -> Repor
         }
     };
     let (_canceller, cancel) = cancellation();
-    let report = scene.migrate_to(address, cancel, &mut cut).await.unwrap();
+    let report = fixture.migrate_to(address, cancel, &mut cut).await.unwrap();
     assert!(receiver.await.unwrap().is_err());
-    scene.assert_identical(&report).await;
+    fixture.assert_identical(&report).await;
     says(&report, "the rest of the memory goes by network");
     report
 }
 
 /// The set is taken back, and nothing is left behind; should QEMU be the first, it goes back while the VM runs.
 async fn receiver_dies_before_the_hint(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
     let begins = |update: &Update| matches!(update, Update::Limits { ours: true });
-    let report = without_receiver(&scene, begins).await;
+    let report = without_receiver(&fixture, begins).await;
     println!("{} pages were left behind all the same", report.pages.skipped);
     let reasons = &report.given_back_by_reason;
     assert_eq!(reasons.get("unconfirmed"), None, "{reasons:?}, {} ms", report.downtime_ms);
@@ -350,8 +350,8 @@ async fn receiver_dies_before_the_hint(lab: &Lab) {
 
 /// QEMU takes up what goes back before it stops the VM.
 async fn receiver_dies_at_the_hint(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    let report = without_receiver(&scene, hinted).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    let report = without_receiver(&fixture, hinted).await;
     let reasons = &report.given_back_by_reason;
     let trouble = ["channel-broke", "channel-ended"].iter().any(|name| reasons.contains_key(*name));
     assert!(trouble, "{reasons:?}");
@@ -360,7 +360,7 @@ async fn receiver_dies_at_the_hint(lab: &Lab) {
 
 /// One that would have QEMU run a program.
 async fn receiver_with_another_aim(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let trace = lab.folder().join("trace");
@@ -370,18 +370,18 @@ async fn receiver_with_another_aim(lab: &Lab) {
         let _ = receiver.receive().await;
     });
     let (_canceller, cancel) = cancellation();
-    let ended = scene.migrate_to(address, cancel, &mut |_| {}).await;
+    let ended = fixture.migrate_to(address, cancel, &mut |_| {}).await;
     assert!(matches!(&ended, Err(MigrateError::Unexpected { .. })), "{ended:?}");
     assert!(!trace.exists(), "QEMU has run what another host has named");
     receiver.await.unwrap();
-    scene.assert_runs_on().await;
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    fixture.assert_runs_on().await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
 }
 
 async fn receiver_dies_while_restoring(lab: &Lab) {
-    let scene = Scene::new(lab, slow()).await;
-    let (address, receiver) = scene.receiver().await;
+    let fixture = Fixture::new(lab, slow()).await;
+    let (address, receiver) = fixture.receiver().await;
     let (mut observer, _) = watch(|_| false);
     let (_canceller, cancel) = cancellation();
     let killer = receiver.abort_handle();
@@ -394,65 +394,65 @@ async fn receiver_dies_while_restoring(lab: &Lab) {
         observer(update);
         seen(update);
     };
-    let report = scene.migrate_to(address, cancel, &mut both).await.unwrap();
+    let report = fixture.migrate_to(address, cancel, &mut both).await.unwrap();
     kill.await.unwrap();
-    scene.assert_identical(&report).await;
+    fixture.assert_identical(&report).await;
     let pages = report.pages;
     let accounted = pages.zero + pages.given_back + pages.restored + pages.delivered;
     assert!(accounted >= PAGES, "{pages:?}");
 }
 
 async fn destination_dies(lab: &Lab) {
-    let mut scene = Scene::new(lab, slow()).await;
-    let (address, receiver) = scene.receiver().await;
+    let mut fixture = Fixture::new(lab, slow()).await;
+    let (address, receiver) = fixture.receiver().await;
     let (_canceller, cancel) = cancellation();
-    let pid = rustix::process::Pid::from_raw(scene.destination.pid.cast_signed()).unwrap();
+    let pid = rustix::process::Pid::from_raw(fixture.destination.pid.cast_signed()).unwrap();
     let (mut seen, mut told) = watch(hinted);
     let kill = tokio::spawn(async move {
         told.recv().await;
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     });
-    let report = scene.migrate_to(address, cancel, &mut seen).await.unwrap();
+    let report = fixture.migrate_to(address, cancel, &mut seen).await.unwrap();
     kill.await.unwrap();
     assert_eq!(report.status, Status::Failed, "{:#?}", report.remarks);
     drop(receiver);
-    scene.assert_runs_on().await;
-    scene.new_destination().await;
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    fixture.assert_runs_on().await;
+    fixture.new_destination().await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
 }
 
 async fn cancelled(lab: &Lab) {
-    let mut scene = Scene::new(lab, slow()).await;
-    let (address, receiver) = scene.receiver().await;
+    let mut fixture = Fixture::new(lab, slow()).await;
+    let (address, receiver) = fixture.receiver().await;
     let (canceller, cancel) = cancellation();
     let (mut seen, mut told) = watch(hinted);
     let interrupt = tokio::spawn(async move {
         told.recv().await;
         canceller.cancel("interrupted");
     });
-    let report = scene.migrate_to(address, cancel, &mut seen).await.unwrap();
+    let report = fixture.migrate_to(address, cancel, &mut seen).await.unwrap();
     interrupt.await.unwrap();
     assert_eq!(report.status, Status::Cancelled);
     assert_eq!(report.reason.unwrap(), "interrupted");
     let outcome = receiver.await.unwrap().unwrap();
     assert_eq!(outcome.finish.status, "cancelled");
     sleep(Duration::from_millis(200)).await;
-    scene.assert_runs_on().await;
-    scene.new_destination().await;
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    fixture.assert_runs_on().await;
+    fixture.new_destination().await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
 }
 
 async fn postcopy_on(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    for vm in [&scene.source, &scene.destination] {
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    for vm in [&fixture.source, &fixture.destination] {
         vm.set_capability("postcopy-ram", true).await;
     }
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.skipped, 0);
     says(&report, "`postcopy-ram` is on");
 }

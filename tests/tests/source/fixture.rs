@@ -39,7 +39,7 @@ pub(crate) struct Setting {
     pub(crate) destination_arguments: Vec<String>,
 }
 
-pub(crate) struct Scene<'a> {
+pub(crate) struct Fixture<'a> {
     pub(crate) lab: &'a Lab,
     pub(crate) source: Vm,
     pub(crate) destination: Vm,
@@ -49,9 +49,9 @@ pub(crate) struct Scene<'a> {
     agent: Option<JoinHandle<()>>,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> Fixture<'a> {
     /// Starts both sides; the disk has what the guest has in its memory, elsewhere.
-    pub(crate) async fn new(lab: &'a Lab, setting: Setting) -> Scene<'a> {
+    pub(crate) async fn new(lab: &'a Lab, setting: Setting) -> Fixture<'a> {
         let disk = lab.folder().join("data.img");
         // Firmware may boot from either disk: this one begins with the boot sector too.
         fs::copy(guest::disk(lab.folder(), setting.busy), &disk).unwrap();
@@ -73,9 +73,9 @@ impl<'a> Scene<'a> {
         }
         file.sync_all().unwrap();
         let destination = Self::destination(lab, &setting).await;
-        let mut scene = Self { lab, source, destination, disk, setting, agent: None };
-        scene.list(&agent::list(SERIAL, honest()));
-        scene
+        let mut fixture = Self { lab, source, destination, disk, setting, agent: None };
+        fixture.list(&agent::list(SERIAL, honest()));
+        fixture
     }
 
     async fn destination(lab: &Lab, setting: &Setting) -> Vm {
@@ -239,7 +239,7 @@ impl<'a> Scene<'a> {
     }
 }
 
-impl Drop for Scene<'_> {
+impl Drop for Fixture<'_> {
     fn drop(&mut self) {
         self.no_agent();
     }

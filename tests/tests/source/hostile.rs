@@ -12,9 +12,9 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::agent;
+use crate::fixture::{Fixture, Setting};
 use crate::guest::MEMORY;
 use crate::lab::{self, Lab};
-use crate::scene::{Scene, Setting};
 
 /// 64 MiB, and 1 % of the VM's RAM.
 const MOST_KIB: u64 = (64 << 10) + MEMORY / 100 / 1024;
@@ -97,17 +97,17 @@ fn hostile_guests_take_little_memory() {
 }
 
 async fn hostile_guests(lab: &Lab) {
-    let mut scene = Scene::new(lab, Setting::default()).await;
+    let mut fixture = Fixture::new(lab, Setting::default()).await;
     let socket = lab.folder().join("hostile");
     for guest in guests() {
-        scene.no_agent();
+        fixture.no_agent();
         let name = guest.name;
         let answering = start(&socket, guest);
         let peak = peak(lab, &socket).await;
         answering.abort();
         println!("{name}: the host's program took {peak} KiB at most, of {MOST_KIB}");
         assert!(peak < MOST_KIB, "{name}: {peak} KiB");
-        scene.assert_runs_on().await;
+        fixture.assert_runs_on().await;
     }
 }
 

@@ -5,7 +5,7 @@
 //! | module | what it holds against what |
 //! |---|---|
 //! | [`whole`] | RAM of both sides byte by byte, pages against what the list and the storage had |
-//! | [`trouble`] | each part failing in each phase: RAM identity where it completes, else a VM that runs on |
+//! | [`faults`] | each part failing in each phase: RAM identity where it completes, else a VM that runs on |
 //! | [`driver`] | the program at the source killed: the VM runs on, its next migration works |
 //! | [`seam`] | somebody else tells QEMU to migrate, and to end |
 //! | [`stopped`] | somebody else stops the VM while its pages are left behind: QEMU sends them at once |
@@ -29,12 +29,12 @@ mod vm;
 
 mod agent;
 mod driver;
+mod faults;
+mod fixture;
 mod hostile;
 mod limits;
-mod scene;
 mod seam;
 mod stalled;
 mod stopped;
 mod teeth;
-mod trouble;
 mod whole;

@@ -4,9 +4,9 @@ use qemu_glue::qmp::{Qmp, QmpError};
 use qemu_glue::source::{self, Driver, Update, cancellation};
 use serde_json::json;
 
+use crate::fixture::{Fixture, Setting};
 use crate::guest::PAGES;
 use crate::lab::{Lab, on_each_qemu};
-use crate::scene::{Scene, Setting};
 use crate::vm::Vm;
 
 on_each_qemu!(begins, ends);
@@ -31,34 +31,35 @@ impl Driver for Somebody<'_> {
 
 /// Pages stay behind and arrive as when this program tells QEMU.
 async fn begins(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    let mut somebody = Somebody { vm: &scene.source, told: Vec::new() };
-    let (address, receiver) = scene.receiver().await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    let mut somebody = Somebody { vm: &fixture.source, told: Vec::new() };
+    let (address, receiver) = fixture.receiver().await;
     let (_canceller, cancel) = cancellation();
-    let options = scene.options(address);
+    let options = fixture.options(address);
     let migrated = source::migrate_with(&mut somebody, &options, cancel, &mut |_| {}).await;
     assert_eq!(somebody.told, ["begin"]);
     receiver.await.unwrap().unwrap();
     let report = migrated.unwrap();
-    scene.assert_identical(&report).await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES, "{:?}", report.given_back_by_reason);
 }
 
 /// He ends it, and the VM stays.
 async fn ends(lab: &Lab) {
-    let scene = Scene::new(lab, Setting { bandwidth: Some(8 << 20), ..Setting::default() }).await;
-    let mut somebody = Somebody { vm: &scene.source, told: Vec::new() };
-    let (address, receiver) = scene.receiver().await;
+    let fixture =
+        Fixture::new(lab, Setting { bandwidth: Some(8 << 20), ..Setting::default() }).await;
+    let mut somebody = Somebody { vm: &fixture.source, told: Vec::new() };
+    let (address, receiver) = fixture.receiver().await;
     let (canceller, cancel) = cancellation();
     let mut observer = |update: &Update| {
         if matches!(update, Update::Snapshot(snapshot) if snapshot.skipped_pages > 0) {
             canceller.cancel("enough");
         }
     };
-    let options = scene.options(address);
+    let options = fixture.options(address);
     let migrated = source::migrate_with(&mut somebody, &options, cancel, &mut observer).await;
     assert_eq!(somebody.told, ["begin", "cancel"]);
     drop(receiver);
     assert_eq!(migrated.unwrap().status, migration_record::Status::Cancelled);
-    scene.assert_runs_on().await;
+    fixture.assert_runs_on().await;
 }

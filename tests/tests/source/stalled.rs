@@ -12,9 +12,9 @@ use test_servers::skipped;
 use tokio::time::sleep;
 
 use crate::agent;
+use crate::fixture::{Fixture, SERIAL, Setting, honest};
 use crate::guest::PAGES;
 use crate::lab::{self, Lab, wait_for};
-use crate::scene::{SERIAL, Scene, Setting, honest};
 use crate::stall::{Kind, LIMIT, Stalled, catches_signals, is_stopped_by_its_reader};
 
 /// The user's own.
@@ -81,12 +81,12 @@ fn in_time(what: &str, took: Result<Duration, String>, limit: Duration, late: &m
 }
 
 /// A migration that would take minutes: storage has nothing right, and the link is slow.
-async fn slow(lab: &Lab) -> Scene<'_> {
-    let scene = Scene::new(lab, Setting::default()).await;
-    scene.spoil(0, PAGES / 4);
+async fn slow(lab: &Lab) -> Fixture<'_> {
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    fixture.spoil(0, PAGES / 4);
     let own = json!({ "max-bandwidth": BANDWIDTH, "downtime-limit": DOWNTIME_MS });
-    scene.source.set_parameters(own).await;
-    scene
+    fixture.source.set_parameters(own).await;
+    fixture
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn migrate_heeds_its_deadline_and_every_signal() {
         let Some(program) = program() else {
             return skipped(TEST, "poolferry-host is not built (`cargo build --workspace --bins`)");
         };
-        let mut scene = slow(&lab).await;
+        let mut fixture = slow(&lab).await;
         let qmp = lab.folder().join("source.2.qmp").display().to_string();
         let agent = lab.folder().join("agent").display().to_string();
         let cases = [
@@ -109,7 +109,7 @@ fn migrate_heeds_its_deadline_and_every_signal() {
         for (format, kind, signal) in cases {
             // In place of a signal, its own deadline.
             let deadline = signal == Signal::ALARM;
-            let (to, _receiver) = scene.receiver().await;
+            let (to, _receiver) = fixture.receiver().await;
             let mut arguments = vec!["migrate", "--qmp", &qmp, "--agent", &agent, "--to", &to];
             arguments.extend(["--plain", "--leave-paused", "--max-bandwidth", "200000", "-vv"]);
             arguments.extend(["--format", format]);
@@ -131,14 +131,14 @@ fn migrate_heeds_its_deadline_and_every_signal() {
                 assert!(catches_signals(&migrate.child), "{what}: too early");
                 in_time(&what, migrate.signalled(signal).await, LIMIT, &mut late);
             }
-            let now = scene.source.execute("query-migrate-parameters", json!({})).await;
+            let now = fixture.source.execute("query-migrate-parameters", json!({})).await;
             let now = (now["max-bandwidth"].as_u64(), now["downtime-limit"].as_u64());
             if now != (Some(BANDWIDTH), Some(DOWNTIME_MS)) {
                 late.push(format!("{what}: QEMU is left with {now:?}"));
             }
-            scene.assert_runs_on().await;
-            scene.source.execute("migrate_cancel", json!({})).await;
-            scene.new_destination().await;
+            fixture.assert_runs_on().await;
+            fixture.source.execute("migrate_cancel", json!({})).await;
+            fixture.new_destination().await;
         }
         assert!(late.is_empty(), "late or not put back:\n{}", late.join("\n"));
     });
@@ -151,7 +151,7 @@ fn every_signal_ends_the_others() {
         let Some(program) = program() else {
             return skipped(TEST, "poolferry-host is not built (`cargo build --workspace --bins`)");
         };
-        let scene = slow(&lab).await;
+        let fixture = slow(&lab).await;
         let folder = lab.folder().display().to_string();
         let list = format!("{folder}/list.bin");
         std::fs::write(&list, agent::list(SERIAL, honest())).unwrap();
@@ -181,7 +181,7 @@ fn every_signal_ends_the_others() {
                 in_time(&what, one.signalled(signal).await, LIMIT, &mut late);
             }
         }
-        drop(scene);
+        drop(fixture);
         assert!(late.is_empty(), "slower than {LIMIT:?}:\n{}", late.join("\n"));
     });
 }

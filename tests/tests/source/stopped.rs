@@ -12,10 +12,10 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use crate::faults::{agrees, listening};
+use crate::fixture::{Fixture, Setting};
 use crate::guest::PAGES;
 use crate::lab::{Lab, on_each_qemu};
-use crate::scene::{Scene, Setting};
-use crate::trouble::{agrees, listening};
 
 on_each_qemu!(and_stays_so, and_runs_on);
 
@@ -34,10 +34,10 @@ async fn and_runs_on(lab: &Lab) {
 
 /// A destination that settles nothing keeps the migration held; the VM is stopped then, for so long or for good.
 async fn stopped(lab: &Lab, pause: Option<Duration>) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    let uri = listening(&scene).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    let uri = listening(&fixture).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut options = scene.options(listener.local_addr().unwrap().to_string());
+    let mut options = fixture.options(listener.local_addr().unwrap().to_string());
     options.timeout = Some(LIMIT);
     if let Mode::Poolferry(route) = &mut options.mode {
         route.silence = SILENCE;
@@ -56,18 +56,18 @@ async fn stopped(lab: &Lab, pause: Option<Duration>) {
     let migration = source::migrate(&options, cancel, &mut observer);
     let somebody = async {
         held.recv().await;
-        scene.source.execute("stop", json!({})).await;
+        fixture.source.execute("stop", json!({})).await;
         if let Some(pause) = pause {
             sleep(pause).await;
             // It may have migrated by now.
-            let _ = scene.source.qmp.execute("cont", json!({})).await;
+            let _ = fixture.source.qmp.execute("cont", json!({})).await;
         }
     };
     let (report, ()) = tokio::join!(migration, somebody);
     receiver.abort();
     let report: Report = report.unwrap();
     println!("{:.1} s, {:?}", report.total_time_s, report.given_back_by_reason);
-    scene.assert_identical(&report).await;
+    fixture.assert_identical(&report).await;
     let sent = report.given_back_by_reason.get("unconfirmed").copied();
     assert!(sent >= Some(PAGES), "{:?}", report.given_back_by_reason);
 }

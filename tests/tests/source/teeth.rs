@@ -22,9 +22,9 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use crate::agent;
+use crate::fixture::{Fixture, SERIAL, Setting, honest};
 use crate::guest::{FIRST_PAGE, PAGES};
 use crate::lab::{Lab, on_each_qemu, wait_for};
-use crate::scene::{SERIAL, Scene, Setting, honest};
 
 on_each_qemu!(hashes_before_the_hint, hashes_after_the_hint);
 
@@ -32,16 +32,16 @@ on_each_qemu!(hashes_before_the_hint, hashes_after_the_hint);
 const WRITTEN: u64 = FIRST_PAGE + PAGES / 2;
 
 async fn hashes_before_the_hint(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    by_hand(&scene, When::Early).await;
-    assert_eq!(scene.differing_pages(), [WRITTEN], "it was not found");
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    by_hand(&fixture, When::Early).await;
+    assert_eq!(fixture.differing_pages(), [WRITTEN], "it was not found");
 }
 
 /// The same by the same hand, in the right order: what the test above finds is the order alone.
 async fn hashes_after_the_hint(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    by_hand(&scene, When::Right).await;
-    assert_eq!(scene.differing_pages(), Vec::<u64>::new());
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    by_hand(&fixture, When::Right).await;
+    assert_eq!(fixture.differing_pages(), Vec::<u64>::new());
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,8 +51,8 @@ enum When {
 }
 
 /// Migrates with the parts of the product, put together by hand.
-async fn by_hand(scene: &Scene<'_>, when: When) {
-    let qmp = Qmp::connect(&scene.options(String::new()).qmp).await.unwrap();
+async fn by_hand(fixture: &Fixture<'_>, when: When) {
+    let qmp = Qmp::connect(&fixture.options(String::new()).qmp).await.unwrap();
     let pid = qmp.peer_pid().unwrap();
     let shim = Shim::open(pid).unwrap();
     let ram = Arc::new(GuestRam::of(&qmp, pid).await.unwrap());
@@ -64,9 +64,9 @@ async fn by_hand(scene: &Scene<'_>, when: When) {
         When::Early => hashes(&ram, &set).await,
         When::Right => Vec::new(),
     };
-    scene.source.memory.write_all_at(b"written after the hash", WRITTEN * 4096).unwrap();
+    fixture.source.memory.write_all_at(b"written after the hash", WRITTEN * 4096).unwrap();
 
-    let (address, receiver) = scene.receiver().await;
+    let (address, receiver) = fixture.receiver().await;
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, mut answers) = channel::connect(stream, &Security::Plain).await.unwrap();
     let uri = offer(&mut sender, &mut answers, &set).await;
@@ -86,7 +86,7 @@ async fn by_hand(scene: &Scene<'_>, when: When) {
     qmp.execute("migrate-set-parameters", free).await.unwrap();
     armed.set_hold(false);
     wait_for("the end", async || {
-        let now = scene.source.execute("query-migrate", json!({})).await;
+        let now = fixture.source.execute("query-migrate", json!({})).await;
         assert_ne!(now["status"], "failed", "{now}");
         now["status"] == "completed"
     })

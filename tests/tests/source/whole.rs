@@ -9,9 +9,9 @@ use test_servers::skipped;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 
+use crate::fixture::{Fixture, Setting};
 use crate::guest::{Busy, PAGES};
 use crate::lab::{Lab, on_each_qemu, wait_for};
-use crate::scene::{Scene, Setting};
 
 on_each_qemu!(idle, busy, differing, paused_before_switchover, guest_reset, stock);
 
@@ -22,9 +22,9 @@ fn misses_writes(lab: &Lab) -> bool {
 
 /// All that is listed stays behind, and arrives.
 async fn idle(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     let pages = report.pages;
     assert!(pages.zero > 0, "most of this guest's memory is zero: {pages:?}");
     assert_eq!((pages.listed, pages.skipped - pages.zero), (PAGES, PAGES));
@@ -40,13 +40,13 @@ async fn idle(lab: &Lab) {
 /// The guest writes pages of the set all the while.
 async fn busy(lab: &Lab) {
     let busy = Busy { first_page: 5000, pages: 300 };
-    let scene = Scene::new(lab, Setting { busy, ..Setting::default() }).await;
-    let report = scene.migrate().await;
+    let fixture = Fixture::new(lab, Setting { busy, ..Setting::default() }).await;
+    let report = fixture.migrate().await;
     if misses_writes(lab) {
         let name = format!("whole::busy with {:?}", lab.qemu.release());
         return skipped(&name, "this QEMU misses writes of the guest without KVM");
     }
-    scene.assert_identical(&report).await;
+    fixture.assert_identical(&report).await;
     let pages = report.pages;
     assert!(pages.restored >= PAGES - 300, "{pages:?}");
     // The guest had changed them since the disk was written: they can only come by network.
@@ -55,20 +55,20 @@ async fn busy(lab: &Lab) {
 
 /// Storage has other bytes than memory in some places.
 async fn differing(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    scene.spoil(100, 50);
-    let report = scene.migrate().await;
-    scene.assert_identical(&report).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    fixture.spoil(100, 50);
+    let report = fixture.migrate().await;
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.given_back, 200);
     assert_eq!(report.given_back_by_reason.get("differs"), Some(&200));
 }
 
 /// Somebody has told QEMU to wait before the switchover, as libvirt does: he alone lets it go on.
 async fn paused_before_switchover(lab: &Lab) {
-    let scene = Scene::new(lab, Setting::default()).await;
-    scene.source.set_capability("pause-before-switchover", true).await;
+    let fixture = Fixture::new(lab, Setting::default()).await;
+    fixture.source.set_capability("pause-before-switchover", true).await;
     let status = async || {
-        let migration = scene.source.execute("query-migrate", json!({})).await;
+        let migration = fixture.source.execute("query-migrate", json!({})).await;
         migration["status"].clone()
     };
     let somebody = async {
@@ -77,11 +77,11 @@ async fn paused_before_switchover(lab: &Lab) {
         sleep(Duration::from_secs(1)).await;
         let waits = status().await;
         let state = json!({ "state": "pre-switchover" });
-        let _ = scene.source.qmp.execute("migrate-continue", state).await;
+        let _ = fixture.source.qmp.execute("migrate-continue", state).await;
         assert_eq!(waits, "pre-switchover", "it was continued by another");
     };
-    let (report, ()) = tokio::join!(scene.migrate(), somebody);
-    scene.assert_identical(&report).await;
+    let (report, ()) = tokio::join!(fixture.migrate(), somebody);
+    fixture.assert_identical(&report).await;
     assert_eq!(report.pages.restored, PAGES);
     let said = report.remarks.iter().any(|remark| remark.contains("pause-before-switchover"));
     assert!(said, "{:#?}", report.remarks);
@@ -92,8 +92,8 @@ async fn guest_reset(lab: &Lab) {
     // Few enough to fit into the downtime at this speed.
     let busy = Busy { first_page: 5000, pages: 50 };
     let setting = Setting { busy, bandwidth: Some(8 << 20), ..Setting::default() };
-    let scene = Scene::new(lab, setting).await;
-    let (address, _receiver) = scene.receiver().await;
+    let fixture = Fixture::new(lab, setting).await;
+    let (address, _receiver) = fixture.receiver().await;
     let (_canceller, cancel) = cancellation();
     let (sender, mut told) = mpsc::unbounded_channel();
     let mut observer = |update: &Update| {
@@ -101,10 +101,10 @@ async fn guest_reset(lab: &Lab) {
             let _ = sender.send(());
         }
     };
-    let migration = scene.migrate_to(address, cancel, &mut observer);
+    let migration = fixture.migrate_to(address, cancel, &mut observer);
     let reset = async {
         told.recv().await;
-        scene.source.execute("system_reset", json!({})).await;
+        fixture.source.execute("system_reset", json!({})).await;
     };
     let (report, ()) = tokio::join!(migration, reset);
     let report = report.unwrap();
@@ -113,19 +113,19 @@ async fn guest_reset(lab: &Lab) {
         let name = format!("whole::guest_reset with {:?}", lab.qemu.release());
         return skipped(&name, "this QEMU misses writes of the guest without KVM");
     }
-    scene.assert_identical(&report).await;
+    fixture.assert_identical(&report).await;
 }
 
 /// QEMU alone, measured in the same way.
 async fn stock(lab: &Lab) {
     let busy = Busy { first_page: 5000, pages: 300 };
-    let scene = Scene::new(lab, Setting { busy, ..Setting::default() }).await;
-    let report = scene.migrate_stock().await;
+    let fixture = Fixture::new(lab, Setting { busy, ..Setting::default() }).await;
+    let report = fixture.migrate_stock().await;
     if misses_writes(lab) {
-        let differing = scene.differing_pages().len();
+        let differing = fixture.differing_pages().len();
         return println!("{:?}: {differing} pages differ without us", lab.qemu.release());
     }
-    scene.assert_identical(&report).await;
+    fixture.assert_identical(&report).await;
     assert_eq!((report.mode.raw(), report.pages.skipped), ("stock", 0));
     assert!(report.network_bytes > PAGES * 4096 && !report.samples.is_empty());
 }

@@ -5,12 +5,16 @@ use super::source::{Finding, Source};
 /// The word, and what to say for it.
 const RETIRED: &[(&str, &str)] = &[
     ("chase", "convergence"),
+    ("ferried", "migrated"),
     ("ferry", "migration, or session"),
     ("ferrying", "migrating"),
     ("media", "devices"),
     ("medium", "device"),
+    ("meddle", "inject a fault"),
+    ("meddling", "injecting a fault"),
     ("picture", "snapshot"),
     ("pictures", "snapshots"),
+    ("scene", "fixture"),
 ];
 
 /// Files that speak of what was, the one with the library's magic number, and this one.
