@@ -25,7 +25,6 @@ pub mod cost;
 pub mod doctor;
 pub mod frames;
 pub mod geometry;
-mod kernel_text;
 pub mod layout;
 pub mod locate;
 pub mod memory;

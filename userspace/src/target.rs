@@ -2,7 +2,6 @@
 
 mod account;
 mod loader;
-mod maps;
 mod rule;
 mod sighting;
 mod unit;
@@ -13,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kernel_text::{Mapping, first_mapping, text_head};
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -26,7 +26,6 @@ pub use account::{Account, NoAccount};
 pub use rule::Rule;
 pub use sighting::Sighting;
 
-use crate::kernel_text::text_head;
 use crate::memory::{Memory, ServerAddr};
 use sighting::Program;
 
@@ -306,8 +305,13 @@ impl Target {
         if !pie {
             return Ok(LoadBias(0));
         }
-        let exe = self.exe.to_string_lossy();
-        let start = maps::first(self.pid, MAX_MAPS, |line| start_of(line, &exe, self.exe_inode.1));
+        // A position-independent program is linked at 0 (`PT_LOAD` of offset 0 has address 0 in every linker's default
+        // layout). Overlay file systems report another inode in maps than stat does.
+        let is_program =
+            |mapping: &Mapping<'_>| mapping.inode == self.exe_inode.1 || mapping.name == self.exe;
+        let start = first_mapping(self.pid, MAX_MAPS, |mapping| {
+            (mapping.offset == 0 && is_program(mapping)).then_some(mapping.addresses.start)
+        });
         let unreadable = |source| TargetError::Unreadable {
             path: PathBuf::from(format!("/proc/{}/maps", self.pid)),
             source,
@@ -366,20 +370,6 @@ fn start_time(stat: &str) -> Option<u64> {
         return None;
     }
     fields.nth(18)?.parse().ok()
-}
-
-/// Where a line of `/proc/PID/maps` says that file offset 0 of the program lies: a position-independent program is linked
-/// at 0 (`PT_LOAD` of offset 0 has address 0 in every linker's default layout).
-fn start_of(line: &[u8], exe: &str, inode: u64) -> Option<u64> {
-    let line = String::from_utf8_lossy(line);
-    let mut fields = line.split_ascii_whitespace();
-    let range = fields.next()?;
-    let offset = u64::from_str_radix(fields.nth(1)?, 16).ok()?;
-    let found: u64 = fields.nth(1)?.parse().ok()?;
-    let path = fields.next().unwrap_or_default();
-    // Overlay file systems report another inode in maps than stat does.
-    let is_start = offset == 0 && (found == inode || path == exe);
-    is_start.then(|| u64::from_str_radix(range.split('-').next()?, 16).ok()).flatten()
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Whether eBPF programs load, attach and run: tried, not guessed.
 
-use std::fs;
 use std::hint::black_box;
 use std::path::Path;
 
@@ -8,11 +7,14 @@ use aya::Ebpf;
 use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope};
 use aya::programs::{Program, ProgramError, ProgramType, UProbe};
 use aya::sys::{Stats, enable_stats, is_program_supported};
+use kernel_text::first_mapping;
 
 use super::Check;
 use super::check::causes;
 use crate::probes::{ProbesError, Settings, load};
 
+/// Most bytes of our own table of mappings that are read.
+const MAX_MAPS: u64 = 1 << 20;
 /// Hits that the probe on ourselves must see.
 const HITS: u64 = 100;
 
@@ -95,9 +97,9 @@ extern "C" fn landmark(call: u64) -> u64 {
 /// Attaches the empty program to a function of our own and calls that; answers the hits that the
 /// kernel counted, none when it may not be asked to count.
 fn hit_ourselves(ebpf: &mut Ebpf) -> Result<Option<u64>, HitError> {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let address = (landmark as extern "C" fn(u64) -> u64 as *const ()).addr();
-    let offset = file_offset(&maps, address as u64).ok_or(HitError::NotMapped)?;
+    let address = (landmark as extern "C" fn(u64) -> u64 as *const ()).addr() as u64;
+    let offset = first_mapping(std::process::id(), MAX_MAPS, |map| map.offset_of(address));
+    let offset = offset.ok().flatten().ok_or(HitError::NotMapped)?;
     let program = ebpf.program_mut("empty").ok_or(HitError::NoProgram)?;
     let program: &mut UProbe = program.try_into().map_err(|_| HitError::NoProgram)?;
     let counting = enable_stats(Stats::RunTime);
@@ -135,20 +137,10 @@ fn hits(seen: Result<Option<u64>, HitError>) -> Check {
     }
 }
 
-/// Offset in its file of the code at `address`, from the text of `/proc/PID/maps`.
-fn file_offset(maps: &str, address: u64) -> Option<u64> {
-    maps.lines().find_map(|line| {
-        let mut fields = line.split_ascii_whitespace();
-        let (start, end) = fields.next()?.split_once('-')?;
-        let hex = |text| u64::from_str_radix(text, 16).ok();
-        let within = (hex(start)?..hex(end)?).contains(&address);
-        let file_start = hex(fields.nth(1)?)?;
-        within.then(|| file_start.checked_add(address - hex(start)?)).flatten()
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use kernel_text::Mapping;
+
     use super::super::Status::{Fail, Ok as Fine};
     use super::*;
 
@@ -159,6 +151,9 @@ mod tests {
 55d0c0040000-55d0c0100000 r-xp 0003f000 fe:00 12 /usr/bin/x
 7ffd00000000-7ffd00021000 rw-p 00000000 00:00 0 [stack]
 ";
+        let file_offset = |maps: &str, address| {
+            maps.lines().find_map(|line| Mapping::parse(line.as_bytes())?.offset_of(address))
+        };
         assert_eq!(file_offset(maps, 0x55d0_c004_0123), Some(0x3f123));
         assert_eq!(file_offset(maps, 0x1000), None);
         for hostile in ["", "-", "1-2", "zz-1 r 0", "1000-2000 r-xp"] {

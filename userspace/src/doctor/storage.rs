@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead};
 
+use kernel_text::{Lines, text_head};
+
 use super::Check;
 use super::check::causes;
 use crate::frames::FRAME_BYTES;
-use crate::kernel_text::{Lines, text_head};
 use crate::locate::{Locator, NotOnDisk};
 use crate::on_disk::{Disk, FileOffset, FileRange, Location, Unmapped};
 use crate::target::Target;
@@ -61,7 +62,7 @@ fn add_types(
     mounts: &BTreeSet<u64>,
     mut mountinfo: Lines<impl BufRead>,
 ) -> io::Result<()> {
-    while let Some(line) = mountinfo.next()?
+    while let Some(line) = mountinfo.next_line()?
         && known.len() <= MOST_TYPES
     {
         let number = line.split(|byte| *byte == b' ').next().and_then(|word| {

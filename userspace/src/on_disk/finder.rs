@@ -2,6 +2,7 @@
 
 use std::fs::File;
 
+use kernel_text::Lines;
 use serde::Serialize;
 
 use super::disks::{Disk, DiskRange, DiskRanges, Disks};
@@ -14,7 +15,6 @@ use super::mounts::{Backing, Mounts, Names, Seen, Share, Wanted};
 use super::process::MOST_MOUNT_BYTES;
 use super::seen_file::Files;
 use super::unmapped::Unmapped;
-use crate::kernel_text::Lines;
 
 /// A range of bytes of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -9,13 +9,13 @@ use std::io::{self, BufRead};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use kernel_text::Lines;
 use rustc_hash::{FxHashMap, FxHashSet};
 use serde::Serialize;
 
 use super::ids::DeviceId;
 use super::stamp::Stamp;
 use super::unmapped::Unmapped;
-use crate::kernel_text::Lines;
 
 /// Most bytes of names of shares that are kept: files on others have no place.
 const MOST_SHARE_BYTES: usize = 2 << 20;
@@ -130,7 +130,7 @@ impl Mounts {
         seen: Seen,
         wanted: &Wanted,
     ) -> io::Result<()> {
-        while let Some(line) = table.next()? {
+        while let Some(line) = table.next_line()? {
             let Some(line) = Line::parse(line) else { continue };
             let by_number =
                 wanted.numbers.contains(&line.number) && !self.by_number.contains_key(&line.number);
@@ -207,7 +207,7 @@ impl Mounts {
 #[cfg(fuzzing)]
 pub(super) fn read_all(text: &[u8]) {
     let (mut mounts, mut lines) = (Mounts::default(), Lines::within(text, 1 << 20));
-    while let Ok(Some(line)) = lines.next() {
+    while let Ok(Some(line)) = lines.next_line() {
         if let Some(line) = Line::parse(line) {
             drop(mounts.storage(&line, Seen::Inside));
         }

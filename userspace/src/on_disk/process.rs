@@ -12,11 +12,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use foreign_file::{Found, Refusal, Root};
+use kernel_text::Lines;
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 
 use super::error::ProcessError;
 use super::stamp::Stamp;
-use crate::kernel_text::Lines;
 
 /// Most bytes of a table of mounts that are gone through: `fs.mount-max` is 100,000, and a line seldom has 200 bytes.
 pub(super) const MOST_MOUNT_BYTES: u64 = 128 << 20;

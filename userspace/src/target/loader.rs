@@ -8,8 +8,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use super::maps;
-use crate::kernel_text::head;
+use kernel_text::{Mapping, first_mapping, head};
 
 /// Options of the loader that take a value as a word of its own (glibc 2.41, `elf/rtld.c`, `dl_main`).
 const WITH_VALUE: [&str; 7] = [
@@ -58,9 +57,9 @@ pub(super) fn program_of(pid: u32, names: Option<&[String]>) -> Option<Loaded> {
     }
     // The loader maps the program before anything else, so it stands at the table's start or among the
     // libraries; a table that is longer is no reason to read all of it for every process there is.
-    let found = maps::first(pid, MAX_MAPS, |line| {
-        let mapping = Mapping::parse(line)?;
-        (mapping.exe.file_name() == Some(file_name)).then(|| mapping.open(pid)).flatten()
+    let found = first_mapping(pid, MAX_MAPS, |mapping| {
+        let is_it = mapping.is_code_of_a_file() && mapping.name.file_name() == Some(file_name);
+        is_it.then(|| open(mapping, pid)).flatten()
     });
     found.ok()?
 }
@@ -79,46 +78,20 @@ fn named(command: &[u8]) -> Option<&[u8]> {
     None
 }
 
-/// A mapping of code of a file.
-struct Mapping {
-    range: String,
-    device: (u32, u32),
-    inode: u64,
-    exe: PathBuf,
-}
-
-impl Mapping {
-    /// `START-END PERMISSIONS OFFSET MAJOR:MINOR INODE   PATH` (proc(5)).
-    fn parse(line: &[u8]) -> Option<Self> {
-        let mut words = line.splitn(6, |byte| *byte == b' ');
-        let mut word = || std::str::from_utf8(words.next()?).ok();
-        let (range, permissions, _offset) = (word()?, word()?, word()?);
-        let (major, minor) = word()?.split_once(':')?;
-        let hex = |text| u32::from_str_radix(text, 16).ok();
-        let device = (hex(major)?, hex(minor)?);
-        let inode = word()?.parse().ok()?;
-        let exe = words.next()?.trim_ascii_start();
-        let is_code = permissions.as_bytes().get(2) == Some(&b'x') && exe.starts_with(b"/");
-        let exe = PathBuf::from(OsStr::from_bytes(exe));
-        is_code.then(|| Self { range: range.to_owned(), device, inode, exe })
+/// Through the mapping it is the very file, whatever its name means by now. Where that is not allowed, its name in the
+/// process's own root has to lead to the same inode.
+fn open(mapping: &Mapping<'_>, pid: u32) -> Option<Loaded> {
+    let id = |path: &Path| super::inode(path).ok().map(|found| found.inode);
+    let exe = mapping.name.to_owned();
+    let program = mapping.file_of(pid);
+    if let Some(inode) = id(&program) {
+        return Some(Loaded { exe, program, inode });
     }
-
-    /// Through the mapping it is the very file, whatever its name means by now. Where that is not allowed
-    /// (it wants CAP_SYS_ADMIN or CAP_CHECKPOINT_RESTORE), its name in the process's own root has to lead
-    /// to the same inode.
-    fn open(self, pid: u32) -> Option<Loaded> {
-        let id = |path: &Path| super::inode(path).ok().map(|found| found.inode);
-        let by_mapping = PathBuf::from(format!("/proc/{pid}/map_files/{}", self.range));
-        if let Some(inode) = id(&by_mapping) {
-            return Some(Loaded { exe: self.exe, program: by_mapping, inode });
-        }
-        let below = self.exe.strip_prefix("/").unwrap_or(&self.exe);
-        let by_name = PathBuf::from(format!("/proc/{pid}/root")).join(below);
-        let inode = id(&by_name)?;
-        let device = (rustix::fs::major(inode.0), rustix::fs::minor(inode.0));
-        let same = device == self.device && inode.1 == self.inode;
-        same.then_some(Loaded { exe: self.exe, program: by_name, inode })
-    }
+    let program = mapping.name_of(pid);
+    let inode = id(&program)?;
+    let device = (rustix::fs::major(inode.0), rustix::fs::minor(inode.0));
+    let same = device == mapping.device && inode.1 == mapping.inode;
+    same.then_some(Loaded { exe, program, inode })
 }
 
 #[cfg(test)]
@@ -150,24 +123,6 @@ mod tests {
             [&["ld.so"][..], &["ld.so", "--list"], &["ld.so", "--audit", "x"], &[], &["", ""]]
         {
             assert_eq!(of(none), None, "{none:?}");
-        }
-    }
-
-    #[test]
-    fn only_code_of_files_is_a_mapping() {
-        let parsed = |line: &str| Mapping::parse(line.as_bytes());
-        let found =
-            parsed("7f0-7f1 r-xp 00001000 fe:01 42                   /usr/bin/a b").unwrap();
-        assert_eq!((found.device, found.inode), ((0xfe, 1), 42));
-        assert_eq!(found.exe, Path::new("/usr/bin/a b"));
-        for other in [
-            "7f0-7f1 r--p 00001000 fe:01 42     /usr/bin/a",
-            "7f0-7f1 r-xp 00000000 00:00 0      [vdso]",
-            "7f0-7f1 r-xp 00000000 00:00 0 ",
-            "7f0-7f1",
-            "",
-        ] {
-            assert!(parsed(other).is_none(), "{other}");
         }
     }
 }

@@ -7,8 +7,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use kernel_text::text_head;
+
 use super::{Account, Inode, TargetError, inode, is_named, loader, real_user, start_time};
-use crate::kernel_text::text_head;
 
 /// `/proc/PID/stat` is one line of some 50 numbers; of `status` the account stands before lists that the process makes
 /// as long as it likes.

@@ -6,8 +6,14 @@ use std::path::Path;
 use super::source::{Finding, Source};
 
 /// Folders of the programs that run as root beside strangers.
-const PROGRAMS: [&str; 5] =
-    ["qemu-glue/record", "qemu-glue/report", "qemu-glue/src", "symbols/src", "userspace/src"];
+const PROGRAMS: [&str; 6] = [
+    "qemu-glue/record",
+    "qemu-glue/report",
+    "qemu-glue/src",
+    "symbols/src",
+    "userspace/kernel-text",
+    "userspace/src",
+];
 
 /// Calls that open a file by its name.
 const CALLS: [&str; 6] = [
@@ -33,13 +39,14 @@ const OWN: &[(&str, &str)] = &[
     ("symbols/src/debug_file/files.rs", "looks before it opens, as foreign_file does"),
     ("symbols/src/elf/snapshot.rs", "looks before it opens, as foreign_file does"),
     ("symbols/src/small_file.rs", "looks before it opens, as foreign_file does"),
+    ("userspace/kernel-text/src/lib.rs", "files in /proc: the kernel's"),
+    ("userspace/kernel-text/src/mappings.rs", "files in /proc: the kernel's"),
     ("userspace/src/agent/migration.rs", "the agent's own note in /run"),
     ("userspace/src/agent/port.rs", "the port that the operator names"),
     ("userspace/src/agent/port/name.rs", "sysfs: the kernel's"),
     ("userspace/src/cost.rs", "this process's own files in /proc"),
     ("userspace/src/doctor/mod.rs", "settings of the kernel"),
     ("userspace/src/doctor/storage.rs", "mount tables: the kernel's"),
-    ("userspace/src/kernel_text.rs", "files in /proc: the kernel's"),
     ("userspace/src/on_disk/device_mapper.rs", "the device mapper's control device"),
     ("userspace/src/on_disk/sysfs.rs", "sysfs, up to a page"),
     ("userspace/src/target.rs", "files in /proc: the kernel's"),

@@ -2,30 +2,34 @@
 //!
 //! It has as many mounts, mappings, groups and locks as it likes, and each of their paths may be as long as paths are.
 
+mod mappings;
+
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+
+pub use mappings::{Mapping, first_mapping};
 
 /// Longest line that is held, in bytes: three paths of `PATH_MAX`, each byte of which the kernel may write as four, and
 /// what stands between them.
 const MOST_LINE: u64 = 3 * 4 * 4096 + 4096;
 
 /// The lines of a text, one held at a time.
-pub(crate) struct Lines<R> {
+pub struct Lines<R> {
     text: io::Take<R>,
     line: Vec<u8>,
 }
 
 impl Lines<BufReader<File>> {
     /// The lines among the first `most_bytes` of a file.
-    pub(crate) fn of(file: File, most_bytes: u64) -> Self {
+    pub fn of(file: File, most_bytes: u64) -> Self {
         Self::within(BufReader::with_capacity(16 << 10, file), most_bytes)
     }
 }
 
 impl<R: BufRead> Lines<R> {
     /// The lines among the first `most_bytes` of a text.
-    pub(crate) fn within(text: R, most_bytes: u64) -> Self {
+    pub fn within(text: R, most_bytes: u64) -> Self {
         Self { text: text.take(most_bytes), line: Vec::new() }
     }
 
@@ -33,7 +37,7 @@ impl<R: BufRead> Lines<R> {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(crate) fn next(&mut self) -> io::Result<Option<&[u8]>> {
+    pub fn next_line(&mut self) -> io::Result<Option<&[u8]>> {
         self.line.clear();
         let read = (&mut self.text).take(MOST_LINE).read_until(b'\n', &mut self.line)?;
         if read == 0 {
@@ -52,7 +56,7 @@ impl<R: BufRead> Lines<R> {
 ///
 /// # Errors
 /// It cannot be read.
-pub(crate) fn head(path: impl AsRef<Path>, most_bytes: u64) -> io::Result<Vec<u8>> {
+pub fn head(path: impl AsRef<Path>, most_bytes: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(path)?.take(most_bytes).read_to_end(&mut bytes)?;
     Ok(bytes)
@@ -62,7 +66,7 @@ pub(crate) fn head(path: impl AsRef<Path>, most_bytes: u64) -> io::Result<Vec<u8
 ///
 /// # Errors
 /// It cannot be read.
-pub(crate) fn text_head(path: impl AsRef<Path>, most_bytes: u64) -> io::Result<String> {
+pub fn text_head(path: impl AsRef<Path>, most_bytes: u64) -> io::Result<String> {
     let bytes = head(path, most_bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -74,7 +78,7 @@ mod tests {
     fn all(text: impl BufRead, most_bytes: u64) -> Vec<usize> {
         let mut lines = Lines::within(text, most_bytes);
         let mut lengths = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
+        while let Some(line) = lines.next_line().unwrap() {
             lengths.push(line.len());
         }
         lengths
