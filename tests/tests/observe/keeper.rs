@@ -191,9 +191,10 @@ impl Drop for Running {
     }
 }
 
-/// Waits until the probes are gone; how long that took.
-fn gone(text: &Text, since: Instant) -> Duration {
-    assert!(within(Duration::from_secs(10), || text.changed() == 0), "{} are left", text.changed());
+/// Waits until the agent's probes are gone; how long that took.
+fn gone(text: &Text, running: &Running, since: Instant) -> Duration {
+    let left = || text.left_by(running.pid());
+    assert!(within(Duration::from_secs(10), || left() == 0), "{} are left", left());
     since.elapsed()
 }
 
@@ -213,7 +214,7 @@ fn an_agent_that_is_held_leaves_no_probes() {
             sleep(Duration::from_millis(200));
             let (held, probes) = (running.is_held(), text.changed());
             let since = running.signal(signal);
-            let left = within(LIMIT, || text.changed() == 0).then(|| since.elapsed());
+            let left = within(LIMIT, || text.left_by(running.pid()) == 0).then(|| since.elapsed());
             let closed = within(LIMIT, || UnixStream::connect(&running.port).is_err());
             let took = since.elapsed();
             let lingers = running.is_held();
@@ -258,7 +259,7 @@ fn probes_live_and_die_with_agent_and_keeper() {
 
         let since = Instant::now();
         kill_process(keeper, Signal::KILL).unwrap();
-        let took = gone(&text, since);
+        let took = gone(&text, &running, since);
         let said = running.says("the process that keeps the probes has ended");
         println!("keeper killed: probes gone after {took:?}; {said}");
         assert!(said.contains("(signal 9)"), "{said}");
@@ -270,7 +271,7 @@ fn probes_live_and_die_with_agent_and_keeper() {
         running.signal(Signal::STOP);
         sleep(Duration::from_secs(2));
         assert!(text.changed() >= 3, "a stopped agent has lost its probes");
-        let took = gone(&text, running.signal(Signal::KILL));
+        let took = gone(&text, &running, running.signal(Signal::KILL));
         println!("agent killed: probes gone after {took:?}");
         assert!(took < LIMIT, "{took:?}");
         running.end();
@@ -324,7 +325,7 @@ fn nobody_is_waited_for_to_set_probes() {
         println!("slowest fork {slowest:?}; {said}");
         assert!(said.contains(&format!("process {} of user nobody", trap.pid)), "{said}");
         assert!(slowest < Duration::from_secs(2), "{slowest:?}");
-        assert_eq!((text.changed(), running.keepers()), (0, Vec::new()));
+        assert_eq!((text.left_by(running.pid()), running.keepers()), (0, Vec::new()));
         trap.end();
         running.says("attached to");
         assert!(text.changed() >= 3);
