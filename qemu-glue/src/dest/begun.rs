@@ -12,6 +12,7 @@
 
 use serde_json::Value;
 
+use super::controller::Coming;
 use super::refusal::Refusal;
 use crate::qmp::{Qmp, QmpError};
 
@@ -24,17 +25,6 @@ pub(super) async fn not_begun(qmp: &Qmp) -> Result<(), Refusal> {
         ("none" | "setup", true) => Err(Refusal::Listens),
         (status, _) => Err(Refusal::Begun { status: status.chars().take(40).collect() }),
     }
-}
-
-/// Whether a migration comes in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Coming {
-    /// It does.
-    Active,
-    /// It has come.
-    Completed,
-    /// None has begun, or it has failed.
-    No,
 }
 
 /// Asks QEMU; a status that is not known goes on.

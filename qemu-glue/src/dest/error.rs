@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::queue::QueueError;
+use super::controller::QueueError;
 use crate::channel::{ChannelError, VERSION};
 
 /// The migration can no longer be served; what was not confirmed is given back at the source.

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
+use super::controller::name_of;
 use super::error::ReceiveError;
-use super::offer::name_of;
 use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender, Step};
 
 /// What handshake and greeting may take together.

@@ -1,9 +1,9 @@
 //! A thousand hostile sources against all of the destination but its QEMU.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use foreign::Text;
 use page_number::PAGE_BYTES;
@@ -13,11 +13,11 @@ use tokio::io::duplex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::liveness::Liveness;
+use super::controller::Controller;
 use super::prepare::Prepared;
 use super::run::greet;
+use super::serve;
 use super::{BlockFile, Greeting, Limits, Outcome, ReceiveError, Refusal, Target};
-use super::{offer, serve};
 use crate::channel::{Key, Message, Ready, Refused, Security, VERSION};
 use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
 use crate::set::Block;
@@ -55,8 +55,10 @@ impl Rig {
 async fn serve_with(rig: &Rig, greeting: Greeting) -> Result<Outcome, ReceiveError> {
     let Greeting { mut sender, mut receiver, hello } = greeting;
     greet(&mut sender, hello, &Err(Refusal::Devices)).await?;
-    let (_, set) = offer::receive(&mut receiver, PAGES.into()).await?;
-    let liveness = Liveness::new(Path::new("/none"), Duration::from_millis(100));
+    let silence = Duration::from_millis(100);
+    let mut controller = Controller::new(PAGES.into(), silence, Instant::now());
+    let (_, set) = serve::offer(&mut controller, &mut receiver).await?;
+    let qmp = PathBuf::from("/none");
     let length = u64::from(PAGES) * PAGE_BYTES;
     let block = Block { name: BLOCK.to_owned(), length };
     match set {
@@ -67,14 +69,15 @@ async fn serve_with(rig: &Rig, greeting: Greeting) -> Result<Outcome, ReceiveErr
             sender.send(&Message::Ready(ready)).await?;
             let prepared = Prepared { set: Arc::new(set), devices, target };
             let limits = Limits::default().sized(length);
-            let channel = (sender, receiver);
-            serve::restore(prepared, channel, limits, liveness, Watched::Not, &mut |_| {}).await
+            let channel = serve::Channel { sender, receiver, controller, qmp };
+            serve::restore(prepared, channel, limits, Watched::Not, &mut |_| {}).await
         }
         set => {
             let refusal = set.err().unwrap_or(Refusal::Devices);
             let refused = Refused { reason: Text::default(), hint: Text::default(), uri: None };
             sender.send(&Message::Refused(refused)).await?;
-            serve::stand_by((sender, receiver), refusal, liveness, Watched::Not).await
+            let channel = serve::Channel { sender, receiver, controller, qmp };
+            serve::stand_by(channel, refusal, Watched::Not).await
         }
     }
 }

@@ -19,40 +19,34 @@
 //! the migration is a stock one. A [`ReceiveError`] ends the channel, and the source gives back.
 
 mod admission;
-mod answers;
 mod begun;
-mod buffers;
-mod device;
+mod controller;
 mod devices;
 mod error;
 mod event;
 mod examine;
-mod feed;
 mod greeting;
 mod holes;
 mod incoming;
 mod install;
 mod limits;
-mod liveness;
 mod memory;
-mod offer;
 mod options;
 mod preflight;
 mod prepare;
 mod prove;
-mod queue;
 mod rare;
 mod refusal;
 mod restore;
 mod run;
 mod serve;
-mod tally;
 mod thp;
 mod uffd;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::admission::{Admission, Admitted};
+pub use self::controller::{Answer, Fate, Hash, QueueError};
 pub use self::devices::Override;
 pub(crate) use self::devices::{called, examine as examine_disks};
 pub use self::error::ReceiveError;
@@ -62,8 +56,6 @@ pub use self::greeting::Greeting;
 pub use self::install::{BlockFile, Placed, Target};
 pub use self::limits::Limits;
 pub use self::options::{Options, SILENCE};
-pub use self::prove::{Answer, Fate};
-pub use self::queue::{Hash, QueueError};
 pub use self::rare::Rare;
 pub use self::refusal::Refusal;
 pub use self::restore::Restore;
@@ -104,7 +96,7 @@ async fn serve(
     observer: Observer<'_>,
 ) -> Result<Outcome, ReceiveError> {
     let (mut run, qemu) = Run::greet(greeting, options, observer).await?;
-    let offered = run.offer(&qemu).await?;
+    let offered = run.offer().await?;
     let agreed = run.prepare(qemu, offered).await?;
     run.serve(agreed).await
 }

@@ -2,36 +2,17 @@
 
 use rustix::io::Errno;
 
+use super::controller::{Answer, Counts, Fate, Job, Proof};
 use super::install::{PAGE, Placed, Target};
-use super::queue::Job;
-use super::tally::Tally;
 use crate::channel::{NotPlaced, PageRange};
 use crate::page_hash::hash_pages;
 
-/// What became of a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Fate {
-    /// It is there: installed, or delivered by QEMU.
-    Placed,
-    /// It is not, and must travel by network.
-    NotPlaced(NotPlaced),
-}
-
-/// What became of some pages.
-pub type Answer = (Fate, PageRange);
-
-/// The job's pages, proven with the bytes `read` and installed; an answer for every page.
+/// The job's pages, proven with the bytes `read` and installed: an answer for every page.
 ///
 /// The bytes are ours alone, so what is hashed is what is installed. `stopped` is asked before each
 /// installation.
-pub(super) fn prove(
-    job: &Job,
-    read: &[u8],
-    target: &Target,
-    tally: &Tally,
-    stopped: impl Fn() -> bool,
-) -> Vec<Answer> {
-    let mut answers = Vec::new();
+pub(super) fn prove(job: &Job, read: &[u8], target: &Target, stopped: impl Fn() -> bool) -> Proof {
+    let Proof { mut answers, mut counts } = Proof::default();
     let mut verdicts = verdicts(job, read).into_iter();
     for piece in &job.request.pieces {
         let from = usize::try_from(piece.at).unwrap_or(usize::MAX);
@@ -43,7 +24,7 @@ pub(super) fn prove(
             let range = PageRange { first, count: pages };
             let start = from + page as usize * PAGE;
             let mut give_up = |reason| {
-                tally.not_placed(pages);
+                counts.not_placed += u64::from(pages);
                 answers.push((Fate::NotPlaced(reason), range));
             };
             match stretch[0] {
@@ -54,13 +35,13 @@ pub(super) fn prove(
                 Some(true) => {
                     let offset = piece.offset + u64::from(page) * PAGE as u64;
                     let bytes = &read[start..start + stretch.len() * PAGE];
-                    install(target, piece.block, offset, bytes, first, tally, &mut answers);
+                    install(target, piece.block, offset, bytes, first, &mut counts, &mut answers);
                 }
             }
             page += pages;
         }
     }
-    answers
+    Proof { answers, counts }
 }
 
 /// By page of the job: whether what was read has its hash; `None` where nothing was read. What is hashed is what the
@@ -87,7 +68,7 @@ fn install(
     offset: u64,
     bytes: &[u8],
     mut first: u32,
-    tally: &Tally,
+    counts: &mut Counts,
     answers: &mut Vec<Answer>,
 ) {
     target.place(block, offset, bytes, |placed, count| {
@@ -95,16 +76,16 @@ fn install(
         first += count;
         let fate = match placed {
             Placed::Installed => {
-                tally.installed(count);
+                counts.installed += u64::from(count);
                 Fate::Placed
             }
             Placed::Delivered => {
-                tally.delivered(count);
+                counts.delivered += u64::from(count);
                 Fate::Placed
             }
             Placed::Failed(error) => {
-                tally.not_placed(count);
-                tally.remark(failure(error));
+                counts.not_placed += u64::from(count);
+                counts.warn(failure(error));
                 Fate::NotPlaced(NotPlaced::InstallFailed)
             }
         };

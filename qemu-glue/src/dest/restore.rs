@@ -5,6 +5,8 @@
 //!           (in the order of       (several in flight)  (as many as there are CPUs)
 //!            its places)
 //! ```
+//! What is read when, and what is given up, is decided in `controller/feed.rs`; here it is done.
+//!
 //! Every page whose hash was taken gets one answer, unless it was left to QEMU first. Memory is
 //! bounded: hashes by the source, which sends no more before there are answers, and by the set (32 bytes a
 //! page); bytes by the buffers, which are a small part of the set ([`Limits::sized`]). A storage that answers nothing
@@ -13,30 +15,46 @@
 //! meanwhile, and is answered `TooLate` too where it does not; so the time that a stall can cost is
 //! bounded.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use foreign::Text;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{MissedTickBehavior, interval};
 
-use super::buffers::Buffers;
-use super::device::Device;
-use super::feed::{Shared, feed};
+use super::controller::{Action, Answer, Feed, Hash, Proof, QueueError, ReadId};
 use super::install::Target;
 use super::limits::Limits;
-use super::prove::Answer;
-use super::queue::{Hash, Queue, QueueError};
-use super::tally::Tally;
+use super::prove::prove;
 use crate::channel::{PageRange, Progress};
+use crate::error_chain;
 use crate::set::SkipSet;
-use crate::storage::{self, Storage};
+use crate::storage::{self, Buffer, BufferPool, Storage};
+
+/// How often a storage that stalls is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A restore that runs until it is stopped or dropped.
 pub struct Restore {
     shared: Arc<Shared>,
-    /// One for each device.
-    feeders: JoinSet<()>,
+    /// Its one task, with all reads.
+    driver: JoinSet<()>,
+}
+
+struct Shared {
+    feed: Mutex<Feed>,
+    devices: Vec<Option<Storage>>,
+    target: Target,
+    buffers: BufferPool,
+    workers: u32,
+    cpus: Arc<Semaphore>,
+    stopped: AtomicBool,
+    /// To the driver.
+    actions: UnboundedSender<Action>,
+    answers: UnboundedSender<Vec<Answer>>,
 }
 
 impl Restore {
@@ -55,23 +73,26 @@ impl Restore {
         let request = limits.requests.request_bytes.min(longest.unwrap_or(u64::MAX));
         limits.requests.request_bytes = request.max(2 * storage::ALIGN);
         let request = usize::try_from(limits.requests.request_bytes).unwrap_or(usize::MAX);
+        let name = |storage: &Option<Storage>| {
+            storage.as_ref().map(|storage| storage.address().to_string())
+        };
+        let names = devices.iter().map(name).collect();
+        let feed = Feed::new(set, names, limits, Instant::now());
+        let (actions, to_do) = unbounded_channel();
         let (answers, receiver) = unbounded_channel();
-        let indices = 0..u16::try_from(set.devices().len()).unwrap_or(u16::MAX);
-        let is_read: Vec<bool> = devices.iter().map(Option::is_some).collect();
-        let buffers = Buffers::new(limits.buffers, request, &is_read);
         let shared = Arc::new(Shared {
-            queue: Arc::new(Queue::new(set)),
-            devices: devices.into_iter().map(|storage| storage.map(Device::new)).collect(),
+            buffers: BufferPool::new(feed.buffers(), request),
+            feed: Mutex::new(feed),
+            devices,
             target,
-            tally: Arc::default(),
-            limits,
-            buffers,
+            workers: u32::try_from(limits.workers).unwrap_or(u32::MAX),
             cpus: Arc::new(Semaphore::new(limits.workers)),
             stopped: AtomicBool::new(false),
+            actions,
             answers,
         });
-        let feeders = indices.map(|index| feed(Arc::clone(&shared), index)).collect();
-        (Self { shared, feeders }, receiver)
+        let driver = [drive(Arc::clone(&shared), to_do)].into_iter().collect();
+        (Self { shared, driver }, receiver)
     }
 
     /// Takes hashes of the pages from `first` on.
@@ -79,41 +100,108 @@ impl Restore {
     /// # Errors
     /// [`QueueError`] when they are of no page of the set, or of one that had its hash.
     pub fn hashes(&self, first: u32, hashes: &[Hash]) -> Result<(), QueueError> {
-        self.shared.queue.put(first, hashes)
+        self.shared.step(|feed, now, out| feed.hashes(now, first, hashes, out))
     }
 
     /// Leaves pages to QEMU.
     pub fn leave(&self, ranges: &[PageRange]) {
-        ranges.iter().for_each(|range| self.shared.queue.leave(*range));
-    }
-
-    pub(super) fn queue(&self) -> Arc<Queue> {
-        Arc::clone(&self.shared.queue)
-    }
-
-    pub(super) fn tally(&self) -> Arc<Tally> {
-        Arc::clone(&self.shared.tally)
+        self.shared.step(|feed, _, _| feed.leave(ranges));
     }
 
     /// How far it is.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.shared.tally.progress(self.shared.queue.pages())
+        self.shared.step(|feed, _, _| feed.progress())
+    }
+
+    /// What happened beside the path.
+    pub(super) fn warnings(&self) -> Vec<Text> {
+        self.shared.step(|feed, _, _| feed.warnings())
     }
 
     /// Stops it: when this returns, nothing is installed any more.
     pub async fn stop(mut self) {
         self.shared.stopped.store(true, Ordering::Release);
-        self.feeders.abort_all();
+        self.driver.abort_all();
         // Whoever proves pages holds a permit, and asks `stopped` before it installs.
-        let all = u32::try_from(self.shared.limits.workers).unwrap_or(u32::MAX);
-        let _ended = self.shared.cpus.acquire_many(all).await;
+        let _ended = self.shared.cpus.acquire_many(self.shared.workers).await;
     }
 }
 
 impl Drop for Restore {
     fn drop(&mut self) {
-        // The feeders end with their set.
+        // The reads end with their set.
         self.shared.stopped.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    /// Lets something happen, and passes on what is to be done.
+    fn step<T>(&self, happens: impl FnOnce(&mut Feed, Instant, &mut Vec<Action>) -> T) -> T {
+        let mut out = Vec::new();
+        let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = happens(&mut feed, Instant::now(), &mut out);
+        // Who hears it goes first only when it is all over.
+        for action in out {
+            let _ = match action {
+                Action::Answer(answers) => self.answers.send(answers).map_err(drop),
+                read @ Action::Read { .. } => self.actions.send(read).map_err(drop),
+            };
+        }
+        done
+    }
+
+    /// What a device says to a read.
+    async fn answer(&self, device: u16, place: u64, bytes: u64) -> Result<Buffer, String> {
+        let storage = self.devices.get(usize::from(device)).and_then(Option::as_ref);
+        let storage = storage.ok_or("there is no such device")?;
+        let buffer = self.buffers.take().await;
+        let buffer = buffer.map_err(|error| format!("no memory for a buffer: {error}"))?;
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        storage.read(place, bytes, buffer).await.map_err(|error| {
+            format!("reading {} failed: {}", storage.address(), error_chain(&error))
+        })
+    }
+}
+
+/// Does what the feed says.
+async fn drive(shared: Arc<Shared>, mut actions: UnboundedReceiver<Action>) {
+    // Aborted with this task.
+    let mut reads = JoinSet::new();
+    let mut tick = interval(LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            Some(action) = actions.recv() => if let Action::Read { id, device, place, bytes } = action {
+                reads.spawn(read(Arc::clone(&shared), id, device, place, bytes));
+            },
+            _ = tick.tick() => shared.step(|feed, now, out| feed.tick(now, out)),
+            Some(_) = reads.join_next() => {}
+        }
+    }
+}
+
+/// Reads once, proves and installs the pages.
+async fn read(shared: Arc<Shared>, id: ReadId, device: u16, place: u64, bytes: u64) {
+    let answer = shared.answer(device, place, bytes).await;
+    let (told, buffer) = match answer {
+        Ok(buffer) => (Ok(buffer.filled().len()), Some(buffer)),
+        Err(error) => (Err(error), None),
+    };
+    let job = shared.step(|feed, now, out| feed.read(now, id, told, out));
+    let (Some(job), Some(buffer)) = (job, buffer) else { return };
+    let Ok(permit) = Arc::clone(&shared.cpus).acquire_owned().await else { return };
+    let proving = Arc::clone(&shared);
+    let proof = spawn_blocking(move || {
+        let stopped = || proving.stopped.load(Ordering::Acquire);
+        let proof: Proof = prove(&job, buffer.filled(), &proving.target, stopped);
+        // The buffer goes before the answers: who waits for it can go on.
+        drop(buffer);
+        proving.step(|feed, now, out| feed.proven(now, id, Ok(proof), out));
+        drop(permit);
+    });
+    if let Err(error) = proof.await {
+        let error = format!("proving pages ended badly: {error}");
+        shared.step(|feed, now, out| feed.proven(now, id, Err(error), out));
     }
 }

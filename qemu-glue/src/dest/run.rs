@@ -1,15 +1,16 @@
 //! One source, phase by phase, from its greeting to the last word.
 
+use std::time::Instant;
+
 use foreign::Text;
 
+use super::controller::{Controller, Offered};
 use super::event::{Event, Observer, Outcome};
 use super::greeting::Greeting;
-use super::liveness::Liveness;
 use super::prepare::{self, Prepared, Qemu};
 use super::refusal::Refusal;
-use super::{Options, ReceiveError, offer, serve};
-use crate::channel::{Hello, Message, Offer, Receiver, Refused, Sender, VERSION};
-use crate::set::SkipSet;
+use super::{Options, ReceiveError, serve};
+use crate::channel::{Hello, Message, Receiver, Refused, Sender, VERSION};
 use crate::timeline::Watched;
 use crate::{error_chain, usage};
 
@@ -19,15 +20,13 @@ pub(super) struct Run<'a> {
     observer: Observer<'a>,
     sender: Sender,
     receiver: Receiver,
+    controller: Controller,
     /// The migration's name.
     migration: Text,
     /// Seconds of this process before.
     cpu_s: f64,
     watched: Watched,
 }
-
-/// What the source wants to skip, as far as it can be so.
-pub(super) type Offered = (Offer, Result<SkipSet, Refusal>);
 
 /// What both sides have agreed on.
 pub(super) enum Agreed {
@@ -52,16 +51,17 @@ impl<'a> Run<'a> {
         let cpu_s = usage::cpu_s();
         let qemu = Qemu::connect(&options.qmp).await;
         let (migration, watched) = (greet(&mut sender, theirs, &qemu).await?, Watched::Not);
-        Ok((Self { options, observer, sender, receiver, migration, cpu_s, watched }, qemu))
+        // Of no more pages than QEMU has.
+        let pages = qemu.as_ref().map_or(0, Qemu::pages);
+        let controller = Controller::new(pages, options.silence, Instant::now());
+        let run =
+            Self { options, observer, sender, receiver, controller, migration, cpu_s, watched };
+        Ok((run, qemu))
     }
 
-    /// Receives what the source wants to skip, of no more pages than QEMU has.
-    pub(super) async fn offer(
-        &mut self,
-        qemu: &Result<Qemu, Refusal>,
-    ) -> Result<Offered, ReceiveError> {
-        let pages = qemu.as_ref().map_or(0, Qemu::pages);
-        let offered = offer::receive(&mut self.receiver, pages).await?;
+    /// Receives what the source wants to skip.
+    pub(super) async fn offer(&mut self) -> Result<Offered, ReceiveError> {
+        let offered = serve::offer(&mut self.controller, &mut self.receiver).await?;
         (self.observer)(&Event::Connected { migration: self.migration.clone() });
         Ok(offered)
     }
@@ -94,18 +94,16 @@ impl<'a> Run<'a> {
 
     /// Restores, or stands by, until the source says how the migration ended.
     pub(super) async fn serve(self, agreed: Agreed) -> Result<Outcome, ReceiveError> {
-        let Self { options, observer, sender, receiver, migration, cpu_s, watched } = self;
-        let channel = (sender, receiver);
-        let liveness = Liveness::new(&options.qmp, options.silence);
+        let Self { options, observer, sender, receiver, controller, migration, cpu_s, watched } =
+            self;
+        let channel = serve::Channel { sender, receiver, controller, qmp: options.qmp.clone() };
         let mut outcome = match agreed {
             Agreed::Restore { prepared, shares } => {
                 let limits = options.limits.sized(prepared.set.bytes_on_storage());
                 let limits = if shares { limits.shared() } else { limits };
-                serve::restore(*prepared, channel, limits, liveness, watched, observer).await?
+                serve::restore(*prepared, channel, limits, watched, observer).await?
             }
-            Agreed::StandBy(refusal) => {
-                serve::stand_by(channel, refusal, liveness, watched).await?
-            }
+            Agreed::StandBy(refusal) => serve::stand_by(channel, refusal, watched).await?,
         };
         outcome.migration = migration;
         outcome.finished.cpu_s = usage::cpu_s() - cpu_s;

@@ -1,21 +1,23 @@
-//! Serves a source from `Ready` or `Refused` to the end.
+//! Serves a source from `Ready` or `Refused` to the end: does what the controller says.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use foreign::Text;
+use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
-use super::answers;
+use super::begun;
+use super::controller::{Answer, Coming, Command, Controller, Input, Offered};
 use super::error::ReceiveError;
 use super::event::{Event, Observer, Outcome};
 use super::limits::Limits;
-use super::liveness::Liveness;
-use super::offer::name_of;
 use super::prepare::Prepared;
 use super::refusal::Refusal;
 use super::restore::Restore;
-use crate::channel::{ChannelError, Finish, Finished, Message, PageRange, Receiver, Sender};
+use crate::channel::{ChannelError, Finish, Finished, Message, Receiver, Sender};
+use crate::qmp::Qmp;
 use crate::timeline::{Watched, now_ns};
 use crate::{error_chain, usage};
 
@@ -23,43 +25,94 @@ use crate::{error_chain, usage};
 const STARTS: Duration = Duration::from_millis(100);
 /// How long the source may take to take the last answers, and the last word.
 const LAST_WORD: Duration = Duration::from_secs(10);
-/// How often the observer is told of progress.
-const TOLD: Duration = Duration::from_millis(200);
+/// How often the controller is told of the time, and of how far the restore is.
+const TICK: Duration = Duration::from_millis(5);
+/// How often where nothing is restored.
+const TICK_IDLE: Duration = Duration::from_millis(200);
+/// Messages that wait for the source to take them; answers are merged while there is no room.
+const WAITING: usize = 64;
 
-/// Both ends of the channel to one source.
-pub(super) type Channel = (Sender, Receiver);
+/// A source that was let in: both ends of its channel, and what was decided so far.
+pub(super) struct Channel {
+    pub(super) sender: Sender,
+    pub(super) receiver: Receiver,
+    pub(super) controller: Controller,
+    /// Socket of QEMU's monitor.
+    pub(super) qmp: PathBuf,
+}
+
+/// Hears what the source wants to skip.
+pub(super) async fn offer(
+    controller: &mut Controller,
+    receiver: &mut Receiver,
+) -> Result<Offered, ReceiveError> {
+    loop {
+        let message = match controller.deadline() {
+            Some(deadline) => timeout_at(deadline.into(), receiver.receive()).await,
+            None => Ok(receiver.receive().await),
+        };
+        let input = match message {
+            Ok(message) => Input::Peer(message?),
+            Err(_late) => Input::Tick { progress: Default::default(), has_room: false },
+        };
+        for command in controller.step(Instant::now(), input) {
+            match command {
+                Command::Prepare(offered) => return Ok(*offered),
+                Command::Fail(error) => return Err(error),
+                // None of this phase's.
+                _ => {}
+            }
+        }
+    }
+}
 
 /// Restores until the source says how the migration ended; nothing is installed when it returns.
 pub(super) async fn restore(
     prepared: Prepared,
-    (sender, mut receiver): Channel,
+    channel: Channel,
     limits: Limits,
-    mut liveness: Liveness,
     watched: Watched,
     observer: Observer<'_>,
 ) -> Result<Outcome, ReceiveError> {
+    let Channel { sender, receiver, mut controller, qmp } = channel;
     let Prepared { set, devices, target } = prepared;
-    let pages = set.pages();
+    controller.step(Instant::now(), Input::Ready { pages: set.pages() });
     let (restore, answers) = Restore::start(set, devices, target, limits);
-    let (queue, tally) = (restore.queue(), restore.tally());
+    let (out, waiting) = mpsc::channel(WAITING);
     let mut sending = JoinSet::new();
-    sending.spawn(answers::send(sender, answers, queue, tally.clone()));
+    sending.spawn(send(sender, waiting));
     let mut peak_memory_bytes = usage::memory_bytes();
-    let following = Following { restore: &restore, liveness: &mut liveness, pages, taken: 0 };
+    let mut serving = Serving { controller, receiver, qmp: &qmp, asking: JoinSet::new() };
+    let mut restoring =
+        Restoring { restore: &restore, answers, out, peak_memory_bytes: &mut peak_memory_bytes };
     let followed = tokio::select! {
-        followed = following.follow(&mut receiver, &mut peak_memory_bytes, observer) => followed,
+        followed = serving.follow(Some(&mut restoring), observer) => followed,
         // It ends before the restore only where the source takes no answers.
         ended = sending.join_next() => Err(sent(ended).err().unwrap_or(ChannelError::Closed).into()),
     };
-    let progress = restore.progress();
+    let Restoring { mut answers, out, .. } = restoring;
+    let (progress, remarks) = (restore.progress(), restore.warnings());
     restore.stop().await;
     let finish = followed?;
-    let sender =
-        timeout(LAST_WORD, sending.join_next()).await.ok().and_then(|ended| sent(ended).ok());
-    let remarks = tally.remarks();
+    let sender = timeout(LAST_WORD, async {
+        serving.last_answers(&mut answers, out).await;
+        sent(sending.join_next().await)
+    });
+    let sender = sender.await.ok().and_then(Result::ok);
     let cpu_s = usage::cpu_s();
     let finished = Finished { progress, cpu_s, peak_memory_bytes, probes: None, remarks };
     Ok(end(sender, finish, finished, watched).await)
+}
+
+/// Sends until there is nothing more to say; gives the channel back for the last word.
+async fn send(
+    mut sender: Sender,
+    mut waiting: mpsc::Receiver<Message>,
+) -> Result<Sender, ChannelError> {
+    while let Some(message) = waiting.recv().await {
+        sender.send(&message).await?;
+    }
+    Ok(sender)
 }
 
 fn sent(
@@ -68,81 +121,16 @@ fn sent(
     ended.ok_or(ChannelError::Closed)?.map_err(|_| ChannelError::Closed)?
 }
 
-/// What is done as the source says it.
-struct Following<'a> {
-    restore: &'a Restore,
-    liveness: &'a mut Liveness,
-    pages: u32,
-    /// Pages that the source has left to QEMU, each once.
-    taken: u64,
-}
-
-impl Following<'_> {
-    /// Does what the source says until it says how the migration ended.
-    async fn follow(
-        mut self,
-        receiver: &mut Receiver,
-        peak_memory_bytes: &mut u64,
-        observer: Observer<'_>,
-    ) -> Result<Finish, ReceiveError> {
-        let mut tick = interval(TOLD);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            let message = tokio::select! {
-                // What is said is no reason not to look.
-                biased;
-                _ = tick.tick() => {
-                    *peak_memory_bytes = usage::memory_bytes().max(*peak_memory_bytes);
-                    let progress = self.restore.progress();
-                    observer(&Event::Progress(progress));
-                    // Pages that differ are no work: any bytes serve as their hashes.
-                    self.liveness.look(progress.installed + progress.delivered).await?;
-                    continue;
-                }
-                message = receiver.receive() => message?,
-            };
-            match message {
-                Message::Hashes { first, hashes } => self.restore.hashes(first, &hashes)?,
-                Message::Taken(ranges) => self.leave(&ranges)?,
-                Message::Finish(finish) => return Ok(finish),
-                other => {
-                    let (got, expected) = (name_of(&other), "hashes");
-                    return Err(ReceiveError::OutOfTurn { got, expected });
-                }
-            }
-        }
-    }
-
-    /// A source leaves each page to QEMU once; without a bound, one frame could name all of them 100,000 times.
-    fn leave(&mut self, ranges: &[PageRange]) -> Result<(), ReceiveError> {
-        self.taken += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
-        if self.taken > u64::from(self.pages) {
-            return Err(ReceiveError::Taken { pages: self.pages });
-        }
-        self.restore.leave(ranges);
-        Ok(())
-    }
-}
-
 /// Waits for the end of a migration in which nothing is restored.
 pub(super) async fn stand_by(
-    (sender, mut receiver): Channel,
+    channel: Channel,
     refusal: Refusal,
-    mut liveness: Liveness,
     watched: Watched,
 ) -> Result<Outcome, ReceiveError> {
-    let mut tick = interval(TOLD);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let finish = loop {
-        tokio::select! {
-            biased;
-            _ = tick.tick() => liveness.look(0).await?,
-            // Whatever else the source still says, it knows that nothing comes of it.
-            message = receiver.receive() => if let Message::Finish(finish) = message? {
-                break finish;
-            },
-        }
-    };
+    let Channel { sender, receiver, mut controller, qmp } = channel;
+    controller.step(Instant::now(), Input::Refused);
+    let mut serving = Serving { controller, receiver, qmp: &qmp, asking: JoinSet::new() };
+    let finish = serving.follow(None, &mut |_| {}).await?;
     let finished = Finished {
         remarks: vec![error_chain(&refusal).into()],
         peak_memory_bytes: usage::memory_bytes(),
@@ -150,6 +138,121 @@ pub(super) async fn stand_by(
     };
     let outcome = end(Some(sender), finish, finished, watched).await;
     Ok(Outcome { refused: Some(error_chain(&refusal).into()), ..outcome })
+}
+
+/// A source that is served.
+struct Serving<'a> {
+    controller: Controller,
+    receiver: Receiver,
+    qmp: &'a Path,
+    /// What QEMU is asked.
+    asking: JoinSet<Option<Coming>>,
+}
+
+/// What belongs to a restore.
+struct Restoring<'a> {
+    restore: &'a Restore,
+    answers: UnboundedReceiver<Vec<Answer>>,
+    out: mpsc::Sender<Message>,
+    peak_memory_bytes: &'a mut u64,
+}
+
+impl Serving<'_> {
+    /// Follows the source until it says how the migration ended.
+    async fn follow(
+        &mut self,
+        mut restoring: Option<&mut Restoring<'_>>,
+        observer: Observer<'_>,
+    ) -> Result<Finish, ReceiveError> {
+        let mut tick = interval(if restoring.is_some() { TICK } else { TICK_IDLE });
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let answers = async {
+                match &mut restoring {
+                    Some(restoring) => restoring.answers.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let input = tokio::select! {
+                // What is said is no reason not to look.
+                biased;
+                _ = tick.tick() => Input::Tick {
+                    progress: restoring.as_ref().map(|it| it.restore.progress()).unwrap_or_default(),
+                    has_room: restoring.as_ref().is_some_and(|it| it.out.capacity() >= WAITING / 2),
+                },
+                Some(told) = self.asking.join_next() => Input::Coming(told.ok().flatten()),
+                Some(answers) = answers => Input::Answers(answers),
+                message = self.receiver.receive() => Input::Peer(message?),
+            };
+            let mut commands = self.controller.step(Instant::now(), input);
+            while !commands.is_empty() {
+                let mut more = Vec::new();
+                for command in commands {
+                    match command {
+                        Command::Finish(finish) => return Ok(finish),
+                        Command::Fail(error) => return Err(error),
+                        Command::AskQemu => drop(self.asking.spawn(coming(self.qmp.to_owned()))),
+                        command => {
+                            let Some(restoring) = &mut restoring else { continue };
+                            let came = restoring.perform(command, observer);
+                            let step = |input| self.controller.step(Instant::now(), input);
+                            more.extend(came.map(step).into_iter().flatten());
+                        }
+                    }
+                }
+                commands = more;
+            }
+        }
+    }
+
+    /// What still has an answer when the restore has stopped is told.
+    async fn last_answers(
+        &mut self,
+        answers: &mut UnboundedReceiver<Vec<Answer>>,
+        out: mpsc::Sender<Message>,
+    ) {
+        while let Some(answers) = answers.recv().await {
+            self.controller.step(Instant::now(), Input::Answers(answers));
+        }
+        for command in self.controller.step(Instant::now(), Input::AnswersEnded) {
+            if let Command::Send(message) = command
+                && out.send(message).await.is_err()
+            {
+                return;
+            }
+        }
+    }
+}
+
+impl Restoring<'_> {
+    /// Does what concerns the restore; gives what comes of it.
+    fn perform(
+        &mut self,
+        command: Command,
+        observer: &mut (dyn FnMut(&Event) + Send),
+    ) -> Option<Input> {
+        match command {
+            Command::Restore { first, hashes } => {
+                return self.restore.hashes(first, &hashes).err().map(Input::HashesRefused);
+            }
+            Command::Leave(ranges) => self.restore.leave(&ranges),
+            // There was room for all that is said at a time; a channel that is gone is told by its task.
+            Command::Send(message) => drop(self.out.try_send(message)),
+            Command::Observe(progress) => {
+                *self.peak_memory_bytes = usage::memory_bytes().max(*self.peak_memory_bytes);
+                observer(&Event::Progress(progress));
+            }
+            // None of the restore's.
+            Command::Prepare(_) | Command::AskQemu | Command::Finish(_) | Command::Fail(_) => {}
+        }
+        None
+    }
+}
+
+/// Whether a migration comes in. The monitor is let go at once: QEMU serves one client.
+async fn coming(qmp: PathBuf) -> Option<Coming> {
+    let qmp = Qmp::connect(&qmp).await.inspect_err(|error| log::debug!("{error}")).ok()?;
+    begun::coming(&qmp).await.inspect_err(|error| log::debug!("{error}")).ok()
 }
 
 /// What CLOCK_MONOTONIC was in ns at a Unix time of the past in seconds.

@@ -5,19 +5,17 @@
 //! hash of ours.
 
 use std::collections::BTreeMap;
-use std::future::pending;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use fixedbitset::FixedBitSet;
 use page_number::PageIndex;
 use thiserror::Error;
-use tokio::sync::Notify;
 
 use crate::channel::PageRange;
 pub use crate::page_hash::Hash;
 use crate::set::SkipSet;
-use crate::storage::{Limits, Request};
+use crate::storage::{Limits, Piece, Request};
 
 /// Pages of one entry of the queue: what one request takes at most, so that little is moved about.
 const BATCH: usize = 256;
@@ -42,72 +40,62 @@ pub enum QueueError {
 
 /// A request with what its pages must be, in the order of its pieces.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) request: Request,
-    pub(super) hashes: Vec<Hash>,
+pub(in crate::dest) struct Job {
+    pub(in crate::dest) request: Request,
+    pub(in crate::dest) hashes: Vec<Hash>,
+}
+
+impl Job {
+    /// Its pages, in the order of its pieces.
+    pub(in crate::dest) fn pages(&self) -> Vec<PageRange> {
+        let range = |piece: &Piece| PageRange { first: piece.first.0, count: piece.pages };
+        self.request.pieces.iter().map(range).collect()
+    }
 }
 
 /// The queue.
+#[derive(Debug)]
 pub(super) struct Queue {
     set: Arc<SkipSet>,
-    waiting: Mutex<Waiting>,
-    /// By device.
-    arrived: Vec<Notify>,
-}
-
-struct Waiting {
     /// By device, and the number of the first page; at most [`BATCH`] pages each, all of that device.
     batches: Vec<BTreeMap<u32, Vec<Hash>>>,
     pages: u64,
     seen: FixedBitSet,
     /// Left to QEMU.
-    taken: FixedBitSet,
+    left: FixedBitSet,
 }
 
 impl Queue {
     pub(super) fn new(set: Arc<SkipSet>) -> Self {
         let bits = || FixedBitSet::with_capacity(index(set.pages()));
-        let (seen, taken) = (bits(), bits());
-        let devices = set.devices().len();
-        let waiting = Waiting { batches: vec![BTreeMap::new(); devices], pages: 0, seen, taken };
-        let arrived = (0..devices).map(|_| Notify::new()).collect();
-        Self { set, waiting: Mutex::new(waiting), arrived }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        let (seen, left) = (bits(), bits());
+        let batches = vec![BTreeMap::new(); set.devices().len()];
+        Self { set, batches, pages: 0, seen, left }
     }
 
     /// Takes hashes of the pages from `first` on.
-    pub(super) fn put(&self, first: u32, hashes: &[Hash]) -> Result<(), QueueError> {
+    pub(super) fn put(&mut self, first: u32, hashes: &[Hash]) -> Result<(), QueueError> {
         let pages = self.set.pages();
         let end = u32::try_from(hashes.len()).ok().and_then(|count| first.checked_add(count));
         let Some(end) = end.filter(|end| *end <= pages) else {
             return Err(QueueError::Beyond { first, count: hashes.len(), pages });
         };
         let stretches = self.stretches(first..end);
-        let mut waiting = self.lock();
         let numbers = index(first)..index(end);
-        if let Some(twice) = numbers.clone().find(|number| waiting.seen.contains(*number)) {
+        if let Some(twice) = numbers.clone().find(|number| self.seen.contains(*number)) {
             let number = u32::try_from(twice).unwrap_or(u32::MAX);
             return Err(QueueError::Twice(PageIndex(number)));
         }
-        waiting.seen.insert_range(numbers);
-        waiting.pages += hashes.len() as u64;
+        self.seen.insert_range(numbers);
+        self.pages += hashes.len() as u64;
         let mut left = hashes;
         for (device, numbers) in &stretches {
             let (own, others) = left.split_at(numbers.len().min(left.len()));
             left = others;
-            let Some(batches) = waiting.batches.get_mut(usize::from(*device)) else { continue };
+            let Some(batches) = self.batches.get_mut(usize::from(*device)) else { continue };
             for (number, batch) in (numbers.start..).step_by(BATCH).zip(own.chunks(BATCH)) {
                 batches.insert(number, batch.to_vec());
             }
-        }
-        drop(waiting);
-        for arrived in
-            stretches.iter().filter_map(|(device, _)| self.arrived.get(usize::from(*device)))
-        {
-            arrived.notify_one();
         }
         Ok(())
     }
@@ -126,30 +114,26 @@ impl Queue {
     }
 
     /// Leaves pages to QEMU; those that are being read already are still placed.
-    pub(super) fn leave(&self, range: PageRange) {
+    pub(super) fn leave(&mut self, range: PageRange) {
         let end = range.first.saturating_add(range.count).min(self.set.pages());
         if range.first < end {
-            self.lock().taken.insert_range(index(range.first)..index(end));
+            self.left.insert_range(index(range.first)..index(end));
         }
     }
 
-    /// Waits until there is something to read from a device of the set.
-    pub(super) async fn ready(&self, device: u16) {
-        let Some(arrived) = self.arrived.get(usize::from(device)) else { return pending().await };
-        while self.lock().batches.get(usize::from(device)).is_none_or(BTreeMap::is_empty) {
-            arrived.notified().await;
-        }
+    /// Whether there is something to read from a device.
+    pub(super) fn waits_for(&self, device: u16) -> bool {
+        self.batches.get(usize::from(device)).is_some_and(|batches| !batches.is_empty())
     }
 
     /// The next request to a device: the first of its pages that wait, and all that follow closely there.
-    pub(super) fn next(&self, device: u16, limits: &Limits) -> Option<Job> {
-        let mut waiting = self.lock();
-        let Waiting { batches, pages, taken: left, .. } = &mut *waiting;
+    pub(super) fn next(&mut self, device: u16, limits: &Limits) -> Option<Job> {
+        let Self { set, batches, pages, left, .. } = self;
         let batches = batches.get_mut(usize::from(device))?;
         let mut job: Option<Job> = None;
         while let Some((first, batch)) = batches.pop_first() {
             let count = batch.len();
-            let taken = self.extend(&mut job, first, &batch, left, limits);
+            let taken = extend(set, &mut job, first, &batch, left, limits);
             *pages -= taken as u64;
             if taken < count {
                 let number = first.saturating_add(u32::try_from(taken).unwrap_or(u32::MAX));
@@ -160,47 +144,47 @@ impl Queue {
         job
     }
 
-    /// Adds pages of a batch to the job and says how many are done with.
-    fn extend(
-        &self,
-        job: &mut Option<Job>,
-        first: u32,
-        batch: &[Hash],
-        left: &FixedBitSet,
-        limits: &Limits,
-    ) -> usize {
-        let mut done = 0;
-        while done < batch.len() {
-            let at = first.saturating_add(u32::try_from(done).unwrap_or(u32::MAX));
-            let same = |number: &usize| left.contains(*number) == left.contains(index(at));
-            let end = index(first) + batch.len();
-            let alike = (index(at)..end).take_while(same).count();
-            if left.contains(index(at)) {
-                done += alike;
-                continue;
-            }
-            let stop = at.saturating_add(u32::try_from(alike).unwrap_or(u32::MAX));
-            let Some((number, run)) = self.set.pieces(at..stop).next() else { break };
-            let pages = match job {
-                Some(job) => job.request.add(number, &run, limits),
-                None => {
-                    let (request, pages) = Request::begun(number, &run, limits);
-                    *job = Some(Job { request, hashes: Vec::with_capacity(BATCH) });
-                    pages
-                }
-            };
-            let Some(job) = job.as_mut().filter(|_| pages > 0) else { break };
-            let next = done + index(pages);
-            job.hashes.extend_from_slice(&batch[done..next]);
-            done = next;
-        }
-        done
-    }
-
     /// Pages that wait.
     pub(super) fn pages(&self) -> u64 {
-        self.lock().pages
+        self.pages
     }
+}
+
+/// Adds pages of a batch to the job and says how many are done with.
+fn extend(
+    set: &SkipSet,
+    job: &mut Option<Job>,
+    first: u32,
+    batch: &[Hash],
+    left: &FixedBitSet,
+    limits: &Limits,
+) -> usize {
+    let mut done = 0;
+    while done < batch.len() {
+        let at = first.saturating_add(u32::try_from(done).unwrap_or(u32::MAX));
+        let same = |number: &usize| left.contains(*number) == left.contains(index(at));
+        let end = index(first) + batch.len();
+        let alike = (index(at)..end).take_while(same).count();
+        if left.contains(index(at)) {
+            done += alike;
+            continue;
+        }
+        let stop = at.saturating_add(u32::try_from(alike).unwrap_or(u32::MAX));
+        let Some((number, run)) = set.pieces(at..stop).next() else { break };
+        let pages = match job {
+            Some(job) => job.request.add(number, &run, limits),
+            None => {
+                let (request, pages) = Request::begun(number, &run, limits);
+                *job = Some(Job { request, hashes: Vec::with_capacity(BATCH) });
+                pages
+            }
+        };
+        let Some(job) = job.as_mut().filter(|_| pages > 0) else { break };
+        let next = done + index(pages);
+        job.hashes.extend_from_slice(&batch[done..next]);
+        done = next;
+    }
+    done
 }
 
 /// A page's number as an index.
@@ -211,10 +195,7 @@ const fn index(number: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use page_number::PAGE_BYTES;
-    use tokio::time::timeout;
 
     use super::*;
     use crate::set::{Block, SetRun};
@@ -248,7 +229,7 @@ mod tests {
 
     #[test]
     fn pages_come_out_in_the_order_of_storage_and_large() {
-        let queue = queue();
+        let mut queue = queue();
         queue.put(250, &hashes(250..500)).unwrap();
         queue.put(0, &hashes(0..250)).unwrap();
         assert_eq!(queue.pages(), 500);
@@ -263,7 +244,7 @@ mod tests {
 
     #[test]
     fn pages_left_to_qemu_are_not_read() {
-        let queue = queue();
+        let mut queue = queue();
         queue.put(0, &hashes(0..100)).unwrap();
         queue.leave(PageRange { first: 0, count: 10 });
         queue.leave(PageRange { first: 50, count: u32::MAX });
@@ -273,8 +254,8 @@ mod tests {
     }
 
     /// Pages of two devices in turn: each device's own come out, whatever waits for the other.
-    #[tokio::test(start_paused = true)]
-    async fn each_device_has_a_queue_of_its_own() {
+    #[test]
+    fn each_device_has_a_queue_of_its_own() {
         let run = |number: u16| {
             let at = u64::from(number) * PAGE_BYTES;
             SetRun { block: 0, device: number % 2, pages: 1, offset: at, place: at }
@@ -282,12 +263,11 @@ mod tests {
         let blocks = vec![Block { name: "mem0".into(), length: 16 << 20 }];
         let devices = vec!["serial:a".into(), "serial:b".into()];
         let set = SkipSet::new(blocks, devices, (0..10).map(run).collect()).unwrap();
-        let queue = Queue::new(Arc::new(set));
+        let mut queue = Queue::new(Arc::new(set));
         queue.put(0, &hashes(0..1)).unwrap();
-        let short = Duration::from_millis(1);
-        assert!(timeout(short, queue.ready(1)).await.is_err(), "a page of the other");
+        assert!(!queue.waits_for(1), "a page of the other");
         queue.put(1, &hashes(1..10)).unwrap();
-        timeout(short, queue.ready(1)).await.unwrap();
+        assert!(queue.waits_for(1));
         assert_eq!(numbers(&queue.next(1, &LIMITS).unwrap()), [1, 3, 5, 7, 9]);
         assert!(queue.next(1, &LIMITS).is_none());
         assert_eq!(queue.pages(), 5);
@@ -297,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_taken_once_and_only_of_the_set() {
-        let queue = queue();
+        let mut queue = queue();
         queue.put(10, &hashes(10..20)).unwrap();
         assert_eq!(queue.put(15, &hashes(15..30)), Err(QueueError::Twice(PageIndex(15))));
         assert!(queue.next(0, &LIMITS).is_some());
@@ -308,17 +288,5 @@ mod tests {
         queue.put(20, &hashes(20..21)).unwrap();
         assert_eq!(numbers(&queue.next(0, &LIMITS).unwrap()), [20]);
         assert!(queue.next(0, &LIMITS).is_none());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_waits_is_woken() {
-        let queue = Arc::new(queue());
-        let waiting = tokio::spawn({
-            let queue = Arc::clone(&queue);
-            async move { queue.ready(0).await }
-        });
-        tokio::task::yield_now().await;
-        queue.put(0, &hashes(0..1)).unwrap();
-        waiting.await.unwrap();
     }
 }

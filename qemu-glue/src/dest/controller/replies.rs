@@ -1,62 +1,60 @@
-//! Tells the source what has become of pages, in batches.
+//! When the source is told what has become of pages: in batches.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::time::{Instant, MissedTickBehavior, interval};
-
-use super::prove::{Answer, Fate};
-use super::queue::Queue;
-use super::tally::Tally;
-use crate::channel::{ChannelError, Message, PageRange, Sender};
+use super::fate::{Answer, Fate};
+use crate::channel::{Message, PageRange, Progress};
 
 /// How long answers are gathered: long enough to merge ranges, short beside a bitmap sync.
 const GATHERED: Duration = Duration::from_millis(5);
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(200);
 
-/// Sends answers and progress until all who answer are gone; gives the channel back for the last word.
-pub(super) async fn send(
-    mut sender: Sender,
-    mut answers: UnboundedReceiver<Vec<Answer>>,
-    queue: Arc<Queue>,
-    tally: Arc<Tally>,
-) -> Result<Sender, ChannelError> {
-    let mut gathered: Vec<Answer> = Vec::new();
-    let mut tick = interval(GATHERED);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut told = Instant::now();
-    loop {
-        let more = tokio::select! {
-            answer = answers.recv() => answer,
-            _ = tick.tick() => {
-                flush(&mut sender, &mut gathered).await?;
-                if told.elapsed() >= PROGRESS {
-                    told = Instant::now();
-                    sender.send(&Message::Progress(tally.progress(queue.pages()))).await?;
-                }
-                continue;
-            }
-        };
-        let Some(more) = more else { break };
-        gathered.extend(more);
-    }
-    flush(&mut sender, &mut gathered).await?;
-    Ok(sender)
+/// Answers that were not told yet.
+#[derive(Debug)]
+pub(super) struct Replies {
+    gathered: Vec<Answer>,
+    flushed: Instant,
+    told: Instant,
 }
 
-async fn flush(sender: &mut Sender, gathered: &mut Vec<Answer>) -> Result<(), ChannelError> {
-    for (fate, ranges) in merged(gathered) {
-        let message = match fate {
+impl Replies {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { gathered: Vec::new(), flushed: now, told: now }
+    }
+
+    pub(super) fn gather(&mut self, answers: Vec<Answer>) {
+        self.gathered.extend(answers);
+    }
+
+    /// What is to be said now; the channel has room for it.
+    pub(super) fn due(
+        &mut self,
+        now: Instant,
+        progress: Progress,
+    ) -> impl Iterator<Item = Message> + use<> {
+        let mut due = Vec::new();
+        if now.saturating_duration_since(self.flushed) >= GATHERED {
+            self.flushed = now;
+            due.extend(self.flush());
+            if now.saturating_duration_since(self.told) >= PROGRESS {
+                self.told = now;
+                due.push(Message::Progress(progress));
+            }
+        }
+        due.into_iter()
+    }
+
+    /// All answers that were gathered.
+    pub(super) fn flush(&mut self) -> impl Iterator<Item = Message> + use<> {
+        let fates = merged(&mut self.gathered);
+        self.gathered.clear();
+        fates.into_iter().map(|(fate, ranges)| match fate {
             Fate::Placed => Message::Placed(ranges),
             Fate::NotPlaced(reason) => Message::NotPlaced(reason, ranges),
-        };
-        sender.send(&message).await?;
+        })
     }
-    gathered.clear();
-    Ok(())
 }
 
 /// Ranges by fate, sorted, with no two that touch.

@@ -1,0 +1,263 @@
+//! What is read next from which device, and what becomes of pages that no device brings.
+//!
+//! Each device has a queue and some buffers of its own, so none waits for another. One that has answered nothing for the
+//! patience stalls: the pages of its reads are given up, and it is asked nothing more until it answers. Its other pages wait
+//! for that as long as there is hope ([`Limits::waits`]).
+//!
+//! Every page whose hash was taken gets one answer, unless it was left to QEMU before it was read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use foreign::Text;
+
+use super::super::limits::Limits;
+use super::buffers::{Buffers, Share};
+use super::counts::Counts;
+use super::device::Device;
+use super::fate::{Answer, Fate, Proof};
+use super::queue::{Hash, Job, Queue, QueueError};
+use crate::channel::{NotPlaced, PageRange, Progress};
+use crate::set::SkipSet;
+
+/// Number of a read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::dest) struct ReadId(u64);
+
+/// Something to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::dest) enum Action {
+    /// Read so many bytes from there, and tell what came ([`Feed::read`]). There is a buffer for it.
+    Read { id: ReadId, device: u16, place: u64, bytes: u64 },
+    /// This has become of pages.
+    Answer(Vec<Answer>),
+}
+
+#[derive(Debug)]
+struct Read {
+    device: u16,
+    share: Share,
+    begun: Instant,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The device has not answered.
+    Asked(Job),
+    /// It was late: its pages are given up, and its buffer is the storage's until it answers.
+    GivenUp,
+    /// Its bytes are held against the hashes of these pages.
+    Proven(Vec<PageRange>),
+}
+
+/// The restore of one set.
+#[derive(Debug)]
+pub(in crate::dest) struct Feed {
+    queue: Queue,
+    /// `None` where one cannot be read.
+    devices: Vec<Option<Device>>,
+    buffers: Buffers,
+    limits: Limits,
+    reads: BTreeMap<ReadId, Read>,
+    next: u64,
+    counts: Counts,
+}
+
+impl Feed {
+    /// Of a set, whose devices have these names; `None` where one cannot be read.
+    pub(in crate::dest) fn new(
+        set: Arc<SkipSet>,
+        devices: Vec<Option<String>>,
+        limits: Limits,
+        now: Instant,
+    ) -> Self {
+        let is_read: Vec<bool> = devices.iter().map(Option::is_some).collect();
+        let device = |name: Option<String>| name.map(|name| Device::new(name, now));
+        Self {
+            queue: Queue::new(set),
+            buffers: Buffers::new(limits.buffers, &is_read),
+            devices: devices.into_iter().map(device).collect(),
+            limits,
+            reads: BTreeMap::new(),
+            next: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Buffers that it uses at once at most.
+    pub(in crate::dest) fn buffers(&self) -> usize {
+        self.buffers.count() + self.reads.len()
+    }
+
+    /// How far it is.
+    pub(in crate::dest) fn progress(&self) -> Progress {
+        self.counts.progress(self.queue.pages())
+    }
+
+    /// What happened beside the path.
+    pub(in crate::dest) fn warnings(&self) -> Vec<Text> {
+        self.counts.warnings()
+    }
+
+    /// Takes hashes of the pages from `first` on.
+    pub(in crate::dest) fn hashes(
+        &mut self,
+        now: Instant,
+        first: u32,
+        hashes: &[Hash],
+        out: &mut Vec<Action>,
+    ) -> Result<(), QueueError> {
+        self.queue.put(first, hashes)?;
+        self.fill(now, out);
+        Ok(())
+    }
+
+    /// Leaves pages to QEMU.
+    pub(in crate::dest) fn leave(&mut self, ranges: &[PageRange]) {
+        ranges.iter().for_each(|range| self.queue.leave(*range));
+    }
+
+    /// A device has answered a read with so many bytes, or with an error. Gives what they have to be held against; nothing
+    /// where nobody wants them any more.
+    pub(in crate::dest) fn read(
+        &mut self,
+        now: Instant,
+        id: ReadId,
+        answer: Result<usize, String>,
+        out: &mut Vec<Action>,
+    ) -> Option<Job> {
+        let read = self.reads.get_mut(&id)?;
+        if let Some(Some(device)) = self.devices.get_mut(usize::from(read.device)) {
+            device.answers(now);
+        }
+        let state = std::mem::replace(&mut read.state, State::GivenUp);
+        let job = match (answer, state) {
+            (Ok(bytes), State::Asked(job)) => {
+                read.state = State::Proven(job.pages());
+                self.counts.storage_bytes += bytes as u64;
+                Some(job)
+            }
+            (Err(error), state) => {
+                self.counts.warn(error);
+                self.end(id);
+                if let State::Asked(job) = state {
+                    self.give_up(&job.pages(), NotPlaced::ReadFailed, out);
+                }
+                None
+            }
+            (Ok(_), _late) => {
+                self.end(id);
+                None
+            }
+        };
+        self.fill(now, out);
+        job
+    }
+
+    /// The pages of a read were proven and installed, or that ended badly; its buffer is free.
+    pub(in crate::dest) fn proven(
+        &mut self,
+        now: Instant,
+        id: ReadId,
+        proof: Result<Proof, String>,
+        out: &mut Vec<Action>,
+    ) {
+        let Some(Read { state: State::Proven(pages), .. }) = self.end(id) else { return };
+        match proof {
+            Ok(Proof { answers, counts }) => {
+                self.counts.add(counts);
+                out.push(Action::Answer(answers));
+            }
+            // Some of them may be installed by now: QEMU's copies overwrite those.
+            Err(error) => {
+                self.counts.warn(error);
+                self.give_up(&pages, NotPlaced::InstallFailed, out);
+            }
+        }
+        self.fill(now, out);
+    }
+
+    /// Time has gone by.
+    pub(in crate::dest) fn tick(&mut self, now: Instant, out: &mut Vec<Action>) {
+        let mut late = Vec::new();
+        for read in self.reads.values_mut() {
+            let Some(Some(device)) = self.devices.get_mut(usize::from(read.device)) else {
+                continue;
+            };
+            if !matches!(read.state, State::Asked(_))
+                || !device.is_late(now, read.begun, self.limits.patience)
+            {
+                continue;
+            }
+            device.is_late_with_one();
+            let silent = device.silent(now).as_secs_f32();
+            self.counts.warn(format!("{} has not answered for {silent:.1} s", device.name));
+            if let State::Asked(job) = std::mem::replace(&mut read.state, State::GivenUp) {
+                late.extend(job.pages());
+            }
+        }
+        self.give_up(&late, NotPlaced::TooLate, out);
+        self.fill(now, out);
+    }
+
+    /// A read is over, and its buffer free.
+    fn end(&mut self, id: ReadId) -> Option<Read> {
+        let read = self.reads.remove(&id)?;
+        self.buffers.give(read.device.into(), read.share);
+        Some(read)
+    }
+
+    /// Asks devices for pages, as far as there are buffers.
+    fn fill(&mut self, now: Instant, out: &mut Vec<Action>) {
+        for index in 0..u16::try_from(self.devices.len()).unwrap_or(u16::MAX) {
+            if !self.queue.waits_for(index) {
+                continue;
+            }
+            match &self.devices[usize::from(index)] {
+                None => self.give_up_waiting(index, NotPlaced::ReadFailed, out),
+                Some(device) if device.stalls() => {
+                    if !device.has_hope(now, self.limits.waits) {
+                        self.give_up_waiting(index, NotPlaced::TooLate, out);
+                    }
+                }
+                Some(_) => while self.ask(now, index, out) {},
+            }
+        }
+    }
+
+    /// Asks a device for its next pages; whether there are some, and a buffer for them.
+    fn ask(&mut self, now: Instant, index: u16, out: &mut Vec<Action>) -> bool {
+        let Some(share) = self.buffers.take(index.into()) else { return false };
+        let job = self.queue.next(index, &self.limits.requests);
+        let device = self.devices.get_mut(usize::from(index)).and_then(Option::as_mut);
+        let (Some(job), Some(device)) = (job, device) else {
+            self.buffers.give(index.into(), share);
+            return false;
+        };
+        device.asks(now);
+        let id = ReadId(self.next);
+        self.next += 1;
+        let (place, bytes) = (job.request.place, job.request.bytes());
+        out.push(Action::Read { id, device: index, place, bytes });
+        self.reads.insert(id, Read { device: index, share, begun: now, state: State::Asked(job) });
+        true
+    }
+
+    /// Gives up all that waits for a device.
+    fn give_up_waiting(&mut self, device: u16, reason: NotPlaced, out: &mut Vec<Action>) {
+        while let Some(job) = self.queue.next(device, &self.limits.requests) {
+            self.give_up(&job.pages(), reason, out);
+        }
+    }
+
+    fn give_up(&mut self, ranges: &[PageRange], reason: NotPlaced, out: &mut Vec<Action>) {
+        if ranges.is_empty() {
+            return;
+        }
+        self.counts.not_placed += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
+        let fates = ranges.iter().map(|range| (Fate::NotPlaced(reason), *range));
+        out.push(Action::Answer(fates.collect()));
+    }
+}

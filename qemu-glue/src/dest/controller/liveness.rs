@@ -1,0 +1,147 @@
+//! Whether a source still does something, whatever it says.
+//!
+//! A source that says much and does nothing would be served for ever, and no other would be. Work is pages that are placed
+//! here; while no migration comes in, a source has little to do, and twice the silence limit is all it gets for that. Where there is none for a while, QEMU is asked whether a migration comes in: a source may well have nothing to say
+//! while its guest writes faster than it can send, or when nothing is restored.
+
+use std::time::{Duration, Instant};
+
+use super::super::error::ReceiveError;
+
+/// How often in a row QEMU's answer may be missing, for instance since somebody else uses its monitor.
+const UNKNOWN: u32 = 10;
+
+/// Whether a migration comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::dest) enum Coming {
+    /// It does.
+    Active,
+    /// It has come.
+    Completed,
+    /// None has begun, or it has failed.
+    No,
+}
+
+/// The clock of one source.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    silence: Duration,
+    /// When something was last done.
+    since: Instant,
+    /// When a migration was last known to come in.
+    came: Instant,
+    work: u64,
+    unknown: u32,
+    /// QEMU has told once that all has come in; the source's last word is due.
+    is_over: bool,
+    /// QEMU is being asked.
+    is_asked: bool,
+}
+
+impl Liveness {
+    /// A clock that begins now.
+    pub(super) const fn new(silence: Duration, now: Instant) -> Self {
+        let (since, came) = (now, now);
+        Self { silence, since, came, work: 0, unknown: 0, is_over: false, is_asked: false }
+    }
+
+    /// So much work was done so far: whether QEMU is to be asked whether a migration comes in.
+    pub(super) fn asks(&mut self, now: Instant, work: u64) -> bool {
+        if work > self.work {
+            (self.work, self.since, self.unknown) = (work, now, 0);
+        }
+        let waits = now.saturating_duration_since(self.came) >= self.silence * 2;
+        let asks = !self.is_asked && (self.is_silent(now) || waits);
+        self.is_asked |= asks;
+        asks
+    }
+
+    /// QEMU was asked, and has said this, or nothing. An error ends the service.
+    pub(super) fn told(
+        &mut self,
+        now: Instant,
+        coming: Option<Coming>,
+    ) -> Result<(), ReceiveError> {
+        self.is_asked = false;
+        let is_silent = self.is_silent(now);
+        if coming.is_some() {
+            self.unknown = 0;
+        }
+        let goes_on = match coming {
+            Some(Coming::Active) => true,
+            Some(Coming::Completed) => !std::mem::replace(&mut self.is_over, true),
+            Some(Coming::No) => false,
+            // Somebody else at the monitor is no reason to leave a source that works.
+            None if !is_silent => true,
+            None => {
+                self.unknown += 1;
+                self.unknown <= UNKNOWN
+            }
+        };
+        if goes_on {
+            (self.since, self.came) = (now, now);
+            return Ok(());
+        }
+        Err(match is_silent {
+            true => ReceiveError::Silent { expected: "anything of use", limit: self.silence },
+            false => ReceiveError::Silent { expected: "a migration", limit: self.silence * 2 },
+        })
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.since) >= self.silence
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SILENCE: Duration = Duration::from_millis(200);
+
+    /// A source, beside a QEMU that says always the same, looked at 20 times a silence.
+    fn served(
+        coming: Option<Coming>,
+        silences: u32,
+        mut work: impl FnMut(u32) -> u64,
+    ) -> Result<(), ReceiveError> {
+        let mut now = Instant::now();
+        let mut liveness = Liveness::new(SILENCE, now);
+        for look in 0..20 * silences {
+            if liveness.asks(now, work(look)) {
+                liveness.told(now, coming)?;
+            }
+            now += SILENCE / 20;
+        }
+        Ok(())
+    }
+
+    /// Now and then a source has nothing to do, while somebody else has the monitor; and works again.
+    #[test]
+    fn answers_that_are_missing_count_in_a_row_only() {
+        // A page at each second silence.
+        served(None, 4 * UNKNOWN, |look| u64::from(look / 40)).unwrap();
+        let silent = |silences| served(None, silences, |_| 0);
+        silent(UNKNOWN).unwrap();
+        assert!(silent(UNKNOWN + 2).is_err());
+    }
+
+    #[test]
+    fn work_without_a_migration_has_an_end() {
+        let works = |coming| served(coming, 10, |look| u64::from(look) + 1);
+        let error = works(Some(Coming::No)).unwrap_err().to_string();
+        assert!(error.contains("0.4 s went by without a migration"), "{error}");
+        works(Some(Coming::Active)).unwrap();
+        // Its monitor is somebody else's: the source is believed as long as it works.
+        works(None).unwrap();
+        // All has come in: that is said once.
+        assert!(works(Some(Coming::Completed)).is_err());
+    }
+
+    #[test]
+    fn silence_with_a_migration_has_none() {
+        served(Some(Coming::Active), 10, |_| 0).unwrap();
+        let error = served(Some(Coming::No), 10, |_| 0).unwrap_err().to_string();
+        assert!(error.contains("0.2 s went by without anything of use"), "{error}");
+    }
+}
