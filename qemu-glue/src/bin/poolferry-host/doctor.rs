@@ -12,19 +12,19 @@ use tokio::runtime::Runtime;
 use crate::complaint::Hint;
 use crate::receive::disk;
 
-/// Look whether a VM here can leave its buffer pool behind, or be restored here; nothing is changed.
+/// Check whether a VM here can migrate without its buffer pool, or be received here; changes nothing.
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
-    /// Monitor of the QEMU: one that runs a VM, or one that waits for it.
+    /// QMP socket of the QEMU that runs the VM, or waits for it.
     #[arg(long, value_name = "SOCKET")]
     qmp: PathBuf,
     /// The guest agent's port: the socket of the VM's chardev.
     #[arg(long, value_name = "SOCKET")]
     agent: Option<PathBuf>,
-    /// The key of the channel, as `migrate` or `receive` will be given it.
+    /// Key of the channel, as for `migrate` or `receive`.
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Where a disk is to be read, as `receive` is told: name of the guest's page list, and file:PATH,
+    /// Where to read a disk, as for `receive`: its name in the guest's page list, and file:PATH,
     /// nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH.
     #[arg(long, value_name = "NAME=URI", value_parser = disk)]
     disk: Vec<(String, Address)>,

@@ -17,7 +17,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(version, about, max_term_width = 100)]
 struct Cli {
-    /// More about what goes on, on standard error; twice for details.
+    /// Log more to standard error; twice for details.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
     #[command(subcommand)]
@@ -30,16 +30,16 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     /// Receive a VM at this host.
     Receive(receive::ReceiveArgs),
-    /// Make a key for the channel between both hosts.
+    /// Make a key for the channel between the hosts.
     Keygen(keygen::KeygenArgs),
-    /// Look whether a VM here can leave its buffer pool behind, or be restored here.
+    /// Check whether a VM here can migrate without its buffer pool, or be received here.
     Doctor(doctor::DoctorArgs),
-    /// Make the page of migrations that were recorded, and print what they say.
+    /// Make the report page of recorded migrations, and print a summary.
     Report(report::ReportArgs),
     /// Stand by for a migration's driver. Started by `migrate`.
     #[command(hide = true)]
     Guard(guard::GuardArgs),
-    /// Check a binary page list and show it.
+    /// Check and show a binary page list.
     List(list::ListArgs),
 }
 

@@ -34,14 +34,14 @@ pub(crate) struct MigrateArgs {
     /// Key of the channel to it, the same file on both hosts (make one with `poolferry-host keygen FILE`).
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Neither encrypt nor authenticate the channel. For networks that nobody else is on.
+    /// Neither encrypt nor authenticate the channel; only for networks of your own.
     #[arg(long, conflicts_with = "key")]
     plain: bool,
-    /// Leave behind what storage has, or let QEMU send everything.
+    /// Skip what storage has, or let QEMU send everything.
     #[arg(long, value_enum, default_value = "poolferry")]
     mode: Way,
-    /// Where the destination's QEMU listens, as `tcp:HOST:PORT`. `receive` tells it; given all the same, the whole
-    /// memory goes there when `receive` cannot be reached.
+    /// Address of the destination's QEMU, as `tcp:HOST:PORT`. `receive` gives it by itself; if set here, QEMU sends
+    /// all memory there when `receive` cannot be reached.
     #[arg(long, required_if_eq("mode", "stock"))]
     uri: Option<String>,
     /// Most bytes per second on the migration link, 0 for no limit [default: QEMU's setting].
@@ -50,22 +50,21 @@ pub(crate) struct MigrateArgs {
     /// Milliseconds that the VM may be stopped for the switchover [default: QEMU's setting].
     #[arg(long, value_name = "MS")]
     downtime_limit: Option<u64>,
-    /// Cancel the migration when it takes longer [default: never].
+    /// Cancel the migration after this many seconds [default: never].
     #[arg(long, value_name = "S")]
     timeout: Option<u64>,
-    /// Seconds that the guest may take for its page list; without one, all is sent by network.
+    /// Seconds that the guest may take for its page list; after that QEMU sends everything.
     #[arg(long, value_name = "S", default_value_t = 30)]
     list_timeout: u64,
-    /// Send nothing by network that storage can bring, even where that would be sooner: least bytes on the
-    /// migration link instead of least time.
+    /// Never send by network what storage can deliver: fewest bytes on the migration link instead of the shortest
+    /// time.
     #[arg(long)]
     no_share: bool,
-    /// Let QEMU's own stream take so many connections (its capability `multifd`), at both sides
-    /// [default: as QEMU is set; 4 with `--compress`].
+    /// Connections of QEMU's own stream (its capability `multifd`), set on both sides [default: QEMU's setting; 4
+    /// with `--compress`].
     #[arg(long, value_name = "COUNT")]
     connections: Option<u32>,
-    /// Let QEMU compress its own stream over these connections: `zstd`, `zlib`, or what else it knows
-    /// [default: as QEMU is set].
+    /// Compression of QEMU's own stream: `zstd`, `zlib`, or any other that QEMU has [default: QEMU's setting].
     #[arg(long, value_name = "METHOD")]
     compress: Option<String>,
     /// Bars on a terminal and lines elsewhere, or one JSON object a line.
@@ -74,19 +73,19 @@ pub(crate) struct MigrateArgs {
     /// Write report.json and report.html into this folder.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
-    /// Set no probes on QEMU's functions; the report then has no time line of them.
+    /// Do not probe QEMU's functions; the report then lacks their timeline.
     #[arg(long)]
     no_probes: bool,
-    /// Keep QEMU here, with its VM paused, after the migration [default: it is told to quit].
+    /// Keep the source's QEMU with its VM paused after the migration [default: it quits].
     #[arg(long)]
     leave_paused: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Way {
-    /// What storage has stays behind.
+    /// Pages that storage has are skipped.
     Poolferry,
-    /// QEMU alone, measured in the same way.
+    /// QEMU alone, with the same report.
     Stock,
 }
 

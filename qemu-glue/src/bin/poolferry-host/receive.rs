@@ -27,7 +27,7 @@ const SELDOM: Duration = Duration::from_secs(1);
 /// Start the destination's QEMU with `-incoming defer` and its RAM as memory-backend-memfd,share=on.
 #[derive(Args)]
 pub(crate) struct ReceiveArgs {
-    /// Socket of the monitor of the QEMU that waits.
+    /// QMP socket of the QEMU that waits for the VM.
     #[arg(long, value_name = "SOCKET")]
     qmp: PathBuf,
     /// Where sources connect; port 0 takes a free one.
@@ -38,18 +38,17 @@ pub(crate) struct ReceiveArgs {
     migration_address: MigrationAddress,
     #[command(flatten)]
     security: SecurityArgs,
-    /// Where a disk of the VM is, when it is not where this host's QEMU has it: the name as the guest's
-    /// page list has it (`serial:data`), and file:PATH, nbd://HOST:PORT/EXPORT or
-    /// nbd+unix:///EXPORT?socket=PATH.
+    /// Where to read a disk of the VM, if not where this host's QEMU has it: its name in the guest's page list
+    /// (`serial:data`), and file:PATH, nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH.
     #[arg(long, value_name = "NAME=URI", value_parser = disk)]
     disk: Vec<(String, Address)>,
-    /// How long storage may answer nothing before its pages travel by network.
+    /// Seconds without an answer after which the pages of a disk go by network.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     storage_timeout: Duration,
-    /// How long a source may do nothing, while no migration comes in, before it is left.
+    /// Seconds without progress after which a source is dropped, while no migration comes in.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     source_timeout: Duration,
-    /// Set no probes on QEMU's functions; the report then has no time line of them.
+    /// Do not probe QEMU's functions; the report then lacks their timeline.
     #[arg(long)]
     no_probes: bool,
     /// End after the first migration.
@@ -68,7 +67,7 @@ struct SecurityArgs {
     /// (make one with `poolferry-host keygen FILE`).
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
-    /// Do not protect the channel: for links that nobody else reaches.
+    /// Neither encrypt nor authenticate the channel; only for networks of your own.
     #[arg(long)]
     plain: bool,
 }

@@ -22,10 +22,10 @@ use crate::trace::duration;
 pub(crate) struct Args {
     #[command(flatten)]
     server: ServerArgs,
-    /// Port to the host: a virtio-serial port, or `unix:PATH` for a socket in its place.
+    /// Port to the host: a virtio-serial port, or `unix:PATH` for a socket.
     #[arg(long, default_value = "/dev/virtio-ports/org.poolferry.0")]
     port: PortName,
-    /// Probe commands and commits too, and tell the host their rate and latency.
+    /// Also probe commands and commits, and report their rate and latency to the host.
     #[arg(long)]
     queries: bool,
     /// Time between snapshots of the pool while a host listens, e.g. `500ms`.

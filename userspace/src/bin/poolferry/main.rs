@@ -15,7 +15,7 @@ use failure::Failure;
 #[derive(Parser)]
 #[command(version, about, max_term_width = 100)]
 struct Cli {
-    /// More about what goes on, on standard error; twice for the eBPF programs' own log.
+    /// Log more to standard error; twice for the log of the eBPF programs.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
     #[command(subcommand)]
@@ -26,13 +26,13 @@ struct Cli {
 enum Command {
     /// Watch a server's buffer pool live.
     Trace(trace::Args),
-    /// List a server's pages: frames, places on disk, eligible or why not.
+    /// List a server's pages: frames, extents, eligible or why not.
     Pages(pages::Args),
-    /// Answer the host that migrates this VM: page lists and figures, over a virtio-serial port.
+    /// Answer the migrating host over a virtio-serial port: page lists and figures.
     Agent(agent::Args),
-    /// Show what is known of a server binary: probe sites, fields, globals.
+    /// Show what is known about a server binary: probe sites, fields, globals.
     Symbols(symbols::Args),
-    /// Check what observing needs of this machine, with a remedy for each finding.
+    /// Check whether this machine can be observed, with a remedy for each finding.
     Doctor(doctor::Args),
 }
 

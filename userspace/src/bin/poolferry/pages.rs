@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// Form of the list.
     #[arg(long, value_enum, default_value = "table")]
     format: Format,
-    /// Counts and bytes by table, state and reason in place of the list (table or jsonl).
+    /// Counts and bytes by table, state and reason instead of the list (table or jsonl).
     #[arg(long)]
     summary: bool,
     /// Only eligible pages.

@@ -55,8 +55,7 @@ impl ServerArgs {
 /// Where symbols are looked for.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct SymbolArgs {
-    /// Folder of stored profiles (`BUILD-ID.json` or `blake3-HASH.json`), looked at before the built-in ones and any
-    /// debug file.
+    /// Folder of stored profiles (`BUILD-ID.json` or `blake3-HASH.json`), used before built-in ones and debug files.
     #[arg(long, value_name = "DIR")]
     profiles: Vec<PathBuf>,
     /// Folder of debug files, besides /usr/lib/debug.

@@ -12,15 +12,15 @@ use crate::server_args::ServerArgs;
 /// Options of `poolferry symbols`.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// A server binary, in place of a running server.
+    /// A server binary, instead of a running server.
     #[arg(value_name = "PROGRAM", conflicts_with_all = ["pid", "name", "datadir", "user", "unit"])]
     program: Option<PathBuf>,
-    /// Root folder that PROGRAM runs in: its debug files are looked for there too.
+    /// Root folder of PROGRAM, also searched for debug files.
     #[arg(long, value_name = "DIR", default_value = "/", requires = "program")]
     root: PathBuf,
     #[command(flatten)]
     server: ServerArgs,
-    /// The profile itself, as JSON: what `--profiles` reads.
+    /// Print the profile as JSON, as `--profiles` reads it.
     #[arg(long)]
     json: bool,
 }

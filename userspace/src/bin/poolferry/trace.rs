@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// Add the physical frame to the records of page reads (an eBPF page-table walk).
     #[arg(long, requires = "events")]
     walk: bool,
-    /// Probe commands and commits too: rate and latency.
+    /// Also probe commands and commits: rate and latency.
     #[arg(long)]
     queries: bool,
     /// Serve OpenMetrics on this address, e.g. `127.0.0.1:9464`.
@@ -59,11 +59,11 @@ pub(crate) struct Args {
 enum Format {
     /// The full-screen viewer.
     Viewer,
-    /// A line of figures a snapshot.
+    /// One line of figures per snapshot.
     Text,
     /// JSON Lines.
     Jsonl,
-    /// Nothing; for `--metrics` alone.
+    /// Nothing, for `--metrics` alone.
     None,
 }
 
