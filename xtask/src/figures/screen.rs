@@ -16,8 +16,8 @@ const INK: Rgb = (214, 218, 224);
 
 type Rgb = (u8, u8, u8);
 
-/// Draws it; `title` says what it shows.
-pub(super) fn svg(screen: &Screen, title: &str) -> String {
+/// Draws it; `title` says what it shows. The folder `home` of this machine's user is `~`.
+pub(super) fn svg(screen: &Screen, title: &str, home: &str) -> String {
     let (rows, columns) = screen.size();
     let (width, height) = (columns * CELL.0 + 2 * MARGIN, rows * CELL.1 + 2 * MARGIN);
     let (mut areas, mut words) = (BTreeMap::new(), String::new());
@@ -29,7 +29,7 @@ pub(super) fn svg(screen: &Screen, title: &str) -> String {
         for run in cells.chunk_by(Look::goes_on) {
             let length = u16::try_from(run.len()).unwrap_or(0);
             run[0].fill(row, column, length, &mut areas);
-            words += &word(run, row, column);
+            words += &word(run, row, column, home);
             column += length;
         }
     }
@@ -103,10 +103,11 @@ impl Look {
 }
 
 /// Cells of one look as text; empty where there is nothing to read.
-fn word(run: &[Look], row: u16, column: u16) -> String {
+fn word(run: &[Look], row: u16, column: u16, home: &str) -> String {
     let text: String = run.iter().map(|look| look.text.as_str()).collect();
     let blank = text.len() - text.trim_start().len();
     let shown = text.trim();
+    let shown = if home.is_empty() { shown.to_owned() } else { shown.replace(home, "~") };
     if shown.is_empty() || run[0].is_block() {
         return String::new();
     }
@@ -119,7 +120,7 @@ fn word(run: &[Look], row: u16, column: u16) -> String {
         "<text x=\"{x}\" y=\"{y}\" textLength=\"{}\" fill=\"{}\" xml:space=\"preserve\"{weight}{dim}>{}</text>\n",
         letters * CELL.0,
         hex(run[0].ink.unwrap_or(INK)),
-        escaped(shown)
+        escaped(&shown)
     )
 }
 
@@ -175,9 +176,9 @@ mod tests {
     fn words_are_text_and_blocks_are_areas() {
         let mut parser = vt100::Parser::new(2, 12, 0);
         parser.process(b"a <b>  \x1b[1;38;2;1;2;3mbold\x1b[0m\r\n\x1b[38;5;196;48;5;232m\xe2\x96\x80\xe2\x96\x80");
-        let text = svg(parser.screen(), "one & two");
+        let text = svg(parser.screen(), "one & two", "<b");
         assert!(text.contains("<title>one &amp; two</title>"), "{text}");
-        assert!(text.contains(">a &lt;b&gt;</text>"), "{text}");
+        assert!(text.contains(">a ~&gt;</text>"), "{text}");
         assert!(text.contains("fill=\"#010203\"") && text.contains("bold\">bold<"), "{text}");
         // Two cells of one look are one area: the ink's upper half upon the paper.
         assert!(

@@ -39,7 +39,8 @@ pub(super) fn draw(consent: Consent) -> Result<String> {
     let leaves = leaves.context("the viewer did not open, or did not end in order")?;
     let mut parser = vt100::Parser::new(ROWS, COLUMNS, 0);
     parser.process(&shown[..leaves]);
-    Ok(screen::svg(parser.screen(), TITLE))
+    let home = std::env::var("HOME").unwrap_or_default();
+    Ok(screen::svg(parser.screen(), TITLE, home.trim_end_matches('/')))
 }
 
 /// Runs a program in a terminal for a while, and gives what it has written.

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use test_servers::cache::Cache;
-use test_servers::{Release, command, room};
+use test_servers::{Release, room};
 
 use self::lanes::Job;
 use self::programs::Turn;
@@ -46,8 +46,6 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     ensure_room()?;
     setup::for_tests(Consent::new(arguments.yes))?;
     ebpf::build()?;
-    // Tests that start the agent take it from here.
-    command::run(workspace::cargo().args(["build", "--workspace", "--bins"]))?;
     let library = shim::build()?;
     let programs = programs::build()?;
     let environment = environment(&library)?;

@@ -65,10 +65,12 @@ impl Program {
     }
 }
 
-/// Builds all test programs, and names them in cargo's order.
+/// Builds all test programs, and the programs that they start; names the former.
 pub(super) fn build() -> Result<Vec<Program>> {
     let mut cargo = workspace::cargo();
-    cargo.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    // In one go: by itself, a build of the programs has other features of some crates, so that all that use them are built twice.
+    cargo.args(["build", "--workspace", "--bins", "--tests"]);
+    cargo.arg("--message-format=json-render-diagnostics");
     let built = cargo.stderr(Stdio::inherit()).output().context("failed to start cargo")?;
     ensure!(built.status.success(), "the tests do not build (see above)");
     let messages = String::from_utf8_lossy(&built.stdout);
