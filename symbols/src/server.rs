@@ -4,6 +4,7 @@
 //! versions. No code branches on a version: a new version is a new file, or a wider range.
 
 mod meaning;
+mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -16,7 +17,7 @@ use crate::profile::{ServerId, Topology};
 use crate::role::{FieldRole, GlobalRole, Role, SiteRole, SizeRole};
 use crate::version::{Family, Stated, Version, VersionText, stated};
 
-pub use meaning::{ConditionNames, IoNames, Operand, RuleNames, StateNames};
+pub use names::{ConditionNames, IoNames, Operand, RuleNames, StateNames};
 
 /// The embedded definitions, in the order of trying.
 const FILES: [(&str, &str); 2] = [

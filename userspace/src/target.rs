@@ -1,121 +1,43 @@
 //! The server process: finding it, naming it, noticing that it has gone or become another.
 
 mod account;
+mod candidates;
+mod error;
+mod facts;
+mod inode;
 mod loader;
 mod rule;
 mod sighting;
 mod unit;
 
 use std::fs;
-use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kernel_text::{Mapping, first_mapping, text_head};
-use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use symbols::Ends;
 use symbols::addr::LinkAddr;
 use symbols::profile::Profile;
-use symbols::text::{ProgramText, TextError};
-use thiserror::Error;
+use symbols::text::ProgramText;
 
 pub use account::{Account, NoAccount};
-pub use rule::Rule;
+pub use error::TargetError;
+pub use rule::{Rule, SERVER_NAMES};
 pub use sighting::Sighting;
 
 use crate::memory::{Memory, ServerAddr};
+use facts::unit_of;
+use inode::inode;
 use sighting::Program;
 
 /// Most bytes of a server's table of mappings that are gone through for where its program lies. It stands
 /// below the libraries and stacks, so among the first lines.
 const MAX_MAPS: u64 = 64 << 20;
-/// Most bytes of a process's control groups: 16 hierarchies, each with a path.
-const MAX_CGROUP: u64 = 64 << 10;
 /// Most bytes of a map of users: 340 lines (user_namespaces(7)).
 const MAX_UID_MAP: u64 = 64 << 10;
-
-/// Program names that are looked for when nobody names one.
-pub const SERVER_NAMES: [&str; 3] = ["mysqld", "mariadbd", "mysqld-debug"];
-
-/// Why no server could be chosen.
-#[derive(Debug, Error)]
-pub enum TargetError {
-    /// Nothing runs.
-    #[error("no running process {rule}")]
-    None {
-        /// What was looked for.
-        rule: Box<Rule>,
-    },
-    /// The process is not there.
-    #[error("no process {pid}")]
-    Gone {
-        /// The pid asked for.
-        pid: u32,
-    },
-    /// The process could not be looked at.
-    #[error("failed to read `{path}`")]
-    Unreadable {
-        /// The file below /proc.
-        path: PathBuf,
-        /// The kernel's reason.
-        #[source]
-        source: io::Error,
-    },
-    /// Its program file is not among its mappings.
-    #[error("process {pid} does not map its program `{program}`")]
-    NotMapped {
-        /// The process.
-        pid: u32,
-        /// Its program.
-        program: PathBuf,
-    },
-    /// Its program file cannot be looked at.
-    #[error("failed to look at the program of process {pid}")]
-    Text {
-        /// The process.
-        pid: u32,
-        /// Why.
-        #[source]
-        source: TextError,
-    },
-    /// It is called like a dynamic loader, and has loaded no program of the names that are looked for.
-    #[error("process {pid} has loaded no program with the name of a server")]
-    NotNamed {
-        /// The process.
-        pid: u32,
-    },
-    /// It has become another program while it was looked at.
-    #[error("process {pid} has executed another program")]
-    Changed {
-        /// The process.
-        pid: u32,
-    },
-}
-
-impl TargetError {
-    /// What the operator can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::None { rule } if **rule != Rule::default() => {
-                Some("start the server first, or look for it with another rule")
-            }
-            Self::None { .. } | Self::Gone { .. } => {
-                Some("start the server first, or name it with --pid or --name")
-            }
-            Self::Unreadable { .. } => Some("run as root, or with CAP_SYS_PTRACE"),
-            Self::NotMapped { .. } => None,
-            Self::NotNamed { .. } => {
-                Some("name the program with --name, or the process with --pid")
-            }
-            Self::Text { source, .. } => Some(source.hint()),
-            Self::Changed { .. } => Some("start again to attach to the new program"),
-        }
-    }
-}
 
 /// A server process. A pid alone may be reused: the start time makes it one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,24 +61,6 @@ pub struct Target {
     program: PathBuf,
     /// Whether only root can change its program.
     program_is_roots: bool,
-}
-
-/// Who stands behind a path.
-struct Inode {
-    /// Device and number.
-    inode: (u64, u64),
-    /// Whether root owns it and nobody else may write it.
-    is_roots: bool,
-}
-
-/// Looks at what `path` leads to by what the kernel knows already: no file system is asked, which might not answer.
-fn inode(path: &Path) -> io::Result<Inode> {
-    let wanted = StatxFlags::INO | StatxFlags::UID | StatxFlags::MODE;
-    let found = statx(CWD, path, AtFlags::STATX_DONT_SYNC, wanted)?;
-    Ok(Inode {
-        inode: (makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino),
-        is_roots: found.stx_uid == 0 && found.stx_mode & 0o022 == 0,
-    })
 }
 
 /// What makes a process with this pid one process, running one program.
@@ -323,17 +227,6 @@ impl Target {
     }
 }
 
-/// The systemd unit of a process; a kernel without control groups has no file.
-fn unit_of(pid: u32) -> Option<String> {
-    unit::of_cgroup(&text_head(format!("/proc/{pid}/cgroup"), MAX_CGROUP).ok()?)
-}
-
-fn is_named(exe: &Path, name: &str) -> bool {
-    let file = exe.file_name().map(|f| f.to_string_lossy().into_owned());
-    // A program replaced on disk by an upgrade reads `mysqld (deleted)`.
-    file.is_some_and(|f| f.strip_suffix(" (deleted)").unwrap_or(&f) == name)
-}
-
 /// Who user 0 of a user namespace is outside of it (`/proc/PID/uid_map`, user_namespaces(7)).
 fn root_in(map: &str) -> Option<u32> {
     map.lines().find_map(|line| {
@@ -341,12 +234,6 @@ fn root_in(map: &str) -> Option<u32> {
         let (inside, outside) = (fields.next()?.ok()?, fields.next()?.ok()?);
         (inside == 0).then_some(outside)
     })
-}
-
-/// First field of `Uid:` in `/proc/PID/status` (proc_pid_status(5)).
-fn real_user(status: &str) -> Option<Account> {
-    let fields = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
-    fields.split_ascii_whitespace().next()?.parse().ok().map(Account)
 }
 
 /// Difference between where the program lies and where the linker put it.
@@ -361,39 +248,9 @@ impl LoadBias {
     }
 }
 
-/// Field 22 of `/proc/PID/stat`. The command name before it may hold blanks and brackets, so count
-/// from the last bracket. A zombie (state Z) counts as gone.
-fn start_time(stat: &str) -> Option<u64> {
-    let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
-    let state = fields.next()?;
-    if state == "Z" || state == "X" {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn start_time_survives_odd_names() {
-        let stat = "12 (my) sql d)) S 1 12 12 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 9 0 777 100 5";
-        assert_eq!(start_time(stat), Some(777));
-        assert_eq!(start_time("12 (a) Z 1 12 12 0 -1 0 1 0 0 0 1 2 0 0 20 0 9 0 777 1 5"), None);
-        for hostile in ["", "(", ")", "1 (a)", "1 (a) S 2 3"] {
-            assert_eq!(start_time(hostile), None);
-        }
-    }
-
-    #[test]
-    fn the_real_user_is_read() {
-        let status = "Name:\tmysqld\nUid:\t110\t0\t0\t0\nGid:\t1\t1\t1\t1\n";
-        assert_eq!(real_user(status), Some(Account(110)));
-        for hostile in ["", "Uid:", "Uid:\tx", "Name:\tUid:\t5"] {
-            assert_eq!(real_user(hostile), None);
-        }
-    }
 
     #[test]
     fn root_of_a_container_is_known_outside() {

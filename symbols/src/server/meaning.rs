@@ -2,72 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::Definition;
-use crate::profile::{Condition, Io, Missing, Op, PageState, Rule, RuleReason, States};
+use super::names::{ConditionNames, Operand};
+use crate::profile::{Condition, Io, Missing, Rule, States};
 use crate::reason::Reason;
-use crate::role::{FieldRole, Role};
-
-/// A number, by itself or by name.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum Operand {
-    /// A number.
-    Number(i64),
-    /// An enumerator.
-    Enumerator(String),
-}
-
-/// Values of the state word, and what a block holds then.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StateNames {
-    /// The value, or the first of a range.
-    pub value: Operand,
-    /// The last value of a range.
-    pub last: Option<i64>,
-    /// Bits of the word that count; all when absent.
-    pub mask: Option<u64>,
-    /// What the block holds.
-    pub holds: PageState,
-}
-
-/// A condition on a field.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ConditionNames {
-    /// The field.
-    pub field: FieldRole,
-    /// Comparison.
-    pub op: Op,
-    /// What with; the first value of a range.
-    pub value: Operand,
-    /// The last value of a range.
-    pub last: Option<i64>,
-    /// Bits of the field that count; all when absent.
-    pub mask: Option<u64>,
-}
-
-/// A condition of the clean rule.
-#[derive(Clone, Debug, Deserialize)]
-pub struct RuleNames {
-    /// What must hold.
-    #[serde(flatten)]
-    pub condition: ConditionNames,
-    /// What the page is when it does not.
-    pub reason: RuleReason,
-}
-
-/// How reads and writes are told apart.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IoNames {
-    /// Holds while the page is being read.
-    pub reading: ConditionNames,
-    /// Holds while it is being written.
-    pub writing: ConditionNames,
-}
+use crate::role::Role;
 
 /// Everything that conditions on descriptors say.
 pub(crate) struct Meaning {

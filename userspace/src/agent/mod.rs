@@ -16,6 +16,7 @@
 //! of these are states. One thread answers, and an ask waits for the one before it; each server has a thread of its own,
 //! so none of them keeps the others waiting.
 
+mod choice;
 mod durable;
 mod failed;
 mod finder;
@@ -27,10 +28,10 @@ mod port;
 mod servers;
 mod status;
 mod stop;
+mod trouble;
 mod wake;
 mod watched;
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ use page_wire::ask::{
     PageList, Said, Status, Trouble, VERSION, What, from_line, to_line,
 };
 
+pub use choice::Choice;
 pub use port::{PortError, PortName};
 pub use stop::Stop;
 
@@ -50,10 +52,10 @@ use crate::clock::monotonic_ns;
 use crate::model::Snapshot;
 use crate::observer::ObserveOptions;
 use crate::page_list::{Room, Union};
-use crate::target::Rule;
 use held::Held;
 use port::{Heard, Port};
 use servers::Servers;
+use trouble::trouble;
 
 /// How often snapshots are taken while nobody looks: an audit now and then keeps the table honest.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
@@ -69,15 +71,6 @@ const PREPARE_EVERY: Duration = Duration::from_secs(30);
 const COURTESY: Duration = Duration::from_millis(500);
 /// What a list may have: beyond, servers are left out whole.
 const ROOM: Room = Room { devices: MAX_DEVICES, bytes: MAX_LIST_BYTES };
-
-/// Which servers, and how to know them.
-#[derive(Clone, Debug)]
-pub struct Choice {
-    /// Which processes may be servers that are meant.
-    pub rule: Rule,
-    /// Where symbols are looked for.
-    pub symbols: symbols::Options,
-}
 
 /// How to run.
 #[derive(Clone, Debug)]
@@ -305,9 +298,4 @@ fn note(ask: &Result<Ask, LineError>, answer: &Answer) {
         Said::Error(trouble) => log::warn!("{}", trouble.what),
         _ => {}
     }
-}
-
-/// The error with its causes in one line, and what to do.
-fn trouble(error: &(dyn Error + 'static), hint: Option<Text>) -> Trouble {
-    Trouble::new(Text::of(&foreign::Chain(error)), hint)
 }

@@ -25,12 +25,13 @@ use page_wire::ask::Trouble;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use symbols::Ends;
 
+use super::choice::Choice;
 use super::failed::{Failed, Key};
 use super::finder::Finder;
 use super::places::Places;
+use super::stop::Stop;
 use super::wake::Wake;
 use super::watched::{Event, Loss, Made, Newest, News, NotAttached, Watched};
-use super::{Choice, Stop};
 use crate::observer::ObserveOptions;
 use crate::target::{Sighting, Target};
 use crate::turns::{Budget, Turns};

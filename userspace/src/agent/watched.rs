@@ -14,10 +14,11 @@ use foreign::Text;
 use page_wire::ask::{Served, Trouble};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::choice::Choice;
 use super::durable::make_durable;
 use super::places::Tenant;
+use super::trouble::trouble;
 use super::wake::Wake;
-use super::{Choice, trouble};
 use crate::clock::monotonic_ns;
 use crate::model::Snapshot;
 use crate::observer::{ObserveError, ObserveOptions, Observer};

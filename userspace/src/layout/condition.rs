@@ -3,7 +3,7 @@
 use symbols::profile::{self, Field, Op};
 use symbols::role::FieldRole;
 
-use super::LayoutError;
+use super::error::LayoutError;
 
 /// Where an integer lies in a struct of the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use kernel_text::{Mapping, first_mapping, head};
 
+use super::inode::inode;
+
 /// Options of the loader that take a value as a word of its own (glibc 2.41, `elf/rtld.c`, `dl_main`).
 const WITH_VALUE: [&str; 7] = [
     "--library-path",
@@ -81,7 +83,7 @@ fn named(command: &[u8]) -> Option<&[u8]> {
 /// Through the mapping it is the very file, whatever its name means by now. Where that is not allowed, its name in the
 /// process's own root has to lead to the same inode.
 fn open(mapping: &Mapping<'_>, pid: u32) -> Option<Loaded> {
-    let id = |path: &Path| super::inode(path).ok().map(|found| found.inode);
+    let id = |path: &Path| inode(path).ok().map(|found| found.inode);
     let exe = mapping.name.to_owned();
     let program = mapping.file_of(pid);
     if let Some(inode) = id(&program) {

@@ -9,7 +9,11 @@ use std::path::{Path, PathBuf};
 
 use kernel_text::text_head;
 
-use super::{Account, Inode, TargetError, inode, is_named, loader, real_user, start_time};
+use super::account::Account;
+use super::error::TargetError;
+use super::facts::{is_named, real_user, start_time};
+use super::inode::{Inode, inode};
+use super::loader;
 
 /// `/proc/PID/stat` is one line of some 50 numbers; of `status` the account stands before lists that the process makes
 /// as long as it likes.

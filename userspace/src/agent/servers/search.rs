@@ -7,7 +7,7 @@ use foreign::Text;
 use super::super::failed::Key;
 use super::super::finder::Look;
 use super::super::places::{self, Tenant};
-use super::super::trouble;
+use super::super::trouble::trouble;
 use super::super::watched::Watched;
 use super::Servers;
 use crate::target::Sighting;

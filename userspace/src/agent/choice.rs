@@ -1,0 +1,12 @@
+//! Which servers are served.
+
+use crate::target::Rule;
+
+/// Which servers, and how to know them.
+#[derive(Clone, Debug)]
+pub struct Choice {
+    /// Which processes may be servers that are meant.
+    pub rule: Rule,
+    /// Where symbols are looked for.
+    pub symbols: symbols::Options,
+}

@@ -1,0 +1,11 @@
+//! Errors as the host is told of them.
+
+use std::error::Error;
+
+use foreign::Text;
+use page_wire::ask::Trouble;
+
+/// The error with its causes in one line, and what to do.
+pub(super) fn trouble(error: &(dyn Error + 'static), hint: Option<Text>) -> Trouble {
+    Trouble::new(Text::of(&foreign::Chain(error)), hint)
+}
