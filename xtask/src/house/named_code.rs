@@ -11,9 +11,11 @@ pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {
     if source.path != Path::new("ARCHITECTURE.md") {
         return Vec::new();
     }
-    let (mut found, mut in_diagram) = (Vec::new(), false);
+    let (mut found, mut in_diagram, mut folder) = (Vec::new(), false, String::new());
     for (line, text) in source.lines() {
-        if text.starts_with("```") {
+        if text.is_empty() {
+            folder.clear();
+        } else if text.starts_with("```") {
             in_diagram = text == "```text";
         } else if in_diagram {
             let unknown = modules(text).filter(|name| !is_module(name));
@@ -22,7 +24,7 @@ pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {
                 message: format!("no module `{name}`, which the diagram has"),
             }));
         } else {
-            let missing = paths(text).into_iter().filter(|path| !exists(path));
+            let missing = paths(text, &mut folder).into_iter().filter(|path| !exists(path));
             found.extend(
                 missing.map(|path| Finding { line, message: format!("`{path}` does not exist") }),
             );
@@ -40,9 +42,10 @@ fn modules(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Paths between backquotes, `a/{b,c}.rs` as two. A name without a folder is of the folder that the line names before.
-fn paths(text: &str) -> Vec<String> {
-    let (mut paths, mut folder) = (Vec::new(), String::new());
+/// Paths between backquotes, `a/{b,c}.rs` as two. A name without a folder is of the one that the paragraph
+/// named last.
+fn paths(text: &str, folder: &mut String) -> Vec<String> {
+    let mut paths = Vec::new();
     for word in text.split('`').skip(1).step_by(2) {
         let is_path = word.ends_with(".rs") || word.ends_with('/') || word.ends_with(".toml");
         let plain = word.chars().all(|letter| !letter.is_whitespace() && letter != '*');
@@ -51,7 +54,7 @@ fn paths(text: &str) -> Vec<String> {
         }
         let whole = if exists(&top(word)) { word.to_owned() } else { format!("{folder}{word}") };
         if let Some((of, _)) = whole.trim_end_matches('/').rsplit_once('/') {
-            folder = format!("{of}/");
+            *folder = format!("{of}/");
         }
         paths.extend(alternatives(&whole));
     }
