@@ -52,8 +52,9 @@ pub(crate) fn is_program() -> bool {
 fn become_one() -> io::Result<OwnedFd> {
     close_inherited();
     ignore_signals();
+    close_at_signal();
     // The maker may have ended before this. Its process is then being killed, and gives no order.
-    set_parent_process_death_signal(Some(Signal::KILL))?;
+    set_parent_process_death_signal(Some(Signal::USR1))?;
     io::stdin().as_fd().try_clone_to_owned()
 }
 
@@ -71,6 +72,19 @@ fn ignore_signals() {
         // SAFETY: no handler is set, and this process has one thread.
         unsafe { libc::signal(signal, libc::SIG_IGN) };
     }
+}
+
+/// The end of the maker closes the socket. It must not kill: a kernel that is about to set or take out a probe, and waits, gives
+/// up half way where the thread is to die, and leaves the probe's trap in the server (`uprobe_unregister`: "leaking uprobe").
+#[expect(unsafe_code, reason = "signal(2) has no safe wrapper")]
+fn close_at_signal() {
+    extern "C" fn close(_: libc::c_int) {
+        // SAFETY: shutdown(2) may be called in a handler. Standard input is the socket as long as this process lives.
+        unsafe { libc::shutdown(libc::STDIN_FILENO, libc::SHUT_RDWR) };
+    }
+    let handler: extern "C" fn(libc::c_int) = close;
+    // SAFETY: the handler is one for this signal's form, and does nothing that a handler must not.
+    unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
 }
 
 /// Loads, attaches and keeps until the other end is closed, or somebody is silent there for too long.
@@ -165,12 +179,15 @@ fn attach(
             Err(RecvTimeoutError::Timeout) => {}
         }
         if !is_wanted() {
+            // The end of this process would be a signal that kills: see `close_at_signal`.
+            drop(done.recv());
             return Ok(None);
         }
         if !is_told && began.elapsed() >= LONG {
             is_told = true;
             // The kernel waits in the same queue, so now this shows who only reads its map, too.
-            pair.send(&Said::Waits(who_holds(is_wanted)), &[])?;
+            // Who is gone needs not know; this goes on.
+            drop(pair.send(&Said::Waits(who_holds(is_wanted)), &[]));
         }
     }
 }

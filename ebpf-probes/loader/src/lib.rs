@@ -14,7 +14,8 @@
 //! ```
 //! It ends, and the probes with it, when its socket is closed, and when the thread that made it ends (`PR_SET_PDEATHSIG`): the
 //! socket of a process stays open while one of its threads is held. That thread (`maker`) does nothing else, so it ends with
-//! the process whatever the others wait for. A process that is stopped keeps its probes.
+//! the process whatever the others wait for. A process that is stopped keeps its probes. A keeper for which the kernel waits ends when
+//! the kernel goes on, and not before: one that is killed there leaves traps behind.
 //!
 //! A program that has not said that it can be run again ([`start`]), such as a test, keeps probes in a thread.
 

@@ -334,3 +334,26 @@ fn nobody_is_waited_for_to_set_probes() {
         assert_unharmed(&server, server.pid(), &text);
     });
 }
+
+/// The kernel waits for somebody while probes are taken out: the agent says so and ends in time, and its port is closed.
+#[test]
+fn a_kernel_that_waits_keeps_no_agent() {
+    const TEST: &str = "keeper::a_kernel_that_waits_keeps_no_agent";
+    run(TEST, Release::Mysql56, |release| {
+        let Some(agent) = Agent::find(TEST) else { return };
+        let server = start(release, Config::new().pool_mib(32));
+        let text = Text::of(&open(&server));
+        let mut running = Running::start(&agent, &[server.pid()]);
+        running.says("attached to");
+        let Some(mut trap) = Trap::held(TEST, &server) else { return };
+        // All that fork wait from here on, so nothing else is done.
+        let since = running.signal(Signal::TERM);
+        let ended = within(LIMIT, || running.child.try_wait().unwrap().is_some());
+        let (took, closed) = (since.elapsed(), UnixStream::connect(&running.port).is_err());
+        trap.end();
+        println!("ended {ended}, port closed {closed} after {took:?}");
+        assert!(ended && closed, "it waits with the kernel");
+        running.says("the kernel still takes probes out");
+        assert_unharmed(&server, server.pid(), &text);
+    });
+}

@@ -230,9 +230,9 @@ impl Watched {
 
     /// Has the thread look after its probes, which says that they are gone.
     pub(super) fn look_after_probes(&mut self) {
-        if self.ask(Task::Snapshot) {
-            self.probes = None;
-        }
+        // Once: one that is held finds out with its next task.
+        self.probes = None;
+        self.ask(Task::Snapshot);
     }
 
     /// As the host is told, once the probes are set.
