@@ -20,23 +20,34 @@ pub(crate) enum Needs {
     Poolferry,
 }
 
+/// The programs of a laboratory; says why the test cannot run where they are not all there.
+pub(crate) fn programs(test: &str, needs: Needs) -> Option<Programs> {
+    if !rustix::process::geteuid().is_root() {
+        skipped(test, "network namespaces want root");
+        return None;
+    }
+    let programs = match Programs::find() {
+        Ok(programs) => programs,
+        Err(error) => {
+            skipped(test, format!("{error:#}"));
+            return None;
+        }
+    };
+    if needs == Needs::Poolferry
+        && let Some(missing) = missing(&programs)
+    {
+        skipped(test, format!("{missing} is not built: `cargo xtask test` builds it"));
+        return None;
+    }
+    Some(programs)
+}
+
 /// Runs a test when it is its turn; says so where it cannot run.
 pub(crate) fn run(test: &str, needs: Needs, body: impl FnOnce(&mut Laboratory) -> Result<()>) {
     // Given back only by a test that passed.
     static VM: Mutex<Option<Laboratory>> = Mutex::new(None);
     let mut vm = VM.lock().unwrap_or_else(PoisonError::into_inner);
-    if !rustix::process::geteuid().is_root() {
-        return skipped(test, "network namespaces want root");
-    }
-    let programs = match Programs::find() {
-        Ok(programs) => programs,
-        Err(error) => return skipped(test, format!("{error:#}")),
-    };
-    if needs == Needs::Poolferry
-        && let Some(missing) = missing(&programs)
-    {
-        return skipped(test, format!("{missing} is not built: `cargo xtask test` builds it"));
-    }
+    let Some(programs) = programs(test, needs) else { return };
     let mut lab = vm.take().unwrap_or_else(|| boot(programs).unwrap_or_else(|e| panic!("{e:#}")));
     body(&mut lab).unwrap_or_else(|error| panic!("{error:#}"));
     *vm = Some(lab);

@@ -15,7 +15,7 @@ use test_servers::cache::Cache;
 use test_servers::{Release, room};
 
 use self::lanes::Job;
-use self::programs::Turn;
+use self::programs::{APART, Program, Turn};
 use crate::ebpf;
 use crate::setup::{self, Consent};
 use crate::shim;
@@ -53,7 +53,7 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("probes and namespaces want root: running the test programs through sudo");
     }
-    let mut jobs: Vec<_> = programs.iter().map(|program| job(program, filter)).collect();
+    let mut jobs: Vec<_> = programs.iter().flat_map(|program| jobs(program, filter)).collect();
     jobs.push(by_cargo(
         "documentation",
         workspace::cargo(),
@@ -74,10 +74,20 @@ fn options(filter: Option<&str>) -> impl Iterator<Item = &str> {
     ["--test-threads=1", "--show-output"].into_iter().chain(filter)
 }
 
-fn job(program: &programs::Program, filter: Option<&str>) -> Job {
-    let mut command = program.command();
-    command.args(options(filter));
-    Job { name: program.name.clone(), turn: program.turn, command }
+/// A program; the longest in two parts, unless only some tests are to run.
+fn jobs(program: &Program, filter: Option<&str>) -> Vec<Job> {
+    let job = |name: String, turn, arguments: &[&str]| {
+        let mut command = program.command();
+        command.args(options(filter)).args(arguments);
+        Job { name, turn, command }
+    };
+    let name = program.name.clone();
+    if program.turn != Turn::Longest || filter.is_some() {
+        return vec![job(name, program.turn, &[])];
+    }
+    let apart = format!("{name}: {}", APART.join(" "));
+    let rest: Vec<_> = APART.iter().flat_map(|module| ["--skip", module]).collect();
+    vec![job(name, Turn::Longest, &rest), job(apart, Turn::Beside, &APART)]
 }
 
 /// Tests that cargo has to run itself.

@@ -15,6 +15,9 @@ const LONGEST: &str = "migrate";
 /// Of those beside it the last one, as it wants no server to run but its own: the longest may make its data with one at first.
 const LAST: &str = "agent";
 
+/// Modules of the longest that have VMs of their own: they run beside the rest of it.
+pub(super) const APART: [&str; 2] = ["again::", "paper::"];
+
 /// When a program may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Turn {
@@ -121,6 +124,15 @@ mod tests {
         assert_eq!(program(&message("lib", "symbols", true, "null")), None);
         assert_eq!(program(r#"{"reason":"build-finished","success":true}"#), None);
         assert_eq!(program("no message"), None);
+    }
+
+    /// A module that is not there would leave its tests where they take longest.
+    #[test]
+    fn what_runs_apart_are_modules_of_the_longest() {
+        for module in APART {
+            let file = format!("tests/tests/{LONGEST}/{}.rs", module.trim_end_matches(':'));
+            assert!(workspace::root().join(&file).is_file(), "no `{file}`");
+        }
     }
 
     /// A name that no program has would let it run beside others.
