@@ -44,15 +44,15 @@ enum Task {
     Build(SetupOptions),
     /// Fetch the servers and QEMUs that the demo, the lab, the tests and the benchmarks start
     Fetch(SetupOptions),
-    /// Show what is kept of servers and their data, or remove it
+    /// List cached servers and their data, or remove them
     Cache(cache::Arguments),
-    /// Run all tests, with real servers, and count what was skipped
+    /// Run all tests, with real servers and VMs, and count the skipped ones
     Test(test::Arguments),
     /// Check format, lints, documentation and the rules of the house
     Check(SetupOptions),
-    /// Measure, and print the figures beside their limits
+    /// Measure, and print each figure beside its limit
     Bench(bench::Arguments),
-    /// Migrate a VM with a busy MySQL between two hosts on this machine, and prove it
+    /// Migrate a VM with a busy MySQL between two hosts on this machine, and compare its RAM
     Lab(lab::Arguments),
     /// Fuzz the parsers of foreign bytes
     Fuzz(fuzz::Arguments),

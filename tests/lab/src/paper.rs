@@ -25,25 +25,25 @@ pub struct Paper {
     /// Parts [default: all; a cell for which the machine has not enough memory is left out]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub part: Vec<Part>,
-    /// RAM of the VM in place of what each part has; several make several cells
+    /// RAM of the VM, instead of each part's own; several values make several cells
     #[arg(long, value_name = "SIZE", value_delimiter = ',')]
     pub memory: Vec<Size>,
     /// Share of the RAM that the pool has
     #[arg(long, value_name = "SHARE", default_value_t = 0.8)]
     pub pool_share: f64,
-    /// Loads in place of what each part has
+    /// Loads, instead of each part's own
     #[arg(long, value_enum, value_delimiter = ',')]
     pub workload: Vec<Workload>,
-    /// Links, migration and storage, in place of what each part has: `1gbit/4gbit`
+    /// Links (migration and storage), instead of each part's own: `1gbit/4gbit`
     #[arg(long, value_name = "RATE/RATE", value_delimiter = ',')]
     pub links: Vec<Links>,
-    /// Ways to migrate, taking turns, in place of what each part has
+    /// Modes, which take turns, instead of each part's own
     #[arg(long, value_enum, value_delimiter = ',')]
     pub mode: Vec<Mode>,
     /// Migrations in each mode
     #[arg(long, value_name = "COUNT", default_value_t = 3)]
     pub runs: u32,
-    /// Go on where an evaluation was ended: keep the records of migrations that are in the folder already
+    /// Continue an interrupted evaluation: keep the records that are in the folder
     #[arg(long)]
     pub resume: bool,
     /// Folder for records, results.json and the page

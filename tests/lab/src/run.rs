@@ -30,7 +30,7 @@ pub struct Series {
     /// Seconds of load after each
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub after: u64,
-    /// Boot a new VM for each migration; otherwise one VM goes to and fro
+    /// Boot a new VM for each migration; otherwise one VM migrates back and forth
     #[arg(long)]
     pub fresh: bool,
     /// When the whole database is read, which takes long where it is large; RAM is compared each time
