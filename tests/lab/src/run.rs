@@ -36,8 +36,8 @@ pub struct Series {
     /// When the whole database is read, which takes long where it is large; RAM is compared each time
     #[arg(long, value_enum, value_name = "WHEN", default_value = "each")]
     pub check: Check,
-    /// Go on where a series was ended: keep the records of migrations that are in the folder already, if they are of the same VM, load,
-    /// links and machine. Other options are not compared
+    /// Continue an interrupted series: keep the records in the folder that are of the same VM, load, links and machine. Other options
+    /// are not compared
     #[arg(long)]
     pub resume: bool,
     /// Folder for records and page
