@@ -123,3 +123,34 @@ fn ensure_room() -> Result<()> {
     room::ensure(cache.root(), kept, "the servers, guests and data of the tests")?;
     room::ensure(&target, built, "the builds")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(job: &Job) -> Vec<String> {
+        job.command.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    /// Each test of the longest program runs once: what one part skips is what the other runs.
+    #[test]
+    fn the_longest_program_is_run_in_two_parts() {
+        let name = "tests: migrate".to_owned();
+        let (path, folder) = ("/x/migrate".into(), "/x".into());
+        let program = Program { name, path, folder, turn: Turn::Longest };
+        let parts = jobs(&program, None);
+        assert_eq!(
+            parts.iter().map(|job| job.turn).collect::<Vec<_>>(),
+            [Turn::Longest, Turn::Beside]
+        );
+        let (rest, apart) = (arguments(&parts[0]), arguments(&parts[1]));
+        for module in APART {
+            assert!(rest.windows(2).any(|words| words == ["--skip", module]), "{rest:?}");
+            assert!(apart.iter().any(|word| word == module), "{apart:?}");
+        }
+        assert!(!apart.contains(&"--skip".to_owned()));
+        let some = jobs(&program, Some("dynamics"));
+        assert_eq!(some.len(), 1, "a filter and the modules would be two filters");
+        assert_eq!(arguments(&some[0]).last().unwrap(), "dynamics");
+    }
+}
