@@ -11,6 +11,7 @@
 
 pub mod agent;
 pub mod channel;
+mod clash;
 mod descriptors;
 pub mod dest;
 pub mod doctor;

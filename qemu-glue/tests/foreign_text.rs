@@ -13,6 +13,7 @@ use std::thread;
 
 use foreign::hostile;
 use page_wire::{Device, Facts, Run};
+use qemu_glue::channel::VERSION;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -72,6 +73,8 @@ fn qemu(out: &mut dyn Write, asked: &Value) {
         "query-kvm" => json!({"enabled": true, "present": true}),
         "query-uuid" => json!({"UUID": hostile::big()}),
         "query-cpus-fast" | "query-migrate-capabilities" | "qom-list" => json!([]),
+        "query-named-block-nodes" => json!([]),
+        "human-monitor-command" => json!(""),
         "qmp_capabilities"
         | "query-migrate"
         | "migrate-set-capabilities"
@@ -143,8 +146,7 @@ fn a_source_writes_no_lines_of_receive() {
     let address = said.trim().strip_prefix("listening on ").unwrap().to_owned();
     let mut source = TcpStream::connect(address).unwrap();
     let text = hostile::TEXT;
-    let hello =
-        json!({"version": 3, "program": text, "qemu": text, "migration": hostile::big()[..9000]});
+    let hello = json!({"version": VERSION, "program": text, "qemu": text, "migration": hostile::big()[..9000]});
     let finish = json!({"status": text, "reason": text, "begun_unix_s": 0});
     let offer = json!({"blocks": [], "devices": [], "runs": 0, "capabilities": [], "multifd": null,
         "shares": false});
@@ -172,7 +174,7 @@ fn a_receiver_and_a_qemu_write_no_lines_of_migrate() {
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let text = hostile::TEXT;
-        let hello = json!({"version": 3, "program": text, "qemu": text, "migration": text});
+        let hello = json!({"version": VERSION, "program": text, "qemu": text, "migration": text});
         let long = &hostile::big()[..9000];
         let refused = json!({"reason": long, "hint": long, "uri": null});
         let said = [PREFACE, &frame(HELLO, &hello), &frame(REFUSED, &refused)].concat();

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
+use qemu_glue::channel::VERSION;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -66,6 +67,8 @@ fn serve(mut out: UnixStream, fault: Fault, told: &Sender<String>) {
             "query-uuid" => json!({"UUID": "00000000-0000-0000-0000-000000000000"}),
             "query-migrate" => json!({"status": status}),
             "query-cpus-fast" | "query-migrate-capabilities" | "qom-list" => json!([]),
+            "query-named-block-nodes" => json!([]),
+            "human-monitor-command" => json!(""),
             _ => json!({}),
         };
         let _ = writeln!(out, "{}", json!({"id": asked["id"], "return": answer}));
@@ -85,7 +88,7 @@ fn receiver() -> String {
     let address = listener.local_addr().expect("it works").to_string();
     thread::spawn(move || {
         let (mut stream, _) = listener.accept().expect("it works");
-        let hello = json!({"version": 3, "program": "", "qemu": "", "migration": ""});
+        let hello = json!({"version": VERSION, "program": "", "qemu": "", "migration": ""});
         let refused = json!({"reason": "no", "hint": "", "uri": "tcp:127.0.0.1:9"});
         let said = [b"PFERRY1P", &frame(1, &hello)[..], &frame(6, &refused)].concat();
         stream.write_all(&said).expect("it works");

@@ -9,11 +9,10 @@ use tokio::time::sleep;
 use super::begun;
 use super::refusal::Refusal;
 use crate::channel::Offer;
+use crate::clash::OF_BOTH;
 use crate::multifd::Multifd;
 use crate::qmp::{MigrationAddress, Qmp, QmpError};
 
-/// Capabilities that both sides must have, or both not: they change the stream.
-const OF_BOTH: [&str; 2] = ["multifd", "compress"];
 /// How often QEMU is asked for the port that it got, 20 ms apart.
 const ASKED: u32 = 100;
 

@@ -13,26 +13,13 @@ use super::install::BlockFile;
 use super::refusal::Refusal;
 use super::{begun, memory, thp};
 use crate::channel::Offer;
+use crate::clash::{self, CAPABILITIES, Pinned};
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::{Qmp, QmpError};
 use crate::set::SkipSet;
 
 /// `TMPFS_MAGIC`, of memfds and tmpfs files; hugetlbfs has another.
 const TMPFS: u64 = 0x0102_1994;
-/// Devices that pin the guest's RAM, or hold pages of it, by the start of their QEMU type.
-const PINNING: [&str; 3] = ["vfio-", "vhost-vdpa", "virtio-blk-vhost-vdpa"];
-/// Block drivers that do so.
-const PINNING_DRIVERS: [&str; 3] = ["nvme", "virtio-blk-vfio-pci", "virtio-blk-vhost-vdpa"];
-/// Capabilities with which install-if-absent is wrong.
-const CLASHING: [&str; 6] = [
-    "postcopy-ram",
-    "x-ignore-shared",
-    "background-snapshot",
-    "x-colo",
-    "mapped-ram",
-    "rdma-pin-all",
-];
-
 /// Checks all that can be checked without changing anything.
 pub(super) async fn check(
     qmp: &Qmp,
@@ -67,7 +54,7 @@ pub(super) async fn waits(qmp: &Qmp) -> Result<(), Refusal> {
 /// No capability is on here, or `asked` for by the source, with which restoring is wrong.
 pub(super) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), Refusal> {
     let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
-    for name in CLASHING {
+    for name in CAPABILITIES {
         let wanted = if asked.iter().any(|asked| asked == name) {
             "asked for by the source"
         } else if all.iter().any(|own| own["capability"] == name && own["state"] == true) {
@@ -82,37 +69,13 @@ pub(super) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), Refusal> {
 
 /// No device pins RAM.
 pub(super) async fn devices(qmp: &Qmp) -> Result<(), Refusal> {
-    let pinned = |device: &str| Refusal::Pinned { device: device.chars().take(80).collect() };
-    for folder in ["/machine/peripheral", "/machine/peripheral-anon"] {
-        let children = qmp.execute("qom-list", json!({ "path": folder })).await?;
-        for child in children.as_array().into_iter().flatten() {
-            let kind = child["type"].as_str().unwrap_or_default();
-            let kind = kind.strip_prefix("child<").and_then(|kind| kind.strip_suffix('>'));
-            if let Some(kind) = kind
-                && PINNING.iter().any(|pinning| kind.starts_with(pinning))
-            {
-                return Err(pinned(kind));
-            }
-        }
-    }
-    let nodes = qmp.execute("query-named-block-nodes", json!({ "flat": true })).await?;
-    for node in nodes.as_array().into_iter().flatten() {
-        let driver = node["drv"].as_str().unwrap_or_default();
-        if PINNING_DRIVERS.contains(&driver) {
-            return Err(pinned(driver));
-        }
-    }
-    // `vhost-vdpa` network backends are devices of type virtio-net: only the monitor names them.
-    if qmp.hmp("info network").await?.contains("type=vhost-vdpa") {
-        return Err(pinned("vhost-vdpa network"));
-    }
-    let secret = json!({ "path": "/machine", "property": "confidential-guest-support" });
-    match qmp.execute("qom-get", secret).await {
-        Ok(Value::String(path)) if !path.is_empty() => Err(pinned("memory encryption")),
-        // Machines without the property cannot encrypt.
-        Err(error) if error.is_fatal() => Err(error.into()),
-        Ok(_) | Err(_) => Ok(()),
-    }
+    let device = match clash::pinned(qmp).await?.into_iter().next() {
+        None => return Ok(()),
+        Some(Pinned::Device(name) | Pinned::BlockDriver(name)) => name,
+        Some(Pinned::VdpaNetwork) => "vhost-vdpa network".to_owned(),
+        Some(Pinned::Encrypted) => "memory encryption".to_owned(),
+    };
+    Err(Refusal::Pinned { device })
 }
 
 async fn virtio_mem(qmp: &Qmp, set: &SkipSet) -> Result<(), Refusal> {

@@ -4,29 +4,19 @@
 //! finding says what to change.
 
 use foreign::{Name, Text};
-use serde_json::{Value, json};
+use serde_json::Value;
 use shim_abi::OLDEST_QEMU;
 
 use super::MigrateError;
 use super::query::Migration;
 use super::settings::{BY_MULTIFD, LEGACY, Settings, ZERO_PAGES};
+use crate::clash::{self, CAPABILITIES, OF_BOTH, Pinned};
 use crate::guest::disks::{self, Disk};
 use crate::multifd::Multifd;
 use crate::qmp::{Qmp, QmpError, Version};
 
-/// Capabilities under which a skipped page can be lost, or a restored one discarded.
-const CLASHING: [&str; 6] = [
-    "postcopy-ram",
-    "x-ignore-shared",
-    "background-snapshot",
-    "x-colo",
-    "mapped-ram",
-    "rdma-pin-all",
-];
-/// Capabilities that both sides must agree on.
-const OF_BOTH: [&str; 2] = ["multifd", "compress"];
-/// Devices that pin RAM, or log its writes in a way that undoes the skip.
-const PINNING: [&str; 4] = ["vfio-", "vhost-vdpa", "nvme-vfio", "virtio-blk-vfio"];
+/// What to do about a device that pins RAM.
+const AWAY: &str = "take the device away for the migration";
 
 /// Something that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -172,7 +162,7 @@ fn version(version: Version, checked: &mut Checked) {
 async fn capabilities(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> {
     let on = enabled(qmp).await?;
     let is_on = |name: &str| on.iter().any(|on| on == name);
-    for name in CLASHING.into_iter().filter(|name| is_on(name)) {
+    for name in CAPABILITIES.into_iter().filter(|name| is_on(name)) {
         let what = format!("migration capability `{name}` is on");
         checked.find(true, what, "turn it off with `migrate-set-capabilities`");
     }
@@ -223,26 +213,18 @@ pub async fn enabled(qmp: &Qmp) -> Result<Vec<String>, QmpError> {
 }
 
 async fn devices(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> {
-    for folder in ["/machine/peripheral", "/machine/peripheral-anon"] {
-        let children = qmp.execute("qom-list", json!({ "path": folder })).await?;
-        for child in children.as_array().into_iter().flatten() {
-            let kind = child["type"].as_str().unwrap_or_default();
-            let kind = kind.strip_prefix("child<").and_then(|kind| kind.strip_suffix('>'));
-            let Some(kind) = kind else { continue };
-            if PINNING.iter().any(|pinning| kind.starts_with(pinning)) {
-                let what = format!("device `{kind}` reads and writes RAM past QEMU");
-                checked.find(true, what, "take the device away for the migration");
+    let past = |what: String| (format!("{what} reads and writes RAM past QEMU"), AWAY);
+    for pinned in clash::pinned(qmp).await? {
+        let (what, hint) = match pinned {
+            Pinned::Device(kind) => past(format!("device `{kind}`")),
+            Pinned::BlockDriver(driver) => past(format!("block driver `{driver}`")),
+            Pinned::VdpaNetwork => past("a `vhost-vdpa` network backend".to_owned()),
+            Pinned::Encrypted => {
+                let hint = "its pages cannot be compared with storage";
+                ("the guest's memory is encrypted".to_owned(), hint)
             }
-        }
-    }
-    // Only builds with SEV have the command.
-    match qmp.execute("query-sev", json!({})).await {
-        Ok(sev) if sev["enabled"] == true => {
-            let what = "the guest's memory is encrypted".to_owned();
-            checked.find(true, what, "its pages cannot be compared with storage");
-        }
-        Err(error) if error.is_fatal() => return Err(error),
-        Ok(_) | Err(_) => {}
+        };
+        checked.find(true, what, hint);
     }
     Ok(())
 }

@@ -22,7 +22,10 @@ use crate::workspace;
 const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "qemu-glue",
-        &["agent", "channel", "guest", "multifd", "qmp", "set", "shim", "storage", "timeline"],
+        &[
+            "agent", "channel", "clash", "guest", "multifd", "qmp", "set", "shim", "storage",
+            "timeline",
+        ],
         &["dest", "doctor", "source"],
     ),
     ("qemu-glue", &["dest"], &["source"]),
