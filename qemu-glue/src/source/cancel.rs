@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
+use super::controller::TOO_LONG;
+
 /// QEMU has ended its migration so long after it was told to, or is not waited for.
 pub(super) const CANCELLING: Duration = Duration::from_millis(1600);
 /// Its settings are put back by then, or are left as they are.
@@ -52,7 +54,8 @@ impl Cancel {
     }
 }
 
-/// Ends one migration: as it is told, or after the time that it is allowed.
+/// Ends waiting for one migration: as it is told, or after the time that it is allowed. That QEMU is then told to cancel it is the
+/// controller's to decide.
 #[derive(Clone, Debug)]
 pub(super) struct Stop {
     cancel: Cancel,
@@ -69,13 +72,18 @@ impl Stop {
         self.limit = limit.and_then(|limit| Instant::now().checked_add(limit));
     }
 
+    /// Why somebody wants it to end; never without a reason.
+    pub(super) async fn told(&mut self) -> String {
+        self.cancel.asked().await.0
+    }
+
     /// Why it is to end, and since when; never without a reason.
     pub(super) async fn asked(&mut self) -> (String, Instant) {
         let Some(limit) = self.limit else { return self.cancel.asked().await };
         tokio::select! {
             biased;
             asked = self.cancel.asked() => asked,
-            () = sleep_until(limit) => ("it took longer than allowed".to_owned(), limit),
+            () = sleep_until(limit) => (TOO_LONG.to_owned(), limit),
         }
     }
 

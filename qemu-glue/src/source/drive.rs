@@ -96,7 +96,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
             let wants_hashes = self.controller.wants_hashes();
             let is_cancelled = self.controller.cancelled().is_some();
             let input = tokio::select! {
-                (reason, _) = stop.asked(), if !is_cancelled => Some(Input::Cancel(reason)),
+                reason = stop.told(), if !is_cancelled => Some(Input::Cancel(reason)),
                 input = next(&mut self.session, wants_hashes) => Some(input),
                 event = events.recv() => event.ok().and_then(|event| told(&event)),
                 _ = tick.tick() => {

@@ -65,6 +65,13 @@ pub(super) enum Stage {
     Cancelled,
 }
 
+impl Stage {
+    /// Whether nothing follows it.
+    pub(super) const fn is_over(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
 impl Migration {
     /// Asks QEMU.
     ///

@@ -78,7 +78,8 @@ pub(super) async fn ready(
         Company::Listener(link) => (None, None, Some(link)),
         Company::Session(session, skip) => (Some(*session), Some(skip), None),
     };
-    let task = Task { parameters, compressed: checked.compressed, skip };
+    let timeout = options.timeout;
+    let task = Task { parameters, compressed: checked.compressed, skip, timeout };
     Ok(Ready { uri, user, task, session, listener })
 }
 

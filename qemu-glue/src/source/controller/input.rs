@@ -55,6 +55,6 @@ pub(in crate::source) enum Input {
     ZerosEnded,
     /// There is no thread to read memory with.
     NoThread(io::Error),
-    /// Somebody ends the migration, or its time is up; why.
+    /// Somebody ends the migration; why.
     Cancel(String),
 }

@@ -15,7 +15,7 @@
 //! # Precedence
 //! Where several apply to one input, the first of these decides:
 //! 1. The end of QEMU's migration: nothing is commanded after it.
-//! 2. Cancelled: the switchover is not released any more; should it be too late to cancel, all pages must be there.
+//! 2. Cancelled, by somebody or as its time is up: the switchover is not released any more; should it be too late to cancel, all pages must be there.
 //! 3. The library's account: what it has re-dirtied by itself is settled, whoever still answers for it.
 //! 4. Settled: who has settled all is not silent, whatever the clock says, and trouble after it is none.
 //! 5. Trouble: what is not settled is re-dirtied, and the migration goes on.
@@ -69,6 +69,9 @@ const ASK_EARLY: Duration = Duration::from_millis(20);
 
 const BYTES_PER_MEGABIT: f64 = 125_000.0;
 
+/// Why a migration is cancelled whose time is up.
+pub(super) const TOO_LONG: &str = "it took longer than allowed";
+
 /// Why what is left is re-dirtied when the migration is cancelled, as it stands in reports.
 const CANCELLED: &str = "cancelled";
 
@@ -81,6 +84,8 @@ pub(super) struct Task {
     pub(super) compressed: bool,
     /// The pages to leave behind; none in a stock migration.
     pub(super) skip: Option<SkipTask>,
+    /// How long it may take, from now on.
+    pub(super) timeout: Option<Duration>,
 }
 
 /// The state of one migration.
@@ -99,6 +104,10 @@ pub(super) struct Controller {
     qemu: Migration,
     asked: Option<Instant>,
     syncs: u64,
+    /// When its time is up.
+    deadline: Option<Instant>,
+    /// QEMU has been told to migrate: before that there is nothing to cancel.
+    has_begun: bool,
     cancelled: Option<String>,
     is_stopped: bool,
     has_told_pause: bool,
@@ -109,7 +118,7 @@ impl Controller {
     /// Before the migration.
     #[must_use]
     pub(super) fn new(task: Task, now: Instant) -> Self {
-        let Task { parameters, compressed, skip } = task;
+        let Task { parameters, compressed, skip, timeout } = task;
         let splits_load = skip.as_ref().is_some_and(|skip| skip.splits_load);
         Self {
             parameters,
@@ -124,6 +133,8 @@ impl Controller {
             qemu: Migration::default(),
             asked: None,
             syncs: 0,
+            deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
+            has_begun: false,
             cancelled: None,
             is_stopped: false,
             has_told_pause: false,
@@ -139,9 +150,11 @@ impl Controller {
             return out;
         }
         let answered = matches!(input, Input::Qemu { .. });
+        self.heed_deadline(now, &input, &mut out);
         match input {
             Input::Armed => self.arm(now, &mut out),
             Input::Begun => {
+                self.has_begun = true;
                 self.begin(now);
                 self.enter("first pass", &mut out);
             }
@@ -287,6 +300,20 @@ impl Controller {
         self.with_skip(|skip| skip.phase = Phase::Released);
         out.push(Command::Release);
         self.enter("convergence", out);
+    }
+
+    /// Cancels what takes longer than it may, unless QEMU says that it is over or somebody else cancels it.
+    fn heed_deadline(&mut self, now: Instant, input: &Input, out: &mut Vec<Command>) {
+        let is_up = self.has_begun && self.deadline.is_some_and(|deadline| now >= deadline);
+        let is_over = match input {
+            Input::Qemu { migration, .. } => migration.stage().is_over(),
+            Input::Stage(stage) => stage.is_over(),
+            Input::Cancel(_) => true,
+            _ => false,
+        };
+        if is_up && !is_over && self.cancelled.is_none() {
+            self.cancel(TOO_LONG.to_owned(), out);
+        }
     }
 
     fn cancel(&mut self, reason: String, out: &mut Vec<Command>) {

@@ -25,7 +25,58 @@ struct Case {
     phase: Phase,
 }
 
-const CASES: [Case; 12] = [
+/// Its time is up a moment later.
+fn soon(world: &mut World) {
+    world.controller.deadline = Some(world.now + SILENCE / 4);
+}
+
+const CASES: [Case; 16] = [
+    Case {
+        name: "its time is up while pages are outstanding",
+        before: soon,
+        then: |world| world.pass_time(SILENCE / 2),
+        told: &["Warn", "CancelMigration", "Disarm", "Redirty"],
+        not_told: &["Release", "SetParameters"],
+        phase: Phase::Redirtying,
+    },
+    Case {
+        name: "all is settled in the moment that its time is up",
+        before: |world| {
+            world.settle_all();
+            world.controller.deadline = Some(world.now);
+        },
+        then: |world| world.look(),
+        told: &["Warn", "CancelMigration"],
+        not_told: &["Release", "SetParameters"],
+        phase: Phase::Redirtying,
+    },
+    Case {
+        name: "its time is up after it was cancelled",
+        before: |world| {
+            soon(world);
+            world.step(Input::Cancel("enough".to_owned()));
+        },
+        then: |world| world.pass_time(SILENCE / 2),
+        told: &[],
+        not_told: &["CancelMigration", "Warn"],
+        phase: Phase::Redirtying,
+    },
+    Case {
+        name: "QEMU has completed it when its time is up",
+        before: |world| {
+            world.settle_all();
+            world.look();
+            soon(world);
+            world.now += SILENCE;
+        },
+        then: |world| {
+            world.status_is("completed");
+            world.ask();
+        },
+        told: &[],
+        not_told: &["CancelMigration", "Warn"],
+        phase: Phase::Released,
+    },
     Case {
         name: "all is settled, and the destination has been silent for too long",
         before: |world| world.settle_all(),

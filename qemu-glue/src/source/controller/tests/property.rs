@@ -139,7 +139,7 @@ fn ends_by_itself(world: &mut World) -> bool {
         if world.released || world.ended {
             return true;
         }
-        if number == 10 && world.is_cancelled {
+        if number >= 10 && world.is_cancelled {
             ends(world, "cancelled");
         }
         world.sync();
@@ -157,8 +157,10 @@ proptest! {
     fn no_page_is_lost_and_nothing_is_held_for_ever(
         splits_load in any::<bool>(),
         events in proptest::collection::vec(event(), 0..120),
+        limit in proptest::option::of(0..100_000_u64),
     ) {
         let mut world = World::new(splits_load);
+        world.controller.deadline = limit.map(|limit| world.now + Duration::from_millis(limit));
         for event in events {
             play(&mut world, event);
         }

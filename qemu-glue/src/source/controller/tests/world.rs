@@ -70,7 +70,8 @@ impl World {
             silence: SILENCE,
             splits_load,
         };
-        let task = Task { parameters: USER, compressed: false, skip: Some(skip) };
+        let (compressed, timeout) = (false, None);
+        let task = Task { parameters: USER, compressed, skip: Some(skip), timeout };
         let bits = || FixedBitSet::with_capacity(PAGES as usize);
         let mut world = Self {
             controller: Controller::new(task, now),
