@@ -42,7 +42,7 @@ pub enum RecordError {
         source: serde_json::Error,
     },
     /// Another version made it.
-    #[error("`{}` has schema {found}; this program reads schema {SCHEMA}", foreign::path(.path))]
+    #[error("`{}` has schema {found}; this program reads schemas up to {SCHEMA}", foreign::path(.path))]
     Schema {
         /// Which file.
         path: PathBuf,
@@ -119,11 +119,13 @@ pub fn read(path: &Path) -> Result<Report, RecordError> {
     let OfSchema { schema } = serde_json::from_slice(&bytes).map_err(no_record)?;
     // A reader of structs takes lists for them too.
     let schema = schema.filter(|_| bytes.trim_ascii_start().starts_with(b"{"));
-    if let Some(found) = schema.filter(|schema| *schema != u64::from(SCHEMA)) {
+    // Schema 1 is the same with two keys of other names, which are read for these.
+    if let Some(found) = schema.filter(|schema| !(1..=u64::from(SCHEMA)).contains(schema)) {
         return Err(RecordError::Schema { path: path.to_owned(), found });
     }
     drop_nulls(&mut bytes);
-    let report: Report = serde_json::from_slice(&bytes).map_err(no_record)?;
+    let mut report: Report = serde_json::from_slice(&bytes).map_err(no_record)?;
+    report.schema = SCHEMA;
     if schema.is_none() {
         return Err(no_record(serde::de::Error::missing_field("schema")));
     }
@@ -272,7 +274,7 @@ mod tests {
         let folder = folder();
         let path = folder.path().join(JSON);
         let text = r#"{"schema": 1, "total_time_s":null, "workload" : null , "status": null, "samples": null,
-            "mode": "\":null", "list_s": {"a": 1.5, "b": null, "c": null}, "given_back_by_reason": {"": null},
+            "mode": "\":null", "list_s": {"a": 1.5, "b": null, "c": null}, "redirtied_by_reason": {"": null},
             "phases": [{"name": null, "begin_s": null, "end_s": null}], "pages": {"zero": null, "listed": 7},
             "links": null, "probes": {"source": null, "destination": {"functions": null, "lost": 3}},
             "remarks": ["\\", "null", "x\\\""]}"#;
@@ -281,10 +283,26 @@ mod tests {
         assert_eq!((&record.workload, record.total_time_s), (&"unknown".into(), 0.0));
         assert_eq!(record.mode, "\":null");
         assert_eq!(record.list_s, [("a".into(), 1.5)].into());
-        assert!(record.given_back_by_reason.is_empty() && record.samples.is_empty());
+        assert!(record.redirtied_by_reason.is_empty() && record.samples.is_empty());
         assert_eq!((record.phases.len(), record.pages.listed), (1, 7));
         assert_eq!(record.probes.destination.unwrap().lost, 3);
         assert_eq!(record.remarks, ["\\", "null", "x\\\""]);
+    }
+
+    #[test]
+    fn records_of_the_schema_before_are_read() {
+        let folder = folder();
+        let path = folder.path().join(JSON);
+        let old =
+            r#"{"schema": 1, "pages": {"given_back": 7}, "given_back_by_reason": {"differs": 7}}"#;
+        fs::write(&path, old).unwrap();
+        let record = read(&path).unwrap();
+        assert_eq!(record.pages.redirtied, 7);
+        assert_eq!(record.redirtied_by_reason, [("differs".into(), 7)].into());
+        record.write(folder.path()).unwrap();
+        let written = fs::read_to_string(&path).unwrap();
+        assert!(written.contains("\"schema\": 2") && !written.contains("given_back"), "{written}");
+        assert_eq!(read(&path).unwrap(), record);
     }
 
     #[test]
@@ -321,8 +339,8 @@ mod tests {
         assert!(matches!(read(&path), Err(RecordError::NoRecord { .. })));
         fs::write(&path, "[1]").unwrap();
         assert!(matches!(read(&path), Err(RecordError::NoRecord { .. })));
-        fs::write(&path, "{\"schema\": 2, \"pages\": 7}").unwrap();
-        assert!(matches!(read(&path), Err(RecordError::Schema { found: 2, .. })));
+        fs::write(&path, "{\"schema\": 3, \"pages\": 7}").unwrap();
+        assert!(matches!(read(&path), Err(RecordError::Schema { found: 3, .. })));
         fs::write(&path, "{\"schema\": 1, \"pages\": 7}").unwrap();
         assert!(matches!(read(&path), Err(RecordError::NoRecord { .. })));
         fs::write(&path, "{\"schema\": 1, \"later\": 7}").unwrap();

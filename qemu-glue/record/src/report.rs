@@ -15,7 +15,7 @@ use crate::series::{self, GuestSecond, Phase, Sample, Sync, Tps, Transactions};
 use crate::side::{MAX_STEPS, Sides};
 
 /// Version of the keys. It changes when one of them goes away or changes its meaning.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 /// Most elements of each list over time that are read: three days of one a second. Of samples, half as many are
 /// written, which is four hours of ten a second before they are thinned.
 pub(crate) const MAX_MOMENTS: usize = 1 << 18;
@@ -74,10 +74,11 @@ pub struct Report {
     pub storage_bytes: u64,
     /// Pages of 4 KiB by what became of them.
     pub pages: Pages,
-    /// Pages that were given back by reason: `differs`, `read-failed`, `install-failed`,
-    /// `too-late`, `written`, `sooner-by-network`, `not-read`, `unconfirmed`, ... Their sum is `pages.given_back`.
+    /// Pages that were re-dirtied by reason: `differs`, `read-failed`, `install-failed`,
+    /// `too-late`, `written`, `sooner-by-network`, `not-read`, `unconfirmed`, ... Their sum is `pages.redirtied`. `given_back_by_reason` in schema 1.
     #[serde(deserialize_with = "bounded::members::<MAX_KEYS, _, _, _>")]
-    pub given_back_by_reason: BTreeMap<Text, u64>,
+    #[serde(alias = "given_back_by_reason")]
+    pub redirtied_by_reason: BTreeMap<Text, u64>,
     /// The comparison of both sides' RAM while both VMs were paused. `null`: not made.
     pub ram_identity: Option<RamIdentity>,
     /// Making the page list, in seconds by step. In the guest: `sync`, `refresh`, `scan`,
@@ -149,7 +150,7 @@ impl Default for Report {
             channel_bytes: 0,
             storage_bytes: 0,
             pages: Pages::default(),
-            given_back_by_reason: BTreeMap::new(),
+            redirtied_by_reason: BTreeMap::new(),
             ram_identity: None,
             list_s: BTreeMap::new(),
             dirty_syncs: 0,
@@ -222,7 +223,7 @@ pub struct Machine {
     pub vcpus: u32,
 }
 
-/// Pages of 4 KiB by what became of them; `skipped` = `zero` + `restored` + `delivered` + `given_back`.
+/// Pages of 4 KiB by what became of them; `skipped` = `zero` + `restored` + `delivered` + `redirtied`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Pages {
@@ -236,8 +237,9 @@ pub struct Pages {
     pub restored: u64,
     /// Skipped, but QEMU had delivered them before the restore came (written meanwhile).
     pub delivered: u64,
-    /// Skipped, but handed back to QEMU, which sent them.
-    pub given_back: u64,
+    /// Skipped, then re-dirtied: QEMU has sent them. `given_back` in schema 1.
+    #[serde(alias = "given_back")]
+    pub redirtied: u64,
 }
 
 /// RAM of both sides compared byte by byte while both VMs were paused.

@@ -22,7 +22,7 @@ pub struct Sample {
     pub storage_bytes_per_s: Option<f64>,
     /// Pages that the guest wrote per second (`query-migrate`: `ram.dirty-pages-rate`).
     pub dirty_pages_per_s: Option<f64>,
-    /// Skipped pages that are neither placed nor given back.
+    /// Skipped pages that are neither placed nor re-dirtied.
     pub outstanding_pages: Option<u64>,
     /// Skipped pages that are placed.
     pub placed_pages: Option<u64>,
@@ -32,7 +32,7 @@ pub struct Sample {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Phase {
-    /// Its name: `preflight`, `list`, `offer`, `first pass`, `hold`, `switchover`, ...
+    /// Its name: `preflight`, `list`, `offer`, `first pass`, `throttle`, `switchover`, ...
     pub name: Text,
     /// When it began.
     pub begin_s: f64,

@@ -25,7 +25,7 @@ pub enum State {
     Ready = 1,
     /// It is hinting the set away.
     Hinting = 2,
-    /// The whole set is hinted; QEMU will not send it unless it is written or given back.
+    /// The whole set is hinted; QEMU will not send it unless it is written or re-dirtied.
     Hinted = 3,
     /// It has refused the armed set; nothing is hinted; [`Control::reason`] says why.
     Refused = 4,
@@ -110,8 +110,8 @@ pub struct Control {
     /// Byte 68, host: how many pages, from the first one of block 0 on, to mark dirty at each sync
     /// while the VM runs, so that QEMU always finds something to send; 0 lets it switch over.
     pub hold: AtomicU32,
-    /// Byte 72, host: grows after each change of the bitmap of pages to give back.
-    pub give_back_asked: AtomicU32,
+    /// Byte 72, host: grows after each change of the bitmap of pages to re-dirty.
+    pub redirty_asked: AtomicU32,
     /// Byte 76, host: number of [`crate::Block`]s.
     pub blocks: AtomicU32,
     /// Byte 80, host: number of [`crate::Run`]s.
@@ -140,10 +140,10 @@ pub struct Control {
     pub cleanup: AtomicU64,
     /// Byte 192, library: pages hinted.
     pub hinted: AtomicU64,
-    /// Byte 200, library: pages given back because the host asked.
-    pub given_back_asked: AtomicU64,
-    /// Byte 208, library: pages given back because they were not confirmed when the VM had stopped.
-    pub given_back_unconfirmed: AtomicU64,
+    /// Byte 200, library: pages re-dirtied because the host asked.
+    pub redirtied_asked: AtomicU64,
+    /// Byte 208, library: pages re-dirtied because they were not confirmed when the VM had stopped.
+    pub redirtied_unconfirmed: AtomicU64,
     /// Byte 216, library: syncs at which the switchover was held.
     pub held: AtomicU64,
     unused_224: [u64; 4],

@@ -10,8 +10,8 @@
 //! | [`BLOCKS_AT`] | [`MAX_SET_BLOCKS`] x 264 | [`Block`]s that runs name by index | host |
 //! | [`RUNS_AT`] | [`MAX_SET_RUNS`] x 24, 384 MiB | [`Run`]s by block and offset | host |
 //! | [`CONFIRMED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: placed at the destination | host |
-//! | [`GIVE_BACK_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: send it after all | host |
-//! | [`REDIRTIED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: given back to QEMU, asked for or not | library |
+//! | [`REDIRTY_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: send it after all | host |
+//! | [`REDIRTIED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: re-dirtied, asked for or not | library |
 //!
 //! Bit `n % 64` of the 64-bit word `n / 64` of a bitmap is page `n` of the set. Bits are only ever set
 //! while a set is armed; the host clears all three bitmaps before it arms the next.
@@ -19,8 +19,8 @@
 //! ```text
 //! host     writes blocks, runs, counts, clears the bitmaps       armed = taken + 1
 //! library  first sync of the next migration: copies, checks      taken = armed; Hinting, Hinted | Refused
-//! host     confirmed, give_back + give_back_asked                while the migration runs
-//! library  each sync: gives back what is asked; with the VM stopped, or when nobody has the file
+//! host     confirmed, redirty + redirty_asked                while the migration runs
+//! library  each sync: re-dirties what is asked; with the VM stopped, or when nobody has the file
 //!          locked any more, all that is not confirmed
 //! library  clean-up of the migration                             Ended
 //! ```
@@ -65,10 +65,10 @@ pub const RUNS_AT: usize = 0x4000;
 pub const CONFIRMED_AT: usize = RUNS_AT + MAX_SET_RUNS * size_of::<Run>();
 /// Bytes of one bitmap.
 pub const BITMAP_BYTES: usize = MAX_SET_PAGES as usize / 8;
-/// Where the bitmap of pages to give back begins, in bytes.
-pub const GIVE_BACK_AT: usize = CONFIRMED_AT + BITMAP_BYTES;
-/// Where the bitmap of pages given back begins, in bytes.
-pub const REDIRTIED_AT: usize = GIVE_BACK_AT + BITMAP_BYTES;
+/// Where the bitmap of pages to re-dirty begins, in bytes.
+pub const REDIRTY_AT: usize = CONFIRMED_AT + BITMAP_BYTES;
+/// Where the bitmap of pages re-dirtied begins, in bytes.
+pub const REDIRTIED_AT: usize = REDIRTY_AT + BITMAP_BYTES;
 /// Length of the file in bytes; nearly all of it is hole.
 pub const FILE_BYTES: usize = REDIRTIED_AT + BITMAP_BYTES;
 
@@ -77,5 +77,5 @@ const _: () = assert!(size_of::<Block>() == 264 && size_of::<Run>() == 24);
 const _: () = assert!(BLOCKS_AT + MAX_SET_BLOCKS * size_of::<Block>() <= RUNS_AT);
 // Each part is mapped by itself.
 const _: () = assert!(CONFIRMED_AT.is_multiple_of(size_of::<Control>()));
-const _: () = assert!(GIVE_BACK_AT.is_multiple_of(size_of::<Control>()));
+const _: () = assert!(REDIRTY_AT.is_multiple_of(size_of::<Control>()));
 const _: () = assert!(REDIRTIED_AT.is_multiple_of(size_of::<Control>()));

@@ -64,8 +64,8 @@ impl<H: Hypervisor> Engine<H> {
         }
         let Some(skip) = &mut self.skip else { return };
         if self.vm.is_running() && self.shared.is_driven() {
-            let pages = skip.give_back_asked(&self.vm, control);
-            control.given_back_asked.fetch_add(pages, Relaxed);
+            let pages = skip.redirty_asked(&self.vm, control);
+            control.redirtied_asked.fetch_add(pages, Relaxed);
             // Somebody has let it run on: the stop before was no switchover.
             control.final_sync.store(0, Relaxed);
             let hold = control.hold.load(Relaxed);
@@ -77,9 +77,9 @@ impl<H: Hypervisor> Engine<H> {
             // Also when somebody has stopped the VM meanwhile: then it costs time, nothing else. Without
             // anybody who drives the set, nothing more is confirmed, and nobody lets it go.
             control.hold.store(0, Relaxed);
-            let pages = skip.give_back_unconfirmed(&self.vm);
+            let pages = skip.redirty_unconfirmed(&self.vm);
             // The host that sees the figure sees the bits.
-            control.given_back_unconfirmed.fetch_add(pages, Release);
+            control.redirtied_unconfirmed.fetch_add(pages, Release);
             if !self.vm.is_running() && control.final_sync.load(Relaxed) == 0 {
                 control.final_sync.store(now, Relaxed);
             }
@@ -171,8 +171,8 @@ fn reset(control: &Control) {
         &control.final_sync,
         &control.cleanup,
         &control.hinted,
-        &control.given_back_asked,
-        &control.given_back_unconfirmed,
+        &control.redirtied_asked,
+        &control.redirtied_unconfirmed,
         &control.held,
     ];
     for figure in figures {

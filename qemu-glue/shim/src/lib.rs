@@ -1,15 +1,15 @@
 //! The library in the source's QEMU. It does two things at the right moments of an armed migration:
-//! it hints pages away, and it gives pages back.
+//! it hints pages away, and it re-dirties pages.
 //!
 //! ```text
 //! load ── plugin ───────────────> install ──> notifier ──> engine ──> skip: take and check, hint,
-//!    └─── preload (bottom half) ─────┘           ^            │             give back, hold
+//!    └─── preload (bottom half) ─────┘           ^            │             re-dirty, hold
 //!                                                │            └──> control (shared with the host)
 //!                                         precopy_notify
 //! ```
 //! It never waits, never fails a callback, allocates no more than the armed set needs, and hints
 //! nothing on any doubt. What it cannot do it tells by [`shim_abi::Reason`]. Whatever happens to the
-//! host's program, at the last sync every page that was hinted and not confirmed is given back: then
+//! host's program, at the last sync every page that was hinted and not confirmed is re-dirtied: then
 //! QEMU sends it.
 #![cfg_attr(not(test), no_std)]
 
@@ -17,7 +17,6 @@ mod bits;
 mod checks;
 mod control;
 mod engine;
-mod give_back;
 mod hint;
 mod hypervisor;
 #[cfg(not(test))]
@@ -29,6 +28,7 @@ mod notifier;
 mod preload;
 #[cfg(not(test))]
 mod qemu;
+mod redirty;
 mod skip;
 #[cfg(not(test))]
 mod symbols;

@@ -1,10 +1,10 @@
-//! The set of one migration: taken over from the host, checked, then hinted and given back.
+//! The set of one migration: taken over from the host, checked, then hinted and re-dirtied.
 
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use page_number::{MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS};
-use shim_abi::{CONFIRMED_AT, Control, GIVE_BACK_AT, REDIRTIED_AT, RUNS_AT, Reason, Run};
+use shim_abi::{CONFIRMED_AT, Control, REDIRTIED_AT, REDIRTY_AT, RUNS_AT, Reason, Run};
 
 use crate::bits::WORD;
 use crate::checks::{self, Blocks};
@@ -25,13 +25,13 @@ pub(crate) struct Skip {
     pub(crate) confirmed: SharedWords,
     /// The host's bits: to be sent after all.
     pub(crate) asked: SharedWords,
-    /// What of them was taken over: [`Control::give_back_asked`] at that time.
+    /// What of them was taken over: [`Control::redirty_asked`] at that time.
     pub(crate) asked_seen: u32,
-    /// Given back to QEMU, once and for all.
+    /// Re-dirtied, once and for all.
     pub(crate) given: Private<u64>,
-    /// The same for the host, which believes it; what is given back is decided on `given` alone.
+    /// The same for the host, which believes it; what is re-dirtied is decided on `given` alone.
     pub(crate) told: SharedWords,
-    /// What is being given back right now.
+    /// What is being re-dirtied right now.
     pub(crate) now: Private<u64>,
 }
 
@@ -60,7 +60,7 @@ impl Skip {
             runs,
             pages,
             confirmed: SharedWords::new(shared.file, CONFIRMED_AT, words)?,
-            asked: SharedWords::new(shared.file, GIVE_BACK_AT, words)?,
+            asked: SharedWords::new(shared.file, REDIRTY_AT, words)?,
             asked_seen: 0,
             given,
             told: SharedWords::new(shared.file, REDIRTIED_AT, words)?,

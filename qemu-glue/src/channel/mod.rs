@@ -14,7 +14,7 @@
 //!                              <-     Finished
 //! ```
 //! A side that does not understand a message ends the channel; a channel that ends costs speed only:
-//! what is not confirmed is given back.
+//! what is not confirmed is re-dirtied.
 //!
 //! [`connect`] and [`accept`] open it; [`Sender`] and [`Receiver`] are its ends, for two tasks. The
 //! peer's bytes are not trusted: frames are bounded, and no bytes make a message panic.

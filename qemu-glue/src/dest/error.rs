@@ -7,7 +7,7 @@ use thiserror::Error;
 use super::controller::QueueError;
 use crate::channel::{ChannelError, VERSION};
 
-/// The migration can no longer be served; what was not confirmed is given back at the source.
+/// The migration can no longer be served; what was not confirmed is re-dirtied at the source.
 #[derive(Debug, Error)]
 pub enum ReceiveError {
     /// The channel broke.

@@ -44,7 +44,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For a source that leaves to the network what storage does not come to: pages need not be given back
+    /// For a source that leaves to the network what storage does not come to: pages need not be re-dirtied
     /// at once when storage stalls, as it may go on, and QEMU gets them in slices until then.
     #[must_use]
     pub fn shared(self) -> Self {

@@ -8,7 +8,7 @@
 //! # Invariants
 //! - A page is answered `Placed` only when it is present: installed with the source's bytes, or
 //!   delivered by QEMU (I3). Everything else is answered `NotPlaced` with the reason, or not at all,
-//!   and the source gives it back (I1).
+//!   and the source re-dirties it (I1).
 //! - The pages of the set are holes when QEMU begins to listen; nothing is punched after that, nor for a
 //!   later source: QEMU listens once, and one that was told to is never prepared again (`begun.rs`).
 //! - A page's hash is taken once.
@@ -16,7 +16,7 @@
 //!
 //! # Errors
 //! What keeps this host from restoring is a [`Refusal`]: it goes to the source with QEMU's address, and
-//! the migration is a stock one. A [`ReceiveError`] ends the channel, and the source gives back.
+//! the migration is a stock one. A [`ReceiveError`] ends the channel, and the source re-dirties.
 
 mod admission;
 mod begun;

@@ -18,7 +18,7 @@ const CHUNK_BYTES: usize = 1 << 18;
 /// A set that the library has, from being armed to the end of its migration.
 ///
 /// Dropping it disarms the set if no migration has taken it, and lets QEMU switch over. Pages neither
-/// confirmed nor given back are then given back by the library itself.
+/// confirmed nor re-dirtied are then re-dirtied by the library itself.
 #[derive(Debug)]
 pub struct Armed {
     file: Arc<SharedFile>,
@@ -26,7 +26,7 @@ pub struct Armed {
     names: Vec<String>,
     pages: u32,
     confirmed: Bits,
-    give_back: Bits,
+    redirty: Bits,
     redirtied: Bits,
 }
 
@@ -56,8 +56,8 @@ impl Armed {
         control.blocks.store(count(set.blocks().len()), Relaxed);
         control.runs.store(count(set.runs().len()), Relaxed);
         control.pages.store(pages, Relaxed);
-        control.give_back_asked.store(0, Relaxed);
-        let [confirmed, give_back, redirtied] = file.bitmaps(pages)?;
+        control.redirty_asked.store(0, Relaxed);
+        let [confirmed, redirty, redirtied] = file.bitmaps(pages)?;
         let generation = taken.wrapping_add(1);
         control.armed.store(generation, Release);
         Ok(Self {
@@ -65,7 +65,7 @@ impl Armed {
             names: set.blocks().iter().map(|block| block.name.clone()).collect(),
             pages,
             confirmed,
-            give_back,
+            redirty,
             redirtied,
             file,
         })
@@ -90,7 +90,7 @@ impl Armed {
         let figure = |figure: &AtomicU64| if known { figure.load(Relaxed) } else { 0 };
         let time = |time: &AtomicU64| Some(figure(time)).filter(|time| *time > 0);
         // Whoever sees the figure sees the bits (see `redirtied`).
-        let unconfirmed = control.given_back_unconfirmed.load(Acquire);
+        let unconfirmed = control.redirtied_unconfirmed.load(Acquire);
         let unconfirmed = if known { unconfirmed } else { 0 };
         Status {
             state,
@@ -102,8 +102,8 @@ impl Armed {
             syncs: if taken { control.syncs.load(Relaxed) } else { 0 },
             sync_times: if taken { self.sync_times() } else { Vec::new() },
             hinted: figure(&control.hinted),
-            given_back_asked: figure(&control.given_back_asked),
-            given_back_unconfirmed: unconfirmed,
+            redirtied_asked: figure(&control.redirtied_asked),
+            redirtied_unconfirmed: unconfirmed,
             held: figure(&control.held),
         }
     }
@@ -117,10 +117,10 @@ impl Armed {
     /// These pages are to be sent by QEMU; it learns of them at its next sync. Wins over [`confirm`].
     ///
     /// [`confirm`]: Self::confirm
-    pub fn give_back(&self, range: PageRange) {
+    pub fn redirty(&self, range: PageRange) {
         let (first, end) = self.clip(range);
-        bitmap::set(self.give_back.words(), first, end);
-        self.file.control().give_back_asked.fetch_add(1, Release);
+        bitmap::set(self.redirty.words(), first, end);
+        self.file.control().redirty_asked.fetch_add(1, Release);
     }
 
     /// With `true`, QEMU finds 1 MiB of pages written at each sync while the VM runs: those below 1 MiB
@@ -150,14 +150,14 @@ impl Armed {
         }
     }
 
-    /// Pages of the set neither confirmed nor asked to be given back; all of them before the hint. Reads both bitmaps:
+    /// Pages of the set neither confirmed nor asked to be re-dirtied; all of them before the hint. Reads both bitmaps:
     /// they are the account, and nobody keeps another.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
-        bitmap::neither(self.confirmed.words(), self.give_back.words(), self.pages)
+        bitmap::neither(self.confirmed.words(), self.redirty.words(), self.pages)
     }
 
-    /// Pages that the library has given back, asked or by itself. Reads the whole bitmap: worth it when the library's figures have
+    /// Pages that the library has re-dirtied, asked or by itself. Reads the whole bitmap: worth it when the library's figures have
     /// grown.
     #[must_use]
     pub fn redirtied(&self) -> Vec<PageRange> {

@@ -14,7 +14,7 @@ use foreign_file::{Found, Kind};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, OFlags, SealFlags};
 use shim_abi::{
-    ABI_VERSION, CONFIRMED_AT, Control, FILE_BYTES, GIVE_BACK_AT, MAGIC, REDIRTIED_AT, RUNS_AT,
+    ABI_VERSION, CONFIRMED_AT, Control, FILE_BYTES, MAGIC, REDIRTIED_AT, REDIRTY_AT, RUNS_AT,
     Reason, State,
 };
 
@@ -122,11 +122,11 @@ impl SharedFile {
         self.file.write_all_at(bytes, offset as u64).map_err(|source| self.failed("write", source))
     }
 
-    /// The bitmaps of placed pages, of pages to give back, and of those given back, for `pages` pages.
+    /// The bitmaps of placed pages, of pages to re-dirty, and of those re-dirtied, for `pages` pages.
     pub(super) fn bitmaps(&self, pages: u32) -> Result<[Bits; 3], ShimError> {
-        let [confirmed, give_back, redirtied] =
-            [CONFIRMED_AT, GIVE_BACK_AT, REDIRTIED_AT].map(|offset| self.bits(offset, pages));
-        Ok([confirmed?, give_back?, redirtied?])
+        let [confirmed, redirty, redirtied] =
+            [CONFIRMED_AT, REDIRTY_AT, REDIRTIED_AT].map(|offset| self.bits(offset, pages));
+        Ok([confirmed?, redirty?, redirtied?])
     }
 
     fn bits(&self, offset: usize, pages: u32) -> Result<Bits, ShimError> {

@@ -9,7 +9,7 @@ pub enum State {
     Armed,
     /// The library is hinting it.
     Hinting,
-    /// QEMU will not send its pages, unless they are written or given back. What is read from RAM from
+    /// QEMU will not send its pages, unless they are written or re-dirtied. What is read from RAM from
     /// now on is what the destination must get, or QEMU sends the page.
     Hinted,
     /// The library has hinted nothing; the migration is a stock one.
@@ -51,10 +51,10 @@ pub struct Status {
     pub sync_times: Vec<SyncTime>,
     /// Pages hinted.
     pub hinted: u64,
-    /// Pages given back on request; those asked for since the last sync are not in it yet.
-    pub given_back_asked: u64,
-    /// Pages given back since they were not confirmed when the VM had stopped.
-    pub given_back_unconfirmed: u64,
+    /// Pages re-dirtied on request; those asked for since the last sync are not in it yet.
+    pub redirtied_asked: u64,
+    /// Pages re-dirtied since they were not confirmed when the VM had stopped.
+    pub redirtied_unconfirmed: u64,
     /// Syncs at which the switchover was held.
     pub held: u64,
 }

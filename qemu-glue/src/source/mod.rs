@@ -11,7 +11,6 @@ mod costs;
 mod drive;
 mod driver;
 mod error;
-mod guard;
 pub mod hash;
 mod leave;
 mod link;
@@ -28,16 +27,17 @@ mod recovery;
 mod run;
 mod session;
 mod settings;
+mod watchdog;
 pub mod zero;
 
 pub use cancel::{Cancel, Canceller, cancellation};
 pub use driver::{Driver, Ourselves};
 pub use error::MigrateError;
-pub use guard::{DONE, Guard};
 use migration_record::Report;
 pub use options::{Mode, Options, Route, SILENCE};
 pub use progress::{Snapshot, Update};
 use run::Run;
+pub use watchdog::{DONE, Watchdog};
 
 /// Migrates a VM and tells `observer` how it goes. The report says whether it completed.
 ///

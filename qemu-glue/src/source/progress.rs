@@ -53,8 +53,8 @@ pub struct Snapshot {
     pub placed_pages: u64,
     /// Of those: all zeros, as at the destination.
     pub zero_pages: u64,
-    /// Of those: handed back to QEMU.
-    pub given_back_pages: u64,
+    /// Of those: re-dirtied.
+    pub redirtied_pages: u64,
     /// Of those: neither.
     pub outstanding_pages: u64,
     /// Pages that the guest writes per second.

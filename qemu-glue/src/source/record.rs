@@ -173,14 +173,14 @@ impl<'a> Record<'a> {
             self.report.guest = agent::seconds(&session.visit().readings(), zero);
         }
         let report = &mut self.report;
-        report.given_back_by_reason = controller.redirtied(&status);
+        report.redirtied_by_reason = controller.redirtied(&status);
         report.pages.skipped = status.hinted;
-        report.pages.given_back = report.given_back_by_reason.values().sum();
+        report.pages.redirtied = report.redirtied_by_reason.values().sum();
         let last_word = last_word.map(LastWord::into_inner);
         let progress =
             last_word.as_ref().map_or_else(|| controller.progress(), |word| word.progress);
-        // Whatever was placed after the library had given it back, QEMU has sent over it.
-        let placed = report.pages.skipped.saturating_sub(report.pages.given_back);
+        // Whatever was placed after the library had re-dirtied it, QEMU has sent over it.
+        let placed = report.pages.skipped.saturating_sub(report.pages.redirtied);
         report.pages.zero = controller.zero_pages().min(placed);
         let placed = placed - report.pages.zero;
         report.pages.delivered = progress.delivered.min(placed);

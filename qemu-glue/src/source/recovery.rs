@@ -1,7 +1,7 @@
 //! A migration whose driver was killed, and QEMU's migration parameters that it has changed.
 //!
 //! Nothing of such a migration is wrong, but nobody releases it: it goes on at a trickle, and the VM runs on. The library's memory
-//! says what the parameters are to be again; a guard that has stood by has seen to that. Else the next driver does, after it
+//! says what the parameters are to be again; a watchdog that has stood by has seen to that. Else the next driver does, after it
 //! has cancelled what nobody drives, so that a new migration can begin.
 
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::shim::{Shim, ShimError};
 /// How long QEMU may take to cancel, and how often it is asked.
 const CANCELLING: Duration = Duration::from_secs(30);
 const ASK: Duration = Duration::from_millis(50);
-/// How long a guard may have the library for itself.
+/// How long a watchdog may have the library for itself.
 const RESERVED: Duration = Duration::from_secs(2);
 
 /// Gives QEMU the user's parameters again, should a driver that is gone have changed them, and cancels its migration.
@@ -62,7 +62,7 @@ async fn library(qmp: &Qmp) -> Option<Shim> {
     let begun = Instant::now();
     loop {
         match Shim::find(pid).await {
-            // A guard is about to put the parameters back.
+            // A watchdog is about to put the parameters back.
             Err(ShimError::Reserved { .. }) if begun.elapsed() < RESERVED => sleep(ASK).await,
             opened => return opened.ok(),
         }

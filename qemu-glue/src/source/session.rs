@@ -82,8 +82,8 @@ impl SkipSession {
     /// What the library's memory says, with the pages that it has re-dirtied if it has done so by itself since the last look.
     pub(super) fn look(&mut self) -> Input {
         let status = self.status();
-        let by_library = std::mem::replace(&mut self.by_library, status.given_back_unconfirmed);
-        let redirtied = match status.given_back_unconfirmed > by_library {
+        let by_library = std::mem::replace(&mut self.by_library, status.redirtied_unconfirmed);
+        let redirtied = match status.redirtied_unconfirmed > by_library {
             true => self.armed.redirtied(),
             false => Vec::new(),
         };
@@ -177,7 +177,7 @@ impl SkipSession {
         match command {
             Command::Confirm(ranges) => ranges.iter().for_each(|range| self.armed.confirm(*range)),
             Command::Redirty(ranges) => {
-                ranges.iter().for_each(|range| self.armed.give_back(*range));
+                ranges.iter().for_each(|range| self.armed.redirty(*range));
             }
             Command::Disarm => self.armed.disarm(),
             Command::ReadLibrary => return Some(self.look()),

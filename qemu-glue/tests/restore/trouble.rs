@@ -197,7 +197,7 @@ async fn a_queue_that_is_shared_waits_for_a_server_that_stalls() {
     assert_agrees(&rig, &running.fates);
 }
 
-/// With fewer buffers than a stalled server holds, the rest is given back too.
+/// With fewer buffers than a stalled server holds, the rest is re-dirtied too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stall_that_holds_all_buffers_ends_too() {
     let rig = Rig::new();

@@ -74,7 +74,7 @@ fn a_migration_that_the_host_tells_of_is_shown_in_the_guest() {
         phase: Phase::Held,
         skipped: 4000,
         placed: 3999,
-        given_back: 1,
+        redirtied: 1,
         remaining_bytes: 1 << 20,
     };
     fixture.runtime.block_on(agent.tell(migration)).unwrap();

@@ -19,7 +19,7 @@ use crate::shared::{Needs, arrives, migrated, record, run};
 use crate::storage::{elsewhere, raw_shared, serve};
 
 /// Told when QEMU's first pass is over.
-const HELD: &str = r#""name":"hold""#;
+const HELD: &str = r#""name":"throttle""#;
 
 /// Part of what is said of a guest that writes more than the link carries.
 const OUTRUN: &str = "does not catch up";
@@ -33,16 +33,16 @@ const LONG_STALL: Duration = Duration::from_secs(28);
 #[derive(Debug, Clone, Copy)]
 struct Then {
     placed: u64,
-    given_back: u64,
+    redirtied: u64,
     outstanding: u64,
 }
 
 impl Then {
     fn of(ongoing: &Ongoing<'_>) -> Self {
-        let [skipped, placed, zero, given_back] =
-            ["skipped_pages", "placed_pages", "zero_pages", "given_back_pages"]
+        let [skipped, placed, zero, redirtied] =
+            ["skipped_pages", "placed_pages", "zero_pages", "redirtied_pages"]
                 .map(|key| ongoing.highest(key));
-        Self { placed, given_back, outstanding: skipped.saturating_sub(placed + zero + given_back) }
+        Self { placed, redirtied, outstanding: skipped.saturating_sub(placed + zero + redirtied) }
     }
 }
 
@@ -80,7 +80,7 @@ impl Change {
         assert!(hop.ended.driver.is_some_and(|status| status.success()), "{:?}", hop.ended);
         let then = then.context("the migration was over before the link changed")?;
         let Report { pages, total_time_s, .. } = record(lab)?;
-        let part = ratio(pages.given_back - then.given_back, then.outstanding);
+        let part = ratio(pages.redirtied - then.redirtied, then.outstanding);
         println!(
             "{total_time_s:.1} s; at the change {then:?}, then {part:.2} of it by network; {pages:?}"
         );
@@ -94,10 +94,10 @@ fn ratio(part: u64, of: u64) -> f64 {
     part as f64 / of.max(1) as f64
 }
 
-/// The network works at what storage would have come to. Pages that the guest has written are given back
+/// The network works at what storage would have come to. Pages that the guest has written are re-dirtied
 /// too, but they are fewer.
 fn is_shared(ongoing: &Ongoing<'_>) -> bool {
-    ongoing.highest("given_back_pages") > ongoing.highest("skipped_pages").max(16) / 16
+    ongoing.highest("redirtied_pages") > ongoing.highest("skipped_pages").max(16) / 16
 }
 
 /// Storage has brought an eighth.
@@ -144,7 +144,7 @@ fn storage_slows_down(lab: &mut Laboratory) -> Result<()> {
     };
     let part = change.part(lab)?;
     assert!(part > 0.35, "the network got {part:.2}");
-    assert!(record(lab)?.given_back_by_reason.contains_key("sooner-by-network"));
+    assert!(record(lab)?.redirtied_by_reason.contains_key("sooner-by-network"));
     Ok(())
 }
 
@@ -181,7 +181,7 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
             }
             Some((at, then)) if back.is_none() && at.elapsed() >= STALL => {
                 let now = Then::of(ongoing);
-                let gone_on = now.given_back > then.given_back + then.outstanding / 4;
+                let gone_on = now.redirtied > then.redirtied + then.outstanding / 4;
                 if gone_on || at.elapsed() >= LONG_STALL {
                     server.signal(Signal::CONT);
                     back = Some(now);
@@ -199,13 +199,13 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
     let back = back.context("the migration was over before storage came back")?;
     let report = record(lab)?;
     let stock_s = stock_s(&report, network);
-    let Report { pages, total_time_s, given_back_by_reason, .. } = &report;
+    let Report { pages, total_time_s, redirtied_by_reason, .. } = &report;
     println!(
-        "{total_time_s:.1} s, stock {stock_s:.1} s; {then:?}, {back:?}, {pages:?}, {given_back_by_reason:?}"
+        "{total_time_s:.1} s, stock {stock_s:.1} s; {then:?}, {back:?}, {pages:?}, {redirtied_by_reason:?}"
     );
-    let sooner = given_back_by_reason.get("sooner-by-network").copied().unwrap_or(0);
+    let sooner = redirtied_by_reason.get("sooner-by-network").copied().unwrap_or(0);
     assert!(
-        back.given_back > then.given_back + then.outstanding / 8 && sooner > then.outstanding / 8,
+        back.redirtied > then.redirtied + then.outstanding / 8 && sooner > then.outstanding / 8,
         "the network did not go on: {then:?}, {back:?}, {sooner} sooner by network"
     );
     assert!(
@@ -254,7 +254,7 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
 #[expect(clippy::cast_precision_loss, reason = "bytes of a small VM")]
 fn stock_s(report: &Report, network: Rate) -> f64 {
     let pages = report.pages;
-    let spared = (pages.skipped - pages.zero - pages.given_back) * PAGE_BYTES;
+    let spared = (pages.skipped - pages.zero - pages.redirtied) * PAGE_BYTES;
     let bytes = report.network_bytes - report.channel_bytes + spared;
     bytes as f64 * 8.0 / network.bits_per_second().unwrap_or(u64::MAX) as f64
 }

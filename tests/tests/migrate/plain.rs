@@ -49,13 +49,13 @@ fn poolferry(lab: &mut Laboratory, workload: Workload) -> Result<()> {
     let pages = report.pages;
     assert!(pages.restored > 0 && pages.zero > 0, "{pages:?}");
     assert_eq!(
-        pages.zero + pages.restored + pages.delivered + pages.given_back,
+        pages.zero + pages.restored + pages.delivered + pages.redirtied,
         pages.skipped,
         "{pages:?}"
     );
     if workload != Workload::Rw {
         // Both paths bring them, in a ratio that is the machine's.
-        let shared = report.given_back_by_reason.get("sooner-by-network").copied().unwrap_or(0);
+        let shared = report.redirtied_by_reason.get("sooner-by-network").copied().unwrap_or(0);
         assert!(pages.restored + pages.delivered + shared > MOST, "{report:?}");
     }
     lab.check()

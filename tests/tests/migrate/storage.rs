@@ -62,7 +62,7 @@ fn old(lab: &mut Laboratory) -> Result<()> {
     let migration = Migration { receive: elsewhere(lab), ..Migration::with_fault(|_| Ok(())) };
     arrives(lab, migration)?;
     let report = record(lab)?;
-    let differs = report.given_back_by_reason.get("differs").copied().unwrap_or(0);
+    let differs = report.redirtied_by_reason.get("differs").copied().unwrap_or(0);
     assert!(differs > 0 && report.pages.restored > 0, "{report:?}");
     drop(server);
     std::fs::remove_file(copy)?;
@@ -104,7 +104,7 @@ fn stalled(lab: &mut Laboratory) -> Result<()> {
     arrives(lab, Migration { receive, ..Migration::with_fault(fault) })?;
     assert!(stopped, "the server was never stopped");
     let pages = record(lab)?.pages;
-    assert!(pages.given_back > pages.restored, "storage went on: {pages:?}");
+    assert!(pages.redirtied > pages.restored, "storage went on: {pages:?}");
     drop(server);
     works(lab)
 }

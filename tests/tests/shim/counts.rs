@@ -29,7 +29,7 @@ async fn hinted_pages_are_not_sent(lab: &Lab) {
     assert_eq!(differing_bytes(&source, &destination), 0);
     let status = armed.status();
     assert_eq!((status.state, status.hinted), (State::Ended, u64::from(set.pages())));
-    assert_eq!((status.given_back_asked, status.given_back_unconfirmed), (0, 0));
+    assert_eq!((status.redirtied_asked, status.redirtied_unconfirmed), (0, 0));
     assert!(status.hint_begun_ns < status.hint_returned_ns, "{status:?}");
     assert!(status.final_sync_ns > status.hint_returned_ns, "{status:?}");
     assert!(status.syncs >= 2, "{status:?}");
@@ -53,7 +53,7 @@ async fn a_page_confirmed_but_not_restored_is_found(lab: &Lab) {
 }
 
 /// Nobody answers: the library gives all of it back when the VM has stopped.
-async fn unconfirmed_pages_are_given_back(lab: &Lab) {
+async fn unconfirmed_pages_are_redirtied(lab: &Lab) {
     let source = Vm::source(lab, Options::default()).await;
     let expected = stock(lab, &source).await;
     let destination = Vm::destination(lab).await;
@@ -63,7 +63,7 @@ async fn unconfirmed_pages_are_given_back(lab: &Lab) {
     assert_eq!(completes(&source, &destination).await, expected);
     assert_eq!(differing_bytes(&source, &destination), 0);
     let status = armed.status();
-    assert_eq!(status.given_back_unconfirmed, u64::from(set.pages()));
+    assert_eq!(status.redirtied_unconfirmed, u64::from(set.pages()));
     assert_eq!(armed.outstanding(), u64::from(set.pages()));
 }
 
@@ -79,24 +79,24 @@ async fn what_the_host_asks_for_is_sent_while_the_vm_runs(lab: &Lab) {
     hinted(&armed).await;
     // Every other hundred, then one page twice and one beyond the set.
     for first in (0..set.pages()).step_by(200) {
-        armed.give_back(PageRange { first, count: 100 });
+        armed.redirty(PageRange { first, count: 100 });
     }
-    armed.give_back(PageRange { first: 0, count: 1 });
-    armed.give_back(PageRange { first: set.pages() - 1, count: u32::MAX });
+    armed.redirty(PageRange { first: 0, count: 1 });
+    armed.redirty(PageRange { first: set.pages() - 1, count: u32::MAX });
     let left = armed.outstanding();
     let asked = u64::from(set.pages()) - left;
-    wait_for("they are given back", async || armed.status().given_back_asked == asked).await;
+    wait_for("they are re-dirtied", async || armed.status().redirtied_asked == asked).await;
     assert!(source.runs().await);
     armed.set_hold(false);
     source.set_parameters(json!({"downtime-limit": 300, "max-bandwidth": 1 << 30})).await;
     completes(&source, &destination).await;
-    assert_eq!(armed.status().given_back_unconfirmed, left);
+    assert_eq!(armed.status().redirtied_unconfirmed, left);
     assert_eq!(differing_bytes(&source, &destination), 0);
 }
 
 on_each_qemu! {
     hinted_pages_are_not_sent,
     a_page_confirmed_but_not_restored_is_found,
-    unconfirmed_pages_are_given_back,
+    unconfirmed_pages_are_redirtied,
     what_the_host_asks_for_is_sent_while_the_vm_runs,
 }

@@ -55,7 +55,7 @@ async fn again(lab: &Lab, source: &Vm, shim: &Shim) {
     assert_eq!(differing_bytes(source, &destination), 0);
     let status = armed.status();
     assert_eq!(status.hinted, u64::from(set.pages()));
-    assert_eq!(status.given_back_unconfirmed, u64::from(set.pages()));
+    assert_eq!(status.redirtied_unconfirmed, u64::from(set.pages()));
 }
 
 on_each_qemu! { a_dead_destination_costs_one_attempt, a_refused_connection_disarms }

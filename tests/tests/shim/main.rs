@@ -1,4 +1,4 @@
-//! The library inside real QEMUs: what it skips, what it gives back, and that QEMU runs as if it were
+//! The library inside real QEMUs: what it skips, what it re-dirties, and that QEMU runs as if it were
 //! not there whenever anything is wrong.
 //!
 //! | module | what it holds against what |

@@ -51,7 +51,7 @@ async fn a_cancelled_migration_leaves_nothing_armed(lab: &Lab) {
     begin(lab, &source, &destination).await;
     completes(&source, &destination).await;
     let status = armed.status();
-    assert_eq!(status.given_back_unconfirmed, u64::from(set.pages()), "confirmed before, not now");
+    assert_eq!(status.redirtied_unconfirmed, u64::from(set.pages()), "confirmed before, not now");
     assert_eq!(differing_bytes(&source, &destination), 0);
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qemu_glue::channel::{self, Message, Security};
-use qemu_glue::source::{self, Guard, Mode, Options, Route, cancellation};
+use qemu_glue::source::{self, Mode, Options, Route, Watchdog, cancellation};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -17,7 +17,7 @@ use crate::fixture::{Fixture, SERIAL, Setting, honest};
 use crate::guest::PAGES;
 use crate::lab::{Lab, on_each_qemu, wait_for};
 
-on_each_qemu!(killed_while_restoring, killed_before_the_migration, guarded);
+on_each_qemu!(killed_while_restoring, killed_before_the_migration, watched);
 
 /// Variables that tell the process that is to be killed what to do.
 const TOLD: [&str; 3] = ["POOLFERRY_TEST_QMP", "POOLFERRY_TEST_AGENT", "POOLFERRY_TEST_TO"];
@@ -177,8 +177,8 @@ async fn killed_before_the_migration(lab: &Lab) {
     assert_eq!(report.pages.restored, PAGES);
 }
 
-/// The guard of a driver that was killed finds the user's limits in the library's memory; that of another driver leaves them.
-async fn guarded(lab: &Lab) {
+/// The watchdog of a driver that was killed finds the user's limits in the library's memory; that of another driver leaves them.
+async fn watched(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     let set = json!({ "max-bandwidth": 7_000_001, "downtime-limit": 1 });
     fixture.source.set_parameters(set).await;
@@ -195,11 +195,11 @@ async fn guarded(lab: &Lab) {
     assert_ne!(bandwidth().await, 7_000_001, "it is not throttled");
     driver.kill();
     receiver.abort();
-    let other = Guard::new(qmp, std::process::id()).await.unwrap();
+    let other = Watchdog::new(qmp, std::process::id()).await.unwrap();
     assert!(!other.stand_by(qmp, &b""[..]).await.unwrap());
     assert_ne!(bandwidth().await, 7_000_001, "they are another's");
-    let guard = Guard::new(qmp, driver.0.id()).await.unwrap();
-    assert!(guard.stand_by(qmp, &b""[..]).await.unwrap());
+    let watchdog = Watchdog::new(qmp, driver.0.id()).await.unwrap();
+    assert!(watchdog.stand_by(qmp, &b""[..]).await.unwrap());
     assert_eq!(bandwidth().await, 7_000_001);
-    assert!(!guard.stand_by(qmp, &b""[..]).await.unwrap(), "there is nothing left to put back");
+    assert!(!watchdog.stand_by(qmp, &b""[..]).await.unwrap(), "there is nothing left to put back");
 }

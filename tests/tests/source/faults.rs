@@ -102,7 +102,7 @@ async fn storage_stale(lab: &Lab) {
     fixture.spoil(0, PAGES / 4);
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert_eq!(report.given_back_by_reason.get("differs"), Some(&PAGES));
+    assert_eq!(report.redirtied_by_reason.get("differs"), Some(&PAGES));
 }
 
 /// The disk ends before most of its pages.
@@ -246,8 +246,8 @@ fn receiver_settles_a_page_now_and_then() {
         let fixture = Fixture::new(&lab, Setting::default()).await;
         let report = idle_receiver(&fixture, Does::Drips).await;
         says(&report, "KiB of memory a second");
-        let late = report.given_back_by_reason.get("too-late").copied().unwrap_or_default();
-        assert!((1..100).contains(&late), "{:?}", report.given_back_by_reason);
+        let late = report.redirtied_by_reason.get("too-late").copied().unwrap_or_default();
+        assert!((1..100).contains(&late), "{:?}", report.redirtied_by_reason);
     });
 }
 
@@ -344,7 +344,7 @@ async fn receiver_dies_before_the_hint(lab: &Lab) {
     let begins = |update: &Update| matches!(update, Update::Limits { ours: true });
     let report = without_receiver(&fixture, begins).await;
     println!("{} pages were left behind all the same", report.pages.skipped);
-    let reasons = &report.given_back_by_reason;
+    let reasons = &report.redirtied_by_reason;
     assert_eq!(reasons.get("unconfirmed"), None, "{reasons:?}, {} ms", report.downtime_ms);
 }
 
@@ -352,7 +352,7 @@ async fn receiver_dies_before_the_hint(lab: &Lab) {
 async fn receiver_dies_at_the_hint(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     let report = without_receiver(&fixture, hinted).await;
-    let reasons = &report.given_back_by_reason;
+    let reasons = &report.redirtied_by_reason;
     let trouble = ["channel-broke", "channel-ended"].iter().any(|name| reasons.contains_key(*name));
     assert!(trouble, "{reasons:?}");
     assert_eq!(reasons.get("unconfirmed"), None, "{reasons:?}, {} ms", report.downtime_ms);
@@ -398,7 +398,7 @@ async fn receiver_dies_while_restoring(lab: &Lab) {
     kill.await.unwrap();
     fixture.assert_identical(&report).await;
     let pages = report.pages;
-    let accounted = pages.zero + pages.given_back + pages.restored + pages.delivered;
+    let accounted = pages.zero + pages.redirtied + pages.restored + pages.delivered;
     assert!(accounted >= PAGES, "{pages:?}");
 }
 

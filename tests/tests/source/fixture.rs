@@ -214,7 +214,7 @@ impl<'a> Fixture<'a> {
     pub(crate) async fn assert_identical(&self, report: &Report) {
         assert_eq!(report.status, Status::Completed, "{:?} {:#?}", report.reason, report.remarks);
         let pages = report.pages;
-        let settled = pages.zero + pages.restored + pages.delivered + pages.given_back;
+        let settled = pages.zero + pages.restored + pages.delivered + pages.redirtied;
         assert_eq!(settled, pages.skipped, "{report:#?}");
         self.arrived().await;
         assert!(!self.source.runs().await && !self.destination.runs().await);

@@ -41,7 +41,7 @@ async fn begins(lab: &Lab) {
     receiver.await.unwrap().unwrap();
     let report = migrated.unwrap();
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, PAGES, "{:?}", report.given_back_by_reason);
+    assert_eq!(report.pages.restored, PAGES, "{:?}", report.redirtied_by_reason);
 }
 
 /// He ends it, and the VM stays.

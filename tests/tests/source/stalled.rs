@@ -161,7 +161,7 @@ fn every_signal_ends_the_others() {
             "receive --qmp {folder}/destination.2.qmp --listen 127.0.0.1:0 \
              --migration-address 127.0.0.1 --plain --format jsonl",
             "doctor --qmp {folder}/source.2.qmp",
-            "guard --qmp {folder}/source.2.qmp",
+            "watchdog --qmp {folder}/source.2.qmp",
             "list {folder}/list.bin --format jsonl",
             "report --schema",
         ];

@@ -66,8 +66,8 @@ async fn stopped(lab: &Lab, pause: Option<Duration>) {
     let (report, ()) = tokio::join!(migration, somebody);
     receiver.abort();
     let report: Report = report.unwrap();
-    println!("{:.1} s, {:?}", report.total_time_s, report.given_back_by_reason);
+    println!("{:.1} s, {:?}", report.total_time_s, report.redirtied_by_reason);
     fixture.assert_identical(&report).await;
-    let sent = report.given_back_by_reason.get("unconfirmed").copied();
-    assert!(sent >= Some(PAGES), "{:?}", report.given_back_by_reason);
+    let sent = report.redirtied_by_reason.get("unconfirmed").copied();
+    assert!(sent >= Some(PAGES), "{:?}", report.redirtied_by_reason);
 }

@@ -141,7 +141,7 @@ async fn settle(armed: &Armed, answers: &mut Receiver) {
         match answers.receive().await.unwrap() {
             Message::Placed(ranges) => ranges.into_iter().for_each(|range| armed.confirm(range)),
             Message::NotPlaced(_, ranges) => {
-                ranges.into_iter().for_each(|range| armed.give_back(range));
+                ranges.into_iter().for_each(|range| armed.redirty(range));
             }
             Message::Progress(_) => {}
             other => panic!("{other:?}"),

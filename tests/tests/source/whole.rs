@@ -28,7 +28,7 @@ async fn idle(lab: &Lab) {
     let pages = report.pages;
     assert!(pages.zero > 0, "most of this guest's memory is zero: {pages:?}");
     assert_eq!((pages.listed, pages.skipped - pages.zero), (PAGES, PAGES));
-    assert_eq!(report.pages.restored, PAGES, "{:?}", report.given_back_by_reason);
+    assert_eq!(report.pages.restored, PAGES, "{:?}", report.redirtied_by_reason);
     assert!(report.network_bytes < PAGES * 4096 / 10, "{} bytes", report.network_bytes);
     assert!(report.list_s.contains_key("total") && report.syncs.len() >= 2);
     println!(
@@ -50,7 +50,7 @@ async fn busy(lab: &Lab) {
     let pages = report.pages;
     assert!(pages.restored >= PAGES - 300, "{pages:?}");
     // The guest had changed them since the disk was written: they can only come by network.
-    assert!(pages.given_back + pages.delivered >= 200, "{pages:?}");
+    assert!(pages.redirtied + pages.delivered >= 200, "{pages:?}");
 }
 
 /// Storage has other bytes than memory in some places.
@@ -59,8 +59,8 @@ async fn differing(lab: &Lab) {
     fixture.spoil(100, 50);
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.given_back, 200);
-    assert_eq!(report.given_back_by_reason.get("differs"), Some(&200));
+    assert_eq!(report.pages.redirtied, 200);
+    assert_eq!(report.redirtied_by_reason.get("differs"), Some(&200));
 }
 
 /// Somebody has told QEMU to wait before the switchover, as libvirt does: he alone lets it go on.

@@ -46,7 +46,7 @@ fn told_in(folder: &Path, fresh: Duration) -> Option<Migration> {
 }
 
 fn line(migration: &Migration) -> String {
-    let Migration { phase, skipped, placed, given_back, remaining_bytes } = migration;
+    let Migration { phase, skipped, placed, redirtied, remaining_bytes } = migration;
     let what = match phase {
         Phase::Preparing => return "this VM is about to migrate".to_owned(),
         Phase::GivenUp => return "the migration of this VM was given up; it stays".to_owned(),
@@ -56,7 +56,7 @@ fn line(migration: &Migration) -> String {
     };
     let mib = remaining_bytes >> 20;
     format!(
-        "this VM {what}: {placed} of {skipped} pages left behind are restored, {given_back} given \
+        "this VM {what}: {placed} of {skipped} pages left behind are restored, {redirtied} given \
          back, {mib} MiB to send"
     )
 }
@@ -74,7 +74,7 @@ mod tests {
             phase: Phase::Held,
             skipped: 40,
             placed: 30,
-            given_back: 2,
+            redirtied: 2,
             remaining_bytes: 5 << 20,
         };
         note_in(&folder, &migration).unwrap();
@@ -101,7 +101,7 @@ mod tests {
             phase: Phase::Held,
             skipped: 1,
             placed: 0,
-            given_back: 0,
+            redirtied: 0,
             remaining_bytes: 0,
         };
         note_in(folder.path(), &migration).unwrap();

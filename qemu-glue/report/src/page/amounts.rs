@@ -110,7 +110,7 @@ fn pages(cell: &Cell<'_>) -> Option<Figure> {
         let parts = vec![
             part("restored from storage", Colour::Storage, pages.restored),
             part("delivered by QEMU before", Colour::Other(1), pages.delivered),
-            part("given back to QEMU", Colour::Network, pages.given_back),
+            part("re-dirtied", Colour::Network, pages.redirtied),
             part("listed, not skipped", Colour::Stock, pages.listed.saturating_sub(named)),
         ];
         Some(Row { name: way.name().to_string(), parts, dots: vec![] })
@@ -177,6 +177,6 @@ mod tests {
         assert_eq!(medians(&cells[0], |run| run.total_time_s).len(), 2);
         let pages = pages(&cells[0]).unwrap().drawing.into_string();
         assert!(pages.contains(">Poolferry<") && !pages.contains(">Stock QEMU<"), "{pages}");
-        assert!(pages.contains("given back to QEMU: 1,144"), "{pages}");
+        assert!(pages.contains("re-dirtied: 1,144"), "{pages}");
     }
 }

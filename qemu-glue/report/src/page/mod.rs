@@ -127,7 +127,7 @@ mod tests {
             report.reason = Some(evil.into());
             report.machine.processor = evil.into();
             report.remarks.push(evil.into());
-            report.given_back_by_reason.insert(evil.into(), 7);
+            report.redirtied_by_reason.insert(evil.into(), 7);
             report.list_s.insert(evil.into(), 0.1);
             report.phases[0].name = evil.into();
         }

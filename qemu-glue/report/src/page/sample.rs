@@ -16,9 +16,9 @@ pub(crate) fn sample_reports() -> Vec<Report> {
         zero: 10_000,
         restored: 260_000,
         delivered: 1_000,
-        given_back: 1_144,
+        redirtied: 1_144,
     };
-    ours.given_back_by_reason = [("differs".into(), 1_100), ("too-late".into(), 44)].into();
+    ours.redirtied_by_reason = [("differs".into(), 1_100), ("too-late".into(), 44)].into();
     let steps =
         [("sync", 0.01), ("scan", 0.02), ("translate", 0.03), ("transfer", 0.001), ("total", 0.07)];
     ours.list_s = steps.map(|(step, seconds)| (step.into(), seconds)).into();
@@ -60,7 +60,7 @@ fn record(mode: &str, seconds: u32, network_bytes: u64, storage_bytes: u64) -> R
         phases: vec![
             phase("list", -0.5, Some(0.0)),
             phase("first pass", 0.0, Some(total)),
-            phase("hold", 1.0, None),
+            phase("throttle", 1.0, None),
         ],
         syncs: vec![sync],
         tps: (-10..30).map(tps).collect(),

@@ -1,4 +1,4 @@
-//! Tables: every run, why pages were given back, what the probes tell, where it ran.
+//! Tables: every run, why pages were re-dirtied, what the probes tell, where it ran.
 
 use maud::{Markup, html};
 
@@ -6,16 +6,16 @@ use crate::cell::{Cell, Way};
 use crate::units::{Quantity, bytes, count, percent};
 use migration_record::{FunctionState, Report, Side, Status};
 
-/// Why pages were given back, in the run of median time of each way.
+/// Why pages were re-dirtied, in the run of median time of each way.
 pub(super) fn reasons(cell: &Cell<'_>) -> Markup {
     let told: Vec<_> = cell.ways.iter().filter_map(Way::typical).collect();
     html! {
-        @for run in told.iter().filter(|run| !run.given_back_by_reason.is_empty()) {
-            h3 { "Why pages were given back to QEMU" }
+        @for run in told.iter().filter(|run| !run.redirtied_by_reason.is_empty()) {
+            h3 { "Why pages were re-dirtied" }
             table {
                 thead { tr { th { "reason" } th { "pages" } th { "of those skipped" } } }
                 tbody {
-                    @for (reason, pages) in &run.given_back_by_reason {
+                    @for (reason, pages) in &run.redirtied_by_reason {
                         tr {
                             td { (reason) }
                             td.number { (count(*pages)) }
@@ -38,7 +38,7 @@ pub(super) fn runs(cell: &Cell<'_>) -> Markup {
                 tr {
                     th { "way" } th { "run" } th { "ended" } th { "total time" } th { "whole command" } th { "downtime" }
                     th { "service gap" } th { "migration link" } th { "storage link" } th { "syncs" }
-                    th { "skipped" } th { "restored" } th { "given back" } th { "RAM that differs" }
+                    th { "skipped" } th { "restored" } th { "re-dirtied" } th { "RAM that differs" }
                 }
             }
             tbody { @for (way, run) in runs() { (row(way, run)) } }
@@ -91,7 +91,7 @@ fn row(way: &Way<'_>, run: &Report) -> Markup {
             td.number { (count(run.dirty_syncs)) }
             td.number { (count(run.pages.skipped)) }
             td.number { (count(run.pages.restored)) }
-            td.number { (count(run.pages.given_back)) }
+            td.number { (count(run.pages.redirtied)) }
             td.number { (identity.unwrap_or_else(none)) }
         }
     }
@@ -174,7 +174,7 @@ pub(super) fn glossary() -> Markup {
                 dd {
                     "Read from storage at the destination and installed there, after its hash was found equal to that of the source's RAM."
                 }
-                dt { "given back" }
+                dt { "re-dirtied" }
                 dd { "Skipped at first, but not proven in time: QEMU sent it as any other page." }
                 dt { "bitmap sync" }
                 dd { "QEMU learns which pages the guest has written since the sync before." }

@@ -1,4 +1,4 @@
-//! The invariant: once the VM has stopped, every hinted page is confirmed or given back.
+//! The invariant: once the VM has stopped, every hinted page is confirmed or re-dirtied.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering::Relaxed;
@@ -11,7 +11,7 @@ use super::Bench;
 #[derive(Debug, Clone)]
 enum Step {
     Confirm(u32),
-    GiveBack(u32),
+    Redirty(u32),
     Sync,
     /// Somebody stops the VM for a sync and lets it go on.
     Pause,
@@ -20,7 +20,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0_u32..200).prop_map(Step::Confirm),
-        3 => (0_u32..200).prop_map(Step::GiveBack),
+        3 => (0_u32..200).prop_map(Step::Redirty),
         2 => Just(Step::Sync),
         1 => Just(Step::Pause),
     ]
@@ -28,7 +28,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 proptest! {
     #[test]
-    fn every_page_is_confirmed_or_given_back(
+    fn every_page_is_confirmed_or_redirtied(
         lengths in prop::collection::vec((0_u64..5, 1_u32..70), 1..12),
         steps in prop::collection::vec(step(), 0..120),
     ) {
@@ -52,7 +52,7 @@ proptest! {
         prop_assert_eq!(bench.hinted().len(), page_of.len());
         let (mut confirmed, mut asked, mut back) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let mut given_back = |bench: &Bench, wanted: &BTreeSet<u32>| {
+        let mut redirtied = |bench: &Bench, wanted: &BTreeSet<u32>| {
             let new: BTreeSet<u32> = wanted.difference(&back).copied().collect();
             let pages: Vec<_> = new.iter().map(|page| (0, page_of[*page as usize])).collect();
             back.extend(new);
@@ -66,28 +66,28 @@ proptest! {
                     bench.confirm(page);
                     confirmed.insert(page);
                 }
-                Step::GiveBack(page) if page < count => {
-                    bench.give_back(page);
+                Step::Redirty(page) if page < count => {
+                    bench.redirty(page);
                     asked.insert(page);
                 }
                 Step::Sync => {
                     bench.sync();
-                    given_back(&bench, &asked)?;
+                    redirtied(&bench, &asked)?;
                 }
                 Step::Pause => {
                     bench.qemu.stopped.set(true);
                     bench.sync();
                     bench.qemu.stopped.set(false);
                     let left = (0..count).filter(|page| !confirmed.contains(page));
-                    given_back(&bench, &left.chain(asked.iter().copied()).collect())?;
+                    redirtied(&bench, &left.chain(asked.iter().copied()).collect())?;
                 }
-                Step::Confirm(_) | Step::GiveBack(_) => {}
+                Step::Confirm(_) | Step::Redirty(_) => {}
             }
         }
         bench.finish();
         let left = (0..count).filter(|page| !confirmed.contains(page));
-        let total = given_back(&bench, &left.chain(asked.iter().copied()).collect())?;
-        let told = [&bench.control.given_back_asked, &bench.control.given_back_unconfirmed];
+        let total = redirtied(&bench, &left.chain(asked.iter().copied()).collect())?;
+        let told = [&bench.control.redirtied_asked, &bench.control.redirtied_unconfirmed];
         prop_assert_eq!(told.map(|figure| figure.load(Relaxed)).iter().sum::<u64>(), total);
     }
 }

@@ -13,8 +13,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use page_number::PAGE_BYTES;
 use shim_abi::{
-    BLOCKS_AT, Block, CONFIRMED_AT, Control, GIVE_BACK_AT, REDIRTIED_AT, RUNS_AT, Reason, Run,
-    State,
+    BLOCKS_AT, Block, CONFIRMED_AT, Control, REDIRTIED_AT, REDIRTY_AT, RUNS_AT, Reason, Run, State,
 };
 
 use crate::control::Shared;
@@ -146,13 +145,13 @@ impl Bench {
         self.control.blocks.store(names.len() as u32, Relaxed);
         self.control.runs.store(runs.len() as u32, Relaxed);
         self.control.pages.store(pages, Relaxed);
-        for bitmap in [CONFIRMED_AT, GIVE_BACK_AT, REDIRTIED_AT] {
+        for bitmap in [CONFIRMED_AT, REDIRTY_AT, REDIRTIED_AT] {
             self.write(bitmap, &vec![0; pages.div_ceil(64) as usize * 8]);
         }
         self.control.armed.store(self.control.taken.load(Relaxed) + 1, Release);
     }
 
-    /// Pages that the host is told to be given back.
+    /// Pages that the host is told to be re-dirtied.
     pub(crate) fn told(&self, pages: u32) -> Vec<u32> {
         let mut bytes = vec![0; pages.div_ceil(8) as usize];
         self.file.read_exact_at(&mut bytes, REDIRTIED_AT as u64).unwrap();
@@ -163,9 +162,9 @@ impl Bench {
         self.set_bit(CONFIRMED_AT, page);
     }
 
-    pub(crate) fn give_back(&self, page: u32) {
-        self.set_bit(GIVE_BACK_AT, page);
-        self.control.give_back_asked.fetch_add(1, Release);
+    pub(crate) fn redirty(&self, page: u32) {
+        self.set_bit(REDIRTY_AT, page);
+        self.control.redirty_asked.fetch_add(1, Release);
     }
 
     /// The host's program is gone, as after `kill -9`.

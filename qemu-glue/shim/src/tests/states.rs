@@ -71,7 +71,7 @@ fn a_set_can_be_armed_after_the_last_one_has_ended() {
     bench.arm(&[(0, 500, 1)]);
     bench.sync();
     assert_eq!((bench.state(), bench.hinted()), (State::Hinted, vec![(0, 500)]));
-    assert_eq!(bench.control.given_back_unconfirmed.load(Relaxed), 0, "figures of the set before");
+    assert_eq!(bench.control.redirtied_unconfirmed.load(Relaxed), 0, "figures of the set before");
     bench.finish();
     assert_eq!(bench.marked(), [(0, 500)], "the confirmation of the set before counts no more");
 }
@@ -143,11 +143,11 @@ fn without_its_driver_a_set_goes_back_while_the_vm_runs() {
     bench.kill_driver();
     bench.sync();
     assert_eq!(bench.marked(), [(0, 300), (0, 302), (0, 303), (0, 304), (1, 7)]);
-    assert_eq!(bench.control.given_back_unconfirmed.load(Relaxed), 5);
+    assert_eq!(bench.control.redirtied_unconfirmed.load(Relaxed), 5);
     assert_eq!(bench.control.final_sync.load(Relaxed), 0, "the VM runs");
     bench.sync();
     bench.finish();
-    assert_eq!(bench.marked(), [], "held no more, and given back once");
+    assert_eq!(bench.marked(), [], "held no more, and re-dirtied once");
     assert_eq!(bench.state(), State::Ended);
 }
 

@@ -2,13 +2,13 @@
 
 mod complaint;
 mod doctor;
-mod guard;
 mod keygen;
 mod list;
 mod migrate;
 mod receive;
 mod report;
 mod show;
+mod watchdog;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -38,7 +38,7 @@ enum Command {
     Report(report::ReportArgs),
     /// Stand by for a migration's driver. Started by `migrate`.
     #[command(hide = true)]
-    Guard(guard::GuardArgs),
+    Watchdog(watchdog::WatchdogArgs),
     /// Check and show a binary page list.
     List(list::ListArgs),
 }
@@ -64,7 +64,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Receive(args) => receive::run(args)?,
         Command::Keygen(args) => keygen::run(args)?,
         Command::Report(args) => report::run(args)?,
-        Command::Guard(args) => guard::run(args)?,
+        Command::Watchdog(args) => watchdog::run(args)?,
         Command::List(args) => list::run(args)?,
     }
     Ok(true)

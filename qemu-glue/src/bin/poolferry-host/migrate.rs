@@ -12,9 +12,9 @@ use qemu_glue::multifd::Multifd;
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
 
 use crate::complaint::Hint;
-use crate::guard::Guarded;
 use crate::keygen;
 use crate::show::{Bars, Jsonl, Plain, Show};
+use crate::watchdog::Running;
 
 /// Migrates a VM away from this host. `poolferry-host receive` has to run at the destination.
 ///
@@ -101,7 +101,7 @@ enum Format {
 const ORPHAN: &str = "its migration waits, at the source, for the next `poolferry-host migrate`";
 
 /// What becomes of limits that were not put back when somebody does.
-const LEFT: &str = "QEMU still has the limits of the migration: `poolferry-host guard` stays behind, and sets those \
+const LEFT: &str = "QEMU still has the limits of the migration: `poolferry-host watchdog` stays behind, and sets those \
                     that it had before as soon as QEMU answers, for up to 30 s";
 
 /// Runs the command; only a migration that completed is a success.
@@ -112,21 +112,21 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
         Format::Text if Bars::can_be_shown() => Box::new(Bars::new()),
         Format::Text => Box::new(Plain::default()),
     };
-    let guarded = args.mode == Way::Poolferry;
-    let (guard, unguarded) = match guarded.then(|| Guarded::start(&options)) {
-        Some(Ok(guard)) => (Some(guard), None),
+    let watched = args.mode == Way::Poolferry;
+    let (watchdog, unwatched) = match watched.then(|| Running::start(&options)) {
+        Some(Ok(watchdog)) => (Some(watchdog), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
     let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
     let mut held = false;
-    let report = runtime.block_on(migrate(&options, show.as_mut(), unguarded, &mut held));
+    let report = runtime.block_on(migrate(&options, show.as_mut(), unwatched, &mut held));
     // A read that a dead storage never answers must not keep the process.
     runtime.shutdown_background();
     let completed = report.as_ref().is_ok_and(|report| report.status == Status::Completed);
-    // A guard that is not told acts, as it does when this program falls.
-    match guard {
-        Some(guard) if completed || !held => guard.done(),
+    // A watchdog that is not told acts, as it does when this program falls.
+    match watchdog {
+        Some(watchdog) if completed || !held => watchdog.done(),
         Some(_) => log::warn!("{LEFT}"),
         None => {}
     }
@@ -155,12 +155,12 @@ fn write(report: &Report, folder: &Path) -> Result<()> {
     })
 }
 
-/// `held` says whether QEMU has other limits than before, at the end and meanwhile. Why nobody guards them (`unguarded`) is told
+/// `held` says whether QEMU has other limits than before, at the end and meanwhile. Why nobody watches them (`unwatched`) is told
 /// when there are any: a migration that does not begin has one reason, and that is said first.
 async fn migrate(
     options: &Options,
     show: &mut dyn Show,
-    mut unguarded: Option<anyhow::Error>,
+    mut unwatched: Option<anyhow::Error>,
     held: &mut bool,
 ) -> Result<Report> {
     let (canceller, cancel) = cancellation();
@@ -173,7 +173,7 @@ async fn migrate(
     let mut observer = |update: &source::Update| match update {
         source::Update::Limits { ours } => {
             *held = *ours;
-            if let Some(error) = unguarded.take_if(|_| *held) {
+            if let Some(error) = unwatched.take_if(|_| *held) {
                 log::warn!("nobody stands by: should this program be killed, {ORPHAN}: {error:#}");
             }
         }

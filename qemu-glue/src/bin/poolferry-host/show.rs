@@ -109,12 +109,12 @@ fn line(snapshot: &Snapshot) -> String {
     );
     if snapshot.skipped_pages > 0 {
         line += &format!(
-            "; storage {} ({}/s), {} of {} pages placed, {} given back",
+            "; storage {} ({}/s), {} of {} pages placed, {} re-dirtied",
             BinaryBytes(snapshot.storage_bytes),
             rate(snapshot.storage_bytes_per_s),
             snapshot.placed_pages,
             snapshot.skipped_pages,
-            snapshot.given_back_pages,
+            snapshot.redirtied_pages,
         );
     }
     line + &format!("; waits for {}{}", snapshot.waits_for, eta(snapshot))
@@ -246,11 +246,11 @@ impl Bars {
             self.storage
                 .set_position(snapshot.skipped_pages.saturating_sub(snapshot.outstanding_pages));
             self.storage.set_message(format!(
-                "{} from storage, {}/s, {} outstanding, {} given back",
+                "{} from storage, {}/s, {} outstanding, {} re-dirtied",
                 BinaryBytes(snapshot.storage_bytes),
                 rate(snapshot.storage_bytes_per_s),
                 snapshot.outstanding_pages,
-                snapshot.given_back_pages,
+                snapshot.redirtied_pages,
             ));
         }
         self.status.set_message(format!(

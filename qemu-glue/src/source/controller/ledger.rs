@@ -11,7 +11,7 @@ use crate::channel::PageRange;
 /// no hash.
 const IN_FLIGHT: RangeInclusive<u64> = 1 << 12..=1 << 15;
 
-/// Two bits a page: its hash was sent; it is settled (placed, zero or given back).
+/// Two bits a page: its hash was sent; it is settled (placed, zero or re-dirtied).
 #[derive(Debug, Default)]
 pub(in crate::source) struct Ledger {
     hashed: FixedBitSet,
@@ -19,7 +19,7 @@ pub(in crate::source) struct Ledger {
     pages: u32,
     placed: u64,
     zero: u64,
-    given_back: u64,
+    redirtied: u64,
     /// Pages that the library has re-dirtied by itself.
     by_library: u64,
     /// Pages whose hash was sent and that are not settled.
@@ -96,13 +96,13 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError::Beyond`].
-    pub(in crate::source) fn given_back(
+    pub(in crate::source) fn redirtied(
         &mut self,
         range: PageRange,
     ) -> Result<Vec<PageRange>, LedgerError> {
         let range = self.inside(range)?;
         let fresh = self.settle(range);
-        self.given_back += pages(&fresh);
+        self.redirtied += pages(&fresh);
         Ok(fresh)
     }
 
@@ -117,7 +117,7 @@ impl Ledger {
 
     /// The last `wanted` pages of the set that are not settled go back to QEMU. Gives their ranges, from
     /// the back, and the page from which on all are settled.
-    pub(in crate::source) fn give_back_last(&mut self, wanted: u64) -> (Vec<PageRange>, u32) {
+    pub(in crate::source) fn redirty_last(&mut self, wanted: u64) -> (Vec<PageRange>, u32) {
         let mut ranges = Vec::new();
         let mut left = u32::try_from(wanted).unwrap_or(u32::MAX);
         while left > 0 {
@@ -128,7 +128,7 @@ impl Ledger {
             ranges.extend(self.settle((last + 1 - count, last + 1)));
             left -= count;
         }
-        self.given_back += pages(&ranges);
+        self.redirtied += pages(&ranges);
         (ranges, self.last_unsettled().map_or(0, |last| last + 1))
     }
 
@@ -141,7 +141,7 @@ impl Ledger {
     }
 
     /// Pages from `first` on whose hash was never sent go back to QEMU, unless they are settled. Gives their ranges.
-    pub(in crate::source) fn give_back_unhashed(&mut self, first: u32) -> Vec<PageRange> {
+    pub(in crate::source) fn redirty_unhashed(&mut self, first: u32) -> Vec<PageRange> {
         let mut known = self.hashed.clone();
         known.union_with(&self.settled);
         known.insert_range(..first.min(self.pages) as usize);
@@ -153,21 +153,21 @@ impl Ledger {
                 .unwrap_or(self.pages);
             fresh.extend(self.settle((begun, page)));
         }
-        self.given_back += pages(&fresh);
+        self.redirtied += pages(&fresh);
         fresh
     }
 
     /// All pages that are not settled go back to QEMU.
-    pub(in crate::source) fn give_back_rest(&mut self) -> Vec<PageRange> {
+    pub(in crate::source) fn redirty_rest(&mut self) -> Vec<PageRange> {
         let fresh = self.settle((0, self.pages));
-        self.given_back += pages(&fresh);
+        self.redirtied += pages(&fresh);
         fresh
     }
 
-    /// Pages neither placed, nor zero, nor given back.
+    /// Pages neither placed, nor zero, nor re-dirtied.
     #[must_use]
     pub(in crate::source) fn outstanding(&self) -> u64 {
-        u64::from(self.pages) - self.placed - self.zero - self.given_back - self.by_library
+        u64::from(self.pages) - self.placed - self.zero - self.redirtied - self.by_library
     }
 
     /// Pages whose hash was sent and that are not settled.
@@ -198,13 +198,13 @@ impl Ledger {
     /// Pages that QEMU sends after all, whoever has seen to that.
     #[must_use]
     pub(in crate::source) const fn redirtied_pages(&self) -> u64 {
-        self.given_back + self.by_library
+        self.redirtied + self.by_library
     }
 
-    /// Pages given back.
+    /// Those of them that we have asked for.
     #[must_use]
-    pub(in crate::source) const fn given_back_pages(&self) -> u64 {
-        self.given_back
+    pub(in crate::source) const fn asked_pages(&self) -> u64 {
+        self.redirtied
     }
 
     fn inside(&self, range: PageRange) -> Result<(u32, u32), LedgerError> {
@@ -264,23 +264,23 @@ mod tests {
         assert_eq!(ledger.placed(range(0, 10)), Ok(vec![range(0, 2), range(5, 5)]));
         assert_eq!((ledger.outstanding(), ledger.placed_pages()), (90, 10));
         // Placed stays placed.
-        assert_eq!(ledger.given_back(range(8, 4)), Ok(vec![range(10, 2)]));
-        assert_eq!(ledger.give_back_rest(), [range(12, 88)]);
-        assert_eq!((ledger.outstanding(), ledger.given_back_pages()), (0, 90));
+        assert_eq!(ledger.redirtied(range(8, 4)), Ok(vec![range(10, 2)]));
+        assert_eq!(ledger.redirty_rest(), [range(12, 88)]);
+        assert_eq!((ledger.outstanding(), ledger.asked_pages()), (0, 90));
     }
 
     #[test]
     fn in_flight_are_pages_whose_hash_is_out_until_they_are_settled() {
         let mut ledger = Ledger::new(100);
-        ledger.given_back(range(4, 2)).unwrap();
+        ledger.redirtied(range(4, 2)).unwrap();
         ledger.hash_sent(range(0, 20));
         ledger.hash_sent(range(10, 10));
         assert_eq!(ledger.in_flight, 18, "once each, and none that is settled");
         ledger.placed(range(0, 6)).unwrap();
         assert_eq!(ledger.in_flight, 14);
-        ledger.give_back_last(85);
+        ledger.redirty_last(85);
         assert_eq!(ledger.in_flight, 9);
-        ledger.give_back_rest();
+        ledger.redirty_rest();
         assert_eq!(ledger.in_flight, 0);
     }
 
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn zero_pages_need_no_hash_and_count_for_themselves() {
         let mut ledger = Ledger::new(100);
-        assert_eq!(ledger.given_back(range(3, 1)), Ok(vec![range(3, 1)]));
+        assert_eq!(ledger.redirtied(range(3, 1)), Ok(vec![range(3, 1)]));
         assert_eq!(ledger.zero(range(0, 10)), Ok(vec![range(0, 3), range(4, 6)]));
         assert_eq!(ledger.zero(range(99, 2)), Err(LedgerError::Beyond(99)));
         assert_eq!((ledger.zero_pages(), ledger.placed_pages(), ledger.outstanding()), (9, 0, 90));
@@ -315,13 +315,13 @@ mod tests {
         ledger.hash_sent(range(10, 20));
         ledger.hash_sent(range(40, 50));
         ledger.placed(range(50, 10)).unwrap();
-        ledger.given_back(range(95, 5)).unwrap();
+        ledger.redirtied(range(95, 5)).unwrap();
         let missing = [range(6, 4), range(30, 10), range(90, 5)];
-        assert_eq!(ledger.give_back_unhashed(6), missing, "the zero pages are another thread's");
-        assert_eq!((ledger.given_back_pages(), ledger.outstanding()), (24, 62));
-        assert_eq!(ledger.give_back_unhashed(6), []);
+        assert_eq!(ledger.redirty_unhashed(6), missing, "the zero pages are another thread's");
+        assert_eq!((ledger.asked_pages(), ledger.outstanding()), (24, 62));
+        assert_eq!(ledger.redirty_unhashed(6), []);
         assert_eq!(ledger.in_flight, 60);
-        assert_eq!(Ledger::new(0).give_back_unhashed(3), []);
+        assert_eq!(Ledger::new(0).redirty_unhashed(3), []);
     }
 
     #[test]
@@ -329,12 +329,12 @@ mod tests {
         let mut ledger = Ledger::new(100);
         ledger.hash_sent(range(0, 100));
         ledger.placed(range(90, 5)).unwrap();
-        assert_eq!(ledger.give_back_last(10), (vec![range(95, 5), range(85, 5)], 85));
-        assert_eq!(ledger.give_back_last(0), (vec![], 85));
+        assert_eq!(ledger.redirty_last(10), (vec![range(95, 5), range(85, 5)], 85));
+        assert_eq!(ledger.redirty_last(0), (vec![], 85));
         ledger.placed(range(0, 84)).unwrap();
-        assert_eq!(ledger.give_back_last(u64::MAX), (vec![range(84, 1)], 0));
-        assert_eq!((ledger.outstanding(), ledger.given_back_pages()), (0, 11));
-        assert_eq!(ledger.give_back_last(1), (vec![], 0));
+        assert_eq!(ledger.redirty_last(u64::MAX), (vec![range(84, 1)], 0));
+        assert_eq!((ledger.outstanding(), ledger.asked_pages()), (0, 11));
+        assert_eq!(ledger.redirty_last(1), (vec![], 0));
     }
 
     proptest! {
@@ -346,7 +346,7 @@ mod tests {
             ledger.hash_sent(range(0, 256));
             let mut model = [false; 256];
             for (place, first, count) in steps {
-                let done = if place { ledger.placed(range(first, count)) } else { ledger.given_back(range(first, count)) };
+                let done = if place { ledger.placed(range(first, count)) } else { ledger.redirtied(range(first, count)) };
                 let Ok(fresh) = done else {
                     prop_assert!(first + count > 256);
                     continue;

@@ -56,11 +56,11 @@ pub(super) struct Seen {
     pub(super) at: Instant,
     /// Pages that storage has settled.
     pub(super) settled: u64,
-    /// Pages neither settled nor given back.
+    /// Pages neither settled nor re-dirtied.
     pub(super) outstanding: u64,
     /// Bytes of RAM that QEMU has sent in full, however few they were on the link.
     pub(super) sent: u64,
-    /// Bytes that QEMU has still to send, with those given back that it has not taken up.
+    /// Bytes that QEMU has still to send, with those re-dirtied that it has not taken up.
     pub(super) remaining: u64,
     /// QEMU has the whole link.
     pub(super) full: bool,

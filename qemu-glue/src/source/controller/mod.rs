@@ -388,7 +388,7 @@ impl Controller {
             _ => bandwidth,
         };
         if self.syncs > 1 {
-            self.enter("hold", out);
+            self.enter("throttle", out);
         }
         if bandwidth != self.bandwidth {
             log::debug!("QEMU's bandwidth is {bandwidth:?}");
@@ -451,7 +451,7 @@ impl Controller {
             first_pass: skip.map_or(0, |skip| skip.task.first_pass_bytes),
             compressed: self.compressed,
             syncs: self.syncs,
-            given_back: skip.map_or(0, |skip| skip.ledger.redirtied_pages()),
+            redirtied: skip.map_or(0, |skip| skip.ledger.redirtied_pages()),
         }
     }
 }

@@ -113,7 +113,7 @@ impl Peer {
             Message::NotPlaced(why, ranges) => {
                 self.answers(&ranges)?;
                 for range in ranges {
-                    let fresh = ledger.given_back(range)?;
+                    let fresh = ledger.redirtied(range)?;
                     self.lives(&fresh);
                     settled.push(Settled::NotPlaced(why, fresh));
                 }

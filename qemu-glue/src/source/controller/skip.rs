@@ -167,8 +167,8 @@ impl Skip {
 
     /// Pages re-dirtied that QEMU has not learnt of yet.
     pub(super) fn not_taken_up(&self) -> u64 {
-        let taken_up = self.library.as_ref().map_or(0, |library| library.given_back_asked);
-        self.ledger.given_back_pages().saturating_sub(taken_up)
+        let taken_up = self.library.as_ref().map_or(0, |library| library.redirtied_asked);
+        self.ledger.asked_pages().saturating_sub(taken_up)
     }
 
     /// What the library's memory says. Pages that it has re-dirtied by itself, as it does when the VM was stopped, are settled: QEMU
@@ -236,7 +236,7 @@ impl Skip {
         self.phase = Phase::Restoring;
         out.push(Command::StartReading);
         for range in std::mem::take(&mut self.task.unreadable) {
-            let fresh = self.ledger.given_back(range).unwrap_or_default();
+            let fresh = self.ledger.redirtied(range).unwrap_or_default();
             self.redirty(reason::LEFT_OUT, fresh, out);
         }
     }
@@ -255,7 +255,7 @@ impl Skip {
     /// Nobody can prove what a thread could not read, or has left when it fell.
     pub(super) fn hashes_ended(&mut self, out: &mut Vec<Command>) {
         if self.phase == Phase::Restoring {
-            let unhashed = self.ledger.give_back_unhashed(self.task.zero_pages);
+            let unhashed = self.ledger.redirty_unhashed(self.task.zero_pages);
             self.leave(reason::NOT_READ, unhashed, out);
         }
     }
@@ -273,7 +273,7 @@ impl Skip {
             out.push(Command::Confirm(self.ledger.zero(range)?));
         }
         for range in written {
-            let fresh = self.ledger.given_back(range)?;
+            let fresh = self.ledger.redirtied(range)?;
             self.redirty(reason::WRITTEN, fresh, out);
         }
         Ok(())
@@ -283,7 +283,7 @@ impl Skip {
     pub(super) fn zeros_ended(&mut self, out: &mut Vec<Command>) {
         if self.phase == Phase::Restoring {
             let zeros = PageRange { first: 0, count: self.task.zero_pages };
-            let rest = self.ledger.given_back(zeros).unwrap_or_default();
+            let rest = self.ledger.redirtied(zeros).unwrap_or_default();
             self.leave(reason::NOT_READ, rest, out);
         }
     }
@@ -310,7 +310,7 @@ impl Skip {
 
     /// Leaves up to `pages` pages to QEMU, those that storage would come to last; gives how many.
     pub(super) fn leave_to_network(&mut self, pages: u64, out: &mut Vec<Command>) -> u64 {
-        let (ranges, end) = self.ledger.give_back_last(pages);
+        let (ranges, end) = self.ledger.redirty_last(pages);
         out.push(Command::Tell(Message::Taken(ranges.clone())));
         out.push(Command::HashUpTo(end));
         let left = count(&ranges);
@@ -322,7 +322,7 @@ impl Skip {
     pub(super) fn end(&mut self, reason: &'static str, out: &mut Vec<Command>) {
         self.phase = Phase::Redirtying;
         out.extend([Command::StopReading, Command::Disarm]);
-        let rest = self.ledger.give_back_rest();
+        let rest = self.ledger.redirty_rest();
         if !rest.is_empty() {
             self.redirty(reason, rest.clone(), out);
             out.push(Command::Tell(Message::Taken(rest)));

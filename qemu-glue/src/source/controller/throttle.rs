@@ -1,7 +1,7 @@
 //! How much of the link QEMU gets while its switchover is held.
 //!
 //! While QEMU has pages to send that it has never sent, it has the whole link: its first pass, and each
-//! pass after pages were given back. Once it only sends again what the guest writes again, every byte
+//! pass after pages were re-dirtied. Once it only sends again what the guest writes again, every byte
 //! is wasted until the restore is done, so it gets a trickle. What the guest wrote last is sent when
 //! the hold ends, once.
 //!
@@ -13,7 +13,7 @@
 
 use crate::source::progress::real;
 
-/// Pages given back that are worth a pass at full speed: 4 MiB.
+/// Pages re-dirtied that are worth a pass at full speed: 4 MiB.
 const WORTH_A_PASS: u64 = 1024;
 
 /// Seconds that the first pass must take at least: three measurements of QEMU.
@@ -46,14 +46,14 @@ pub(super) struct Seen {
     pub(super) compressed: bool,
     /// Number of bitmap syncs so far; the first begins the first pass.
     pub(super) syncs: u64,
-    /// Pages that were given back so far.
-    pub(super) given_back: u64,
+    /// Pages that were re-dirtied so far.
+    pub(super) redirtied: u64,
 }
 
 /// The throttle, with what it remembers.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Throttle {
-    /// Pages given back that a pass was granted for.
+    /// Pages re-dirtied that a pass was granted for.
     granted: u64,
     /// The link is QEMU's until there have been more syncs than this; the first pass ends at the
     /// second sync.
@@ -69,8 +69,8 @@ impl Throttle {
 
     /// The bandwidth for this moment.
     pub(super) fn bandwidth(&mut self, seen: Seen) -> Bandwidth {
-        if seen.given_back.saturating_sub(self.granted) >= WORTH_A_PASS {
-            self.granted = seen.given_back;
+        if seen.redirtied.saturating_sub(self.granted) >= WORTH_A_PASS {
+            self.granted = seen.redirtied;
             // The next sync takes them in; the pass that begins with it ends at the one after.
             self.until = self.until.max(seen.syncs + 1);
         }
@@ -98,8 +98,8 @@ fn early(seen: Seen) -> Bandwidth {
 mod tests {
     use super::*;
 
-    fn seen(syncs: u64, given_back: u64) -> Seen {
-        Seen { measured: true, first_pass: 0, compressed: false, syncs, given_back }
+    fn seen(syncs: u64, redirtied: u64) -> Seen {
+        Seen { measured: true, first_pass: 0, compressed: false, syncs, redirtied }
     }
 
     #[test]
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_gets_a_pass() {
+    fn what_is_redirtied_gets_a_pass() {
         let mut throttle = Throttle::new();
         assert_eq!(throttle.bandwidth(seen(5, 2000)), Bandwidth::Full);
         assert_eq!(throttle.bandwidth(seen(6, 2000)), Bandwidth::Full, "this sync took them in");
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_given_back_in_the_first_pass_are_sent_in_the_second() {
+    fn pages_redirtied_in_the_first_pass_are_sent_in_the_second() {
         let mut throttle = Throttle::new();
         assert_eq!(throttle.bandwidth(seen(1, 5000)), Bandwidth::Full);
         assert_eq!(throttle.bandwidth(seen(2, 5000)), Bandwidth::Full);

@@ -86,7 +86,7 @@ pub(in crate::source) enum Trouble {
 }
 
 impl Trouble {
-    /// Its name in reports (`given_back_by_reason`), which stays.
+    /// Its name in reports (`redirtied_by_reason`), which stays.
     pub(in crate::source) const fn name(&self) -> &'static str {
         match self {
             Self::ChannelBroke(_) => "channel-broke",

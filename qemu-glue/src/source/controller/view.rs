@@ -56,8 +56,8 @@ impl Controller {
         };
         let reasons = skip.redirtied().iter().map(|(reason, pages)| ((*reason).into(), *pages));
         let mut reasons: BTreeMap<Text, u64> = reasons.collect();
-        if status.given_back_unconfirmed > 0 {
-            reasons.insert("unconfirmed".into(), status.given_back_unconfirmed);
+        if status.redirtied_unconfirmed > 0 {
+            reasons.insert("unconfirmed".into(), status.redirtied_unconfirmed);
         }
         reasons
     }
@@ -75,7 +75,7 @@ impl Controller {
             phase,
             skipped: skip.library.as_ref().map_or(0, |library| library.hinted),
             placed: skip.ledger.placed_pages(),
-            given_back: skip.ledger.redirtied_pages(),
+            redirtied: skip.ledger.redirtied_pages(),
             remaining_bytes: self.qemu.ram.remaining,
         })
     }
@@ -101,7 +101,7 @@ impl Controller {
             snapshot.skipped_pages = skipped;
             snapshot.placed_pages = skip.ledger.placed_pages();
             snapshot.zero_pages = skip.ledger.zero_pages();
-            snapshot.given_back_pages = skip.ledger.redirtied_pages();
+            snapshot.redirtied_pages = skip.ledger.redirtied_pages();
             snapshot.outstanding_pages = skip.ledger.outstanding();
         }
         match skip.phase {

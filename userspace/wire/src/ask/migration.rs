@@ -12,7 +12,8 @@ pub struct Migration {
     /// Those of them that the destination has restored, or has got by network.
     pub placed: u64,
     /// Those of them that travel by network after all.
-    pub given_back: u64,
+    #[serde(rename = "given_back", alias = "redirtied")]
+    pub redirtied: u64,
     /// Bytes that QEMU has yet to send.
     pub remaining_bytes: u64,
 }

@@ -195,7 +195,7 @@ impl World {
         assert_eq!(account, settled, "the ledger and the library differ");
         assert_eq!(ledger.outstanding(), u64::from(PAGES) - settled);
         let redirtied: u64 = self.skip().redirtied().values().sum();
-        assert_eq!(redirtied, ledger.given_back_pages(), "each has a reason");
+        assert_eq!(redirtied, ledger.asked_pages(), "each has a reason");
         let both = self.confirmed.intersection(&self.asked).count();
         assert_eq!(both, 0, "confirmed and re-dirtied");
     }
@@ -303,8 +303,8 @@ impl World {
             syncs: self.syncs,
             sync_times: Vec::new(),
             hinted: if hinted { PAGES.into() } else { 0 },
-            given_back_asked: self.given_asked,
-            given_back_unconfirmed: self.given_unconfirmed,
+            redirtied_asked: self.given_asked,
+            redirtied_unconfirmed: self.given_unconfirmed,
             held: 0,
         }
     }

@@ -1,4 +1,4 @@
-//! Giving pages back: marked as written, so that the sync that follows takes them up and QEMU sends them.
+//! Re-dirtying: pages are marked as written, so that the sync that follows takes them up and QEMU sends them.
 //!
 //! On TCG the mark also says that a page has no translated code left (`memory_region_set_dirty`, 7.2 to
 //! 11.0). If it does have some and the migration does not complete, a guest that changes that code may go
@@ -13,7 +13,7 @@ use crate::bits::{masks, stretches};
 use crate::hypervisor::Hypervisor;
 use crate::skip::Skip;
 
-/// Which pages to give back.
+/// Which pages to re-dirty.
 #[derive(Clone, Copy)]
 enum Wanted {
     /// Those that the host asks for.
@@ -23,19 +23,19 @@ enum Wanted {
 }
 
 impl Skip {
-    /// Gives back what the host asks for, and says how many pages. Looks only if the host has asked anew.
-    pub(crate) fn give_back_asked(&mut self, vm: &impl Hypervisor, control: &Control) -> u64 {
-        let asked = control.give_back_asked.load(Acquire);
+    /// Re-dirties what the host asks for, and says how many pages. Looks only if the host has asked anew.
+    pub(crate) fn redirty_asked(&mut self, vm: &impl Hypervisor, control: &Control) -> u64 {
+        let asked = control.redirty_asked.load(Acquire);
         if asked == self.asked_seen {
             return 0;
         }
         self.asked_seen = asked;
-        self.give_back(vm, Wanted::Asked)
+        self.redirty(vm, Wanted::Asked)
     }
 
-    /// Gives back all that is not confirmed, and says how many pages.
-    pub(crate) fn give_back_unconfirmed(&mut self, vm: &impl Hypervisor) -> u64 {
-        self.give_back(vm, Wanted::Unconfirmed)
+    /// Re-dirties all that is not confirmed, and says how many pages.
+    pub(crate) fn redirty_unconfirmed(&mut self, vm: &impl Hypervisor) -> u64 {
+        self.redirty(vm, Wanted::Unconfirmed)
     }
 
     /// Marks the pages of block 0 that are in no set, up to `pages` of them.
@@ -46,13 +46,13 @@ impl Skip {
         }
     }
 
-    fn give_back(&mut self, vm: &impl Hypervisor, wanted: Wanted) -> u64 {
+    fn redirty(&mut self, vm: &impl Hypervisor, wanted: Wanted) -> u64 {
         let count = self.decide(wanted);
         if count == 0 {
             return 0;
         }
         // Page numbers follow the storage and runs the RAM, so this touches bits all over the bitmap:
-        // done only if there is a page to give back, as the VM stands still at the last sync.
+        // done only if there is a page to re-dirty, as the VM stands still at the last sync.
         for run in self.runs.iter() {
             let Some(block) = self.block(run.block) else { continue };
             let numbers = run.first..run.first.saturating_add(run.pages);
@@ -65,7 +65,7 @@ impl Skip {
         count
     }
 
-    /// Enters into `now` and into `given` the pages to give back that were not given back before. The
+    /// Enters into `now` and into `given` the pages to re-dirty that were not re-dirtied before. The
     /// host goes on writing its bits, so they are read once.
     fn decide(&mut self, wanted: Wanted) -> u64 {
         let mut count = 0;

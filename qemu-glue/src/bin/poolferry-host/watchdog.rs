@@ -1,4 +1,4 @@
-//! `poolferry-host guard`: outlives a driver that was killed, to let its migration go on.
+//! `poolferry-host watchdog`: outlives a driver that was killed, to let its migration go on.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::{CommandExt as _, parent_id};
@@ -7,30 +7,30 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
-use qemu_glue::source::{DONE, Guard, Options};
+use qemu_glue::source::{DONE, Options, Watchdog};
 
 /// What it says when it has read the limits, and before the reason when it cannot.
 const READY: &str = "ready";
-const NOTHING: &str = "nothing to guard: ";
+const NOTHING: &str = "nothing to watch: ";
 
 /// The driver is who has started this program, and holds the other end of standard input.
 #[derive(Args)]
-pub(crate) struct GuardArgs {
+pub(crate) struct WatchdogArgs {
     #[arg(long)]
     qmp: PathBuf,
 }
 
 /// Runs the command.
-pub(crate) fn run(args: &GuardArgs) -> Result<()> {
+pub(crate) fn run(args: &WatchdogArgs) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let stood_by = runtime.block_on(stand_by(args));
     runtime.shutdown_background();
     stood_by
 }
 
-async fn stand_by(args: &GuardArgs) -> Result<()> {
-    let guard = match Guard::new(&args.qmp, parent_id()).await {
-        Ok(guard) => guard,
+async fn stand_by(args: &WatchdogArgs) -> Result<()> {
+    let watchdog = match Watchdog::new(&args.qmp, parent_id()).await {
+        Ok(watchdog) => watchdog,
         Err(error) => {
             // The driver may meet the same: what is said first is for it to say.
             let line = format!("{NOTHING}{}\n", foreign::shown(&error.to_string()));
@@ -39,7 +39,7 @@ async fn stand_by(args: &GuardArgs) -> Result<()> {
         }
     };
     outlet::stdout().push(format!("{READY}\n").as_bytes());
-    if guard.stand_by(&args.qmp, tokio::io::stdin()).await? {
+    if watchdog.stand_by(&args.qmp, tokio::io::stdin()).await? {
         log::warn!(
             "`poolferry-host migrate` is gone: QEMU has the limits again that it had before, and a migration \
              that still goes on is a stock one"
@@ -48,28 +48,28 @@ async fn stand_by(args: &GuardArgs) -> Result<()> {
     Ok(())
 }
 
-/// A guard that stands by until it is [`done`](Self::done). Dropped before, it gives QEMU the user's limits, and outlives
+/// A watchdog that stands by until it is [`done`](Self::done). Dropped before, it gives QEMU the user's limits, and outlives
 /// this program for that.
-pub(crate) struct Guarded(Child);
+pub(crate) struct Running(Child);
 
-impl Guarded {
+impl Running {
     /// Starts it, and waits until it knows the limits. It is in a process group of its own, where Ctrl-C
     /// does not reach it.
     pub(crate) fn start(options: &Options) -> Result<Self> {
         let program = std::env::current_exe().context("this program is nowhere")?;
         let mut command = Command::new(&program);
-        command.arg("guard").arg("--qmp").arg(&options.qmp);
+        command.arg("watchdog").arg("--qmp").arg(&options.qmp);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let started = command.spawn();
         let mut child =
             started.with_context(|| format!("failed to start {}", foreign::path(&program)))?;
         let stdout = child.stdout.take().context("it has no output")?;
         // From here on it is ended with this value.
-        let guard = Self(child);
+        let watchdog = Self(child);
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).context("it says nothing")?;
         match line.trim_end() {
-            READY => Ok(guard),
+            READY => Ok(watchdog),
             other => match other.strip_prefix(NOTHING) {
                 Some(reason) => Err(anyhow!("{}", foreign::shown(reason))),
                 None => Err(anyhow!("it has failed; what it says is above")),
@@ -77,7 +77,7 @@ impl Guarded {
         }
     }
 
-    /// QEMU has the user's limits, or no migration to come: the guard is told, and ends.
+    /// QEMU has the user's limits, or no migration to come: the watchdog is told, and ends.
     pub(crate) fn done(mut self) {
         if let Some(mut driver) = self.0.stdin.take() {
             // One that is gone needs not be told.
@@ -94,23 +94,23 @@ mod tests {
 
     use super::*;
 
-    /// Something that says what it is told, in place of a guard.
-    fn parrot() -> (Guarded, ChildStdout) {
+    /// Something that says what it is told, in place of a watchdog.
+    fn parrot() -> (Running, ChildStdout) {
         let mut command = Command::new("cat");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let said = child.stdout.take().unwrap();
-        (Guarded(child), said)
+        (Running(child), said)
     }
 
     #[test]
     fn a_guard_is_sent_away_only_by_who_says_so() {
         let mut told = Vec::new();
-        let (guard, mut said) = parrot();
-        drop(guard);
+        let (watchdog, mut said) = parrot();
+        drop(watchdog);
         said.read_to_end(&mut told).unwrap();
         assert_eq!(told, b"", "its pipe has ended, as when the driver is killed");
-        let (guard, mut said) = parrot();
-        guard.done();
+        let (watchdog, mut said) = parrot();
+        watchdog.done();
         said.read_to_end(&mut told).unwrap();
         assert_eq!(told, [DONE]);
     }

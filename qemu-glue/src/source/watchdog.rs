@@ -15,7 +15,7 @@ use super::recovery;
 use crate::qmp::{Qmp, QmpError};
 use crate::shim::Shim;
 
-/// What a driver says when it needs no guard any more.
+/// What a driver says when it needs no watchdog any more.
 pub const DONE: u8 = b'.';
 
 /// How long QEMU's monitor may take to let go of the driver that died, and how often it is asked.
@@ -24,11 +24,11 @@ const ASK: Duration = Duration::from_millis(100);
 
 /// Who waits for the end of one driver.
 #[derive(Debug)]
-pub struct Guard {
+pub struct Watchdog {
     driver: u32,
 }
 
-impl Guard {
+impl Watchdog {
     /// Stands by for the process `driver`. Connects once, to see that QEMU is there.
     ///
     /// # Errors
