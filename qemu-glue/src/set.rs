@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use page_number::{MAX_NUMBERED_PAGES, PAGE_BYTES, PageIndex, PageRange, UNIT_BYTES};
+use page_number::{MAX_NUMBERED_PAGES, PAGE_BYTES, PageIndex, RamRange, UNIT_BYTES};
 use thiserror::Error;
 
 /// Bytes of a run on the channel.
@@ -38,8 +38,8 @@ impl SetRun {
 
     /// Its pages in the RAM block; `None` where it has none, or begins within one.
     #[must_use]
-    pub const fn range(&self) -> Option<PageRange> {
-        PageRange::at(self.offset, self.pages)
+    pub const fn range(&self) -> Option<RamRange> {
+        RamRange::at(self.offset, self.pages)
     }
 
     /// As it stands on the channel, little-endian: 2 block, 2 device, 4 pages, 8 offset, 8 place.

@@ -6,7 +6,7 @@
 //! | number | of | type |
 //! |---|---|---|
 //! | guest-physical address | a byte | [`Gpa`] |
-//! | guest frame, page of a RAM block | a page | `u64`, in a [`PageRange`] |
+//! | guest frame, page of a RAM block | a page | `u64`, in a [`RamRange`] |
 //! | page of a skip set | a page | [`PageIndex`] |
 
 #![no_std]
@@ -19,7 +19,7 @@ use core::fmt;
 pub use limits::{
     MAX_HOLD_PAGES, MAX_NUMBERED_PAGES, MAX_RUN_PAGES, MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS,
 };
-pub use range::PageRange;
+pub use range::RamRange;
 
 /// log2 of [`PAGE_BYTES`].
 pub const PAGE_SHIFT: u8 = 12;

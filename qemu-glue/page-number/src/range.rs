@@ -4,12 +4,12 @@ use crate::PAGE_BYTES;
 
 /// At least one page, and none beyond the highest address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PageRange {
+pub struct RamRange {
     first: u64,
     count: u32,
 }
 
-impl PageRange {
+impl RamRange {
     /// `count` pages from number `first` on; `None` where that is none, or an address in it has no number.
     #[must_use]
     pub const fn new(first: u64, count: u32) -> Option<Self> {
@@ -73,22 +73,22 @@ mod tests {
     #[test]
     fn what_is_no_range_is_none() {
         let last = u64::MAX / PAGE_BYTES;
-        assert_eq!(PageRange::new(7, 0), None);
-        assert_eq!(PageRange::new(last, 1), None, "its end has no address");
-        assert_eq!(PageRange::new(u64::MAX, 1), None);
-        assert_eq!(PageRange::at(4095, 1), None);
-        let range = PageRange::new(last - 1, 1).unwrap();
+        assert_eq!(RamRange::new(7, 0), None);
+        assert_eq!(RamRange::new(last, 1), None, "its end has no address");
+        assert_eq!(RamRange::new(u64::MAX, 1), None);
+        assert_eq!(RamRange::at(4095, 1), None);
+        let range = RamRange::new(last - 1, 1).unwrap();
         assert_eq!((range.end(), range.end_bytes()), (last, last * PAGE_BYTES));
     }
 
     #[test]
     fn a_range_is_where_it_says() {
-        let range = PageRange::at(5 * PAGE_BYTES, 3).unwrap();
+        let range = RamRange::at(5 * PAGE_BYTES, 3).unwrap();
         assert_eq!((range.first(), range.end(), range.count()), (5, 8, 3));
         let bytes = (range.start_bytes(), range.end_bytes(), range.bytes());
         assert_eq!(bytes, (5 * PAGE_BYTES, 8 * PAGE_BYTES, 3 * PAGE_BYTES));
         for (first, count, overlaps) in [(0, 5, false), (0, 6, true), (7, 1, true), (8, 1, false)] {
-            let other = PageRange::new(first, count).unwrap();
+            let other = RamRange::new(first, count).unwrap();
             assert_eq!((range.overlaps(&other), other.overlaps(&range)), (overlaps, overlaps));
         }
     }

@@ -44,12 +44,12 @@ const FILE_BYTES: usize = 500;
 
 /// One file, however many names and descriptors lead to it.
 #[derive(Clone, Debug)]
-pub(crate) struct Candidate {
+pub(crate) struct FileCandidate {
     pub(crate) seen: SeenFile,
     pub(crate) role: Role,
 }
 
-impl Candidate {
+impl FileCandidate {
     /// What it takes at most, with what is made of it: its path, and the name that is shown, which has a letter of three
     /// bytes for each byte that is none.
     fn bytes(&self) -> usize {
@@ -91,7 +91,7 @@ impl Listing {
     }
 }
 
-type Found = HashMap<Inode, Candidate>;
+type Found = HashMap<Inode, FileCandidate>;
 
 impl Candidates {
     /// Looks at everything once. `known` are the files of the last look.
@@ -103,7 +103,7 @@ impl Candidates {
         &mut self,
         process: &Process,
         view: &FileView,
-        known: impl Iterator<Item = &'a Candidate>,
+        known: impl Iterator<Item = &'a FileCandidate>,
     ) -> Result<Found, ProcessError> {
         let mut found = Found::new();
         (self.names_left, self.left_out) = (MOST_NAMES, 0);
@@ -120,7 +120,7 @@ impl Candidates {
             if old.role == Role::Tablespace && !found.contains_key(&old.seen.stamp.inode) {
                 let Ok(seen) = SeenFile::at(view, &old.seen.path) else { continue };
                 if seen.stamp.inode == old.seen.stamp.inode {
-                    self.add(&mut found, view, Candidate { seen, role: old.role });
+                    self.add(&mut found, view, FileCandidate { seen, role: old.role });
                 }
             }
         }
@@ -140,7 +140,7 @@ impl Candidates {
         }
         let role = Role::of(&path);
         let seen = SeenFile { stamp, path, fd: Some(number) };
-        self.add(found, view, Candidate { seen, role });
+        self.add(found, view, FileCandidate { seen, role });
     }
 
     /// Adds the tables of one directory; answers its subdirectories.
@@ -160,7 +160,7 @@ impl Candidates {
             // A file without a page is none of the server's yet, and there may be very many.
             if stamp.size_bytes >= LEAST_BYTES {
                 let seen = SeenFile { stamp, path, fd: None };
-                self.add(found, view, Candidate { seen, role: Role::Tablespace });
+                self.add(found, view, FileCandidate { seen, role: Role::Tablespace });
             }
         };
         for name in &listing.tables {
@@ -254,7 +254,7 @@ impl Candidates {
     }
 
     /// Adds a regular file, or another name of one that is open.
-    fn add(&mut self, found: &mut Found, view: &FileView, candidate: Candidate) {
+    fn add(&mut self, found: &mut Found, view: &FileView, candidate: FileCandidate) {
         if candidate.seen.stamp.kind != FileType::RegularFile {
             return;
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use rustix::fs::{Advice, fadvise};
 use symbols::files::FileConventions;
 
-use super::candidates::Candidate;
+use super::candidates::FileCandidate;
 use super::flags::SpaceFlags;
 use super::header::{Header, has_crypt_record, sample_page_types};
 use super::ids::SpaceId;
@@ -18,7 +18,7 @@ use crate::on_disk::{FileView, Process, Unmapped};
 /// One data file as it was at the last look.
 #[derive(Clone, Debug)]
 pub struct DataFile {
-    pub(crate) candidate: Candidate,
+    pub(crate) candidate: FileCandidate,
     pub(crate) header: Header,
     /// Why no page of this file has a place, though its space is known.
     refused: Option<NotOnDisk>,
@@ -30,15 +30,15 @@ pub(crate) enum Inspected {
     /// A space of its own, or a file that is called like one.
     File(Box<DataFile>),
     /// Perhaps a later file of the system tablespace: [`DataFile::part_of_system`] tells.
-    Part(Candidate),
+    Part(FileCandidate),
     /// None of InnoDB's.
-    Stranger(Candidate),
+    Stranger(FileCandidate),
 }
 
 impl DataFile {
     /// Reads what must be read of a file; `old` is what was known of it.
     pub(crate) fn inspect(
-        candidate: Candidate,
+        candidate: FileCandidate,
         old: Option<&Self>,
         process: &Process,
         view: &FileView,
@@ -87,7 +87,7 @@ impl DataFile {
     /// The file as a later one of the system tablespace, whose pages have these flags; `None` where it
     /// is none. One that was never used says nothing, and is believed by its name.
     pub(crate) fn part_of_system(
-        candidate: Candidate,
+        candidate: FileCandidate,
         flags: SpaceFlags,
         process: &Process,
         view: &FileView,
@@ -105,7 +105,7 @@ impl DataFile {
     }
 
     fn new(
-        candidate: Candidate,
+        candidate: FileCandidate,
         header: Header,
         refused: Option<NotOnDisk>,
         view: &FileView,
@@ -177,7 +177,7 @@ impl DataFile {
 /// Reads a file's header, and what else decides whether its pages lie on disk as they are.
 fn read(
     file: &File,
-    candidate: &Candidate,
+    candidate: &FileCandidate,
     conventions: &FileConventions,
 ) -> (Header, Option<NotOnDisk>) {
     // A few bytes are wanted; read-ahead would fill the page cache beside the server's direct I/O.
@@ -200,7 +200,7 @@ fn read(
 
 fn stored_plainly(
     file: &File,
-    candidate: &Candidate,
+    candidate: &FileCandidate,
     flags: SpaceFlags,
     conventions: &FileConventions,
 ) -> Result<(), NotOnDisk> {

@@ -10,7 +10,7 @@ use super::ids::{PageNo, SpaceId};
 use super::looker::Looker;
 use super::reason::NotOnDisk;
 use super::tablespaces::{Changes, Tablespaces};
-use crate::on_disk::{Disk, FileId, FileRange, Finder, Location, Process, Share};
+use crate::on_disk::{Disk, DiskFinder, FileId, FileRange, Location, Process, Share};
 
 /// How long the files of a server are waited for where nobody says else.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -23,7 +23,7 @@ pub struct Locator {
     tablespaces: Arc<Tablespaces>,
     looker: Looker,
     patience: Duration,
-    finder: Finder,
+    finder: DiskFinder,
 }
 
 impl Locator {
@@ -64,7 +64,7 @@ impl Locator {
             tablespaces: nothing,
             looker: looker.map_err(|_| LocateError::Looker)?,
             patience,
-            finder: Finder::default(),
+            finder: DiskFinder::default(),
         };
         locator.refresh()?;
         Ok(locator)
@@ -164,7 +164,7 @@ impl Locator {
     }
 
     /// Both halves: the files that pages lie in, and what finds the files' bytes on disks.
-    pub(crate) fn halves(&mut self) -> (&Tablespaces, &mut Finder) {
+    pub(crate) fn halves(&mut self) -> (&Tablespaces, &mut DiskFinder) {
         (&self.tablespaces, &mut self.finder)
     }
 }

@@ -32,14 +32,14 @@ pub struct FileRange {
 pub enum Location {
     /// These ranges of whole disks, in the order of the bytes.
     Disk(DiskRanges),
-    /// A share: file and offset say where; [`Finder::share_of`] names the file there.
+    /// A share: file and offset say where; [`DiskFinder::share_of`] names the file there.
     Share,
 }
 
 /// Finds what ranges of files lie on. Call [`refresh`](Self::refresh) whenever the files were looked at; lookups then
 /// ask the kernel once for each file that they touch.
 #[derive(Default)]
-pub struct Finder {
+pub struct DiskFinder {
     mounts: Mounts,
     disks: Disks,
     maps: FileMaps,
@@ -72,7 +72,7 @@ impl Stretch {
     }
 }
 
-impl Finder {
+impl DiskFinder {
     /// Looks again at mounts and devices; maps are proved or made anew on their next use.
     ///
     /// # Errors

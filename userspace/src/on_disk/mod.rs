@@ -47,7 +47,7 @@ mod unmapped;
 
 pub use disks::{Disk, DiskRange, DiskRanges};
 pub use error::ProcessError;
-pub use finder::{FileRange, Finder, Location};
+pub use finder::{DiskFinder, FileRange, Location};
 pub use ids::{DeviceId, DiskOffset, FileId, FileOffset};
 pub use mounts::Share;
 pub use process::{FileView, Process};

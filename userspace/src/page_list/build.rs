@@ -25,11 +25,11 @@ use super::judged::Changes;
 use super::located::Located;
 use super::pool::PoolSource;
 use super::prepared::{Kept, Prepared};
-use super::source::{Found, PageSource};
+use super::source::{Harvest, PageSource};
 use crate::clock::monotonic_ns;
 use crate::frames::{FRAME_BYTES, Frames, FramesError, Pagemap};
 use crate::locate::Locator;
-use crate::on_disk::Finder;
+use crate::on_disk::DiskFinder;
 use crate::residency::Residency;
 use crate::scan::PIECE_BYTES;
 use crate::server::Server;
@@ -154,7 +154,7 @@ pub fn rebuild(
 /// When the process is gone, or its memory cannot be read.
 pub fn build_from(
     source: &impl PageSource,
-    finder: &mut Finder,
+    finder: &mut DiskFinder,
     frames: &mut Frames,
     prepared: &mut Prepared,
 ) -> Result<Built, ListError> {
@@ -163,7 +163,7 @@ pub fn build_from(
 
 fn make(
     source: &impl PageSource,
-    finder: &mut Finder,
+    finder: &mut DiskFinder,
     frames: &mut Frames,
     prepared: &mut Prepared,
     mut clock: Clock,
@@ -188,7 +188,7 @@ fn make(
         clock.steps.scan_s = clock.lap();
         (found, translate.join())
     });
-    let Found { candidates, mut left_out, judged: looked_at } = found?;
+    let Harvest { candidates, mut left_out, judged: looked_at } = found?;
     let (moved, translated) = match translated {
         Ok(result) => result?,
         Err(panic) => std::panic::resume_unwind(panic),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use page_wire::{Device, MAX_DEVICES, MAX_NAME_BYTES};
 
-use crate::on_disk::{DeviceId, Disk, FileId, Finder};
+use crate::on_disk::{DeviceId, Disk, DiskFinder, FileId};
 
 /// Most share files of a list: disks come after them, and no reader of a list reads share files yet.
 const MAX_SHARE_FILES: usize = MAX_DEVICES - 16;
@@ -45,7 +45,7 @@ impl DeviceTable {
     }
 
     /// The devices in the order of their numbers.
-    pub(super) fn to_devices(&self, finder: &Finder) -> Vec<Device> {
+    pub(super) fn to_devices(&self, finder: &DiskFinder) -> Vec<Device> {
         let disks: HashMap<DeviceId, &Disk> = finder.disks().map(|d| (d.device, d)).collect();
         let mut devices: Vec<(u16, Device)> = Vec::new();
         for (&device, &number) in &self.disks {

@@ -1,7 +1,7 @@
 //! The frames of a source's memory by slot. They move, so all of them are translated for each list; the table
 //! is kept to tell whether any has moved since the last.
 
-use super::source::{PageSource, Stretch};
+use super::source::{PageSource, SlotRange};
 use crate::frames::{FRAME_BYTES, Frame, Frames, FramesError};
 use crate::memory::ServerAddr;
 
@@ -26,13 +26,13 @@ impl FrameTable {
         source: &impl PageSource,
         frames: &mut Frames,
     ) -> Result<bool, FramesError> {
-        let stretches: Vec<Stretch> = source.memory().collect();
+        let stretches: Vec<SlotRange> = source.memory().collect();
         self.update(&stretches, source.page_bytes(), |at, piece| frames.translate(at, piece))
     }
 
     fn update<E>(
         &mut self,
-        stretches: &[Stretch],
+        stretches: &[SlotRange],
         page_bytes: u32,
         mut translate: impl FnMut(ServerAddr, &mut [Frame]) -> Result<(), E>,
     ) -> Result<bool, E> {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_frame_that_moved_is_noticed_once() {
-        let stretch = |at| Stretch { at: ServerAddr(at), slots: 20_000 };
+        let stretch = |at| SlotRange { at: ServerAddr(at), slots: 20_000 };
         let stretches = [stretch(1 << 30), stretch(5 << 30)];
         let mut table = FrameTable::default();
         let mut update = |moved: u64| {

@@ -14,7 +14,7 @@ use super::threads::both;
 use super::whole::Whole;
 use crate::classify::Reason;
 use crate::frames::Frame;
-use crate::on_disk::Finder;
+use crate::on_disk::DiskFinder;
 
 /// All pages of a list.
 #[derive(Default)]
@@ -132,7 +132,7 @@ impl Located {
         candidates: Vec<Candidate>,
         table: &[Frame],
         placer: &mut Placer,
-        (source, finder): (&impl PageSource, &mut Finder),
+        (source, finder): (&impl PageSource, &mut DiskFinder),
         judged: &Judged,
         left_out: &mut LeftOut,
     ) {

@@ -36,7 +36,7 @@ pub use output::{Format, RowWriter};
 pub use pool::PoolSource;
 pub use prepared::Prepared;
 pub use rows::{Filter, Row, rows};
-pub use source::{Candidate, Found, PageKey, PageSource, Stretch};
+pub use source::{Candidate, Harvest, PageKey, PageSource, SlotRange};
 pub use summary::{Group, Summary};
 pub use union::{Room, Union};
 

@@ -8,7 +8,7 @@ use super::source::{Candidate, PageSource};
 use super::whole::{UNIT, Whole};
 use crate::classify::Reason;
 use crate::frames::{FRAME_BYTES, Frame};
-use crate::on_disk::{DiskRange, Finder, Location, Unmapped};
+use crate::on_disk::{DiskFinder, DiskRange, Location, Unmapped};
 
 /// A stretch of a file that lies in one piece: where its first page lies says where all of them do.
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ impl Placer {
     }
 
     /// Whether everything still lies where it was found: one lookup a stretch, not one a page.
-    pub(super) fn holds(&mut self, source: &impl PageSource, finder: &mut Finder) -> bool {
+    pub(super) fn holds(&mut self, source: &impl PageSource, finder: &mut DiskFinder) -> bool {
         let Self { straights, devices, per_page, .. } = self;
         straights.iter().all(|straight| {
             let now = place(&straight.from, &[], *per_page, (source, finder), devices);
@@ -80,7 +80,7 @@ impl Placer {
         &'p mut self,
         table: &'p [Frame],
         source: &'p S,
-        finder: &'p mut Finder,
+        finder: &'p mut DiskFinder,
     ) -> Pass<'p, S> {
         let known = self.straights.len();
         Pass { placer: self, table, source, finder, known, at: 0, last: None }
@@ -92,7 +92,7 @@ pub(super) struct Pass<'p, S> {
     placer: &'p mut Placer,
     table: &'p [Frame],
     source: &'p S,
-    finder: &'p mut Finder,
+    finder: &'p mut DiskFinder,
     /// So many stretches were known when it began; new ones come behind them.
     known: usize,
     /// So many of them begin before the last candidate.
@@ -140,7 +140,7 @@ fn place(
     candidate: &Candidate,
     table: &[Frame],
     per_page: usize,
-    (source, finder): (&impl PageSource, &mut Finder),
+    (source, finder): (&impl PageSource, &mut DiskFinder),
     devices: &mut DeviceTable,
 ) -> Result<(Place, u32), Reason> {
     if per_page == 0 {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::ListError;
 use super::judged::Judged;
 use super::lsn::find_detached;
-use super::source::{Candidate, Found, PageKey, PageSource, Stretch};
+use super::source::{Candidate, Harvest, PageKey, PageSource, SlotRange};
 use super::threads::both;
 use crate::classify::{Classifier, Reason};
 use crate::locate::{NotOnDisk, PageNo, SpaceId, Tablespaces};
@@ -41,9 +41,9 @@ impl PageSource for PoolSource<'_> {
         self.server.geometry.page_size
     }
 
-    fn memory(&self) -> impl Iterator<Item = Stretch> {
+    fn memory(&self) -> impl Iterator<Item = SlotRange> {
         let chunks = self.server.geometry.chunks.iter();
-        chunks.map(|chunk| Stretch { at: chunk.frames, slots: chunk.blocks })
+        chunks.map(|chunk| SlotRange { at: chunk.frames, slots: chunk.blocks })
     }
 
     fn files(&self) -> &dyn Files {
@@ -51,7 +51,7 @@ impl PageSource for PoolSource<'_> {
     }
 
     /// Judges the blocks on two threads.
-    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Found, ListError> {
+    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Harvest, ListError> {
         let shares = Shares(Mutex::new(unknown));
         let (first, second) =
             both(|| self.find_some(&shares, judged), || self.find_some(&shares, judged));
@@ -121,11 +121,11 @@ impl Shares {
 
 impl PoolSource<'_> {
     /// Judges the blocks that this thread takes from `shares`.
-    fn find_some(&self, shares: &Shares, judged: &Judged) -> Result<Found, ListError> {
+    fn find_some(&self, shares: &Shares, judged: &Judged) -> Result<Harvest, ListError> {
         let (server, residency) = (self.server, self.residency);
         let (memory, layout, geometry) = (server.memory(), &server.layout, &server.geometry);
         let mut classifier = Classifier::new(memory, layout, residency);
-        let mut found = Found::default();
+        let mut found = Harvest::default();
         let mut changed = Vec::new();
         let mut buffer = scan_buffer(layout);
         let mut words = Vec::new();
@@ -134,7 +134,7 @@ impl PoolSource<'_> {
                 // Before any descriptor is read: an event after that makes a judgement void.
                 words.clear();
                 words.extend(range.clone().map(|block| self.word(block)));
-                let Found { candidates, left_out, judged: looked_at } = &mut found;
+                let Harvest { candidates, left_out, judged: looked_at } = &mut found;
                 scan_blocks(memory, layout, geometry, range.clone(), &mut buffer, &mut |block| {
                     if judged.has(block.index) {
                         return;
@@ -162,7 +162,7 @@ impl PoolSource<'_> {
 }
 
 /// Applies the LSN test to the candidates that were changed since they were read.
-fn remove_detached(server: &Server, changed: &[(usize, (ServerAddr, u64))], found: &mut Found) {
+fn remove_detached(server: &Server, changed: &[(usize, (ServerAddr, u64))], found: &mut Harvest) {
     let pages: Vec<_> = changed.iter().map(|(_, page)| *page).collect();
     let mut gone = Vec::new();
     find_detached(server.memory(), &pages, |index| gone.push(changed[index].0));

@@ -17,7 +17,7 @@ use super::judged::Judged;
 use super::located::Located;
 use super::place::Placer;
 use super::source::PageSource;
-use crate::on_disk::Finder;
+use crate::on_disk::DiskFinder;
 
 /// Stretches that are looked up again for each list; beyond that a list made anew is quicker.
 const MAX_STRAIGHTS: usize = 1 << 16;
@@ -49,7 +49,7 @@ impl Kept {
 
 impl Prepared {
     /// Takes what still holds. It is lost when the list that follows fails.
-    pub(super) fn take(&mut self, source: &impl PageSource, finder: &mut Finder) -> Kept {
+    pub(super) fn take(&mut self, source: &impl PageSource, finder: &mut DiskFinder) -> Kept {
         self.0
             .take()
             .filter(|_| source.has_words())

@@ -24,7 +24,7 @@ pub trait PageSource: Sync {
     fn page_bytes(&self) -> u32;
 
     /// The memory that holds the pages, one after the other: slot 0 begins the first stretch.
-    fn memory(&self) -> impl Iterator<Item = Stretch>;
+    fn memory(&self) -> impl Iterator<Item = SlotRange>;
 
     /// The files that the pages lie in.
     fn files(&self) -> &dyn Files;
@@ -34,7 +34,7 @@ pub trait PageSource: Sync {
     ///
     /// # Errors
     /// When the process is gone, or its memory cannot be read.
-    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Found, ListError>;
+    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Harvest, ListError>;
 
     /// The range of a file that holds a page, and how many pages follow it there: the next pages of the object, one
     /// after the other.
@@ -71,7 +71,7 @@ pub trait PageSource: Sync {
 
 /// Slots whose memory follows each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub struct SlotRange {
     /// Address of the first slot's page in the process.
     pub at: ServerAddr,
     /// Number of slots.
@@ -105,7 +105,7 @@ impl Candidate {
 
 /// What a source has found.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct Harvest {
     /// Pages that may be skipped, in the order of their keys.
     pub candidates: Vec<Candidate>,
     /// Slots whose pages may not.

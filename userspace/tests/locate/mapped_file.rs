@@ -13,10 +13,10 @@ use userspace::classify::Reason;
 use userspace::frames::{FRAME_BYTES, Frame, Frames, Pagemap};
 use userspace::memory::{Memory, ServerAddr};
 use userspace::on_disk::{
-    FileId, FileOffset, FileRange, FileView, Files, Finder, Process, SeenFile,
+    DiskFinder, FileId, FileOffset, FileRange, FileView, Files, Process, SeenFile,
 };
 use userspace::page_list::{
-    Candidate, Found, Judged, ListError, PageKey, PageSource, Prepared, Stretch, build_from,
+    Candidate, Harvest, Judged, ListError, PageKey, PageSource, Prepared, SlotRange, build_from,
 };
 
 use crate::volume::{Loop, Mounted, run, with_own_mounts};
@@ -51,7 +51,7 @@ struct MappedCode {
     process: Process,
     view: FileView,
     file: SeenFile,
-    mapping: Stretch,
+    mapping: SlotRange,
     first: u32,
     /// Whole pages of the file.
     pages: u32,
@@ -74,7 +74,7 @@ impl MappedCode {
         let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
         let (start, end) = range.split_once('-').map(|(from, to)| (hex(from), hex(to))).unwrap();
         let count = |bytes: u64| u32::try_from(bytes / FRAME_BYTES).unwrap();
-        let mapping = Stretch { at: ServerAddr(start), slots: count(end - start) };
+        let mapping = SlotRange { at: ServerAddr(start), slots: count(end - start) };
         let pages = count(program.metadata().unwrap().len());
         Self { process, view, file, mapping, first: count(hex(&offset)), pages }
     }
@@ -103,7 +103,7 @@ impl PageSource for MappedCode {
         u32::try_from(FRAME_BYTES).unwrap()
     }
 
-    fn memory(&self) -> impl Iterator<Item = Stretch> {
+    fn memory(&self) -> impl Iterator<Item = SlotRange> {
         std::iter::once(self.mapping)
     }
 
@@ -111,12 +111,12 @@ impl PageSource for MappedCode {
         self
     }
 
-    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Found, ListError> {
+    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Harvest, ListError> {
         let slots = unknown.into_iter().flatten().filter(|slot| !judged.has(*slot));
         let candidates: Vec<Candidate> = slots
             .map(|slot| Candidate { key: PageKey { object: 0, page: self.first + slot }, slot })
             .collect();
-        Ok(Found { judged: candidates.len() as u64, candidates, ..Found::default() })
+        Ok(Harvest { judged: candidates.len() as u64, candidates, ..Harvest::default() })
     }
 
     fn range(&self, page: PageKey) -> Result<(FileRange, u32), Reason> {
@@ -144,7 +144,7 @@ fn pages_of_a_mapped_file_make_a_list() {
         run("sync", &["--file-system".as_ref(), &program], "");
         let shell = Shell::start(&program);
         let source = MappedCode::of(shell.pid(), &program);
-        let mut finder = Finder::default();
+        let mut finder = DiskFinder::default();
         finder.refresh(&source).unwrap();
         let (mut frames, _) = Frames::open(shell.pid()).unwrap();
         let list = build_from(&source, &mut finder, &mut frames, &mut Prepared::default()).unwrap();
