@@ -3,7 +3,7 @@
 //! QEMU names its disks by paths and addresses, and `receive` opens them with rights that QEMU may not have: whoever has
 //! taken over a QEMU could so have root read any file, and learn from a peer's hashes what stands in it. So a file that
 //! QEMU names is read only where QEMU's process has that very file open for reading, and a server is asked only where
-//! QEMU's process has a connection to it. What the operator names (`--disk`) is another matter.
+//! QEMU's process has a connection (of TCP, or a unix stream) to it. What the operator names (`--disk`) is another matter.
 //!
 //! A descriptor is looked at by a copy of it (pidfd_getfd(2)), so that it is one thing from the first question to the
 //! last: an `O_PATH` descriptor of a file that its owner may not read, or one that changes meanwhile, is none.
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use foreign_file::Found;
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
-use rustix::net::{SocketAddrAny, SocketAddrUnix, getpeername, sockopt};
+use rustix::net::{SocketAddrAny, SocketAddrUnix, SocketType, getpeername, ipproto, sockopt};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use crate::descriptors::{self, Descriptor, Identity};
@@ -130,10 +130,16 @@ impl Held {
 impl Peer {
     /// Of a socket in `network`, ours; another's addresses mean something else here.
     fn of(socket: &OwnedFd, network: Option<u64>) -> Option<Self> {
+        // The other end of a connection has agreed to it; a datagram socket has whatever address its owner names.
+        if sockopt::socket_type(socket).ok()? != SocketType::STREAM {
+            return None;
+        }
         let peer = getpeername(socket).ok()??;
         if let Ok(address) = SocketAddr::try_from(peer) {
+            let protocol = sockopt::socket_protocol(socket).ok()?;
+            let is_tcp = protocol.is_some_and(|is| [ipproto::TCP, ipproto::MPTCP].contains(&is));
             let is_ours = network.is_some() && network_of(socket.as_fd()) == network;
-            return is_ours.then(|| Self::Tcp(plain(address)));
+            return (is_tcp && is_ours).then(|| Self::Tcp(plain(address)));
         }
         Listener::of(socket.as_fd()).map(Self::Unix)
     }
@@ -183,7 +189,7 @@ fn network_of(socket: BorrowedFd<'_>) -> Option<u64> {
 mod tests {
     use fs::File;
     use std::os::unix::fs::symlink;
-    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
     use std::path::Path;
     use std::sync::Arc;
 
@@ -267,5 +273,24 @@ mod tests {
             assert_eq!(asked(&with, server).await, "asked", "{server}");
         }
         drop((connections, unix));
+    }
+
+    /// Nobody has agreed to it: a datagram socket is "connected" to whatever address is named.
+    #[tokio::test]
+    async fn a_datagram_socket_has_no_connection() {
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = server.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("datagrams");
+        let listens = UnixDatagram::bind(&path).unwrap();
+        let (udp, unix) =
+            (UdpSocket::bind("127.0.0.1:0").unwrap(), UnixDatagram::unbound().unwrap());
+        udp.connect(address).unwrap();
+        unix.connect(&path).unwrap();
+        let held = held().await;
+        let by_udp = held.connected(std::iter::once(address));
+        let by_unix = Peer::of(&OwnedFd::from(unix), network());
+        assert_eq!((by_udp, by_unix), (vec![], None));
+        drop((udp, listens));
     }
 }
