@@ -27,79 +27,22 @@ pub(super) async fn within<T>(
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::time::Instant;
 
-    use serde_json::{Value, json};
-    use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-    use tokio::net::UnixListener;
-    use tokio::time::sleep;
-
     use super::*;
+    use crate::guest::talkative::{MANY, Talkative};
     use crate::guest::{GuestRam, disks};
     use crate::qmp::Qmp;
 
     const LATE: Duration = Duration::from_millis(50);
     const LIMIT: Duration = Duration::from_millis(500);
-    /// Things that it names; about each there is a question.
-    const MANY: usize = 100;
-
-    /// A QEMU that has much to be asked about, and answers late. Block `n` lies at the `n`-th of `addresses`.
-    fn talkative(path: &Path, late: Duration, addresses: Vec<usize>) {
-        let listener = UnixListener::bind(path).unwrap();
-        tokio::spawn(async move {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (read, mut write) = stream.into_split();
-            let version = json!({ "qemu": { "major": 10, "minor": 0, "micro": 2 } });
-            let greeting = json!({ "QMP": { "version": version, "capabilities": [] } });
-            write.write_all(format!("{greeting}\r\n").as_bytes()).await.unwrap();
-            let mut lines = BufReader::new(read).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
-                let command: Value = serde_json::from_str(&line).unwrap();
-                sleep(late).await;
-                let answer = json!({ "return": answer(&command, &addresses), "id": command["id"] });
-                if write.write_all(format!("{answer}\r\n").as_bytes()).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
-
-    fn answer(command: &Value, addresses: &[usize]) -> Value {
-        let lines = |line: fn(usize) -> String| (0..MANY).map(line).collect::<String>();
-        let line = command["arguments"]["command-line"].as_str().unwrap_or_default();
-        match (command["execute"].as_str().unwrap(), line) {
-            ("human-monitor-command", "info ramblock") => {
-                lines(|n| format!("m{n} 4 KiB 0x0 0x100000 0x100000\n")).into()
-            }
-            ("human-monitor-command", "info mtree -f") => {
-                let ram = lines(|n| {
-                    let (first, last) = ((n + 1) << 20, ((n + 2) << 20) - 1);
-                    format!("  {first:016x}-{last:016x} (prio 0, ram): m{n}\n")
-                });
-                format!(" AS \"memory\", root: system\n{ram}").into()
-            }
-            ("human-monitor-command", asked) => {
-                let gpa = asked.strip_prefix("gpa2hva 0x").unwrap();
-                let number = (usize::from_str_radix(gpa, 16).unwrap() >> 20) - 1;
-                let address = addresses.get(number).copied().unwrap_or(0x7000);
-                format!("Host virtual address for 0x{gpa} (m{number}) is {address:#x}").into()
-            }
-            ("query-block", _) => (0..MANY)
-                .map(|n| json!({ "qdev": format!("d{n}"), "inserted": { "drv": "raw", "file": "/none" } }))
-                .collect(),
-            ("qmp_capabilities", _) => json!({}),
-            ("qom-get", _) => "virtio-blk-device".into(),
-            _ => json!([]),
-        }
-    }
 
     #[tokio::test]
     async fn a_qemu_that_is_late_each_time_is_waited_for_once() {
         let folder = tempfile::tempdir().unwrap();
         for what in ["RAM", "disks"] {
             let path = folder.path().join(what);
-            talkative(&path, LATE, Vec::new());
+            Talkative { late: LATE, ..Talkative::default() }.listen(&path);
             let qmp = Qmp::connect(&path).await.unwrap();
             let begun = Instant::now();
             let pid = std::process::id();
@@ -133,7 +76,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("qmp");
         let addresses = maps.iter().map(|(_, map)| map.as_ptr() as usize).collect();
-        talkative(&path, Duration::ZERO, addresses);
+        Talkative { addresses, ..Talkative::default() }.listen(&path);
         let qmp = Qmp::connect(&path).await.unwrap();
         let begun = Instant::now();
         let ram = GuestRam::within(Duration::from_secs(5), &qmp, std::process::id()).await;

@@ -39,6 +39,18 @@ pub enum GuestError {
         /// What is missing.
         what: &'static str,
     },
+    /// It claims more RAM than this host can hold.
+    #[error(
+        "QEMU says that this VM has {} MiB of RAM, and the host has {} MiB of memory and swap",
+        claimed >> 20,
+        held >> 20
+    )]
+    TooLarge {
+        /// RAM of the VM in bytes, as QEMU says.
+        claimed: u64,
+        /// Memory and swap of the host in bytes.
+        held: u64,
+    },
     /// No block of RAM lies in a file that other processes can map.
     #[error("no RAM of this VM is shared memory")]
     NotShared,
@@ -84,6 +96,10 @@ impl GuestError {
             Self::Qmp(error) => error.hint(),
             Self::Slow { .. } => Some("see what keeps QEMU's main loop busy, and try again"),
             Self::Many { .. } => Some("see why QEMU has so many descriptors (`ls /proc/PID/fd`)"),
+            Self::TooLarge { .. } => Some(
+                "only a stock migration serves such a VM: Poolferry wants memory and swap for all of its RAM, files \
+                 that lie on disks included",
+            ),
             Self::NotShared => Some(
                 "start QEMU with `-object memory-backend-memfd,id=mem0,size=...,share=on \
                  -machine memory-backend=mem0`",

@@ -9,11 +9,14 @@ mod data;
 mod deadline;
 pub mod disks;
 mod error;
+mod host_memory;
 mod mapping;
 mod mtree;
 mod names;
 mod ram;
 mod ramblock;
+#[cfg(test)]
+mod talkative;
 
 pub(crate) use data::data;
 pub use error::GuestError;

@@ -1,7 +1,8 @@
 //! The RAM of a VM, in its memory files.
 //!
 //! They are read with pread(2) and never mapped here: QEMU can make a file of its own shorter at any time, and who looks
-//! at a mapping beyond the end of its file is killed (SIGBUS).
+//! at a mapping beyond the end of its file is killed (SIGBUS). How large they are is QEMU's word as well: more than the
+//! host's memory is not believed.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -12,7 +13,7 @@ use tokio::task::spawn_blocking;
 
 use super::deadline::{self, TOLD};
 use super::mapping::{self, Access, Piece};
-use super::{GuestError, LOWEST, mtree, ramblock};
+use super::{GuestError, LOWEST, host_memory, mtree, ramblock};
 use crate::qmp::Qmp;
 
 /// A RAM block that lies in a file which QEMU maps shared.
@@ -68,7 +69,8 @@ impl GuestRam {
     /// Finds, for reading only, the RAM of the QEMU with process id `pid` behind `qmp`.
     ///
     /// # Errors
-    /// [`GuestError`] when no RAM is shared, its files cannot be opened, or QEMU's answers take longer than 60 s.
+    /// [`GuestError`] when no RAM is shared, it is more than the host's memory, its files cannot be opened, or QEMU's
+    /// answers take longer than 60 s.
     pub async fn of(qmp: &Qmp, pid: u32) -> Result<Self, GuestError> {
         deadline::within(TOLD, "RAM", Self::open(qmp, pid, Access::Read)).await
     }
@@ -102,6 +104,7 @@ impl GuestRam {
             return Err(nothing("info mtree -f", "RAM"));
         }
         let total_bytes = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.bytes));
+        host_memory::holds(total_bytes)?;
         let mut named_blocks: Vec<(&ramblock::Line, Option<Piece>)> = Vec::new();
         let mut windows = Vec::new();
         for range in &ranges {
@@ -126,6 +129,8 @@ impl GuestRam {
             let (start, bytes, offset) = (range.start, range.bytes, range.offset);
             windows.push(Window { start, bytes, block, offset });
         }
+        let used = |sum: u64, (line, _): &(&ramblock::Line, _)| sum.saturating_add(line.used);
+        host_memory::holds(named_blocks.iter().fold(0, used))?;
         let pieces: Vec<Piece> = named_blocks.iter().filter_map(|(_, piece)| *piece).collect();
         // The kernel's answers wait for locks of QEMU's memory, and there may be many.
         let until = Instant::now() + TOLD;

@@ -114,7 +114,7 @@ pub(super) struct Planner<'a> {
     blocks: Vec<Block>,
     /// By block of the RAM: its index in `blocks`.
     numbers: Vec<Option<u16>>,
-    /// By block of the RAM: which of its pages are in the set, a bit each.
+    /// By block of the RAM: which of its pages are in the set, a bit each; nothing where it has no number.
     taken: Vec<Vec<u64>>,
     /// Disks that have runs, each with the first name under which it had one.
     devices: Vec<(&'a Disk, String)>,
@@ -128,6 +128,8 @@ impl<'a> Planner<'a> {
     fn new(ram: &'a GuestRam) -> Self {
         let mut blocks = Vec::new();
         let mut numbers = Vec::new();
+        let mut taken = Vec::new();
+        let words = |length: u64| usize::try_from(length / PAGE_BYTES / 64 + 1).unwrap_or(0);
         for block in ram.blocks() {
             let number = u16::try_from(blocks.len()).ok();
             let fits = block.page_bytes == PAGE_BYTES && blocks.len() < MAX_SET_BLOCKS;
@@ -136,14 +138,14 @@ impl<'a> Planner<'a> {
                 blocks.push(Block { name: block.name.clone(), length: block.length });
             }
             numbers.push(number);
+            taken.push(vec![0; number.map_or(0, |_| words(block.length))]);
         }
-        let words = |length: u64| usize::try_from(length / PAGE_BYTES / 64 + 1).unwrap_or(0);
         Self {
             ram,
             plan: Plan::default(),
             blocks,
             numbers,
-            taken: ram.blocks().iter().map(|block| vec![0; words(block.length)]).collect(),
+            taken,
             devices: Vec::new(),
             runs: Vec::new(),
             pages: 0,
