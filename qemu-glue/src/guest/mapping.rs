@@ -6,10 +6,12 @@
 //! `Documentation/filesystems/proc.rst`.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader};
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use kernel_text::first_mapping;
 use rustix::fs::OFlags;
 
 use super::GuestError;
@@ -17,8 +19,8 @@ use crate::descriptors::{self, Identity};
 
 /// Most mappings that are looked at; the kernel allows 65,530 unless it is told else.
 const MAX_MAPPINGS: usize = 1 << 17;
-/// What a line has before the name of the file is shorter.
-const MAX_HEAD: usize = 256;
+/// Most bytes of their table that are read: names of files may be as long as paths are.
+const MAX_TABLE: u64 = 64 << 20;
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,24 +29,35 @@ pub(super) enum Access {
     ReadWrite,
 }
 
-/// A shared mapping of a file.
+/// A shared mapping of a file: its name, which is as long as its owner likes, is not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mapping {
-    start: u64,
-    end: u64,
-    /// Place of `start` in the file, in bytes.
+    addresses: Range<u64>,
+    /// Place of the first address in the file, in bytes.
     file_offset: u64,
-    device: (u32, u32),
-    inode: u64,
+    identity: Identity,
+    /// The kernel's own link to its file.
+    link: PathBuf,
     /// The process may write the file: the kernel maps it so only through a descriptor that was opened for it (mmap(2)).
     writable: bool,
 }
 
 impl Mapping {
+    /// A mapping of process `pid`; `None` where it is not shared, or of no file.
+    fn of(mapping: &kernel_text::Mapping<'_>, pid: u32) -> Option<Self> {
+        (mapping.shared && mapping.inode != 0).then(|| Self {
+            addresses: mapping.addresses.clone(),
+            file_offset: mapping.offset,
+            identity: Identity::File { device: mapping.device, inode: mapping.inode },
+            link: mapping.file_of(pid),
+            writable: mapping.writable,
+        })
+    }
+
     /// Place in the file of the byte at `address`, when all `bytes` from there lie in this mapping.
     pub(super) fn place(&self, address: u64, bytes: u64) -> Option<u64> {
-        let ahead = address.checked_sub(self.start)?;
-        (address.checked_add(bytes)? <= self.end).then(|| self.file_offset + ahead)
+        let ahead = address.checked_sub(self.addresses.start)?;
+        (address.checked_add(bytes)? <= self.addresses.end).then(|| self.file_offset + ahead)
     }
 
     /// Whether its file may be opened so: for writing only one that the process itself may write, as it names
@@ -56,15 +69,11 @@ impl Mapping {
         Ok(())
     }
 
-    fn identity(&self) -> Identity {
-        Identity::File { device: self.device, inode: self.inode }
-    }
-
     /// Opens its file by one of the kernel's links to it. What was looked at is what is opened, and only the file's
     /// identity counts: mappings and descriptors come and go meanwhile.
     fn open_by(&self, link: &Path, access: Access) -> io::Result<File> {
         let found = foreign_file::held_by(link)?;
-        if Identity::of(&found)? != self.identity() {
+        if Identity::of(&found)? != self.identity {
             return Err(io::ErrorKind::NotFound.into());
         }
         let flags = match access {
@@ -72,11 +81,6 @@ impl Mapping {
             Access::ReadWrite => OFlags::RDWR,
         };
         Ok(found.open_with(flags)?)
-    }
-
-    fn open_mapped(&self, pid: u32, access: Access) -> io::Result<File> {
-        let (start, end) = (self.start, self.end);
-        self.open_by(&PathBuf::from(format!("/proc/{pid}/map_files/{start:x}-{end:x}")), access)
     }
 }
 
@@ -103,7 +107,7 @@ pub(super) fn files(
 ) -> Result<Vec<Option<io::Result<Placed>>>, GuestError> {
     let mappings = shared(pid)?;
     let find = |piece: &Piece| {
-        let at = mappings.partition_point(|mapping| mapping.end <= piece.address);
+        let at = mappings.partition_point(|mapping| mapping.addresses.end <= piece.address);
         let mapping = mappings.get(at)?;
         Some((mapping, mapping.place(piece.address, piece.bytes)?))
     };
@@ -115,7 +119,7 @@ pub(super) fn files(
         }
         files.push(found.map(|(mapping, offset)| {
             mapping.allows(access)?;
-            Ok((mapping.open_mapped(pid, access)?, offset))
+            Ok((mapping.open_by(&mapping.link, access)?, offset))
         }));
     }
     by_descriptors(pid, &found, &mut files, access, until)?;
@@ -132,7 +136,7 @@ fn by_descriptors(
 ) -> Result<(), GuestError> {
     let is_left = |(index, found): (usize, &Option<(&Mapping, u64)>)| {
         let (mapping, _) = found.filter(|(mapping, _)| mapping.allows(access).is_ok())?;
-        matches!(files.get(index), Some(Some(Err(_)))).then(|| (mapping.identity(), index))
+        matches!(files.get(index), Some(Some(Err(_)))).then(|| (mapping.identity, index))
     };
     let mut left: Vec<_> = found.iter().enumerate().filter_map(is_left).collect();
     left.sort_unstable();
@@ -159,38 +163,14 @@ fn by_descriptors(
 
 /// Shared mappings of files in process `pid`, by address.
 fn shared(pid: u32) -> Result<Vec<Mapping>, GuestError> {
-    let path = format!("/proc/{pid}/maps");
-    let read = || {
-        let mut lines = BufReader::new(File::open(&path)?);
-        let mut mappings = Vec::new();
-        let mut text = Vec::new();
-        // A line ends in the name of a file, which is as long as its owner likes: it is not kept.
-        while lines.read_until(b'\n', &mut text)? > 0 && mappings.len() < MAX_MAPPINGS {
-            let head = &text[..text.len().min(MAX_HEAD)];
-            mappings.extend(line(&String::from_utf8_lossy(head)));
-            text.clear();
-        }
-        Ok(mappings)
-    };
-    read().map_err(|error| GuestError::Proc { path: path.clone(), error })
-}
-
-/// `7f1c3fe00000-7f1c4fe00000 rw-s 00000000 00:01 2051    /memfd:memory-backend-memfd (deleted)`
-fn line(text: &str) -> Option<Mapping> {
-    let mut words = text.split_ascii_whitespace();
-    let (start, end) = words.next()?.split_once('-')?;
-    let rights = words.next()?;
-    let (shared, writable) = (rights.ends_with('s'), rights.as_bytes().get(1) == Some(&b'w'));
-    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    let file_offset = hex(words.next()?)?;
-    let (major, minor) = words.next()?.split_once(':')?;
-    let number = |text: &str| u32::from_str_radix(text, 16).ok();
-    let device = (number(major)?, number(minor)?);
-    let inode: u64 = words.next()?.parse().ok()?;
-    let (start, end) = (hex(start)?, hex(end)?);
-    let sane = start < end && file_offset.checked_add(end - start).is_some();
-    let mapping = Mapping { start, end, file_offset, device, inode, writable };
-    (shared && inode != 0 && sane).then_some(mapping)
+    let (mut mappings, mut seen) = (Vec::new(), 0);
+    let enough = first_mapping(pid, MAX_TABLE, |mapping| {
+        seen += 1;
+        mappings.extend(Mapping::of(mapping, pid));
+        (seen == MAX_MAPPINGS).then_some(())
+    });
+    enough.map_err(|error| GuestError::Proc { path: format!("/proc/{pid}/maps"), error })?;
+    Ok(mappings)
 }
 
 #[cfg(test)]
@@ -201,15 +181,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_the_kernel_are_read() {
+    fn only_shared_mappings_of_files_count() {
+        let of = |text: &str| Mapping::of(&kernel_text::Mapping::parse(text.as_bytes())?, 7);
         let text = "7f1c3fe00000-7f1c4fe00000 rw-s 00001000 00:01 2051                       /memfd:memory-backend-memfd (deleted)";
-        let mapping = line(text).unwrap();
+        let mapping = of(text).unwrap();
         assert_eq!(mapping.place(0x7f1c_3fe0_2000, 4096), Some(0x3000));
         assert_eq!(mapping.place(0x7f1c_4fdf_f000, 4096), Some(0x1000_0000));
         assert_eq!(mapping.place(0x7f1c_4fdf_f000, 4097), None);
         assert_eq!(mapping.place(u64::MAX, 2), None);
-        assert!(line(&text.replace("rw-s", "rw-p")).is_none());
-        assert!(line("7f1c3fe00000-7f1c4fe00000 rw-s 00000000 00:01 0").is_none());
+        assert_eq!(of(&text.replace("rw-s", "rw-p")), None);
+        assert_eq!(of("7f1c3fe00000-7f1c4fe00000 rw-s 00000000 00:01 0"), None);
     }
 
     fn soon() -> Instant {
@@ -236,8 +217,8 @@ mod tests {
         // Where /proc/PID/map_files is closed to us, and where there is no time for it.
         let pid = std::process::id();
         let mappings = shared(pid).unwrap();
-        let mapping =
-            mappings.iter().find(|mapping| mapping.inode == file.metadata().unwrap().ino());
+        let identity = Identity::of(&file).unwrap();
+        let mapping = mappings.iter().find(|mapping| mapping.identity == identity);
         let found = [Some((mapping.unwrap(), 0))];
         let mut files = [Some(Err(io::ErrorKind::PermissionDenied.into()))];
         let late = by_descriptors(pid, &found, &mut files, Access::ReadWrite, Instant::now());

@@ -33,7 +33,6 @@ const OWN: &[(&str, &str)] = &[
     ("qemu-glue/src/channel/key.rs", "the operator's key, checked for owner and mode"),
     ("qemu-glue/src/dest/memory.rs", "control groups: the kernel's"),
     ("qemu-glue/src/dest/thp.rs", "sysfs: the kernel's"),
-    ("qemu-glue/src/guest/mapping.rs", "files in /proc: the kernel's"),
     ("qemu-glue/src/storage/mod.rs", "a type of its own, which goes through foreign_file"),
     ("symbols/src/cache.rs", "the cache's folder, whose owner and mode it checks"),
     ("symbols/src/debug_file/files.rs", "looks before it opens, as foreign_file does"),
