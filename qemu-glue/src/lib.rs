@@ -3,7 +3,7 @@
 //! ```text
 //! source:       agent -> list -> guest (RAM blocks, clip) -> set -> shim (skip) -> hash -> channel
 //! destination:  channel -> storage (disk order) -> compare -> install (userfaultfd) -> channel
-//! source:       channel -> shim (confirm, re-dirty) -> hold -> switchover -> report
+//! source:       channel -> shim (confirm, re-dirty) -> throttle -> switchover -> report
 //! ```
 //! One function reads as this path: [`source::migrate`] at the source, [`dest::receive`] at the
 //! destination. Pages are named by RAM block and offset ([`set`]); every number from the guest is

@@ -13,6 +13,6 @@ pub const MAX_SET_PAGES: u32 = 1 << 28;
 pub const MAX_SET_RUNS: usize = 1 << 24;
 /// Most RAM blocks of a set.
 pub const MAX_SET_BLOCKS: usize = 32;
-/// Pages at the start of the first block that keep a migration from ending while it is held: those below 1 MiB, which
-/// no set has.
-pub const MAX_HOLD_PAGES: u32 = 256;
+/// Pages at the start of the first block that keep QEMU from the switchover while it is throttled: those below 1 MiB,
+/// which no set has.
+pub const MAX_THROTTLE_PAGES: u32 = 256;

@@ -109,7 +109,7 @@ pub struct Control {
     pub armed: AtomicU32,
     /// Byte 68, host: how many pages, from the first one of block 0 on, to mark dirty at each sync
     /// while the VM runs, so that QEMU always finds something to send; 0 lets it switch over.
-    pub hold: AtomicU32,
+    pub throttle: AtomicU32,
     /// Byte 72, host: grows after each change of the bitmap of pages to re-dirty.
     pub redirty_asked: AtomicU32,
     /// Byte 76, host: number of [`crate::Block`]s.
@@ -144,8 +144,8 @@ pub struct Control {
     pub redirtied_asked: AtomicU64,
     /// Byte 208, library: pages re-dirtied because they were not confirmed when the VM had stopped.
     pub redirtied_unconfirmed: AtomicU64,
-    /// Byte 216, library: syncs at which the switchover was held.
-    pub held: AtomicU64,
+    /// Byte 216, library: syncs at which the throttle kept QEMU from the switchover.
+    pub throttled: AtomicU64,
     unused_224: [u64; 4],
 
     /// Byte 256, host: parameters of QEMU's migrations that it has changed.
@@ -159,6 +159,6 @@ pub struct Control {
 const _: () = assert!(core::mem::offset_of!(Control, armed) == 64);
 const _: () = assert!(core::mem::offset_of!(Control, state) == 128);
 const _: () = assert!(core::mem::offset_of!(Control, hint_begun) == 160);
-const _: () = assert!(core::mem::offset_of!(Control, held) == 216);
+const _: () = assert!(core::mem::offset_of!(Control, throttled) == 216);
 const _: () = assert!(core::mem::offset_of!(Control, kept) == 256);
 const _: () = assert!(core::mem::offset_of!(Control, sync_times) == 1024);

@@ -97,8 +97,8 @@ pub enum Reason {
     Numbers(u64),
     /// The runs have fewer pages than the set.
     Missing(u64),
-    /// The set has a page of those that hold the switchover.
-    HoldPages,
+    /// The set has a page of those that keep QEMU from the switchover.
+    ThrottlePages,
     /// The program that armed it is gone.
     Abandoned,
 }
@@ -127,7 +127,7 @@ impl Reason {
             Self::Order(run) => (17, [run, 0]),
             Self::Numbers(run) => (18, [run, 0]),
             Self::Missing(pages) => (19, [pages, 0]),
-            Self::HoldPages => (20, [0, 0]),
+            Self::ThrottlePages => (20, [0, 0]),
             Self::Abandoned => (21, [0, 0]),
         }
     }
@@ -155,7 +155,7 @@ impl Reason {
             17 => Self::Order(first),
             18 => Self::Numbers(first),
             19 => Self::Missing(first),
-            20 => Self::HoldPages,
+            20 => Self::ThrottlePages,
             21 => Self::Abandoned,
             _ => return None,
         })

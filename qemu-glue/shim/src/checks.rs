@@ -3,7 +3,7 @@
 
 use core::ffi::CStr;
 
-use page_number::{MAX_HOLD_PAGES, MAX_SET_BLOCKS, PAGE_BYTES};
+use page_number::{MAX_SET_BLOCKS, MAX_THROTTLE_PAGES, PAGE_BYTES};
 use shim_abi::{Reason, Run};
 
 use crate::bits::masks;
@@ -53,8 +53,8 @@ pub(crate) fn runs(
     seen: &mut [u64],
 ) -> Result<(), Reason> {
     let mut missing = pages;
-    // Block and end of the run before; the pages that hold the switchover are in no run.
-    let mut before = (0, u64::from(MAX_HOLD_PAGES) * PAGE_BYTES);
+    // Block and end of the run before; the pages that keep QEMU from the switchover are in no run.
+    let mut before = (0, u64::from(MAX_THROTTLE_PAGES) * PAGE_BYTES);
     for (index, run) in runs.iter().enumerate() {
         let number = index as u64;
         if run.pages == 0 || !run.offset.is_multiple_of(PAGE_BYTES) {
@@ -66,7 +66,7 @@ pub(crate) fn runs(
         let end = end.filter(|end| *end <= block.length).ok_or(Reason::Beyond(number))?;
         let after = run.block > before.0 || (run.block == before.0 && run.offset >= before.1);
         if !after {
-            return Err(if index == 0 { Reason::HoldPages } else { Reason::Order(number) });
+            return Err(if index == 0 { Reason::ThrottlePages } else { Reason::Order(number) });
         }
         before = (run.block, end);
         number_pages(run, pages, seen).ok_or(Reason::Numbers(number))?;

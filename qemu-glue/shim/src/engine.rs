@@ -68,15 +68,15 @@ impl<H: Hypervisor> Engine<H> {
             control.redirtied_asked.fetch_add(pages, Relaxed);
             // Somebody has let it run on: the stop before was no switchover.
             control.final_sync.store(0, Relaxed);
-            let hold = control.hold.load(Relaxed);
-            if hold > 0 {
-                skip.hold(&self.vm, hold);
-                control.held.fetch_add(1, Relaxed);
+            let throttled = control.throttle.load(Relaxed);
+            if throttled > 0 {
+                skip.throttle(&self.vm, throttled);
+                control.throttled.fetch_add(1, Relaxed);
             }
         } else {
             // Also when somebody has stopped the VM meanwhile: then it costs time, nothing else. Without
             // anybody who drives the set, nothing more is confirmed, and nobody lets it go.
-            control.hold.store(0, Relaxed);
+            control.throttle.store(0, Relaxed);
             let pages = skip.redirty_unconfirmed(&self.vm);
             // The host that sees the figure sees the bits.
             control.redirtied_unconfirmed.fetch_add(pages, Release);
@@ -173,7 +173,7 @@ fn reset(control: &Control) {
         &control.hinted,
         &control.redirtied_asked,
         &control.redirtied_unconfirmed,
-        &control.held,
+        &control.throttled,
     ];
     for figure in figures {
         figure.store(0, Relaxed);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! load ── plugin ───────────────> install ──> notifier ──> engine ──> skip: take and check, hint,
-//!    └─── preload (bottom half) ─────┘           ^            │             re-dirty, hold
+//!    └─── preload (bottom half) ─────┘           ^            │             re-dirty, throttle
 //!                                                │            └──> control (shared with the host)
 //!                                         precopy_notify
 //! ```

@@ -6,7 +6,7 @@
 
 use core::sync::atomic::Ordering::{Acquire, Release};
 
-use page_number::{MAX_HOLD_PAGES, PAGE_BYTES};
+use page_number::{MAX_THROTTLE_PAGES, PAGE_BYTES};
 use shim_abi::Control;
 
 use crate::bits::{masks, stretches};
@@ -39,9 +39,9 @@ impl Skip {
     }
 
     /// Marks the pages of block 0 that are in no set, up to `pages` of them.
-    pub(crate) fn hold(&self, vm: &impl Hypervisor, pages: u32) {
+    pub(crate) fn throttle(&self, vm: &impl Hypervisor, pages: u32) {
         if let Some(block) = self.block(0) {
-            let bytes = u64::from(pages.min(MAX_HOLD_PAGES)) * PAGE_BYTES;
+            let bytes = u64::from(pages.min(MAX_THROTTLE_PAGES)) * PAGE_BYTES;
             vm.mark_dirty(block, 0, bytes.min(block.length));
         }
     }

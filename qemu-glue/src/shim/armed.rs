@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use page_number::{MAX_HOLD_PAGES, MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS, PAGE_BYTES};
+use page_number::{MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS, MAX_THROTTLE_PAGES, PAGE_BYTES};
 use shim_abi::{BLOCK_NAME_BYTES, BLOCKS_AT, RUNS_AT, SYNC_TIMES};
 
 use super::file::{Bits, SharedFile};
@@ -48,7 +48,7 @@ impl Armed {
         // What a process that died has left armed: this one holds the lock now.
         let taken = control.taken.load(Acquire);
         control.armed.store(taken, Release);
-        control.hold.store(0, Relaxed);
+        control.throttle.store(0, Relaxed);
         file.clear()?;
         write_blocks(&file, set.blocks())?;
         write_runs(&file, set)?;
@@ -104,7 +104,7 @@ impl Armed {
             hinted: figure(&control.hinted),
             redirtied_asked: figure(&control.redirtied_asked),
             redirtied_unconfirmed: unconfirmed,
-            held: figure(&control.held),
+            throttled: figure(&control.throttled),
         }
     }
 
@@ -133,9 +133,9 @@ impl Armed {
     /// with both). They do so, too, when the first pass takes less than the 100 ms after which QEMU first
     /// measures the bandwidth. Each pass over these pages follows the one before at once, so lower `max-bandwidth`
     /// when the first pass is over: 1 MiB/s makes it about ten syncs a second.
-    pub fn set_hold(&self, hold: bool) {
-        let pages = if hold { MAX_HOLD_PAGES } else { 0 };
-        self.file.control().hold.store(pages, Release);
+    pub fn set_throttle(&self, throttled: bool) {
+        let pages = if throttled { MAX_THROTTLE_PAGES } else { 0 };
+        self.file.control().throttle.store(pages, Release);
     }
 
     /// Takes the set back if no migration has taken it yet: none of its pages is left behind then.
@@ -197,7 +197,7 @@ impl Armed {
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        self.set_hold(false);
+        self.set_throttle(false);
         self.disarm();
         self.file.in_use.store(false, Release);
     }
@@ -212,11 +212,11 @@ fn check(set: &SkipSet) -> Result<u32, ShimError> {
     fits("RAM blocks", set.blocks().len(), MAX_SET_BLOCKS)?;
     fits("runs", set.runs().len(), MAX_SET_RUNS)?;
     fits("pages", set.pages() as usize, MAX_SET_PAGES as usize)?;
-    let hold_end = u64::from(MAX_HOLD_PAGES) * PAGE_BYTES;
+    let throttle_end = u64::from(MAX_THROTTLE_PAGES) * PAGE_BYTES;
     if let Some(block) = set.blocks().first()
-        && set.runs().iter().any(|run| run.block == 0 && run.offset < hold_end)
+        && set.runs().iter().any(|run| run.block == 0 && run.offset < throttle_end)
     {
-        return Err(ShimError::HoldPages(block.name.clone()));
+        return Err(ShimError::ThrottlePages(block.name.clone()));
     }
     if set.pages() == 0 { Err(ShimError::Empty) } else { Ok(set.pages()) }
 }

@@ -87,9 +87,9 @@ pub enum ShimError {
     /// A block's name is longer than QEMU's names are, or has a zero.
     #[error("`{0}` is no name of a RAM block")]
     BlockName(String),
-    /// The set has pages of those that hold the switchover.
+    /// The set has pages of those that keep QEMU from the switchover.
     #[error("the set has a page below 1 MiB of its first RAM block, `{0}`")]
-    HoldPages(String),
+    ThrottlePages(String),
 }
 
 impl ShimError {
@@ -116,7 +116,7 @@ impl ShimError {
             | Self::Empty
             | Self::TooMany { .. }
             | Self::BlockName(_)
-            | Self::HoldPages(_) => return None,
+            | Self::ThrottlePages(_) => return None,
         })
     }
 }

@@ -5,11 +5,11 @@
 //!                              │                    └──────────────── Refused(why)
 //!                              ├─ confirm: placed at the destination, QEMU need not send it
 //!                              ├─ redirty: QEMU sends it after all
-//!                              └─ set_hold: no switchover yet
+//!                              └─ set_throttle: no switchover yet
 //! ```
 //! Everything is words in memory: no call waits for the library, and the library waits for none of
 //! them. A host that dies leaves a migration that ends by itself and is right: what is not confirmed
-//! when the VM has stopped is re-dirtied, and a hold has no effect on a stopped VM.
+//! when the VM has stopped is re-dirtied, and a throttle has no effect on a stopped VM.
 
 mod armed;
 mod bitmap;

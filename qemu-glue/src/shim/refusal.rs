@@ -101,7 +101,9 @@ impl fmt::Display for Refusal {
             Reason::Numbers(run) => write!(f, "page numbers of run {run} are used twice"),
             Reason::Missing(pages) => write!(f, "{pages} pages of the set are in no run"),
             Reason::Abandoned => f.write_str("the program that armed it is gone"),
-            Reason::HoldPages => f.write_str("the set has a page that holds the switchover"),
+            Reason::ThrottlePages => {
+                f.write_str("the set has a page that keeps QEMU from the switchover")
+            }
         }
     }
 }

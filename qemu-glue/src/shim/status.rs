@@ -55,6 +55,6 @@ pub struct Status {
     pub redirtied_asked: u64,
     /// Pages re-dirtied since they were not confirmed when the VM had stopped.
     pub redirtied_unconfirmed: u64,
-    /// Syncs at which the switchover was held.
-    pub held: u64,
+    /// Syncs at which the throttle kept QEMU from the switchover.
+    pub throttled: u64,
 }

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use page_number::{
-    MAX_HOLD_PAGES, MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS, PAGE_BYTES, PAGE_SHIFT, UNIT_SHIFT,
+    MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS, MAX_THROTTLE_PAGES, PAGE_BYTES, PAGE_SHIFT,
+    UNIT_SHIFT,
 };
 use page_wire::{Device, List};
 use serde::Serialize;
@@ -40,8 +41,8 @@ pub enum LeftOut {
     ShareFile,
     /// Beyond the end of the disk.
     BeyondDisk,
-    /// Among the pages that keep the migration from ending while it is held.
-    HoldPage,
+    /// Among the pages that keep QEMU from the switchover while it is throttled.
+    ThrottlePage,
     /// More pages than a set holds, or a list that names its pages over and over.
     TooMany,
 }
@@ -204,7 +205,7 @@ impl<'a> Planner<'a> {
         let looked = pages.min(self.budget);
         self.budget -= looked;
         let first = piece.offset / PAGE_BYTES;
-        let (mut twice, mut hold, mut full) = (0, 0, pages - looked);
+        let (mut twice, mut throttle, mut full) = (0, 0, pages - looked);
         // Whether the page before went into the last run.
         let mut goes_on = false;
         for page in first..first + looked {
@@ -215,8 +216,8 @@ impl<'a> Planner<'a> {
                 full += 1;
                 continue;
             };
-            let skipped = if block == 0 && page < u64::from(MAX_HOLD_PAGES) {
-                Some(&mut hold)
+            let skipped = if block == 0 && page < u64::from(MAX_THROTTLE_PAGES) {
+                Some(&mut throttle)
             } else if *word & bit != 0 {
                 Some(&mut twice)
             } else if self.pages == u64::from(MAX_SET_PAGES) || self.runs.len() == MAX_SET_RUNS {
@@ -244,7 +245,7 @@ impl<'a> Planner<'a> {
             goes_on = true;
         }
         self.leave(LeftOut::Twice, twice);
-        self.leave(LeftOut::HoldPage, hold);
+        self.leave(LeftOut::ThrottlePage, throttle);
         self.leave(LeftOut::TooMany, full);
     }
 
@@ -261,7 +262,7 @@ impl<'a> Planner<'a> {
                 let taken = word.is_none_or(|word| word & (1 << (page % 64)) != 0);
                 let full = self.pages == u64::from(MAX_SET_PAGES)
                     || (!goes_on && self.runs.len() == MAX_SET_RUNS);
-                if taken || full || (block == 0 && page < u64::from(MAX_HOLD_PAGES)) {
+                if taken || full || (block == 0 && page < u64::from(MAX_THROTTLE_PAGES)) {
                     goes_on = false;
                     continue;
                 }

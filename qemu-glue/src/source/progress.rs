@@ -7,7 +7,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "told")]
 pub enum Update {
-    /// A step begins: `preflight`, `list`, `offer`, `first pass`, `hold`, `convergence`, ...
+    /// A step begins: `preflight`, `list`, `offer`, `first pass`, `throttle`, `convergence`, ...
     Step {
         /// Its name.
         name: &'static str,

@@ -55,7 +55,7 @@ impl SkipSession {
             Ok(armed) => armed,
             Err(error) => return Err((error, link)),
         };
-        armed.set_hold(true);
+        armed.set_throttle(true);
         let ram_bytes = ram.blocks().iter().map(|block| block.length).sum();
         let task = SkipTask::new(&plan.set, ram_bytes, left_out, silence, splits_load);
         let session = Self {
@@ -181,7 +181,7 @@ impl SkipSession {
             }
             Command::Disarm => self.armed.disarm(),
             Command::ReadLibrary => return Some(self.look()),
-            Command::Release => self.armed.set_hold(false),
+            Command::Release => self.armed.set_throttle(false),
             Command::StartReading => return self.start_reading().err().map(Input::NoThread),
             Command::StopReading => {
                 self.stop.store(true, Ordering::Relaxed);

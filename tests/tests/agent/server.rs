@@ -71,7 +71,7 @@ fn a_migration_that_the_host_tells_of_is_shown_in_the_guest() {
     let _process = fixture.agent_on(&server);
     let mut agent = fixture.attached();
     let migration = Migration {
-        phase: Phase::Held,
+        phase: Phase::Throttled,
         skipped: 4000,
         placed: 3999,
         redirtied: 1,

@@ -73,7 +73,7 @@ async fn what_the_host_asks_for_is_sent_while_the_vm_runs(lab: &Lab) {
     let destination = Vm::destination(lab).await;
     let set = scattered();
     let armed = Shim::open(source.pid).unwrap().arm(&set).unwrap();
-    armed.set_hold(true);
+    armed.set_throttle(true);
     source.set_parameters(json!({"downtime-limit": 1, "max-bandwidth": 64 << 20})).await;
     begin(lab, &source, &destination).await;
     hinted(&armed).await;
@@ -87,7 +87,7 @@ async fn what_the_host_asks_for_is_sent_while_the_vm_runs(lab: &Lab) {
     let asked = u64::from(set.pages()) - left;
     wait_for("they are re-dirtied", async || armed.status().redirtied_asked == asked).await;
     assert!(source.runs().await);
-    armed.set_hold(false);
+    armed.set_throttle(false);
     source.set_parameters(json!({"downtime-limit": 300, "max-bandwidth": 1 << 30})).await;
     completes(&source, &destination).await;
     assert_eq!(armed.status().redirtied_unconfirmed, left);

@@ -6,7 +6,7 @@
 //! | [`counts`] | pages that QEMU sends against the set; RAM of both sides, byte by byte |
 //! | [`one_shot`] | migrations and snapshots that nobody armed against stock ones |
 //! | [`refusals`] | sets, settings and times that are wrong |
-//! | [`hold`] | the switchover, held and let go |
+//! | [`throttle`] | the throttle, which keeps QEMU from the switchover, and its end |
 //! | [`failures`] | migrations that end early, and the next one |
 //! | [`loading`] | the ways in, and QEMUs that the library cannot work in |
 //!
@@ -16,11 +16,11 @@
 mod counts;
 mod failures;
 mod guest;
-mod hold;
 mod lab;
 mod loading;
 mod migration;
 mod one_shot;
 mod refusals;
 mod sets;
+mod throttle;
 mod vm;

@@ -71,7 +71,7 @@ async fn by_hand(fixture: &Fixture<'_>, when: When) {
     let (mut sender, mut answers) = channel::connect(stream, &Security::Plain).await.unwrap();
     let uri = offer(&mut sender, &mut answers, &set).await;
     let armed = shim.arm(&set).unwrap();
-    armed.set_hold(true);
+    armed.set_throttle(true);
     // So slow that the first pass is not over before all is settled, which would end the hold.
     let held = json!({ "downtime-limit": 1, "max-bandwidth": 81_921 });
     qmp.execute("migrate-set-parameters", held).await.unwrap();
@@ -84,7 +84,7 @@ async fn by_hand(fixture: &Fixture<'_>, when: When) {
     settle(&armed, &mut answers).await;
     let free = json!({ "downtime-limit": 300, "max-bandwidth": 128 << 20 });
     qmp.execute("migrate-set-parameters", free).await.unwrap();
-    armed.set_hold(false);
+    armed.set_throttle(false);
     wait_for("the end", async || {
         let now = fixture.source.execute("query-migrate", json!({})).await;
         assert_ne!(now["status"], "failed", "{now}");

@@ -51,7 +51,7 @@ fn line(migration: &Migration) -> String {
         Phase::Preparing => return "this VM is about to migrate".to_owned(),
         Phase::GivenUp => return "the migration of this VM was given up; it stays".to_owned(),
         Phase::Migrating => "migrates",
-        Phase::Held => "waits for the last pages to migrate",
+        Phase::Throttled => "waits for the last pages to migrate",
         Phase::SwitchingOver => "switches to its other host",
     };
     let mib = remaining_bytes >> 20;
@@ -71,7 +71,7 @@ mod tests {
         let folder = folder.path().join("run");
         assert_eq!(told_in(&folder, FRESH), None);
         let mut migration = Migration {
-            phase: Phase::Held,
+            phase: Phase::Throttled,
             skipped: 40,
             placed: 30,
             redirtied: 2,
@@ -98,7 +98,7 @@ mod tests {
             std::os::unix::fs::symlink(&victim, folder.path().join(name)).unwrap();
         }
         let migration = Migration {
-            phase: Phase::Held,
+            phase: Phase::Throttled,
             skipped: 1,
             placed: 0,
             redirtied: 0,

@@ -115,12 +115,12 @@ fn a_migration_that_fails_at_once_disarms() {
 fn a_hold_marks_pages_while_the_vm_runs() {
     let mut bench = Bench::new();
     bench.arm(RUNS);
-    bench.control.hold.store(2, Relaxed);
+    bench.control.throttle.store(2, Relaxed);
     bench.sync();
     assert_eq!(bench.marked(), [], "nothing is hinted yet: QEMU has all pages to send");
     bench.sync();
     assert_eq!(bench.marked(), [(0, 0), (0, 1)]);
-    bench.control.hold.store(u32::MAX, Relaxed);
+    bench.control.throttle.store(u32::MAX, Relaxed);
     bench.sync();
     assert_eq!(bench.marked().len(), 256);
     for page in 0..6 {
@@ -128,14 +128,14 @@ fn a_hold_marks_pages_while_the_vm_runs() {
     }
     bench.qemu.stopped.set(true);
     bench.sync();
-    assert_eq!((bench.marked(), bench.control.held.load(Relaxed)), (vec![], 2));
+    assert_eq!((bench.marked(), bench.control.throttled.load(Relaxed)), (vec![], 2));
 }
 
 #[test]
 fn without_its_driver_a_set_goes_back_while_the_vm_runs() {
     let mut bench = Bench::new();
     bench.arm(RUNS);
-    bench.control.hold.store(8, Relaxed);
+    bench.control.throttle.store(8, Relaxed);
     bench.sync();
     bench.confirm(1);
     bench.sync();

@@ -34,7 +34,7 @@ fn a_wrong_run_is_named() {
     assert_eq!(refused(&[good, last], 4), Some(Reason::Beyond(1)));
     assert_eq!(refused(&[good, run(0, 301, 2, 1)], 3), Some(Reason::Order(1)));
     assert_eq!(refused(&[run(1, 300, 0, 1), run(0, 300, 1, 1)], 2), Some(Reason::Order(1)));
-    assert_eq!(refused(&[run(0, 255, 0, 1)], 1), Some(Reason::HoldPages));
+    assert_eq!(refused(&[run(0, 255, 0, 1)], 1), Some(Reason::ThrottlePages));
 }
 
 #[test]

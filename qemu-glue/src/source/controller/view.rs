@@ -68,7 +68,7 @@ impl Controller {
         let phase = match skip.phase {
             _ if self.cancelled.is_some() => ask::Phase::GivenUp,
             Phase::Released => ask::Phase::SwitchingOver,
-            _ if self.syncs > 1 => ask::Phase::Held,
+            _ if self.syncs > 1 => ask::Phase::Throttled,
             Phase::AwaitingHint | Phase::Restoring | Phase::Redirtying => ask::Phase::Migrating,
         };
         Some(Telemetry {

@@ -68,7 +68,7 @@ fn zero_pages_come_first_and_leave_listed_ones_alone() {
     let plan = plan(&list, &ram(), &[disk("a", 64 * MIB)], &zeros).unwrap();
     let place = |run: &SetRun| (run.block, run.offset / PAGE_BYTES, run.pages);
     let runs: Vec<_> = plan.set.runs().iter().map(place).collect();
-    // Pages that hold the migration are never in a set, whoever names them.
+    // Pages that keep QEMU from the switchover are never in a set, whoever names them.
     assert_eq!(runs, [(0, 256, 44), (1, 0, 9), (0, 300, 4)]);
     assert_eq!((plan.set.zero_pages(), plan.listed), (53, 8));
     assert_eq!(plan.set.devices().last().unwrap(), ZERO_DEVICE);

@@ -26,8 +26,9 @@ pub enum Phase {
     Preparing,
     /// QEMU sends its first pass.
     Migrating,
-    /// The switch to the other host is held until nothing is outstanding.
-    Held,
+    /// QEMU is throttled: the switchover waits until nothing is outstanding.
+    #[serde(rename = "held", alias = "throttled")]
+    Throttled,
     /// The VM is about to stop here and go on there.
     SwitchingOver,
     /// It was given up; the VM stays.

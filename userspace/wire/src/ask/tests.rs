@@ -32,8 +32,13 @@ fn the_text_of_the_asks_is_the_contract() {
     assert_eq!(line(copy), "{\"id\":7,\"copy\":{\"list\":3,\"offset\":4096,\"len\":10}}\n");
     assert_eq!(line(What::Release { list: 3 }), "{\"id\":7,\"release\":{\"list\":3}}\n");
     assert_eq!(line(What::Status), "{\"id\":7,\"status\":null}\n");
-    let migration =
-        Migration { phase: Phase::Held, skipped: 4, placed: 2, redirtied: 1, remaining_bytes: 9 };
+    let migration = Migration {
+        phase: Phase::Throttled,
+        skipped: 4,
+        placed: 2,
+        redirtied: 1,
+        remaining_bytes: 9,
+    };
     assert_eq!(
         line(What::Migration(migration)),
         "{\"id\":7,\"migration\":{\"phase\":\"held\",\"skipped\":4,\"placed\":2,\

@@ -305,7 +305,7 @@ impl World {
             hinted: if hinted { PAGES.into() } else { 0 },
             redirtied_asked: self.given_asked,
             redirtied_unconfirmed: self.given_unconfirmed,
-            held: 0,
+            throttled: 0,
         }
     }
 }

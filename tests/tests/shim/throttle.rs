@@ -20,7 +20,7 @@ async fn a_held_migration_ends_when_it_is_let(lab: &Lab) {
     let set = scattered();
     restore(&set, &source, &destination);
     let armed = Shim::open(source.pid).unwrap().arm(&set).unwrap();
-    armed.set_hold(true);
+    armed.set_throttle(true);
     source.set_parameters(HELD()).await;
     begin(lab, &source, &destination).await;
     hinted(&armed).await;
@@ -33,10 +33,10 @@ async fn a_held_migration_ends_when_it_is_let(lab: &Lab) {
     assert_eq!(query(&source).await["status"], "active");
     assert!(source.runs().await);
     let status = armed.status();
-    assert!(status.held > 0 && status.state == State::Hinted, "{status:?}");
+    assert!(status.throttled > 0 && status.state == State::Hinted, "{status:?}");
     let syncs = status.syncs - before;
     assert!((1..=60).contains(&syncs), "{syncs} syncs in 2 s at 1 MiB/s");
-    armed.set_hold(false);
+    armed.set_throttle(false);
     source.set_parameters(json!({"downtime-limit": 300, "max-bandwidth": 1 << 30})).await;
     let sent = completes(&source, &destination).await;
     assert!(sent >= expected - u64::from(set.pages()));
@@ -48,7 +48,7 @@ async fn a_hold_ends_with_its_host(lab: &Lab) {
     let source = Vm::source(lab, Options::default()).await;
     let destination = Vm::destination(lab).await;
     let armed = Shim::open(source.pid).unwrap().arm(&scattered()).unwrap();
-    armed.set_hold(true);
+    armed.set_throttle(true);
     source.set_parameters(HELD()).await;
     begin(lab, &source, &destination).await;
     hinted(&armed).await;
