@@ -32,6 +32,7 @@
 //! its superblock from being given to others. The user namespace is looked at after the table: a process can go to a
 //! lesser one in between, and never come back.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
@@ -43,7 +44,7 @@ use rustix::fs::{
     AtFlags, MemfdFlags, Mode, OFlags, StatxFlags, memfd_create, open, openat, readlinkat, statx,
 };
 
-use crate::refused;
+use crate::refused::{self, View};
 
 /// Longest table of mounts: `fs.mount-max` is 100,000, and a line seldom has 200 bytes.
 const MOST_BYTES: u64 = 32 << 20;
@@ -137,14 +138,7 @@ impl Mounts {
         if judged.iter().any(|known| known.number == number) {
             return Ok(Ok(number));
         }
-        let key = refused::Key::of(fd, number, self.proc.as_ref().map(|proc| proc.as_fd()));
-        if let Some(why) = refused::known(&key, Instant::now()) {
-            return Ok(Err(why));
-        }
-        let verdict = self.judge(fd, number);
-        if let Err(why) = &verdict {
-            refused::remember(key, why, Instant::now());
-        }
+        let verdict = self.look_up(fd, number);
         if verdict.is_ok() && judged.len() < MOST_JUDGED {
             judged.push(Judged { number, _on_it: fd.try_clone_to_owned()? });
         }
@@ -155,6 +149,40 @@ impl Mounts {
     pub(crate) fn check_held(&self, fd: BorrowedFd<'_>) -> io::Result<Result<u64, String>> {
         let number = number(fd)?;
         if memory().contains(&number) { Ok(Ok(number)) } else { self.check(fd) }
+    }
+
+    fn look_up(&self, fd: BorrowedFd<'_>, number: u64) -> Result<(), String> {
+        let key = refused::Key::of(self.proc.as_ref().map(|proc| proc.as_fd()));
+        if let Some(why) = refused::known(&key, number, Instant::now()) {
+            return Err(why);
+        }
+        let verdict = self.judge(fd, number);
+        if let Err(why) = &verdict {
+            refused::remember(&key, number, why, Instant::now(), || self.view());
+        }
+        verdict
+    }
+
+    /// All mounts at once, as [`judge`](Self::judge) finds them.
+    fn view(&self) -> View {
+        let (mut view, mut of_root) = (View::default(), HashSet::new());
+        for table in tables_of_root() {
+            each(table, |mount| {
+                view.add(mount.number, mount.read_if(|| true).err().as_deref());
+                if mount.answers == Answers::Others {
+                    of_root.insert((mount.device, mount.fstype));
+                }
+            });
+        }
+        let Some(proc) = &self.proc else { return view };
+        let Ok(table) = table(proc.as_fd()) else { return view };
+        let is_roots_own = is_of_root(proc.as_fd());
+        each(table, |mount| {
+            let is_of_root =
+                || is_roots_own || of_root.contains(&(mount.device.clone(), mount.fstype.clone()));
+            view.add(mount.number, mount.read_if(is_of_root).err().as_deref());
+        });
+        view
     }
 
     fn judge(&self, fd: BorrowedFd<'_>, number: u64) -> Result<(), String> {
@@ -168,7 +196,7 @@ impl Mounts {
             let device = device(fd);
             let known = device.and_then(|device| of_root(|mount| *mount.device == *device));
             return known
-                .map_or_else(|| Err("an unknown mount".to_owned()), |it| it.read_if(|| true));
+                .map_or_else(|| Err(refused::UNKNOWN.to_owned()), |it| it.read_if(|| true));
         };
         let is_same =
             |other: &Mount| (&other.device, &other.fstype) == (&mount.device, &mount.fstype);
@@ -191,10 +219,15 @@ impl Mount {
 
 /// The first mount of our own table, or of that of process 1, that `wanted` is true of.
 fn of_root(wanted: impl Fn(&Mount) -> bool) -> Option<Mount> {
-    ["/proc/thread-self", "/proc/1"].iter().find_map(|proc| {
+    tables_of_root().find_map(|table| find(table, &wanted))
+}
+
+/// Our own, and that of process 1, each opened when it is its turn.
+fn tables_of_root() -> impl Iterator<Item = Table> {
+    ["/proc/thread-self", "/proc/1"].iter().filter_map(|proc| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let proc = open(*proc, flags, Mode::empty()).ok()?;
-        find(table(proc.as_fd()).ok()?, &wanted)
+        table(proc.as_fd()).ok()
     })
 }
 
@@ -216,17 +249,17 @@ fn table(proc: BorrowedFd<'_>) -> io::Result<Table> {
 
 /// The first mount that `wanted` is true of; nothing else of a table is kept.
 fn find(table: Table, wanted: impl Fn(&Mount) -> bool) -> Option<Mount> {
-    let (mut lines, mut line) = (BufReader::new(table), Vec::new());
-    loop {
-        line.clear();
-        if lines.read_until(b'\n', &mut line).ok()? == 0 {
-            return None;
-        }
-        let mount = Mount::parse(String::from_utf8_lossy(&line).trim_end_matches('\n'));
-        if let Some(mount) = mount.filter(&wanted) {
-            return Some(mount);
-        }
-    }
+    mounts(table).find(wanted)
+}
+
+fn each(table: Table, with: impl FnMut(Mount)) {
+    mounts(table).for_each(with);
+}
+
+/// What a table names; a line that says something else is passed over.
+fn mounts(table: Table) -> impl Iterator<Item = Mount> {
+    let lines = BufReader::new(table).split(b'\n').map_while(Result::ok);
+    lines.filter_map(|line| Mount::parse(&String::from_utf8_lossy(&line)))
 }
 
 /// The number of the mount through which a descriptor was opened. Nothing is asked of the file system.
@@ -310,6 +343,34 @@ mod tests {
             assert!(Mounts::about(proc).check(file.as_fd()).unwrap().is_err());
         }
         assert!(TABLES.get() < 200, "{} tables were read", TABLES.get());
+    }
+
+    /// Or on as many mounts: a table judges all that it names.
+    #[test]
+    fn thousands_of_refused_mounts_are_looked_up_at_once() {
+        const COUNT: u64 = 2000;
+        // As the kernel shows a process whose user has mounted so many, in namespaces of its own.
+        let proc = tempfile::tempdir().unwrap();
+        std::fs::create_dir(proc.path().join("ns")).unwrap();
+        for name in ["user", "mnt"] {
+            std::os::unix::fs::symlink("thousands", proc.path().join("ns").join(name)).unwrap();
+        }
+        let numbers = || (0..COUNT).map(|n| u64::from(u32::MAX) + n);
+        let line = |n| format!("{n} 1 0:9 / /m rw - fuse.sshfs h: rw,user_id=1000,group_id=1000\n");
+        std::fs::write(proc.path().join("mountinfo"), numbers().map(line).collect::<String>())
+            .unwrap();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = open(proc.path(), flags, Mode::empty()).unwrap();
+        TABLES.set(0);
+        let since = Instant::now();
+        for number in numbers() {
+            let mounts = Mounts::of(folder.as_fd()).unwrap();
+            let verdict = mounts.look_up(folder.as_fd(), number);
+            assert_eq!(verdict, Err("fuse.sshfs that a user has mounted".to_owned()));
+        }
+        let (tables, took) = (TABLES.get(), since.elapsed());
+        println!("{tables} tables in {took:?}");
+        assert!(u64::from(tables) < COUNT / 10, "{tables} tables were read in {took:?}");
     }
 
     #[test]
