@@ -24,6 +24,8 @@ use crate::pair::Pair;
 /// The argument by which a program of ours is asked to be a keeper.
 pub const COMMAND: &str = "keep-probes";
 
+/// What the process is called where processes are listed: 15 bytes at most (`PR_SET_NAME`, prctl(2)).
+const NAME: &std::ffi::CStr = c"poolferry-keep";
 /// Orders that set no probe come at once, or the one who would give them is held.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Setting probes that takes longer is told.
@@ -53,6 +55,8 @@ fn become_one() -> io::Result<OwnedFd> {
     close_inherited();
     ignore_signals();
     close_at_signal();
+    // It was started by a link to the program, whose name says nothing.
+    rustix::thread::set_name(NAME)?;
     // The maker may have ended before this. Its process is then being killed, and gives no order.
     set_parent_process_death_signal(Some(Signal::USR1))?;
     io::stdin().as_fd().try_clone_to_owned()
@@ -160,8 +164,12 @@ fn attach(
 ) -> io::Result<Option<Kept>> {
     // Nothing else comes until they are set.
     let is_wanted = || !pair.wait(Duration::ZERO);
-    if let Some(holder) = who_holds(is_wanted) {
-        return pair.send(&Said::Failed(LoadError::Held(holder)), &[]).map(|()| None);
+    let no_one = who_holds(is_wanted).and_then(|holder| match holder {
+        Some(holder) => Err(LoadError::Held(holder)),
+        None => Ok(()),
+    });
+    if let Err(error) = no_one {
+        return pair.send(&Said::Failed(error), &[]).map(|()| None);
     }
     let (sender, done) = channel();
     // The kernel may hold who sets them.
@@ -169,7 +177,7 @@ fn attach(
         let set = set(&mut ebpf, pid, &sites, &text);
         drop(sender.send(set.map(|links| Kept { _links: links, ebpf })));
     };
-    thread::Builder::new().name("attach".to_owned()).spawn(set)?;
+    let setting = thread::Builder::new().name("attach".to_owned()).spawn(set)?;
     let (began, mut is_told) = (Instant::now(), false);
     loop {
         match done.recv_timeout(LONG / 40) {
@@ -186,8 +194,9 @@ fn attach(
         if !is_told && began.elapsed() >= LONG {
             is_told = true;
             // The kernel waits in the same queue, so now this shows who only reads its map, too.
+            let holder = who_holds(|| is_wanted() && !setting.is_finished());
             // Who is gone needs not know; this goes on.
-            drop(pair.send(&Said::Waits(who_holds(is_wanted)), &[]));
+            drop(pair.send(&Said::Waits(holder.unwrap_or_default()), &[]));
         }
     }
 }

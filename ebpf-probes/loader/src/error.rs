@@ -82,6 +82,19 @@ pub enum LoadError {
     /// To set a probe the kernel would wait for this process, and all that fork would wait too.
     #[error("process {} of user {} does not let go of its memory map", .0.pid, .0.user)]
     Held(Holder),
+    /// Whether the kernel would wait for a process cannot be found out.
+    #[error("{} cannot be asked whether the kernel would wait for it", process(*.pid))]
+    Unasked {
+        /// Which process; none where it is about all of them.
+        pid: Option<u32>,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+}
+
+fn process(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// The process that keeps probes does not keep them.
@@ -121,8 +134,9 @@ pub enum KeeperError {
 }
 
 /// The remedy for [`LoadError::Held`].
-pub const HELD_HINT: &str = "the kernel would wait for it, and `fork` of every process would too: end that process, or have \
-                             the file system (FUSE, a share) answer that it maps a file of";
+pub const HELD_HINT: &str = "the kernel would wait for it, and `fork` of every process would too: end that process, have the \
+                             file system (FUSE, a share) answer that it maps a file of, or give it more of the processors \
+                             where it runs at a low priority";
 
 impl KeeperError {
     /// What the operator can do about it.
@@ -133,6 +147,10 @@ impl KeeperError {
                 "build with `cargo xtask build`, which compiles the eBPF programs first"
             }
             Self::Refused(LoadError::Held(_)) => HELD_HINT,
+            Self::Refused(LoadError::Unasked { .. }) => {
+                "run as root, or with CAP_SYS_PTRACE: a process that holds its memory map would stop `fork` of the whole machine \
+                 while probes are set, so all are asked before"
+            }
             Self::Start(_) => "check the limits on processes and memory of this user",
             Self::Ended { .. } => {
                 "the kernel ends it when memory runs out, or somebody has; start again"

@@ -10,20 +10,28 @@
 //! Which files a process maps its memory map tells, so one that does not answer counts as one that maps the program.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::thread::{CapabilitySet, capabilities};
 use serde::{Deserialize, Serialize};
 
-/// How long a process may take to answer, and all of them together beyond [`QUICK`] each.
-const PATIENCE: Duration = Duration::from_secs(1);
+use crate::error::{Cause, LoadError};
+
+/// How long a process may take to answer. One that only gets little of a processor lets go of the lock in that time, and the
+/// question, which is queued, has its turn then; a file system that does not answer never lets go.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How long all of them together may take, beyond [`QUICK`] each.
+const PATIENCE_FOR_ALL: Duration = Duration::from_secs(10);
 /// An answer that takes no longer was not waited for.
 const QUICK: Duration = Duration::from_millis(20);
+/// The process that every other can see, unless others are hidden from it (`hidepid`, proc(5)).
+const INIT: u32 = 1;
 
 /// A process that holds the lock of its memory map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,40 +53,44 @@ impl Holder {
 }
 
 /// Asks every process; the one that does not answer, or none. Ends early where nobody wants to know any more.
-pub(crate) fn who_holds(is_wanted: impl Fn() -> bool) -> Option<Holder> {
-    first_silent("/proc", "pagemap", is_wanted).map(Holder::of)
+///
+/// # Errors
+/// [`LoadError::Unasked`].
+pub(crate) fn who_holds(is_wanted: impl Fn() -> bool) -> Result<Option<Holder>, LoadError> {
+    let may_ask_all = may_ask_all();
+    let found = first_silent("/proc", "pagemap", may_ask_all, is_wanted)?;
+    Ok(found.map(Holder::of))
+}
+
+/// Whether a process that refuses the question does so by a rule of the system's, such as a security module's, and not because
+/// of what this program lacks.
+fn may_ask_all() -> bool {
+    capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::SYS_PTRACE))
 }
 
 /// The first folder below `base` whose file is not read in time.
 fn first_silent(
     base: &'static str,
     name: &'static str,
+    may_ask_all: bool,
     is_wanted: impl Fn() -> bool,
-) -> Option<u32> {
+) -> Result<Option<u32>, LoadError> {
     let asked = Arc::new(AtomicU32::new(0));
-    let (sender, done) = channel::<()>();
+    let (sender, done) = channel();
     let told = Arc::clone(&asked);
-    let ask = move || {
-        // Closed, not sent to, at the end.
-        let _open = sender;
-        let Ok(processes) = fs::read_dir(base) else { return };
-        let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        for pid in pids {
-            told.store(pid, Ordering::Relaxed);
-            // Kernel threads have no memory map, others may have gone.
-            let Ok(file) = File::open([base, &pid.to_string(), name].iter().collect::<PathBuf>())
-            else {
-                continue;
-            };
-            let _ = file.read_at(&mut [0; 8], 0);
-        }
-    };
-    // Who cannot ask has heard of nobody.
-    thread::Builder::new().name("look".to_owned()).spawn(ask).ok()?;
+    // Who has heard enough does not wait for this.
+    let ask = move || drop(sender.send(ask_all(Path::new(base), name, may_ask_all, &told)));
+    thread::Builder::new()
+        .name("look".to_owned())
+        .spawn(ask)
+        .map_err(|error| unasked(None, &error))?;
     let (mut last, mut since, mut waited) = (0, Instant::now(), Duration::ZERO);
     loop {
         match done.recv_timeout(QUICK / 2) {
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return None,
+            Ok(all) => return all.map(|()| None),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(unasked(None, &io::Error::other("the thread that asks has ended")));
+            }
             Err(RecvTimeoutError::Timeout) => {}
         }
         let now = asked.load(Ordering::Relaxed);
@@ -86,13 +98,69 @@ fn first_silent(
         if now != last {
             waited += took.saturating_sub(QUICK);
             (last, since) = (now, Instant::now());
-        } else if waited + took >= PATIENCE {
-            return Some(now);
+        } else if took >= PATIENCE || waited + took >= PATIENCE_FOR_ALL {
+            return Ok(Some(now));
         }
         if !is_wanted() {
-            return None;
+            return Ok(None);
         }
     }
+}
+
+/// Asks one after the other, and tells whom.
+fn ask_all(base: &Path, name: &str, may_ask_all: bool, told: &AtomicU32) -> Result<(), LoadError> {
+    let processes = fs::read_dir(base).map_err(|error| unasked(None, &error))?;
+    for entry in processes {
+        let entry = entry.map_err(|error| unasked(None, &error))?;
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        told.store(pid, Ordering::Relaxed);
+        match ask(&entry.path(), name) {
+            Ok(()) => {}
+            Err(error) if may_ask_all && error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(unasked(Some(pid), &error)),
+        }
+    }
+    // Others may be hidden, too.
+    if !may_ask_all && let Err(error) = fs::metadata(base.join(INIT.to_string())) {
+        return Err(unasked(Some(INIT), &error));
+    }
+    Ok(())
+}
+
+/// Asks a process, which may have gone, or have no memory map (a thread of the kernel's).
+///
+/// One whose first thread has ended has that map by its other threads only.
+fn ask(process: &Path, name: &str) -> io::Result<()> {
+    if has_answered(&process.join(name))? {
+        return Ok(());
+    }
+    let Ok(threads) = fs::read_dir(process.join("task")) else { return Ok(()) };
+    let threads = threads.map_while(Result::ok).map(|thread| thread.path().join(name));
+    for thread in threads {
+        if has_answered(&thread)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Whether there is a memory map behind this file. A thread without one has no file, or (before Linux 6.13) an empty one.
+fn has_answered(file: &Path) -> io::Result<bool> {
+    let is_gone = |error: &io::Error| {
+        let gone = [rustix::io::Errno::NOENT, rustix::io::Errno::SRCH];
+        gone.iter().any(|gone| error.raw_os_error() == Some(gone.raw_os_error()))
+    };
+    match File::open(file).and_then(|mut file| file.read(&mut [0; 8])) {
+        Ok(bytes) => Ok(bytes > 0),
+        Err(error) if is_gone(&error) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn unasked(pid: Option<u32>, error: &io::Error) -> LoadError {
+    LoadError::Unasked { pid, source: Cause::of(error) }
 }
 
 #[cfg(test)]
@@ -102,7 +170,8 @@ mod tests {
     #[test]
     fn who_answers_holds_nothing() {
         let since = Instant::now();
-        assert_eq!(who_holds(|| true), None);
+        // Without the rights to ask all, nothing is known.
+        assert!(!may_ask_all() || who_holds(|| true) == Ok(None));
         println!("all processes asked in {:?}", since.elapsed());
     }
 
@@ -113,29 +182,94 @@ mod tests {
         assert_eq!(Holder::of(u32::MAX).user, u32::MAX);
     }
 
+    /// A folder of processes, some of which answer once somebody writes to their pipe.
+    struct Processes(tempfile::TempDir);
+
+    impl Processes {
+        fn new(pids: &[&str]) -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            for pid in pids {
+                fs::create_dir_all(folder.path().join(pid)).unwrap();
+            }
+            Self(folder)
+        }
+
+        fn answers(self, process: &str) -> Self {
+            fs::write(self.0.path().join(process).join("file"), "12345678").unwrap();
+            self
+        }
+
+        /// Opening a pipe waits for who writes it.
+        fn is_silent(&self, process: &str) -> std::path::PathBuf {
+            let pipe = self.0.path().join(process).join("file");
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
+            let kind = rustix::fs::FileType::Fifo;
+            rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+            pipe
+        }
+
+        fn ask(&self, is_wanted: bool) -> Option<u32> {
+            let base: &'static str = self.0.path().to_str().unwrap().to_owned().leak();
+            first_silent(base, "file", true, || is_wanted).unwrap()
+        }
+    }
+
+    fn let_go(pipe: &Path) {
+        use std::io::Write as _;
+        drop(File::options().write(true).open(pipe).unwrap().write_all(b"12345678"));
+    }
+
     #[test]
     fn who_is_silent_is_named_and_holds_nobody_up() {
-        let folder = tempfile::tempdir().unwrap();
-        for pid in ["7", "8", "self"] {
-            fs::create_dir(folder.path().join(pid)).unwrap();
-        }
-        fs::write(folder.path().join("7/file"), "").unwrap();
-        // Opening a pipe waits for who writes it.
-        let pipe = folder.path().join("8/file");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::from_raw_mode(0o600),
-            0,
-        )
-        .unwrap();
-        let base: &'static str = folder.path().to_str().unwrap().to_owned().leak();
+        let processes = Processes::new(&["7", "8", "self"]).answers("7");
+        let pipe = processes.is_silent("8");
         let since = Instant::now();
-        assert_eq!(first_silent(base, "file", || false), None);
+        assert_eq!(processes.ask(false), None);
         assert!(since.elapsed() < PATIENCE);
-        assert_eq!(first_silent(base, "file", || true), Some(8));
-        assert!(since.elapsed() < 3 * PATIENCE, "{:?}", since.elapsed());
-        drop(File::options().write(true).open(&pipe));
+        assert_eq!(processes.ask(true), Some(8));
+        assert!(since.elapsed() < 2 * PATIENCE, "{:?}", since.elapsed());
+        let_go(&pipe);
+    }
+
+    /// A process that gets little of a processor takes its time.
+    #[test]
+    fn who_answers_late_holds_nothing() {
+        let processes = Processes::new(&["7", "8"]);
+        let pipes = ["7", "8"].map(|process| processes.is_silent(process));
+        let since = Instant::now();
+        thread::scope(|scope| {
+            for pipe in &pipes {
+                scope.spawn(|| {
+                    thread::sleep(Duration::from_secs(2));
+                    let_go(pipe);
+                });
+            }
+            assert_eq!(processes.ask(true), None);
+        });
+        assert!(since.elapsed() >= Duration::from_secs(2), "nobody was waited for");
+    }
+
+    #[test]
+    fn the_other_threads_of_one_without_a_first_are_asked() {
+        let processes = Processes::new(&["7/task/7", "7/task/9"]);
+        let pipe = processes.is_silent("7/task/9");
+        fs::write(processes.0.path().join("7/file"), "").unwrap();
+        assert_eq!(processes.ask(true), Some(7));
+        let_go(&pipe);
+    }
+
+    #[test]
+    fn nothing_is_known_of_those_who_may_not_be_asked() {
+        let processes = Processes::new(&["7"]).answers("7");
+        let base: &'static str = processes.0.path().to_str().unwrap().to_owned().leak();
+        let ask = |may_ask_all| first_silent(base, "file", may_ask_all, || true);
+        let unasked =
+            |pid| matches!(ask(false), Err(LoadError::Unasked { pid: Some(of), .. }) if of == pid);
+        assert!(unasked(INIT), "others are hidden");
+        fs::create_dir(processes.0.path().join("1")).unwrap();
+        assert_eq!(ask(false), Ok(None));
+        // Root may not read this either.
+        fs::create_dir_all(processes.0.path().join("8/file")).unwrap();
+        assert!(unasked(8));
     }
 }

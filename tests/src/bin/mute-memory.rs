@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mute-memory reads PROGRAM LIBRARY` | a copy of `PROGRAM` called `mysqld`, with `LIBRARY` preloaded, which maps the file `$MUTE` over its data |
 //! | `mute-memory map PROGRAM` | a process that maps `PROGRAM`, and holds the lock of its memory map in another `mmap` |
+//! | `mute-memory map PROGRAM headless` | the same, by a thread of a process whose first thread has ended |
 //!
 //! The file lies in a FUSE file system that never answers a read. The process's id is printed once it stands; at the end of
 //! standard input all is over, and the kernel lets go who waits. Where this cannot be had, it says why and ends with status 77.
@@ -38,7 +39,7 @@ const BYTES: u64 = 1 << 30;
 fn main() -> ExitCode {
     let words: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
     if words[0] == Path::new("held") {
-        held(&words[1]);
+        held(&words[1], words.len() > 2);
     }
     match run(&words) {
         Ok(()) => ExitCode::SUCCESS,
@@ -66,7 +67,8 @@ fn run(words: &[PathBuf]) -> Result<(), (&'static str, io::Error)> {
             fs::copy("/proc/self/exe", &program).unwrap();
             let mut command = Command::new(program);
             // It may lie where strangers cannot look, and be mapped by them all the same.
-            command.arg("held").arg(&file).stdin(File::open(&words[1]).unwrap());
+            command.arg("held").arg(&file).args(&words[2..]);
+            command.stdin(File::open(&words[1]).unwrap());
             command
         }
     };
@@ -120,15 +122,30 @@ fn mount_file(folder: &Path) -> Result<PathBuf, (&'static str, io::Error)> {
 
 /// Maps the program at standard input, and then a file whose pages are thrown out by that: of one that is being read, its `mmap` waits for the
 /// answer (`fuse_file_mmap`: `invalidate_inode_pages2`), with the lock of the memory map.
-fn held(file: &Path) -> ! {
+fn held(file: &Path, is_headless: bool) -> ! {
     map(io::stdin().as_fd(), ProtFlags::READ | ProtFlags::EXEC);
     let [first, second] = [file, file].map(|path| File::open(path).unwrap());
     thread::spawn(move || (&first).read(&mut [0]).unwrap());
     thread::sleep(Duration::from_millis(300));
-    print!("x");
-    io::stdout().flush().unwrap();
-    map(second.as_fd(), ProtFlags::READ);
-    std::process::exit(0)
+    let hold = move || {
+        print!("x");
+        io::stdout().flush().unwrap();
+        map(second.as_fd(), ProtFlags::READ);
+        std::process::exit(0)
+    };
+    if !is_headless {
+        hold();
+    }
+    thread::spawn(hold);
+    end_first_thread()
+}
+
+/// Its process goes on, and the kernel shows it as a zombie.
+fn end_first_thread() -> ! {
+    loop {
+        // SAFETY: exit(2), which ends this thread alone. It owns nothing that another uses.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    }
 }
 
 fn map(file: BorrowedFd<'_>, protection: ProtFlags) {

@@ -89,6 +89,12 @@ impl Trap {
         Self::set(test, &[Path::new("map"), server.program()], open_folder())
     }
 
+    /// The same without its first thread, as a process without a memory map looks.
+    fn headless(test: &str, server: &Server) -> Option<Self> {
+        let words = [Path::new("map"), server.program(), Path::new("headless")];
+        Self::set(test, &words, open_folder())
+    }
+
     /// Whoever waits for it is let go.
     fn end(&mut self) {
         let _ = self.program.kill();
@@ -248,6 +254,8 @@ fn probes_live_and_die_with_agent_and_keeper() {
         running.says("attached to");
         let keepers = running.keepers();
         assert!(keepers.len() == 1 && text.changed() >= 3, "{keepers:?}");
+        let name = fs::read_to_string(format!("/proc/{}/comm", keepers[0])).unwrap();
+        assert_eq!(name.trim(), "poolferry-keep", "as processes are listed");
 
         // Signals that are meant for the agent, and come to all of its processes, take nothing out.
         let keeper = Pid::from_raw(keepers[0].cast_signed()).unwrap();
@@ -307,32 +315,38 @@ fn nobody_is_waited_for_to_set_probes() {
         let Some(agent) = Agent::find(TEST) else { return };
         let server = start(release, Config::new().pool_mib(32));
         let text = Text::of(&open(&server));
-        let Some(mut trap) = Trap::held(TEST, &server) else { return };
-        let running = Running::start(&agent, &[server.pid()]);
-        let mut said = String::new();
-        let slowest = slowest_fork(|| {
-            // A kernel that waits is let go in time.
-            let heard = within(Duration::from_secs(8), || {
-                let line = running.lines.try_recv().unwrap_or_default();
-                let is_it = line.contains("does not let go of its memory map");
-                said = if is_it { line } else { std::mem::take(&mut said) };
-                is_it
-            });
-            if !heard {
-                trap.end();
-            }
-        });
-        println!("slowest fork {slowest:?}; {said}");
-        assert!(said.contains(&format!("process {} of user nobody", trap.pid)), "{said}");
-        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
-        assert_eq!((text.left_by(running.pid()), running.keepers()), (0, Vec::new()));
-        trap.end();
-        running.says("attached to");
-        assert!(text.changed() >= 3);
-        running.signal(Signal::TERM);
-        running.end();
-        assert_unharmed(&server, server.pid(), &text);
+        for set in [Trap::held, Trap::headless] {
+            let Some(mut trap) = set(TEST, &server) else { return };
+            let running = Running::start(&agent, &[server.pid()]);
+            nobody_waits_for(&mut trap, &running, &text);
+            trap.end();
+            running.says("attached to");
+            assert!(text.changed() >= 3);
+            running.signal(Signal::TERM);
+            running.end();
+            assert_unharmed(&server, server.pid(), &text);
+        }
     });
+}
+
+fn nobody_waits_for(trap: &mut Trap, running: &Running, text: &Text) {
+    let mut said = String::new();
+    let slowest = slowest_fork(|| {
+        // A kernel that waits is let go in time.
+        let heard = within(Duration::from_secs(8), || {
+            let line = running.lines.try_recv().unwrap_or_default();
+            let is_it = line.contains("does not let go of its memory map");
+            said = if is_it { line } else { std::mem::take(&mut said) };
+            is_it
+        });
+        if !heard {
+            trap.end();
+        }
+    });
+    println!("slowest fork {slowest:?}; {said}");
+    assert!(said.contains(&format!("process {} of user nobody", trap.pid)), "{said}");
+    assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    assert_eq!(text.left_by(running.pid()), 0);
 }
 
 /// The kernel waits for somebody while probes are taken out: the agent says so and ends in time, and its port is closed.

@@ -11,6 +11,8 @@ use crate::target::Sighting;
 /// Time until a process that failed is looked at again, at first and after many failures.
 const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The same where it was a third that held it up, who may let go at any time.
+const LONGEST_HELD: Duration = Duration::from_secs(2);
 /// Failures that are told where there is no server.
 const TOLD: usize = 4;
 
@@ -46,7 +48,8 @@ impl Failed {
         // A server that is starting has failed at nothing.
         let times = if last.is_passing { 0 } else { before.map_or(0, |before| before.times) + 1 };
         let pause = PAUSE * 2_u32.saturating_pow(times.saturating_sub(1).min(20));
-        let until = Instant::now() + pause.min(LONGEST_PAUSE);
+        let longest = if last.is_held { LONGEST_HELD } else { LONGEST_PAUSE };
+        let until = Instant::now() + pause.min(longest);
         self.0.insert(key, Failure { times: times.min(20), until, last });
         is_new
     }
@@ -123,6 +126,9 @@ mod tests {
         assert!(pauses[0] <= PAUSE && pauses[1] > PAUSE && pauses[1] <= PAUSE * 2);
         assert!(pauses[39] > LONGEST_PAUSE / 2 && pauses[39] <= LONGEST_PAUSE);
         assert!(failed.has_to_wait(key(1)) && !failed.may_be_one(key(1)));
+        failed.note(key(1), NotAttached { is_held: true, ..failure("held", false) });
+        let pause_of_held = failed.0[&key(1)].until.saturating_duration_since(Instant::now());
+        assert!(pause_of_held <= LONGEST_HELD, "{pause_of_held:?}");
         assert!(pause(&mut failed, true) <= PAUSE);
         assert!(failed.may_be_one(key(1)) && failed.starting() == Some(1));
         failed.keep(&[key(2)]);

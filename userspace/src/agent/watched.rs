@@ -23,6 +23,7 @@ use crate::clock::monotonic_ns;
 use crate::model::Snapshot;
 use crate::observer::{ObserveError, ObserveOptions, Observer};
 use crate::page_list::Built;
+use crate::probes::ProbesError;
 use crate::target::{Sighting, Target, TargetError};
 
 /// What a server is asked for.
@@ -64,12 +65,14 @@ pub(super) struct NotAttached {
     pub(super) is_passing: bool,
     /// It is called like a loader only, and nobody takes it for a server.
     pub(super) is_other: bool,
+    /// Another process than the server is in the way.
+    pub(super) is_held: bool,
 }
 
 impl NotAttached {
     /// For a reason that stays.
     pub(super) const fn because(why: Trouble) -> Self {
-        Self { why, is_passing: false, is_other: false }
+        Self { why, is_passing: false, is_other: false, is_held: false }
     }
 }
 
@@ -286,7 +289,8 @@ impl Thread {
                     matches!(error, TargetError::Gone { .. } | TargetError::Changed { .. });
                 let is_other = matches!(error, TargetError::NotNamed { .. });
                 let why = trouble(&error, error.hint().map(Text::from));
-                return self.say(Event::NotAttached(NotAttached { why, is_passing, is_other }));
+                let why = NotAttached { is_passing, is_other, ..NotAttached::because(why) };
+                return self.say(Event::NotAttached(why));
             }
         };
         let mut observer = match Observer::attach(target.clone(), &choice.symbols, options) {
@@ -295,8 +299,9 @@ impl Thread {
                 // Who has gone meanwhile has failed at nothing.
                 let is_passing = is_passing(&error) || !target.is_alive();
                 let why = trouble(&error, error.hint().map(Text::from));
-                let is_other = false;
-                return self.say(Event::NotAttached(NotAttached { why, is_passing, is_other }));
+                let is_held = matches!(error, ObserveError::Probes(ProbesError::Held { .. }));
+                let why = NotAttached { is_passing, is_held, ..NotAttached::because(why) };
+                return self.say(Event::NotAttached(why));
             }
         };
         let server = observer.server();
