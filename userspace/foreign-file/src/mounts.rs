@@ -43,6 +43,7 @@ use std::time::Instant;
 use rustix::fs::{
     AtFlags, MemfdFlags, Mode, OFlags, StatxFlags, memfd_create, open, openat, readlinkat, statx,
 };
+use rustix::io::Errno;
 
 use crate::refused::{self, View};
 
@@ -138,7 +139,7 @@ impl Mounts {
         if judged.iter().any(|known| known.number == number) {
             return Ok(Ok(number));
         }
-        let verdict = self.look_up(fd, number);
+        let verdict = self.look_up(fd, number)?;
         if verdict.is_ok() && judged.len() < MOST_JUDGED {
             judged.push(Judged { number, _on_it: fd.try_clone_to_owned()? });
         }
@@ -151,22 +152,24 @@ impl Mounts {
         if memory().contains(&number) { Ok(Ok(number)) } else { self.check(fd) }
     }
 
-    fn look_up(&self, fd: BorrowedFd<'_>, number: u64) -> Result<(), String> {
+    /// # Errors
+    /// When a table cannot be read for want of descriptors or memory: nothing is known then, and nothing remembered.
+    fn look_up(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<Result<(), String>> {
         let key = refused::Key::of(self.proc.as_ref().map(|proc| proc.as_fd()));
         if let Some(why) = refused::known(&key, number, Instant::now()) {
-            return Err(why);
+            return Ok(Err(why));
         }
-        let verdict = self.judge(fd, number);
+        let verdict = self.judge(fd, number)?;
         if let Err(why) = &verdict {
             refused::remember(&key, number, why, Instant::now(), || self.view());
         }
-        verdict
+        Ok(verdict)
     }
 
     /// All mounts at once, as [`judge`](Self::judge) finds them.
     fn view(&self) -> View {
         let (mut view, mut of_root) = (View::default(), HashSet::new());
-        for table in tables_of_root() {
+        for table in tables_of_root().flatten() {
             each(table, |mount| {
                 view.add(mount.number, mount.read_if(|| true).err().as_deref());
                 if mount.answers == Answers::Others {
@@ -185,22 +188,26 @@ impl Mounts {
         view
     }
 
-    fn judge(&self, fd: BorrowedFd<'_>, number: u64) -> Result<(), String> {
-        if let Some(mount) = of_root(|mount| mount.number == number) {
-            return mount.read_if(|| true);
+    fn judge(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<Result<(), String>> {
+        if let Some(mount) = of_root(|mount| mount.number == number)? {
+            return Ok(mount.read_if(|| true));
         }
-        let proc = self.proc.as_ref().and_then(|proc| Some((proc, table(proc.as_fd()).ok()?)));
-        let found = proc
-            .and_then(|(proc, table)| Some((proc, find(table, |mount| mount.number == number)?)));
+        let found = match &self.proc {
+            None => None,
+            Some(proc) => of_process(proc.as_fd(), number)?.map(|mount| (proc, mount)),
+        };
         let Some((proc, mount)) = found else {
-            let device = device(fd);
-            let known = device.and_then(|device| of_root(|mount| *mount.device == *device));
-            return known
-                .map_or_else(|| Err(refused::UNKNOWN.to_owned()), |it| it.read_if(|| true));
+            let known = match device(fd) {
+                None => None,
+                Some(device) => of_root(|mount| *mount.device == *device)?,
+            };
+            let unknown = || Err(refused::UNKNOWN.to_owned());
+            return Ok(known.map_or_else(unknown, |it| it.read_if(|| true)));
         };
         let is_same =
             |other: &Mount| (&other.device, &other.fstype) == (&mount.device, &mount.fstype);
-        mount.read_if(|| is_of_root(proc.as_fd()) || of_root(is_same).is_some())
+        let is_of_root = is_of_root(proc.as_fd()) || of_root(is_same)?.is_some();
+        Ok(mount.read_if(|| is_of_root))
     }
 }
 
@@ -218,17 +225,39 @@ impl Mount {
 }
 
 /// The first mount of our own table, or of that of process 1, that `wanted` is true of.
-fn of_root(wanted: impl Fn(&Mount) -> bool) -> Option<Mount> {
-    tables_of_root().find_map(|table| find(table, &wanted))
+fn of_root(wanted: impl Fn(&Mount) -> bool) -> io::Result<Option<Mount>> {
+    for table in tables_of_root() {
+        if let Some(mount) = find(table?, &wanted) {
+            return Ok(Some(mount));
+        }
+    }
+    Ok(None)
+}
+
+/// The mount of this number in a process's table; nothing where the process is gone or not shown to us.
+fn of_process(proc: BorrowedFd<'_>, number: u64) -> io::Result<Option<Mount>> {
+    match table(proc) {
+        Err(error) if is_ours(&error) => Err(error),
+        table => Ok(table.ok().and_then(|table| find(table, |mount| mount.number == number))),
+    }
 }
 
 /// Our own, and that of process 1, each opened when it is its turn.
-fn tables_of_root() -> impl Iterator<Item = Table> {
+fn tables_of_root() -> impl Iterator<Item = io::Result<Table>> {
     ["/proc/thread-self", "/proc/1"].iter().filter_map(|proc| {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let proc = open(*proc, flags, Mode::empty()).ok()?;
-        table(proc.as_fd()).ok()
+        let opened = open(*proc, flags, Mode::empty()).map_err(io::Error::from);
+        match opened.and_then(|proc| table(proc.as_fd())) {
+            Err(error) if !is_ours(&error) => None,
+            table => Some(table),
+        }
     })
+}
+
+/// Whether we lack something that has nothing to do with whose table it is.
+fn is_ours(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(number, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }
 
 /// Whether a process lives in our own user namespace, or in that of process 1: only root of it mounts anything there.
@@ -365,7 +394,7 @@ mod tests {
         let since = Instant::now();
         for number in numbers() {
             let mounts = Mounts::of(folder.as_fd()).unwrap();
-            let verdict = mounts.look_up(folder.as_fd(), number);
+            let verdict = mounts.look_up(folder.as_fd(), number).unwrap();
             assert_eq!(verdict, Err("fuse.sshfs that a user has mounted".to_owned()));
         }
         let (tables, took) = (TABLES.get(), since.elapsed());
