@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::look::Holder;
+use crate::holder::Holder;
 
 /// Most characters of a text that are kept: the last words of the verifier say what is wrong.
 const MAX_CHARS: usize = 4000;

@@ -12,7 +12,7 @@ use aya::maps::{Map, MapData, MapError};
 
 use crate::child::{is_program, keep};
 use crate::error::{Cause, KeeperError};
-use crate::look::Holder;
+use crate::holder::Holder;
 use crate::maker::{self, Made};
 use crate::message::{Order, Said, Site};
 use crate::object::Settings;

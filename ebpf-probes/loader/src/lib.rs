@@ -21,6 +21,7 @@
 
 mod child;
 mod error;
+mod holder;
 mod keeper;
 mod links;
 mod look;
@@ -31,7 +32,7 @@ mod pair;
 
 pub use child::{COMMAND, start};
 pub use error::{Cause, HELD_HINT, KeeperError, LoadError};
+pub use holder::Holder;
 pub use keeper::{Keeper, end_all};
-pub use look::Holder;
 pub use message::Site;
 pub use object::{Settings, load};

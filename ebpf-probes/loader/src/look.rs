@@ -19,9 +19,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::thread::{CapabilitySet, capabilities};
-use serde::{Deserialize, Serialize};
 
 use crate::error::{Cause, LoadError};
+use crate::holder::Holder;
 
 /// How long a process may take to answer. One that only gets little of a processor lets go of the lock in that time, and the
 /// question, which is queued, has its turn then; a file system that does not answer never lets go.
@@ -32,25 +32,6 @@ const PATIENCE_FOR_ALL: Duration = Duration::from_secs(10);
 const QUICK: Duration = Duration::from_millis(20);
 /// The process that every other can see, unless others are hidden from it (`hidepid`, proc(5)).
 const INIT: u32 = 1;
-
-/// A process that holds the lock of its memory map.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    /// Its process id.
-    pub pid: u32,
-    /// The account that started it, or that it changed to: its real user id.
-    pub user: u32,
-}
-
-impl Holder {
-    fn of(pid: u32) -> Self {
-        // The kernel answers this whatever the process holds.
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        let user = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-        let user = user.and_then(|ids| ids.split_ascii_whitespace().next()?.parse().ok());
-        Self { pid, user: user.unwrap_or(u32::MAX) }
-    }
-}
 
 /// Asks every process; the one that does not answer, or none. Ends early where nobody wants to know any more.
 ///
@@ -173,13 +154,6 @@ mod tests {
         // Without the rights to ask all, nothing is known.
         assert!(!may_ask_all() || who_holds(|| true) == Ok(None));
         println!("all processes asked in {:?}", since.elapsed());
-    }
-
-    #[test]
-    fn a_holder_has_its_account() {
-        let own = Holder::of(std::process::id());
-        assert_eq!(own.user, rustix::process::getuid().as_raw());
-        assert_eq!(Holder::of(u32::MAX).user, u32::MAX);
     }
 
     /// A folder of processes, some of which answer once somebody writes to their pipe.

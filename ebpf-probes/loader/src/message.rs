@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
-use crate::look::Holder;
+use crate::holder::Holder;
 use crate::object::Settings;
 
 /// A probe to set.
