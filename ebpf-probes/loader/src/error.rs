@@ -83,7 +83,7 @@ pub enum LoadError {
     #[error("process {} of user {} does not let go of its memory map", .0.pid, .0.user)]
     Held(Holder),
     /// Whether the kernel would wait for a process cannot be found out.
-    #[error("{} cannot be asked whether the kernel would wait for it", process(*.pid))]
+    #[error("failed to find out whether the kernel would wait for {}", process(*.pid))]
     Unasked {
         /// Which process; none where it is about all of them.
         pid: Option<u32>,
@@ -94,7 +94,7 @@ pub enum LoadError {
 }
 
 fn process(pid: Option<u32>) -> String {
-    pid.map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}"))
+    pid.map_or_else(|| "a process of this machine".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// The process that keeps probes does not keep them.

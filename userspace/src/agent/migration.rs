@@ -56,8 +56,8 @@ fn line(migration: &Migration) -> String {
     };
     let mib = remaining_bytes >> 20;
     format!(
-        "this VM {what}: {placed} of {skipped} pages left behind are restored, {redirtied} given \
-         back, {mib} MiB to send"
+        "this VM {what}: {placed} of {skipped} skipped pages are restored, {redirtied} were \
+         re-dirtied, {mib} MiB to send"
     )
 }
 

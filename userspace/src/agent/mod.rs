@@ -152,7 +152,7 @@ impl Agent {
             (self.show)(snapshots);
         }
         if self.held.as_ref().is_some_and(Held::is_over) {
-            log::warn!("the list was not released in time; its pages are given back");
+            log::warn!("the list was not released in time; its memory is freed");
             self.held = None;
         }
         if self.spoken_to.is_some_and(|at| at.elapsed() < COURTESY) {

@@ -7,7 +7,7 @@
 //!   be read ([`page_wire`] is the format);
 //! - [`rows`]: one row a block for people and programs, streamed.
 //!
-//! The list is a hint (invariant I1): every page on it is proven or given back later. So a doubt costs
+//! The list is a hint (invariant I1): every page on it is verified, or re-dirtied and sent. So a doubt costs
 //! the saving of one page, never correctness; whatever is in doubt is not listed.
 
 mod build;

@@ -1,8 +1,9 @@
 //! Whether a source still does something, whatever it says.
 //!
 //! A source that says much and does nothing would be served for ever, and no other would be. Work is pages that are placed
-//! here; while no migration comes in, a source has little to do, and twice the silence limit is all it gets for that. Where there is none for a while, QEMU is asked whether a migration comes in: a source may well have nothing to say
-//! while its guest writes faster than it can send, or when nothing is restored.
+//! here; while no migration comes in, a source has little to do, and twice the silence limit is all it gets for that. Where
+//! there is none for a while, QEMU is asked whether a migration comes in: a source may well have nothing to say while its
+//! guest writes faster than it can send, or when nothing is restored.
 
 use std::time::{Duration, Instant};
 
