@@ -72,7 +72,7 @@ impl Program {
 pub(super) fn build() -> Result<Vec<Program>> {
     let mut cargo = workspace::cargo();
     // In one go: by itself, a build of the programs has other features of some crates, so that all that use them are built twice.
-    cargo.args(["build", "--workspace", "--bins", "--tests"]);
+    cargo.args(["build", "--workspace", "--bins", "--examples", "--tests"]);
     cargo.arg("--message-format=json-render-diagnostics");
     let built = cargo.stderr(Stdio::inherit()).output().context("failed to start cargo")?;
     ensure!(built.status.success(), "the tests do not build (see above)");
