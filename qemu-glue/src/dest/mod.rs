@@ -10,7 +10,7 @@
 //!   delivered by QEMU (I3). Everything else is answered `NotPlaced` with the reason, or not at all,
 //!   and the source re-dirties it (I1).
 //! - The pages of the set are holes when QEMU begins to listen; nothing is punched after that, nor for a
-//!   later source: QEMU listens once, and one that was told to is never prepared again (`begun.rs`).
+//!   later source: QEMU listens once, and one that was told to is never prepared again (`incoming/state.rs`).
 //! - A page's hash is taken once.
 //! - When [`receive`] returns, nothing is installed any more.
 //!
@@ -19,47 +19,32 @@
 //! the migration is a stock one. A [`ReceiveError`] ends the channel, and the source re-dirties.
 
 mod admission;
-mod begun;
 mod controller;
 mod devices;
 mod error;
 mod event;
-mod examine;
-mod greeting;
-mod holes;
 mod incoming;
-mod install;
-mod limits;
 mod memory;
 mod options;
 mod preflight;
-mod prepare;
-mod prove;
-mod rare;
 mod refusal;
 mod restore;
-mod run;
-mod serve;
-mod thp;
-mod uffd;
+mod session;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::admission::{Admission, Admitted};
+pub use self::admission::{Admission, Admitted, Greeting, Rare};
 pub use self::controller::{Answer, Fate, Hash, QueueError};
 pub use self::devices::Override;
 pub(crate) use self::devices::{called, examine as examine_disks};
 pub use self::error::ReceiveError;
 pub use self::event::{Event, Observer, Outcome};
-pub(crate) use self::examine::examine;
-pub use self::greeting::Greeting;
-pub use self::install::{BlockFile, Placed, Target};
-pub use self::limits::Limits;
+pub use self::memory::{BlockFile, Placed, Target};
 pub use self::options::{Options, SILENCE};
-pub use self::rare::Rare;
+pub(crate) use self::preflight::examine;
 pub use self::refusal::Refusal;
-pub use self::restore::Restore;
-use self::run::Run;
+pub use self::restore::{Limits, Restore};
+use self::session::Run;
 
 /// Serves the migration of the source that has connected `stream`.
 ///
@@ -100,6 +85,3 @@ async fn serve(
     let agreed = run.prepare(qemu, offered).await?;
     run.serve(agreed).await
 }
-
-#[cfg(test)]
-mod hostile_sessions;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::devices::Override;
-use super::limits::Limits;
+use super::restore::Limits;
 use crate::channel::Security;
 use crate::qmp::MigrationAddress;
 

@@ -31,8 +31,8 @@ const TESTS: [&str; 3] = ["disks_tests.rs", "hostile_sessions.rs", "tests.rs"];
 /// Who opens files all the same, and why nothing of it is foreign.
 const OWN: &[(&str, &str)] = &[
     ("qemu-glue/src/channel/key.rs", "the operator's key, checked for owner and mode"),
-    ("qemu-glue/src/dest/memory.rs", "control groups: the kernel's"),
-    ("qemu-glue/src/dest/thp.rs", "sysfs: the kernel's"),
+    ("qemu-glue/src/dest/memory/headroom.rs", "control groups: the kernel's"),
+    ("qemu-glue/src/dest/memory/thp.rs", "sysfs: the kernel's"),
     ("qemu-glue/src/storage/mod.rs", "a type of its own, which goes through foreign_file"),
     ("symbols/src/cache.rs", "the cache's folder, whose owner and mode it checks"),
     ("symbols/src/debug_file/files.rs", "looks before it opens, as foreign_file does"),

@@ -1,6 +1,6 @@
 //! What became of pages.
 
-use super::counts::Counts;
+use super::counters::Counts;
 use crate::channel::{NotPlaced, PageRange};
 
 /// What became of a page.

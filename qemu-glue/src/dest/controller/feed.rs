@@ -12,13 +12,13 @@ use std::time::Instant;
 
 use foreign::Text;
 
-use super::super::limits::Limits;
 use super::buffers::{Buffers, Share};
-use super::counts::Counts;
+use super::counters::Counts;
 use super::device::Device;
 use super::fate::{Answer, Fate, Proof};
 use super::queue::{Hash, Job, Queue, QueueError};
 use crate::channel::{NotPlaced, PageRange, Progress};
+use crate::dest::restore::Limits;
 use crate::set::SkipSet;
 
 /// Number of a read.

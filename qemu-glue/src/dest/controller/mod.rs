@@ -19,7 +19,7 @@
 //! 3. Work before silence: pages that are settled are life, whatever the clock says.
 
 mod buffers;
-mod counts;
+mod counters;
 mod device;
 mod fate;
 mod feed;
@@ -32,7 +32,7 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-pub(super) use self::counts::Counts;
+pub(super) use self::counters::Counts;
 pub(super) use self::fate::Proof;
 pub use self::fate::{Answer, Fate};
 pub(super) use self::feed::{Action, Feed, ReadId};

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::super::*;
 use super::{DEVICES, PAGES, RUN, range, set};
 use crate::channel::NotPlaced;
-use crate::dest::limits::Limits;
+use crate::dest::restore::Limits;
 use crate::storage;
 
 const PATIENCE: Duration = Duration::from_secs(5);

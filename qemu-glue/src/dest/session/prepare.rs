@@ -6,18 +6,18 @@ use std::sync::Arc;
 use foreign::Text;
 use page_number::PAGE_BYTES;
 
-use super::install::Target;
-use super::options::Options;
-use super::refusal::Refusal;
-use super::{devices, holes, incoming, preflight};
 use crate::channel::{Offer, Ready};
+use crate::dest::memory::{Target, holes};
+use crate::dest::options::Options;
+use crate::dest::refusal::Refusal;
+use crate::dest::{devices, incoming, preflight};
 use crate::guest::{GuestRam, disks};
 use crate::qmp::Qmp;
 use crate::set::SkipSet;
 use crate::storage::Storage;
 
 /// The QEMU that waits.
-pub(super) struct Qemu {
+pub(in crate::dest) struct Qemu {
     qmp: Qmp,
     pid: u32,
     /// Why not, where its RAM cannot be reached; the migration can still be a stock one.
@@ -25,37 +25,37 @@ pub(super) struct Qemu {
 }
 
 impl Qemu {
-    pub(super) async fn connect(path: &Path) -> Result<Self, Refusal> {
+    pub(in crate::dest) async fn connect(path: &Path) -> Result<Self, Refusal> {
         let qmp = Qmp::connect(path).await?;
         let pid = qmp.peer_pid()?;
         let ram = GuestRam::writable(&qmp, pid).await.map_err(Refusal::Guest);
         Ok(Self { qmp, pid, ram })
     }
 
-    pub(super) const fn pid(&self) -> u32 {
+    pub(in crate::dest) const fn pid(&self) -> u32 {
         self.pid
     }
 
-    pub(super) fn version(&self) -> String {
+    pub(in crate::dest) fn version(&self) -> String {
         self.qmp.version().to_string()
     }
 
     /// Pages of its shared RAM: more cannot be offered.
-    pub(super) fn pages(&self) -> u64 {
+    pub(in crate::dest) fn pages(&self) -> u64 {
         let blocks = self.ram.as_ref().map_or(&[][..], GuestRam::blocks);
         blocks.iter().map(|block| block.length / PAGE_BYTES).sum()
     }
 }
 
 /// All that the restore needs.
-pub(super) struct Prepared {
-    pub(super) set: Arc<SkipSet>,
-    pub(super) devices: Vec<Option<Storage>>,
-    pub(super) target: Target,
+pub(in crate::dest) struct Prepared {
+    pub(in crate::dest) set: Arc<SkipSet>,
+    pub(in crate::dest) devices: Vec<Option<Storage>>,
+    pub(in crate::dest) target: Target,
 }
 
 /// Prepares the restore and lets QEMU listen. A refusal comes with where QEMU listens all the same.
-pub(super) async fn prepare(
+pub(in crate::dest) async fn prepare(
     qemu: Result<Qemu, Refusal>,
     offer: &Offer,
     set: Result<SkipSet, Refusal>,

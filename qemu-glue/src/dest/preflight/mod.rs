@@ -1,6 +1,8 @@
 //! Whether this host can restore the offered set: everything that would make a page look delivered
 //! that is not, or change under somebody who holds it.
 
+mod examine;
+
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
 
@@ -9,19 +11,22 @@ use page_number::PAGE_BYTES;
 use rustix::fs::fstatfs;
 use serde_json::{Value, json};
 
-use super::install::BlockFile;
-use super::refusal::Refusal;
-use super::{begun, memory, thp};
 use crate::channel::Offer;
 use crate::clash::{self, CAPABILITIES, Pinned};
+use crate::dest::incoming::state;
+use crate::dest::memory::{BlockFile, headroom, thp};
+use crate::dest::refusal::Refusal;
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::{Qmp, QmpError};
 use crate::set::SkipSet;
 
+pub(crate) use examine::examine;
+
 /// `TMPFS_MAGIC`, of memfds and tmpfs files; hugetlbfs has another.
 const TMPFS: u64 = 0x0102_1994;
+
 /// Checks all that can be checked without changing anything.
-pub(super) async fn check(
+pub(in crate::dest) async fn check(
     qmp: &Qmp,
     pid: u32,
     ram: &GuestRam,
@@ -36,23 +41,23 @@ pub(super) async fn check(
     }
     // Zero pages stay holes.
     let needed = set.bytes() - u64::from(set.zero_pages()) * PAGE_BYTES;
-    match memory::headroom() {
+    match headroom::left() {
         Some(headroom) if headroom < needed => Err(Refusal::Headroom { headroom, needed }),
         _ => Ok(()),
     }
 }
 
 /// QEMU was started for a migration, and none has begun.
-pub(super) async fn waits(qmp: &Qmp) -> Result<(), Refusal> {
+pub(in crate::dest) async fn waits(qmp: &Qmp) -> Result<(), Refusal> {
     let status: Value = qmp.query("query-status").await?;
     match status["status"].as_str().unwrap_or_default() {
-        "inmigrate" => begun::not_begun(qmp).await,
+        "inmigrate" => state::not_begun(qmp).await,
         other => Err(Refusal::NotIncoming { status: other.chars().take(40).collect() }),
     }
 }
 
 /// No capability is on here, or `asked` for by the source, with which restoring is wrong.
-pub(super) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), Refusal> {
+pub(in crate::dest) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), Refusal> {
     let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
     for name in CAPABILITIES {
         let wanted = if asked.iter().any(|asked| asked == name) {
@@ -68,7 +73,7 @@ pub(super) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), Refusal> {
 }
 
 /// No device pins RAM.
-pub(super) async fn devices(qmp: &Qmp) -> Result<(), Refusal> {
+pub(in crate::dest) async fn devices(qmp: &Qmp) -> Result<(), Refusal> {
     let device = match clash::pinned(qmp).await?.into_iter().next() {
         None => return Ok(()),
         Some(Pinned::Device(name) | Pinned::BlockDriver(name)) => name,
@@ -99,7 +104,10 @@ async fn virtio_mem(qmp: &Qmp, set: &SkipSet) -> Result<(), Refusal> {
 }
 
 /// The set's blocks as this QEMU has them, in the set's order.
-pub(super) fn blocks<'a>(ram: &'a GuestRam, set: &SkipSet) -> Result<Vec<&'a RamBlock>, Refusal> {
+pub(in crate::dest) fn blocks<'a>(
+    ram: &'a GuestRam,
+    set: &SkipSet,
+) -> Result<Vec<&'a RamBlock>, Refusal> {
     let mut found = Vec::with_capacity(set.blocks().len());
     for wanted in set.blocks() {
         let name = || wanted.name.clone();
@@ -116,7 +124,7 @@ pub(super) fn blocks<'a>(ram: &'a GuestRam, set: &SkipSet) -> Result<Vec<&'a Ram
 }
 
 /// userfaultfd serves the block's file, page by page.
-pub(super) fn fits(block: &RamBlock) -> Result<(), Refusal> {
+pub(in crate::dest) fn fits(block: &RamBlock) -> Result<(), Refusal> {
     let RamBlock { name, page_bytes, .. } = block;
     if *page_bytes != PAGE_BYTES {
         return Err(Refusal::PageBytes { name: name.clone(), page_bytes: *page_bytes });
@@ -129,7 +137,7 @@ pub(super) fn fits(block: &RamBlock) -> Result<(), Refusal> {
 }
 
 /// The blocks' files, for installing pages.
-pub(super) fn files<'a>(blocks: &[&'a RamBlock]) -> Vec<BlockFile<'a>> {
+pub(in crate::dest) fn files<'a>(blocks: &[&'a RamBlock]) -> Vec<BlockFile<'a>> {
     let file = |block: &&'a RamBlock| BlockFile {
         file: &block.file,
         offset: block.file_offset,
@@ -139,7 +147,7 @@ pub(super) fn files<'a>(blocks: &[&'a RamBlock]) -> Vec<BlockFile<'a>> {
 }
 
 /// The kernel does not put huge pages into the block.
-pub(super) fn huge_pages(block: &RamBlock, pid: u32) -> Result<(), Refusal> {
+pub(in crate::dest) fn huge_pages(block: &RamBlock, pid: u32) -> Result<(), Refusal> {
     if thp::is_off_for(pid) {
         return Ok(());
     }

@@ -14,13 +14,13 @@ const ROOT: &str = "/sys/kernel/mm/transparent_hugepage";
 
 /// A huge page that the kernel may use, and the setting that lets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Allowed {
-    pub(super) bytes: u64,
-    pub(super) setting: String,
+pub(in crate::dest) struct Allowed {
+    pub(in crate::dest) bytes: u64,
+    pub(in crate::dest) setting: String,
 }
 
 /// The sizes that memfds may get on this host.
-pub(super) fn of_memfds() -> Vec<Allowed> {
+pub(in crate::dest) fn of_memfds() -> Vec<Allowed> {
     of_settings(Path::new(ROOT))
 }
 
@@ -69,7 +69,7 @@ fn chosen(path: &Path) -> Option<String> {
 }
 
 /// The sizes that files of the tmpfs mount with id `mount` may get, as process `pid` sees its mounts.
-pub(super) fn of_mount(pid: u32, mount: u64) -> Vec<Allowed> {
+pub(in crate::dest) fn of_mount(pid: u32, mount: u64) -> Vec<Allowed> {
     let mounts = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
     let setting = match option(&mounts, mount) {
         Some(Some(huge)) if huge != "never" => format!("mounted with `huge={huge}`"),
@@ -91,14 +91,14 @@ fn option(mountinfo: &str, mount: u64) -> Option<Option<&str>> {
 }
 
 /// Whether the process has transparent huge pages switched off (PR_SET_THP_DISABLE).
-pub(super) fn is_off_for(pid: u32) -> bool {
+pub(in crate::dest) fn is_off_for(pid: u32) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("THP_enabled:"));
     line.is_some_and(|value| value.trim() == "0")
 }
 
 /// The first allowed size that a mapping at `address` of place `offset` of a file can get.
-pub(super) fn fitting(allowed: &[Allowed], address: u64, offset: u64) -> Option<&Allowed> {
+pub(in crate::dest) fn fitting(allowed: &[Allowed], address: u64, offset: u64) -> Option<&Allowed> {
     allowed.iter().find(|size| {
         size.bytes > PAGE_BYTES && address.wrapping_sub(offset).is_multiple_of(size.bytes)
     })

@@ -1,8 +1,8 @@
 //! Whether this host could restore the VM that is to come, as far as that can be told without an offer.
 
-use super::install::Target;
-use super::refusal::Refusal;
-use super::{memory, preflight};
+use crate::dest::memory::{Target, headroom};
+use crate::dest::preflight;
+use crate::dest::refusal::Refusal;
 use crate::finding::{self, Finding};
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::Qmp;
@@ -51,7 +51,7 @@ pub(crate) async fn examine(qmp: &Qmp, pid: u32) -> Vec<Finding> {
         });
     }
     // A set is smaller than the VM: how much, only an offer tells.
-    if let Some(headroom) = memory::headroom().filter(|headroom| *headroom < bytes) {
+    if let Some(headroom) = headroom::left().filter(|headroom| *headroom < bytes) {
         let refusal = Refusal::Headroom { headroom, needed: bytes };
         findings.push(Finding::warning(refusal.to_string(), refusal.hint()));
     }

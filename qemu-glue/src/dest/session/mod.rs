@@ -1,21 +1,24 @@
 //! One source, phase by phase, from its greeting to the last word.
 
+mod prepare;
+mod serve;
+
 use std::time::Instant;
 
 use foreign::Text;
 
-use super::controller::{Controller, Offered};
-use super::event::{Event, Observer, Outcome};
-use super::greeting::Greeting;
-use super::prepare::{self, Prepared, Qemu};
-use super::refusal::Refusal;
-use super::{Options, ReceiveError, serve};
+use self::prepare::{Prepared, Qemu};
 use crate::channel::{Hello, Message, Receiver, Refused, Sender, VERSION};
+use crate::dest::admission::Greeting;
+use crate::dest::controller::{Controller, Offered};
+use crate::dest::event::{Event, Observer, Outcome};
+use crate::dest::refusal::Refusal;
+use crate::dest::{Options, ReceiveError};
 use crate::timeline::Watched;
 use crate::{error_chain, usage};
 
 /// What all phases share.
-pub(super) struct Run<'a> {
+pub(in crate::dest) struct Run<'a> {
     options: &'a Options,
     observer: Observer<'a>,
     sender: Sender,
@@ -29,7 +32,7 @@ pub(super) struct Run<'a> {
 }
 
 /// What both sides have agreed on.
-pub(super) enum Agreed {
+pub(in crate::dest) enum Agreed {
     /// Pages come from storage.
     Restore {
         /// All that it takes.
@@ -43,7 +46,7 @@ pub(super) enum Agreed {
 
 impl<'a> Run<'a> {
     /// Takes QEMU's monitor, and answers the first words.
-    pub(super) async fn greet(
+    pub(in crate::dest) async fn greet(
         Greeting { mut sender, receiver, hello: theirs }: Greeting,
         options: &'a Options,
         observer: Observer<'a>,
@@ -60,14 +63,14 @@ impl<'a> Run<'a> {
     }
 
     /// Receives what the source wants to skip.
-    pub(super) async fn offer(&mut self) -> Result<Offered, ReceiveError> {
+    pub(in crate::dest) async fn offer(&mut self) -> Result<Offered, ReceiveError> {
         let offered = serve::offer(&mut self.controller, &mut self.receiver).await?;
         (self.observer)(&Event::Connected { migration: self.migration.clone() });
         Ok(offered)
     }
 
     /// Checks, opens storage, makes holes, lets QEMU listen, and tells the source.
-    pub(super) async fn prepare(
+    pub(in crate::dest) async fn prepare(
         &mut self,
         qemu: Result<Qemu, Refusal>,
         (offer, set): Offered,
@@ -93,7 +96,7 @@ impl<'a> Run<'a> {
     }
 
     /// Restores, or stands by, until the source says how the migration ended.
-    pub(super) async fn serve(self, agreed: Agreed) -> Result<Outcome, ReceiveError> {
+    pub(in crate::dest) async fn serve(self, agreed: Agreed) -> Result<Outcome, ReceiveError> {
         let Self { options, observer, sender, receiver, controller, migration, cpu_s, watched } =
             self;
         let channel = serve::Channel { sender, receiver, controller, qmp: options.qmp.clone() };
@@ -113,7 +116,7 @@ impl<'a> Run<'a> {
 }
 
 /// Answers the first words; gives the migration's name.
-pub(super) async fn greet(
+pub(in crate::dest) async fn greet(
     sender: &mut Sender,
     theirs: Hello,
     qemu: &Result<Qemu, Refusal>,
@@ -130,3 +133,6 @@ pub(super) async fn greet(
     }
     Ok(theirs.migration)
 }
+
+#[cfg(test)]
+mod hostile_tests;

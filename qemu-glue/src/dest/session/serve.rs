@@ -8,15 +8,14 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
-use super::begun;
-use super::controller::{Answer, Coming, Command, Controller, Input, Offered};
-use super::error::ReceiveError;
-use super::event::{Event, Observer, Outcome};
-use super::limits::Limits;
 use super::prepare::Prepared;
-use super::refusal::Refusal;
-use super::restore::Restore;
 use crate::channel::{ChannelError, Finish, Finished, Message, Receiver, Sender};
+use crate::dest::controller::{Answer, Coming, Command, Controller, Input, Offered};
+use crate::dest::error::ReceiveError;
+use crate::dest::event::{Event, Observer, Outcome};
+use crate::dest::incoming::state;
+use crate::dest::refusal::Refusal;
+use crate::dest::restore::{Limits, Restore};
 use crate::qmp::Qmp;
 use crate::timeline::{Watched, now_ns};
 use crate::{error_chain, usage};
@@ -252,7 +251,7 @@ impl Restoring<'_> {
 /// Whether a migration comes in. The monitor is let go at once: QEMU serves one client.
 async fn coming(qmp: PathBuf) -> Option<Coming> {
     let qmp = Qmp::connect(&qmp).await.inspect_err(|error| log::debug!("{error}")).ok()?;
-    begun::coming(&qmp).await.inspect_err(|error| log::debug!("{error}")).ok()
+    state::coming(&qmp).await.inspect_err(|error| log::debug!("{error}")).ok()
 }
 
 /// What CLOCK_MONOTONIC was in ns at a Unix time of the past in seconds.

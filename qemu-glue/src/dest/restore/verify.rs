@@ -2,9 +2,9 @@
 
 use rustix::io::Errno;
 
-use super::controller::{Answer, Counts, Fate, Job, Proof};
-use super::install::{PAGE, Placed, Target};
 use crate::channel::{NotPlaced, PageRange};
+use crate::dest::controller::{Answer, Counts, Fate, Job, Proof};
+use crate::dest::memory::{PAGE, Placed, Target};
 use crate::page_hash::hash_pages;
 
 /// The job's pages, proven with the bytes `read` and installed: an answer for every page.

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rustix::fs::{FallocateFlags, fallocate, fstat};
 
 use super::install::BlockFile;
-use super::refusal::Refusal;
+use crate::dest::refusal::Refusal;
 use crate::guest::data;
 use crate::set::{SetRun, SkipSet};
 
@@ -18,7 +18,7 @@ use crate::set::{SetRun, SkipSet};
 ///
 /// Also where `SEEK_DATA` sees no data: pages that fallocate has reserved are holes for it, and present
 /// for userfaultfd. Only a file that has nothing allocated at all is left as it is.
-pub(super) fn punch(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refusal> {
+pub(in crate::dest) fn punch(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refusal> {
     for_blocks(set, blocks, "punch holes into", |block, ranges| {
         if fstat(block.file)?.st_blocks == 0 {
             return Ok(None);
@@ -32,7 +32,7 @@ pub(super) fn punch(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refus
 }
 
 /// Makes sure that no page of the set is present.
-pub(super) fn verify(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refusal> {
+pub(in crate::dest) fn verify(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refusal> {
     for_blocks(set, blocks, "look for data in", |block, ranges| {
         let mut ranges = ranges.peekable();
         let mut from = block.offset;
@@ -100,8 +100,8 @@ mod tests {
     use page_number::PAGE_BYTES;
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
+    use super::super::install::{Placed, Target};
     use super::*;
-    use crate::dest::install::{Placed, Target};
     use crate::set::Block;
 
     const PAGES: u64 = 64;

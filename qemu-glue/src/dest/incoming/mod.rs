@@ -1,4 +1,6 @@
-//! Lets the destination's QEMU listen.
+//! QEMU's incoming migration: how far it is, and how QEMU comes to listen for it.
+
+pub(super) mod state;
 
 use std::time::Duration;
 
@@ -6,10 +8,9 @@ use foreign::Name;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::begun;
-use super::refusal::Refusal;
 use crate::channel::Offer;
 use crate::clash::OF_BOTH;
+use crate::dest::refusal::Refusal;
 use crate::multifd::Multifd;
 use crate::qmp::{MigrationAddress, Qmp, QmpError};
 
@@ -17,7 +18,7 @@ use crate::qmp::{MigrationAddress, Qmp, QmpError};
 const ASKED: u32 = 100;
 
 /// Gives QEMU the source's settings and lets it listen; gives the URI for the source.
-pub(super) async fn listen(
+pub(in crate::dest) async fn listen(
     qmp: &Qmp,
     address: &MigrationAddress,
     offer: &Offer,
@@ -34,7 +35,7 @@ pub(super) async fn listen(
     }
     for _ in 0..ASKED {
         let told: Value = qmp.query("query-migrate").await.map_err(failed)?;
-        if let Some(port) = begun::port(&told) {
+        if let Some(port) = state::port(&told) {
             return Ok(address.with(port));
         }
         sleep(Duration::from_millis(20)).await;
@@ -45,7 +46,7 @@ pub(super) async fn listen(
 
 /// Where a QEMU listens that was told to before; its settings can no longer be changed, so they must be
 /// the source's.
-pub(super) async fn old(
+pub(in crate::dest) async fn old(
     qmp: &Qmp,
     address: &MigrationAddress,
     offer: &Offer,
@@ -56,7 +57,7 @@ pub(super) async fn old(
     };
     let told: Value = qmp.query("query-migrate").await?;
     let alike = multifd && to_change(qmp, &offer.capabilities).await?.is_empty();
-    begun::port(&told).filter(|_| alike).map(|port| address.with(port)).ok_or(Refusal::Listens)
+    state::port(&told).filter(|_| alike).map(|port| address.with(port)).ok_or(Refusal::Listens)
 }
 
 /// Sets those of [`OF_BOTH`] as the source has them.

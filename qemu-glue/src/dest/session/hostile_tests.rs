@@ -13,12 +13,11 @@ use tokio::io::duplex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::controller::Controller;
 use super::prepare::Prepared;
-use super::run::greet;
-use super::serve;
-use super::{BlockFile, Greeting, Limits, Outcome, ReceiveError, Refusal, Target};
+use super::{greet, serve};
 use crate::channel::{Key, Message, Ready, Refused, Security, VERSION};
+use crate::dest::controller::Controller;
+use crate::dest::{BlockFile, Greeting, Limits, Outcome, ReceiveError, Refusal, Target};
 use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
 use crate::set::Block;
 use crate::storage::Storage;

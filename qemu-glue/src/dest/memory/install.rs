@@ -14,7 +14,7 @@ use memmap2::{MmapOptions, MmapRaw};
 use rustix::io::Errno;
 
 use super::uffd::Userfaultfd;
-pub(super) use crate::page_hash::PAGE;
+pub(in crate::dest) use crate::page_hash::PAGE;
 
 /// How often a copy is tried again while the mapping changes.
 const TRIES: u32 = 1000;

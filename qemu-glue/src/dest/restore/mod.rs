@@ -15,6 +15,9 @@
 //! meanwhile, and is answered `TooLate` too where it does not; so the time that a stall can cost is
 //! bounded.
 
+mod limits;
+mod verify;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,11 +28,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::controller::{Action, Answer, Feed, Hash, Proof, QueueError, ReadId};
-use super::install::Target;
-use super::limits::Limits;
-use super::prove::prove;
+pub use self::limits::Limits;
+use self::verify::prove;
 use crate::channel::{PageRange, Progress};
+use crate::dest::controller::{Action, Answer, Feed, Hash, Proof, QueueError, ReadId};
+use crate::dest::memory::Target;
 use crate::error_chain;
 use crate::set::SkipSet;
 use crate::storage::{self, Buffer, BufferPool, Storage};
@@ -115,7 +118,7 @@ impl Restore {
     }
 
     /// What happened beside the path.
-    pub(super) fn warnings(&self) -> Vec<Text> {
+    pub(in crate::dest) fn warnings(&self) -> Vec<Text> {
         self.shared.step(|feed, _, _| feed.warnings())
     }
 

@@ -14,6 +14,9 @@
 //! So a flood has to come from as many networks as there is room, within the time that a source needs for its handshake, and
 //! say what a source with the key says.
 
+mod hello;
+mod rate_limit;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -28,10 +31,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::error::ReceiveError;
-use super::greeting::Greeting;
-use super::rare::Rare;
+pub use self::hello::Greeting;
+pub use self::rate_limit::Rare;
 use crate::channel::{Security, Step};
+use crate::dest::error::ReceiveError;
 use crate::error_chain;
 
 /// Most sources that are heard at a time and have not greeted, and most of them of one address.
@@ -58,7 +61,7 @@ pub struct Admission {
 
 /// A source whose turn it is. The next one's turn comes when it is dropped.
 pub struct Admitted {
-    pub(super) greeting: Greeting,
+    pub(in crate::dest) greeting: Greeting,
     peer: SocketAddr,
     slot: OwnedSemaphorePermit,
 }
@@ -71,7 +74,7 @@ impl Admitted {
     }
 
     /// The source, and its turn.
-    pub(super) fn into_parts(self) -> (Greeting, OwnedSemaphorePermit) {
+    pub(in crate::dest) fn into_parts(self) -> (Greeting, OwnedSemaphorePermit) {
         (self.greeting, self.slot)
     }
 }

@@ -9,18 +9,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use super::controller::name_of;
-use super::error::ReceiveError;
 use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender, Step};
+use crate::dest::controller::name_of;
+use crate::dest::error::ReceiveError;
 
 /// What handshake and greeting may take together.
 const GREETED: Duration = Duration::from_secs(10);
 
 /// A source that has greeted, and waits for an answer.
 pub struct Greeting {
-    pub(super) sender: Sender,
-    pub(super) receiver: Receiver,
-    pub(super) hello: Hello,
+    pub(in crate::dest) sender: Sender,
+    pub(in crate::dest) receiver: Receiver,
+    pub(in crate::dest) hello: Hello,
 }
 
 impl Greeting {

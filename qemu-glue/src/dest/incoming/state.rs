@@ -12,13 +12,13 @@
 
 use serde_json::Value;
 
-use super::controller::Coming;
-use super::refusal::Refusal;
+use crate::dest::controller::Coming;
+use crate::dest::refusal::Refusal;
 use crate::qmp::{Qmp, QmpError};
 
 /// Makes sure that QEMU was not told to listen yet. Only then no page can have arrived, and none arrives
 /// while this monitor tells it nothing.
-pub(super) async fn not_begun(qmp: &Qmp) -> Result<(), Refusal> {
+pub(in crate::dest) async fn not_begun(qmp: &Qmp) -> Result<(), Refusal> {
     let told: Value = qmp.query("query-migrate").await?;
     match (status(&told), told["socket-address"].is_array()) {
         ("none", false) => Ok(()),
@@ -28,7 +28,7 @@ pub(super) async fn not_begun(qmp: &Qmp) -> Result<(), Refusal> {
 }
 
 /// Asks QEMU; a status that is not known goes on.
-pub(super) async fn coming(qmp: &Qmp) -> Result<Coming, QmpError> {
+pub(in crate::dest) async fn coming(qmp: &Qmp) -> Result<Coming, QmpError> {
     let told: Value = qmp.query("query-migrate").await?;
     Ok(match status(&told) {
         "none" | "setup" | "failed" | "cancelled" | "cancelling" => Coming::No,
@@ -38,7 +38,7 @@ pub(super) async fn coming(qmp: &Qmp) -> Result<Coming, QmpError> {
 }
 
 /// Port on which QEMU listens; `None` when it does not, or not for TCP.
-pub(super) fn port(told: &Value) -> Option<u16> {
+pub(in crate::dest) fn port(told: &Value) -> Option<u16> {
     let sockets = told["socket-address"].as_array().into_iter().flatten();
     sockets.filter_map(|socket| socket["port"].as_str()?.parse().ok()).next()
 }
