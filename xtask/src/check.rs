@@ -37,6 +37,7 @@ pub(crate) fn perform(options: SetupOptions, commands: &clap::Command) -> Result
         }
     }
     check("imports between files look down", imports::check());
+    check("one name for one type in a program", house::type_names::check());
     for rule in house::RULES {
         check(rule.name, house::apply(rule, commands));
     }

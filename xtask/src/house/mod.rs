@@ -1,4 +1,5 @@
-//! Rules that no other tool checks, one small file each. A rule sees one file at a time, and says where it is broken.
+//! Rules that no other tool checks, one small file each. A rule sees one file at a time, and says where it is
+//! broken; `type_names` sees whole programs.
 
 mod commands;
 mod foreign;
@@ -10,6 +11,7 @@ mod opens;
 mod paths;
 mod safety;
 mod source;
+pub(crate) mod type_names;
 mod words;
 
 use std::fs;

@@ -17,6 +17,8 @@ pub(super) struct Names {
     pub(super) globs: Vec<Segments>,
     /// What the module itself defines.
     pub(super) defined: HashSet<String>,
+    /// The types and traits of these that are visible beyond the module.
+    pub(super) visible_types: Vec<String>,
     /// Paths that the code goes by: those of `use` except re-exports, and those in code of two segments and more.
     pub(super) used: HashSet<Segments>,
 }
@@ -37,6 +39,19 @@ pub(super) fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
         syn::Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",
         syn::Meta::NameValue(_) => false,
     })
+}
+
+/// The name of a struct, enum, union, trait or alias that has a `pub` of any kind.
+fn visible_type(item: &syn::Item) -> Option<&syn::Ident> {
+    let (visibility, name) = match item {
+        syn::Item::Enum(item) => (&item.vis, &item.ident),
+        syn::Item::Struct(item) => (&item.vis, &item.ident),
+        syn::Item::Trait(item) => (&item.vis, &item.ident),
+        syn::Item::Type(item) => (&item.vis, &item.ident),
+        syn::Item::Union(item) => (&item.vis, &item.ident),
+        _ => return None,
+    };
+    (!matches!(visibility, syn::Visibility::Inherited)).then_some(name)
 }
 
 impl Names {
@@ -136,6 +151,7 @@ impl<'ast> Visit<'ast> for Names {
         };
         if !is_for_tests(attributes) {
             self.defined.extend(name.map(ToString::to_string));
+            self.visible_types.extend(visible_type(item).map(ToString::to_string));
             visit::visit_item(self, item);
         }
     }

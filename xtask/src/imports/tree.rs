@@ -20,20 +20,19 @@ pub(super) struct Module {
     pub(super) names: Names,
 }
 
-/// The file that each crate starts with, except of what only tests use.
+/// The file that each crate starts with, tests not among them.
 pub(super) fn roots(top: &Path) -> Result<Vec<PathBuf>> {
     let mut git = Command::new("git");
     git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.rs"]);
     let list = command::output(git.current_dir(top))?;
     let is_root = |name: &&str| {
         let parts: Vec<&str> = name.rsplit('/').collect();
-        let is_root = matches!(
+        matches!(
             parts[..],
             ["lib.rs" | "main.rs", "src", ..]
                 | [_, "bin", "src", ..]
                 | ["main.rs", _, "bin", "src", ..]
-        );
-        is_root && !name.starts_with("tests/")
+        )
     };
     let files = list.split_terminator('\0').filter(is_root).map(|name| top.join(name));
     Ok(files.filter(|file| file.exists()).collect())
