@@ -7,27 +7,17 @@
 
 mod cancel;
 mod controller;
-mod costs;
-mod drive;
 mod driver;
 mod error;
+mod finish;
 pub mod hash;
-mod leave;
-mod link;
-mod offer;
+mod monitor;
 mod options;
-pub mod plan;
-pub mod preflight;
-mod prepare;
-mod progress;
-mod query;
-mod ready;
+mod peer;
+mod planning;
 mod record;
 mod recovery;
 mod run;
-mod session;
-mod settings;
-mod watchdog;
 pub mod zero;
 
 pub use cancel::{Cancel, Canceller, cancellation};
@@ -35,9 +25,10 @@ pub use driver::{Driver, Ourselves};
 pub use error::MigrateError;
 use migration_record::Report;
 pub use options::{Mode, Options, Route, SILENCE};
-pub use progress::{Snapshot, Update};
+pub use planning::{plan, preflight};
+pub use record::progress::{Snapshot, Update};
+pub use recovery::{DONE, Watchdog};
 use run::Run;
-pub use watchdog::{DONE, Watchdog};
 
 /// Migrates a VM and tells `observer` how it goes. The report says whether it completed.
 ///
@@ -71,6 +62,3 @@ pub async fn migrate_with(
     run.leave_vm().await;
     Ok(run.report())
 }
-
-#[cfg(test)]
-mod hostile_sessions;

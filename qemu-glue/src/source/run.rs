@@ -5,16 +5,17 @@ use std::time::Duration;
 use migration_record::Report;
 
 use super::cancel::{Cancel, END, Stop};
-use super::drive::{Drive, Driven};
 use super::driver::Driver;
+use super::driver::event_loop::{Drive, Driven};
+use super::driver::session::SkipSession;
 use super::error::MigrateError;
-use super::leave;
+use super::finish;
+use super::monitor::migration_info::Stage;
+use super::monitor::settings::Settings;
 use super::options::{Mode, Options};
-use super::progress::Update;
-use super::query::Stage;
-use super::ready::{Ready, ready};
+use super::planning::{Ready, ready};
 use super::record::Record;
-use super::settings::Settings;
+use super::record::progress::Update;
 use crate::qmp::Qmp;
 use crate::timeline::Watched;
 
@@ -89,7 +90,9 @@ impl<'a> Run<'a> {
         match ended {
             Ok(ended) => Ok(Driven { ended, controller, session, listener }),
             Err(error) => {
-                settings.put_back(qmp, stop, record, session.as_ref()).await;
+                settings
+                    .put_back(qmp, stop, record, session.as_ref().map(SkipSession::library))
+                    .await;
                 Err(error)
             }
         }
@@ -101,7 +104,7 @@ impl<'a> Run<'a> {
         let session = driven.session.as_ref();
         if !self.completed {
             let Self { qmp, stop, record, settings, .. } = self;
-            return settings.put_back(qmp, stop, record, session).await;
+            return settings.put_back(qmp, stop, record, session.map(SkipSession::library)).await;
         }
         // In time; taking leave is no part of it.
         self.stop.allow(None);
@@ -117,7 +120,7 @@ impl<'a> Run<'a> {
         let (zero_ns, mut unprobes) = (record.zero_ns(), stop.clone());
         let (probed, ()) = tokio::join!(
             unprobes.within(END, take_watched(watched).end(zero_ns)),
-            leave::tell(driven, stop, record)
+            finish::tell(driven, stop, record)
         );
         let (side, remark) = probed.unwrap_or_default();
         record.report.probes.source = side;
@@ -130,10 +133,10 @@ impl<'a> Run<'a> {
         // One that QEMU still answers needs no more than a moment.
         let last = END + MOMENT;
         if *completed {
-            if stop.within(last, leave::quit(qmp, options, record)).await.is_none() {
+            if stop.within(last, finish::quit(qmp, options, record)).await.is_none() {
                 record.remark("the source's QEMU was not ended: it does not answer".to_owned());
             }
-        } else if stop.within(last, leave::runs_on(qmp, record)).await.is_none() {
+        } else if stop.within(last, finish::runs_on(qmp, record)).await.is_none() {
             record.remark("the VM at the source was not seen to run".to_owned());
         }
     }

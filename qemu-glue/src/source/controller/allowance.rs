@@ -25,7 +25,7 @@ use std::time::{Duration, Instant};
 use page_number::PAGE_BYTES;
 
 use super::trouble::Trouble;
-use crate::source::progress::real;
+use crate::source::record::progress::real;
 
 /// Bytes a second that are expected of any storage.
 const LITTLE: f64 = 512.0 * 1024.0;

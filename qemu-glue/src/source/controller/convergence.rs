@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use page_number::PAGE_BYTES;
 
-use crate::source::progress::real;
+use crate::source::record::progress::real;
 
 /// Time of spans in a row that shows it, and the longest span: a guest that writes much for a moment only is
 /// caught up with later.

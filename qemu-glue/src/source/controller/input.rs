@@ -2,11 +2,11 @@
 
 use std::io;
 
-use super::super::hash::Hashed;
-use super::super::query::{Migration, Stage};
-use super::super::zero::Looked;
 use crate::channel::{ChannelError, Message, PageRange};
 use crate::shim::Status;
+use crate::source::hash::Hashed;
+use crate::source::monitor::migration_info::{Migration, Stage};
+use crate::source::zero::Looked;
 
 /// What the library's memory says: its account of the pages is the one that counts.
 #[derive(Debug)]

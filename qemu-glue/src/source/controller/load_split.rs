@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use page_number::PAGE_BYTES;
 
-use crate::source::progress::real;
+use crate::source::record::progress::real;
 
 /// QEMU is given pages when it has less than this to do: longer than it takes us to see it.
 const HORIZON: Duration = Duration::from_millis(300);

@@ -1,7 +1,7 @@
 //! All decisions of a migration at the source, in one state machine that does no I/O.
 //!
 //! [`Controller::step`] takes what has happened ([`Input`]) and the moment, and gives what is to be done
-//! ([`Command`]s, in their order). The driver around it (`drive.rs`) asks QEMU, reads the library's memory and the
+//! ([`Command`]s, in their order). The driver around it (`driver/`) asks QEMU, reads the library's memory and the
 //! channel, and does what it is told; it decides nothing. So every decision is tested without QEMU (`tests/`).
 //!
 //! | policy | decides on | file |
@@ -60,7 +60,7 @@ pub(super) use self::{
     ledger::Ledger,
     peer::{Peer, Settled},
 };
-use super::query::{Migration, Stage};
+use crate::source::monitor::migration_info::{Migration, Stage};
 
 /// How often QEMU is asked.
 const ASK: Duration = Duration::from_millis(100);

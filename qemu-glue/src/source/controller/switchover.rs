@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::source::progress::real;
+use crate::source::record::progress::real;
 
 /// How long a short stop is tried for. It costs that much at most.
 const GENTLE: Duration = Duration::from_millis(600);

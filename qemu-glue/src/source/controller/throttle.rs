@@ -11,7 +11,7 @@
 //! (a small VM whose RAM is mostly left behind) would switch over at once. So until then it may send no
 //! faster than makes its first pass [`LONG_ENOUGH`], and a trickle where that is next to nothing.
 
-use crate::source::progress::real;
+use crate::source::record::progress::real;
 
 /// Pages re-dirtied that are worth a pass at full speed: 4 MiB.
 const WORTH_A_PASS: u64 = 1024;

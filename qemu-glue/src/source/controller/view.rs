@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use foreign::Text;
 use page_wire::ask::{self, Migration as Telemetry};
 
-use super::super::progress::Snapshot;
-use super::super::query::Migration;
 use super::skip::Phase;
 use super::{Controller, LastWord};
 use crate::channel::Progress;
 use crate::shim::Status;
+use crate::source::monitor::migration_info::Migration;
+use crate::source::record::progress::Snapshot;
 
 impl Controller {
     /// QEMU's last answer.

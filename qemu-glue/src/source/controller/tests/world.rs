@@ -11,7 +11,7 @@ use super::super::*;
 use crate::channel::{Message, PageRange};
 use crate::shim::{State, Status};
 use crate::source::hash::Hashed;
-use crate::source::query::Ram;
+use crate::source::monitor::migration_info::Ram;
 
 /// Pages of the set, of which the first are zero.
 pub(super) const PAGES: u32 = 256;

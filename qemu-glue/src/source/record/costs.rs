@@ -4,22 +4,22 @@ use crate::usage::{cpu_s, memory_bytes};
 use migration_record::Costs;
 
 /// Counts from its making on.
-pub(super) struct Meter {
+pub(in crate::source) struct Meter {
     begun_s: f64,
     peak_bytes: u64,
 }
 
 impl Meter {
-    pub(super) fn new() -> Self {
+    pub(in crate::source) fn new() -> Self {
         Self { begun_s: cpu_s(), peak_bytes: memory_bytes() }
     }
 
     /// Looks how much memory it is now.
-    pub(super) fn look(&mut self) {
+    pub(in crate::source) fn look(&mut self) {
         self.peak_bytes = self.peak_bytes.max(memory_bytes());
     }
 
-    pub(super) fn fill(&mut self, costs: &mut Costs) {
+    pub(in crate::source) fn fill(&mut self, costs: &mut Costs) {
         self.look();
         costs.source_cpu_s = Some(cpu_s() - self.begun_s);
         costs.source_peak_bytes = Some(self.peak_bytes);

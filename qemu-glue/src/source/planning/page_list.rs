@@ -12,34 +12,33 @@ use page_wire::{Bounds, List};
 use thiserror::Error;
 use tokio::task::{JoinError, spawn_blocking};
 
-use super::options::Route;
-use super::plan::{self, Plan};
-use super::preflight::Checked;
-use super::record::Record;
-use super::zero::{self, Stretch};
-use crate::agent::{Agent, AgentError, How, ListSteps, Visit};
-use crate::channel::MAX_SECONDS;
+use crate::agent::{Agent, AgentError, How, Visit};
 use crate::guest::disks::Disk;
 use crate::guest::{GuestError, GuestRam, disks};
 use crate::qmp::{Qmp, QmpError};
 use crate::set::SetError;
 use crate::shim::{Shim, ShimError};
+use crate::source::options::Route;
+use crate::source::planning::plan::{self, Plan};
+use crate::source::planning::preflight::Checked;
+use crate::source::record::Record;
+use crate::source::zero::{self, Stretch};
 
 /// How long zero pages are looked for after the list has come: what is not found by then costs QEMU less.
 const ZEROS: Duration = Duration::from_millis(200);
 
 /// The set, and what is needed to leave it behind.
-pub(super) struct Prepared {
-    pub(super) shim: Shim,
-    pub(super) ram: Arc<GuestRam>,
-    pub(super) plan: Plan,
+pub(in crate::source) struct Prepared {
+    pub(in crate::source) shim: Shim,
+    pub(in crate::source) ram: Arc<GuestRam>,
+    pub(in crate::source) plan: Plan,
     /// From here on the guest is asked how it is.
-    pub(super) visit: Visit,
+    pub(in crate::source) visit: Visit,
 }
 
 /// Why nothing is left behind.
 #[derive(Debug, Error)]
-pub(super) enum NotPrepared {
+pub(in crate::source) enum NotPrepared {
     #[error(transparent)]
     Qmp(#[from] QmpError),
     #[error(transparent)]
@@ -71,7 +70,7 @@ fn name(reason: &plan::LeftOut) -> String {
 }
 
 impl NotPrepared {
-    pub(super) fn hint(&self) -> Option<Text> {
+    pub(in crate::source) fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Qmp(error) => error.hint(),
             Self::Guest(error) => error.hint(),
@@ -86,7 +85,7 @@ impl NotPrepared {
 }
 
 /// Asks the guest, and makes the set.
-pub(super) async fn prepare(
+pub(in crate::source) async fn prepare(
     qmp: &Qmp,
     route: &Route,
     checked: &mut Checked,
@@ -153,24 +152,6 @@ impl Drop for Enough {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
-}
-
-/// Steps of the list as the report names them, in seconds.
-pub(super) fn steps(steps: &ListSteps) -> BTreeMap<Text, f64> {
-    let mut named = BTreeMap::from([
-        ("transfer".into(), steps.transfer_s),
-        ("verify".into(), steps.hash_s),
-        ("total".into(), steps.total_s),
-    ]);
-    if let Ok(serde_json::Value::Object(steps)) = serde_json::to_value(steps.guest) {
-        for (name, seconds) in steps {
-            let name = name.trim_end_matches("_s");
-            if let Some(seconds) = seconds.as_f64().filter(|_| name != "total") {
-                named.insert(name.into(), seconds.clamp(0.0, MAX_SECONDS));
-            }
-        }
-    }
-    named
 }
 
 #[cfg(test)]

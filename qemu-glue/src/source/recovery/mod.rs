@@ -4,17 +4,20 @@
 //! says what the parameters are to be again; a watchdog that has stood by has seen to that. Else the next driver does, after it
 //! has cancelled what nobody drives, so that a new migration can begin.
 
+mod watchdog;
+
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::MigrateError;
-use super::query::Migration;
-use super::record::Record;
-use super::settings;
 use crate::qmp::{Qmp, QmpError};
 use crate::shim::{Shim, ShimError};
+use crate::source::error::MigrateError;
+use crate::source::monitor::migration_info::Migration;
+use crate::source::monitor::settings;
+use crate::source::record::Record;
+pub use watchdog::{DONE, Watchdog};
 
 /// How long QEMU may take to cancel, and how often it is asked.
 const CANCELLING: Duration = Duration::from_secs(30);
@@ -26,7 +29,10 @@ const RESERVED: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// When the monitor fails, or QEMU does not end what is cancelled.
-pub(super) async fn recover(qmp: &Qmp, record: &mut Record<'_>) -> Result<(), MigrateError> {
+pub(in crate::source) async fn recover(
+    qmp: &Qmp,
+    record: &mut Record<'_>,
+) -> Result<(), MigrateError> {
     let Some(shim) = library(qmp).await else { return Ok(()) };
     if shim.kept().is_none() {
         return Ok(());
@@ -46,7 +52,7 @@ pub(super) async fn recover(qmp: &Qmp, record: &mut Record<'_>) -> Result<(), Mi
 ///
 /// # Errors
 /// When QEMU refuses or the monitor fails.
-pub(super) async fn put_back(qmp: &Qmp, shim: &Shim) -> Result<bool, QmpError> {
+pub(in crate::source) async fn put_back(qmp: &Qmp, shim: &Shim) -> Result<bool, QmpError> {
     let Some(kept) = shim.kept() else { return Ok(false) };
     let goes_on = Migration::of(qmp).await?.goes_on();
     let parameters = if goes_on { kept.migration } else { kept.user };

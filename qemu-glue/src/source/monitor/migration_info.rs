@@ -8,49 +8,49 @@ use crate::qmp::{Qmp, QmpError};
 /// only in some states.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-pub(super) struct Migration {
+pub(in crate::source) struct Migration {
     /// `none`, `setup`, `active`, `pre-switchover`, `device`, `completed`, `failed`, `cancelling`,
     /// `cancelled`, ...; empty before the first migration.
-    pub(super) status: String,
+    pub(in crate::source) status: String,
     /// Milliseconds since its beginning, or that it took.
-    pub(super) total_time: u64,
+    pub(in crate::source) total_time: u64,
     /// Milliseconds that the VM ran nowhere; known at the end.
-    pub(super) downtime: u64,
+    pub(in crate::source) downtime: u64,
     /// Milliseconds of its setup.
-    pub(super) setup_time: u64,
+    pub(in crate::source) setup_time: u64,
     /// Why it failed (8.0 and later tell this more often).
-    pub(super) error_desc: Option<String>,
+    pub(in crate::source) error_desc: Option<String>,
     /// The RAM's part.
-    pub(super) ram: Ram,
+    pub(in crate::source) ram: Ram,
 }
 
 /// RAM in `query-migrate`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-pub(super) struct Ram {
+pub(in crate::source) struct Ram {
     /// Bytes sent.
-    pub(super) transferred: u64,
+    pub(in crate::source) transferred: u64,
     /// Bytes of RAM still to send.
-    pub(super) remaining: u64,
+    pub(in crate::source) remaining: u64,
     /// Bytes of RAM altogether.
-    pub(super) total: u64,
+    pub(in crate::source) total: u64,
     /// Pages sent as zero pages.
-    pub(super) duplicate: u64,
+    pub(in crate::source) duplicate: u64,
     /// Pages sent in full.
-    pub(super) normal: u64,
+    pub(in crate::source) normal: u64,
     /// Pages that the guest wrote in a second.
-    pub(super) dirty_pages_rate: u64,
+    pub(in crate::source) dirty_pages_rate: u64,
     /// Pages sent in a second, in whatever form.
-    pub(super) pages_per_second: u64,
+    pub(in crate::source) pages_per_second: u64,
     /// Number of bitmap syncs.
-    pub(super) dirty_sync_count: u64,
+    pub(in crate::source) dirty_sync_count: u64,
     /// Megabits per second on the link.
-    pub(super) mbps: f64,
+    pub(in crate::source) mbps: f64,
 }
 
 /// Where a migration can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(in crate::source) enum Stage {
     /// None has begun.
     None,
     /// It goes on.
@@ -67,7 +67,7 @@ pub(super) enum Stage {
 
 impl Stage {
     /// Whether nothing follows it.
-    pub(super) const fn is_over(self) -> bool {
+    pub(in crate::source) const fn is_over(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
 }
@@ -77,26 +77,26 @@ impl Migration {
     ///
     /// # Errors
     /// When the monitor fails.
-    pub(super) async fn of(qmp: &Qmp) -> Result<Self, QmpError> {
+    pub(in crate::source) async fn of(qmp: &Qmp) -> Result<Self, QmpError> {
         qmp.query("query-migrate").await
     }
 
     /// Where it is.
     #[must_use]
-    pub(super) fn stage(&self) -> Stage {
+    pub(in crate::source) fn stage(&self) -> Stage {
         stage(&self.status)
     }
 
     /// Whether QEMU migrates.
     #[must_use]
-    pub(super) fn goes_on(&self) -> bool {
+    pub(in crate::source) fn goes_on(&self) -> bool {
         matches!(self.stage(), Stage::Running | Stage::PreSwitchover)
     }
 }
 
 /// The stage that a status of QEMU stands for; one that is not known goes on.
 #[must_use]
-pub(super) fn stage(status: &str) -> Stage {
+pub(in crate::source) fn stage(status: &str) -> Stage {
     match status {
         "" | "none" => Stage::None,
         "pre-switchover" => Stage::PreSwitchover,

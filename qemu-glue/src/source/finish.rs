@@ -7,9 +7,9 @@ use migration_record::Status;
 use serde_json::{Value, json};
 
 use super::cancel::Stop;
-use super::drive::Driven;
+use super::driver::event_loop::Driven;
+use super::monitor::migration_info::Stage;
 use super::options::Options;
-use super::query::Stage;
 use super::record::Record;
 use crate::channel::Finish;
 use crate::qmp::Qmp;
@@ -36,7 +36,7 @@ pub(super) async fn tell(
     let finish = Finish { status: word.into(), reason, begun_unix_s };
     if let Some(mut session) = session {
         let last_word = stop.last_word(session.finish(&mut controller, finish)).await.flatten();
-        record.skipped(&session, &controller, last_word);
+        record.skipped(&session.figures(), &controller, last_word);
     } else if let Some(mut link) = listener {
         let last_word = stop.last_word(link.finish(finish)).await.flatten();
         record.report.probes.destination =

@@ -10,19 +10,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::controller::{Command, Controller, Input, LastWord, Library, Parameters, SkipTask};
-use super::hash::{self, Hashed};
-use super::link::{LAST_WORD, Link};
-use super::prepare::Prepared;
-use super::zero::{self, Looked};
 use crate::agent::Visit;
 use crate::channel::{ChannelError, Finish, Message};
 use crate::guest::GuestRam;
 use crate::set::SkipSet;
 use crate::shim::{Armed, Kept, ShimError, Status};
+use crate::source::controller::{
+    Command, Controller, Input, LastWord, Library, Parameters, SkipTask,
+};
+use crate::source::hash::{self, Hashed};
+use crate::source::peer::channel::{LAST_WORD, Link};
+use crate::source::planning::page_list::Prepared;
+use crate::source::record::SessionFigures;
+use crate::source::zero::{self, Looked};
 
 /// A set that is armed, and who takes part in its restore.
-pub(super) struct SkipSession {
+pub(in crate::source) struct SkipSession {
     armed: Armed,
     set: Arc<SkipSet>,
     ram: Arc<GuestRam>,
@@ -43,7 +46,7 @@ pub(super) struct SkipSession {
 
 impl SkipSession {
     /// Arms the set, and holds the switchover until it is released; gives the controller's task beside it.
-    pub(super) fn arm(
+    pub(in crate::source) fn arm(
         prepared: Prepared,
         link: Link,
         left_out: &HashSet<u16>,
@@ -75,12 +78,12 @@ impl SkipSession {
     }
 
     /// What the library's memory says.
-    pub(super) fn status(&self) -> Status {
+    pub(in crate::source) fn status(&self) -> Status {
         self.armed.status()
     }
 
     /// What the library's memory says, with the pages that it has re-dirtied if it has done so by itself since the last look.
-    pub(super) fn look(&mut self) -> Input {
+    pub(in crate::source) fn look(&mut self) -> Input {
         let status = self.status();
         let by_library = std::mem::replace(&mut self.by_library, status.redirtied_unconfirmed);
         let redirtied = match status.redirtied_unconfirmed > by_library {
@@ -91,33 +94,47 @@ impl SkipSession {
     }
 
     /// The parameters of QEMU's migrations change from now on: the library's memory keeps what they are to be again.
-    pub(super) fn keep_parameters(&self, user: Parameters, migration: Parameters) {
+    pub(in crate::source) fn keep_parameters(&self, user: Parameters, migration: Parameters) {
         let driver = std::process::id();
         self.armed.keep(&Kept { driver, user: user.into(), migration: migration.into() });
     }
 
     /// QEMU has the user's again.
-    pub(super) fn forget_parameters(&self) {
+    pub(in crate::source) fn forget_parameters(&self) {
         self.armed.forget();
     }
 
-    pub(super) const fn visit(&self) -> &Visit {
+    /// The library that has the set.
+    pub(in crate::source) const fn library(&self) -> &Armed {
+        &self.armed
+    }
+
+    /// What the session shows at its end.
+    pub(in crate::source) fn figures(&self) -> SessionFigures {
+        SessionFigures {
+            status: self.status(),
+            readings: self.visit.readings(),
+            channel_bytes: self.channel_bytes(),
+        }
+    }
+
+    pub(in crate::source) const fn visit(&self) -> &Visit {
         &self.visit
     }
 
     /// Bytes of the channel so far.
-    pub(super) fn channel_bytes(&self) -> u64 {
+    pub(in crate::source) fn channel_bytes(&self) -> u64 {
         self.link.bytes()
     }
 
     /// Whether the channel takes a message without waiting.
-    pub(super) fn channel_has_room(&self) -> bool {
+    pub(in crate::source) fn channel_has_room(&self) -> bool {
         self.link.out.capacity() > 0
     }
 
     /// What comes next, from the destination or from the threads that read; hashes only if they are wanted. Loses nothing
     /// when it is dropped.
-    pub(super) async fn next(&mut self, wants_hashes: bool) -> Input {
+    pub(in crate::source) async fn next(&mut self, wants_hashes: bool) -> Input {
         // Hashes are taken only when they can be sent at once, and are of use soon.
         let room = wants_hashes && self.channel_has_room();
         let hashes = async {
@@ -146,7 +163,7 @@ impl SkipSession {
     }
 
     /// What the destination has said already. No more than waits: one that never stops would be listened to for ever.
-    pub(super) fn waiting(&mut self) -> Vec<Input> {
+    pub(in crate::source) fn waiting(&mut self) -> Vec<Input> {
         let waiting: Vec<_> =
             (0..self.link.incoming.len()).map_while(|_| self.link.incoming.try_recv()).collect();
         waiting.into_iter().map(|said| self.said(Some(said))).collect()
@@ -173,7 +190,7 @@ impl SkipSession {
     }
 
     /// Does what the controller says to the library, to the channel and to the threads; gives what comes of it.
-    pub(super) fn perform(&mut self, command: Command) -> Option<Input> {
+    pub(in crate::source) fn perform(&mut self, command: Command) -> Option<Input> {
         match command {
             Command::Confirm(ranges) => ranges.iter().for_each(|range| self.armed.confirm(*range)),
             Command::Redirty(ranges) => {
@@ -213,7 +230,7 @@ impl SkipSession {
     }
 
     /// Tells the destination how it ended and waits for its last word.
-    pub(super) async fn finish(
+    pub(in crate::source) async fn finish(
         &mut self,
         controller: &mut Controller,
         finish: Finish,

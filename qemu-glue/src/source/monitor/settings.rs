@@ -3,25 +3,18 @@
 //! Left as they are, they would be those of the user's next migration, which may be a stock one that meets a
 //! destination without `multifd`.
 
-use serde_json::{Value, json};
-
-use super::cancel::{PUT_BACK, Stop};
-use super::controller::Parameters;
-use super::preflight;
-use super::query::Migration;
-use super::record::Record;
-use super::session::SkipSession;
 use crate::multifd::Multifd;
 use crate::qmp::{Qmp, QmpError};
-
-/// The parameter that says who looks for zero pages (9.0 and later), and what it is by default.
-pub(super) const ZERO_PAGES: &str = "zero-page-detection";
-pub(super) const BY_MULTIFD: &str = "multifd";
-pub(super) const LEGACY: &str = "legacy";
+use crate::shim::Armed;
+use crate::source::cancel::{PUT_BACK, Stop};
+use crate::source::controller::Parameters;
+use crate::source::monitor::capabilities::{self, BY_MULTIFD, LEGACY, ZERO_PAGES};
+use crate::source::monitor::migration_info::Migration;
+use crate::source::record::Record;
 
 /// The settings that were changed, as they were before.
 #[derive(Debug, Default)]
-pub(super) struct Settings {
+pub(in crate::source) struct Settings {
     parameters: Option<Parameters>,
     /// Capabilities that were off.
     capabilities: Vec<&'static str>,
@@ -32,7 +25,7 @@ pub(super) struct Settings {
 
 impl Settings {
     /// The parameters change from now on.
-    pub(super) fn note_parameters(&mut self, found: Parameters) {
+    pub(in crate::source) fn note_parameters(&mut self, found: Parameters) {
         self.parameters = Some(found);
     }
 
@@ -40,23 +33,27 @@ impl Settings {
     ///
     /// # Errors
     /// When QEMU refuses or the monitor fails.
-    pub(super) async fn turn_on(
+    pub(in crate::source) async fn turn_on(
         &mut self,
         qmp: &Qmp,
         names: &[&'static str],
     ) -> Result<(), QmpError> {
-        let on = preflight::enabled(qmp).await?;
+        let on = capabilities::enabled(qmp).await?;
         let off = names.iter().copied().filter(|name| !on.iter().any(|on| on == name));
         let off: Vec<&str> = off.collect();
         self.capabilities.extend(&off);
-        set_capabilities(qmp, &off, true).await
+        capabilities::set(qmp, &off, true).await
     }
 
     /// Turns on `multifd` as it is `wanted`.
     ///
     /// # Errors
     /// When QEMU refuses, for instance a compression that it was not built with, or the monitor fails.
-    pub(super) async fn multifd(&mut self, qmp: &Qmp, wanted: &Multifd) -> Result<(), QmpError> {
+    pub(in crate::source) async fn multifd(
+        &mut self,
+        qmp: &Qmp,
+        wanted: &Multifd,
+    ) -> Result<(), QmpError> {
         self.multifd = Some(Multifd::read(qmp).await?);
         wanted.set(qmp).await?;
         self.turn_on(qmp, &["multifd"]).await
@@ -66,10 +63,10 @@ impl Settings {
     ///
     /// # Errors
     /// When QEMU refuses or the monitor fails; it is still put back at the end then.
-    pub(super) async fn multifd_back(&mut self, qmp: &Qmp) -> Result<(), QmpError> {
+    pub(in crate::source) async fn multifd_back(&mut self, qmp: &Qmp) -> Result<(), QmpError> {
         let Some(before) = &self.multifd else { return Ok(()) };
         if self.capabilities.contains(&"multifd") {
-            set_capabilities(qmp, &["multifd"], false).await?;
+            capabilities::set(qmp, &["multifd"], false).await?;
         }
         before.set(qmp).await?;
         self.capabilities.retain(|name| *name != "multifd");
@@ -81,20 +78,20 @@ impl Settings {
     ///
     /// # Errors
     /// When QEMU refuses or the monitor fails.
-    pub(super) async fn legacy_zero_pages(&mut self, qmp: &Qmp) -> Result<(), QmpError> {
+    pub(in crate::source) async fn legacy_zero_pages(&mut self, qmp: &Qmp) -> Result<(), QmpError> {
         self.zero_pages = true;
-        set_zero_pages(qmp, LEGACY).await
+        capabilities::set_zero_pages(qmp, LEGACY).await
     }
 
     /// The VM stays: all is as before, as far as QEMU still answers, and does so before `stop` is over.
-    pub(super) async fn put_back(
+    pub(in crate::source) async fn put_back(
         &self,
         qmp: &Qmp,
         stop: &mut Stop,
         record: &mut Record<'_>,
-        session: Option<&SkipSession>,
+        library: Option<&Armed>,
     ) {
-        if stop.within(PUT_BACK, self.all_back(qmp, record, session)).await.is_none() {
+        if stop.within(PUT_BACK, self.all_back(qmp, record, library)).await.is_none() {
             record.remark(
                 "not all of the migration's settings were put back: QEMU does not answer"
                     .to_owned(),
@@ -102,13 +99,13 @@ impl Settings {
         }
     }
 
-    async fn all_back(&self, qmp: &Qmp, record: &mut Record<'_>, session: Option<&SkipSession>) {
+    async fn all_back(&self, qmp: &Qmp, record: &mut Record<'_>, library: Option<&Armed>) {
         let Self { parameters, capabilities, multifd, zero_pages } = self;
         if let Some(parameters) = parameters {
             match set_parameters(qmp, parameters).await {
                 Ok(()) => {
-                    if let Some(session) = session {
-                        session.forget_parameters();
+                    if let Some(library) = library {
+                        library.forget();
                     }
                     record.limits(false);
                 }
@@ -130,7 +127,7 @@ impl Settings {
         if let Some(why_not) = why_not {
             return record.remark(format!("the migration's settings were not put back: {why_not}"));
         }
-        if let Err(error) = set_capabilities(qmp, capabilities, false).await {
+        if let Err(error) = capabilities::set(qmp, capabilities, false).await {
             record.remark(format!("the migration capabilities were not put back: {error}"));
         }
         if let Some(multifd) = multifd
@@ -138,7 +135,7 @@ impl Settings {
         {
             record.remark(format!("the settings of multifd were not put back: {error}"));
         }
-        if *zero_pages && let Err(error) = set_zero_pages(qmp, BY_MULTIFD).await {
+        if *zero_pages && let Err(error) = capabilities::set_zero_pages(qmp, BY_MULTIFD).await {
             record.remark(format!("`{ZERO_PAGES}` was not put back: {error}"));
         }
     }
@@ -148,7 +145,7 @@ impl Settings {
 ///
 /// # Errors
 /// When the monitor fails.
-pub(super) async fn read_parameters(qmp: &Qmp) -> Result<Parameters, QmpError> {
+pub(in crate::source) async fn read_parameters(qmp: &Qmp) -> Result<Parameters, QmpError> {
     qmp.query("query-migrate-parameters").await
 }
 
@@ -156,20 +153,9 @@ pub(super) async fn read_parameters(qmp: &Qmp) -> Result<Parameters, QmpError> {
 ///
 /// # Errors
 /// When QEMU refuses or the monitor fails.
-pub(super) async fn set_parameters(qmp: &Qmp, parameters: &Parameters) -> Result<(), QmpError> {
+pub(in crate::source) async fn set_parameters(
+    qmp: &Qmp,
+    parameters: &Parameters,
+) -> Result<(), QmpError> {
     qmp.execute("migrate-set-parameters", parameters.arguments()).await.map(drop)
-}
-
-async fn set_capabilities(qmp: &Qmp, names: &[&str], on: bool) -> Result<(), QmpError> {
-    if names.is_empty() {
-        return Ok(());
-    }
-    let set = |name: &&str| json!({ "capability": name, "state": on });
-    let capabilities: Vec<Value> = names.iter().map(set).collect();
-    let arguments = json!({ "capabilities": capabilities });
-    qmp.execute("migrate-set-capabilities", arguments).await.map(drop)
-}
-
-async fn set_zero_pages(qmp: &Qmp, how: &str) -> Result<(), QmpError> {
-    qmp.execute("migrate-set-parameters", json!({ ZERO_PAGES: how })).await.map(drop)
 }

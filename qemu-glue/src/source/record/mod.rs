@@ -1,24 +1,37 @@
 //! What is kept of a migration while it runs, for its report.
 
+mod costs;
+pub(super) mod progress;
+
+use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use foreign::Text;
 
-use super::controller::{Controller, LastWord};
-use super::costs::Meter;
+use crate::source::controller::{Controller, LastWord};
+use crate::source::record::costs::Meter;
 
-use super::prepare;
-use super::progress::{Snapshot, Update, real};
-use super::query::Migration;
-use super::session::SkipSession;
 use crate::agent::{self, ListSteps};
+use crate::channel::MAX_SECONDS;
 use crate::shim;
+use crate::source::monitor::migration_info::Migration;
+use crate::source::record::progress::{Snapshot, Update, real};
 use crate::timeline::now_ns;
 use migration_record::{Phase, Report, Sample, Sync};
 
+/// What a skip session shows at its end.
+pub(super) struct SessionFigures {
+    /// What the library's memory says.
+    pub(super) status: shim::Status,
+    /// What the guest's agent has told.
+    pub(super) readings: Vec<agent::Reading>,
+    /// Bytes of the channel.
+    pub(super) channel_bytes: u64,
+}
+
 /// The report in the making; it also tells the observer.
-pub(super) struct Record<'a> {
-    pub(super) report: Report,
+pub(in crate::source) struct Record<'a> {
+    pub(in crate::source) report: Report,
     observer: &'a mut (dyn FnMut(&Update) + Send),
     /// When it was asked for.
     asked: Instant,
@@ -33,7 +46,10 @@ pub(super) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    pub(super) fn new(mode: &str, observer: &'a mut (dyn FnMut(&Update) + Send)) -> Self {
+    pub(in crate::source) fn new(
+        mode: &str,
+        observer: &'a mut (dyn FnMut(&Update) + Send),
+    ) -> Self {
         let report = Report { mode: mode.into(), ..Report::default() };
         let (steps, last, meter) = (Vec::new(), Snapshot::default(), Meter::new());
         Self {
@@ -48,7 +64,7 @@ impl<'a> Record<'a> {
         }
     }
 
-    pub(super) fn remark(&mut self, text: impl Into<Text>) {
+    pub(in crate::source) fn remark(&mut self, text: impl Into<Text>) {
         let text = text.into();
         log::info!("{text}");
         (self.observer)(&Update::Remark { text: text.clone() });
@@ -56,24 +72,24 @@ impl<'a> Record<'a> {
     }
 
     /// QEMU's limits are this migration's `ours`, or the user's again.
-    pub(super) fn limits(&mut self, ours: bool) {
+    pub(in crate::source) fn limits(&mut self, ours: bool) {
         (self.observer)(&Update::Limits { ours });
     }
 
-    pub(super) fn begin(&mut self, name: &'static str) {
+    pub(in crate::source) fn begin(&mut self, name: &'static str) {
         (self.observer)(&Update::Step { name });
         self.steps.push((name, Instant::now(), None));
     }
 
     /// Ends the last step of the migration, and begins this one.
-    pub(super) fn enter(&mut self, name: &'static str) {
+    pub(in crate::source) fn enter(&mut self, name: &'static str) {
         self.end(self.entered);
         self.begin(name);
         self.entered = name;
     }
 
     /// Ends the step, if it goes on.
-    pub(super) fn end(&mut self, name: &'static str) {
+    pub(in crate::source) fn end(&mut self, name: &'static str) {
         let going_on =
             |step: &&mut (&str, Instant, Option<Instant>)| step.0 == name && step.2.is_none();
         if let Some(step) = self.steps.iter_mut().rev().find(going_on) {
@@ -81,27 +97,27 @@ impl<'a> Record<'a> {
         }
     }
 
-    pub(super) fn list(&mut self, steps: &ListSteps, in_place: bool) {
-        self.report.list_s = prepare::steps(steps);
+    pub(in crate::source) fn list(&mut self, steps: &ListSteps, in_place: bool) {
+        self.report.list_s = seconds_by_step(steps);
         if !in_place {
             log::warn!("the page list was copied");
         }
     }
 
     /// QEMU is told to migrate now: times count from here.
-    pub(super) fn migrate(&mut self) {
+    pub(in crate::source) fn migrate(&mut self) {
         self.begun = Some((Instant::now(), now_ns()));
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
         self.report.begun_unix_s = unix.map_or(0.0, |unix| unix.as_secs_f64());
     }
 
     /// CLOCK_MONOTONIC at the `migrate` command, in ns.
-    pub(super) fn zero_ns(&self) -> u64 {
+    pub(in crate::source) fn zero_ns(&self) -> u64 {
         self.begun.map_or(0, |(_, zero_ns)| zero_ns)
     }
 
     /// Seconds since the `migrate` command.
-    pub(super) fn at_s(&self) -> f64 {
+    pub(in crate::source) fn at_s(&self) -> f64 {
         self.since(Instant::now())
     }
 
@@ -112,7 +128,7 @@ impl<'a> Record<'a> {
     }
 
     /// A moment of the migration.
-    pub(super) fn snapshot(&mut self, mut snapshot: Snapshot) {
+    pub(in crate::source) fn snapshot(&mut self, mut snapshot: Snapshot) {
         self.meter.look();
         snapshot.at_s = self.at_s();
         snapshot.reckon(&self.last);
@@ -161,19 +177,19 @@ impl<'a> Record<'a> {
 
     /// What became of the pages left behind, by the controller, the library and the destination's last
     /// word.
-    pub(super) fn skipped(
+    pub(in crate::source) fn skipped(
         &mut self,
-        session: &SkipSession,
+        session: &SessionFigures,
         controller: &Controller,
         last_word: Option<LastWord>,
     ) {
-        let status = session.status();
-        self.library(&status);
+        let status = &session.status;
+        self.library(status);
         if let Some((zero, _)) = self.begun {
-            self.report.guest = agent::seconds(&session.visit().readings(), zero);
+            self.report.guest = agent::seconds(&session.readings, zero);
         }
         let report = &mut self.report;
-        report.redirtied_by_reason = controller.redirtied(&status);
+        report.redirtied_by_reason = controller.redirtied(status);
         report.pages.skipped = status.hinted;
         report.pages.redirtied = report.redirtied_by_reason.values().sum();
         let last_word = last_word.map(LastWord::into_inner);
@@ -186,7 +202,7 @@ impl<'a> Record<'a> {
         report.pages.delivered = progress.delivered.min(placed);
         report.pages.restored = placed - report.pages.delivered;
         report.storage_bytes = progress.storage_bytes;
-        report.channel_bytes = session.channel_bytes();
+        report.channel_bytes = session.channel_bytes;
         if let Some(word) = last_word {
             report.costs.destination_cpu_s = Some(word.cpu_s);
             report.costs.destination_peak_bytes = Some(word.peak_memory_bytes);
@@ -198,7 +214,7 @@ impl<'a> Record<'a> {
     }
 
     /// What QEMU says at the end.
-    pub(super) fn ended(&mut self, migration: &Migration) {
+    pub(in crate::source) fn ended(&mut self, migration: &Migration) {
         let report = &mut self.report;
         report.total_time_s = real(migration.total_time) / 1e3;
         let before = self.begun.map(|(begun, _)| begun.saturating_duration_since(self.asked));
@@ -210,7 +226,7 @@ impl<'a> Record<'a> {
     }
 
     /// The report.
-    pub(super) fn finish(mut self) -> Report {
+    pub(in crate::source) fn finish(mut self) -> Report {
         self.meter.fill(&mut self.report.costs);
         let steps = std::mem::take(&mut self.steps);
         for (name, begin, end) in steps {
@@ -223,4 +239,22 @@ impl<'a> Record<'a> {
         self.report.phases.sort_by(|a, b| a.begin_s.total_cmp(&b.begin_s));
         self.report
     }
+}
+
+/// Steps of the list as the report names them, in seconds.
+fn seconds_by_step(steps: &ListSteps) -> BTreeMap<Text, f64> {
+    let mut named = BTreeMap::from([
+        ("transfer".into(), steps.transfer_s),
+        ("verify".into(), steps.hash_s),
+        ("total".into(), steps.total_s),
+    ]);
+    if let Ok(serde_json::Value::Object(steps)) = serde_json::to_value(steps.guest) {
+        for (name, seconds) in steps {
+            let name = name.trim_end_matches("_s");
+            if let Some(seconds) = seconds.as_f64().filter(|_| name != "total") {
+                named.insert(name.into(), seconds.clamp(0.0, MAX_SECONDS));
+            }
+        }
+    }
+    named
 }

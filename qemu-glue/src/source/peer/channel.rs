@@ -12,14 +12,14 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
-use super::MigrateError;
-use super::controller::LastWord;
 use crate::channel::{self, ChannelError, Finish, Message, Receiver, Security, Sender};
+use crate::source::controller::LastWord;
+use crate::source::error::MigrateError;
 
 /// How long the destination's host may take to be connected.
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long the destination's last word may take.
-pub(super) const LAST_WORD: Duration = Duration::from_secs(15);
+pub(in crate::source) const LAST_WORD: Duration = Duration::from_secs(15);
 /// Messages that wait to be sent: hashes of 64 MiB of RAM.
 const OUT: usize = 64;
 /// Messages that wait to be looked at.
@@ -29,17 +29,20 @@ const IN_BYTES: u32 = 4 << 20;
 
 /// The channel, run by two tasks.
 #[derive(Debug)]
-pub(super) struct Link {
+pub(in crate::source) struct Link {
     /// What is to be sent.
-    pub(super) out: mpsc::Sender<Message>,
+    pub(in crate::source) out: mpsc::Sender<Message>,
     /// What came; ends after an error.
-    pub(super) incoming: Incoming,
+    pub(in crate::source) incoming: Incoming,
     bytes: Arc<AtomicU64>,
 }
 
 impl Link {
     /// Connects to `to` and opens the channel.
-    pub(super) async fn connect(to: &str, security: &Security) -> Result<Self, MigrateError> {
+    pub(in crate::source) async fn connect(
+        to: &str,
+        security: &Security,
+    ) -> Result<Self, MigrateError> {
         let failed = |error| MigrateError::Connect { to: to.to_owned(), error };
         let connected = timeout(CONNECT, TcpStream::connect(to)).await;
         let stream = connected.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?;
@@ -49,7 +52,7 @@ impl Link {
     }
 
     /// Opens the channel on a stream that is connected to `to`.
-    pub(super) async fn open<S>(
+    pub(in crate::source) async fn open<S>(
         stream: S,
         to: &str,
         security: &Security,
@@ -71,7 +74,7 @@ impl Link {
 
     /// Tells how the migration ended, and waits until the other side has taken leave; gives its
     /// last word.
-    pub(super) async fn finish(&mut self, finish: Finish) -> Option<LastWord> {
+    pub(in crate::source) async fn finish(&mut self, finish: Finish) -> Option<LastWord> {
         let leave = async {
             self.out.send(Message::Finish(finish)).await.ok()?;
             while let Some(Ok(message)) = self.incoming.recv().await {
@@ -89,7 +92,7 @@ impl Link {
     }
 
     /// Bytes on the link so far, both directions.
-    pub(super) fn bytes(&self) -> u64 {
+    pub(in crate::source) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 }
@@ -128,7 +131,7 @@ async fn receive(mut receiver: Receiver, messages: mpsc::Sender<Waiting>) {
 /// What came and waits to be looked at: a few messages of a few MiB. Whoever says more while nobody looks waits
 /// for the stream.
 #[derive(Debug)]
-pub(super) struct Incoming(mpsc::Receiver<Waiting>);
+pub(in crate::source) struct Incoming(mpsc::Receiver<Waiting>);
 
 /// One message, and its part of the room for all.
 #[derive(Debug)]
@@ -139,17 +142,17 @@ struct Waiting {
 
 impl Incoming {
     /// The next message; `None` after the end. A call that is dropped loses nothing.
-    pub(super) async fn recv(&mut self) -> Option<Result<Message, ChannelError>> {
+    pub(in crate::source) async fn recv(&mut self) -> Option<Result<Message, ChannelError>> {
         self.0.recv().await.map(|waiting| waiting.said)
     }
 
     /// The next message that is there already.
-    pub(super) fn try_recv(&mut self) -> Option<Result<Message, ChannelError>> {
+    pub(in crate::source) fn try_recv(&mut self) -> Option<Result<Message, ChannelError>> {
         self.0.try_recv().ok().map(|waiting| waiting.said)
     }
 
     /// Messages that are there.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::source) fn len(&self) -> usize {
         self.0.len()
     }
 }

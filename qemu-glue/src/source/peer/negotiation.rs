@@ -6,12 +6,12 @@ use std::time::Duration;
 use foreign::{Name, Text};
 use tokio::time::timeout;
 
-use super::MigrateError;
-use super::link::Link;
-use super::preflight::Checked;
 use crate::channel::{Hello, Message, Offer, Security, VERSION};
 use crate::qmp::MigrationAddress;
 use crate::set::SkipSet;
+use crate::source::error::MigrateError;
+use crate::source::peer::channel::Link;
+use crate::source::planning::preflight::Checked;
 
 /// How long the destination may take to answer the greeting.
 const HELLO: Duration = Duration::from_secs(10);
@@ -24,19 +24,19 @@ const RUNS: usize = 1 << 14;
 
 /// What the destination has agreed to.
 #[derive(Debug)]
-pub(super) struct Agreed {
+pub(in crate::source) struct Agreed {
     /// Where its QEMU listens.
-    pub(super) uri: String,
+    pub(in crate::source) uri: String,
     /// Version of its QEMU.
-    pub(super) qemu: Text,
+    pub(in crate::source) qemu: Text,
     /// Devices that it cannot read, by index, with the reason.
-    pub(super) devices_left_out: Vec<(u16, Text)>,
+    pub(in crate::source) devices_left_out: Vec<(u16, Text)>,
     /// Why it restores nothing, and its advice.
-    pub(super) refused: Option<(Text, Text)>,
+    pub(in crate::source) refused: Option<(Text, Text)>,
 }
 
 /// Greets, offers the set (which may be empty) and waits until the destination's QEMU listens.
-pub(super) async fn offer(
+pub(in crate::source) async fn offer(
     to: &str,
     security: &Security,
     hello: Hello,
@@ -49,7 +49,7 @@ pub(super) async fn offer(
 }
 
 /// The same on a channel that is open.
-pub(super) async fn negotiate(
+pub(in crate::source) async fn negotiate(
     mut link: Link,
     to: &str,
     hello: Hello,
@@ -124,7 +124,7 @@ fn listens(to: &str, uri: &str) -> Result<String, MigrateError> {
 }
 
 /// Indices of devices as a set.
-pub(super) fn indices(devices: &[(u16, Text)]) -> HashSet<u16> {
+pub(in crate::source) fn indices(devices: &[(u16, Text)]) -> HashSet<u16> {
     devices.iter().map(|(index, _)| *index).collect()
 }
 

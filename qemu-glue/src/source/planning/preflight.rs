@@ -7,13 +7,14 @@ use foreign::{Name, Text};
 use serde_json::Value;
 use shim_abi::OLDEST_QEMU;
 
-use super::MigrateError;
-use super::query::Migration;
-use super::settings::{BY_MULTIFD, LEGACY, Settings, ZERO_PAGES};
 use crate::clash::{self, CAPABILITIES, OF_BOTH, Pinned};
 use crate::guest::disks::{self, Disk};
 use crate::multifd::Multifd;
 use crate::qmp::{Qmp, QmpError, Version};
+use crate::source::error::MigrateError;
+use crate::source::monitor::capabilities::{BY_MULTIFD, LEGACY, ZERO_PAGES, enabled};
+use crate::source::monitor::migration_info::Migration;
+use crate::source::monitor::settings::Settings;
 
 /// What to do about a device that pins RAM.
 const AWAY: &str = "take the device away for the migration";
@@ -112,7 +113,7 @@ pub async fn vm(qmp: &Qmp) -> Result<Checked, QmpError> {
 ///
 /// # Errors
 /// When the monitor fails.
-pub(super) async fn skip(
+pub(in crate::source) async fn skip(
     qmp: &Qmp,
     state: &str,
     settings: &mut Settings,
@@ -203,13 +204,6 @@ async fn zero_pages(
         }
     }
     Ok(())
-}
-
-/// The capabilities that are on.
-pub async fn enabled(qmp: &Qmp) -> Result<Vec<String>, QmpError> {
-    let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
-    let on = all.iter().filter(|capability| capability["state"] == true);
-    Ok(on.filter_map(|capability| capability["capability"].as_str()).map(str::to_owned).collect())
 }
 
 async fn devices(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> {

@@ -70,7 +70,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Fills in what is reckoned from the snapshot before: rates, and the time that the slower of both
     /// paths still takes.
-    pub(super) fn reckon(&mut self, before: &Self) {
+    pub(in crate::source) fn reckon(&mut self, before: &Self) {
         let elapsed = self.at_s - before.at_s;
         if elapsed <= 0.0 {
             return;
@@ -93,6 +93,6 @@ impl Snapshot {
 
 /// A count as a number to divide.
 #[expect(clippy::cast_precision_loss, reason = "nobody reads the sixteenth digit of a rate")]
-pub(super) const fn real(count: u64) -> f64 {
+pub(in crate::source) const fn real(count: u64) -> f64 {
     count as f64
 }

@@ -6,38 +6,38 @@ use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::MigrateError;
-use super::cancel::{CANCELLING, Stop};
-use super::controller::{Command, Controller, Input, Task};
-use super::driver::Driver;
-use super::link::Link;
-use super::query::{Migration, Stage, stage};
-use super::record::Record;
-use super::session::SkipSession;
-use super::settings;
 use crate::qmp::{Event, Qmp, QmpError};
+use crate::source::cancel::{CANCELLING, Stop};
+use crate::source::controller::{Command, Controller, Input, Task};
+use crate::source::driver::Driver;
+use crate::source::driver::session::SkipSession;
+use crate::source::error::MigrateError;
+use crate::source::monitor::migration_info::{Migration, Stage, stage};
+use crate::source::monitor::settings;
+use crate::source::peer::channel::Link;
+use crate::source::record::Record;
 
 /// How often the library's memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How it ended.
 #[derive(Debug)]
-pub(super) struct Ended {
-    pub(super) stage: Stage,
-    pub(super) migration: Migration,
+pub(in crate::source) struct Ended {
+    pub(in crate::source) stage: Stage,
+    pub(in crate::source) migration: Migration,
     /// Why, when it did not complete.
-    pub(super) reason: Option<String>,
+    pub(in crate::source) reason: Option<String>,
 }
 
 /// A migration of QEMU that has ended, and who is to be told.
-pub(super) struct Driven {
-    pub(super) ended: Ended,
-    pub(super) controller: Controller,
-    pub(super) session: Option<SkipSession>,
-    pub(super) listener: Option<Link>,
+pub(in crate::source) struct Driven {
+    pub(in crate::source) ended: Ended,
+    pub(in crate::source) controller: Controller,
+    pub(in crate::source) session: Option<SkipSession>,
+    pub(in crate::source) listener: Option<Link>,
 }
 
-pub(super) struct Drive<'a, 'o, D> {
+pub(in crate::source) struct Drive<'a, 'o, D> {
     qmp: &'a Qmp,
     driver: &'a mut D,
     controller: Controller,
@@ -46,7 +46,7 @@ pub(super) struct Drive<'a, 'o, D> {
 }
 
 impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
-    pub(super) fn new(
+    pub(in crate::source) fn new(
         qmp: &'a Qmp,
         driver: &'a mut D,
         task: Task,
@@ -57,7 +57,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
     }
 
     /// What is left of it after the end.
-    pub(super) fn into_parts(self) -> (Controller, Option<SkipSession>) {
+    pub(in crate::source) fn into_parts(self) -> (Controller, Option<SkipSession>) {
         (self.controller, self.session)
     }
 
@@ -66,7 +66,11 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
     /// # Errors
     /// [`MigrateError::Qmp`] when QEMU refuses to begin, [`MigrateError::Lost`] when its monitor breaks,
     /// [`MigrateError::NotEnded`] when it was told to end, and QEMU does not.
-    pub(super) async fn run(&mut self, uri: &str, stop: &Stop) -> Result<Ended, MigrateError> {
+    pub(in crate::source) async fn run(
+        &mut self,
+        uri: &str,
+        stop: &Stop,
+    ) -> Result<Ended, MigrateError> {
         let (mut waits, mut tells) = (stop.clone(), stop.clone());
         if let Some(ended) = waits.within(CANCELLING, self.follow(uri, &mut tells)).await {
             return ended;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, sleep};
 
-use super::recovery;
 use crate::qmp::{Qmp, QmpError};
 use crate::shim::Shim;
+use crate::source::recovery;
 
 /// What a driver says when it needs no watchdog any more.
 pub const DONE: u8 = b'.';

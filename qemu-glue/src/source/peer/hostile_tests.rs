@@ -9,14 +9,14 @@ use tempfile::TempDir;
 use tokio::io::duplex;
 use tokio::time::timeout;
 
-use super::MigrateError;
-use super::controller::{Ledger, Peer, Settled};
-use super::link::Link;
-use super::offer::negotiate;
-use super::preflight::Checked;
 use crate::channel::{Finish, Hello, Key, PageRange, Security, VERSION};
 use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
 use crate::set::{Block, SetRun, SkipSet};
+use crate::source::controller::{Ledger, Peer, Settled};
+use crate::source::error::MigrateError;
+use crate::source::peer::channel::Link;
+use crate::source::peer::negotiation::negotiate;
+use crate::source::planning::preflight::Checked;
 use crate::usage;
 
 const SESSIONS: u64 = 1000;

@@ -15,11 +15,11 @@ use page_number::{
 use page_wire::{Device, List};
 use serde::Serialize;
 
-use super::zero::Stretch;
 use crate::channel::{MAX_DEVICE_BYTES, MAX_DEVICES};
 use crate::guest::disks::{self, Disk};
 use crate::guest::{Clipped, GuestRam};
 use crate::set::{Block, SetError, SetRun, SkipSet, ZERO_DEVICE};
+use crate::source::zero::Stretch;
 use page_number::Gpa;
 
 /// Why pages of the list are not in the set.
@@ -73,7 +73,7 @@ pub fn plan(
 
 /// What a list becomes; the list is needed no more. A run takes 24 bytes, and there may be one for each page of RAM. Ends
 /// early, with a part of it, when it is `enough`.
-pub(super) fn read<'a>(
+pub(in crate::source) fn read<'a>(
     list: &List<'_>,
     ram: &'a GuestRam,
     disks: &'a [Disk],
@@ -109,7 +109,7 @@ fn disk_of<'a>(device: &Device, disks: &'a [Disk]) -> Result<&'a Disk, LeftOut> 
 }
 
 /// A set in the making.
-pub(super) struct Planner<'a> {
+pub(in crate::source) struct Planner<'a> {
     ram: &'a GuestRam,
     plan: Plan,
     blocks: Vec<Block>,
@@ -287,7 +287,7 @@ impl<'a> Planner<'a> {
     ///
     /// # Errors
     /// [`SetError`] would be a mistake in here.
-    pub(super) fn finish(mut self, zeros: &[Stretch]) -> Result<Plan, SetError> {
+    pub(in crate::source) fn finish(mut self, zeros: &[Stretch]) -> Result<Plan, SetError> {
         let devices = std::mem::take(&mut self.devices);
         let mut devices: Vec<String> = devices.into_iter().map(|(_, name)| name).collect();
         let listed = self.runs.len();

@@ -1,32 +1,36 @@
-//! From nothing to a QEMU that can be told to migrate: preflight, list, offer, arming.
+//! From nothing to a QEMU that can be told to migrate: preflight, list, negotiation, arming.
+
+pub(super) mod page_list;
+pub mod plan;
+pub mod preflight;
 
 use foreign::Text;
 use serde_json::Value;
 
-use super::MigrateError;
-use super::controller::{Parameters, SkipTask, Task};
-use super::link::Link;
-use super::options::{Mode, Options, Route};
-use super::preflight::{self, Checked};
-use super::prepare::{self, NotPrepared, Prepared};
-use super::record::Record;
-use super::session::SkipSession;
-use super::settings::{self, Settings};
-use super::{offer, recovery};
 use crate::channel::{Hello, VERSION};
 use crate::qmp::Qmp;
 use crate::set::SkipSet;
+use crate::source::controller::{Parameters, SkipTask, Task};
+use crate::source::driver::session::SkipSession;
+use crate::source::error::MigrateError;
+use crate::source::monitor::settings::{self, Settings};
+use crate::source::options::{Mode, Options, Route};
+use crate::source::peer::channel::Link;
+use crate::source::planning::page_list::{NotPrepared, Prepared};
+use crate::source::planning::preflight::Checked;
+use crate::source::record::Record;
+use crate::source::{peer::negotiation, recovery};
 
 /// What there is when QEMU can be told to migrate.
-pub(super) struct Ready {
+pub(in crate::source) struct Ready {
     /// Where QEMU is to migrate to.
-    pub(super) uri: String,
+    pub(in crate::source) uri: String,
     /// The user's parameters.
-    pub(super) user: Parameters,
-    pub(super) task: Task,
-    pub(super) session: Option<SkipSession>,
+    pub(in crate::source) user: Parameters,
+    pub(in crate::source) task: Task,
+    pub(in crate::source) session: Option<SkipSession>,
     /// A receiver that has nothing to restore, and is told how it ended.
-    pub(super) listener: Option<Link>,
+    pub(in crate::source) listener: Option<Link>,
 }
 
 /// Who goes along with QEMU's migration.
@@ -39,8 +43,8 @@ enum Company {
     Session(Box<SkipSession>, SkipTask),
 }
 
-/// Preflight, list, offer, arming.
-pub(super) async fn ready(
+/// Preflight, list, negotiation, arming.
+pub(in crate::source) async fn ready(
     qmp: &Qmp,
     options: &Options,
     settings: &mut Settings,
@@ -94,7 +98,7 @@ async fn agree(
 ) -> Result<(String, Company), MigrateError> {
     let prepared = match checked.forbids_skip() {
         Some(_) => None,
-        None => match prepare::prepare(qmp, route, checked, record).await {
+        None => match page_list::prepare(qmp, route, checked, record).await {
             Ok(prepared) => Some(prepared),
             // A monitor that is gone is no reason for a stock migration.
             Err(NotPrepared::Qmp(error)) if error.is_fatal() => return Err(error.into()),
@@ -116,7 +120,8 @@ async fn agree(
         migration: record.report.migration.clone(),
     };
     record.begin("offer");
-    let offered = offer::offer(&route.to, &route.security, hello, checked, route.share, set).await;
+    let offered =
+        negotiation::offer(&route.to, &route.security, hello, checked, route.share, set).await;
     record.end("offer");
     let (link, agreed) = match (offered, &route.uri) {
         (Ok(offered), _) => offered,
@@ -149,7 +154,7 @@ fn arm(
     route: &Route,
     record: &mut Record<'_>,
 ) -> Company {
-    let left_out = offer::indices(left_out);
+    let left_out = negotiation::indices(left_out);
     match SkipSession::arm(prepared, link, &left_out, route.silence, route.share) {
         Ok((session, task)) => Company::Session(Box::new(session), task),
         Err((error, link)) => {

@@ -3,6 +3,9 @@
 //! All that is told to QEMU about the migration itself goes through a [`Driver`]. The controller knows of none: it sees a
 //! migration that has begun, and commands.
 
+pub(super) mod event_loop;
+pub(super) mod session;
+
 use serde_json::json;
 
 use crate::qmp::{Qmp, QmpError};
