@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use page_number::PAGE_BYTES;
-use qemu_glue::dest::{BlockFile, Fate, Limits, Placed, Restore, Target};
+use qemu_glue::dest::{BlockFile, Fate, InstallOutcome, Limits, Restore, Target};
 use qemu_glue::page_hash::{Hash, PAGE, hash_pages};
 use qemu_glue::set::{Block, SetRun, SkipSet};
 use qemu_glue::storage::{Address, BufferPool, Storage};
@@ -103,7 +103,9 @@ fn hash(chunk: &[u8], hashes: &mut Vec<Hash>) {
 }
 
 fn install(target: &Target, at: usize, bytes: &[u8]) {
-    target.place(0, at as u64, bytes, |placed, _| assert_eq!(placed, Placed::Installed));
+    target.install(0, at as u64, bytes, |installed, _| {
+        assert_eq!(installed, InstallOutcome::Installed)
+    });
 }
 
 /// Storage alone, and the whole restore from it.
@@ -183,7 +185,7 @@ async fn restore(what: &str, address: &Address, set: &Arc<SkipSet>, hashes: &[[u
     let mut left = set.pages();
     while left > 0 {
         for (fate, range) in answers.recv().await.unwrap() {
-            assert_eq!(fate, Fate::Placed);
+            assert_eq!(fate, Fate::Installed);
             left -= range.count;
         }
     }

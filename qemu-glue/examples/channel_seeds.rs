@@ -12,8 +12,8 @@ use std::{env, fs};
 use foreign::Name;
 use hostile::Role;
 use qemu_glue::channel::{
-    self, Finish, Finished, Hello, Message, NotPlaced, Offer, PageRange, Progress, Ready, Refused,
-    Security, VERSION,
+    self, Finish, Finished, Hello, Message, NotInstalled, Offer, PageRange, Progress, Ready,
+    Refused, Security, VERSION,
 };
 use qemu_glue::set::{Block, SetRun};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -99,7 +99,7 @@ fn of_source() -> Vec<Message> {
         Message::Runs(vec![run]),
         Message::OfferEnd,
         Message::Hashes { first: 0, hashes: vec![[7; 32]; 4] },
-        Message::Taken(vec![PageRange { first: 3, count: 1 }]),
+        Message::Redirtied(vec![PageRange { first: 3, count: 1 }]),
         Message::Finish(Finish { status: "completed".into(), reason: None, begun_unix_s: 1.5 }),
     ]
 }
@@ -110,10 +110,10 @@ fn of_destination() -> Vec<Message> {
     vec![
         hello(),
         Message::Ready(Ready { uri: "tcp:[::1]:4444".into(), devices_left_out: left_out }),
-        Message::Placed(vec![range]),
-        Message::NotPlaced(NotPlaced::Differs, vec![range]),
+        Message::Installed(vec![range]),
+        Message::NotInstalled(NotInstalled::Differs, vec![range]),
         Message::Progress(Progress { installed: 2, ..Progress::default() }),
         Message::Refused(Refused { reason: "full".into(), hint: "wait".into(), uri: None }),
-        Message::Finished(Finished { remarks: vec!["slow".into()], ..Finished::default() }),
+        Message::Finished(Finished { warnings: vec!["slow".into()], ..Finished::default() }),
     ]
 }

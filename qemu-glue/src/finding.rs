@@ -14,7 +14,7 @@ use crate::guest::RamBlock;
 pub enum Verdict {
     /// As it must be.
     Ok,
-    /// Slower, or less is left behind.
+    /// Slower, or fewer pages are skipped.
     Warning,
     /// QEMU sends everything, or there is no migration.
     Fails,

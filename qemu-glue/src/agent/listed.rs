@@ -90,13 +90,13 @@ pub enum NotInPlace {
 }
 
 /// What the agent tells of its list, as far as that can be checked before it is read.
-pub(super) struct Told {
+pub(super) struct ListReply {
     pub(super) list: PageList,
     length: usize,
     hash: Hash,
 }
 
-impl Told {
+impl ListReply {
     /// Checks it before anything is allocated for it.
     pub(super) fn check(list: PageList, bounds: Bounds) -> Result<Self, AgentError> {
         let nonsense = |what: String| Err(AgentError::Nonsense { what: what.into() });
@@ -161,12 +161,12 @@ impl Told {
 
 /// A list that comes in pieces. Memory grows with what has come, not with what was told.
 pub(super) struct Copying<'a> {
-    told: &'a Told,
+    told: &'a ListReply,
     bytes: Vec<u8>,
 }
 
 impl<'a> Copying<'a> {
-    pub(super) const fn of(told: &'a Told) -> Self {
+    pub(super) const fn of(told: &'a ListReply) -> Self {
         Self { told, bytes: Vec::new() }
     }
 

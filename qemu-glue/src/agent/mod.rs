@@ -12,10 +12,10 @@
 //! [`AgentError::Closed`] and [`AgentError::Io`].
 
 mod error;
-mod line;
 mod listed;
+mod port;
 mod ram;
-mod visit;
+mod telemetry;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -26,10 +26,10 @@ use page_wire::ask::{Hello, MAX_COPY_BYTES, Migration, PageList, Said, Status, V
 pub use error::AgentError;
 pub use listed::{How, ListSteps, Listed, NotInPlace};
 pub use ram::{NoRam, ReadRam};
-pub use visit::{Reading, Visit, seconds, seconds_from};
+pub use telemetry::{Reading, Telemetry, seconds, seconds_from};
 
-use line::Line;
-use listed::{Copying, Told};
+use listed::{Copying, ListReply};
+use port::AgentPort;
 
 /// How long the agent has to say that it is there; it answers asks one after the other, and the one
 /// before may have been for a list.
@@ -48,7 +48,7 @@ const RELEASE_WITHIN: Duration = Duration::from_secs(2);
 /// The agent at the other end of a port.
 #[derive(Debug)]
 pub struct Agent {
-    line: Line,
+    port: AgentPort,
     hello: Hello,
     patience: Duration,
 }
@@ -68,12 +68,12 @@ impl Agent {
     /// # Errors
     /// As [`Self::connect`].
     pub async fn connect_within(path: &Path, limit: Duration) -> Result<Self, AgentError> {
-        let mut line = Line::connect(path).await?;
-        let hello = line.greet(limit).await?;
+        let mut port = AgentPort::connect(path).await?;
+        let hello = port.greet(limit).await?;
         if hello.version != VERSION {
             return Err(AgentError::Version { theirs: hello.version, program: hello.program });
         }
-        Ok(Self { line, hello, patience: COMING_WITHIN })
+        Ok(Self { port, hello, patience: COMING_WITHIN })
     }
 
     /// What it said of itself.
@@ -106,7 +106,7 @@ impl Agent {
         let (said, asked) = self.ask_for_list(until).await?;
         let answer_s = asked.elapsed().as_secs_f64();
         let Said::PageList(told) = said else { return Err(AgentError::unexpected(&said)) };
-        let told = Told::check(*told, Bounds::of_ram(ram.ram_bytes()))?;
+        let told = ListReply::check(*told, Bounds::of_ram(ram.ram_bytes()))?;
         let read = self.read(&told, ram, until).await;
         // Read or not, the pages are of no more use.
         if let Err(error) = self.release(&told.list).await {
@@ -127,7 +127,7 @@ impl Agent {
         loop {
             let asked = Instant::now();
             let left = until.saturating_duration_since(asked);
-            match self.line.ask(What::PageList, "its page list", left).await {
+            match self.port.ask(What::PageList, "its page list", left).await {
                 Err(AgentError::Refused { what, again: true, .. }) if asked < patience => {
                     if !std::mem::replace(&mut has_said, true) {
                         let seconds = self.patience.as_secs();
@@ -145,7 +145,7 @@ impl Agent {
     /// In place, else copied.
     async fn read(
         &mut self,
-        told: &Told,
+        told: &ListReply,
         ram: &impl ReadRam,
         until: Instant,
     ) -> Result<Listed, AgentError> {
@@ -161,12 +161,16 @@ impl Agent {
         }
     }
 
-    async fn copy(&mut self, told: &Told, until: Instant) -> Result<(Vec<u8>, f64), AgentError> {
+    async fn copy(
+        &mut self,
+        told: &ListReply,
+        until: Instant,
+    ) -> Result<(Vec<u8>, f64), AgentError> {
         let mut copying = Copying::of(told);
         while let Some((offset, len)) = copying.next(MAX_COPY_BYTES / 2) {
             let left = until.saturating_duration_since(Instant::now()).min(PIECE_WITHIN);
             let what = What::Copy { list: told.list.list, offset, len };
-            match self.line.ask(what, "a piece of its page list", left).await? {
+            match self.port.ask(what, "a piece of its page list", left).await? {
                 Said::Copied(piece) => copying.take(&piece, len)?,
                 other => return Err(AgentError::unexpected(&other)),
             }
@@ -176,7 +180,7 @@ impl Agent {
 
     async fn release(&mut self, told: &PageList) -> Result<(), AgentError> {
         let what = What::Release { list: told.list };
-        match self.line.ask(what, "the release of its page list", RELEASE_WITHIN).await? {
+        match self.port.ask(what, "the release of its page list", RELEASE_WITHIN).await? {
             Said::Released => Ok(()),
             other => Err(AgentError::unexpected(&other)),
         }
@@ -187,7 +191,7 @@ impl Agent {
     /// # Errors
     /// [`AgentError`] when there is no answer.
     pub async fn status(&mut self) -> Result<Status, AgentError> {
-        match self.line.ask(What::Status, "its status", ANSWER_WITHIN).await? {
+        match self.port.ask(What::Status, "its status", ANSWER_WITHIN).await? {
             Said::Status(status) => Ok(*status),
             other => Err(AgentError::unexpected(&other)),
         }
@@ -199,7 +203,7 @@ impl Agent {
     /// # Errors
     /// [`AgentError`] when it was not heard, which matters to nobody else.
     pub async fn tell(&mut self, migration: Migration) -> Result<(), AgentError> {
-        match self.line.ask(What::Migration(migration), "a nod", ANSWER_WITHIN).await? {
+        match self.port.ask(What::Migration(migration), "a nod", ANSWER_WITHIN).await? {
             Said::Noted => Ok(()),
             other => Err(AgentError::unexpected(&other)),
         }

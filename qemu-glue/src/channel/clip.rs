@@ -4,7 +4,7 @@
 //! and bytes of it, is bounded by who knows the set ([`Progress::within`]).
 
 use super::MAX_DEVICES;
-use super::length::{MAX_NAMES, MAX_REMARKS};
+use super::length::{MAX_NAMES, MAX_WARNINGS};
 use super::message::{Finish, Finished, Hello, Offer, Progress, Ready, Refused};
 use migration_record::{Function, Side, Sync};
 
@@ -22,18 +22,18 @@ const MAX_UNIX_SECONDS: f64 = 4_102_444_800.0;
 const MAX_LINES: usize = 4096;
 
 /// Something that the other host has told, made as small as it may be.
-pub(super) trait Clipped {
+pub(super) trait Clip {
     /// It, clipped. What was within all bounds stays as it is.
     fn clipped(self) -> Self;
 }
 
-impl Clipped for Hello {
+impl Clip for Hello {
     fn clipped(self) -> Self {
         self
     }
 }
 
-impl Clipped for Offer {
+impl Clip for Offer {
     /// One more than there may be is left, to be refused.
     fn clipped(mut self) -> Self {
         self.blocks.truncate(MAX_NAMES);
@@ -43,52 +43,52 @@ impl Clipped for Offer {
     }
 }
 
-impl Clipped for Ready {
+impl Clip for Ready {
     fn clipped(mut self) -> Self {
         self.devices_left_out.truncate(MAX_DEVICES);
         self
     }
 }
 
-impl Clipped for Refused {
+impl Clip for Refused {
     fn clipped(self) -> Self {
         self
     }
 }
 
-impl Clipped for Progress {
+impl Clip for Progress {
     fn clipped(self) -> Self {
-        let Self { storage_bytes, installed, delivered, not_placed, queued } = self;
+        let Self { storage_bytes, installed, already_present, not_installed, queued } = self;
         Self {
             storage_bytes: storage_bytes.min(MAX_COUNT),
             installed: installed.min(MAX_COUNT),
-            delivered: delivered.min(MAX_COUNT),
-            not_placed: not_placed.min(MAX_COUNT),
+            already_present: already_present.min(MAX_COUNT),
+            not_installed: not_installed.min(MAX_COUNT),
             queued: queued.min(MAX_COUNT),
         }
     }
 }
 
-impl Clipped for Finish {
+impl Clip for Finish {
     fn clipped(self) -> Self {
         let begun_unix_s = number(self.begun_unix_s, 0.0, MAX_UNIX_SECONDS);
         Self { begun_unix_s, ..self }
     }
 }
 
-impl Clipped for Finished {
+impl Clip for Finished {
     fn clipped(self) -> Self {
         Self {
             progress: self.progress.clipped(),
             cpu_s: number(self.cpu_s, 0.0, MAX_CPU_SECONDS),
             peak_memory_bytes: self.peak_memory_bytes.min(MAX_MEMORY),
             probes: self.probes.map(|side| Box::new(side.clipped())),
-            remarks: self.remarks.into_iter().take(MAX_REMARKS).collect(),
+            warnings: self.warnings.into_iter().take(MAX_WARNINGS).collect(),
         }
     }
 }
 
-impl Clipped for Side {
+impl Clip for Side {
     fn clipped(self) -> Self {
         let function =
             |function: Function| Function { calls: function.calls.min(MAX_COUNT), ..function };
@@ -149,10 +149,10 @@ mod tests {
             cpu_s: f64::INFINITY,
             peak_memory_bytes: u64::MAX,
             probes: Some(Box::new(side)),
-            remarks: vec![Text::default(); 200],
+            warnings: vec![Text::default(); 200],
         };
         let finished = finished.clipped();
-        assert_eq!(finished.remarks.len(), MAX_REMARKS);
+        assert_eq!(finished.warnings.len(), MAX_WARNINGS);
         assert_eq!((finished.cpu_s, finished.peak_memory_bytes), (MAX_CPU_SECONDS, MAX_MEMORY));
         let side = *finished.probes.unwrap();
         assert_eq!((side.functions.len(), side.syncs.len()), (MAX_LINES, MAX_LINES));
@@ -173,12 +173,15 @@ mod tests {
         let all = Progress {
             storage_bytes: u64::MAX,
             installed: 101,
-            delivered: u64::MAX,
-            not_placed: 100,
+            already_present: u64::MAX,
+            not_installed: 100,
             queued: u64::MAX,
         };
         let within = all.within(100);
-        assert_eq!((within.installed, within.delivered, within.not_placed), (100, 100, 100));
+        assert_eq!(
+            (within.installed, within.already_present, within.not_installed),
+            (100, 100, 100)
+        );
         assert_eq!((within.queued, within.storage_bytes), (100 * 32, 100 * 32 * 4096));
         let honest = Progress { storage_bytes: 5000, installed: 1, ..Progress::default() };
         assert_eq!(honest.within(100), honest);

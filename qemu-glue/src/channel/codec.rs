@@ -6,17 +6,17 @@
 //! Runs     24 bytes a run (`SetRun::to_bytes`)
 //! Hashes   4 number of the first page, 32 bytes a page
 //! ranges   8 bytes a range: 4 first, 4 count
-//! NotPlaced 1 reason, then ranges
+//! NotInstalled 1 reason, then ranges
 //! ```
 //! A list that is longer than a frame becomes several messages; an empty one becomes none.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::clip::Clipped;
+use super::clip::Clip;
 use super::error::ChannelError;
 use super::length::{LENGTH_BYTES, MAX_FRAME_BYTES};
-use super::{Message, NotPlaced, PageRange};
+use super::{Message, NotInstalled, PageRange};
 use crate::set::{RUN_BYTES, SetRun};
 
 const HELLO: u8 = 1;
@@ -26,15 +26,19 @@ const OFFER_END: u8 = 4;
 const READY: u8 = 5;
 const REFUSED: u8 = 6;
 const HASHES: u8 = 7;
-const TAKEN: u8 = 8;
-const PLACED: u8 = 9;
-const NOT_PLACED: u8 = 10;
+const REDIRTIED: u8 = 8;
+const INSTALLED: u8 = 9;
+const NOT_INSTALLED: u8 = 10;
 const PROGRESS: u8 = 11;
 const FINISH: u8 = 12;
 const FINISHED: u8 = 13;
 
-const REASONS: [NotPlaced; 4] =
-    [NotPlaced::Differs, NotPlaced::ReadFailed, NotPlaced::InstallFailed, NotPlaced::TooLate];
+const REASONS: [NotInstalled; 4] = [
+    NotInstalled::Differs,
+    NotInstalled::ReadFailed,
+    NotInstalled::InstallFailed,
+    NotInstalled::TooLate,
+];
 
 const HASH_BYTES: usize = 32;
 const RANGE_BYTES: usize = 8;
@@ -69,11 +73,11 @@ pub(super) fn encode(message: &Message, out: &mut Vec<u8>) -> Result<(), Channel
                 })
             })
         }
-        Message::Taken(ranges) => lists(out, TAKEN, &[], ranges),
-        Message::Placed(ranges) => lists(out, PLACED, &[], ranges),
-        Message::NotPlaced(reason, ranges) => {
+        Message::Redirtied(ranges) => lists(out, REDIRTIED, &[], ranges),
+        Message::Installed(ranges) => lists(out, INSTALLED, &[], ranges),
+        Message::NotInstalled(reason, ranges) => {
             let reason = REASONS.iter().zip(0_u8..).find(|(known, _)| *known == reason);
-            lists(out, NOT_PLACED, &[reason.map_or(u8::MAX, |(_, number)| number)], ranges)
+            lists(out, NOT_INSTALLED, &[reason.map_or(u8::MAX, |(_, number)| number)], ranges)
         }
     }
 }
@@ -113,12 +117,12 @@ pub(super) fn decode(frame: &[u8]) -> Result<Message, ChannelError> {
             }
             Message::Hashes { first, hashes: hashes.to_vec() }
         }
-        TAKEN => Message::Taken(ranges(body).ok_or_else(malformed)?),
-        PLACED => Message::Placed(ranges(body).ok_or_else(malformed)?),
-        NOT_PLACED => {
+        REDIRTIED => Message::Redirtied(ranges(body).ok_or_else(malformed)?),
+        INSTALLED => Message::Installed(ranges(body).ok_or_else(malformed)?),
+        NOT_INSTALLED => {
             let (&reason, body) = body.split_first().ok_or_else(malformed)?;
             let reason = *REASONS.get(usize::from(reason)).ok_or_else(malformed)?;
-            Message::NotPlaced(reason, ranges(body).ok_or_else(malformed)?)
+            Message::NotInstalled(reason, ranges(body).ok_or_else(malformed)?)
         }
         _ => return Err(malformed()),
     })
@@ -163,7 +167,7 @@ fn lists(
 }
 
 /// The one door of control messages: nothing of the other host gets past it unclipped.
-fn parsed<T: DeserializeOwned + Clipped>(kind: u8, body: &[u8]) -> Result<T, ChannelError> {
+fn parsed<T: DeserializeOwned + Clip>(kind: u8, body: &[u8]) -> Result<T, ChannelError> {
     let parsed: T =
         serde_json::from_slice(body).map_err(|source| ChannelError::Json { kind, source })?;
     Ok(parsed.clipped())

@@ -4,7 +4,7 @@ use foreign::{Name, Text};
 use page_number::PAGE_BYTES;
 use serde::{Deserialize, Serialize};
 
-use super::length::{MAX_NAMES, MAX_REMARKS};
+use super::length::{MAX_NAMES, MAX_WARNINGS};
 use crate::multifd::Multifd;
 use crate::set::{Block, SetRun};
 use migration_record::Side;
@@ -71,8 +71,8 @@ pub struct Ready {
     /// Devices that it cannot read, with the reason.
     ///
     /// N.B. The numbers of the set's pages stay as they were offered, so the source must not arm a
-    /// smaller set: it gives these pages back once they are hinted, which costs no byte (QEMU sends
-    /// them once, only later). Hashes of them are answered [`NotPlaced::ReadFailed`].
+    /// smaller set: it re-dirties these pages once they are hinted, which costs no byte (QEMU sends
+    /// them once, only later). Hashes of them are answered [`NotInstalled::ReadFailed`].
     #[serde(deserialize_with = "bounded::first::<MAX_DEVICES, _, _>")]
     pub devices_left_out: Vec<(u16, Text)>,
 }
@@ -88,10 +88,10 @@ pub struct Refused {
     pub uri: Option<Text>,
 }
 
-/// Why a page was not placed and has to travel by network.
+/// Why a page was not installed and has to travel by network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum NotPlaced {
+pub enum NotInstalled {
     /// Storage has other bytes than the source's RAM.
     Differs,
     /// Storage did not give the bytes.
@@ -110,9 +110,9 @@ pub struct Progress {
     /// Pages installed by us.
     pub installed: u64,
     /// Pages where QEMU had been before us.
-    pub delivered: u64,
-    /// Pages not placed.
-    pub not_placed: u64,
+    pub already_present: u64,
+    /// Pages not installed.
+    pub not_installed: u64,
     /// Bytes of hashes waiting for storage.
     pub queued: u64,
 }
@@ -126,8 +126,8 @@ impl Progress {
         Self {
             storage_bytes: self.storage_bytes.min(storage),
             installed: self.installed.min(pages),
-            delivered: self.delivered.min(pages),
-            not_placed: self.not_placed.min(pages),
+            already_present: self.already_present.min(pages),
+            not_installed: self.not_installed.min(pages),
             queued: self.queued.min(pages.saturating_mul(32)),
         }
     }
@@ -157,8 +157,8 @@ pub struct Finished {
     /// hosts are trusted with that.
     pub probes: Option<Box<Side>>,
     /// What happened beside the path, for the report.
-    #[serde(deserialize_with = "bounded::first::<MAX_REMARKS, _, _>")]
-    pub remarks: Vec<Text>,
+    #[serde(deserialize_with = "bounded::first::<MAX_WARNINGS, _, _>")]
+    pub warnings: Vec<Text>,
 }
 
 /// One message.
@@ -183,12 +183,12 @@ pub enum Message {
         /// 32 bytes a page.
         hashes: Vec<[u8; 32]>,
     },
-    /// Source: these pages travel by network; leave them.
-    Taken(Vec<PageRange>),
+    /// Source: these pages are re-dirtied, so QEMU sends them.
+    Redirtied(Vec<PageRange>),
     /// Destination: these are accounted for, installed by us or delivered by QEMU.
-    Placed(Vec<PageRange>),
-    /// Destination: these were not placed.
-    NotPlaced(NotPlaced, Vec<PageRange>),
+    Installed(Vec<PageRange>),
+    /// Destination: these were not installed.
+    NotInstalled(NotInstalled, Vec<PageRange>),
     /// Destination: how far it is.
     Progress(Progress),
     /// Source: the end.
@@ -203,7 +203,7 @@ impl Message {
         match self {
             Self::Runs(runs) => size_of_val(&**runs),
             Self::Hashes { hashes, .. } => size_of_val(&**hashes),
-            Self::Taken(ranges) | Self::Placed(ranges) | Self::NotPlaced(_, ranges) => {
+            Self::Redirtied(ranges) | Self::Installed(ranges) | Self::NotInstalled(_, ranges) => {
                 size_of_val(&**ranges)
             }
             Self::OfferEnd | Self::Progress(_) => size_of::<Self>(),

@@ -8,8 +8,8 @@
 //!                              <-     Ready | Refused
 //! (arm, migrate, hint)
 //! Hashes*                      ->     read, compare, install
-//! Taken*                       ->     leave these to QEMU
-//!                              <-     Placed*, NotPlaced*, Progress*
+//! Redirtied*                   ->     QEMU sends these
+//!                              <-     Installed*, NotInstalled*, Progress*
 //! Finish                       ->
 //!                              <-     Finished
 //! ```
@@ -34,8 +34,8 @@ pub use error::ChannelError;
 pub use frame::{Receiver, Sender};
 pub use handshake::{Security, Step, accept, accept_and_tell, connect};
 pub use key::{Key, KeyError};
-pub use length::MAX_REMARKS;
+pub use length::MAX_WARNINGS;
 pub use message::{
-    Finish, Finished, Hello, MAX_DEVICE_BYTES, MAX_DEVICES, Message, NotPlaced, Offer, PageRange,
-    Progress, Ready, Refused, VERSION,
+    Finish, Finished, Hello, MAX_DEVICE_BYTES, MAX_DEVICES, Message, NotInstalled, Offer,
+    PageRange, Progress, Ready, Refused, VERSION,
 };

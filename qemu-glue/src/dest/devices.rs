@@ -7,12 +7,12 @@ use foreign::Text;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
-use super::refusal::Refusal;
+use super::refusal::RestoreRefusal;
 use crate::channel::{MAX_DEVICE_BYTES, MAX_DEVICES};
 use crate::error_chain;
 use crate::finding::Finding;
 use crate::guest::disks::{self, Claim, Disk};
-use crate::held::Held;
+use crate::open_files::OpenFiles;
 use crate::set::ZERO_DEVICE;
 use crate::storage::{Address, Storage, StorageError};
 
@@ -29,25 +29,25 @@ pub(super) type Opened = (Vec<Option<Storage>>, Vec<(u16, Text)>);
 /// pages is none, and is not left out either.
 ///
 /// # Errors
-/// [`Refusal::NoDevice`] when there are devices and none can be read; [`Refusal::Devices`] when there are more,
+/// [`RestoreRefusal::NoDevice`] when there are devices and none can be read; [`RestoreRefusal::Devices`] when there are more,
 /// or longer names, than an honest source offers.
 pub(super) async fn open(
     devices: &[String],
     overrides: &[Override],
     disks: &[Disk],
     qemu: u32,
-) -> Result<Opened, Refusal> {
+) -> Result<Opened, RestoreRefusal> {
     if devices.len() > MAX_DEVICES || devices.iter().any(|name| name.len() > MAX_DEVICE_BYTES) {
-        return Err(Refusal::Devices);
+        return Err(RestoreRefusal::Devices);
     }
     let end = Instant::now() + LIMIT;
-    let held = looked(qemu).await;
+    let files = looked(qemu).await;
     let mut storages = Vec::with_capacity(devices.len());
     let mut left_out = Vec::new();
     for (index, device) in (0..).zip(devices) {
         let late = |_| Err(format!("not all disks were open within {} s", LIMIT.as_secs()));
         let storage =
-            timeout_at(end, one(device, overrides, disks, &held)).await.unwrap_or_else(late);
+            timeout_at(end, one(device, overrides, disks, &files)).await.unwrap_or_else(late);
         match storage {
             Err(_) if device == ZERO_DEVICE => storages.push(None),
             Ok(storage) => {
@@ -71,17 +71,17 @@ pub(super) async fn open(
             let device = devices.get(usize::from(*index))?;
             Some(format!("{}: {reason}", foreign::shown(device)))
         });
-        return Err(Refusal::NoDevice(reasons.collect::<Vec<_>>().join("; ")));
+        return Err(RestoreRefusal::NoDevice(reasons.collect::<Vec<_>>().join("; ")));
     }
     Ok((storages, left_out))
 }
 
 /// What QEMU has open, or why that cannot be told.
-type Looked = Result<Arc<Held>, String>;
+type QemuFiles = Result<Arc<OpenFiles>, String>;
 
-async fn looked(qemu: u32) -> Looked {
-    let held = Held::of(qemu).await;
-    held.map(Arc::new).map_err(|error| format!("what QEMU has open cannot be told: {error}"))
+async fn looked(qemu: u32) -> QemuFiles {
+    let files = OpenFiles::of(qemu).await;
+    files.map(Arc::new).map_err(|error| format!("what QEMU has open cannot be told: {error}"))
 }
 
 /// The storage of a device: where the operator says that it is, else where QEMU's own disk of that name is.
@@ -89,19 +89,19 @@ async fn one(
     device: &str,
     overrides: &[Override],
     disks: &[Disk],
-    held: &Looked,
+    files: &QemuFiles,
 ) -> Result<Storage, String> {
     let told = overrides.iter().find(|(name, _)| name == device);
     match told {
         Some((_, address)) => Storage::open(address).await.map_err(|error| reason(&error)),
-        None => claimed(claim(device, disks)?, held).await,
+        None => claimed(claim(device, disks)?, files).await,
     }
 }
 
 /// Opens what QEMU has named, where QEMU has it open.
-async fn claimed(claim: &Claim, held: &Looked) -> Result<Storage, String> {
-    let held = held.as_ref().map_err(Clone::clone)?;
-    claim.open(held).await.map_err(|error| reason(&error))
+async fn claimed(claim: &Claim, files: &QemuFiles) -> Result<Storage, String> {
+    let files = files.as_ref().map_err(Clone::clone)?;
+    claim.open(files).await.map_err(|error| reason(&error))
 }
 
 /// In words, with the remedy: it is told at the source too.
@@ -120,7 +120,7 @@ fn claim<'a>(device: &str, disks: &'a [Disk]) -> Result<&'a Claim, String> {
 /// What [`open`] would come to for each disk of this host, and for each that the operator names: it is opened here too.
 pub(crate) async fn examine(disks: &[Disk], overrides: &[Override], qemu: u32) -> Vec<Finding> {
     let end = Instant::now() + LIMIT;
-    let held = looked(qemu).await;
+    let files = looked(qemu).await;
     let mut findings = Vec::new();
     for disk in disks {
         let name = format!("disk `{}` ({})", disk.device, called(disk));
@@ -131,7 +131,7 @@ pub(crate) async fn examine(disks: &[Disk], overrides: &[Override], qemu: u32) -
         findings.push(match &disk.backing {
             Err(why) => Finding::warning(format!("{name}: its pages are sent: {why}"), why.hint()),
             Ok(claim) => {
-                let opened = timeout_at(end, claimed(claim, &held)).await;
+                let opened = timeout_at(end, claimed(claim, &files)).await;
                 readable(&name, claim.address(), disk.bytes, opened)
             }
         });
@@ -182,17 +182,17 @@ fn readable(
 mod tests {
     use super::*;
 
-    async fn refused(devices: Vec<String>) -> Refusal {
+    async fn refused(devices: Vec<String>) -> RestoreRefusal {
         open(&devices, &[], &[], std::process::id()).await.unwrap_err()
     }
 
     #[tokio::test]
     async fn no_offer_has_many_devices_or_long_names() {
         let many = vec!["serial:a".to_owned(); MAX_DEVICES + 1];
-        assert!(matches!(refused(many).await, Refusal::Devices));
-        assert!(matches!(refused(vec!["x".repeat(257)]).await, Refusal::Devices));
+        assert!(matches!(refused(many).await, RestoreRefusal::Devices));
+        assert!(matches!(refused(vec!["x".repeat(257)]).await, RestoreRefusal::Devices));
         let most = vec!["y".repeat(MAX_DEVICE_BYTES); MAX_DEVICES];
-        assert!(matches!(refused(most).await, Refusal::NoDevice(_)));
+        assert!(matches!(refused(most).await, RestoreRefusal::NoDevice(_)));
     }
 
     /// A QEMU that was taken over names a file that its own user may not read.
@@ -223,8 +223,8 @@ mod tests {
         );
         let told = ("serial:a".to_owned(), Address::File(path.to_path_buf()));
         assert!(open(&[told]).await.unwrap()[0].is_some());
-        let held = std::fs::File::open(&path).unwrap();
+        let files = std::fs::File::open(&path).unwrap();
         assert!(open(&[]).await.unwrap()[0].is_some());
-        drop(held);
+        drop(files);
     }
 }

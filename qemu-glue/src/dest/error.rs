@@ -37,7 +37,7 @@ pub enum ReceiveError {
     },
     /// More pages left to QEMU than there are: each is left to it once.
     #[error("the source leaves more than the {pages} pages of its set to QEMU")]
-    Taken {
+    Redirtied {
         /// Pages of the set.
         pages: u32,
     },
@@ -63,7 +63,7 @@ impl ReceiveError {
             Self::Version { .. } => "of another version",
             Self::OutOfTurn { .. } => "out of turn",
             Self::Silent { .. } => "silent",
-            Self::Hashes(_) | Self::Taken { .. } | Self::Runs { .. } => "senseless",
+            Self::Hashes(_) | Self::Redirtied { .. } | Self::Runs { .. } => "senseless",
         }
     }
 
@@ -76,9 +76,10 @@ impl ReceiveError {
                 Some("install the same version of `poolferry-host` on both hosts")
             }
             Self::Silent { .. } => Some("look at what `poolferry-host` says on the source host"),
-            Self::OutOfTurn { .. } | Self::Hashes(_) | Self::Taken { .. } | Self::Runs { .. } => {
-                None
-            }
+            Self::OutOfTurn { .. }
+            | Self::Hashes(_)
+            | Self::Redirtied { .. }
+            | Self::Runs { .. } => None,
         }
     }
 }

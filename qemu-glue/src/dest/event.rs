@@ -7,12 +7,12 @@ use crate::channel::{Finish, Finished, Progress, Ready};
 use crate::set::SkipSet;
 
 /// Is told of everything.
-pub type Observer<'a> = &'a mut (dyn FnMut(&Event) + Send);
+pub type Observer<'a> = &'a mut (dyn FnMut(&ReceiveEvent) + Send);
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
-pub enum Event {
+pub enum ReceiveEvent {
     /// A source has connected and said hello.
     Connected {
         /// The migration's name.
@@ -45,7 +45,7 @@ pub enum Event {
     },
 }
 
-impl Event {
+impl ReceiveEvent {
     pub(super) fn ready(ready: &Ready, set: &SkipSet) -> Self {
         Self::Ready {
             uri: ready.uri.clone(),

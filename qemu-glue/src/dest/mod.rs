@@ -1,13 +1,13 @@
 //! The destination: restores the set from storage beside a QEMU that waits for its migration.
 //!
 //! ```text
-//! greeting -> the slot -> QEMU's monitor -> offer -> preflight -> devices -> holes -> userfaultfd -> QEMU listens -> Ready
+//! hello -> the slot -> QEMU's monitor -> offer -> preflight -> devices -> holes -> userfaultfd -> QEMU listens -> Ready
 //! Hashes -> read storage in its order -> BLAKE3 equal? -> UFFDIO_COPY where nothing has arrived
-//!        -> Placed | NotPlaced
+//!        -> Installed | NotInstalled
 //! ```
 //! # Invariants
-//! - A page is answered `Placed` only when it is present: installed with the source's bytes, or
-//!   delivered by QEMU (I3). Everything else is answered `NotPlaced` with the reason, or not at all,
+//! - A page is answered `Installed` only when it is present: installed with the source's bytes, or
+//!   delivered by QEMU (I3). Everything else is answered `NotInstalled` with the reason, or not at all,
 //!   and the source re-dirties it (I1).
 //! - The pages of the set are holes when QEMU begins to listen; nothing is punched after that, nor for a
 //!   later source: QEMU listens once, and one that was told to is never prepared again (`incoming/state.rs`).
@@ -15,7 +15,7 @@
 //! - When [`receive`] returns, nothing is installed any more.
 //!
 //! # Errors
-//! What keeps this host from restoring is a [`Refusal`]: it goes to the source with QEMU's address, and
+//! What keeps this host from restoring is a [`RestoreRefusal`]: it goes to the source with QEMU's address, and
 //! the migration is a stock one. A [`ReceiveError`] ends the channel, and the source re-dirties.
 
 mod admission;
@@ -33,18 +33,18 @@ mod session;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-pub use self::admission::{Admission, Admitted, Greeting, Rare};
+pub use self::admission::{Admission, Admitted, NewSource, RateLimitedLog};
 pub use self::controller::{Answer, Fate, Hash, QueueError};
 pub use self::devices::Override;
 pub(crate) use self::devices::{called, examine as examine_disks};
 pub use self::error::ReceiveError;
-pub use self::event::{Event, Observer, Outcome};
-pub use self::memory::{BlockFile, Placed, Target};
+pub use self::event::{Observer, Outcome, ReceiveEvent};
+pub use self::memory::{BlockFile, InstallOutcome, Target};
 pub use self::options::{Options, SILENCE};
 pub(crate) use self::preflight::examine;
-pub use self::refusal::Refusal;
+pub use self::refusal::RestoreRefusal;
 pub use self::restore::{Limits, Restore};
-use self::session::Run;
+use self::session::ReceiveSession;
 
 /// Serves the migration of the source that has connected `stream`.
 ///
@@ -58,8 +58,8 @@ pub async fn receive<S>(
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let greeting = Greeting::hear(stream, &options.security).await?;
-    serve(greeting, options, observer).await
+    let source = NewSource::accept(stream, &options.security).await?;
+    serve(source, options, observer).await
 }
 
 /// [`receive`] for a source that was let in.
@@ -71,17 +71,17 @@ pub async fn receive_admitted(
     options: &Options,
     observer: Observer<'_>,
 ) -> Result<Outcome, ReceiveError> {
-    let (greeting, _slot) = admitted.into_parts();
-    serve(greeting, options, observer).await
+    let (source, _slot) = admitted.into_parts();
+    serve(source, options, observer).await
 }
 
 async fn serve(
-    greeting: Greeting,
+    source: NewSource,
     options: &Options,
     observer: Observer<'_>,
 ) -> Result<Outcome, ReceiveError> {
-    let (mut run, qemu) = Run::greet(greeting, options, observer).await?;
-    let offered = run.offer().await?;
-    let agreed = run.prepare(qemu, offered).await?;
-    run.serve(agreed).await
+    let (mut session, qemu) = ReceiveSession::greet(source, options, observer).await?;
+    let offered = session.offer().await?;
+    let agreed = session.prepare(qemu, offered).await?;
+    session.serve(agreed).await
 }

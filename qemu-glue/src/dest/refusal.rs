@@ -12,7 +12,7 @@ use crate::set::SetError;
 
 /// Why this host does not restore. The migration can still be a stock one.
 #[derive(Debug, Error)]
-pub enum Refusal {
+pub enum RestoreRefusal {
     /// QEMU's monitor does not answer.
     #[error("QEMU's monitor cannot be used")]
     Qmp(#[from] QmpError),
@@ -31,7 +31,7 @@ pub enum Refusal {
     Listens,
     /// QEMU takes a migration, or has taken one, or could not listen.
     #[error("QEMU's migration has begun already: it is `{status}`")]
-    Begun {
+    MigrationBegun {
         /// Of `query-migrate`.
         status: String,
     },
@@ -159,7 +159,7 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl RestoreRefusal {
     /// What the operator can do about it; empty where there is nothing.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -169,9 +169,9 @@ impl Refusal {
             Self::NotIncoming { .. } => "start the destination's QEMU with `-incoming defer`",
             Self::Listens => {
                 "start the destination's QEMU anew: it takes one `migrate-incoming`, and pages can be \
-                 left behind only before that"
+                 skipped only before that"
             }
-            Self::Begun { .. } => {
+            Self::MigrationBegun { .. } => {
                 "look at the source's QEMU whether that migration goes on, and wait for its end; else \
                  start the destination's QEMU anew"
             }

@@ -13,8 +13,8 @@ use foreign::Text;
 use serde_json::Value;
 use thiserror::Error;
 
-use crate::held::Held;
-use crate::storage::{Address, Export, Server, Storage, StorageError};
+use crate::open_files::OpenFiles;
+use crate::storage::{Address, Export, NbdServer, Storage, StorageError};
 
 /// IANA's port of NBD.
 const NBD_PORT: &str = "10809";
@@ -36,7 +36,7 @@ impl Claim {
     ///
     /// # Errors
     /// As [`Storage::open_held`].
-    pub async fn open(&self, held: &Arc<Held>) -> Result<Storage, StorageError> {
+    pub async fn open(&self, held: &Arc<OpenFiles>) -> Result<Storage, StorageError> {
         Storage::open_held(&self.0, held).await
     }
 }
@@ -58,7 +58,7 @@ pub(super) struct Teller<'a> {
     /// Its process.
     pub(super) pid: u32,
     /// What that has open, where it can be looked at.
-    pub(super) held: Option<&'a Held>,
+    pub(super) held: Option<&'a OpenFiles>,
 }
 
 /// Why a disk cannot be read from beside QEMU.
@@ -152,22 +152,22 @@ fn of_text(driver: &str, text: &str, qemu: &Teller<'_>) -> Result<Address, Unrea
 }
 
 /// `HOST:PORT`, `HOST:PORT/EXPORT`, nothing encoded: an export may have any letter, a port has no colon.
-fn tcp_text(rest: &str) -> Option<(Server, &str)> {
+fn tcp_text(rest: &str) -> Option<(NbdServer, &str)> {
     let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
     let (host, port) = authority.rsplit_once(':')?;
     tcp(host, port).map(|server| (server, name))
 }
 
 /// `EXPORT?socket=PATH`, nothing encoded: both may have the words between them.
-fn unix_text(rest: &str) -> Option<(Server, &str)> {
+fn unix_text(rest: &str) -> Option<(NbdServer, &str)> {
     let (name, path) = rest.split_once("?socket=")?;
-    (!path.contains("?socket=")).then(|| (Server::Unix(path.into()), name))
+    (!path.contains("?socket=")).then(|| (NbdServer::Unix(path.into()), name))
 }
 
-fn tcp(host: &str, port: &str) -> Option<Server> {
+fn tcp(host: &str, port: &str) -> Option<NbdServer> {
     let sound = !host.is_empty() && !host.contains(['/', '[', ']', ' ']);
     let port = port.parse().ok().filter(|port| *port != 0)?;
-    sound.then(|| Server::Tcp { host: host.to_owned(), port })
+    sound.then(|| NbdServer::Tcp { host: host.to_owned(), port })
 }
 
 /// Of options, as `json:` texts have them; `None` where they are not understood.
@@ -196,7 +196,7 @@ fn of_options(
             let name = text(&options["export"]).unwrap_or_default();
             let server = match (option("host"), option("path")) {
                 (Some(host), None) => tcp(&host, option("port").as_deref().unwrap_or(NBD_PORT))?,
-                (None, Some(path)) => Server::Unix(path.into()),
+                (None, Some(path)) => NbdServer::Unix(path.into()),
                 _ => return None,
             };
             let abstract_socket = option_is_on(options, "abstract");
@@ -216,10 +216,10 @@ fn is_zero(offset: &Value) -> bool {
     offset.is_null() || offset.as_u64() == Some(0) || offset == "0"
 }
 
-fn export(server: Server, name: &str, qemu: &Teller<'_>) -> Result<Address, Unreadable> {
+fn export(server: NbdServer, name: &str, qemu: &Teller<'_>) -> Result<Address, Unreadable> {
     let server = match server {
-        Server::Unix(path) if path.is_relative() => {
-            Server::Unix(at_qemu(qemu.pid, &path).ok_or_else(|| relative(&path))?)
+        NbdServer::Unix(path) if path.is_relative() => {
+            NbdServer::Unix(at_qemu(qemu.pid, &path).ok_or_else(|| relative(&path))?)
         }
         server => server,
     };
@@ -271,12 +271,12 @@ mod tests {
     fn raw(protocol: &str, text: &str) -> Result<Address, Unreadable> {
         let nodes = [node("raw", text), node("file", "/other"), node(protocol, text)];
         let pid = std::process::id();
-        let held = Held::look(pid, Instant::now() + Duration::from_secs(10)).unwrap();
+        let held = OpenFiles::look(pid, Instant::now() + Duration::from_secs(10)).unwrap();
         of("raw", text, &nodes, &Teller { pid, held: Some(&held) })
     }
 
     fn nbd(host: &str, name: &str) -> Address {
-        let server = Server::Tcp { host: host.into(), port: 10809 };
+        let server = NbdServer::Tcp { host: host.into(), port: 10809 };
         Address::Nbd(Export { server, name: name.into() })
     }
 
@@ -294,7 +294,7 @@ mod tests {
             assert_eq!(of("nbd", text, &[], &NOBODY).unwrap(), address);
         }
         let unix = raw("nbd", "nbd+unix:///data?socket=/run/s o%ck").unwrap();
-        let server = Server::Unix("/run/s o%ck".into());
+        let server = NbdServer::Unix("/run/s o%ck".into());
         assert_eq!(unix, Address::Nbd(Export { server, name: "data".into() }));
         let twice = "nbd+unix:///a?socket=/b?socket=/c";
         assert!(matches!(raw("nbd", twice), Err(Unreadable::Told(_))));

@@ -30,7 +30,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::guest::talkative::{MANY, Talkative};
+    use crate::guest::fake_qemu::{FakeQemu, MANY};
     use crate::guest::{GuestRam, disks};
     use crate::qmp::Qmp;
 
@@ -42,7 +42,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for what in ["RAM", "disks"] {
             let path = folder.path().join(what);
-            Talkative { late: LATE, ..Talkative::default() }.listen(&path);
+            FakeQemu { late: LATE, ..FakeQemu::default() }.listen(&path);
             let qmp = Qmp::connect(&path).await.unwrap();
             let begun = Instant::now();
             let pid = std::process::id();
@@ -76,7 +76,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("qmp");
         let addresses = maps.iter().map(|(_, map)| map.as_ptr() as usize).collect();
-        Talkative { addresses, ..Talkative::default() }.listen(&path);
+        FakeQemu { addresses, ..FakeQemu::default() }.listen(&path);
         let qmp = Qmp::connect(&path).await.unwrap();
         let begun = Instant::now();
         let ram = GuestRam::within(Duration::from_secs(5), &qmp, std::process::id()).await;

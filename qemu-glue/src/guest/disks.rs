@@ -15,7 +15,7 @@ use super::backing::{self, Node, Teller};
 pub use super::backing::{Claim, Unreadable};
 use super::deadline::{self, TOLD};
 use super::names::Interface;
-use crate::held::{Held, LOOKED};
+use crate::open_files::{LOOKED, OpenFiles};
 use crate::qmp::{Qmp, QmpError};
 
 /// Most disks that are looked at.
@@ -108,7 +108,7 @@ async fn all(qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
     // 0 is nobody: relative paths are then not followed.
     let pid = qmp.peer_pid().unwrap_or(0);
     let told = spawn_blocking(move || {
-        let held = Held::look(pid, Instant::now() + LOOKED).ok();
+        let held = OpenFiles::look(pid, Instant::now() + LOOKED).ok();
         let qemu = Teller { pid, held: held.as_ref() };
         let blocks = elements(&blocks).take(MAX_DISKS);
         blocks.filter_map(|block| disk(block, &nodes, &qemu)).collect::<Vec<_>>()

@@ -31,7 +31,7 @@ mod tests {
 
     use super::*;
     use crate::guest::GuestRam;
-    use crate::guest::talkative::{MANY, Talkative};
+    use crate::guest::fake_qemu::{FakeQemu, MANY};
     use crate::qmp::Qmp;
 
     const TIB: usize = 1 << 40;
@@ -44,7 +44,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("qmp");
         let addresses = vec![map.as_ptr() as usize; MANY];
-        Talkative { addresses, block_bytes, more_ram, ..Talkative::default() }.listen(&path);
+        FakeQemu { addresses, block_bytes, more_ram, ..FakeQemu::default() }.listen(&path);
         let qmp = Qmp::connect(&path).await.unwrap();
         GuestRam::within(Duration::from_secs(30), &qmp, std::process::id()).await
     }

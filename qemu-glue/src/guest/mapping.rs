@@ -31,7 +31,7 @@ pub(super) enum Access {
 
 /// A shared mapping of a file: its name, which is as long as its owner likes, is not kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mapping {
+pub(super) struct FileMapping {
     addresses: Range<u64>,
     /// Place of the first address in the file, in bytes.
     file_offset: u64,
@@ -42,7 +42,7 @@ pub(super) struct Mapping {
     writable: bool,
 }
 
-impl Mapping {
+impl FileMapping {
     /// A mapping of process `pid`; `None` where it is not shared, or of no file.
     fn of(mapping: &kernel_text::Mapping<'_>, pid: u32) -> Option<Self> {
         (mapping.shared && mapping.inode != 0).then(|| Self {
@@ -86,13 +86,13 @@ impl Mapping {
 
 /// A piece of a process's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Piece {
+pub(super) struct AddressRange {
     pub(super) address: u64,
     pub(super) bytes: u64,
 }
 
 /// A file that a piece lies in, and the place there of the piece's first byte.
-pub(super) type Placed = (File, u64);
+pub(super) type FilePosition = (File, u64);
 
 /// The files that pieces of process `pid` lie in, by piece: none where no shared mapping of a file has all of it, else
 /// the file, or why it was not opened.
@@ -101,12 +101,12 @@ pub(super) type Placed = (File, u64);
 /// [`GuestError::Proc`], and [`GuestError::Many`] where there is more to look at than can be by `until`.
 pub(super) fn files(
     pid: u32,
-    pieces: &[Piece],
+    pieces: &[AddressRange],
     access: Access,
     until: Instant,
-) -> Result<Vec<Option<io::Result<Placed>>>, GuestError> {
+) -> Result<Vec<Option<io::Result<FilePosition>>>, GuestError> {
     let mappings = shared(pid)?;
-    let find = |piece: &Piece| {
+    let find = |piece: &AddressRange| {
         let at = mappings.partition_point(|mapping| mapping.addresses.end <= piece.address);
         let mapping = mappings.get(at)?;
         Some((mapping, mapping.place(piece.address, piece.bytes)?))
@@ -129,12 +129,12 @@ pub(super) fn files(
 /// Opens what could not be opened through its mapping.
 fn by_descriptors(
     pid: u32,
-    found: &[Option<(&Mapping, u64)>],
-    files: &mut [Option<io::Result<Placed>>],
+    found: &[Option<(&FileMapping, u64)>],
+    files: &mut [Option<io::Result<FilePosition>>],
     access: Access,
     until: Instant,
 ) -> Result<(), GuestError> {
-    let is_left = |(index, found): (usize, &Option<(&Mapping, u64)>)| {
+    let is_left = |(index, found): (usize, &Option<(&FileMapping, u64)>)| {
         let (mapping, _) = found.filter(|(mapping, _)| mapping.allows(access).is_ok())?;
         matches!(files.get(index), Some(Some(Err(_)))).then(|| (mapping.identity, index))
     };
@@ -162,11 +162,11 @@ fn by_descriptors(
 }
 
 /// Shared mappings of files in process `pid`, by address.
-fn shared(pid: u32) -> Result<Vec<Mapping>, GuestError> {
+fn shared(pid: u32) -> Result<Vec<FileMapping>, GuestError> {
     let (mut mappings, mut seen) = (Vec::new(), 0);
     let enough = first_mapping(pid, MAX_TABLE, |mapping| {
         seen += 1;
-        mappings.extend(Mapping::of(mapping, pid));
+        mappings.extend(FileMapping::of(mapping, pid));
         (seen == MAX_MAPPINGS).then_some(())
     });
     enough.map_err(|error| GuestError::Proc { path: format!("/proc/{pid}/maps"), error })?;
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn only_shared_mappings_of_files_count() {
-        let of = |text: &str| Mapping::of(&kernel_text::Mapping::parse(text.as_bytes())?, 7);
+        let of = |text: &str| FileMapping::of(&kernel_text::Mapping::parse(text.as_bytes())?, 7);
         let text = "7f1c3fe00000-7f1c4fe00000 rw-s 00001000 00:01 2051                       /memfd:memory-backend-memfd (deleted)";
         let mapping = of(text).unwrap();
         assert_eq!(mapping.place(0x7f1c_3fe0_2000, 4096), Some(0x3000));
@@ -199,7 +199,7 @@ mod tests {
 
     /// The file of this process's memory at `address`, opened.
     fn opened(address: u64, access: Access) -> io::Result<File> {
-        let piece = Piece { address, bytes: 8192 };
+        let piece = AddressRange { address, bytes: 8192 };
         let mut files = files(std::process::id(), &[piece], access, soon()).unwrap();
         files.pop().unwrap().unwrap().map(|(file, _)| file)
     }

@@ -9,14 +9,14 @@ mod data;
 mod deadline;
 pub mod disks;
 mod error;
+#[cfg(test)]
+mod fake_qemu;
 mod host_memory;
 mod mapping;
 mod mtree;
 mod names;
 mod ram;
 mod ramblock;
-#[cfg(test)]
-mod talkative;
 
 pub(crate) use data::data;
 pub use error::GuestError;

@@ -12,7 +12,7 @@ use page_number::{Gpa, PAGE_BYTES};
 use tokio::task::spawn_blocking;
 
 use super::deadline::{self, TOLD};
-use super::mapping::{self, Access, Piece};
+use super::mapping::{self, Access, AddressRange};
 use super::{GuestError, LOWEST, host_memory, mtree, ramblock};
 use crate::qmp::Qmp;
 
@@ -105,7 +105,7 @@ impl GuestRam {
         }
         let total_bytes = ranges.iter().fold(0_u64, |sum, range| sum.saturating_add(range.bytes));
         host_memory::holds(total_bytes)?;
-        let mut named_blocks: Vec<(&ramblock::Line, Option<Piece>)> = Vec::new();
+        let mut named_blocks: Vec<(&ramblock::BlockLine, Option<AddressRange>)> = Vec::new();
         let mut windows = Vec::new();
         for range in &ranges {
             let Some(line) = named(&listed, &range.region) else { continue };
@@ -121,7 +121,7 @@ impl GuestRam {
                     // `info ramblock` from 8.2 on only.
                     let text = qmp.hmp(&format!("gpa2hva {:#x}", range.start)).await?;
                     let here = host_address(&text).and_then(|at| at.checked_sub(range.offset));
-                    let piece = here.map(|address| Piece { address, bytes: line.used });
+                    let piece = here.map(|address| AddressRange { address, bytes: line.used });
                     named_blocks.push((line, piece));
                     named_blocks.len() - 1
                 }
@@ -129,9 +129,10 @@ impl GuestRam {
             let (start, bytes, offset) = (range.start, range.bytes, range.offset);
             windows.push(Window { start, bytes, block, offset });
         }
-        let used = |sum: u64, (line, _): &(&ramblock::Line, _)| sum.saturating_add(line.used);
+        let used = |sum: u64, (line, _): &(&ramblock::BlockLine, _)| sum.saturating_add(line.used);
         host_memory::holds(named_blocks.iter().fold(0, used))?;
-        let pieces: Vec<Piece> = named_blocks.iter().filter_map(|(_, piece)| *piece).collect();
+        let pieces: Vec<AddressRange> =
+            named_blocks.iter().filter_map(|(_, piece)| *piece).collect();
         // The kernel's answers wait for locks of QEMU's memory, and there may be many.
         let until = Instant::now() + TOLD;
         let files = spawn_blocking(move || mapping::files(pid, &pieces, access, until));
@@ -238,9 +239,9 @@ impl GuestRam {
 
 /// A block that lies in a file.
 fn block(
-    line: &ramblock::Line,
-    piece: Piece,
-    file: std::io::Result<mapping::Placed>,
+    line: &ramblock::BlockLine,
+    piece: AddressRange,
+    file: std::io::Result<mapping::FilePosition>,
 ) -> Result<RamBlock, GuestError> {
     let name = || line.name.clone();
     let failed = |doing| move |error| GuestError::File { doing, block: line.name.clone(), error };
@@ -261,11 +262,11 @@ fn block(
 
 /// The block of a memory region: their names are equal, or the block's has the owner's path before it
 /// (`/objects/mem0`, `0000:00:02.0/vga.vram`). A name that fits several blocks is nobody's.
-fn named<'a>(blocks: &'a [ramblock::Line], region: &str) -> Option<&'a ramblock::Line> {
+fn named<'a>(blocks: &'a [ramblock::BlockLine], region: &str) -> Option<&'a ramblock::BlockLine> {
     if let Some(block) = blocks.iter().find(|block| block.name == region) {
         return Some(block);
     }
-    let tail = |block: &&ramblock::Line| {
+    let tail = |block: &&ramblock::BlockLine| {
         block.name.strip_suffix(region).is_some_and(|owner| owner.ends_with('/'))
     };
     let mut fitting = blocks.iter().filter(tail);
@@ -333,7 +334,8 @@ mod tests {
 
     #[test]
     fn a_region_finds_its_block() {
-        let line = |name: &str| ramblock::Line { name: name.into(), page_bytes: 4096, used: 0 };
+        let line =
+            |name: &str| ramblock::BlockLine { name: name.into(), page_bytes: 4096, used: 0 };
         let blocks = [line("/objects/mem0"), line("pc.bios"), line("a/rom"), line("b/rom")];
         assert_eq!(named(&blocks, "mem0").unwrap().name, "/objects/mem0");
         assert!(named(&blocks, "em0").is_none());

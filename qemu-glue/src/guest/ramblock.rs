@@ -11,7 +11,7 @@ use page_number::{MAX_NUMBERED_PAGES, PAGE_BYTES};
 
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(super) struct BlockLine {
     /// `RAMBlock.idstr`.
     pub(super) name: String,
     /// Bytes of a page of the backend: 4096, or 2 MiB and more with hugetlbfs.
@@ -24,11 +24,11 @@ pub(super) struct Line {
 const MAX_BLOCKS: usize = 4096;
 
 /// The blocks; lines of another form are passed over.
-pub(super) fn parse(text: &str) -> Vec<Line> {
+pub(super) fn parse(text: &str) -> Vec<BlockLine> {
     text.lines().filter_map(line).take(MAX_BLOCKS).collect()
 }
 
-fn line(text: &str) -> Option<Line> {
+fn line(text: &str) -> Option<BlockLine> {
     let words: Vec<&str> = text.split_ascii_whitespace().take(64).collect();
     // NAME.. SIZE UNIT 0xOFFSET 0xUSED 0xTOTAL ..
     let at = (2..words.len()).find(|at| {
@@ -38,7 +38,7 @@ fn line(text: &str) -> Option<Line> {
     let used = hex(words.get(at + 2)?)?;
     // A length beyond what a set can hold is no length.
     let sane = used / PAGE_BYTES <= MAX_NUMBERED_PAGES;
-    sane.then(|| Line { name: words[..at - 1].join(" "), page_bytes, used })
+    sane.then(|| BlockLine { name: words[..at - 1].join(" "), page_bytes, used })
 }
 
 fn unit(word: &str) -> Option<u64> {
@@ -67,7 +67,7 @@ mod tests {
         let of_10_0 = "              Block Name    PSize              Offset               Used              Total                HVA  RO\n       /objects/ram-node0    2 MiB  0x0000000000000000 0x0000000010000000 0x0000000010000000 0x00007f5f5fe00000  rw\n";
         let blocks = parse(of_7_2);
         assert_eq!(blocks.len(), 2);
-        assert_eq!(blocks[0], Line { name: "mem0".into(), page_bytes: 4096, used: 256 << 20 });
+        assert_eq!(blocks[0], BlockLine { name: "mem0".into(), page_bytes: 4096, used: 256 << 20 });
         let blocks = parse(of_10_0);
         assert_eq!(blocks[0].name, "/objects/ram-node0");
         assert_eq!(blocks[0].page_bytes, 2 << 20);

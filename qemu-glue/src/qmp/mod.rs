@@ -30,7 +30,7 @@ use tokio::net::UnixStream;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-pub use version::Version;
+pub use version::QemuVersion;
 use writer::Writer;
 
 /// How long a greeting may take: a socket that is free answers at once.
@@ -45,7 +45,7 @@ const EVENTS: usize = 1024;
 pub struct Qmp {
     path: PathBuf,
     peer_pid: Option<u32>,
-    version: Version,
+    version: QemuVersion,
     writer: Writer,
     waiters: Arc<Waiters>,
     events: broadcast::Sender<Event>,
@@ -77,7 +77,7 @@ impl Qmp {
             .ok_or(QmpError::Closed)?
             .0;
         let version =
-            Version::of_greeting(&greeting).ok_or(QmpError::NotQmp { path: path.clone() })?;
+            QemuVersion::of_greeting(&greeting).ok_or(QmpError::NotQmp { path: path.clone() })?;
 
         let waiters = Arc::new(Waiters::default());
         let (events, _) = broadcast::channel(EVENTS);
@@ -98,7 +98,7 @@ impl Qmp {
 
     /// QEMU's version.
     #[must_use]
-    pub const fn version(&self) -> Version {
+    pub const fn version(&self) -> QemuVersion {
         self.version
     }
 

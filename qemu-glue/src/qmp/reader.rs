@@ -12,10 +12,10 @@ use super::line::Lines;
 use super::{Event, QmpError};
 
 /// QEMU's answer: the value of `return`, or the description of `error`.
-pub(super) type Answer = Result<Value, Text>;
+pub(super) type Reply = Result<Value, Text>;
 
 /// Who waits for which answer; `None` once the connection has ended.
-pub(super) struct Waiters(Mutex<Option<HashMap<u64, oneshot::Sender<Answer>>>>);
+pub(super) struct Waiters(Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>);
 
 impl Default for Waiters {
     fn default() -> Self {
@@ -27,12 +27,12 @@ impl Default for Waiters {
 pub(super) struct Waiter<'a> {
     waiters: &'a Waiters,
     id: u64,
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<Reply>,
 }
 
 impl Waiter<'_> {
     /// The answer, once it comes.
-    pub(super) async fn answer(&mut self) -> Result<Answer, QmpError> {
+    pub(super) async fn answer(&mut self) -> Result<Reply, QmpError> {
         (&mut self.answer).await.map_err(|_| QmpError::Closed)
     }
 }
@@ -58,7 +58,7 @@ impl Waiters {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, HashMap::len)
     }
 
-    fn take(&self, id: u64) -> Option<oneshot::Sender<Answer>> {
+    fn take(&self, id: u64) -> Option<oneshot::Sender<Reply>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.remove(&id)
     }
 

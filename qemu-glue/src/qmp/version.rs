@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// Version of a QEMU; ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub struct QemuVersion {
     /// First number.
     pub major: u32,
     /// Second number.
@@ -15,7 +15,7 @@ pub struct Version {
     pub micro: u32,
 }
 
-impl Version {
+impl QemuVersion {
     pub(super) fn of_greeting(greeting: &Value) -> Option<Self> {
         let qemu = &greeting["QMP"]["version"]["qemu"];
         let number = |name: &str| u32::try_from(qemu[name].as_u64()?).ok();
@@ -29,7 +29,7 @@ impl Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for QemuVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.major, self.minor, self.micro)
     }

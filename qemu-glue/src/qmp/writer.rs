@@ -14,11 +14,11 @@ use super::QmpError;
 const QUEUE: usize = 16;
 
 /// A command in one line, and who is told that it was written.
-type Line = (String, oneshot::Sender<io::Result<()>>);
+type QueuedCommand = (String, oneshot::Sender<io::Result<()>>);
 
 /// The queue of the task.
 #[derive(Debug)]
-pub(super) struct Writer(mpsc::Sender<Line>);
+pub(super) struct Writer(mpsc::Sender<QueuedCommand>);
 
 impl Writer {
     /// The queue, and the work of the task that it belongs to; the task ends with the queue.
@@ -38,7 +38,7 @@ impl Writer {
     }
 }
 
-async fn write<W: AsyncWrite + Unpin>(mut stream: W, mut lines: mpsc::Receiver<Line>) {
+async fn write<W: AsyncWrite + Unpin>(mut stream: W, mut lines: mpsc::Receiver<QueuedCommand>) {
     while let Some((line, told)) = lines.recv().await {
         let written = stream.write_all(line.as_bytes()).await;
         let broken = written.is_err();

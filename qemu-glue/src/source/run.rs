@@ -17,7 +17,7 @@ use super::planning::{Ready, ready};
 use super::record::Record;
 use super::record::progress::Update;
 use crate::qmp::Qmp;
-use crate::timeline::Watched;
+use crate::timeline::ProbeSession;
 
 /// How long the last question to QEMU may take once all else is over.
 const MOMENT: Duration = Duration::from_millis(200);
@@ -29,7 +29,7 @@ pub(super) struct Run<'a> {
     stop: Stop,
     record: Record<'a>,
     settings: Settings,
-    watched: Watched,
+    probe_session: ProbeSession,
     /// The VM is at the destination.
     completed: bool,
 }
@@ -48,20 +48,20 @@ impl<'a> Run<'a> {
             Mode::Stock { .. } => "stock",
             Mode::Poolferry(_) => "poolferry",
         };
-        let watched = match (options.probes, qmp.peer_pid()) {
-            (true, Ok(pid)) => Watched::begin(pid),
-            _ => Watched::Not,
+        let probe_session = match (options.probes, qmp.peer_pid()) {
+            (true, Ok(pid)) => ProbeSession::begin(pid),
+            _ => ProbeSession::Not,
         };
         let (record, settings) = (Record::new(mode, observer), Settings::default());
-        Ok(Self { options, qmp, stop, record, settings, watched, completed: false })
+        Ok(Self { options, qmp, stop, record, settings, probe_session, completed: false })
     }
 
     /// Preflight, list, offer, arming.
     pub(super) async fn prepare(&mut self) -> Result<Ready, MigrateError> {
-        let Self { options, qmp, stop, record, settings, watched, .. } = self;
+        let Self { options, qmp, stop, record, settings, probe_session, .. } = self;
         let prepared = async {
             let ready = ready(qmp, options, settings, record).await?;
-            *watched = take_watched(watched).set().await;
+            *probe_session = take_probes(probe_session).set().await;
             Ok(ready)
         };
         let prepared = stop.within(Duration::ZERO, prepared).await;
@@ -116,10 +116,10 @@ impl<'a> Run<'a> {
 
     /// The kernel takes its time to give probes up, at both hosts: side by side.
     pub(super) async fn take_leave(&mut self, driven: Driven) {
-        let Self { stop, record, watched, .. } = self;
+        let Self { stop, record, probe_session, .. } = self;
         let (zero_ns, mut unprobes) = (record.zero_ns(), stop.clone());
         let (probed, ()) = tokio::join!(
-            unprobes.within(END, take_watched(watched).end(zero_ns)),
+            unprobes.within(END, take_probes(probe_session).end(zero_ns)),
             finish::tell(driven, stop, record)
         );
         let (side, remark) = probed.unwrap_or_default();
@@ -147,6 +147,6 @@ impl<'a> Run<'a> {
     }
 }
 
-fn take_watched(watched: &mut Watched) -> Watched {
-    std::mem::replace(watched, Watched::Not)
+fn take_probes(probe_session: &mut ProbeSession) -> ProbeSession {
+    std::mem::replace(probe_session, ProbeSession::Not)
 }

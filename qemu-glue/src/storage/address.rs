@@ -23,14 +23,14 @@ pub enum Address {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Export {
     /// The server.
-    pub server: Server,
+    pub server: NbdServer,
     /// Name of the export; empty is the server's default.
     pub name: String,
 }
 
 /// An NBD server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Server {
+pub enum NbdServer {
     /// By TCP.
     Tcp {
         /// Name or address, without brackets.
@@ -77,13 +77,13 @@ impl FromStr for Address {
             let not_utf8 = || wrong("not UTF-8");
             let socket = decoded(socket).ok_or_else(not_utf8)?;
             let name = decoded(name).ok_or_else(not_utf8)?;
-            return Ok(Self::Nbd(Export { server: Server::Unix(socket.into()), name }));
+            return Ok(Self::Nbd(Export { server: NbdServer::Unix(socket.into()), name }));
         }
         let rest = text.strip_prefix("nbd://").ok_or_else(|| wrong("unknown scheme"))?;
         let (authority, name) = rest.split_once('/').unwrap_or((rest, ""));
         let (host, port) = host_and_port(authority).ok_or_else(|| wrong("no host or port"))?;
         let name = decoded(name).ok_or_else(|| wrong("not UTF-8"))?;
-        Ok(Self::Nbd(Export { server: Server::Tcp { host: host.to_owned(), port }, name }))
+        Ok(Self::Nbd(Export { server: NbdServer::Tcp { host: host.to_owned(), port }, name }))
     }
 }
 
@@ -111,7 +111,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file:{}", path.to_string_lossy()),
-            Self::Nbd(Export { server: Server::Unix(socket), name }) => {
+            Self::Nbd(Export { server: NbdServer::Unix(socket), name }) => {
                 let socket = socket.to_string_lossy();
                 let [name, socket] = [name.as_str(), &socket].map(encoded);
                 write!(f, "nbd+unix:///{name}?socket={socket}")
@@ -127,7 +127,7 @@ fn encoded(text: &str) -> String {
     parts.collect::<Vec<_>>().join("/").replace("%2E", ".").replace("%2D", "-").replace("%5F", "_")
 }
 
-impl fmt::Display for Server {
+impl fmt::Display for NbdServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn addresses_are_read_and_written() {
         let tcp = |host: &str, port, name: &str| {
-            let server = Server::Tcp { host: host.into(), port };
+            let server = NbdServer::Tcp { host: host.into(), port };
             Address::Nbd(Export { server, name: name.into() })
         };
         for (text, address) in [
@@ -158,7 +158,7 @@ mod tests {
         }
         assert_eq!("nbd://store".parse::<Address>().unwrap(), tcp("store", NBD_PORT, ""));
         let unix = "nbd+unix:///disk-1?socket=/run/a%3Fb.sock".parse::<Address>().unwrap();
-        let server = Server::Unix("/run/a?b.sock".into());
+        let server = NbdServer::Unix("/run/a?b.sock".into());
         assert_eq!(unix, Address::Nbd(Export { server, name: "disk-1".into() }));
         assert_eq!(unix.to_string().parse::<Address>().unwrap(), unix);
     }

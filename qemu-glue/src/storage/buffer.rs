@@ -9,12 +9,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Hands out buffers of one size, at most a fixed number at a time, and takes them back.
 #[derive(Clone, Debug)]
 pub struct BufferPool {
-    shared: Arc<Shared>,
+    shared: Arc<PoolState>,
     permits: Arc<Semaphore>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct PoolState {
     /// Length of each buffer in bytes.
     length: usize,
     free: Mutex<Vec<MmapMut>>,
@@ -26,7 +26,7 @@ pub struct Buffer {
     /// Always there until the drop.
     memory: Option<MmapMut>,
     filled: usize,
-    pool: Arc<Shared>,
+    pool: Arc<PoolState>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -35,7 +35,7 @@ impl BufferPool {
     #[must_use]
     pub fn new(count: usize, length: usize) -> Self {
         Self {
-            shared: Arc::new(Shared { length, free: Mutex::default() }),
+            shared: Arc::new(PoolState { length, free: Mutex::default() }),
             permits: Arc::new(Semaphore::new(count)),
         }
     }

@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use super::buffer::Buffer;
 use super::error::StorageError;
 use super::uring::Uring;
-use crate::held::Held;
+use crate::open_files::OpenFiles;
 
 /// An open file or block device.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) struct File {
     file: Arc<fs::File>,
     length: u64,
     caching: Caching,
-    engine: Engine,
+    engine: ReadEngine,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,14 +30,14 @@ enum Caching {
 }
 
 #[derive(Debug)]
-enum Engine {
+enum ReadEngine {
     Uring(Uring),
     Threads,
 }
 
 impl File {
     /// Opens it; where QEMU has named it, only what QEMU itself reads.
-    pub(super) fn open(path: &Path, held: Option<&Held>) -> Result<Self, StorageError> {
+    pub(super) fn open(path: &Path, held: Option<&OpenFiles>) -> Result<Self, StorageError> {
         let failed = |source| StorageError::Open { path: path.to_owned(), source };
         let found = foreign_file::find(path).map_err(|refusal| failed(refusal.into()))?;
         if held.is_some_and(|held| !held.has(&found)) {
@@ -55,11 +55,11 @@ impl File {
         let length = file.seek(SeekFrom::End(0)).map_err(failed)?;
         let file = Arc::new(file);
         let engine = match Uring::new(Arc::clone(&file)) {
-            Ok(uring) => Engine::Uring(uring),
+            Ok(uring) => ReadEngine::Uring(uring),
             // ENOSYS, or EPERM by kernel.io_uring_disabled or a seccomp filter.
             Err(error) => {
                 log::info!("reading `{}` by threads: io_uring: {error}", foreign::path(path));
-                Engine::Threads
+                ReadEngine::Threads
             }
         };
         Ok(Self { file, length, caching, engine })
@@ -71,8 +71,8 @@ impl File {
 
     pub(super) fn manner(&self) -> String {
         let engine = match self.engine {
-            Engine::Uring(_) => "io_uring",
-            Engine::Threads => "threads",
+            ReadEngine::Uring(_) => "io_uring",
+            ReadEngine::Threads => "threads",
         };
         match self.caching {
             Caching::Direct => format!("{engine}, O_DIRECT"),
@@ -87,7 +87,7 @@ impl File {
         length: usize,
         mut buffer: Buffer,
     ) -> io::Result<Buffer> {
-        if let Engine::Uring(uring) = &self.engine {
+        if let ReadEngine::Uring(uring) = &self.engine {
             return uring.read(offset, length, buffer).await;
         }
         let file = Arc::clone(&self.file);
@@ -130,7 +130,7 @@ mod tests {
         file
     }
 
-    async fn open(path: &Path, engine: Option<Engine>) -> Storage {
+    async fn open(path: &Path, engine: Option<ReadEngine>) -> Storage {
         let address = Address::File(path.to_owned());
         let mut storage = Storage::open(&address).await.unwrap();
         if let (Some(engine), crate::storage::Engine::File(file)) = (engine, &mut storage.engine) {
@@ -143,7 +143,7 @@ mod tests {
     async fn both_engines_read_what_is_there_up_to_an_odd_end() {
         let file = written();
         let pool = BufferPool::new(4, 1 << 16);
-        for engine in [None, Some(Engine::Threads)] {
+        for engine in [None, Some(ReadEngine::Threads)] {
             let storage = open(file.path(), engine).await;
             assert_eq!(storage.length(), content().len() as u64);
             for (offset, length) in [(0, 8192), (4096, 4096), (0, 1 << 16), (16_384, 8192)] {
@@ -167,7 +167,7 @@ mod tests {
     async fn a_file_that_has_shrunk_is_an_error() {
         let file = written();
         let pool = BufferPool::new(1, 1 << 16);
-        for engine in [None, Some(Engine::Threads)] {
+        for engine in [None, Some(ReadEngine::Threads)] {
             file.as_file().set_len(20_480).unwrap();
             let storage = open(file.path(), engine).await;
             file.as_file().set_len(4096).unwrap();

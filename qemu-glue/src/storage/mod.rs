@@ -14,16 +14,16 @@ mod nbd;
 mod plan;
 mod uring;
 
-pub use address::{Address, AddressError, Export, Server};
+pub use address::{Address, AddressError, Export, NbdServer};
 pub use buffer::{Buffer, BufferPool};
 pub use error::StorageError;
-pub use plan::{ALIGN, Limits, Piece, Request};
+pub use plan::{ALIGN, Piece, Request, RequestLimits};
 
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-use crate::held::Held;
+use crate::open_files::OpenFiles;
 
 /// One storage, open for reading.
 #[derive(Debug)]
@@ -51,11 +51,14 @@ impl Storage {
     ///
     /// # Errors
     /// As [`open`](Self::open), and where QEMU does not have it open.
-    pub async fn open_held(address: &Address, held: &Arc<Held>) -> Result<Self, StorageError> {
+    pub async fn open_held(address: &Address, held: &Arc<OpenFiles>) -> Result<Self, StorageError> {
         Self::open_if(address, Some(held)).await
     }
 
-    async fn open_if(address: &Address, held: Option<&Arc<Held>>) -> Result<Self, StorageError> {
+    async fn open_if(
+        address: &Address,
+        held: Option<&Arc<OpenFiles>>,
+    ) -> Result<Self, StorageError> {
         let engine = match address {
             Address::File(path) => {
                 let (wanted, held) = (path.clone(), held.cloned());

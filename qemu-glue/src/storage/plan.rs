@@ -12,7 +12,7 @@ use crate::set::SetRun;
 
 /// How large a request grows.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct RequestLimits {
     /// Most bytes of a request, its alignment included.
     pub request_bytes: u64,
     /// Bytes between two pages that are rather read for nothing than asked around.
@@ -58,7 +58,7 @@ pub struct Request {
 impl Request {
     /// A request that begins with the pages of `run`, as many as fit.
     #[must_use]
-    pub fn begun(first: PageIndex, run: &SetRun, limits: &Limits) -> (Self, u32) {
+    pub fn begun(first: PageIndex, run: &SetRun, limits: &RequestLimits) -> (Self, u32) {
         let place = run.place - run.place % ALIGN;
         let mut request = Self { device: run.device, place, end: run.place, pieces: Vec::new() };
         let pages = request.add(first, run, limits);
@@ -67,7 +67,7 @@ impl Request {
 
     /// Adds pages of `run` from its start, as many as fit, and says how many that are; 0 when the run
     /// does not follow closely.
-    pub fn add(&mut self, first: PageIndex, run: &SetRun, limits: &Limits) -> u32 {
+    pub fn add(&mut self, first: PageIndex, run: &SetRun, limits: &RequestLimits) -> u32 {
         let follows = run.device == self.device
             && run.place >= self.end
             && run.place - self.end <= limits.gap_bytes;
@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
+    const LIMITS: RequestLimits = RequestLimits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
 
     fn run(place: u64, pages: u32) -> SetRun {
         SetRun { block: 0, device: 0, pages, offset: 0, place }

@@ -23,12 +23,12 @@ const ENTRIES: u32 = 128;
 /// A ring for one file.
 #[derive(Debug)]
 pub(super) struct Uring {
-    shared: Arc<Shared>,
+    shared: Arc<RingState>,
     collector: AbortHandle,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct RingState {
     ring: Mutex<Ring>,
     /// Counts completions.
     completed: AsyncFd<OwnedFd>,
@@ -39,7 +39,7 @@ struct Ring {
     ring: IoUring,
     next: u64,
     /// In flight, by the number that the completion carries.
-    pending: HashMap<u64, Pending>,
+    pending: HashMap<u64, InFlight>,
 }
 
 impl std::fmt::Debug for Ring {
@@ -49,7 +49,7 @@ impl std::fmt::Debug for Ring {
 }
 
 /// A read in flight; its buffer is the kernel's until the completion.
-struct Pending {
+struct InFlight {
     buffer: Buffer,
     length: usize,
     answer: oneshot::Sender<io::Result<Buffer>>,
@@ -64,7 +64,7 @@ impl Uring {
         let ring = Mutex::new(Ring { ring, next: 0, pending: HashMap::new() });
         // SAFETY: an `OwnedFd` is one open descriptor as long as it lives, and `AsyncFd` keeps it.
         let completed = unsafe { AsyncFd::register(completed) }.map_err(io::Error::other)?;
-        let shared = Arc::new(Shared { ring, completed, file });
+        let shared = Arc::new(RingState { ring, completed, file });
         let collector = tokio::spawn(collect(Arc::clone(&shared))).abort_handle();
         Ok(Self { shared, collector })
     }
@@ -87,7 +87,7 @@ impl Drop for Uring {
     }
 }
 
-impl Shared {
+impl RingState {
     fn lock(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -112,11 +112,11 @@ impl Ring {
         let entry = read.offset(offset).build().user_data(id);
         // SAFETY: the memory is `blocks` bytes long at least, and `pending` keeps the buffer, whose
         // memory does not move with it, until the completion, or for ever (see `Drop for Ring`). The
-        // file is open as long as the ring is in use: `Shared` owns both.
+        // file is open as long as the ring is in use: `RingState` owns both.
         let pushed = unsafe { self.ring.submission().push(&entry) };
         pushed.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
         let (answer, answered) = oneshot::channel();
-        self.pending.insert(id, Pending { buffer, length, answer });
+        self.pending.insert(id, InFlight { buffer, length, answer });
         // An entry that the kernel did not take now (EBUSY, EAGAIN) stays in the queue, and goes with
         // the next one.
         match self.ring.submit() {
@@ -130,7 +130,7 @@ impl Ring {
     fn collect(&mut self) {
         for entry in self.ring.completion() {
             let Some(pending) = self.pending.remove(&entry.user_data()) else { continue };
-            let Pending { mut buffer, length, answer } = pending;
+            let InFlight { mut buffer, length, answer } = pending;
             let result = match usize::try_from(entry.result()) {
                 Err(_) => Err(io::Error::from_raw_os_error(-entry.result())),
                 Ok(got) if got < length => Err(io::ErrorKind::UnexpectedEof.into()),
@@ -155,7 +155,7 @@ impl Drop for Ring {
     }
 }
 
-async fn collect(shared: Arc<Shared>) {
+async fn collect(shared: Arc<RingState>) {
     loop {
         let Ok(mut ready) = shared.completed.readable().await else { return };
         let mut count = [0; 8];

@@ -12,15 +12,15 @@ mod calls;
 mod code;
 mod error;
 mod function;
+mod probe_session;
 mod recorder;
-mod watched;
 
 pub use calls::Calls;
 pub use code::Code;
 pub use error::TimelineError;
 pub use function::Function;
+pub(crate) use probe_session::ProbeSession;
 pub use recorder::{OBJECT, Recorder};
-pub(crate) use watched::Watched;
 
 use rustix::time::{ClockId, clock_gettime};
 

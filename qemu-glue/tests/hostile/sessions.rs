@@ -324,7 +324,7 @@ fn source(version: u32) -> Vec<Vec<u8>> {
 /// What an honest destination says.
 fn destination(version: u32, refuses: bool) -> Vec<Vec<u8>> {
     let progress = json!({
-        "storage_bytes": 4096, "installed": 1, "delivered": 0, "not_placed": 0, "queued": 32,
+        "storage_bytes": 4096, "installed": 1, "already_present": 0, "not_installed": 0, "queued": 32,
     });
     let side = json!({
         "functions": [{ "name": "vm_start", "state": "fired", "calls": 1 }],
@@ -334,7 +334,7 @@ fn destination(version: u32, refuses: bool) -> Vec<Vec<u8>> {
     });
     let finished = json!({
         "progress": progress, "cpu_s": 0.5, "peak_memory_bytes": 1 << 20, "probes": side,
-        "remarks": ["slow"],
+        "warnings": ["slow"],
     });
     let ready = json!({ "uri": "tcp:127.0.0.1:4444", "devices_left_out": [[0, "no such disk"]] });
     let refused = json!({ "reason": "full", "hint": "wait", "uri": "tcp:127.0.0.1:4444" });

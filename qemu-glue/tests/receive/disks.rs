@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use qemu_glue::doctor::{self, Verdict};
 use qemu_glue::guest::disks::{self, Disk, Unreadable};
-use qemu_glue::held::Held;
-use qemu_glue::storage::{Address, BufferPool, Export, Server};
+use qemu_glue::open_files::OpenFiles;
+use qemu_glue::storage::{Address, BufferPool, Export, NbdServer};
 use serde_json::json;
 
 use crate::qemu::{Place, Vm, newest, page, releases};
@@ -129,7 +129,7 @@ impl Drop for Nbd {
     }
 }
 
-fn export(server: Server, name: &str) -> Address {
+fn export(server: NbdServer, name: &str) -> Address {
     Address::Nbd(Export { server, name: name.into() })
 }
 
@@ -163,8 +163,8 @@ async fn backing_devices_are_those_that_qemu_was_given() {
 
     let inet =
         |host: &str, port: u16| json!({ "type": "inet", "host": host, "port": port.to_string() });
-    let tcp = |host: &str, port| Server::Tcp { host: host.into(), port };
-    let unix = || Server::Unix(socket.clone());
+    let tcp = |host: &str, port| NbdServer::Tcp { host: host.into(), port };
+    let unix = || NbdServer::Unix(socket.clone());
     let nodes = [
         raw_over_nbd("six", json!({ "export": ODD, "server": inet("::1", port6) })),
         raw_over_nbd("default", json!({ "server": inet("127.0.0.1", port4) })),
@@ -198,7 +198,7 @@ async fn backing_devices_are_those_that_qemu_was_given() {
         let vm = Vm::destination(&qemu, &place, None, &arguments);
         let qmp = vm.qmp().await;
         let found = disks::of(&qmp).await.unwrap();
-        let held = Arc::new(Held::of(qmp.peer_pid().unwrap()).await.unwrap());
+        let held = Arc::new(OpenFiles::of(qmp.peer_pid().unwrap()).await.unwrap());
         let backing =
             |name: &str| disks::find(&found, &format!("serial:{name}")).unwrap().backing.clone();
         let release = qemu.release();

@@ -19,7 +19,7 @@ const STRANGERS: usize = 2000;
 /// What is written of all of them, whatever their number.
 const LOG_BYTES: usize = 4096;
 
-/// Greets, offers, and has pages placed.
+/// Greets, offers, and has pages installed.
 async fn served(program: &mut Program, port: &str, security: &Security) {
     let begun = Instant::now();
     let mut source = Source::to(port, security).await;
@@ -142,7 +142,7 @@ async fn a_source_that_does_nothing_is_left() {
         assert!(matches!(answer, Message::Ready(_)), "{answer:?}");
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(10) {
-            if chatters && source.sender.send(&Message::Taken(Vec::new())).await.is_err() {
+            if chatters && source.sender.send(&Message::Redirtied(Vec::new())).await.is_err() {
                 break;
             }
             // Progress comes until it is left.

@@ -40,7 +40,7 @@ async fn refused(test: &str, wrong: Wrong<'_>) -> Option<Refused> {
         assert_eq!(ended(&qmp).await, expected, "the migration can still be a stock one");
     }
     let (finished, outcome) = source.finish().await;
-    assert_eq!(finished.remarks, std::slice::from_ref(&refused.reason));
+    assert_eq!(finished.warnings, std::slice::from_ref(&refused.reason));
     assert_eq!(outcome.refused.as_ref(), Some(&refused.reason));
     Some(refused)
 }

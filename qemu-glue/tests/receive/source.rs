@@ -6,7 +6,8 @@ use std::time::Duration;
 use foreign::Name;
 use page_number::PAGE_BYTES;
 use qemu_glue::channel::{
-    self, Finish, Finished, Hello, Message, NotPlaced, Offer, Receiver, Security, Sender, VERSION,
+    self, Finish, Finished, Hello, Message, NotInstalled, Offer, Receiver, Security, Sender,
+    VERSION,
 };
 use qemu_glue::dest::{self, Limits, Options, Outcome, ReceiveError};
 use qemu_glue::set::{Block, SetRun};
@@ -118,16 +119,16 @@ impl Source {
         self.say(Message::Hashes { first, hashes }).await;
     }
 
-    /// Numbers of placed pages, and of those that are not with the reason, until all `pages` are
+    /// Numbers of installed pages, and of those that are not with the reason, until all `pages` are
     /// answered.
-    pub(crate) async fn answers(&mut self, pages: usize) -> (Vec<u32>, Vec<(u32, NotPlaced)>) {
-        let (mut placed, mut not) = (Vec::new(), Vec::new());
-        while placed.len() + not.len() < pages {
+    pub(crate) async fn answers(&mut self, pages: usize) -> (Vec<u32>, Vec<(u32, NotInstalled)>) {
+        let (mut installed, mut not) = (Vec::new(), Vec::new());
+        while installed.len() + not.len() < pages {
             match self.hear().await {
-                Message::Placed(ranges) => {
-                    placed.extend(ranges.iter().flat_map(|r| r.first..r.first + r.count));
+                Message::Installed(ranges) => {
+                    installed.extend(ranges.iter().flat_map(|r| r.first..r.first + r.count));
                 }
-                Message::NotPlaced(why, ranges) => {
+                Message::NotInstalled(why, ranges) => {
                     let numbers = ranges.iter().flat_map(|r| r.first..r.first + r.count);
                     not.extend(numbers.map(|number| (number, why)));
                 }
@@ -135,7 +136,7 @@ impl Source {
                 other => panic!("{other:?}"),
             }
         }
-        (placed, not)
+        (installed, not)
     }
 
     /// Ends the migration, and hears the last word.

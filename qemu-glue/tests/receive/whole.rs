@@ -4,7 +4,7 @@ use std::os::unix::fs::FileExt as _;
 use std::time::{Duration, Instant};
 
 use foreign::Name;
-use qemu_glue::channel::{Key, Message, NotPlaced, Security};
+use qemu_glue::channel::{Key, Message, NotInstalled, Security};
 use qemu_glue::dest::ReceiveError;
 use qemu_glue::qmp::Qmp;
 use serde_json::{Value, json};
@@ -33,9 +33,9 @@ async fn pages_lie_in_the_ram_of_a_qemu_that_then_takes_a_migration() {
         source.hashes(0, 0..300).await;
         // What follows is one page further on the disk: all but none are right.
         source.hashes(300, 501..511).await;
-        let (placed, not) = source.answers(310).await;
-        assert_eq!(placed.len(), 300, "{}", qemu.release());
-        assert!(not.iter().all(|(number, why)| *number >= 300 && *why == NotPlaced::Differs));
+        let (installed, not) = source.answers(310).await;
+        assert_eq!(installed.len(), 300, "{}", qemu.release());
+        assert!(not.iter().all(|(number, why)| *number >= 300 && *why == NotInstalled::Differs));
         let mut bytes = [0; 4096];
         for number in (0..300).filter(|number| *number != 17) {
             memory.read_exact_at(&mut bytes, (2048 + number) * 4096).unwrap();
@@ -49,8 +49,8 @@ async fn pages_lie_in_the_ram_of_a_qemu_that_then_takes_a_migration() {
         qmp.execute("migrate", json!({ "uri": ready.uri })).await.unwrap();
         assert_eq!(ended(&qmp).await, "completed");
         let (finished, outcome) = source.finish().await;
-        assert_eq!((finished.progress.installed, finished.progress.delivered), (299, 1));
-        assert_eq!(finished.progress.not_placed, 10);
+        assert_eq!((finished.progress.installed, finished.progress.already_present), (299, 1));
+        assert_eq!(finished.progress.not_installed, 10);
         assert!(finished.peak_memory_bytes > 0 && finished.cpu_s > 0.0);
         assert_eq!((outcome.finish.status.raw(), outcome.refused), ("completed", None));
         // The source is done a moment before the destination runs.
@@ -121,13 +121,13 @@ async fn a_disk_by_the_operators_word() {
     for (first, disk) in [(0, 10), (4, 20), (8, 30)] {
         source.hashes(first, disk..disk + 4).await;
     }
-    let (placed, not) = source.answers(12).await;
-    assert_eq!(placed.len(), 8);
-    assert!(not.iter().all(|(number, why)| *number >= 8 && *why == NotPlaced::ReadFailed));
+    let (installed, not) = source.answers(12).await;
+    assert_eq!(installed.len(), 8);
+    assert!(not.iter().all(|(number, why)| *number >= 8 && *why == NotInstalled::ReadFailed));
     source.finish().await;
 }
 
-/// RAM that QEMU has filled at its start is made holes, and pages are placed there.
+/// RAM that QEMU has filled at its start is made holes, and pages are installed there.
 #[tokio::test(flavor = "multi_thread")]
 async fn ram_that_was_filled_at_the_start_is_emptied() {
     let test = "ram_that_was_filled_at_the_start_is_emptied";
@@ -139,8 +139,8 @@ async fn ram_that_was_filled_at_the_start_is_emptied() {
         let answer = source.offer(offer(&[(2048, 0, 64)])).await;
         assert!(matches!(answer, Message::Ready(_)), "{}: {answer:?}", qemu.release());
         source.hashes(0, 0..64).await;
-        let (placed, _) = source.answers(64).await;
-        assert_eq!(placed.len(), 64);
+        let (installed, _) = source.answers(64).await;
+        assert_eq!(installed.len(), 64);
         let (finished, _) = source.finish().await;
         assert_eq!(finished.progress.installed, 64, "installed, not taken for delivered");
     }

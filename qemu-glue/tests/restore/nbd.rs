@@ -74,7 +74,7 @@ async fn a_set_is_restored_from_a_server() {
     let mut running = rig.restore(&server.address("data"), Limits::default()).await;
     running.hash(0..PAGES);
     running.until(PAGES as usize).await;
-    assert_eq!(running.count(Fate::Placed), PAGES as usize);
+    assert_eq!(running.count(Fate::Installed), PAGES as usize);
     assert!((0..PAGES).all(|number| rig.ram_page(number) == page(number)));
     rig.assert_nothing_else_present();
 }

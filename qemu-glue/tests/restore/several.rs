@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use qemu_glue::channel::NotPlaced;
+use qemu_glue::channel::NotInstalled;
 use qemu_glue::dest::{Fate, Limits};
-use qemu_glue::storage::Limits as Requests;
+use qemu_glue::storage::RequestLimits;
 use rustix::process::Signal;
 
 use crate::nbd::Server;
@@ -17,7 +17,7 @@ const SOON: Duration = Duration::from_secs(3);
 
 /// Fewer buffers than either disk has requests, as with a large set.
 fn few_buffers() -> Limits {
-    let requests = Requests { request_bytes: 128 << 10, gap_bytes: 64 << 10 };
+    let requests = RequestLimits { request_bytes: 128 << 10, gap_bytes: 64 << 10 };
     Limits { requests, buffers: 8, patience: Duration::from_secs(1), ..Limits::default() }.shared()
 }
 
@@ -32,13 +32,13 @@ async fn assert_second_goes_on(test: &str, asked_before: u32) {
     running.until(asked_before as usize).await;
     running.hash(asked_before..PAGES);
     running.until_all(SECOND..PAGES, SOON).await;
-    assert_eq!(running.count(Fate::Placed), (PAGES - SECOND) as usize);
+    assert_eq!(running.count(Fate::Installed), (PAGES - SECOND) as usize);
     assert!((SECOND..PAGES).all(|number| rig.ram_page(number) == page(number)));
     // What waits for the first disk is not lost.
     server.signal(Signal::CONT);
     running.until(PAGES as usize).await;
-    let late = running.count(Fate::NotPlaced(NotPlaced::TooLate));
-    assert_eq!(running.count(Fate::Placed), PAGES as usize - late);
+    let late = running.count(Fate::NotInstalled(NotInstalled::TooLate));
+    assert_eq!(running.count(Fate::Installed), PAGES as usize - late);
     assert!(late < SECOND as usize / 2, "{late} pages were asked for before it was known to stall");
 }
 

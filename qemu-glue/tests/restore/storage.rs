@@ -1,14 +1,14 @@
 //! A disk that is right, mostly.
 
-use qemu_glue::channel::{NotPlaced, PageRange};
+use qemu_glue::channel::{NotInstalled, PageRange};
 use qemu_glue::dest::{Fate, Limits, QueueError};
 
 use crate::rig::{PAGES, Rig, file, page};
 
-/// All pages are placed with their own bytes, wherever they lie; QEMU's newer ones stay; what differs is
+/// All pages are installed with their own bytes, wherever they lie; QEMU's newer ones stay; what differs is
 /// refused and left out.
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_are_proven_and_placed() {
+async fn pages_are_verified_and_installed() {
     let rig = Rig::new();
     let (stale, delivered) = ([3, 700, 701, PAGES - 1], [0, 5, 6, 1000]);
     stale.iter().for_each(|number| rig.spoil(*number));
@@ -18,17 +18,17 @@ async fn pages_are_proven_and_placed() {
     running.until(PAGES as usize).await;
     let progress = running.restore.progress();
     assert_eq!(progress.installed, u64::from(PAGES) - 8);
-    assert_eq!((progress.delivered, progress.not_placed, progress.queued), (4, 4, 0));
-    let differs = Fate::NotPlaced(NotPlaced::Differs);
+    assert_eq!((progress.already_present, progress.not_installed, progress.queued), (4, 4, 0));
+    let differs = Fate::NotInstalled(NotInstalled::Differs);
     assert_eq!(running.count(differs), 4);
     for number in 0..PAGES {
         let (fate, bytes) = (running.fates[&number], rig.ram_page(number));
         if stale.contains(&number) {
             assert_eq!((fate, bytes), (differs, [0; 4096]), "page {number}");
         } else if delivered.contains(&number) {
-            assert_eq!((fate, bytes), (Fate::Placed, [0xee; 4096]), "page {number}");
+            assert_eq!((fate, bytes), (Fate::Installed, [0xee; 4096]), "page {number}");
         } else {
-            assert_eq!((fate, bytes), (Fate::Placed, page(number)), "page {number}");
+            assert_eq!((fate, bytes), (Fate::Installed, page(number)), "page {number}");
         }
     }
     running.restore.stop().await;
@@ -44,7 +44,7 @@ async fn hashes_may_come_in_any_order() {
     running.hash(0..300);
     running.hash(300..1024);
     running.until(PAGES as usize).await;
-    assert_eq!(running.count(Fate::Placed), PAGES as usize);
+    assert_eq!(running.count(Fate::Installed), PAGES as usize);
     assert!((0..PAGES).all(|number| rig.ram_page(number) == page(number)));
 }
 
@@ -73,7 +73,7 @@ async fn a_hash_of_other_bytes_places_nothing() {
     running.restore.hashes(9, &[crate::rig::hash(10)]).unwrap();
     running.hash(10..20);
     running.until(20).await;
-    assert_eq!(running.fates[&9], Fate::NotPlaced(NotPlaced::Differs));
-    assert_eq!(running.count(Fate::Placed), 19);
+    assert_eq!(running.fates[&9], Fate::NotInstalled(NotInstalled::Differs));
+    assert_eq!(running.count(Fate::Installed), 19);
     assert_eq!(rig.ram_page(9), [0; 4096]);
 }

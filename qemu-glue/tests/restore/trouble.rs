@@ -3,15 +3,15 @@
 use std::fs::OpenOptions;
 use std::time::{Duration, Instant};
 
-use qemu_glue::channel::{NotPlaced, PageRange};
+use qemu_glue::channel::{NotInstalled, PageRange};
 use qemu_glue::dest::{Fate, Limits};
 use rustix::process::Signal;
 
 use crate::nbd::Server;
 use crate::rig::{PAGES, Rig, file, page};
 
-const READ_FAILED: Fate = Fate::NotPlaced(NotPlaced::ReadFailed);
-const TOO_LATE: Fate = Fate::NotPlaced(NotPlaced::TooLate);
+const READ_FAILED: Fate = Fate::NotInstalled(NotInstalled::ReadFailed);
+const TOO_LATE: Fate = Fate::NotInstalled(NotInstalled::TooLate);
 
 fn impatient() -> Limits {
     Limits { patience: Duration::from_secs(1), ..Limits::default() }
@@ -20,7 +20,7 @@ fn impatient() -> Limits {
 /// What a page has in RAM agrees with what was answered.
 fn assert_agrees(rig: &Rig, fates: &std::collections::BTreeMap<u32, Fate>) {
     for (number, fate) in fates {
-        let expected = if *fate == Fate::Placed { page(*number) } else { [0; 4096] };
+        let expected = if *fate == Fate::Installed { page(*number) } else { [0; 4096] };
         assert_eq!(rig.ram_page(*number), expected, "page {number} is {fate:?}");
     }
 }
@@ -34,7 +34,7 @@ async fn a_disk_that_is_too_short_gives_back_what_it_lacks() {
     let mut running = rig.restore(&file(&rig.disk()), Limits::default()).await;
     running.hash(0..PAGES);
     running.until(PAGES as usize).await;
-    assert_eq!(running.count(Fate::Placed), half as usize);
+    assert_eq!(running.count(Fate::Installed), half as usize);
     assert_eq!(running.count(READ_FAILED), (PAGES - half) as usize);
     assert!(running.fates.iter().all(|(number, fate)| (*fate == READ_FAILED) == (*number >= half)));
     assert_agrees(&rig, &running.fates);
@@ -49,7 +49,7 @@ async fn a_disk_of_zeros_gives_everything_back() {
     let mut running = rig.restore(&file(&rig.disk()), Limits::default()).await;
     running.hash(0..PAGES);
     running.until(PAGES as usize).await;
-    assert_eq!(running.count(Fate::NotPlaced(NotPlaced::Differs)), PAGES as usize);
+    assert_eq!(running.count(Fate::NotInstalled(NotInstalled::Differs)), PAGES as usize);
     assert_agrees(&rig, &running.fates);
 }
 
@@ -66,7 +66,7 @@ async fn a_server_that_dies_gives_back_what_it_had_not_sent() {
     running.hash(512..PAGES);
     running.until(PAGES as usize).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    assert_eq!(running.count(Fate::Placed), 512);
+    assert_eq!(running.count(Fate::Installed), 512);
     assert_eq!(running.count(READ_FAILED), (PAGES - 512) as usize);
     assert_agrees(&rig, &running.fates);
 }
@@ -90,7 +90,7 @@ async fn a_sector_that_cannot_be_read() {
     let failed = running.count(READ_FAILED);
     let of_request = usize::try_from(limits.requests.request_bytes / 4096).unwrap();
     assert!(failed <= of_request, "{failed} pages");
-    assert_eq!(running.count(Fate::Placed), PAGES as usize - failed);
+    assert_eq!(running.count(Fate::Installed), PAGES as usize - failed);
     assert_agrees(&rig, &running.fates);
 }
 
@@ -115,7 +115,7 @@ async fn storage_that_is_slow_is_no_storage_that_stalls() {
     running.hash(0..PAGES);
     running.until(PAGES as usize).await;
     assert!(begun.elapsed() > 2 * patience, "the last request waits longer than the patience");
-    assert_eq!(running.count(Fate::Placed), PAGES as usize);
+    assert_eq!(running.count(Fate::Installed), PAGES as usize);
     assert_agrees(&rig, &running.fates);
 }
 
@@ -130,13 +130,13 @@ async fn a_server_that_comes_back_is_used_again() {
     drop(server);
     running.hash(256..512);
     running.until(512).await;
-    assert_eq!((running.count(Fate::Placed), running.count(READ_FAILED)), (256, 256));
+    assert_eq!((running.count(Fate::Installed), running.count(READ_FAILED)), (256, 256));
     let _again = Server::start(test, &rig.disk(), 8);
     // Longer than the server is left alone after it was lost.
     tokio::time::sleep(Duration::from_millis(1100)).await;
     running.hash(512..PAGES);
     running.until(PAGES as usize).await;
-    assert_eq!(running.count(Fate::Placed), PAGES as usize - 256);
+    assert_eq!(running.count(Fate::Installed), PAGES as usize - 256);
     assert_agrees(&rig, &running.fates);
 }
 
@@ -164,7 +164,7 @@ async fn a_server_that_stalls_gives_back_in_time_and_is_used_again() {
     server.signal(Signal::CONT);
     // It answers what it was asked, and is asked again.
     let mut first = 1280;
-    while running.count(Fate::Placed) == 256 {
+    while running.count(Fate::Installed) == 256 {
         assert!(first < PAGES, "a server that answers again is used again");
         tokio::time::sleep(Duration::from_millis(100)).await;
         running.hash(first..first + 32);
@@ -193,7 +193,7 @@ async fn a_queue_that_is_shared_waits_for_a_server_that_stalls() {
     // Two requests were on their way, of 256 pages at most.
     let late = running.count(TOO_LATE);
     assert!((1..=512).contains(&late), "{late}");
-    assert_eq!(running.count(Fate::Placed), last as usize - late);
+    assert_eq!(running.count(Fate::Installed), last as usize - late);
     assert_agrees(&rig, &running.fates);
 }
 

@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use qemu_glue::channel::{self, MAX_REMARKS, MAX_SECONDS, Message, Offer, Security};
+use qemu_glue::channel::{self, MAX_WARNINGS, MAX_SECONDS, Message, Offer, Security};
 use qemu_glue::set::{SetRun, SkipSet};
 
 /// Longest text in bytes, whatever was sent.
@@ -46,8 +46,8 @@ fn hear(message: Message, offer: &mut Option<Offer>, runs: &mut Vec<SetRun>) {
             assert!((0.0..=1e10).contains(&finish.begun_unix_s));
         }
         Message::Finished(finished) => {
-            assert!(finished.remarks.len() <= MAX_REMARKS && finished.cpu_s.is_finite());
-            finished.remarks.iter().for_each(|text| short(text.raw()));
+            assert!(finished.warnings.len() <= MAX_WARNINGS && finished.cpu_s.is_finite());
+            finished.warnings.iter().for_each(|text| short(text.raw()));
             let Some(side) = finished.probes else { return };
             let times = [side.vm_stop_s, side.vm_start_s, side.ended_s];
             assert!(times.into_iter().flatten().all(|time| time.abs() <= MAX_SECONDS));

@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use qemu_glue::agent::{Agent, Reading, Visit};
+use qemu_glue::agent::{Agent, Reading, Telemetry};
 use tokio::sync::oneshot;
 
 /// The agent notices within this time that a host is there.
@@ -32,9 +32,9 @@ impl Gauge {
                 let Ok(agent) = Agent::connect_within(&port, CONNECT_LIMIT).await else {
                     return Vec::new();
                 };
-                let visit = Visit::begin(agent);
+                let telemetry = Telemetry::begin(agent);
                 let _ = stopped.await;
-                visit.readings()
+                telemetry.readings()
             })
         };
         let thread = thread::Builder::new().name("gauge".to_owned()).spawn(ask);

@@ -73,7 +73,7 @@ fn a_migration_that_the_host_tells_of_is_shown_in_the_guest() {
     let migration = Migration {
         phase: Phase::Throttled,
         skipped: 4000,
-        placed: 3999,
+        installed: 3999,
         redirtied: 1,
         remaining_bytes: 1 << 20,
     };

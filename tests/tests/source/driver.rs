@@ -110,7 +110,7 @@ impl Relay {
                         Message::Hello(_) | Message::Ready(_) => {
                             let _ = to_driver.send(&message).await;
                         }
-                        Message::Placed(_) => has_installed.store(true, Ordering::Relaxed),
+                        Message::Installed(_) => has_installed.store(true, Ordering::Relaxed),
                         _ => {}
                     }
                 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration_record::{Report, Status};
 use page_wire::Run;
 use qemu_glue::channel::{
-    self, Hello, Message, NotPlaced, PageRange, Progress, Ready, Receiver, Security, Sender,
+    self, Hello, Message, NotInstalled, PageRange, Progress, Ready, Receiver, Security, Sender,
     VERSION,
 };
 use qemu_glue::multifd::Multifd;
@@ -222,7 +222,7 @@ async fn idle_receiver(fixture: &Fixture<'_>, does: Does) -> Report {
                     (None, Some(page)) => {
                         let range = PageRange { first: *page, count: 1 };
                         *page += 1;
-                        Message::NotPlaced(NotPlaced::TooLate, vec![range])
+                        Message::NotInstalled(NotInstalled::TooLate, vec![range])
                     }
                 },
             };
@@ -257,8 +257,8 @@ async fn receiver_only_chats(lab: &Lab) {
     let most = Progress {
         storage_bytes: u64::MAX,
         installed: u64::MAX,
-        delivered: u64::MAX,
-        not_placed: u64::MAX,
+        already_present: u64::MAX,
+        not_installed: u64::MAX,
         queued: u64::MAX,
     };
     let report = idle_receiver(&fixture, Does::Chats(Message::Progress(most))).await;

@@ -139,8 +139,8 @@ async fn offer(sender: &mut Sender, answers: &mut Receiver, set: &SkipSet) -> St
 async fn settle(armed: &Armed, answers: &mut Receiver) {
     while armed.outstanding() > 0 {
         match answers.receive().await.unwrap() {
-            Message::Placed(ranges) => ranges.into_iter().for_each(|range| armed.confirm(range)),
-            Message::NotPlaced(_, ranges) => {
+            Message::Installed(ranges) => ranges.into_iter().for_each(|range| armed.confirm(range)),
+            Message::NotInstalled(_, ranges) => {
                 ranges.into_iter().for_each(|range| armed.redirty(range));
             }
             Message::Progress(_) => {}

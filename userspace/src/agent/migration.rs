@@ -46,7 +46,7 @@ fn told_in(folder: &Path, fresh: Duration) -> Option<Migration> {
 }
 
 fn line(migration: &Migration) -> String {
-    let Migration { phase, skipped, placed, redirtied, remaining_bytes } = migration;
+    let Migration { phase, skipped, installed, redirtied, remaining_bytes } = migration;
     let what = match phase {
         Phase::Preparing => return "this VM is about to migrate".to_owned(),
         Phase::GivenUp => return "the migration of this VM was given up; it stays".to_owned(),
@@ -56,7 +56,7 @@ fn line(migration: &Migration) -> String {
     };
     let mib = remaining_bytes >> 20;
     format!(
-        "this VM {what}: {placed} of {skipped} skipped pages are restored, {redirtied} were \
+        "this VM {what}: {installed} of {skipped} skipped pages are restored, {redirtied} were \
          re-dirtied, {mib} MiB to send"
     )
 }
@@ -73,7 +73,7 @@ mod tests {
         let mut migration = Migration {
             phase: Phase::Throttled,
             skipped: 40,
-            placed: 30,
+            installed: 30,
             redirtied: 2,
             remaining_bytes: 5 << 20,
         };
@@ -100,7 +100,7 @@ mod tests {
         let migration = Migration {
             phase: Phase::Throttled,
             skipped: 1,
-            placed: 0,
+            installed: 0,
             redirtied: 0,
             remaining_bytes: 0,
         };

@@ -8,7 +8,9 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
 use outlet::Endings;
 use qemu_glue::channel::Progress;
-use qemu_glue::dest::{self, Admission, Event, Limits, Options, Outcome, Rare, ReceiveError};
+use qemu_glue::dest::{
+    self, Admission, Limits, Options, Outcome, RateLimitedLog, ReceiveError, ReceiveEvent,
+};
 use qemu_glue::qmp::MigrationAddress;
 use qemu_glue::storage::Address;
 use tokio::net::TcpListener;
@@ -22,7 +24,7 @@ use crate::keygen;
 const AGAIN: Duration = Duration::from_millis(50);
 const SELDOM: Duration = Duration::from_secs(1);
 
-/// Waits for a source, and restores from storage what it leaves behind.
+/// Waits for a source, and restores from storage the pages that it skips.
 ///
 /// Start the destination's QEMU with `-incoming defer` and its RAM as memory-backend-memfd,share=on.
 #[derive(Args)]
@@ -129,13 +131,13 @@ async fn serve(args: &ReceiveArgs) -> Result<()> {
             format!("{}\n", serde_json::json!({ "event": "dropped", "lines": lines }))
         });
     }
-    let mut told = Told { format: args.format, last: Instant::now() };
-    told.listening(listener.local_addr()?);
+    let mut output = Output { format: args.format, last: Instant::now() };
+    output.listening(listener.local_addr()?);
     let mut endings = Endings::watch()?;
     tokio::select! {
-        served = migrations(listener, &options, args.once, &mut told) => served,
+        served = migrations(listener, &options, args.once, &mut output) => served,
         _ = endings.next() => {
-            complain("stopped: pages that were not placed travel by network");
+            complain("stopped: pages that were not installed travel by network");
             outlet::exit(130);
         }
     }
@@ -145,18 +147,18 @@ async fn migrations(
     listener: TcpListener,
     options: &Options,
     once: bool,
-    told: &mut Told,
+    output: &mut Output,
 ) -> Result<()> {
     let mut admission = Admission::start(listener, options.security.clone());
-    let mut failures = Rare::new("migrations that were not served to their end");
+    let mut failures = RateLimitedLog::new("migrations that were not served to their end");
     let mut in_a_row = 0_u32;
     loop {
         let admitted = admission.next().await;
         let peer = admitted.peer();
         let mut begun = false;
-        let mut observer = |event: &Event| {
+        let mut observer = |event: &ReceiveEvent| {
             begun = true;
-            told.event(event);
+            output.event(event);
         };
         match dest::receive_admitted(admitted, options, &mut observer).await {
             Ok(_) if once => return Ok(()),
@@ -170,18 +172,18 @@ async fn migrations(
             Err(error) if once && begun => return Err(explained(error)),
             Err(error) => {
                 let kind = error.kind();
-                let text = || format!("{peer}: {}", told_of(&error));
-                failures.note(kind, text);
+                let text = || format!("{peer}: {}", line(&error));
+                failures.warn(kind, text);
                 in_a_row = in_a_row.saturating_add(1);
                 sleep(AGAIN.saturating_mul(in_a_row).min(SELDOM)).await;
             }
         }
-        failures.tell_later();
+        failures.flush_if_due();
     }
 }
 
 /// One line for the log, the remedy at its end.
-fn told_of(error: &ReceiveError) -> String {
+fn line(error: &ReceiveError) -> String {
     let hint = error.hint().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
     format!("the migration is no longer served: {}{hint}", foreign::Chain(error))
 }
@@ -189,7 +191,7 @@ fn told_of(error: &ReceiveError) -> String {
 /// Whether there was anything to it.
 const fn has_restored(outcome: &Outcome) -> bool {
     let progress = &outcome.finished.progress;
-    progress.installed > 0 || progress.delivered > 0
+    progress.installed > 0 || progress.already_present > 0
 }
 
 fn explained(error: ReceiveError) -> anyhow::Error {
@@ -202,12 +204,12 @@ fn explained(error: ReceiveError) -> anyhow::Error {
 }
 
 /// Standard output. A migration neither waits for a reader that stalls nor ends with one that goes away.
-struct Told {
+struct Output {
     format: ReceiveFormat,
     last: Instant,
 }
 
-impl Told {
+impl Output {
     fn listening(&mut self, address: SocketAddr) {
         let line = match self.format {
             ReceiveFormat::Text => format!("listening on {address}"),
@@ -218,7 +220,7 @@ impl Told {
         say(&line);
     }
 
-    fn event(&mut self, event: &Event) {
+    fn event(&mut self, event: &ReceiveEvent) {
         let line = match self.format {
             ReceiveFormat::Jsonl => foreign::json_text(event).ok(),
             ReceiveFormat::Text => self.text(event),
@@ -228,26 +230,30 @@ impl Told {
         }
     }
 
-    fn text(&mut self, event: &Event) -> Option<String> {
+    fn text(&mut self, event: &ReceiveEvent) -> Option<String> {
         Some(match event {
-            Event::Connected { migration } => format!("migration {migration}"),
-            Event::Ready { uri, pages, bytes, devices_left_out } => {
+            ReceiveEvent::Connected { migration } => format!("migration {migration}"),
+            ReceiveEvent::Ready { uri, pages, bytes, devices_left_out } => {
                 let mut text = format!("ready on {uri}: {pages} pages, {} MiB", bytes >> 20);
                 for (index, reason) in devices_left_out {
                     text.push_str(&format!("\ndevice {index} is left out: {reason}"));
                 }
                 text
             }
-            Event::Refused { reason, hint } if hint.is_empty() => {
+            ReceiveEvent::Refused { reason, hint } if hint.is_empty() => {
                 format!("not restoring: {reason}")
             }
-            Event::Refused { reason, hint } => format!("not restoring: {reason}\nhint: {hint}"),
-            Event::Progress(_) if self.last.elapsed() < Duration::from_secs(1) => return None,
-            Event::Progress(progress) => {
+            ReceiveEvent::Refused { reason, hint } => {
+                format!("not restoring: {reason}\nhint: {hint}")
+            }
+            ReceiveEvent::Progress(_) if self.last.elapsed() < Duration::from_secs(1) => {
+                return None;
+            }
+            ReceiveEvent::Progress(progress) => {
                 self.last = Instant::now();
                 counters(progress)
             }
-            Event::Finished { outcome } => finished(outcome),
+            ReceiveEvent::Finished { outcome } => finished(outcome),
         })
     }
 }
@@ -258,10 +264,10 @@ fn say(line: &str) {
 
 fn counters(progress: &Progress) -> String {
     format!(
-        "{} pages installed, {} delivered by QEMU, {} not placed, {} MiB read",
+        "{} pages installed, {} already present, {} not installed, {} MiB read",
         progress.installed,
-        progress.delivered,
-        progress.not_placed,
+        progress.already_present,
+        progress.not_installed,
         progress.storage_bytes >> 20
     )
 }
@@ -271,8 +277,8 @@ fn finished(outcome: &Outcome) -> String {
     if let Some(reason) = &outcome.finish.reason {
         text.push_str(&format!("\n{reason}"));
     }
-    for remark in &outcome.finished.remarks {
-        text.push_str(&format!("\nnote: {remark}"));
+    for warning in &outcome.finished.warnings {
+        text.push_str(&format!("\nnote: {warning}"));
     }
     text
 }

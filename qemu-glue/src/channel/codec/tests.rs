@@ -47,7 +47,7 @@ fn control() -> impl Strategy<Value = Message> {
                     ..Progress::default()
                 }),
                 5 => Message::Finish(Finish { status: a, reason: Some(b), begun_unix_s: 1.5 }),
-                6 => Message::Finished(Finished { remarks: vec![a, b], ..Finished::default() }),
+                6 => Message::Finished(Finished { warnings: vec![a, b], ..Finished::default() }),
                 _ => Message::OfferEnd,
             }
         },
@@ -60,10 +60,10 @@ fn message() -> impl Strategy<Value = Message> {
         vec(run(), 1..50).prop_map(Message::Runs),
         (any::<u16>(), vec(any::<[u8; 32]>(), 1..50))
             .prop_map(|(first, hashes)| Message::Hashes { first: first.into(), hashes }),
-        vec(range(), 1..50).prop_map(Message::Taken),
-        vec(range(), 1..50).prop_map(Message::Placed),
+        vec(range(), 1..50).prop_map(Message::Redirtied),
+        vec(range(), 1..50).prop_map(Message::Installed),
         (0..REASONS.len(), vec(range(), 1..50))
-            .prop_map(|(reason, ranges)| Message::NotPlaced(REASONS[reason], ranges)),
+            .prop_map(|(reason, ranges)| Message::NotInstalled(REASONS[reason], ranges)),
     ]
 }
 
@@ -117,10 +117,10 @@ proptest! {
 fn a_long_list_is_cut() {
     let ranges: Vec<_> = (0..300_000).map(|n| PageRange { first: 2 * n, count: 1 }).collect();
     let mut bytes = Vec::new();
-    encode(&Message::Placed(ranges.clone()), &mut bytes).unwrap();
+    encode(&Message::Installed(ranges.clone()), &mut bytes).unwrap();
     let mut arrived = Vec::new();
     for frame in frames(&bytes) {
-        let Message::Placed(part) = decode(frame).unwrap() else { panic!("another kind") };
+        let Message::Installed(part) = decode(frame).unwrap() else { panic!("another kind") };
         arrived.extend(part);
     }
     assert_eq!(arrived, ranges);
@@ -139,8 +139,8 @@ fn a_long_list_is_cut() {
 
 #[test]
 fn a_control_message_beyond_a_frame_is_refused() {
-    let remarks = vec![Text::from("x".repeat(4096)); MAX_FRAME_BYTES / 4096];
-    let finished = Finished { remarks, ..Finished::default() };
+    let warnings = vec![Text::from("x".repeat(4096)); MAX_FRAME_BYTES / 4096];
+    let finished = Finished { warnings, ..Finished::default() };
     let mut bytes = vec![1, 2, 3];
     let error = encode(&Message::Finished(finished), &mut bytes).unwrap_err();
     assert!(matches!(error, ChannelError::TooLong(_)), "{error}");
@@ -149,11 +149,11 @@ fn a_control_message_beyond_a_frame_is_refused() {
 
 #[test]
 fn ranges_that_overflow_are_refused() {
-    let mut frame = vec![PLACED];
+    let mut frame = vec![INSTALLED];
     frame.extend(u32::MAX.to_le_bytes());
     frame.extend(1_u32.to_le_bytes());
     assert!(decode(&frame).is_err());
-    let empty = [PLACED, 0, 0, 0, 0, 0, 0, 0, 0];
+    let empty = [INSTALLED, 0, 0, 0, 0, 0, 0, 0, 0];
     assert!(decode(&empty).is_err(), "a range without pages");
 }
 

@@ -1,6 +1,6 @@
 //! The first words of a source: until they have come it is nobody.
 //!
-//! With a key, the greeting is the first proof that the other side has it. The first message of the handshake is none: it
+//! With a key, the hello is the first proof that the other side has it. The first message of the handshake is none: it
 //! stays right when it is said again, so whoever has recorded one can say it. What follows it is encrypted with what this
 //! side chose anew.
 
@@ -13,30 +13,30 @@ use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender, 
 use crate::dest::controller::name_of;
 use crate::dest::error::ReceiveError;
 
-/// What handshake and greeting may take together.
+/// What handshake and hello may take together.
 const GREETED: Duration = Duration::from_secs(10);
 
 /// A source that has greeted, and waits for an answer.
-pub struct Greeting {
+pub struct NewSource {
     pub(in crate::dest) sender: Sender,
     pub(in crate::dest) receiver: Receiver,
     pub(in crate::dest) hello: Hello,
 }
 
-impl Greeting {
+impl NewSource {
     /// Hears the source that has connected `stream`.
     ///
     /// # Errors
     /// [`ReceiveError`] when it is none, has no key, or has not greeted after 10 s.
-    pub async fn hear<S>(stream: S, security: &Security) -> Result<Self, ReceiveError>
+    pub async fn accept<S>(stream: S, security: &Security) -> Result<Self, ReceiveError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Self::hear_and_tell(stream, security, &|_| ()).await
+        Self::accept_and_tell(stream, security, &|_| ()).await
     }
 
-    /// [`Self::hear`], which tells each step of the handshake as soon as it is seen.
-    pub(super) async fn hear_and_tell<S>(
+    /// [`Self::accept`], which tells each step of the handshake as soon as it is seen.
+    pub(super) async fn accept_and_tell<S>(
         stream: S,
         security: &Security,
         tell: &(dyn Fn(Step) + Sync),
@@ -44,18 +44,18 @@ impl Greeting {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let heard = async {
+        let accepted = async {
             let (sender, mut receiver) = channel::accept_and_tell(stream, security, tell).await?;
             match receiver.receive().await? {
                 Message::Hello(hello) => Ok(Self { sender, receiver, hello }),
                 other => {
-                    let (got, expected) = (name_of(&other), "a greeting");
+                    let (got, expected) = (name_of(&other), "a hello");
                     Err(ReceiveError::OutOfTurn { got, expected })
                 }
             }
         };
-        let silent = |_| ReceiveError::Silent { expected: "a greeting", limit: GREETED };
-        timeout(GREETED, heard).await.map_err(silent)?
+        let silent = |_| ReceiveError::Silent { expected: "a hello", limit: GREETED };
+        timeout(GREETED, accepted).await.map_err(silent)?
     }
 
     /// Sends it away. That it hears this is not certain.

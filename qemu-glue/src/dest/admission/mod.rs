@@ -1,7 +1,7 @@
 //! Lets sources in: they are heard side by side, and served one after the other.
 //!
 //! ```text
-//! accept -> handshake and greeting (10 s, side by side, few of an address) -> the slot (3 s) -> Admitted
+//! accept -> handshake and hello (10 s, side by side, few of an address) -> the slot (3 s) -> Admitted
 //! ```
 //! Who has not greeted has a socket and a few KiB of this program, and nothing of QEMU. There is room for a bounded number of
 //! them, and who goes when there is none is not for the strangers to say. The first rule that tells decides:
@@ -31,8 +31,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{AbortHandle, Id, JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-pub use self::hello::Greeting;
-pub use self::rate_limit::Rare;
+pub use self::hello::NewSource;
+pub use self::rate_limit::RateLimitedLog;
 use crate::channel::{Security, Step};
 use crate::dest::error::ReceiveError;
 use crate::error_chain;
@@ -61,7 +61,7 @@ pub struct Admission {
 
 /// A source whose turn it is. The next one's turn comes when it is dropped.
 pub struct Admitted {
-    pub(in crate::dest) greeting: Greeting,
+    pub(in crate::dest) source: NewSource,
     peer: SocketAddr,
     slot: OwnedSemaphorePermit,
 }
@@ -74,8 +74,8 @@ impl Admitted {
     }
 
     /// The source, and its turn.
-    pub(in crate::dest) fn into_parts(self) -> (Greeting, OwnedSemaphorePermit) {
-        (self.greeting, self.slot)
+    pub(in crate::dest) fn into_parts(self) -> (NewSource, OwnedSemaphorePermit) {
+        (self.source, self.slot)
     }
 }
 
@@ -84,13 +84,13 @@ impl Admission {
     #[must_use]
     pub fn start(listener: TcpListener, security: Security) -> Self {
         let (sender, admitted) = mpsc::channel(1);
-        let entry = Entry {
+        let gate = Gate {
             security,
             slot: Arc::new(Semaphore::new(1)),
             waiting: Arc::new(Semaphore::new(WAITING)),
             admitted: sender,
         };
-        Self { admitted, task: tokio::spawn(admit(listener, Arc::new(entry))) }
+        Self { admitted, task: tokio::spawn(admit(listener, Arc::new(gate))) }
     }
 
     /// The next source. Loses none when it is dropped.
@@ -110,7 +110,7 @@ impl Drop for Admission {
 }
 
 /// What all that connect have in common.
-struct Entry {
+struct Gate {
     security: Security,
     slot: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
@@ -118,11 +118,11 @@ struct Entry {
 }
 
 /// How one ended that was not admitted.
-type Ended = Result<(), (SocketAddr, ReceiveError)>;
+type HandshakeEnd = Result<(), (SocketAddr, ReceiveError)>;
 
-async fn admit(listener: TcpListener, entry: Arc<Entry>) {
+async fn admit(listener: TcpListener, gate: Arc<Gate>) {
     let mut unheard = Unheard::default();
-    let mut strangers = Rare::new("connections that were no source's");
+    let mut strangers = RateLimitedLog::new("connections that were no source's");
     let mut tick = interval(TOLD);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -133,21 +133,21 @@ async fn admit(listener: TcpListener, entry: Arc<Entry>) {
                     if let Err(error) = keep_alive(&stream) {
                         log::debug!("failed to set up the connection of {peer}: {error}");
                     }
-                    if unheard.hear(Arc::clone(&entry), stream, peer) {
-                        strangers.note("crowded out", || format!("{peer} came, and there was no room: another went"));
+                    if unheard.hear(Arc::clone(&gate), stream, peer) {
+                        strangers.warn("crowded out", || format!("{peer} came, and there was no room: another went"));
                     }
                 }
                 Err(error) => {
-                    strangers.note("not accepted", || format!("failed to accept a source: {error}"));
+                    strangers.warn("not accepted", || format!("failed to accept a source: {error}"));
                     // Where descriptors are missing, it has one.
                     unheard.drop_oldest();
                     sleep(AGAIN).await;
                 }
             },
             Some(ended) = unheard.ended() => if let Err((peer, error)) = ended {
-                strangers.note(error.kind(), || explained(peer, &error));
+                strangers.warn(error.kind(), || explained(peer, &error));
             },
-            _ = tick.tick() => strangers.tell(),
+            _ = tick.tick() => strangers.flush(),
         }
     }
 }
@@ -157,25 +157,25 @@ fn explained(peer: SocketAddr, error: &ReceiveError) -> String {
     format!("{peer} is not served: {}{hint}", error_chain(error))
 }
 
-impl Entry {
+impl Gate {
     /// Hears one, and waits for its turn.
-    async fn hear(&self, stream: TcpStream, peer: SocketAddr, reached: &Reached) -> Ended {
+    async fn hear(&self, stream: TcpStream, peer: SocketAddr, reached: &Reached) -> HandshakeEnd {
         let tell = |step| reached.set(step);
-        let heard = Greeting::hear_and_tell(stream, &self.security, &tell).await;
-        let greeting = heard.map_err(|error| (peer, error))?;
+        let accepted = NewSource::accept_and_tell(stream, &self.security, &tell).await;
+        let source = accepted.map_err(|error| (peer, error))?;
         reached.greet();
         let busy = "the receiver serves another migration";
         let hint = "wait for its end, or look at what `poolferry-host receive` says there";
         let Ok(_waits) = self.waiting.try_acquire() else {
-            greeting.refuse(busy, hint).await;
+            source.refuse(busy, hint).await;
             return Ok(());
         };
         match timeout(SLOT, Arc::clone(&self.slot).acquire_owned()).await {
             Ok(Ok(slot)) => {
                 // Nobody takes it only when the program ends.
-                let _ = self.admitted.send(Admitted { greeting, peer, slot }).await;
+                let _ = self.admitted.send(Admitted { source, peer, slot }).await;
             }
-            _ => greeting.refuse(busy, hint).await,
+            _ => source.refuse(busy, hint).await,
         }
         Ok(())
     }
@@ -184,25 +184,25 @@ impl Entry {
 /// Those that are heard, in the order in which they came.
 #[derive(Default)]
 struct Unheard {
-    tasks: JoinSet<Ended>,
-    peers: BTreeMap<u64, Peer>,
+    tasks: JoinSet<HandshakeEnd>,
+    peers: BTreeMap<u64, Newcomer>,
     next: u64,
 }
 
-struct Peer {
+struct Newcomer {
     host: IpAddr,
     since: Instant,
     task: AbortHandle,
     reached: Arc<Reached>,
 }
 
-impl Peer {
+impl Newcomer {
     fn is_mute(&self) -> bool {
         self.reached.get() == 0 && self.since.elapsed() >= MUTE
     }
 }
 
-/// How far one has come: 0 while it has said nothing of this protocol, then the [`Step`]s, then its greeting.
+/// How far one has come: 0 while it has said nothing of this protocol, then the [`Step`]s, then its hello.
 #[derive(Default)]
 struct Reached(AtomicU8);
 
@@ -224,7 +224,7 @@ impl Reached {
 
 impl Unheard {
     /// Hears one more; whether another had to go for it.
-    fn hear(&mut self, entry: Arc<Entry>, stream: TcpStream, peer: SocketAddr) -> bool {
+    fn hear(&mut self, gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) -> bool {
         let host = host(peer.ip());
         let goes = self.goes_for(host);
         if let Some(goes) = goes {
@@ -232,14 +232,14 @@ impl Unheard {
         }
         let reached = Arc::<Reached>::default();
         let reaches = Arc::clone(&reached);
-        let task = self.tasks.spawn(async move { entry.hear(stream, peer, &reaches).await });
-        self.peers.insert(self.next, Peer { host, since: Instant::now(), task, reached });
+        let task = self.tasks.spawn(async move { gate.hear(stream, peer, &reaches).await });
+        self.peers.insert(self.next, Newcomer { host, since: Instant::now(), task, reached });
         self.next += 1;
         goes.is_some()
     }
 
     /// Those that have not greeted, in the order in which they came.
-    fn waiting(&self) -> impl Iterator<Item = (u64, &Peer)> {
+    fn waiting(&self) -> impl Iterator<Item = (u64, &Newcomer)> {
         let waiting = self.peers.iter().filter(|(_, peer)| peer.reached.get() != Reached::GREETED);
         waiting.map(|(number, peer)| (*number, peer))
     }
@@ -258,7 +258,7 @@ impl Unheard {
             *networks.entry(network(peer.host)).or_insert(0_usize) += 1;
             *hosts.entry(peer.host).or_insert(0_usize) += 1;
         }
-        let rank = |(number, peer): &(u64, &Peer)| {
+        let rank = |(number, peer): &(u64, &Newcomer)| {
             let of_network = networks.get(&network(peer.host)).copied();
             let of_host = hosts.get(&peer.host).copied();
             let many = (Reverse(of_network), Reverse(of_host));
@@ -281,7 +281,7 @@ impl Unheard {
     }
 
     /// How the next one ended; `None` where there is none.
-    async fn ended(&mut self) -> Option<Ended> {
+    async fn ended(&mut self) -> Option<HandshakeEnd> {
         loop {
             let (id, ended) = match self.tasks.join_next_with_id().await? {
                 Ok((id, ended)) => (id, Some(ended)),

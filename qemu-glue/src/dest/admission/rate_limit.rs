@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const QUIET: Duration = Duration::from_secs(55);
 
 /// What happened, by kind.
-pub struct Rare {
+pub struct RateLimitedLog {
     /// What is counted, in the plural.
     what: &'static str,
     kinds: BTreeMap<&'static str, Kind>,
@@ -20,7 +20,7 @@ struct Kind {
     untold: u64,
 }
 
-impl Rare {
+impl RateLimitedLog {
     /// A log of `what`, in the plural.
     #[must_use]
     pub fn new(what: &'static str) -> Self {
@@ -28,21 +28,21 @@ impl Rare {
     }
 
     /// Something has happened; it is told if nothing of its kind was for a while.
-    pub fn note(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
+    pub fn warn(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
         if self.is_due(kind) {
             log::warn!("{}", foreign::shown(&text()));
         }
     }
 
-    /// [`tell`](Self::tell), where the last time is a while ago.
-    pub fn tell_later(&mut self) {
+    /// [`flush`](Self::flush), where the last time is a while ago.
+    pub fn flush_if_due(&mut self) {
         if self.last.elapsed() >= QUIET {
-            self.tell();
+            self.flush();
         }
     }
 
     /// Tells how many were not told.
-    pub fn tell(&mut self) {
+    pub fn flush(&mut self) {
         self.last = Instant::now();
         for line in self.lines() {
             log::warn!("{line}");
@@ -78,11 +78,11 @@ mod tests {
 
     #[test]
     fn a_flood_is_a_line_and_a_number() {
-        let mut rare = Rare::new("connections");
-        let told = (0..32_000).filter(|_| rare.is_due("strangers")).count();
+        let mut log = RateLimitedLog::new("connections");
+        let told = (0..32_000).filter(|_| log.is_due("strangers")).count();
         assert_eq!(told, 1);
-        assert!(rare.is_due("silent"), "another kind");
-        assert_eq!(rare.lines(), ["31999 more connections: strangers"]);
-        assert_eq!(rare.lines(), Vec::<String>::new());
+        assert!(log.is_due("silent"), "another kind");
+        assert_eq!(log.lines(), ["31999 more connections: strangers"]);
+        assert_eq!(log.lines(), Vec::<String>::new());
     }
 }

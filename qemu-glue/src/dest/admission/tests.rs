@@ -73,7 +73,7 @@ async fn gets_in(admission: &mut Admission, to: SocketAddr, security: &Security)
     let begun = Instant::now();
     let (_source, admitted) = tokio::join!(source(to, security), admission.next());
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    assert_eq!(admitted.greeting.hello.migration, "m-1");
+    assert_eq!(admitted.source.hello.migration, "m-1");
 }
 
 #[tokio::test]
@@ -128,20 +128,20 @@ async fn one_source_at_a_time_and_the_next_is_told() {
 /// Those that are heard, whose bytes never come.
 struct Crowd {
     unheard: Unheard,
-    entry: Arc<Entry>,
+    gate: Arc<Gate>,
     listener: TcpListener,
 }
 
 impl Crowd {
     async fn new() -> Self {
-        let entry = Entry {
+        let gate = Gate {
             security: Security::Plain,
             slot: Arc::new(Semaphore::new(1)),
             waiting: Arc::new(Semaphore::new(1)),
             admitted: mpsc::channel(1).0,
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self { unheard: Unheard::default(), entry: Arc::new(entry), listener }
+        Self { unheard: Unheard::default(), gate: Arc::new(gate), listener }
     }
 
     /// One more comes from `address`; whether another goes.
@@ -149,7 +149,7 @@ impl Crowd {
         let to = self.listener.local_addr().unwrap();
         let stream = TcpStream::connect(to).await.unwrap();
         let _ = self.listener.accept().await.unwrap();
-        self.unheard.hear(Arc::clone(&self.entry), stream, (address.into(), 1).into())
+        self.unheard.hear(Arc::clone(&self.gate), stream, (address.into(), 1).into())
     }
 
     fn has(&self, address: impl Into<IpAddr>) -> usize {
@@ -273,7 +273,7 @@ async fn a_flood_of_many_networks_keeps_no_source_from_its_handshake() {
         let admitted = timeout(SOON, admission.next()).await;
         let who = format!("after {heard} bytes, among strangers that say {flood}");
         let admitted = admitted.unwrap_or_else(|_| panic!("a source had to go {who}"));
-        assert_eq!(admitted.greeting.hello.migration, "m-1");
+        assert_eq!(admitted.source.hello.migration, "m-1");
         assert!(stopped.source.await.unwrap().is_ok());
     }
 }

@@ -5,23 +5,23 @@ use foreign::Text;
 use crate::channel::Progress;
 
 /// Warnings kept: enough to understand a failure, not one a page.
-const MAX_WARNINGS: usize = 20;
+const KEPT_WARNINGS: usize = 20;
 
 /// Figures of a restore, or of a part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(in crate::dest) struct Counts {
+pub(in crate::dest) struct Counters {
     /// Bytes read from storage.
     pub(in crate::dest) storage_bytes: u64,
     /// Pages installed by us.
     pub(in crate::dest) installed: u64,
     /// Pages where QEMU had been before us.
-    pub(in crate::dest) delivered: u64,
+    pub(in crate::dest) already_present: u64,
     /// Pages that have to travel by network.
-    pub(in crate::dest) not_placed: u64,
+    pub(in crate::dest) not_installed: u64,
     warnings: Vec<Text>,
 }
 
-impl Counts {
+impl Counters {
     /// Notes what happened, once; the log has all of it.
     pub(in crate::dest) fn warn(&mut self, text: impl Into<Text>) {
         let text = text.into();
@@ -30,7 +30,7 @@ impl Counts {
     }
 
     fn keep(&mut self, text: Text) {
-        if self.warnings.len() < MAX_WARNINGS && !self.warnings.contains(&text) {
+        if self.warnings.len() < KEPT_WARNINGS && !self.warnings.contains(&text) {
             self.warnings.push(text);
         }
     }
@@ -39,8 +39,8 @@ impl Counts {
     pub(super) fn add(&mut self, part: Self) {
         self.storage_bytes += part.storage_bytes;
         self.installed += part.installed;
-        self.delivered += part.delivered;
-        self.not_placed += part.not_placed;
+        self.already_present += part.already_present;
+        self.not_installed += part.not_installed;
         part.warnings.into_iter().for_each(|text| self.keep(text));
     }
 
@@ -53,8 +53,8 @@ impl Counts {
         Progress {
             storage_bytes: self.storage_bytes,
             installed: self.installed,
-            delivered: self.delivered,
-            not_placed: self.not_placed,
+            already_present: self.already_present,
+            not_installed: self.not_installed,
             queued: queued * size_of::<super::queue::Hash>() as u64,
         }
     }

@@ -1,23 +1,23 @@
 //! What became of pages.
 
-use super::counters::Counts;
-use crate::channel::{NotPlaced, PageRange};
+use super::counters::Counters;
+use crate::channel::{NotInstalled, PageRange};
 
 /// What became of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fate {
     /// It is there: installed, or delivered by QEMU.
-    Placed,
+    Installed,
     /// It is not, and must travel by network.
-    NotPlaced(NotPlaced),
+    NotInstalled(NotInstalled),
 }
 
 /// What became of some pages.
 pub type Answer = (Fate, PageRange);
 
-/// What was proven and installed of a read.
+/// What was verified and installed of a read.
 #[derive(Debug, Default)]
-pub(in crate::dest) struct Proof {
+pub(in crate::dest) struct Verified {
     pub(in crate::dest) answers: Vec<Answer>,
-    pub(in crate::dest) counts: Counts,
+    pub(in crate::dest) counters: Counters,
 }

@@ -13,11 +13,11 @@ use std::time::Instant;
 use foreign::Text;
 
 use super::buffers::{Buffers, Share};
-use super::counters::Counts;
+use super::counters::Counters;
 use super::device::Device;
-use super::fate::{Answer, Fate, Proof};
+use super::fate::{Answer, Fate, Verified};
 use super::queue::{Hash, Job, Queue, QueueError};
-use crate::channel::{NotPlaced, PageRange, Progress};
+use crate::channel::{NotInstalled, PageRange, Progress};
 use crate::dest::restore::Limits;
 use crate::set::SkipSet;
 
@@ -39,17 +39,17 @@ struct Read {
     device: u16,
     share: Share,
     begun: Instant,
-    state: State,
+    state: ReadState,
 }
 
 #[derive(Debug)]
-enum State {
+enum ReadState {
     /// The device has not answered.
     Asked(Job),
     /// It was late: its pages are given up, and its buffer is the storage's until it answers.
     GivenUp,
-    /// Its bytes are held against the hashes of these pages.
-    Proven(Vec<PageRange>),
+    /// Its bytes are compared with the hashes of these pages.
+    Verifying(Vec<PageRange>),
 }
 
 /// The restore of one set.
@@ -62,7 +62,7 @@ pub(in crate::dest) struct Feed {
     limits: Limits,
     reads: BTreeMap<ReadId, Read>,
     next: u64,
-    counts: Counts,
+    counters: Counters,
 }
 
 impl Feed {
@@ -82,7 +82,7 @@ impl Feed {
             limits,
             reads: BTreeMap::new(),
             next: 0,
-            counts: Counts::default(),
+            counters: Counters::default(),
         }
     }
 
@@ -93,12 +93,12 @@ impl Feed {
 
     /// How far it is.
     pub(in crate::dest) fn progress(&self) -> Progress {
-        self.counts.progress(self.queue.pages())
+        self.counters.progress(self.queue.pages())
     }
 
     /// What happened beside the path.
     pub(in crate::dest) fn warnings(&self) -> Vec<Text> {
-        self.counts.warnings()
+        self.counters.warnings()
     }
 
     /// Takes hashes of the pages from `first` on.
@@ -119,7 +119,7 @@ impl Feed {
         ranges.iter().for_each(|range| self.queue.leave(*range));
     }
 
-    /// A device has answered a read with so many bytes, or with an error. Gives what they have to be held against; nothing
+    /// A device has answered a read with so many bytes, or with an error. Gives what they have to be compared with; nothing
     /// where nobody wants them any more.
     pub(in crate::dest) fn read(
         &mut self,
@@ -132,18 +132,18 @@ impl Feed {
         if let Some(Some(device)) = self.devices.get_mut(usize::from(read.device)) {
             device.answers(now);
         }
-        let state = std::mem::replace(&mut read.state, State::GivenUp);
+        let state = std::mem::replace(&mut read.state, ReadState::GivenUp);
         let job = match (answer, state) {
-            (Ok(bytes), State::Asked(job)) => {
-                read.state = State::Proven(job.pages());
-                self.counts.storage_bytes += bytes as u64;
+            (Ok(bytes), ReadState::Asked(job)) => {
+                read.state = ReadState::Verifying(job.pages());
+                self.counters.storage_bytes += bytes as u64;
                 Some(job)
             }
             (Err(error), state) => {
-                self.counts.warn(error);
+                self.counters.warn(error);
                 self.end(id);
-                if let State::Asked(job) = state {
-                    self.give_up(&job.pages(), NotPlaced::ReadFailed, out);
+                if let ReadState::Asked(job) = state {
+                    self.give_up(&job.pages(), NotInstalled::ReadFailed, out);
                 }
                 None
             }
@@ -156,24 +156,24 @@ impl Feed {
         job
     }
 
-    /// The pages of a read were proven and installed, or that ended badly; its buffer is free.
-    pub(in crate::dest) fn proven(
+    /// The pages of a read were verified and installed, or that ended badly; its buffer is free.
+    pub(in crate::dest) fn verified(
         &mut self,
         now: Instant,
         id: ReadId,
-        proof: Result<Proof, String>,
+        verified: Result<Verified, String>,
         out: &mut Vec<Action>,
     ) {
-        let Some(Read { state: State::Proven(pages), .. }) = self.end(id) else { return };
-        match proof {
-            Ok(Proof { answers, counts }) => {
-                self.counts.add(counts);
+        let Some(Read { state: ReadState::Verifying(pages), .. }) = self.end(id) else { return };
+        match verified {
+            Ok(Verified { answers, counters }) => {
+                self.counters.add(counters);
                 out.push(Action::Answer(answers));
             }
             // Some of them may be installed by now: QEMU's copies overwrite those.
             Err(error) => {
-                self.counts.warn(error);
-                self.give_up(&pages, NotPlaced::InstallFailed, out);
+                self.counters.warn(error);
+                self.give_up(&pages, NotInstalled::InstallFailed, out);
             }
         }
         self.fill(now, out);
@@ -186,19 +186,19 @@ impl Feed {
             let Some(Some(device)) = self.devices.get_mut(usize::from(read.device)) else {
                 continue;
             };
-            if !matches!(read.state, State::Asked(_))
+            if !matches!(read.state, ReadState::Asked(_))
                 || !device.is_late(now, read.begun, self.limits.patience)
             {
                 continue;
             }
             device.is_late_with_one();
             let silent = device.silent(now).as_secs_f32();
-            self.counts.warn(format!("{} has not answered for {silent:.1} s", device.name));
-            if let State::Asked(job) = std::mem::replace(&mut read.state, State::GivenUp) {
+            self.counters.warn(format!("{} has not answered for {silent:.1} s", device.name));
+            if let ReadState::Asked(job) = std::mem::replace(&mut read.state, ReadState::GivenUp) {
                 late.extend(job.pages());
             }
         }
-        self.give_up(&late, NotPlaced::TooLate, out);
+        self.give_up(&late, NotInstalled::TooLate, out);
         self.fill(now, out);
     }
 
@@ -216,10 +216,10 @@ impl Feed {
                 continue;
             }
             match &self.devices[usize::from(index)] {
-                None => self.give_up_waiting(index, NotPlaced::ReadFailed, out),
+                None => self.give_up_waiting(index, NotInstalled::ReadFailed, out),
                 Some(device) if device.stalls() => {
                     if !device.has_hope(now, self.limits.waits) {
-                        self.give_up_waiting(index, NotPlaced::TooLate, out);
+                        self.give_up_waiting(index, NotInstalled::TooLate, out);
                     }
                 }
                 Some(_) => while self.ask(now, index, out) {},
@@ -241,23 +241,25 @@ impl Feed {
         self.next += 1;
         let (place, bytes) = (job.request.place, job.request.bytes());
         out.push(Action::Read { id, device: index, place, bytes });
-        self.reads.insert(id, Read { device: index, share, begun: now, state: State::Asked(job) });
+        self.reads
+            .insert(id, Read { device: index, share, begun: now, state: ReadState::Asked(job) });
         true
     }
 
     /// Gives up all that waits for a device.
-    fn give_up_waiting(&mut self, device: u16, reason: NotPlaced, out: &mut Vec<Action>) {
+    fn give_up_waiting(&mut self, device: u16, reason: NotInstalled, out: &mut Vec<Action>) {
         while let Some(job) = self.queue.next(device, &self.limits.requests) {
             self.give_up(&job.pages(), reason, out);
         }
     }
 
-    fn give_up(&mut self, ranges: &[PageRange], reason: NotPlaced, out: &mut Vec<Action>) {
+    fn give_up(&mut self, ranges: &[PageRange], reason: NotInstalled, out: &mut Vec<Action>) {
         if ranges.is_empty() {
             return;
         }
-        self.counts.not_placed += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
-        let fates = ranges.iter().map(|range| (Fate::NotPlaced(reason), *range));
+        self.counters.not_installed +=
+            ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
+        let fates = ranges.iter().map(|range| (Fate::NotInstalled(reason), *range));
         out.push(Action::Answer(fates.collect()));
     }
 }

@@ -1,6 +1,6 @@
 //! Whether a source still does something, whatever it says.
 //!
-//! A source that says much and does nothing would be served for ever, and no other would be. Work is pages that are placed
+//! A source that says much and does nothing would be served for ever, and no other would be. Work is pages that are installed
 //! here; while no migration comes in, a source has little to do, and twice the silence limit is all it gets for that. Where
 //! there is none for a while, QEMU is asked whether a migration comes in: a source may well have nothing to say while its
 //! guest writes faster than it can send, or when nothing is restored.
@@ -14,13 +14,13 @@ const UNKNOWN: u32 = 10;
 
 /// Whether a migration comes in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::dest) enum Coming {
+pub(in crate::dest) enum IncomingState {
     /// It does.
     Active,
     /// It has come.
     Completed,
     /// None has begun, or it has failed.
-    No,
+    Inactive,
 }
 
 /// The clock of one source.
@@ -57,21 +57,21 @@ impl Liveness {
         asks
     }
 
-    /// QEMU was asked, and has said this, or nothing. An error ends the service.
-    pub(super) fn told(
+    /// QEMU was asked, and answered this, or nothing. An error ends the service.
+    pub(super) fn follow(
         &mut self,
         now: Instant,
-        coming: Option<Coming>,
+        state: Option<IncomingState>,
     ) -> Result<(), ReceiveError> {
         self.is_asked = false;
         let is_silent = self.is_silent(now);
-        if coming.is_some() {
+        if state.is_some() {
             self.unknown = 0;
         }
-        let goes_on = match coming {
-            Some(Coming::Active) => true,
-            Some(Coming::Completed) => !std::mem::replace(&mut self.is_over, true),
-            Some(Coming::No) => false,
+        let goes_on = match state {
+            Some(IncomingState::Active) => true,
+            Some(IncomingState::Completed) => !std::mem::replace(&mut self.is_over, true),
+            Some(IncomingState::Inactive) => false,
             // Somebody else at the monitor is no reason to leave a source that works.
             None if !is_silent => true,
             None => {
@@ -102,7 +102,7 @@ mod tests {
 
     /// A source, beside a QEMU that says always the same, looked at 20 times a silence.
     fn served(
-        coming: Option<Coming>,
+        state: Option<IncomingState>,
         silences: u32,
         mut work: impl FnMut(u32) -> u64,
     ) -> Result<(), ReceiveError> {
@@ -110,7 +110,7 @@ mod tests {
         let mut liveness = Liveness::new(SILENCE, now);
         for look in 0..20 * silences {
             if liveness.asks(now, work(look)) {
-                liveness.told(now, coming)?;
+                liveness.follow(now, state)?;
             }
             now += SILENCE / 20;
         }
@@ -130,19 +130,19 @@ mod tests {
     #[test]
     fn work_without_a_migration_has_an_end() {
         let works = |coming| served(coming, 10, |look| u64::from(look) + 1);
-        let error = works(Some(Coming::No)).unwrap_err().to_string();
+        let error = works(Some(IncomingState::Inactive)).unwrap_err().to_string();
         assert!(error.contains("0.4 s went by without a migration"), "{error}");
-        works(Some(Coming::Active)).unwrap();
+        works(Some(IncomingState::Active)).unwrap();
         // Its monitor is somebody else's: the source is believed as long as it works.
         works(None).unwrap();
         // All has come in: that is said once.
-        assert!(works(Some(Coming::Completed)).is_err());
+        assert!(works(Some(IncomingState::Completed)).is_err());
     }
 
     #[test]
     fn silence_with_a_migration_has_none() {
-        served(Some(Coming::Active), 10, |_| 0).unwrap();
-        let error = served(Some(Coming::No), 10, |_| 0).unwrap_err().to_string();
+        served(Some(IncomingState::Active), 10, |_| 0).unwrap();
+        let error = served(Some(IncomingState::Inactive), 10, |_| 0).unwrap_err().to_string();
         assert!(error.contains("0.2 s went by without anything of use"), "{error}");
     }
 }

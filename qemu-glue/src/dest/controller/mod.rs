@@ -32,11 +32,11 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-pub(super) use self::counters::Counts;
-pub(super) use self::fate::Proof;
+pub(super) use self::counters::Counters;
+pub(super) use self::fate::Verified;
 pub use self::fate::{Answer, Fate};
 pub(super) use self::feed::{Action, Feed, ReadId};
-pub(super) use self::liveness::Coming;
+pub(super) use self::liveness::IncomingState;
 use self::liveness::Liveness;
 use self::offer::Offering;
 pub(super) use self::offer::{Offered, name_of};
@@ -68,7 +68,7 @@ pub(super) enum Input {
     /// The source's hashes were not taken.
     HashesRefused(QueueError),
     /// What QEMU says of its migration; `None` where it could not be asked.
-    Coming(Option<Coming>),
+    Incoming(Option<IncomingState>),
     /// Time has gone by.
     Tick {
         /// How far the restore is.
@@ -186,9 +186,9 @@ impl Controller {
                 self.phase = Phase::Ended;
             }
             Input::HashesRefused(error) => return Err(error.into()),
-            Input::Coming(coming) => {
+            Input::Incoming(state) => {
                 if let Some(liveness) = &mut self.liveness {
-                    liveness.told(now, coming)?;
+                    liveness.follow(now, state)?;
                 }
             }
             Input::Tick { progress, has_room } => self.tick(now, progress, has_room, out)?,
@@ -217,7 +217,7 @@ impl Controller {
             (Phase::Restoring(_), Message::Hashes { first, hashes }) => {
                 out.push(Command::Restore { first, hashes });
             }
-            (Phase::Restoring(restoring), Message::Taken(ranges)) => {
+            (Phase::Restoring(restoring), Message::Redirtied(ranges)) => {
                 restoring.leave(&ranges)?;
                 out.push(Command::Leave(ranges));
             }
@@ -251,7 +251,7 @@ impl Controller {
                 out.push(Command::Observe(progress));
             }
             // Pages that differ are no work: any bytes serve as their hashes.
-            let work = progress.installed + progress.delivered;
+            let work = progress.installed + progress.already_present;
             if self.liveness.as_mut().is_some_and(|liveness| liveness.asks(now, work)) {
                 out.push(Command::AskQemu);
             }
@@ -265,7 +265,7 @@ impl Restoring {
     fn leave(&mut self, ranges: &[PageRange]) -> Result<(), ReceiveError> {
         self.left += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
         if self.left > u64::from(self.pages) {
-            return Err(ReceiveError::Taken { pages: self.pages });
+            return Err(ReceiveError::Redirtied { pages: self.pages });
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::super::error::ReceiveError;
-use super::super::refusal::Refusal;
+use super::super::refusal::RestoreRefusal;
 use crate::channel::{Message, Offer};
 use crate::set::{SetRun, SkipSet};
 
@@ -12,7 +12,7 @@ const BEGINS: Duration = Duration::from_secs(10);
 const ENDS: Duration = Duration::from_secs(60);
 
 /// What the source wants to skip, as far as it can be so.
-pub(in crate::dest) type Offered = (Offer, Result<SkipSet, Refusal>);
+pub(in crate::dest) type Offered = (Offer, Result<SkipSet, RestoreRefusal>);
 
 /// An offer that is not all there, of at most `pages` pages; runs beyond that are received and forgotten.
 #[derive(Debug)]
@@ -92,11 +92,11 @@ impl Offering {
     fn all(&mut self) -> Option<Offered> {
         let offer = self.offer.take()?;
         let set = if self.offered > self.pages {
-            Err(Refusal::TooManyPages { pages: self.pages })
+            Err(RestoreRefusal::TooManyPages { pages: self.pages })
         } else {
             let devices = offer.devices.iter().map(|name| name.raw().to_owned()).collect();
             let runs = std::mem::take(&mut self.runs);
-            SkipSet::new(offer.blocks.clone(), devices, runs).map_err(Refusal::Set)
+            SkipSet::new(offer.blocks.clone(), devices, runs).map_err(RestoreRefusal::Set)
         };
         Some((offer, set))
     }
@@ -105,16 +105,16 @@ impl Offering {
 /// A message's name for errors.
 pub(in crate::dest) const fn name_of(message: &Message) -> &'static str {
     match message {
-        Message::Hello(_) => "a greeting",
+        Message::Hello(_) => "a hello",
         Message::Offer(_) => "an offer",
         Message::Runs(_) => "runs",
         Message::OfferEnd => "the end of an offer",
         Message::Ready(_) => "`ready`",
         Message::Refused(_) => "a refusal",
         Message::Hashes { .. } => "hashes",
-        Message::Taken(_) => "`taken`",
-        Message::Placed(_) => "`placed`",
-        Message::NotPlaced(..) => "`not placed`",
+        Message::Redirtied(_) => "`re-dirtied`",
+        Message::Installed(_) => "`installed`",
+        Message::NotInstalled(..) => "`not installed`",
         Message::Progress(_) => "progress",
         Message::Finish(_) => "the end",
         Message::Finished(_) => "its last word",

@@ -15,7 +15,7 @@ use thiserror::Error;
 use crate::channel::PageRange;
 pub use crate::page_hash::Hash;
 use crate::set::SkipSet;
-use crate::storage::{Limits, Piece, Request};
+use crate::storage::{Piece, Request, RequestLimits};
 
 /// Pages of one entry of the queue: what one request takes at most, so that little is moved about.
 const BATCH: usize = 256;
@@ -113,7 +113,7 @@ impl Queue {
         stretches
     }
 
-    /// Leaves pages to QEMU; those that are being read already are still placed.
+    /// Leaves pages to QEMU; those that are being read already are still installed.
     pub(super) fn leave(&mut self, range: PageRange) {
         let end = range.first.saturating_add(range.count).min(self.set.pages());
         if range.first < end {
@@ -127,7 +127,7 @@ impl Queue {
     }
 
     /// The next request to a device: the first of its pages that wait, and all that follow closely there.
-    pub(super) fn next(&mut self, device: u16, limits: &Limits) -> Option<Job> {
+    pub(super) fn next(&mut self, device: u16, limits: &RequestLimits) -> Option<Job> {
         let Self { set, batches, pages, left, .. } = self;
         let batches = batches.get_mut(usize::from(device))?;
         let mut job: Option<Job> = None;
@@ -157,7 +157,7 @@ fn extend(
     first: u32,
     batch: &[Hash],
     left: &FixedBitSet,
-    limits: &Limits,
+    limits: &RequestLimits,
 ) -> usize {
     let mut done = 0;
     while done < batch.len() {
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
     use crate::set::{Block, SetRun};
 
-    const LIMITS: Limits = Limits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
+    const LIMITS: RequestLimits = RequestLimits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
 
     /// Two runs, 300 and 200 pages, a hole of 16 KiB between them on storage.
     fn queue() -> Queue {

@@ -51,8 +51,8 @@ impl Replies {
         let fates = merged(&mut self.gathered);
         self.gathered.clear();
         fates.into_iter().map(|(fate, ranges)| match fate {
-            Fate::Placed => Message::Placed(ranges),
-            Fate::NotPlaced(reason) => Message::NotPlaced(reason, ranges),
+            Fate::Installed => Message::Installed(ranges),
+            Fate::NotInstalled(reason) => Message::NotInstalled(reason, ranges),
         })
     }
 }
@@ -74,21 +74,21 @@ fn merged(answers: &mut [Answer]) -> BTreeMap<Fate, Vec<PageRange>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::channel::NotPlaced;
+    use crate::channel::NotInstalled;
 
     #[test]
     fn ranges_of_one_fate_that_touch_are_one() {
         let range = |first, count| PageRange { first, count };
-        let differs = Fate::NotPlaced(NotPlaced::Differs);
+        let differs = Fate::NotInstalled(NotInstalled::Differs);
         let mut answers = vec![
-            (Fate::Placed, range(10, 5)),
+            (Fate::Installed, range(10, 5)),
             (differs, range(5, 5)),
-            (Fate::Placed, range(0, 5)),
-            (Fate::Placed, range(15, 1)),
+            (Fate::Installed, range(0, 5)),
+            (Fate::Installed, range(15, 1)),
             (differs, range(20, 1)),
         ];
         let fates = merged(&mut answers);
-        assert_eq!(fates[&Fate::Placed], [range(0, 5), range(10, 6)]);
+        assert_eq!(fates[&Fate::Installed], [range(0, 5), range(10, 6)]);
         assert_eq!(fates[&differs], [range(5, 5), range(20, 1)]);
     }
 }

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 
 use crate::channel::Offer;
 use crate::clash::OF_BOTH;
-use crate::dest::refusal::Refusal;
+use crate::dest::refusal::RestoreRefusal;
 use crate::multifd::Multifd;
 use crate::qmp::{MigrationAddress, Qmp, QmpError};
 
@@ -22,20 +22,20 @@ pub(in crate::dest) async fn listen(
     qmp: &Qmp,
     address: &MigrationAddress,
     offer: &Offer,
-) -> Result<String, Refusal> {
+) -> Result<String, RestoreRefusal> {
     set_capabilities(qmp, &offer.capabilities).await?;
     if let Some(multifd) = &offer.multifd {
         multifd.set(qmp).await?;
     }
     let uri = format!("tcp:{address}");
-    let failed = |source| Refusal::Listen { uri: uri.clone(), source };
+    let failed = |source| RestoreRefusal::Listen { uri: uri.clone(), source };
     qmp.execute("migrate-incoming", json!({ "uri": uri })).await.map_err(failed)?;
     if address.port != 0 {
         return Ok(uri);
     }
     for _ in 0..ASKED {
-        let told: Value = qmp.query("query-migrate").await.map_err(failed)?;
-        if let Some(port) = state::port(&told) {
+        let reply: Value = qmp.query("query-migrate").await.map_err(failed)?;
+        if let Some(port) = state::port(&reply) {
             return Ok(address.with(port));
         }
         sleep(Duration::from_millis(20)).await;
@@ -50,14 +50,17 @@ pub(in crate::dest) async fn old(
     qmp: &Qmp,
     address: &MigrationAddress,
     offer: &Offer,
-) -> Result<String, Refusal> {
+) -> Result<String, RestoreRefusal> {
     let multifd = match &offer.multifd {
         Some(wanted) => Multifd::read(qmp).await? == *wanted,
         None => true,
     };
-    let told: Value = qmp.query("query-migrate").await?;
+    let reply: Value = qmp.query("query-migrate").await?;
     let alike = multifd && to_change(qmp, &offer.capabilities).await?.is_empty();
-    state::port(&told).filter(|_| alike).map(|port| address.with(port)).ok_or(Refusal::Listens)
+    state::port(&reply)
+        .filter(|_| alike)
+        .map(|port| address.with(port))
+        .ok_or(RestoreRefusal::Listens)
 }
 
 /// Sets those of [`OF_BOTH`] as the source has them.

@@ -12,38 +12,40 @@
 
 use serde_json::Value;
 
-use crate::dest::controller::Coming;
-use crate::dest::refusal::Refusal;
+use crate::dest::controller::IncomingState;
+use crate::dest::refusal::RestoreRefusal;
 use crate::qmp::{Qmp, QmpError};
 
 /// Makes sure that QEMU was not told to listen yet. Only then no page can have arrived, and none arrives
 /// while this monitor tells it nothing.
-pub(in crate::dest) async fn not_begun(qmp: &Qmp) -> Result<(), Refusal> {
-    let told: Value = qmp.query("query-migrate").await?;
-    match (status(&told), told["socket-address"].is_array()) {
+pub(in crate::dest) async fn check_not_listening(qmp: &Qmp) -> Result<(), RestoreRefusal> {
+    let reply: Value = qmp.query("query-migrate").await?;
+    match (status(&reply), reply["socket-address"].is_array()) {
         ("none", false) => Ok(()),
-        ("none" | "setup", true) => Err(Refusal::Listens),
-        (status, _) => Err(Refusal::Begun { status: status.chars().take(40).collect() }),
+        ("none" | "setup", true) => Err(RestoreRefusal::Listens),
+        (status, _) => {
+            Err(RestoreRefusal::MigrationBegun { status: status.chars().take(40).collect() })
+        }
     }
 }
 
 /// Asks QEMU; a status that is not known goes on.
-pub(in crate::dest) async fn coming(qmp: &Qmp) -> Result<Coming, QmpError> {
-    let told: Value = qmp.query("query-migrate").await?;
-    Ok(match status(&told) {
-        "none" | "setup" | "failed" | "cancelled" | "cancelling" => Coming::No,
-        "completed" => Coming::Completed,
-        _ => Coming::Active,
+pub(in crate::dest) async fn query(qmp: &Qmp) -> Result<IncomingState, QmpError> {
+    let reply: Value = qmp.query("query-migrate").await?;
+    Ok(match status(&reply) {
+        "none" | "setup" | "failed" | "cancelled" | "cancelling" => IncomingState::Inactive,
+        "completed" => IncomingState::Completed,
+        _ => IncomingState::Active,
     })
 }
 
 /// Port on which QEMU listens; `None` when it does not, or not for TCP.
-pub(in crate::dest) fn port(told: &Value) -> Option<u16> {
-    let sockets = told["socket-address"].as_array().into_iter().flatten();
+pub(in crate::dest) fn port(reply: &Value) -> Option<u16> {
+    let sockets = reply["socket-address"].as_array().into_iter().flatten();
     sockets.filter_map(|socket| socket["port"].as_str()?.parse().ok()).next()
 }
 
 /// The migration's state; QEMU leaves it away where there is none.
-fn status(told: &Value) -> &str {
-    told["status"].as_str().unwrap_or("none")
+fn status(reply: &Value) -> &str {
+    reply["status"].as_str().unwrap_or("none")
 }

@@ -10,7 +10,7 @@ use std::ops::Range;
 use rustix::fs::{FallocateFlags, fallocate, fstat};
 
 use super::install::BlockFile;
-use crate::dest::refusal::Refusal;
+use crate::dest::refusal::RestoreRefusal;
 use crate::guest::data;
 use crate::set::{SetRun, SkipSet};
 
@@ -18,7 +18,10 @@ use crate::set::{SetRun, SkipSet};
 ///
 /// Also where `SEEK_DATA` sees no data: pages that fallocate has reserved are holes for it, and present
 /// for userfaultfd. Only a file that has nothing allocated at all is left as it is.
-pub(in crate::dest) fn punch(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refusal> {
+pub(in crate::dest) fn punch(
+    set: &SkipSet,
+    blocks: &[BlockFile<'_>],
+) -> Result<(), RestoreRefusal> {
     for_blocks(set, blocks, "punch holes into", |block, ranges| {
         if fstat(block.file)?.st_blocks == 0 {
             return Ok(None);
@@ -32,7 +35,10 @@ pub(in crate::dest) fn punch(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<
 }
 
 /// Makes sure that no page of the set is present.
-pub(in crate::dest) fn verify(set: &SkipSet, blocks: &[BlockFile<'_>]) -> Result<(), Refusal> {
+pub(in crate::dest) fn verify(
+    set: &SkipSet,
+    blocks: &[BlockFile<'_>],
+) -> Result<(), RestoreRefusal> {
     for_blocks(set, blocks, "look for data in", |block, ranges| {
         let mut ranges = ranges.peekable();
         let mut from = block.offset;
@@ -61,7 +67,7 @@ fn for_blocks(
     blocks: &[BlockFile<'_>],
     doing: &'static str,
     look: impl Fn(&BlockFile<'_>, &mut dyn Iterator<Item = (u64, u64)>) -> io::Result<Option<u64>>,
-) -> Result<(), Refusal> {
+) -> Result<(), RestoreRefusal> {
     let mut runs = set.in_ram_order().map(|(_, run)| run).peekable();
     while let Some(run) = runs.peek() {
         let number = run.block;
@@ -72,8 +78,8 @@ fn for_blocks(
             let name = || named.name.clone();
             match look(block, &mut std::iter::from_fn(|| range(&mut of_block))) {
                 Ok(None) => {}
-                Ok(Some(offset)) => return Err(Refusal::Present { name: name(), offset }),
-                Err(source) => return Err(Refusal::Holes { doing, name: name(), source }),
+                Ok(Some(offset)) => return Err(RestoreRefusal::Present { name: name(), offset }),
+                Err(source) => return Err(RestoreRefusal::Holes { doing, name: name(), source }),
             }
         }
         // What was not looked at.
@@ -100,7 +106,7 @@ mod tests {
     use page_number::PAGE_BYTES;
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
-    use super::super::install::{Placed, Target};
+    use super::super::install::{InstallOutcome, Target};
     use super::*;
     use crate::set::Block;
 
@@ -140,7 +146,9 @@ mod tests {
         for page in [2, 3, 9, 12, 13, 14, 37, 38] {
             file.write_all_at(&[1; 4096], page * PAGE_BYTES).unwrap();
         }
-        let Refusal::Present { offset, .. } = verify(&set, &blocks).unwrap_err() else { panic!() };
+        let RestoreRefusal::Present { offset, .. } = verify(&set, &blocks).unwrap_err() else {
+            panic!()
+        };
         assert_eq!(offset, 2 * PAGE_BYTES);
         punch(&set, &blocks).unwrap();
         verify(&set, &blocks).unwrap();
@@ -160,11 +168,11 @@ mod tests {
         fallocate(&file, FallocateFlags::empty(), 0, PAGES * PAGE_BYTES).unwrap();
         punch(&set, &blocks).unwrap();
         let target = Target::new(&blocks).unwrap();
-        target.place(0, 4 * PAGE_BYTES, &[7; 8 * 4096], |placed, _| {
-            assert_eq!(placed, Placed::Installed);
+        target.install(0, 4 * PAGE_BYTES, &[7; 8 * 4096], |installed, _| {
+            assert_eq!(installed, InstallOutcome::Installed);
         });
-        target.place(0, 3 * PAGE_BYTES, &[7; 4096], |placed, _| {
-            assert_eq!(placed, Placed::Delivered, "the trap is there");
+        target.install(0, 3 * PAGE_BYTES, &[7; 4096], |installed, _| {
+            assert_eq!(installed, InstallOutcome::AlreadyPresent, "the trap is there");
         });
     }
 }

@@ -1,4 +1,4 @@
-//! Installs proven pages in the guest's RAM, only where nothing has arrived.
+//! Installs verified pages in the guest's RAM, only where nothing has arrived.
 //!
 //! The destination's QEMU and this process map the same file. `UFFDIO_COPY` on our mapping puts a page
 //! into the file's page cache, or fails with `EEXIST` when one is there (Linux `mm/shmem.c`,
@@ -32,11 +32,11 @@ pub struct BlockFile<'a> {
 
 /// What became of pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placed {
+pub enum InstallOutcome {
     /// They are there, by us.
     Installed,
-    /// QEMU had been there before.
-    Delivered,
+    /// QEMU had delivered them before.
+    AlreadyPresent,
     /// They are not there.
     Failed(Errno),
 }
@@ -68,27 +68,33 @@ impl Target {
 
     /// Installs the pages `bytes` at `offset` of block `block` (an index of the blocks that the target
     /// was made of), and tells `each` what became of them, in order: what, and how many pages.
-    pub fn place(&self, block: u16, offset: u64, bytes: &[u8], mut each: impl FnMut(Placed, u32)) {
+    pub fn install(
+        &self,
+        block: u16,
+        offset: u64,
+        bytes: &[u8],
+        mut each: impl FnMut(InstallOutcome, u32),
+    ) {
         let pages = u32::try_from(bytes.len() / PAGE).unwrap_or(u32::MAX);
         let Some(to) = self.address(block, offset, bytes.len()) else {
-            return each(Placed::Failed(Errno::INVAL), pages);
+            return each(InstallOutcome::Failed(Errno::INVAL), pages);
         };
         let (mut done, mut tries) = (0, 0);
         while done < bytes.len() {
             // SAFETY: the range lies in a registered mapping (`address`), to which no reference is ever
             // made.
-            let (placed, length) = match unsafe { self.uffd.copy(to + done, &bytes[done..]) } {
-                Ok(copied) => (Placed::Installed, copied),
-                Err(Errno::EXIST) => (Placed::Delivered, PAGE),
+            let (installed, length) = match unsafe { self.uffd.copy(to + done, &bytes[done..]) } {
+                Ok(copied) => (InstallOutcome::Installed, copied),
+                Err(Errno::EXIST) => (InstallOutcome::AlreadyPresent, PAGE),
                 // The mapping is changing (a fork or munmap of this process), or a page was swapped.
                 Err(Errno::AGAIN | Errno::INTR) if tries < TRIES => {
                     tries += 1;
                     std::thread::yield_now();
                     continue;
                 }
-                Err(error) => (Placed::Failed(error), bytes.len() - done),
+                Err(error) => (InstallOutcome::Failed(error), bytes.len() - done),
             };
-            each(placed, u32::try_from(length / PAGE).unwrap_or(u32::MAX));
+            each(installed, u32::try_from(length / PAGE).unwrap_or(u32::MAX));
             done += length;
             tries = 0;
         }
@@ -146,9 +152,14 @@ mod tests {
         file.write_all_at(&[7; PAGE], 2 * PAGE_BYTES).unwrap();
         file.write_all_at(&[0; PAGE], 3 * PAGE_BYTES).unwrap();
         let mut seen = Vec::new();
-        target.place(0, PAGE_BYTES, &[9; 4 * PAGE], |placed, pages| seen.push((placed, pages)));
-        use Placed::{Delivered, Installed};
-        assert_eq!(seen, [(Installed, 1), (Delivered, 1), (Delivered, 1), (Installed, 1)]);
+        target.install(0, PAGE_BYTES, &[9; 4 * PAGE], |installed, pages| {
+            seen.push((installed, pages))
+        });
+        use InstallOutcome::{AlreadyPresent, Installed};
+        assert_eq!(
+            seen,
+            [(Installed, 1), (AlreadyPresent, 1), (AlreadyPresent, 1), (Installed, 1)]
+        );
         let first_bytes: Vec<u8> = (0..8).map(|number| page(&file, number)[17]).collect();
         assert_eq!(first_bytes, [0, 9, 7, 0, 9, 0, 0, 0]);
         // And what QEMU delivers later overwrites ours.
@@ -164,8 +175,8 @@ mod tests {
             BlockFile { file: &other, offset: 2 * PAGE_BYTES, length: 6 * PAGE_BYTES },
         ];
         let target = Target::new(&blocks).unwrap();
-        target.place(1, 3 * PAGE_BYTES, &[4; PAGE], |placed, _| {
-            assert_eq!(placed, Placed::Installed)
+        target.install(1, 3 * PAGE_BYTES, &[4; PAGE], |installed, _| {
+            assert_eq!(installed, InstallOutcome::Installed)
         });
         assert_eq!(page(&other, 5), [4; PAGE]);
     }
@@ -179,8 +190,12 @@ mod tests {
             let mut seen = Vec::new();
             let bytes = [1; 2 * PAGE];
             let offset = number * PAGE_BYTES;
-            target.place(block, offset, &bytes, |placed, pages| seen.push((placed, pages)));
-            assert_eq!(seen, [(Placed::Failed(Errno::INVAL), 2)], "block {block} page {number}");
+            target.install(block, offset, &bytes, |installed, pages| seen.push((installed, pages)));
+            assert_eq!(
+                seen,
+                [(InstallOutcome::Failed(Errno::INVAL), 2)],
+                "block {block} page {number}"
+            );
         }
         assert_eq!(page(&file, 3), [0; PAGE]);
     }

@@ -15,4 +15,4 @@ pub(super) mod thp;
 mod uffd;
 
 pub(super) use install::PAGE;
-pub use install::{BlockFile, Placed, Target};
+pub use install::{BlockFile, InstallOutcome, Target};

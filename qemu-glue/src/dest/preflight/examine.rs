@@ -2,7 +2,7 @@
 
 use crate::dest::memory::{Target, headroom};
 use crate::dest::preflight;
-use crate::dest::refusal::Refusal;
+use crate::dest::refusal::RestoreRefusal;
 use crate::finding::{self, Finding};
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::Qmp;
@@ -11,7 +11,8 @@ use crate::qmp::Qmp;
 /// are.
 pub(crate) async fn examine(qmp: &Qmp, pid: u32) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut note = |refusal: Refusal| findings.push(Finding::fails(&refusal, refusal.hint()));
+    let mut note =
+        |refusal: RestoreRefusal| findings.push(Finding::fails(&refusal, refusal.hint()));
     if let Err(refusal) = preflight::waits(qmp).await {
         note(refusal);
     }
@@ -24,7 +25,7 @@ pub(crate) async fn examine(qmp: &Qmp, pid: u32) -> Vec<Finding> {
     let ram = match GuestRam::writable(qmp, pid).await {
         Ok(ram) => ram,
         Err(error) => {
-            note(Refusal::Guest(error));
+            note(RestoreRefusal::Guest(error));
             return findings;
         }
     };
@@ -45,14 +46,14 @@ pub(crate) async fn examine(qmp: &Qmp, pid: u32) -> Vec<Finding> {
         findings.push(match Target::new(&preflight::files(&blocks)) {
             Ok(_) => Finding::ok("pages can be installed (userfaultfd)"),
             Err((doing, source)) => {
-                let refusal = Refusal::Install { doing, source };
+                let refusal = RestoreRefusal::Install { doing, source };
                 Finding::fails(&refusal, refusal.hint())
             }
         });
     }
     // A set is smaller than the VM: how much, only an offer tells.
     if let Some(headroom) = headroom::left().filter(|headroom| *headroom < bytes) {
-        let refusal = Refusal::Headroom { headroom, needed: bytes };
+        let refusal = RestoreRefusal::Headroom { headroom, needed: bytes };
         findings.push(Finding::warning(refusal.to_string(), refusal.hint()));
     }
     findings

@@ -15,7 +15,7 @@ use crate::channel::Offer;
 use crate::clash::{self, CAPABILITIES, Pinned};
 use crate::dest::incoming::state;
 use crate::dest::memory::{BlockFile, headroom, thp};
-use crate::dest::refusal::Refusal;
+use crate::dest::refusal::RestoreRefusal;
 use crate::guest::{GuestRam, RamBlock};
 use crate::qmp::{Qmp, QmpError};
 use crate::set::SkipSet;
@@ -32,7 +32,7 @@ pub(in crate::dest) async fn check(
     ram: &GuestRam,
     offer: &Offer,
     set: &SkipSet,
-) -> Result<(), Refusal> {
+) -> Result<(), RestoreRefusal> {
     settings(qmp, &offer.capabilities).await?;
     devices(qmp).await?;
     virtio_mem(qmp, set).await?;
@@ -42,22 +42,22 @@ pub(in crate::dest) async fn check(
     // Zero pages stay holes.
     let needed = set.bytes() - u64::from(set.zero_pages()) * PAGE_BYTES;
     match headroom::left() {
-        Some(headroom) if headroom < needed => Err(Refusal::Headroom { headroom, needed }),
+        Some(headroom) if headroom < needed => Err(RestoreRefusal::Headroom { headroom, needed }),
         _ => Ok(()),
     }
 }
 
 /// QEMU was started for a migration, and none has begun.
-pub(in crate::dest) async fn waits(qmp: &Qmp) -> Result<(), Refusal> {
+pub(in crate::dest) async fn waits(qmp: &Qmp) -> Result<(), RestoreRefusal> {
     let status: Value = qmp.query("query-status").await?;
     match status["status"].as_str().unwrap_or_default() {
-        "inmigrate" => state::not_begun(qmp).await,
-        other => Err(Refusal::NotIncoming { status: other.chars().take(40).collect() }),
+        "inmigrate" => state::check_not_listening(qmp).await,
+        other => Err(RestoreRefusal::NotIncoming { status: other.chars().take(40).collect() }),
     }
 }
 
 /// No capability is on here, or `asked` for by the source, with which restoring is wrong.
-pub(in crate::dest) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), Refusal> {
+pub(in crate::dest) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), RestoreRefusal> {
     let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
     for name in CAPABILITIES {
         let wanted = if asked.iter().any(|asked| asked == name) {
@@ -67,23 +67,23 @@ pub(in crate::dest) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), R
         } else {
             continue;
         };
-        return Err(Refusal::Capability { name: name.to_owned(), wanted });
+        return Err(RestoreRefusal::Capability { name: name.to_owned(), wanted });
     }
     Ok(())
 }
 
 /// No device pins RAM.
-pub(in crate::dest) async fn devices(qmp: &Qmp) -> Result<(), Refusal> {
+pub(in crate::dest) async fn devices(qmp: &Qmp) -> Result<(), RestoreRefusal> {
     let device = match clash::pinned(qmp).await?.into_iter().next() {
         None => return Ok(()),
         Some(Pinned::Device(name) | Pinned::BlockDriver(name)) => name,
         Some(Pinned::VdpaNetwork) => "vhost-vdpa network".to_owned(),
         Some(Pinned::Encrypted) => "memory encryption".to_owned(),
     };
-    Err(Refusal::Pinned { device })
+    Err(RestoreRefusal::Pinned { device })
 }
 
-async fn virtio_mem(qmp: &Qmp, set: &SkipSet) -> Result<(), Refusal> {
+async fn virtio_mem(qmp: &Qmp, set: &SkipSet) -> Result<(), RestoreRefusal> {
     let devices = match qmp.execute("query-memory-devices", json!({})).await {
         Ok(devices) => devices,
         // Built without memory devices.
@@ -97,7 +97,7 @@ async fn virtio_mem(qmp: &Qmp, set: &SkipSet) -> Result<(), Refusal> {
         if device["type"] == "virtio-mem"
             && let Some(block) = set.blocks().iter().find(|block| of_it(&block.name))
         {
-            return Err(Refusal::VirtioMem { name: block.name.clone() });
+            return Err(RestoreRefusal::VirtioMem { name: block.name.clone() });
         }
     }
     Ok(())
@@ -107,15 +107,15 @@ async fn virtio_mem(qmp: &Qmp, set: &SkipSet) -> Result<(), Refusal> {
 pub(in crate::dest) fn blocks<'a>(
     ram: &'a GuestRam,
     set: &SkipSet,
-) -> Result<Vec<&'a RamBlock>, Refusal> {
+) -> Result<Vec<&'a RamBlock>, RestoreRefusal> {
     let mut found = Vec::with_capacity(set.blocks().len());
     for wanted in set.blocks() {
         let name = || wanted.name.clone();
         let block = ram.blocks().iter().find(|block| block.name == wanted.name);
-        let block = block.ok_or_else(|| Refusal::NoBlock { name: name() })?;
+        let block = block.ok_or_else(|| RestoreRefusal::NoBlock { name: name() })?;
         if block.length != wanted.length {
             let (here, there) = (block.length, wanted.length);
-            return Err(Refusal::BlockLength { name: name(), here, there });
+            return Err(RestoreRefusal::BlockLength { name: name(), here, there });
         }
         fits(block)?;
         found.push(block);
@@ -124,14 +124,14 @@ pub(in crate::dest) fn blocks<'a>(
 }
 
 /// userfaultfd serves the block's file, page by page.
-pub(in crate::dest) fn fits(block: &RamBlock) -> Result<(), Refusal> {
+pub(in crate::dest) fn fits(block: &RamBlock) -> Result<(), RestoreRefusal> {
     let RamBlock { name, page_bytes, .. } = block;
     if *page_bytes != PAGE_BYTES {
-        return Err(Refusal::PageBytes { name: name.clone(), page_bytes: *page_bytes });
+        return Err(RestoreRefusal::PageBytes { name: name.clone(), page_bytes: *page_bytes });
     }
     let kind = fstatfs(&block.file).map(|about| u64::try_from(about.f_type).unwrap_or(0));
     if kind != Ok(TMPFS) {
-        return Err(Refusal::FileSystem { name: name.clone() });
+        return Err(RestoreRefusal::FileSystem { name: name.clone() });
     }
     Ok(())
 }
@@ -147,7 +147,7 @@ pub(in crate::dest) fn files<'a>(blocks: &[&'a RamBlock]) -> Vec<BlockFile<'a>> 
 }
 
 /// The kernel does not put huge pages into the block.
-pub(in crate::dest) fn huge_pages(block: &RamBlock, pid: u32) -> Result<(), Refusal> {
+pub(in crate::dest) fn huge_pages(block: &RamBlock, pid: u32) -> Result<(), RestoreRefusal> {
     if thp::is_off_for(pid) {
         return Ok(());
     }
@@ -155,11 +155,11 @@ pub(in crate::dest) fn huge_pages(block: &RamBlock, pid: u32) -> Result<(), Refu
         // A memfd's mount is the kernel's own, which no process sees.
         _ if is_memfd(&block.file) => thp::of_memfds(),
         Some(mount) => thp::of_mount(pid, mount),
-        None => return Err(Refusal::FileSystem { name: block.name.clone() }),
+        None => return Err(RestoreRefusal::FileSystem { name: block.name.clone() }),
     };
     match thp::fitting(&allowed, block.host_address, block.file_offset) {
         None => Ok(()),
-        Some(size) => Err(Refusal::HugePages {
+        Some(size) => Err(RestoreRefusal::HugePages {
             name: block.name.clone(),
             bytes: size.bytes,
             setting: size.setting.clone(),

@@ -9,7 +9,7 @@ use crate::storage;
 /// All buffers together are so small a part of what storage is to bring, but no less and no more than [`BUFFER_BYTES`].
 const BUFFER_PART: u64 = 400;
 const BUFFER_BYTES: RangeInclusive<u64> = 1 << 20..=32 << 20;
-/// A request's share of them, so that storage, proof and installation all have some.
+/// A request's share of them, so that storage, verification and installation all have some.
 const SHARES: u64 = 8;
 /// The smallest request worth its round trip.
 const SMALLEST_REQUEST: u64 = 128 << 10;
@@ -18,8 +18,8 @@ const SMALLEST_REQUEST: u64 = 128 << 10;
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Requests to storage.
-    pub requests: storage::Limits,
-    /// Requests in flight or in proof.
+    pub requests: storage::RequestLimits,
+    /// Requests in flight or being verified.
     pub buffers: usize,
     /// How long storage may answer nothing while requests wait.
     pub patience: Duration,
@@ -31,7 +31,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let requests = storage::Limits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
+        let requests = storage::RequestLimits { request_bytes: 1 << 20, gap_bytes: 64 << 10 };
         let workers = available_parallelism().map_or(1, usize::from).min(8);
         Self {
             requests,
@@ -60,7 +60,7 @@ impl Limits {
         // A power of two, as `ilog2` of 0 is none: a request is never empty.
         let request_bytes = 1 << request.max(2 * storage::ALIGN).ilog2();
         let buffers = usize::try_from(room / request_bytes).unwrap_or(usize::MAX);
-        let requests = storage::Limits { request_bytes, ..self.requests };
+        let requests = storage::RequestLimits { request_bytes, ..self.requests };
         Self { requests, buffers: buffers.min(self.buffers), ..self }
     }
 }

@@ -1,4 +1,4 @@
-//! The restore: reads storage in its order, proves pages and installs them.
+//! The restore: reads storage in its order, verifies pages and installs them.
 //!
 //! ```text
 //! hashes -> queue of the device -> request -> buffer -> read ... -> hash, compare, install -> answer
@@ -29,9 +29,9 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 
 pub use self::limits::Limits;
-use self::verify::prove;
+use self::verify::verify;
 use crate::channel::{PageRange, Progress};
-use crate::dest::controller::{Action, Answer, Feed, Hash, Proof, QueueError, ReadId};
+use crate::dest::controller::{Action, Answer, Feed, Hash, QueueError, ReadId, Verified};
 use crate::dest::memory::Target;
 use crate::error_chain;
 use crate::set::SkipSet;
@@ -42,12 +42,12 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// A restore that runs until it is stopped or dropped.
 pub struct Restore {
-    shared: Arc<Shared>,
+    shared: Arc<RestoreState>,
     /// Its one task, with all reads.
     driver: JoinSet<()>,
 }
 
-struct Shared {
+struct RestoreState {
     feed: Mutex<Feed>,
     devices: Vec<Option<Storage>>,
     target: Target,
@@ -83,7 +83,7 @@ impl Restore {
         let feed = Feed::new(set, names, limits, Instant::now());
         let (actions, to_do) = unbounded_channel();
         let (answers, receiver) = unbounded_channel();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(RestoreState {
             buffers: BufferPool::new(feed.buffers(), request),
             feed: Mutex::new(feed),
             devices,
@@ -126,7 +126,7 @@ impl Restore {
     pub async fn stop(mut self) {
         self.shared.stopped.store(true, Ordering::Release);
         self.driver.abort_all();
-        // Whoever proves pages holds a permit, and asks `stopped` before it installs.
+        // Whoever verifies pages holds a permit, and asks `stopped` before it installs.
         let _ended = self.shared.cpus.acquire_many(self.shared.workers).await;
     }
 }
@@ -138,7 +138,7 @@ impl Drop for Restore {
     }
 }
 
-impl Shared {
+impl RestoreState {
     /// Lets something happen, and passes on what is to be done.
     fn step<T>(&self, happens: impl FnOnce(&mut Feed, Instant, &mut Vec<Action>) -> T) -> T {
         let mut out = Vec::new();
@@ -168,7 +168,7 @@ impl Shared {
 }
 
 /// Does what the feed says.
-async fn drive(shared: Arc<Shared>, mut actions: UnboundedReceiver<Action>) {
+async fn drive(shared: Arc<RestoreState>, mut actions: UnboundedReceiver<Action>) {
     // Aborted with this task.
     let mut reads = JoinSet::new();
     let mut tick = interval(LOOK);
@@ -184,8 +184,8 @@ async fn drive(shared: Arc<Shared>, mut actions: UnboundedReceiver<Action>) {
     }
 }
 
-/// Reads once, proves and installs the pages.
-async fn read(shared: Arc<Shared>, id: ReadId, device: u16, place: u64, bytes: u64) {
+/// Reads once, verifies and installs the pages.
+async fn read(shared: Arc<RestoreState>, id: ReadId, device: u16, place: u64, bytes: u64) {
     let answer = shared.answer(device, place, bytes).await;
     let (told, buffer) = match answer {
         Ok(buffer) => (Ok(buffer.filled().len()), Some(buffer)),
@@ -194,17 +194,17 @@ async fn read(shared: Arc<Shared>, id: ReadId, device: u16, place: u64, bytes: u
     let job = shared.step(|feed, now, out| feed.read(now, id, told, out));
     let (Some(job), Some(buffer)) = (job, buffer) else { return };
     let Ok(permit) = Arc::clone(&shared.cpus).acquire_owned().await else { return };
-    let proving = Arc::clone(&shared);
-    let proof = spawn_blocking(move || {
-        let stopped = || proving.stopped.load(Ordering::Acquire);
-        let proof: Proof = prove(&job, buffer.filled(), &proving.target, stopped);
+    let verifying = Arc::clone(&shared);
+    let verified = spawn_blocking(move || {
+        let stopped = || verifying.stopped.load(Ordering::Acquire);
+        let verified: Verified = verify(&job, buffer.filled(), &verifying.target, stopped);
         // The buffer goes before the answers: who waits for it can go on.
         drop(buffer);
-        proving.step(|feed, now, out| feed.proven(now, id, Ok(proof), out));
+        verifying.step(|feed, now, out| feed.verified(now, id, Ok(verified), out));
         drop(permit);
     });
-    if let Err(error) = proof.await {
-        let error = format!("proving pages ended badly: {error}");
-        shared.step(|feed, now, out| feed.proven(now, id, Err(error), out));
+    if let Err(error) = verified.await {
+        let error = format!("verifying pages ended badly: {error}");
+        shared.step(|feed, now, out| feed.verified(now, id, Err(error), out));
     }
 }

@@ -2,51 +2,56 @@
 
 use rustix::io::Errno;
 
-use crate::channel::{NotPlaced, PageRange};
-use crate::dest::controller::{Answer, Counts, Fate, Job, Proof};
-use crate::dest::memory::{PAGE, Placed, Target};
+use crate::channel::{NotInstalled, PageRange};
+use crate::dest::controller::{Answer, Counters, Fate, Job, Verified};
+use crate::dest::memory::{InstallOutcome, PAGE, Target};
 use crate::page_hash::hash_pages;
 
-/// The job's pages, proven with the bytes `read` and installed: an answer for every page.
+/// The job's pages, verified with the bytes `read` and installed: an answer for every page.
 ///
 /// The bytes are ours alone, so what is hashed is what is installed. `stopped` is asked before each
 /// installation.
-pub(super) fn prove(job: &Job, read: &[u8], target: &Target, stopped: impl Fn() -> bool) -> Proof {
-    let Proof { mut answers, mut counts } = Proof::default();
-    let mut verdicts = verdicts(job, read).into_iter();
+pub(super) fn verify(
+    job: &Job,
+    read: &[u8],
+    target: &Target,
+    stopped: impl Fn() -> bool,
+) -> Verified {
+    let Verified { mut answers, mut counters } = Verified::default();
+    let mut matches = matches(job, read).into_iter();
     for piece in &job.request.pieces {
         let from = usize::try_from(piece.at).unwrap_or(usize::MAX);
         let mut page = 0;
-        let verdicts: Vec<_> = verdicts.by_ref().take(piece.pages as usize).collect();
-        for stretch in verdicts.chunk_by(|one, next| one == next) {
+        let matches: Vec<_> = matches.by_ref().take(piece.pages as usize).collect();
+        for stretch in matches.chunk_by(|one, next| one == next) {
             let pages = u32::try_from(stretch.len()).unwrap_or(u32::MAX);
             let first = piece.first.0 + page;
             let range = PageRange { first, count: pages };
             let start = from + page as usize * PAGE;
             let mut give_up = |reason| {
-                counts.not_placed += u64::from(pages);
-                answers.push((Fate::NotPlaced(reason), range));
+                counters.not_installed += u64::from(pages);
+                answers.push((Fate::NotInstalled(reason), range));
             };
             match stretch[0] {
                 // The storage ended before them.
-                None => give_up(NotPlaced::ReadFailed),
-                Some(false) => give_up(NotPlaced::Differs),
-                Some(true) if stopped() => give_up(NotPlaced::TooLate),
+                None => give_up(NotInstalled::ReadFailed),
+                Some(false) => give_up(NotInstalled::Differs),
+                Some(true) if stopped() => give_up(NotInstalled::TooLate),
                 Some(true) => {
                     let offset = piece.offset + u64::from(page) * PAGE as u64;
                     let bytes = &read[start..start + stretch.len() * PAGE];
-                    install(target, piece.block, offset, bytes, first, &mut counts, &mut answers);
+                    install(target, piece.block, offset, bytes, first, &mut counters, &mut answers);
                 }
             }
             page += pages;
         }
     }
-    Proof { answers, counts }
+    Verified { answers, counters }
 }
 
 /// By page of the job: whether what was read has its hash; `None` where nothing was read. What is hashed is what the
 /// caller installs.
-fn verdicts(job: &Job, read: &[u8]) -> Vec<Option<bool>> {
+fn matches(job: &Job, read: &[u8]) -> Vec<Option<bool>> {
     let mut pages = Vec::with_capacity(job.hashes.len());
     for piece in &job.request.pieces {
         let from = usize::try_from(piece.at).unwrap_or(usize::MAX);
@@ -68,25 +73,25 @@ fn install(
     offset: u64,
     bytes: &[u8],
     mut first: u32,
-    counts: &mut Counts,
+    counters: &mut Counters,
     answers: &mut Vec<Answer>,
 ) {
-    target.place(block, offset, bytes, |placed, count| {
+    target.install(block, offset, bytes, |installed, count| {
         let range = PageRange { first, count };
         first += count;
-        let fate = match placed {
-            Placed::Installed => {
-                counts.installed += u64::from(count);
-                Fate::Placed
+        let fate = match installed {
+            InstallOutcome::Installed => {
+                counters.installed += u64::from(count);
+                Fate::Installed
             }
-            Placed::Delivered => {
-                counts.delivered += u64::from(count);
-                Fate::Placed
+            InstallOutcome::AlreadyPresent => {
+                counters.already_present += u64::from(count);
+                Fate::Installed
             }
-            Placed::Failed(error) => {
-                counts.not_placed += u64::from(count);
-                counts.warn(failure(error));
-                Fate::NotPlaced(NotPlaced::InstallFailed)
+            InstallOutcome::Failed(error) => {
+                counters.not_installed += u64::from(count);
+                counters.warn(failure(error));
+                Fate::NotInstalled(NotInstalled::InstallFailed)
             }
         };
         answers.push((fate, range));

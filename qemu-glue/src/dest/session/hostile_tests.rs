@@ -13,15 +13,15 @@ use tokio::io::duplex;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::prepare::Prepared;
+use super::prepare::PreparedRestore;
 use super::{greet, serve};
 use crate::channel::{Key, Message, Ready, Refused, Security, VERSION};
 use crate::dest::controller::Controller;
-use crate::dest::{BlockFile, Greeting, Limits, Outcome, ReceiveError, Refusal, Target};
+use crate::dest::{BlockFile, Limits, NewSource, Outcome, ReceiveError, RestoreRefusal, Target};
 use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
 use crate::set::Block;
 use crate::storage::Storage;
-use crate::timeline::Watched;
+use crate::timeline::ProbeSession;
 use crate::usage;
 
 const SESSIONS: u64 = 1000;
@@ -51,9 +51,9 @@ impl Rig {
 }
 
 /// What `super::serve` does, with the rig in place of QEMU.
-async fn serve_with(rig: &Rig, greeting: Greeting) -> Result<Outcome, ReceiveError> {
-    let Greeting { mut sender, mut receiver, hello } = greeting;
-    greet(&mut sender, hello, &Err(Refusal::Devices)).await?;
+async fn serve_with(rig: &Rig, source: NewSource) -> Result<Outcome, ReceiveError> {
+    let NewSource { mut sender, mut receiver, hello } = source;
+    greet(&mut sender, hello, &Err(RestoreRefusal::Devices)).await?;
     let silence = Duration::from_millis(100);
     let mut controller = Controller::new(PAGES.into(), silence, Instant::now());
     let (_, set) = serve::offer(&mut controller, &mut receiver).await?;
@@ -66,17 +66,17 @@ async fn serve_with(rig: &Rig, greeting: Greeting) -> Result<Outcome, ReceiveErr
             let target = Target::new(&[BlockFile { file: &rig.ram, offset: 0, length }]).unwrap();
             let ready = Ready { uri: "tcp:127.0.0.1:1".into(), devices_left_out: Vec::new() };
             sender.send(&Message::Ready(ready)).await?;
-            let prepared = Prepared { set: Arc::new(set), devices, target };
+            let prepared = PreparedRestore { set: Arc::new(set), devices, target };
             let limits = Limits::default().sized(length);
             let channel = serve::Channel { sender, receiver, controller, qmp };
-            serve::restore(prepared, channel, limits, Watched::Not, &mut |_| {}).await
+            serve::restore(prepared, channel, limits, ProbeSession::Not, &mut |_| {}).await
         }
         set => {
-            let refusal = set.err().unwrap_or(Refusal::Devices);
+            let refusal = set.err().unwrap_or(RestoreRefusal::Devices);
             let refused = Refused { reason: Text::default(), hint: Text::default(), uri: None };
             sender.send(&Message::Refused(refused)).await?;
             let channel = serve::Channel { sender, receiver, controller, qmp };
-            serve::stand_by(channel, refusal, Watched::Not).await
+            serve::stand_by(channel, refusal, ProbeSession::Not).await
         }
     }
 }
@@ -111,8 +111,8 @@ async fn a_thousand_hostile_sources_do_no_harm() {
             let hostile =
                 tokio::spawn(async move { hostile::play(&session, near, has.as_ref()).await });
             let served = async {
-                let greeting = Greeting::hear(far, &security).await?;
-                serve_with(&rig, greeting).await
+                let source = NewSource::accept(far, &security).await?;
+                serve_with(&rig, source).await
             };
             let served = timeout(OVER, served).await;
             let served = served.unwrap_or_else(|_| panic!("session {number} does not end"));

@@ -1,4 +1,4 @@
-//! One source, phase by phase, from its greeting to the last word.
+//! One source, phase by phase, from its hello to the last word.
 
 mod prepare;
 mod serve;
@@ -7,18 +7,18 @@ use std::time::Instant;
 
 use foreign::Text;
 
-use self::prepare::{Prepared, Qemu};
+use self::prepare::{PreparedRestore, WaitingQemu};
 use crate::channel::{Hello, Message, Receiver, Refused, Sender, VERSION};
-use crate::dest::admission::Greeting;
+use crate::dest::admission::NewSource;
 use crate::dest::controller::{Controller, Offered};
-use crate::dest::event::{Event, Observer, Outcome};
-use crate::dest::refusal::Refusal;
+use crate::dest::event::{Observer, Outcome, ReceiveEvent};
+use crate::dest::refusal::RestoreRefusal;
 use crate::dest::{Options, ReceiveError};
-use crate::timeline::Watched;
+use crate::timeline::ProbeSession;
 use crate::{error_chain, usage};
 
 /// What all phases share.
-pub(in crate::dest) struct Run<'a> {
+pub(in crate::dest) struct ReceiveSession<'a> {
     options: &'a Options,
     observer: Observer<'a>,
     sender: Sender,
@@ -28,89 +28,111 @@ pub(in crate::dest) struct Run<'a> {
     migration: Text,
     /// Seconds of this process before.
     cpu_s: f64,
-    watched: Watched,
+    probe_session: ProbeSession,
 }
 
 /// What both sides have agreed on.
-pub(in crate::dest) enum Agreed {
+pub(in crate::dest) enum ServiceMode {
     /// Pages come from storage.
     Restore {
         /// All that it takes.
-        prepared: Box<Prepared>,
+        prepared: Box<PreparedRestore>,
         /// The source leaves to the network what storage does not come to.
         shares: bool,
     },
     /// None do.
-    StandBy(Refusal),
+    StandBy(RestoreRefusal),
 }
 
-impl<'a> Run<'a> {
+impl<'a> ReceiveSession<'a> {
     /// Takes QEMU's monitor, and answers the first words.
     pub(in crate::dest) async fn greet(
-        Greeting { mut sender, receiver, hello: theirs }: Greeting,
+        NewSource { mut sender, receiver, hello: theirs }: NewSource,
         options: &'a Options,
         observer: Observer<'a>,
-    ) -> Result<(Self, Result<Qemu, Refusal>), ReceiveError> {
+    ) -> Result<(Self, Result<WaitingQemu, RestoreRefusal>), ReceiveError> {
         let cpu_s = usage::cpu_s();
-        let qemu = Qemu::connect(&options.qmp).await;
-        let (migration, watched) = (greet(&mut sender, theirs, &qemu).await?, Watched::Not);
+        let qemu = WaitingQemu::connect(&options.qmp).await;
+        let (migration, probe_session) =
+            (greet(&mut sender, theirs, &qemu).await?, ProbeSession::Not);
         // Of no more pages than QEMU has.
-        let pages = qemu.as_ref().map_or(0, Qemu::pages);
+        let pages = qemu.as_ref().map_or(0, WaitingQemu::pages);
         let controller = Controller::new(pages, options.silence, Instant::now());
-        let run =
-            Self { options, observer, sender, receiver, controller, migration, cpu_s, watched };
-        Ok((run, qemu))
+        let session = Self {
+            options,
+            observer,
+            sender,
+            receiver,
+            controller,
+            migration,
+            cpu_s,
+            probe_session,
+        };
+        Ok((session, qemu))
     }
 
     /// Receives what the source wants to skip.
     pub(in crate::dest) async fn offer(&mut self) -> Result<Offered, ReceiveError> {
         let offered = serve::offer(&mut self.controller, &mut self.receiver).await?;
-        (self.observer)(&Event::Connected { migration: self.migration.clone() });
+        (self.observer)(&ReceiveEvent::Connected { migration: self.migration.clone() });
         Ok(offered)
     }
 
     /// Checks, opens storage, makes holes, lets QEMU listen, and tells the source.
     pub(in crate::dest) async fn prepare(
         &mut self,
-        qemu: Result<Qemu, Refusal>,
+        qemu: Result<WaitingQemu, RestoreRefusal>,
         (offer, set): Offered,
-    ) -> Result<Agreed, ReceiveError> {
+    ) -> Result<ServiceMode, ReceiveError> {
         if let (true, Ok(qemu)) = (self.options.probes, &qemu) {
-            self.watched = Watched::begin(qemu.pid());
+            self.probe_session = ProbeSession::begin(qemu.pid());
         }
         match prepare::prepare(qemu, &offer, set, self.options).await {
             Ok((prepared, ready)) => {
-                (self.observer)(&Event::ready(&ready, &prepared.set));
+                (self.observer)(&ReceiveEvent::ready(&ready, &prepared.set));
                 self.sender.send(&Message::Ready(ready)).await?;
-                Ok(Agreed::Restore { prepared: Box::new(prepared), shares: offer.shares })
+                Ok(ServiceMode::Restore { prepared: Box::new(prepared), shares: offer.shares })
             }
             Err((refusal, uri)) => {
                 let (reason, hint) =
                     (Text::from(error_chain(&refusal)), Text::from(refusal.hint()));
-                (self.observer)(&Event::Refused { reason: reason.clone(), hint: hint.clone() });
+                (self.observer)(&ReceiveEvent::Refused {
+                    reason: reason.clone(),
+                    hint: hint.clone(),
+                });
                 let refused = Refused { reason, hint, uri: uri.map(Text::from) };
                 self.sender.send(&Message::Refused(refused)).await?;
-                Ok(Agreed::StandBy(refusal))
+                Ok(ServiceMode::StandBy(refusal))
             }
         }
     }
 
     /// Restores, or stands by, until the source says how the migration ended.
-    pub(in crate::dest) async fn serve(self, agreed: Agreed) -> Result<Outcome, ReceiveError> {
-        let Self { options, observer, sender, receiver, controller, migration, cpu_s, watched } =
-            self;
+    pub(in crate::dest) async fn serve(self, agreed: ServiceMode) -> Result<Outcome, ReceiveError> {
+        let Self {
+            options,
+            observer,
+            sender,
+            receiver,
+            controller,
+            migration,
+            cpu_s,
+            probe_session,
+        } = self;
         let channel = serve::Channel { sender, receiver, controller, qmp: options.qmp.clone() };
         let mut outcome = match agreed {
-            Agreed::Restore { prepared, shares } => {
+            ServiceMode::Restore { prepared, shares } => {
                 let limits = options.limits.sized(prepared.set.bytes_on_storage());
                 let limits = if shares { limits.shared() } else { limits };
-                serve::restore(*prepared, channel, limits, watched, observer).await?
+                serve::restore(*prepared, channel, limits, probe_session, observer).await?
             }
-            Agreed::StandBy(refusal) => serve::stand_by(channel, refusal, watched).await?,
+            ServiceMode::StandBy(refusal) => {
+                serve::stand_by(channel, refusal, probe_session).await?
+            }
         };
         outcome.migration = migration;
         outcome.finished.cpu_s = usage::cpu_s() - cpu_s;
-        observer(&Event::Finished { outcome: outcome.clone() });
+        observer(&ReceiveEvent::Finished { outcome: outcome.clone() });
         Ok(outcome)
     }
 }
@@ -119,7 +141,7 @@ impl<'a> Run<'a> {
 pub(in crate::dest) async fn greet(
     sender: &mut Sender,
     theirs: Hello,
-    qemu: &Result<Qemu, Refusal>,
+    qemu: &Result<WaitingQemu, RestoreRefusal>,
 ) -> Result<Text, ReceiveError> {
     let ours = Hello {
         version: VERSION,

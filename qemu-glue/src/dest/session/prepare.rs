@@ -9,7 +9,7 @@ use page_number::PAGE_BYTES;
 use crate::channel::{Offer, Ready};
 use crate::dest::memory::{Target, holes};
 use crate::dest::options::Options;
-use crate::dest::refusal::Refusal;
+use crate::dest::refusal::RestoreRefusal;
 use crate::dest::{devices, incoming, preflight};
 use crate::guest::{GuestRam, disks};
 use crate::qmp::Qmp;
@@ -17,18 +17,18 @@ use crate::set::SkipSet;
 use crate::storage::Storage;
 
 /// The QEMU that waits.
-pub(in crate::dest) struct Qemu {
+pub(in crate::dest) struct WaitingQemu {
     qmp: Qmp,
     pid: u32,
     /// Why not, where its RAM cannot be reached; the migration can still be a stock one.
-    ram: Result<GuestRam, Refusal>,
+    ram: Result<GuestRam, RestoreRefusal>,
 }
 
-impl Qemu {
-    pub(in crate::dest) async fn connect(path: &Path) -> Result<Self, Refusal> {
+impl WaitingQemu {
+    pub(in crate::dest) async fn connect(path: &Path) -> Result<Self, RestoreRefusal> {
         let qmp = Qmp::connect(path).await?;
         let pid = qmp.peer_pid()?;
-        let ram = GuestRam::writable(&qmp, pid).await.map_err(Refusal::Guest);
+        let ram = GuestRam::writable(&qmp, pid).await.map_err(RestoreRefusal::Guest);
         Ok(Self { qmp, pid, ram })
     }
 
@@ -48,7 +48,7 @@ impl Qemu {
 }
 
 /// All that the restore needs.
-pub(in crate::dest) struct Prepared {
+pub(in crate::dest) struct PreparedRestore {
     pub(in crate::dest) set: Arc<SkipSet>,
     pub(in crate::dest) devices: Vec<Option<Storage>>,
     pub(in crate::dest) target: Target,
@@ -56,13 +56,13 @@ pub(in crate::dest) struct Prepared {
 
 /// Prepares the restore and lets QEMU listen. A refusal comes with where QEMU listens all the same.
 pub(in crate::dest) async fn prepare(
-    qemu: Result<Qemu, Refusal>,
+    qemu: Result<WaitingQemu, RestoreRefusal>,
     offer: &Offer,
-    set: Result<SkipSet, Refusal>,
+    set: Result<SkipSet, RestoreRefusal>,
     options: &Options,
-) -> Result<(Prepared, Ready), (Refusal, Option<String>)> {
+) -> Result<(PreparedRestore, Ready), (RestoreRefusal, Option<String>)> {
     let qemu = qemu.map_err(|refusal| (refusal, None))?;
-    let Qemu { qmp, pid, ram } = qemu;
+    let WaitingQemu { qmp, pid, ram } = qemu;
     let listen = || incoming::listen(&qmp, &options.migration_address, offer);
     let prepared = async {
         preflight::waits(&qmp).await?;
@@ -73,12 +73,14 @@ pub(in crate::dest) async fn prepare(
             Ok(uri) => Ok((prepared, Ready { uri: uri.into(), devices_left_out })),
             Err(refusal) => Err((refusal, None)),
         },
-        Err(refusal @ (Refusal::NotIncoming { .. } | Refusal::Begun { .. })) => {
-            Err((refusal, None))
-        }
+        Err(
+            refusal @ (RestoreRefusal::NotIncoming { .. } | RestoreRefusal::MigrationBegun { .. }),
+        ) => Err((refusal, None)),
         Err(refusal) => {
             let uri = match &refusal {
-                Refusal::Listens => incoming::old(&qmp, &options.migration_address, offer).await,
+                RestoreRefusal::Listens => {
+                    incoming::old(&qmp, &options.migration_address, offer).await
+                }
                 _ => listen().await,
             };
             let uri = uri.inspect_err(|error| log::warn!("{}", crate::error_chain(error)));
@@ -95,12 +97,15 @@ async fn ready(
     offer: &Offer,
     set: SkipSet,
     options: &Options,
-) -> Result<(Prepared, Vec<(u16, Text)>), Refusal> {
-    let install = |(doing, source)| Refusal::Install { doing, source };
+) -> Result<(PreparedRestore, Vec<(u16, Text)>), RestoreRefusal> {
+    let install = |(doing, source)| RestoreRefusal::Install { doing, source };
     if set.pages() == 0 {
         // A stock migration: QEMU's address is all that is asked for.
         let target = Target::new(&[]).map_err(install)?;
-        return Ok((Prepared { set: Arc::new(set), devices: Vec::new(), target }, Vec::new()));
+        return Ok((
+            PreparedRestore { set: Arc::new(set), devices: Vec::new(), target },
+            Vec::new(),
+        ));
     }
     preflight::check(qmp, pid, &ram, offer, &set).await?;
     let disks = disks::of(qmp).await?;
@@ -111,5 +116,5 @@ async fn ready(
     holes::punch(&set, &blocks)?;
     let target = Target::new(&blocks).map_err(install)?;
     holes::verify(&set, &blocks)?;
-    Ok((Prepared { set: Arc::new(set), devices, target }, left_out))
+    Ok((PreparedRestore { set: Arc::new(set), devices, target }, left_out))
 }

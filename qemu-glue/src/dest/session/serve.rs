@@ -8,16 +8,16 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
-use super::prepare::Prepared;
+use super::prepare::PreparedRestore;
 use crate::channel::{ChannelError, Finish, Finished, Message, Receiver, Sender};
-use crate::dest::controller::{Answer, Coming, Command, Controller, Input, Offered};
+use crate::dest::controller::{Answer, Command, Controller, IncomingState, Input, Offered};
 use crate::dest::error::ReceiveError;
-use crate::dest::event::{Event, Observer, Outcome};
+use crate::dest::event::{Observer, Outcome, ReceiveEvent};
 use crate::dest::incoming::state;
-use crate::dest::refusal::Refusal;
+use crate::dest::refusal::RestoreRefusal;
 use crate::dest::restore::{Limits, Restore};
 use crate::qmp::Qmp;
-use crate::timeline::{Watched, now_ns};
+use crate::timeline::{ProbeSession, now_ns};
 use crate::{error_chain, usage};
 
 /// How long the VM may take to run here after its source has let it go.
@@ -67,14 +67,14 @@ pub(super) async fn offer(
 
 /// Restores until the source says how the migration ended; nothing is installed when it returns.
 pub(super) async fn restore(
-    prepared: Prepared,
+    prepared: PreparedRestore,
     channel: Channel,
     limits: Limits,
-    watched: Watched,
+    probe_session: ProbeSession,
     observer: Observer<'_>,
 ) -> Result<Outcome, ReceiveError> {
     let Channel { sender, receiver, mut controller, qmp } = channel;
-    let Prepared { set, devices, target } = prepared;
+    let PreparedRestore { set, devices, target } = prepared;
     controller.step(Instant::now(), Input::Ready { pages: set.pages() });
     let (restore, answers) = Restore::start(set, devices, target, limits);
     let (out, waiting) = mpsc::channel(WAITING);
@@ -82,15 +82,19 @@ pub(super) async fn restore(
     sending.spawn(send(sender, waiting));
     let mut peak_memory_bytes = usage::memory_bytes();
     let mut serving = Serving { controller, receiver, qmp: &qmp, asking: JoinSet::new() };
-    let mut restoring =
-        Restoring { restore: &restore, answers, out, peak_memory_bytes: &mut peak_memory_bytes };
+    let mut restoring = ActiveRestore {
+        restore: &restore,
+        answers,
+        out,
+        peak_memory_bytes: &mut peak_memory_bytes,
+    };
     let followed = tokio::select! {
         followed = serving.follow(Some(&mut restoring), observer) => followed,
         // It ends before the restore only where the source takes no answers.
         ended = sending.join_next() => Err(sent(ended).err().unwrap_or(ChannelError::Closed).into()),
     };
-    let Restoring { mut answers, out, .. } = restoring;
-    let (progress, remarks) = (restore.progress(), restore.warnings());
+    let ActiveRestore { mut answers, out, .. } = restoring;
+    let (progress, warnings) = (restore.progress(), restore.warnings());
     restore.stop().await;
     let finish = followed?;
     let sender = timeout(LAST_WORD, async {
@@ -99,8 +103,8 @@ pub(super) async fn restore(
     });
     let sender = sender.await.ok().and_then(Result::ok);
     let cpu_s = usage::cpu_s();
-    let finished = Finished { progress, cpu_s, peak_memory_bytes, probes: None, remarks };
-    Ok(end(sender, finish, finished, watched).await)
+    let finished = Finished { progress, cpu_s, peak_memory_bytes, probes: None, warnings };
+    Ok(end(sender, finish, finished, probe_session).await)
 }
 
 /// Sends until there is nothing more to say; gives the channel back for the last word.
@@ -123,19 +127,19 @@ fn sent(
 /// Waits for the end of a migration in which nothing is restored.
 pub(super) async fn stand_by(
     channel: Channel,
-    refusal: Refusal,
-    watched: Watched,
+    refusal: RestoreRefusal,
+    probe_session: ProbeSession,
 ) -> Result<Outcome, ReceiveError> {
     let Channel { sender, receiver, mut controller, qmp } = channel;
     controller.step(Instant::now(), Input::Refused);
     let mut serving = Serving { controller, receiver, qmp: &qmp, asking: JoinSet::new() };
     let finish = serving.follow(None, &mut |_| {}).await?;
     let finished = Finished {
-        remarks: vec![error_chain(&refusal).into()],
+        warnings: vec![error_chain(&refusal).into()],
         peak_memory_bytes: usage::memory_bytes(),
         ..Finished::default()
     };
-    let outcome = end(Some(sender), finish, finished, watched).await;
+    let outcome = end(Some(sender), finish, finished, probe_session).await;
     Ok(Outcome { refused: Some(error_chain(&refusal).into()), ..outcome })
 }
 
@@ -145,11 +149,11 @@ struct Serving<'a> {
     receiver: Receiver,
     qmp: &'a Path,
     /// What QEMU is asked.
-    asking: JoinSet<Option<Coming>>,
+    asking: JoinSet<Option<IncomingState>>,
 }
 
 /// What belongs to a restore.
-struct Restoring<'a> {
+struct ActiveRestore<'a> {
     restore: &'a Restore,
     answers: UnboundedReceiver<Vec<Answer>>,
     out: mpsc::Sender<Message>,
@@ -160,7 +164,7 @@ impl Serving<'_> {
     /// Follows the source until it says how the migration ended.
     async fn follow(
         &mut self,
-        mut restoring: Option<&mut Restoring<'_>>,
+        mut restoring: Option<&mut ActiveRestore<'_>>,
         observer: Observer<'_>,
     ) -> Result<Finish, ReceiveError> {
         let mut tick = interval(if restoring.is_some() { TICK } else { TICK_IDLE });
@@ -179,7 +183,7 @@ impl Serving<'_> {
                     progress: restoring.as_ref().map(|it| it.restore.progress()).unwrap_or_default(),
                     has_room: restoring.as_ref().is_some_and(|it| it.out.capacity() >= WAITING / 2),
                 },
-                Some(told) = self.asking.join_next() => Input::Coming(told.ok().flatten()),
+                Some(told) = self.asking.join_next() => Input::Incoming(told.ok().flatten()),
                 Some(answers) = answers => Input::Answers(answers),
                 message = self.receiver.receive() => Input::Peer(message?),
             };
@@ -190,7 +194,9 @@ impl Serving<'_> {
                     match command {
                         Command::Finish(finish) => return Ok(finish),
                         Command::Fail(error) => return Err(error),
-                        Command::AskQemu => drop(self.asking.spawn(coming(self.qmp.to_owned()))),
+                        Command::AskQemu => {
+                            drop(self.asking.spawn(incoming_state(self.qmp.to_owned())))
+                        }
                         command => {
                             let Some(restoring) = &mut restoring else { continue };
                             let came = restoring.perform(command, observer);
@@ -223,12 +229,12 @@ impl Serving<'_> {
     }
 }
 
-impl Restoring<'_> {
+impl ActiveRestore<'_> {
     /// Does what concerns the restore; gives what comes of it.
     fn perform(
         &mut self,
         command: Command,
-        observer: &mut (dyn FnMut(&Event) + Send),
+        observer: &mut (dyn FnMut(&ReceiveEvent) + Send),
     ) -> Option<Input> {
         match command {
             Command::Restore { first, hashes } => {
@@ -239,7 +245,7 @@ impl Restoring<'_> {
             Command::Send(message) => drop(self.out.try_send(message)),
             Command::Observe(progress) => {
                 *self.peak_memory_bytes = usage::memory_bytes().max(*self.peak_memory_bytes);
-                observer(&Event::Progress(progress));
+                observer(&ReceiveEvent::Progress(progress));
             }
             // None of the restore's.
             Command::Prepare(_) | Command::AskQemu | Command::Finish(_) | Command::Fail(_) => {}
@@ -249,9 +255,9 @@ impl Restoring<'_> {
 }
 
 /// Whether a migration comes in. The monitor is let go at once: QEMU serves one client.
-async fn coming(qmp: PathBuf) -> Option<Coming> {
+async fn incoming_state(qmp: PathBuf) -> Option<IncomingState> {
     let qmp = Qmp::connect(&qmp).await.inspect_err(|error| log::debug!("{error}")).ok()?;
-    state::coming(&qmp).await.inspect_err(|error| log::debug!("{error}")).ok()
+    state::query(&qmp).await.inspect_err(|error| log::debug!("{error}")).ok()
 }
 
 /// What CLOCK_MONOTONIC was in ns at a Unix time of the past in seconds.
@@ -266,13 +272,13 @@ async fn end(
     sender: Option<Sender>,
     finish: Finish,
     mut finished: Finished,
-    watched: Watched,
+    probe_session: ProbeSession,
 ) -> Outcome {
     // The source may know that it has lost the VM before the VM runs here.
     sleep(STARTS).await;
-    let (side, remark) = watched.end(zero_ns(finish.begun_unix_s)).await;
+    let (side, warning) = probe_session.end(zero_ns(finish.begun_unix_s)).await;
     finished.probes = side.map(Box::new);
-    finished.remarks.extend(remark.map(Text::from));
+    finished.warnings.extend(warning.map(Text::from));
     let said = async {
         let mut sender = sender.ok_or(ChannelError::Closed)?;
         sender.send(&Message::Finished(finished.clone())).await?;

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use super::allowance::Allowance;
 use super::ledger::Ledger;
 use super::trouble::Trouble;
-use crate::channel::{Finished, Message, NotPlaced, PageRange, Progress};
+use crate::channel::{Finished, Message, NotInstalled, PageRange, Progress};
 
 /// Pages that have become settled.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::source) enum Settled {
     /// They are at the destination.
-    Placed(Vec<PageRange>),
+    Installed(Vec<PageRange>),
     /// They are not, and go back to QEMU.
-    NotPlaced(NotPlaced, Vec<PageRange>),
+    NotInstalled(NotInstalled, Vec<PageRange>),
 }
 
 /// The last word of a destination, within what a set and a migration can have.
@@ -101,21 +101,21 @@ impl Peer {
         settled: &mut Vec<Settled>,
     ) -> Result<(), Trouble> {
         match message {
-            Message::Placed(ranges) => {
+            Message::Installed(ranges) => {
                 self.answers(&ranges)?;
                 for range in ranges {
                     let fresh = ledger.placed(range)?;
                     self.lives(&fresh);
-                    settled.push(Settled::Placed(fresh));
+                    settled.push(Settled::Installed(fresh));
                 }
                 Ok(())
             }
-            Message::NotPlaced(why, ranges) => {
+            Message::NotInstalled(why, ranges) => {
                 self.answers(&ranges)?;
                 for range in ranges {
                     let fresh = ledger.redirtied(range)?;
                     self.lives(&fresh);
-                    settled.push(Settled::NotPlaced(why, fresh));
+                    settled.push(Settled::NotInstalled(why, fresh));
                 }
                 Ok(())
             }
@@ -187,12 +187,12 @@ mod tests {
             assert!(peer.is_alive(begun + LIMIT * step / 10, &ledger).is_ok());
             let progress = Message::Progress(Progress::default());
             hear(&mut peer, progress, &mut ledger).unwrap();
-            hear(&mut peer, Message::Placed(Vec::new()), &mut ledger).unwrap();
+            hear(&mut peer, Message::Installed(Vec::new()), &mut ledger).unwrap();
         }
         let late = begun + LIMIT * 2;
         let silent = peer.is_alive(late, &ledger);
         assert!(matches!(silent, Err(Trouble::PeerSilent { .. })), "held by messages of progress");
-        hear(&mut peer, Message::Placed(vec![range(0, 1)]), &mut ledger).unwrap();
+        hear(&mut peer, Message::Installed(vec![range(0, 1)]), &mut ledger).unwrap();
         assert!(peer.is_alive(late, &ledger).is_ok());
         // Who has no hash has nothing to answer.
         let mut idle = Peer::new(100, LIMIT, begun);
@@ -202,14 +202,15 @@ mod tests {
     #[test]
     fn pages_are_answered_once() {
         let (mut peer, mut ledger) = hashed();
-        let placed = hear(&mut peer, Message::Placed(vec![range(0, 60)]), &mut ledger);
-        assert_eq!(placed.unwrap(), [Settled::Placed(vec![range(0, 60)])]);
-        let again = hear(&mut peer, Message::Placed(vec![range(0, 41)]), &mut ledger);
+        let placed = hear(&mut peer, Message::Installed(vec![range(0, 60)]), &mut ledger);
+        assert_eq!(placed.unwrap(), [Settled::Installed(vec![range(0, 60)])]);
+        let again = hear(&mut peer, Message::Installed(vec![range(0, 41)]), &mut ledger);
         assert!(again.unwrap_err().to_string().contains("more pages than the set has"));
         let (mut peer, mut ledger) = hashed();
         let many = vec![range(0, 100); 1 << 17];
         assert!(
-            hear(&mut peer, Message::NotPlaced(NotPlaced::Differs, many), &mut ledger).is_err()
+            hear(&mut peer, Message::NotInstalled(NotInstalled::Differs, many), &mut ledger)
+                .is_err()
         );
         assert_eq!(ledger.outstanding(), 100, "not even the first of them");
     }
@@ -217,9 +218,10 @@ mod tests {
     #[test]
     fn what_it_counts_is_no_more_than_the_set() {
         let (mut peer, mut ledger) = hashed();
-        let most = Progress { installed: u64::MAX, delivered: u64::MAX, ..Progress::default() };
+        let most =
+            Progress { installed: u64::MAX, already_present: u64::MAX, ..Progress::default() };
         hear(&mut peer, Message::Progress(most), &mut ledger).unwrap();
-        assert_eq!((peer.progress().installed, peer.progress().delivered), (100, 100));
+        assert_eq!((peer.progress().installed, peer.progress().already_present), (100, 100));
         peer.hear_after(Message::Finished(Finished { progress: most, ..Finished::default() }));
         let word = peer.take_last_word().unwrap().into_inner();
         assert_eq!(word.progress.installed, 100);

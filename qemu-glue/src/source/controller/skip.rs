@@ -19,7 +19,7 @@ use super::input::Library;
 use super::ledger::Ledger;
 use super::peer::{Peer, Settled};
 use super::trouble::Trouble;
-use crate::channel::{Message, NotPlaced, PageRange};
+use crate::channel::{Message, NotInstalled, PageRange};
 use crate::set::SkipSet;
 use crate::shim::{State, Status};
 use crate::source::hash::Hashed;
@@ -119,7 +119,7 @@ pub(super) struct Skip {
     begun: Instant,
     hashed: u64,
     /// Pages that the destination did not place.
-    not_placed: u64,
+    not_installed: u64,
     /// Pages re-dirtied, by reason.
     redirtied: BTreeMap<&'static str, u64>,
     /// Syncs that the library had seen after all was re-dirtied.
@@ -135,7 +135,7 @@ impl Skip {
             library: None,
             begun: now,
             hashed: 0,
-            not_placed: 0,
+            not_installed: 0,
             redirtied: BTreeMap::new(),
             taken_up_after: None,
             task,
@@ -162,7 +162,7 @@ impl Skip {
 
     /// Pages that storage was asked for and that are settled.
     pub(super) const fn settled_by_storage(&self) -> u64 {
-        self.ledger.placed_pages() + self.not_placed
+        self.ledger.placed_pages() + self.not_installed
     }
 
     /// Pages re-dirtied that QEMU has not learnt of yet.
@@ -183,7 +183,7 @@ impl Skip {
             redirtied.into_iter().flat_map(|range| self.ledger.follow(range)).collect();
         if !fresh.is_empty() {
             log::info!("the library in QEMU has re-dirtied {} pages by itself", count(&fresh));
-            out.push(Command::Tell(Message::Taken(fresh)));
+            out.push(Command::Tell(Message::Redirtied(fresh)));
         }
     }
 
@@ -298,9 +298,9 @@ impl Skip {
         let heard = self.peer.hear(message, &mut self.ledger, &mut settled);
         for settled in settled {
             match settled {
-                Settled::Placed(fresh) => out.push(Command::Confirm(fresh)),
-                Settled::NotPlaced(why, fresh) => {
-                    self.not_placed += count(&fresh);
+                Settled::Installed(fresh) => out.push(Command::Confirm(fresh)),
+                Settled::NotInstalled(why, fresh) => {
+                    self.not_installed += count(&fresh);
                     self.redirty(name(why), fresh, out);
                 }
             }
@@ -311,7 +311,7 @@ impl Skip {
     /// Leaves up to `pages` pages to QEMU, those that storage would come to last; gives how many.
     pub(super) fn leave_to_network(&mut self, pages: u64, out: &mut Vec<Command>) -> u64 {
         let (ranges, end) = self.ledger.redirty_last(pages);
-        out.push(Command::Tell(Message::Taken(ranges.clone())));
+        out.push(Command::Tell(Message::Redirtied(ranges.clone())));
         out.push(Command::HashUpTo(end));
         let left = count(&ranges);
         self.redirty(reason::SOONER, ranges, out);
@@ -325,7 +325,7 @@ impl Skip {
         let rest = self.ledger.redirty_rest();
         if !rest.is_empty() {
             self.redirty(reason, rest.clone(), out);
-            out.push(Command::Tell(Message::Taken(rest)));
+            out.push(Command::Tell(Message::Redirtied(rest)));
         }
         self.taken_up_after = None;
         out.push(Command::ReadLibrary);
@@ -336,7 +336,7 @@ impl Skip {
         if !ranges.is_empty() {
             log::error!("{} pages were not read at the source: QEMU sends them", count(&ranges));
             self.redirty(reason, ranges.clone(), out);
-            out.push(Command::Tell(Message::Taken(ranges)));
+            out.push(Command::Tell(Message::Redirtied(ranges)));
         }
     }
 
@@ -371,11 +371,11 @@ fn count(ranges: &[PageRange]) -> u64 {
 }
 
 /// The reason as it stands in reports.
-const fn name(why: NotPlaced) -> &'static str {
+const fn name(why: NotInstalled) -> &'static str {
     match why {
-        NotPlaced::Differs => "differs",
-        NotPlaced::ReadFailed => "read-failed",
-        NotPlaced::InstallFailed => "install-failed",
-        NotPlaced::TooLate => "too-late",
+        NotInstalled::Differs => "differs",
+        NotInstalled::ReadFailed => "read-failed",
+        NotInstalled::InstallFailed => "install-failed",
+        NotInstalled::TooLate => "too-late",
     }
 }

@@ -74,7 +74,7 @@ impl Controller {
         Some(Telemetry {
             phase,
             skipped: skip.library.as_ref().map_or(0, |library| library.hinted),
-            placed: skip.ledger.placed_pages(),
+            installed: skip.ledger.placed_pages(),
             redirtied: skip.ledger.redirtied_pages(),
             remaining_bytes: self.qemu.ram.remaining,
         })

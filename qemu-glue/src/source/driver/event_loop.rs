@@ -205,7 +205,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
         let mut snapshot = self.controller.snapshot();
         if let (Some(session), Some(telemetry)) = (&self.session, self.controller.telemetry()) {
             snapshot.network_bytes += session.channel_bytes();
-            session.visit().tell(telemetry);
+            session.telemetry().tell(telemetry);
         }
         self.record.snapshot(snapshot);
     }

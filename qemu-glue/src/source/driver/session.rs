@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::agent::Visit;
+use crate::agent::Telemetry;
 use crate::channel::{ChannelError, Finish, Message};
 use crate::guest::GuestRam;
 use crate::set::SkipSet;
@@ -30,7 +30,7 @@ pub(in crate::source) struct SkipSession {
     set: Arc<SkipSet>,
     ram: Arc<GuestRam>,
     link: Link,
-    visit: Visit,
+    telemetry: Telemetry,
     /// Hashes, while there are more to come.
     hashes: Option<mpsc::Receiver<Hashed>>,
     /// Zero pages looked at again, likewise.
@@ -53,7 +53,7 @@ impl SkipSession {
         silence: Duration,
         splits_load: bool,
     ) -> Result<(Self, SkipTask), (ShimError, Link)> {
-        let Prepared { shim, ram, plan, visit } = prepared;
+        let Prepared { shim, ram, plan, telemetry } = prepared;
         let armed = match shim.arm(&plan.set) {
             Ok(armed) => armed,
             Err(error) => return Err((error, link)),
@@ -66,7 +66,7 @@ impl SkipSession {
             set: Arc::new(plan.set),
             ram,
             link,
-            visit,
+            telemetry,
             hashes: None,
             zeros: None,
             stop: Arc::default(),
@@ -113,13 +113,13 @@ impl SkipSession {
     pub(in crate::source) fn figures(&self) -> SessionFigures {
         SessionFigures {
             status: self.status(),
-            readings: self.visit.readings(),
+            readings: self.telemetry.readings(),
             channel_bytes: self.channel_bytes(),
         }
     }
 
-    pub(in crate::source) const fn visit(&self) -> &Visit {
-        &self.visit
+    pub(in crate::source) const fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Bytes of the channel so far.

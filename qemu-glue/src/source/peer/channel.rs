@@ -214,7 +214,7 @@ mod tests {
 
     /// Of almost 1 MiB.
     fn placed() -> Message {
-        Message::Placed(vec![PageRange { first: 1, count: 1 }; 130_000])
+        Message::Installed(vec![PageRange { first: 1, count: 1 }; 130_000])
     }
 
     #[tokio::test]

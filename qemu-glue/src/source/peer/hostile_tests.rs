@@ -50,7 +50,7 @@ async fn migrate(link: Link, set: &SkipSet) -> Result<u64, MigrateError> {
         let mut settled = Vec::new();
         let trouble = peer.hear(message, &mut ledger, &mut settled);
         for settled in settled {
-            let (Settled::Placed(ranges) | Settled::NotPlaced(_, ranges)) = settled;
+            let (Settled::Installed(ranges) | Settled::NotInstalled(_, ranges)) = settled;
             for page in ranges.iter().flat_map(|range| range.first..range.first + range.count) {
                 assert!(!once.put(page as usize), "page {page} is settled twice");
             }

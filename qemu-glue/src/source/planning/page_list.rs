@@ -12,7 +12,7 @@ use page_wire::{Bounds, List};
 use thiserror::Error;
 use tokio::task::{JoinError, spawn_blocking};
 
-use crate::agent::{Agent, AgentError, How, Visit};
+use crate::agent::{Agent, AgentError, How, Telemetry};
 use crate::guest::disks::Disk;
 use crate::guest::{GuestError, GuestRam, disks};
 use crate::qmp::{Qmp, QmpError};
@@ -33,7 +33,7 @@ pub(in crate::source) struct Prepared {
     pub(in crate::source) ram: Arc<GuestRam>,
     pub(in crate::source) plan: Plan,
     /// From here on the guest is asked how it is.
-    pub(in crate::source) visit: Visit,
+    pub(in crate::source) telemetry: Telemetry,
 }
 
 /// Why nothing is left behind.
@@ -121,7 +121,7 @@ pub(in crate::source) async fn prepare(
     if plan.set.pages() == plan.set.zero_pages() {
         return Err(NotPrepared::Empty(plan.left_out));
     }
-    Ok(Prepared { shim, ram, plan, visit: Visit::begin(agent) })
+    Ok(Prepared { shim, ram, plan, telemetry: Telemetry::begin(agent) })
 }
 
 /// Makes the set in a thread of its own: a guest may have a list of millions of runs. Who waits for it no more ends it.

@@ -10,7 +10,7 @@ use shim_abi::OLDEST_QEMU;
 use crate::clash::{self, CAPABILITIES, OF_BOTH, Pinned};
 use crate::guest::disks::{self, Disk};
 use crate::multifd::Multifd;
-use crate::qmp::{Qmp, QmpError, Version};
+use crate::qmp::{QemuVersion, Qmp, QmpError};
 use crate::source::error::MigrateError;
 use crate::source::monitor::capabilities::{BY_MULTIFD, LEGACY, ZERO_PAGES, enabled};
 use crate::source::monitor::migration_info::Migration;
@@ -148,7 +148,7 @@ async fn look(qmp: &Qmp, state: &str, checked: &mut Checked) -> Result<(), QmpEr
 /// Names [`OLDEST_QEMU`].
 const OLDEST_HINT: &str = "use QEMU 7.2 or later";
 
-fn version(version: Version, checked: &mut Checked) {
+fn version(version: QemuVersion, checked: &mut Checked) {
     let (major, minor) = OLDEST_QEMU;
     if !version.is_at_least(major, minor) {
         let what =
@@ -233,7 +233,7 @@ mod tests {
 
     fn checked(major: u32, minor: u32) -> Checked {
         let mut checked = Checked { accelerator: "kvm", ..Checked::default() };
-        version(Version { major, minor, micro: 9 }, &mut checked);
+        version(QemuVersion { major, minor, micro: 9 }, &mut checked);
         checked
     }
 

@@ -199,7 +199,7 @@ impl<'a> Record<'a> {
         let placed = report.pages.skipped.saturating_sub(report.pages.redirtied);
         report.pages.zero = controller.zero_pages().min(placed);
         let placed = placed - report.pages.zero;
-        report.pages.delivered = progress.delivered.min(placed);
+        report.pages.delivered = progress.already_present.min(placed);
         report.pages.restored = placed - report.pages.delivered;
         report.storage_bytes = progress.storage_bytes;
         report.channel_bytes = session.channel_bytes;
@@ -207,7 +207,7 @@ impl<'a> Record<'a> {
             report.costs.destination_cpu_s = Some(word.cpu_s);
             report.costs.destination_peak_bytes = Some(word.peak_memory_bytes);
             report.probes.destination = word.probes.map(|side| *side);
-            report.remarks.extend(word.remarks);
+            report.remarks.extend(word.warnings);
         } else {
             self.remark("the destination's last word is missing".to_owned());
         }

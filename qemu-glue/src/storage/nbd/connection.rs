@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::negotiate::{Facts, negotiate};
 use super::stream::Stream;
-use crate::held::Held;
+use crate::open_files::OpenFiles;
 use crate::storage::address::Export;
 use crate::storage::buffer::Buffer;
 use crate::storage::error::StorageError;
@@ -39,13 +39,13 @@ pub(super) struct Connection {
 #[derive(Debug, Default)]
 struct Pending {
     next: u64,
-    reads: HashMap<u64, Read>,
+    reads: HashMap<u64, PendingRead>,
     /// No reply will come any more.
     lost: bool,
 }
 
 #[derive(Debug)]
-struct Read {
+struct PendingRead {
     buffer: Buffer,
     length: usize,
     answer: oneshot::Sender<io::Result<Buffer>>,
@@ -54,7 +54,7 @@ struct Read {
 impl Connection {
     pub(super) async fn open(
         export: &Export,
-        held: Option<&Held>,
+        held: Option<&OpenFiles>,
     ) -> Result<(Self, Facts), StorageError> {
         let lost = |source| StorageError::Connect { server: export.server.to_string(), source };
         let mut stream = Stream::connect(&export.server, held).await.map_err(lost)?;
@@ -89,7 +89,7 @@ impl Connection {
             }
             let cookie = pending.next;
             pending.next += 1;
-            pending.reads.insert(cookie, Read { buffer, length, answer });
+            pending.reads.insert(cookie, PendingRead { buffer, length, answer });
             cookie
         };
         let mut request = [0; REQUEST_BYTES];
@@ -155,7 +155,7 @@ async fn reply(stream: &mut ReadHalf<Stream>, pending: &Mutex<Pending>) -> io::R
         return Err(strange("a reply with another magic"));
     }
     let read = lock(pending).reads.remove(&u64::from_be_bytes(cookie));
-    let Read { mut buffer, length, answer } =
+    let PendingRead { mut buffer, length, answer } =
         read.ok_or_else(|| strange("a reply to no request"))?;
     let result = match i32::try_from(u32::from_be_bytes([e0, e1, e2, e3])) {
         Ok(0) => {

@@ -20,7 +20,7 @@ use super::address::Export;
 use super::buffer::Buffer;
 use super::error::StorageError;
 use super::plan::ALIGN;
-use crate::held::Held;
+use crate::open_files::OpenFiles;
 
 /// Connections to a server that allows several: enough to keep several of its threads and, on a real
 /// network, several queues busy.
@@ -38,7 +38,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Nbd {
     export: Export,
     /// What QEMU has open, where it has named the server.
-    held: Option<Arc<Held>>,
+    held: Option<Arc<OpenFiles>>,
     facts: Facts,
     /// How many there were at first.
     count: usize,
@@ -52,7 +52,7 @@ impl Nbd {
     /// Connects; where QEMU has named the server, only to one that QEMU itself is connected to.
     pub(super) async fn open(
         export: &Export,
-        held: Option<&Arc<Held>>,
+        held: Option<&Arc<OpenFiles>>,
     ) -> Result<Self, StorageError> {
         let connect = || Connection::open(export, held.map(AsRef::as_ref));
         let late = |_| StorageError::Connect {

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 
-use crate::held::Held;
-use crate::storage::address::Server;
+use crate::open_files::OpenFiles;
+use crate::storage::address::NbdServer;
 
 /// A connection to a server.
 #[derive(Debug)]
@@ -19,9 +19,9 @@ pub(super) enum Stream {
 
 impl Stream {
     /// Connects to a server, where `held` is of QEMU only to one that QEMU has a connection to.
-    pub(super) async fn connect(server: &Server, held: Option<&Held>) -> io::Result<Self> {
+    pub(super) async fn connect(server: &NbdServer, held: Option<&OpenFiles>) -> io::Result<Self> {
         Ok(match server {
-            Server::Tcp { host, port } => {
+            NbdServer::Tcp { host, port } => {
                 let found = lookup_host((host.as_str(), *port)).await?;
                 let addresses = match held {
                     Some(held) => held.connected(found),
@@ -34,7 +34,7 @@ impl Stream {
                 stream.set_nodelay(true)?;
                 Self::Tcp(stream)
             }
-            Server::Unix(path) => {
+            NbdServer::Unix(path) => {
                 let stream = UnixStream::connect(path).await?;
                 // Who listens there is known by a connection only; nothing was said yet.
                 if held.is_some_and(|held| !held.shares_listener(&stream)) {

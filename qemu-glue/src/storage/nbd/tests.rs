@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::storage::address::Server;
+use crate::storage::address::NbdServer;
 use crate::storage::{Address, BufferPool, Storage};
 
 const GREETING: &[u8] = b"NBDMAGICIHAVEOPT\0\x03";
@@ -45,7 +45,7 @@ async fn server(words: Vec<u8>) -> Address {
             });
         }
     });
-    let server = Server::Tcp { host: "127.0.0.1".into(), port };
+    let server = NbdServer::Tcp { host: "127.0.0.1".into(), port };
     Address::Nbd(Export { server, name: "disk".into() })
 }
 

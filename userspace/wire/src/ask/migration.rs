@@ -10,7 +10,8 @@ pub struct Migration {
     /// Pages of RAM that were left out at the start.
     pub skipped: u64,
     /// Those of them that the destination has restored, or has got by network.
-    pub placed: u64,
+    #[serde(rename = "placed", alias = "installed")]
+    pub installed: u64,
     /// Those of them that travel by network after all.
     #[serde(rename = "given_back", alias = "redirtied")]
     pub redirtied: u64,

@@ -35,7 +35,7 @@ fn the_text_of_the_asks_is_the_contract() {
     let migration = Migration {
         phase: Phase::Throttled,
         skipped: 4,
-        placed: 2,
+        installed: 2,
         redirtied: 1,
         remaining_bytes: 9,
     };

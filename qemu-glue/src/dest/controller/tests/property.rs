@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::*;
 use super::{DEVICES, PAGES, RUN, range, set};
-use crate::channel::NotPlaced;
+use crate::channel::NotInstalled;
 use crate::dest::restore::Limits;
 use crate::storage;
 
@@ -18,24 +18,24 @@ const BUFFERS: usize = 5;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
-enum Event {
+enum Happening {
     Time(u64),
     Hashes(Range<u32>),
     Leave(u32, u32),
     /// A device answers the read of this number, modulo those under way.
     Answers(usize, bool),
     /// What came was proven, or that ended badly.
-    Proven(usize, bool),
+    Verified(usize, bool),
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = Happening> {
     prop_oneof![
-        3 => (0..3000_u64).prop_map(Event::Time),
-        1 => (0..200_000_u64).prop_map(Event::Time),
-        6 => (0..PAGES + 4, 1..40_u32).prop_map(|(first, count)| Event::Hashes(first..first + count)),
-        1 => (0..PAGES, 1..40_u32).prop_map(|(first, count)| Event::Leave(first, count)),
-        8 => (any::<usize>(), prop::bool::weighted(0.9)).prop_map(|(n, ok)| Event::Answers(n, ok)),
-        8 => (any::<usize>(), prop::bool::weighted(0.95)).prop_map(|(n, ok)| Event::Proven(n, ok)),
+        3 => (0..3000_u64).prop_map(Happening::Time),
+        1 => (0..200_000_u64).prop_map(Happening::Time),
+        6 => (0..PAGES + 4, 1..40_u32).prop_map(|(first, count)| Happening::Hashes(first..first + count)),
+        1 => (0..PAGES, 1..40_u32).prop_map(|(first, count)| Happening::Leave(first, count)),
+        8 => (any::<usize>(), prop::bool::weighted(0.9)).prop_map(|(n, ok)| Happening::Answers(n, ok)),
+        8 => (any::<usize>(), prop::bool::weighted(0.95)).prop_map(|(n, ok)| Happening::Verified(n, ok)),
     ]
 }
 
@@ -46,7 +46,7 @@ struct World {
     waits: Duration,
     /// Reads that the device has not answered: which, since when, and how many bytes.
     asked: Vec<(ReadId, u16, u64)>,
-    proving: Vec<(ReadId, Job)>,
+    verifying: Vec<(ReadId, Job)>,
     hashed: Vec<bool>,
     /// Left before they were read, perhaps.
     left: Vec<bool>,
@@ -57,7 +57,7 @@ struct World {
 
 impl World {
     fn new(waits: Duration) -> Self {
-        let requests = storage::Limits { request_bytes: 16 << 12, gap_bytes: 64 << 10 };
+        let requests = storage::RequestLimits { request_bytes: 16 << 12, gap_bytes: 64 << 10 };
         let limits = Limits { requests, buffers: BUFFERS, patience: PATIENCE, waits, workers: 1 };
         let names = (0..DEVICES).map(|number| (number + 1 < DEVICES).then(|| number.to_string()));
         let now = Instant::now();
@@ -66,7 +66,7 @@ impl World {
             now,
             waits,
             asked: Vec::new(),
-            proving: Vec::new(),
+            verifying: Vec::new(),
             hashed: vec![false; PAGES as usize],
             left: vec![false; PAGES as usize],
             fates: BTreeMap::new(),
@@ -89,23 +89,24 @@ impl World {
                             let before = self.fates.insert(page, fate);
                             assert_eq!(before, None, "{page} has a second answer: {fate:?}");
                             let device = (page / RUN) as usize % usize::from(DEVICES);
-                            self.silent[device] |= fate == Fate::NotPlaced(NotPlaced::TooLate);
+                            self.silent[device] |=
+                                fate == Fate::NotInstalled(NotInstalled::TooLate);
                         }
                     }
                 }
             }
         }
-        assert!(self.asked.len() + self.proving.len() <= BUFFERS, "more reads than buffers");
+        assert!(self.asked.len() + self.verifying.len() <= BUFFERS, "more reads than buffers");
     }
 
-    fn step(&mut self, event: &Event) {
+    fn step(&mut self, event: &Happening) {
         let mut out = Vec::new();
         match event.clone() {
-            Event::Time(ms) => {
+            Happening::Time(ms) => {
                 self.now += Duration::from_millis(ms);
                 self.feed.tick(self.now, &mut out);
             }
-            Event::Hashes(pages) => {
+            Happening::Hashes(pages) => {
                 let numbers = pages.start as usize..(pages.end.min(PAGES)) as usize;
                 let fits = pages.end <= PAGES && !self.hashed[numbers.clone()].contains(&true);
                 let hashes = vec![[0; 32]; pages.len()];
@@ -114,31 +115,35 @@ impl World {
                 let taken = self.feed.hashes(self.now, pages.start, &hashes, &mut out);
                 assert_eq!(taken.is_ok(), before.is_some(), "{pages:?}: {taken:?}");
             }
-            Event::Leave(first, count) => {
+            Happening::Leave(first, count) => {
                 self.feed.leave(&[range(first, count)]);
                 let end = (first + count).min(PAGES) as usize;
                 self.left[first as usize..end].fill(true);
             }
-            Event::Answers(number, ok) if !self.asked.is_empty() => {
+            Happening::Answers(number, ok) if !self.asked.is_empty() => {
                 let (id, device, bytes) = self.asked.swap_remove(number % self.asked.len());
                 self.silent[usize::from(device)] = false;
                 let bytes = usize::try_from(bytes).unwrap();
                 let answer = if ok { Ok(bytes) } else { Err("broken".to_owned()) };
                 if let Some(job) = self.feed.read(self.now, id, answer, &mut out) {
                     assert!(ok, "nothing was read");
-                    self.proving.push((id, job));
+                    self.verifying.push((id, job));
                 }
             }
-            Event::Proven(number, ok) if !self.proving.is_empty() => {
-                let (id, job) = self.proving.swap_remove(number % self.proving.len());
-                let proof = Proof {
-                    answers: job.pages().into_iter().map(|pages| (Fate::Placed, pages)).collect(),
-                    counts: Counts::default(),
+            Happening::Verified(number, ok) if !self.verifying.is_empty() => {
+                let (id, job) = self.verifying.swap_remove(number % self.verifying.len());
+                let verified = Verified {
+                    answers: job
+                        .pages()
+                        .into_iter()
+                        .map(|pages| (Fate::Installed, pages))
+                        .collect(),
+                    counters: Counters::default(),
                 };
-                let proof = ok.then_some(proof).ok_or_else(|| "panic".to_owned());
-                self.feed.proven(self.now, id, proof, &mut out);
+                let verified = ok.then_some(verified).ok_or_else(|| "panic".to_owned());
+                self.feed.verified(self.now, id, verified, &mut out);
             }
-            Event::Answers(..) | Event::Proven(..) => {}
+            Happening::Answers(..) | Happening::Verified(..) => {}
         }
         self.take(out);
     }
@@ -158,11 +163,11 @@ impl World {
 /// What is under way ends, and devices answer.
 fn end_well(world: &mut World) {
     for _ in 0..10_000 {
-        if world.asked.is_empty() && world.proving.is_empty() {
+        if world.asked.is_empty() && world.verifying.is_empty() {
             break;
         }
-        world.step(&Event::Answers(0, true));
-        world.step(&Event::Proven(0, true));
+        world.step(&Happening::Answers(0, true));
+        world.step(&Happening::Verified(0, true));
     }
 }
 
@@ -180,12 +185,12 @@ proptest! {
     fn silence_has_an_end(events in prop::collection::vec(event(), 0..120), shares: bool) {
         let mut world = World::new(if shares { WAITS } else { Duration::ZERO });
         events.iter().for_each(|event| world.step(event));
-        while !world.proving.is_empty() {
-            world.step(&Event::Proven(0, true));
+        while !world.verifying.is_empty() {
+            world.step(&Happening::Verified(0, true));
         }
         let end = world.now + world.waits + PATIENCE * 16;
         while world.now < end {
-            world.step(&Event::Time(500));
+            world.step(&Happening::Time(500));
         }
         world.assert_all_answered();
     }
@@ -195,32 +200,36 @@ proptest! {
 #[test]
 fn the_other_device_goes_on() {
     let mut world = World::new(WAITS);
-    world.step(&Event::Hashes(0..PAGES));
+    world.step(&Happening::Hashes(0..PAGES));
     let of = |world: &World, device| world.asked.iter().position(|(_, of, _)| *of == device);
     for _ in 0..100 {
-        world.step(&Event::Time(1000));
+        world.step(&Happening::Time(1000));
         if let Some(read) = of(&world, 1) {
-            world.step(&Event::Answers(read, true));
-            world.step(&Event::Proven(0, true));
+            world.step(&Happening::Answers(read, true));
+            world.step(&Happening::Verified(0, true));
         }
     }
     let pages = |fate| world.fates.values().filter(|own| **own == fate).count();
     let third = PAGES as usize / 3;
-    assert_eq!(pages(Fate::Placed), third, "all of the second device's");
-    assert_eq!(pages(Fate::NotPlaced(NotPlaced::ReadFailed)), third, "all of the third one's");
+    assert_eq!(pages(Fate::Installed), third, "all of the second device's");
+    assert_eq!(
+        pages(Fate::NotInstalled(NotInstalled::ReadFailed)),
+        third,
+        "all of the third one's"
+    );
     assert!(
-        world.silent[0] && pages(Fate::NotPlaced(NotPlaced::TooLate)) < third,
+        world.silent[0] && pages(Fate::NotInstalled(NotInstalled::TooLate)) < third,
         "the others wait"
     );
     // And they are read when it answers.
     let read = of(&world, 0).unwrap();
-    world.step(&Event::Answers(read, true));
+    world.step(&Happening::Answers(read, true));
     end_well(&mut world);
     world.assert_all_answered();
 }
 
 proptest! {
-    /// A source that sends what it likes, beside a QEMU with no migration, and nothing placed: it is left in time, and
+    /// A source that sends what it likes, beside a QEMU with no migration, and nothing installed: it is left in time, and
     /// nothing is commanded after the end but what is still to be said.
     #[test]
     fn a_source_has_an_end(said in prop::collection::vec((0..6_u8, 0..PAGES, 1..40_u32, 0..3000_u64), 0..200)) {
@@ -237,17 +246,17 @@ proptest! {
             now += Duration::from_millis(ms);
             let input = match kind {
                 1 => Input::Peer(Message::Hashes { first, hashes: vec![[0; 32]; 2] }),
-                2 => Input::Peer(Message::Taken(vec![range(first, count)])),
-                3 => { gathered += count; Input::Answers(vec![(Fate::NotPlaced(NotPlaced::Differs), range(first, count))]) }
+                2 => Input::Peer(Message::Redirtied(vec![range(first, count)])),
+                3 => { gathered += count; Input::Answers(vec![(Fate::NotInstalled(NotInstalled::Differs), range(first, count))]) }
                 _ => Input::Tick { progress: Progress::default(), has_room: kind == 0 },
             };
             let mut commands = controller.step(now, input);
             if commands.iter().any(|command| matches!(command, Command::AskQemu)) {
-                commands.extend(controller.step(now, Input::Coming(Some(Coming::No))));
+                commands.extend(controller.step(now, Input::Incoming(Some(IncomingState::Inactive))));
             }
             for command in commands {
                 match command {
-                    Command::Send(Message::NotPlaced(_, ranges)) => {
+                    Command::Send(Message::NotInstalled(_, ranges)) => {
                         told += ranges.iter().map(|range| range.count).sum::<u32>();
                     }
                     Command::Fail(_) => ended = true,

@@ -2,7 +2,7 @@
 
 use super::super::*;
 use super::{PAGES, offer, range, runs};
-use crate::channel::NotPlaced;
+use crate::channel::NotInstalled;
 
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -51,8 +51,10 @@ fn name(command: &Command) -> String {
         },
         Command::Restore { first, hashes } => format!("restore {first}+{}", hashes.len()),
         Command::Leave(ranges) => format!("leave {}", ranges.len()),
-        Command::Send(Message::Placed(ranges)) => format!("placed {}", ranges.len()),
-        Command::Send(Message::NotPlaced(_, ranges)) => format!("not placed {}", ranges.len()),
+        Command::Send(Message::Installed(ranges)) => format!("installed {}", ranges.len()),
+        Command::Send(Message::NotInstalled(_, ranges)) => {
+            format!("not installed {}", ranges.len())
+        }
         Command::Send(message) => format!("send {}", name_of(message)),
         Command::Observe(_) => "observe".into(),
         Command::AskQemu => "ask".into(),
@@ -115,14 +117,17 @@ fn an_offer_has_a_time_to_begin_and_one_to_end() {
 #[test]
 fn each_page_is_left_once() {
     let mut world = World::restoring();
-    assert_eq!(world.peer(Message::Taken(vec![range(0, PAGES - 1)])), "leave 1");
-    assert_eq!(world.peer(Message::Taken(vec![range(0, 1)])), "leave 1");
-    assert!(world.peer(Message::Taken(vec![range(0, 1)])).starts_with("fail: the source leaves"));
+    assert_eq!(world.peer(Message::Redirtied(vec![range(0, PAGES - 1)])), "leave 1");
+    assert_eq!(world.peer(Message::Redirtied(vec![range(0, 1)])), "leave 1");
+    assert!(
+        world.peer(Message::Redirtied(vec![range(0, 1)])).starts_with("fail: the source leaves")
+    );
 }
 
 #[test]
 fn what_is_said_out_of_turn_ends_it() {
-    for message in [Message::OfferEnd, Message::Placed(vec![range(0, 1)]), Message::Runs(runs())] {
+    for message in [Message::OfferEnd, Message::Installed(vec![range(0, 1)]), Message::Runs(runs())]
+    {
         let said = World::restoring().peer(message);
         assert!(said.starts_with("fail: the source sent"), "{said}");
     }
@@ -135,13 +140,16 @@ fn what_is_said_out_of_turn_ends_it() {
 #[test]
 fn answers_are_gathered_and_wait_for_room() {
     let mut world = World::restoring();
-    let differs = Fate::NotPlaced(NotPlaced::Differs);
-    let answers =
-        vec![(Fate::Placed, range(4, 4)), (differs, range(8, 1)), (Fate::Placed, range(0, 4))];
+    let differs = Fate::NotInstalled(NotInstalled::Differs);
+    let answers = vec![
+        (Fate::Installed, range(4, 4)),
+        (differs, range(8, 1)),
+        (Fate::Installed, range(0, 4)),
+    ];
     assert_eq!(world.step(Input::Answers(answers)), "");
     assert_eq!(world.wait(Duration::from_millis(4), 0, true), "", "too soon");
     assert_eq!(world.wait(Duration::from_millis(2), 0, false), "", "no room");
-    assert_eq!(world.wait(Duration::from_millis(1), 0, true), "placed 1, not placed 1");
+    assert_eq!(world.wait(Duration::from_millis(1), 0, true), "installed 1, not installed 1");
     assert_eq!(world.wait(Duration::from_millis(10), 0, true), "", "once");
     assert_eq!(world.wait(Duration::from_millis(200), 0, true), "send progress, observe");
 }
@@ -149,13 +157,13 @@ fn answers_are_gathered_and_wait_for_room() {
 #[test]
 fn the_end_goes_first_and_answers_still_come() {
     let mut world = World::restoring();
-    world.step(Input::Answers(vec![(Fate::Placed, range(0, 4))]));
+    world.step(Input::Answers(vec![(Fate::Installed, range(0, 4))]));
     assert_eq!(world.peer(finish()), "finish");
     // The source has lost its interest in all else, and so has the clock.
     assert_eq!(world.peer(hashes(0)), "");
     assert_eq!(world.wait(SILENCE * 10, 0, true), "");
-    world.step(Input::Answers(vec![(Fate::Placed, range(4, 4))]));
-    assert_eq!(world.step(Input::AnswersEnded), "placed 1");
+    world.step(Input::Answers(vec![(Fate::Installed, range(4, 4))]));
+    assert_eq!(world.step(Input::AnswersEnded), "installed 1");
     assert_eq!(world.step(Input::AnswersEnded), "");
 }
 
@@ -178,9 +186,9 @@ fn a_source_that_talks_and_does_nothing_is_left() {
     assert_eq!(world.wait(SILENCE / 10, 0, false), "observe");
     assert_eq!(world.wait(SILENCE / 10, 0, false), "observe, ask");
     assert_eq!(world.wait(SILENCE / 10, 0, false), "observe", "it is asked once at a time");
-    assert_eq!(world.step(Input::Coming(Some(Coming::Active))), "");
+    assert_eq!(world.step(Input::Incoming(Some(IncomingState::Active))), "");
     assert_eq!(world.wait(SILENCE, 0, false), "observe, ask");
-    let said = world.step(Input::Coming(Some(Coming::No)));
+    let said = world.step(Input::Incoming(Some(IncomingState::Inactive)));
     assert!(said.contains("10 s went by without anything of use"), "{said}");
 }
 
@@ -190,7 +198,7 @@ fn work_goes_before_silence() {
     let mut world = World::restoring();
     assert_eq!(world.wait(SILENCE, 0, false), "observe, ask");
     assert_eq!(world.wait(SILENCE / 10, 1, false), "observe");
-    let said = world.step(Input::Coming(Some(Coming::No)));
+    let said = world.step(Input::Incoming(Some(IncomingState::Inactive)));
     assert!(said.contains("without a migration"), "the reason is the other one: {said}");
     let mut world = World::restoring();
     assert_eq!(world.wait(SILENCE, 1, false), "observe", "it has worked meanwhile");

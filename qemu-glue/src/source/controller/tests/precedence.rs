@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::{PAGES, SILENCE, USER, World, ram, range};
-use crate::channel::{Message, NotPlaced};
+use crate::channel::{Message, NotInstalled};
 
 /// Whether these were told, one after the other, with others between them or not.
 fn in_order(told: &[String], wanted: &[&str]) -> bool {
@@ -139,7 +139,7 @@ const CASES: [Case; 16] = [
         name: "the rest is re-dirtied, and QEMU was throttled",
         before: |world| {
             world.hash(16, 100);
-            world.says(Message::NotPlaced(NotPlaced::Differs, vec![range(16, 4)]));
+            world.says(Message::NotInstalled(NotInstalled::Differs, vec![range(16, 4)]));
             world.ask();
             assert!(world.parameters.max_bandwidth < 1 << 20, "{:?}", world.parameters);
             world.step(Input::ChannelGone(None));

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::super::skip::HINT;
 use super::super::*;
 use super::world::{PAGES, SILENCE, World, ZERO_PAGES, range};
-use crate::channel::{Message, NotPlaced};
+use crate::channel::{Message, NotInstalled};
 use crate::shim::State;
 use crate::source::zero::Looked;
 
@@ -94,12 +94,14 @@ fn play(world: &mut World, event: Event) {
         Event::Placed(first, count) => {
             let end = world.hashed.min(first + count);
             if first < end {
-                world.says(Message::Placed(vec![range(first, end - first)]));
+                world.says(Message::Installed(vec![range(first, end - first)]));
             }
         }
-        Event::Says(true, first, count) => world.says(Message::Placed(vec![range(first, count)])),
+        Event::Says(true, first, count) => {
+            world.says(Message::Installed(vec![range(first, count)]))
+        }
         Event::Says(false, first, count) => {
-            world.says(Message::NotPlaced(NotPlaced::Differs, vec![range(first, count)]));
+            world.says(Message::NotInstalled(NotInstalled::Differs, vec![range(first, count)]));
         }
         Event::Chats => world.says(Message::Progress(Default::default())),
         Event::ChannelGone => world.step(Input::ChannelGone(None)),

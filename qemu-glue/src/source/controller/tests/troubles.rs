@@ -48,11 +48,11 @@ const WHILE_RESTORING: [(&str, Make); 11] = [
     }),
     ("peer-not-believed", |world| world.says(Message::OfferEnd)),
     // Beyond the set, and of pages whose hash it has not.
-    ("peer-not-believed", |world| world.says(Message::Placed(vec![range(PAGES - 1, 2)]))),
-    ("peer-not-believed", |world| world.says(Message::Placed(vec![range(100, 1)]))),
+    ("peer-not-believed", |world| world.says(Message::Installed(vec![range(PAGES - 1, 2)]))),
+    ("peer-not-believed", |world| world.says(Message::Installed(vec![range(100, 1)]))),
     ("peer-not-believed", |world| {
         let many = vec![range(0, PAGES); 2];
-        world.says(Message::NotPlaced(crate::channel::NotPlaced::TooLate, many));
+        world.says(Message::NotInstalled(crate::channel::NotInstalled::TooLate, many));
     }),
     ("no-thread", |world| world.step(Input::NoThread(io::ErrorKind::WouldBlock.into()))),
 ];
@@ -92,7 +92,7 @@ fn pages_that_nobody_reads_are_sent() {
     // All but those that are hashed, and the four that the destination cannot read.
     assert_eq!(reasons.get("not-read"), Some(&u64::from(PAGES - 84 - 4)), "{reasons:?}");
     assert_eq!(reasons.get("device-left-out"), Some(&4));
-    world.says(Message::Placed(vec![PageRange { first: 16, count: 84 }]));
+    world.says(Message::Installed(vec![PageRange { first: 16, count: 84 }]));
     world.look();
     assert!(world.released);
 }

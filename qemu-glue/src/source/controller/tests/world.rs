@@ -287,7 +287,7 @@ impl World {
         self.hash(ZERO_PAGES, PAGES - ZERO_PAGES);
         let zero = vec![range(0, ZERO_PAGES)];
         self.step(Input::Looked(crate::source::zero::Looked { zero, written: Vec::new() }));
-        self.says(Message::Placed(vec![range(ZERO_PAGES, 200 - ZERO_PAGES), range(204, 52)]));
+        self.says(Message::Installed(vec![range(ZERO_PAGES, 200 - ZERO_PAGES), range(204, 52)]));
         assert_eq!(self.outstanding(), 0);
     }
 

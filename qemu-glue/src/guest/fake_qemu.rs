@@ -12,7 +12,7 @@ use tokio::time::sleep;
 pub(super) const MANY: usize = 100;
 
 /// What it says.
-pub(super) struct Talkative {
+pub(super) struct FakeQemu {
     /// How long each answer takes.
     pub(super) late: Duration,
     /// Where block `n` lies in its memory; none beyond the end.
@@ -23,13 +23,13 @@ pub(super) struct Talkative {
     pub(super) more_ram: &'static str,
 }
 
-impl Default for Talkative {
+impl Default for FakeQemu {
     fn default() -> Self {
         Self { late: Duration::ZERO, addresses: Vec::new(), block_bytes: 1 << 20, more_ram: "" }
     }
 }
 
-impl Talkative {
+impl FakeQemu {
     /// Answers the first that comes to the socket `path`.
     pub(super) fn listen(self, path: &Path) {
         let listener = UnixListener::bind(path).unwrap();

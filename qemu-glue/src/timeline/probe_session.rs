@@ -6,7 +6,7 @@ use super::{Recorder, TimelineError};
 use migration_record::Side;
 
 /// The probes on one QEMU, or why there are none; a migration needs none.
-pub(crate) enum Watched {
+pub(crate) enum ProbeSession {
     /// Nobody wants any.
     Not,
     /// The kernel takes its time to set them.
@@ -17,7 +17,7 @@ pub(crate) enum Watched {
     Failed(String),
 }
 
-impl Watched {
+impl ProbeSession {
     /// Begins to set the probes; nothing waits for it.
     pub(crate) fn begin(pid: u32) -> Self {
         Self::Begun(spawn_blocking(move || Recorder::attach(pid)))

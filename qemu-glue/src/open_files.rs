@@ -30,16 +30,16 @@ const MOST: usize = 1 << 18;
 
 /// The files and connections of one process.
 #[derive(Debug)]
-pub struct Held {
+pub struct OpenFiles {
     pidfd: OwnedFd,
     /// By identity; each is looked at again when it is asked for.
     files: Vec<(Identity, Descriptor)>,
-    peers: Vec<Peer>,
+    peers: Vec<Connection>,
 }
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Peer {
+enum Connection {
     Tcp(SocketAddr),
     Unix(Listener),
 }
@@ -51,7 +51,7 @@ pub(crate) struct Listener {
     user: u32,
 }
 
-impl Held {
+impl OpenFiles {
     /// Looks at what process `pid` has open.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Held {
                 }
                 Ok(Identity::Socket) => {
                     let socket = pidfd_getfd(&pidfd, descriptor.number, PidfdGetfdFlags::empty());
-                    peers.extend(socket.ok().and_then(|socket| Peer::of(&socket, network)));
+                    peers.extend(socket.ok().and_then(|socket| Connection::of(&socket, network)));
                 }
                 Ok(Identity::Other) | Err(_) => {}
             }
@@ -116,18 +116,18 @@ impl Held {
 
     /// Those of `addresses` that the process has a connection to.
     pub(crate) fn connected(&self, addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-        let is_held = |address: &SocketAddr| self.peers.contains(&Peer::Tcp(plain(*address)));
+        let is_held = |address: &SocketAddr| self.peers.contains(&Connection::Tcp(plain(*address)));
         addresses.filter(is_held).collect()
     }
 
     /// Whether the process has a connection to whom this socket is connected to.
     pub(crate) fn shares_listener(&self, socket: impl AsFd) -> bool {
         let other = Listener::of(socket.as_fd());
-        other.is_some_and(|other| self.peers.contains(&Peer::Unix(other)))
+        other.is_some_and(|other| self.peers.contains(&Connection::Unix(other)))
     }
 }
 
-impl Peer {
+impl Connection {
     /// Of a socket in `network`, ours; another's addresses mean something else here.
     fn of(socket: &OwnedFd, network: Option<u64>) -> Option<Self> {
         // The other end of a connection has agreed to it; a datagram socket has whatever address its owner names.
@@ -196,11 +196,11 @@ mod tests {
     use rustix::fs::{Mode, open};
 
     use super::*;
-    use crate::storage::{Address, Export, Server, Storage};
+    use crate::storage::{Address, Export, NbdServer, Storage};
 
     /// What this process, as the QEMU, has open.
-    async fn held() -> Arc<Held> {
-        Arc::new(Held::of(std::process::id()).await.unwrap())
+    async fn held() -> Arc<OpenFiles> {
+        Arc::new(OpenFiles::of(std::process::id()).await.unwrap())
     }
 
     fn causes(error: &crate::storage::StorageError) -> String {
@@ -214,7 +214,7 @@ mod tests {
         fs::write(&own, [7; 4096]).unwrap();
         fs::write(&secret, [8; 4096]).unwrap();
         let address = |path: &Path| Address::File(path.to_owned());
-        let refused = async |held: &Arc<Held>, path: &Path| {
+        let refused = async |held: &Arc<OpenFiles>, path: &Path| {
             let error = Storage::open_held(&address(path), held).await.unwrap_err();
             assert!(error.hint().is_some_and(|hint| hint.contains("--disk")));
             causes(&error)
@@ -242,14 +242,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let server =
-            Server::Tcp { host: "localhost".into(), port: tcp.local_addr().unwrap().port() };
+            NbdServer::Tcp { host: "localhost".into(), port: tcp.local_addr().unwrap().port() };
         let socket = folder.path().join("nbd.sock");
         let unix = UnixListener::bind(&socket).unwrap();
-        let path = Server::Unix(folder.path().join("./nbd.sock"));
-        let address =
-            |server: &Server| Address::Nbd(Export { server: server.clone(), name: String::new() });
+        let path = NbdServer::Unix(folder.path().join("./nbd.sock"));
+        let address = |server: &NbdServer| {
+            Address::Nbd(Export { server: server.clone(), name: String::new() })
+        };
         // Neither server answers: an end of the time is an end of what may be asked.
-        let asked = async |held: &Arc<Held>, server: &Server| {
+        let asked = async |held: &Arc<OpenFiles>, server: &NbdServer| {
             let address = address(server);
             let opened = Storage::open_held(&address, held);
             match tokio::time::timeout(Duration::from_millis(300), opened).await {
@@ -289,7 +290,7 @@ mod tests {
         unix.connect(&path).unwrap();
         let held = held().await;
         let by_udp = held.connected(std::iter::once(address));
-        let by_unix = Peer::of(&OwnedFd::from(unix), network());
+        let by_unix = Connection::of(&OwnedFd::from(unix), network());
         assert_eq!((by_udp, by_unix), (vec![], None));
         drop((udp, listens));
     }

@@ -1,4 +1,4 @@
-//! Company for the guest while it migrates: it is told how that goes, and asked how it is.
+//! Guest telemetry: the guest is told how its migration goes, and asked how its server does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -36,13 +36,13 @@ pub struct Reading {
 
 /// Asks and tells in a task of its own: nothing waits for the guest.
 #[derive(Debug)]
-pub struct Visit {
+pub struct Telemetry {
     news: watch::Sender<Option<Migration>>,
     readings: Arc<Mutex<Vec<Reading>>>,
     task: JoinHandle<()>,
 }
 
-impl Visit {
+impl Telemetry {
     /// Begins to ask.
     #[must_use]
     pub fn begin(agent: Agent) -> Self {
@@ -64,7 +64,7 @@ impl Visit {
     }
 }
 
-impl Drop for Visit {
+impl Drop for Telemetry {
     fn drop(&mut self) {
         self.task.abort();
     }

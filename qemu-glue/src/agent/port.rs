@@ -24,7 +24,7 @@ const READ_BYTES: usize = 64 << 10;
 
 /// A connection to the port's chardev.
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct AgentPort {
     path: PathBuf,
     stream: UnixStream,
     lines: Lines,
@@ -34,7 +34,7 @@ pub(super) struct Line {
     next_id: u64,
 }
 
-impl Line {
+impl AgentPort {
     pub(super) async fn connect(path: &Path) -> Result<Self, AgentError> {
         let stream = UnixStream::connect(path)
             .await
