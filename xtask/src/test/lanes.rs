@@ -1,6 +1,6 @@
 //! Runs test programs: the longest, which waits most of the time, beside the others; then those that have to be alone.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -25,8 +25,8 @@ enum Told {
     Ended(TestReport),
 }
 
-/// Runs all jobs, and gives their counts. Output of a job that runs beside another is shown when it ends.
-pub(super) fn run(mut jobs: Vec<Job>) -> Result<TestReport> {
+/// Runs all jobs, and gives their counts. Their output goes to `out`; that of a job that runs beside another when it ends.
+pub(super) fn run(mut jobs: Vec<Job>, out: &mut impl Write) -> Result<TestReport> {
     jobs.sort_by(|one, other| (one.turn, &one.name).cmp(&(other.turn, &other.name)));
     let alone = jobs.split_off(jobs.partition_point(|job| job.turn < Turn::Alone));
     let beside = jobs.split_off(jobs.partition_point(|job| job.turn == Turn::Longest));
@@ -42,24 +42,29 @@ pub(super) fn run(mut jobs: Vec<Job>) -> Result<TestReport> {
             thread::spawn(move || lane(beside, &tell, Shown::AtTheEnd))
         },
     ];
-    listen(&told, &mut report);
+    listen(&told, &mut report, out)?;
     for lane in both {
         lane.join().unwrap_or_else(|_| anyhow::bail!("a thread that runs tests panicked"))?;
     }
     let (tell, told) = mpsc::channel();
     let last = thread::spawn(move || lane(alone, &tell, Shown::AtOnce));
-    listen(&told, &mut report);
+    listen(&told, &mut report, out)?;
     last.join().unwrap_or_else(|_| anyhow::bail!("a thread that runs tests panicked"))?;
     Ok(report)
 }
 
-fn listen(told: &mpsc::Receiver<Told>, report: &mut TestReport) {
+fn listen(
+    told: &mpsc::Receiver<Told>,
+    report: &mut TestReport,
+    out: &mut impl Write,
+) -> Result<()> {
     for told in told {
         match told {
-            Told::Line(line) => print!("{line}"),
+            Told::Line(line) => out.write_all(line.as_bytes())?,
             Told::Ended(of_job) => report.add(of_job),
         }
     }
+    Ok(())
 }
 
 /// When the output of a job is shown.
@@ -98,6 +103,8 @@ fn lane(jobs: Vec<Job>, tell: &Sender<Told>, shown: Shown) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
 
     fn job(name: &str, turn: Turn, script: &str) -> Job {
@@ -122,12 +129,13 @@ mod tests {
         let waits = format!(
             "for i in $(seq 200); do [ -e {beside} ] && break; sleep .05; done; [ -e {beside} ] || exit 1; sleep .1; touch {longest}"
         );
-        let report = run(vec![
+        let jobs = vec![
             job("alone", Turn::Alone, &passes(&format!("[ -e {longest} ] || exit 1"))),
             job("beside", Turn::Beside, &passes(&format!("touch {beside}"))),
             job("longest", Turn::Longest, &passes(&waits)),
-        ]);
-        let report = report.unwrap();
+        ];
+        // What they print must not be taken for the output of this program.
+        let report = run(jobs, &mut io::sink()).unwrap();
         assert!(report.is_good(), "{}", report.summary());
         assert!(
             report.summary().ends_with("3 passed, 0 failed, 0 skipped"),
@@ -138,11 +146,11 @@ mod tests {
 
     #[test]
     fn a_program_that_fails_without_a_test_is_named() {
-        let report = run(vec![
-            job("lonely", Turn::Beside, "exit 3"),
-            job("good", Turn::Beside, &passes("true")),
-        ]);
-        let report = report.unwrap();
+        let jobs =
+            vec![job("lonely", Turn::Beside, "exit 3"), job("good", Turn::Beside, &passes("true"))];
+        let mut shown = Vec::new();
+        let report = run(jobs, &mut shown).unwrap();
+        assert!(String::from_utf8(shown).unwrap().contains("test a ... ok"));
         assert!(!report.is_good());
         assert!(
             report.summary().contains("failed: lonely itself (see above)"),

@@ -64,7 +64,7 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     for job in &mut jobs {
         job.command.envs(environment.iter().map(|(name, value)| (name, value)));
     }
-    let report = lanes::run(jobs)?;
+    let report = lanes::run(jobs, &mut std::io::stdout().lock())?;
     println!("\n{}", report.summary());
     Ok(if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
