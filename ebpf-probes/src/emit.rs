@@ -5,13 +5,13 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::programs::ProbeContext;
 use aya_log_ebpf::debug;
-use probe_abi::{Control, Counters, Probe, Record};
+use probe_abi::{Control, ProbeCounters, Probe, Record};
 
 use crate::{maps, read, walk};
 
 /// Adds to one counter of this CPU.
 #[inline(always)]
-fn count(probe: Probe, add: impl FnOnce(&mut Counters)) {
+fn count(probe: Probe, add: impl FnOnce(&mut ProbeCounters)) {
     if let Some(counters) = maps::COUNTERS.get_ptr_mut(probe as u32) {
         // SAFETY: `counters` points into the map: integers of this CPU, which live as long as the
         // program. On a preemptible kernel another thread on this CPU may add in the middle (since

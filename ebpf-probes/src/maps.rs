@@ -5,8 +5,8 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use probe_abi::{
-    Chunk, Condition, Control, Counters, Entry, Histogram, PROBES, PageTable, Region, ServerLayout,
-    Target, WALK_REGIONS,
+    ChunkRange, Control, ProbeCounters, Entry, Histogram, PROBES, PageTable, Region, ServerLayout,
+    WALK_REGIONS, WalkTarget, WordRange,
 };
 
 /// Offsets in the server; read-only data, so the verifier sees constants.
@@ -15,15 +15,15 @@ pub static LAYOUT: Global<ServerLayout> =
     Global::new(ServerLayout { stride: 0, space: 0, page: 0, frame: 0 });
 
 /// A condition that the agent has not given yet.
-const NONE: Condition = Condition { offset: 0, mask: 0, first: 0, last: 0 };
+const NONE: WordRange = WordRange { offset: 0, mask: 0, first: 0, last: 0 };
 
 /// Holds while a page is being read; looked at where an event depends on it, and not at every hit.
 #[unsafe(no_mangle)]
-pub static READING: Global<Condition> = Global::new(NONE);
+pub static READING: Global<WordRange> = Global::new(NONE);
 
 /// Holds while a page is being written, likewise.
 #[unsafe(no_mangle)]
-pub static WRITING: Global<Condition> = Global::new(NONE);
+pub static WRITING: Global<WordRange> = Global::new(NONE);
 
 /// The residency table, one entry a block, mapped by the agent. The agent sets its size.
 #[map]
@@ -35,7 +35,7 @@ pub static LAID: Array<Entry> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// Chunks of descriptors, sorted by address. The agent sets its size.
 #[map]
-pub static CHUNKS: Array<Chunk> = Array::with_max_entries(1, 0);
+pub static CHUNKS: Array<ChunkRange> = Array::with_max_entries(1, 0);
 
 /// Switches and the kernel's layout.
 #[map]
@@ -43,7 +43,7 @@ pub static CONTROL: Array<Control> = Array::with_max_entries(1, 0);
 
 /// Counters by probe.
 #[map]
-pub static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(PROBES as u32, 0);
+pub static COUNTERS: PerCpuArray<ProbeCounters> = PerCpuArray::with_max_entries(PROBES as u32, 0);
 
 /// Trace records for the viewer. The agent sets its size.
 #[map]
@@ -63,7 +63,7 @@ pub static LATENCY: PerCpuArray<Histogram> = PerCpuArray::with_max_entries(PROBE
 
 /// The process whose page tables are walked in bulk.
 #[map]
-pub static TARGET: Array<Target> = Array::with_max_entries(1, 0);
+pub static TARGET: Array<WalkTarget> = Array::with_max_entries(1, 0);
 
 /// What the bulk walk found, by region.
 #[map]

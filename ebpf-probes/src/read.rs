@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{
 };
 use aya_ebpf::programs::ProbeContext;
 use core::ffi::c_void;
-use probe_abi::{Condition, Cookie};
+use probe_abi::{Cookie, WordRange};
 
 /// The wanted argument, from where the attach cookie says that it stands.
 ///
@@ -93,7 +93,7 @@ impl Head {
 
     /// Whether a condition holds; nothing where its field cannot be read.
     #[inline(always)]
-    pub fn holds(&self, condition: &Condition) -> Option<bool> {
+    pub fn holds(&self, condition: &WordRange) -> Option<bool> {
         let value = self.word(condition.offset)? & condition.mask;
         Some(value >= condition.first && value <= condition.last)
     }

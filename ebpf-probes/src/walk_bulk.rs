@@ -6,7 +6,7 @@
 
 use aya_ebpf::helpers::{bpf_get_current_task, generated::bpf_probe_read_kernel};
 use probe_abi::{
-    KernelLayout, PageTable, REGION_BYTES, Region, Target, WALK_REGIONS, outcome, region,
+    KernelLayout, PageTable, REGION_BYTES, Region, WALK_REGIONS, WalkTarget, outcome, region,
 };
 
 use crate::maps;
@@ -17,7 +17,7 @@ const FIND_STEPS: u32 = 512;
 
 /// Runs one of the programs and leaves in the map how it ended.
 #[inline(always)]
-pub fn run(program: impl FnOnce(&mut Target, &KernelLayout) -> u32) -> i32 {
+pub fn run(program: impl FnOnce(&mut WalkTarget, &KernelLayout) -> u32) -> i32 {
     if let (Some(control), Some(target)) = (maps::CONTROL.get(0), maps::TARGET.get_ptr_mut(0)) {
         // SAFETY: `target` points to the map's only value, which only these programs write, one run
         // at a time.
@@ -30,7 +30,7 @@ pub fn run(program: impl FnOnce(&mut Target, &KernelLayout) -> u32) -> i32 {
 /// Looks for the process `tgid` in the kernel's list of tasks, from where the last run stopped
 /// (`TARGET.task`; 0 starts at the current task).
 #[inline(always)]
-pub fn find(target: &mut Target, kernel: &KernelLayout, tgid: u64) -> u32 {
+pub fn find(target: &mut WalkTarget, kernel: &KernelLayout, tgid: u64) -> u32 {
     let mut task = target.task;
     if task == 0 {
         // Only leaders are on the list; another thread's links are leftovers of its creation.
@@ -60,7 +60,7 @@ pub fn find(target: &mut Target, kernel: &KernelLayout, tgid: u64) -> u32 {
 
 /// Reads the word at `address` (the kernel's `page_offset_base`) into `TARGET.mm`.
 #[inline(always)]
-pub fn peek(target: &mut Target, address: u64) -> u32 {
+pub fn peek(target: &mut WalkTarget, address: u64) -> u32 {
     match kernel_word(address) {
         Some(word) => {
             target.mm = word;
@@ -72,7 +72,7 @@ pub fn peek(target: &mut Target, address: u64) -> u32 {
 
 /// Notes the address space of the task found.
 #[inline(always)]
-fn fill(target: &mut Target, kernel: &KernelLayout, task: u64, tgid: u64) -> u32 {
+fn fill(target: &mut WalkTarget, kernel: &KernelLayout, task: u64, tgid: u64) -> u32 {
     let Some(mm) = kernel_word(task + u64::from(kernel.task_mm)) else { return outcome::FAULT };
     if mm == 0 {
         return outcome::GONE;
@@ -87,7 +87,7 @@ fn fill(target: &mut Target, kernel: &KernelLayout, task: u64, tgid: u64) -> u32
 
 /// Copies the page tables behind `regions` regions from `start` on (a multiple of 2 MiB).
 #[inline(always)]
-pub fn walk(target: &Target, kernel: &KernelLayout, start: u64, regions: u64) -> u32 {
+pub fn walk(target: &WalkTarget, kernel: &KernelLayout, start: u64, regions: u64) -> u32 {
     // The same process with the same address space as when it was found?
     if kernel_word(target.task + u64::from(kernel.task_mm)) != Some(target.mm)
         || kernel_word(target.task + u64::from(kernel.task_tgid))

@@ -8,14 +8,14 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
-use symbols::report::Report;
-use symbols::{Options, Target, resolve};
+use symbols::report::ProfileReport;
+use symbols::{Options, ProgramPaths, resolve};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1).map(PathBuf::from);
     let program = args.next().ok_or("usage: resolve PROGRAM [CACHE_DIR]")?;
     let options = Options { cache_dir: args.next(), ..Options::default() };
-    let target = Target { program: &program, root: Path::new("/") };
+    let target = ProgramPaths { program: &program, root: Path::new("/") };
     let resolved = match resolve(&target, &options) {
         Ok(resolved) => resolved,
         Err(error) => {
@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             return Err(error.into());
         }
     };
-    print!("{}", Report(&resolved.profile));
+    print!("{}", ProfileReport(&resolved.profile));
     println!("\n{:?}", resolved.origin);
     for step in &resolved.steps {
         println!("  {:<24} {:>8.3} ms", step.name, step.took.as_secs_f64() * 1e3);

@@ -11,7 +11,7 @@ use std::{env, fs};
 use hostile_files::Hostile;
 use symbols::debug_file::SearchOptions;
 use symbols::profile::{Profile, Site, SiteKind};
-use symbols::{Options, Target, resolve};
+use symbols::{Options, ProgramPaths, resolve};
 
 /// Longest hostile program that is a seed: what is as long is slow to change.
 const SEED_BYTES: usize = 1 << 14;
@@ -69,7 +69,7 @@ fn profile(program: &[u8], folder: &Path) -> Result<Profile, Box<dyn Error>> {
         debug_files: SearchOptions { debug_dirs: Vec::new(), ..SearchOptions::default() },
         ..Options::default()
     };
-    let resolved = resolve(&Target { program: &path, root: Path::new("/") }, &options);
+    let resolved = resolve(&ProgramPaths { program: &path, root: Path::new("/") }, &options);
     fs::remove_file(&path)?;
     Ok(resolved?.profile)
 }

@@ -38,7 +38,7 @@ pub(crate) struct Charge {
 
 /// How much of the account of this process a look may take up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Share {
+pub enum BudgetShare {
     /// All of it: see [`Budget::shared`].
     #[default]
     Whole,
@@ -46,10 +46,10 @@ pub enum Share {
     Half,
 }
 
-/// The account of this process, [`Share::Whole`] of it.
+/// The account of this process, [`BudgetShare::Whole`] of it.
 impl Default for Budget {
     fn default() -> Self {
-        Self::shared(Share::Whole)
+        Self::shared(BudgetShare::Whole)
     }
 }
 
@@ -64,15 +64,15 @@ impl Budget {
     /// that is at most 256 MiB, and never more than 4 GiB: the observed server must not be pushed out of memory by what
     /// describes it.
     #[must_use]
-    pub fn shared(share: Share) -> Self {
+    pub fn shared(share: BudgetShare) -> Self {
         let spare = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available(&text));
         let taken = Arc::clone(&TAKEN);
         // What is taken already is not to spare any more.
         let all = spare.map(|spare| spare.saturating_add(taken.load(Ordering::Relaxed)));
         let whole = all.map_or(MOST, whole_of);
         let limit = match share {
-            Share::Whole => whole,
-            Share::Half => whole / 2,
+            BudgetShare::Whole => whole,
+            BudgetShare::Half => whole / 2,
         };
         Self { limit, taken }
     }
@@ -126,13 +126,13 @@ fn available(meminfo: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Budget, Share, available, whole_of};
+    use super::{Budget, BudgetShare, available, whole_of};
 
     /// Other tests of this process may take a little at the same time.
     #[test]
     fn all_looks_count_on_one_account() {
         let (one, other) = (Budget::default(), Budget::default());
-        let strange = Budget::shared(Share::Half);
+        let strange = Budget::shared(BudgetShare::Half);
         let taken = one.take(one.limit() / 8 * 5).unwrap();
         assert!(!other.has_room(other.limit() / 2), "two looks take more than one may");
         assert!(other.take(other.limit() / 2).is_none(), "two looks take more than one may");

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::debug_file::files::{Handed, LocalFiles};
 use crate::elf::snapshot::link_to;
-use crate::elf::{Owner, Snapshot};
+use crate::elf::{FileSnapshot, Owner};
 use crate::profile::{MAX_PROFILE_BYTES, PROFILE_FORMAT, Profile, Source};
 use crate::server::Definition;
 use crate::small_file::{self, SmallFileError};
@@ -30,11 +30,11 @@ pub(crate) struct Cache {
 
 /// Names everything that a profile is computed from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Key(String);
+pub(crate) struct CacheKey(String);
 
-impl Key {
+impl CacheKey {
     /// The key of a program: its content, and who could have made it so.
-    pub(crate) fn of(program: &Snapshot) -> Self {
+    pub(crate) fn of(program: &FileSnapshot) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(env!("CARGO_PKG_VERSION").as_bytes());
         hasher.update(&PROFILE_FORMAT.to_le_bytes());
@@ -50,7 +50,7 @@ impl Key {
 
 #[derive(Serialize, Deserialize)]
 struct CachedProfile {
-    /// The [`Key`]: a file under the name of another is not believed.
+    /// The [`CacheKey`]: a file under the name of another is not believed.
     key: String,
     /// The other files that it was computed from.
     files: Vec<Handed>,
@@ -64,7 +64,7 @@ impl Cache {
     }
 
     /// The profile that this user or root kept of the program.
-    pub(crate) fn load(&self, key: &Key, files: &LocalFiles) -> Option<Profile> {
+    pub(crate) fn load(&self, key: &CacheKey, files: &LocalFiles) -> Option<Profile> {
         let dir = self.dir.as_ref()?;
         let cached = read(dir, key)
             .inspect_err(|error| match error {
@@ -81,7 +81,13 @@ impl Cache {
 
     /// Keeps a profile and what was handed out for it, unless it is a stored one or strangers can replace a
     /// file of them; `owner` is the program's.
-    pub(crate) fn store(&self, key: &Key, profile: &Profile, owner: &Owner, files: &LocalFiles) {
+    pub(crate) fn store(
+        &self,
+        key: &CacheKey,
+        profile: &Profile,
+        owner: &Owner,
+        files: &LocalFiles,
+    ) {
         let (Some(dir), Some(handed)) = (&self.dir, files.handed_out(owner)) else { return };
         if matches!(profile.source, Source::Stored { .. }) {
             return;
@@ -94,7 +100,7 @@ impl Cache {
     }
 }
 
-fn read(dir: &Path, key: &Key) -> Result<CachedProfile, SmallFileError> {
+fn read(dir: &Path, key: &CacheKey) -> Result<CachedProfile, SmallFileError> {
     let folder = folder(dir)?;
     let path = link_to(&folder).join(key.file_name());
     let text = small_file::read(&path, MAX_PROFILE_BYTES, &Trust::own())?;
@@ -109,7 +115,7 @@ fn read(dir: &Path, key: &Key) -> Result<CachedProfile, SmallFileError> {
     Ok(cached)
 }
 
-fn write(dir: &Path, key: &Key, cached: &CachedProfile) -> Result<(), SmallFileError> {
+fn write(dir: &Path, key: &CacheKey, cached: &CachedProfile) -> Result<(), SmallFileError> {
     safe_file::make_folder(dir)?;
     let folder = folder(dir)?;
     let path = link_to(&folder).join(key.file_name());

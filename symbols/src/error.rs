@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
-use crate::debug_file::{Attempt, DebugFiles, Refusal};
+use crate::debug_file::{Attempt, DebugFileRefusal, DebugFiles};
 use crate::elf::{ElfError, STORED_PROFILE};
 use crate::isolated::IsolatedError;
 use crate::path_text;
-use crate::reason::Reason;
+use crate::reason::UnresolvedReason;
 
 /// The remedy where there is debug information that does not describe the pool.
 const FULL_DEBUG_INFO: &str = "install the full debug information of exactly this build (the `-dbgsym` or \
@@ -90,7 +90,7 @@ pub enum Error {
         /// Name of the stored profile.
         profile: String,
         /// Why.
-        source: Refusal,
+        source: DebugFileRefusal,
     },
     /// An embedded server definition is malformed.
     #[error("malformed server definition `{name}`")]
@@ -112,7 +112,7 @@ pub struct NoDebugInfo {
     /// Its build id, or `blake3-` and its content hash.
     pub build: String,
     /// Why.
-    pub reason: Reason,
+    pub reason: UnresolvedReason,
     /// Where debug information was looked for.
     pub tried: Vec<Attempt>,
     /// What would bring it.
@@ -141,7 +141,7 @@ impl Error {
     pub(crate) fn no_debug_info(
         path: PathBuf,
         build: String,
-        poor: Option<Reason>,
+        poor: Option<UnresolvedReason>,
         files: DebugFiles,
     ) -> Self {
         let (reason, hint) = match poor {

@@ -5,15 +5,15 @@ mod sites;
 
 use std::collections::BTreeMap;
 
-use crate::dwarf::{Functions, Index, Types, Wanted};
+use crate::dwarf::{Functions, Index, Types, WantedNames};
 use crate::elf::{Program, SymbolTable};
 use crate::profile::{BinaryId, Missing, PROFILE_FORMAT, Profile, ServerId, Source};
-use crate::reason::Reason;
+use crate::reason::UnresolvedReason;
 use crate::role::Role;
 use crate::server::Definition;
 
 /// What a profile is made from.
-pub(crate) struct Facts<'a, 'd> {
+pub(crate) struct DebugFacts<'a, 'd> {
     pub(crate) program: &'a Program,
     pub(crate) definition: &'a Definition,
     pub(crate) types: Types<'a, 'd>,
@@ -23,9 +23,9 @@ pub(crate) struct Facts<'a, 'd> {
 }
 
 /// The names that a definition asks the debug information for.
-pub(crate) fn wanted(definition: &Definition) -> Wanted {
+pub(crate) fn wanted(definition: &Definition) -> WantedNames {
     let root = |path: &String| path.split('.').next().unwrap_or_default().to_owned();
-    Wanted {
+    WantedNames {
         types: definition
             .sizes
             .values()
@@ -46,7 +46,7 @@ pub(crate) fn symbol_names(definition: &Definition) -> impl Iterator<Item = &str
 
 /// Makes the profile. What is not found stands in [`Profile::missing`].
 pub(crate) fn profile(
-    facts: &Facts<'_, '_>,
+    facts: &DebugFacts<'_, '_>,
     server: ServerId,
     binary: BinaryId,
     source: Source,
@@ -72,8 +72,8 @@ pub(crate) fn profile(
     }
 }
 
-impl Facts<'_, '_> {
-    fn missing(&self, role: Role, name: &str, reason: Reason) -> Missing {
+impl DebugFacts<'_, '_> {
+    fn missing(&self, role: Role, name: &str, reason: UnresolvedReason) -> Missing {
         let required = self.definition.is_required(&role);
         Missing { role, name: name.to_owned(), required, reason }
     }
@@ -83,7 +83,11 @@ impl Facts<'_, '_> {
         let mut enums = self.definition.constants.clone();
         enums.extend(self.index.enumerators.clone());
         for name in self.definition.enums.iter().filter(|name| !enums.contains_key(*name)) {
-            missing.push(self.missing(Role::Enum(name.clone()), name, Reason::NotInDebugInfo));
+            missing.push(self.missing(
+                Role::Enum(name.clone()),
+                name,
+                UnresolvedReason::NotInDebugInfo,
+            ));
         }
         enums
     }

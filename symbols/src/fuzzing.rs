@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::budget::Budget;
-use crate::debug_file::files::Files;
+use crate::debug_file::files::FileProvider;
 use crate::debug_file::found::{FoundFile, RootPlace};
 use crate::debug_file::link::BuildId;
-use crate::debug_file::{Debuginfod, Refusal, SearchOptions};
-use crate::elf::{Program, Snapshot};
+use crate::debug_file::{DebugFileRefusal, Debuginfod, SearchOptions};
+use crate::elf::{FileSnapshot, Program};
 use crate::error::Error;
 use crate::profile::Profile;
 use crate::read;
@@ -49,37 +49,37 @@ struct Planted {
 }
 
 impl Planted {
-    fn next(&self) -> Result<Snapshot, Refusal> {
+    fn next(&self) -> Result<FileSnapshot, DebugFileRefusal> {
         let number = self.requests.replace(self.requests.get() + 1);
         if self.beside.is_empty() || number >= ANSWERS {
-            return Err(Refusal::Absent);
+            return Err(DebugFileRefusal::Absent);
         }
-        let bytes = self.beside.get(number % self.beside.len()).ok_or(Refusal::Absent)?;
-        Snapshot::of_bytes(bytes, &self.budget).map_err(Refusal::from_read)
+        let bytes = self.beside.get(number % self.beside.len()).ok_or(DebugFileRefusal::Absent)?;
+        FileSnapshot::of_bytes(bytes, &self.budget).map_err(DebugFileRefusal::from_read)
     }
 }
 
-impl Files for Planted {
+impl FileProvider for Planted {
     fn roots(&self) -> &[RootPlace] {
         &self.roots
     }
 
-    fn open(&self, _: usize, path: &Path) -> Result<FoundFile, Refusal> {
+    fn open(&self, _: usize, path: &Path) -> Result<FoundFile, DebugFileRefusal> {
         let real_dir = path.parent().map(Path::to_owned);
         Ok(FoundFile { snapshot: self.next()?, real_dir })
     }
 
-    fn fetched(&self, _: &BuildId) -> Option<Result<Snapshot, Refusal>> {
+    fn fetched(&self, _: &BuildId) -> Option<Result<FileSnapshot, DebugFileRefusal>> {
         None
     }
 
-    fn fetch(&self, _: usize, _: &BuildId) -> Result<Snapshot, Refusal> {
+    fn fetch(&self, _: usize, _: &BuildId) -> Result<FileSnapshot, DebugFileRefusal> {
         self.next()
     }
 
     fn settle(&self, _: &BuildId, _: bool) {}
 
-    fn stored(&self, _: &str) -> Option<(String, Result<String, Refusal>)> {
+    fn stored(&self, _: &str) -> Option<(String, Result<String, DebugFileRefusal>)> {
         None
     }
 }

@@ -13,7 +13,7 @@
 //! text         a site, proven in the program's own bytes before a probe goes there
 //! ```
 //!
-//! What cannot be found is a value with a [`Reason`](reason::Reason), not an error.
+//! What cannot be found is a value with a [`UnresolvedReason`](reason::Reason), not an error.
 
 pub mod addr;
 mod budget;
@@ -45,10 +45,10 @@ pub mod text;
 mod trust;
 pub mod version;
 
-pub use budget::{Budget, Share};
+pub use budget::{Budget, BudgetShare};
 pub use ends::Ends;
 pub use error::Error;
 pub use options::Options;
 pub use profile::Profile;
-pub use read::Step;
-pub use resolve::{Origin, Resolved, Target, resolve};
+pub use read::ReadStep;
+pub use resolve::{Origin, ProgramPaths, Resolved, resolve};

@@ -3,7 +3,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use crate::budget::Share;
+use crate::budget::BudgetShare;
 use crate::debug_file::SearchOptions;
 use crate::ends::Ends;
 use crate::isolated::Isolation;
@@ -25,7 +25,7 @@ pub struct Options {
     /// process have together, see [`Budget::shared`](crate::Budget::shared).
     pub budget_bytes: Option<u64>,
     /// How much of that a look may take up where there is no budget of its own.
-    pub share: Share,
+    pub share: BudgetShare,
     /// What ends the wait early. Without isolation they are looked at only while files are read.
     pub ends: Ends,
 }
@@ -41,7 +41,7 @@ impl Default for Options {
             debug_files: SearchOptions::from_env(),
             isolation: None,
             budget_bytes: None,
-            share: Share::Whole,
+            share: BudgetShare::Whole,
             ends: Ends::default(),
         }
     }

@@ -13,12 +13,12 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::addr::{FileOff, LinkAddr};
-use crate::reason::Reason;
+use crate::reason::UnresolvedReason;
 use crate::role::{FieldRole, GlobalRole, Role, SiteRole, SizeRole};
 
 pub use check::{MAX_PROFILE_BYTES, ProfileError};
 pub use meaning::{
-    Blocks, Condition, Io, Op, PageState, Pools, Rule, RuleReason, States, Topology,
+    BlockTopology, CleanRule, Condition, Io, Op, PageState, Pools, RuleReason, States, Topology,
 };
 
 /// Version of the serialised form. A cached profile of another version is recomputed; a stored one of version 2 is read.
@@ -50,7 +50,7 @@ pub struct Profile {
     /// What a descriptor's state word says; the first that it lies in counts.
     pub states: Vec<States>,
     /// What makes a resident page eligible, in order; the first that fails names the reason.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<CleanRule>,
     /// How reads and writes are told apart; none where an enumerator of it was not found.
     pub io: Option<Io>,
     /// What was looked for and not found, and why.
@@ -260,5 +260,5 @@ pub struct Missing {
     /// Whether the agent can do without it.
     pub required: bool,
     /// Why there is no answer.
-    pub reason: Reason,
+    pub reason: UnresolvedReason,
 }

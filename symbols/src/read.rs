@@ -7,22 +7,22 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::debug_file::files::Files;
+use crate::debug_file::files::FileProvider;
 use crate::debug_file::{self, Attempt, DebugFiles, SearchOptions};
 use crate::dwarf::{
-    self, DebugInfo, Frames, Functions, Index, Sections, TooManyUnits, Types, Wanted,
+    self, DebugInfo, Functions, Index, Sections, TooManyUnits, Types, UnwindTable, WantedNames,
 };
 use crate::elf::Program;
 use crate::error::Error;
-use crate::extract::{self, Facts};
+use crate::extract::{self, DebugFacts};
 use crate::profile::{BinaryId, Profile, ServerId, Source};
-use crate::reason::Reason;
+use crate::reason::UnresolvedReason;
 use crate::server::{self, Definition};
 use crate::stored;
 
 /// One step, and its wall-clock time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub struct ReadStep {
     /// What was done.
     pub name: Cow<'static, str>,
     /// How long it took.
@@ -33,14 +33,14 @@ pub struct Step {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Read {
     pub(crate) profile: Profile,
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<ReadStep>,
     pub(crate) tried: Vec<Attempt>,
 }
 
 /// Reads a program and the files that belong to it: everything here is foreign.
 pub(crate) fn read(
     program: &Program,
-    files: Rc<dyn Files>,
+    files: Rc<dyn FileProvider>,
     options: &SearchOptions,
 ) -> Result<Read, Error> {
     let mut clock = Clock::start();
@@ -86,7 +86,7 @@ enum Described {
     /// There is none.
     Nothing,
     /// There is some, but it describes no types.
-    Poor(Reason),
+    Poor(UnresolvedReason),
     Profile(Box<Profile>),
 }
 
@@ -130,17 +130,17 @@ fn describe(
     info.warn_of_broken_units();
     if index.type_entries == 0 {
         return Ok(Described::Poor(match () {
-            () if info.is_broken() => Reason::Unreadable,
-            () if lacking > 0 || info.has_skeletons() => Reason::SplitUnitsMissing,
-            () => Reason::LinesOnly,
+            () if info.is_broken() => UnresolvedReason::Unreadable,
+            () if lacking > 0 || info.has_skeletons() => UnresolvedReason::SplitUnitsMissing,
+            () => UnresolvedReason::LinesOnly,
         }));
     }
     let mut symbols = program.symbols(extract::symbol_names(definition))?;
     if !std::ptr::eq(holder, program) {
         symbols.merge(holder.symbols(extract::symbol_names(definition))?);
     }
-    let frames = Frames::new(program);
-    let facts = Facts {
+    let frames = UnwindTable::new(program);
+    let facts = DebugFacts {
         program,
         definition,
         types: Types { info: &info, index: &index },
@@ -153,7 +153,7 @@ fn describe(
 }
 
 /// Walks the chosen units; all units when the sources have other names than the definition says.
-fn index(info: &DebugInfo<'_>, chosen: &[dwarf::UnitId], wanted: &Wanted) -> Index {
+fn index(info: &DebugInfo<'_>, chosen: &[dwarf::UnitId], wanted: &WantedNames) -> Index {
     let mut index = Index::default();
     for unit in chosen {
         index.walk(info, *unit, wanted);
@@ -170,7 +170,7 @@ fn index(info: &DebugInfo<'_>, chosen: &[dwarf::UnitId], wanted: &Wanted) -> Ind
 
 pub(crate) struct Clock {
     last: Instant,
-    pub(crate) steps: Vec<Step>,
+    pub(crate) steps: Vec<ReadStep>,
 }
 
 impl Clock {
@@ -180,7 +180,7 @@ impl Clock {
 
     pub(crate) fn step(&mut self, name: &'static str) {
         let now = Instant::now();
-        self.steps.push(Step { name: Cow::Borrowed(name), took: now - self.last });
+        self.steps.push(ReadStep { name: Cow::Borrowed(name), took: now - self.last });
         self.last = now;
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// Why a name has no address, no offset or no value in this binary.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Reason {
+pub enum UnresolvedReason {
     /// The binary has no DWARF and no `.symtab`, and no debug file was found for it.
     Stripped,
     /// Every copy of the function was inlined and no argument location is known there.
@@ -37,7 +37,7 @@ pub enum Reason {
     NotInDefinition,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for UnresolvedReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stripped => f.write_str("stripped"),

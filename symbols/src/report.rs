@@ -5,8 +5,8 @@ use std::fmt;
 use foreign::shown;
 
 use crate::profile::{
-    ArgLoc, Blocks, Condition, Field, Instruction, Op, Pools, Profile, Site, SiteKind, Source,
-    States, Topology,
+    ArgLoc, BlockTopology, Condition, Field, Instruction, Op, Pools, Profile, Site, SiteKind,
+    Source, States, Topology,
 };
 use crate::role::SiteRole;
 
@@ -18,9 +18,9 @@ const REGISTERS: [&str; 16] = [
 
 /// Prints a profile as text, one fact a line.
 #[derive(Clone, Copy, Debug)]
-pub struct Report<'p>(pub &'p Profile);
+pub struct ProfileReport<'p>(pub &'p Profile);
 
-impl fmt::Display for Report<'_> {
+impl fmt::Display for ProfileReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let profile = self.0;
         let (server, binary) = (&profile.server, &profile.binary);
@@ -64,8 +64,8 @@ impl fmt::Display for Report<'_> {
             Pools::Object => "one pool",
         };
         match blocks {
-            Blocks::Chunks => writeln!(f, "\ntopology    {pools}, blocks in chunks")?,
-            Blocks::Extents(bytes) => {
+            BlockTopology::Chunks => writeln!(f, "\ntopology    {pools}, blocks in chunks")?,
+            BlockTopology::Extents(bytes) => {
                 writeln!(f, "\ntopology    {pools}, blocks in extents of {bytes} bytes")?;
             }
         }
@@ -87,7 +87,7 @@ impl fmt::Display for Report<'_> {
     }
 }
 
-impl Report<'_> {
+impl ProfileReport<'_> {
     fn site(&self, f: &mut fmt::Formatter<'_>, role: SiteRole, site: &Site) -> fmt::Result {
         let kind = match site.kind {
             SiteKind::Function => "function",

@@ -4,21 +4,21 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::budget::Budget;
-use crate::cache::{Cache, Key};
+use crate::cache::{Cache, CacheKey};
 use crate::debug_file::Attempt;
-use crate::debug_file::files::{Files, LocalFiles};
-use crate::elf::{ElfError, Program, Snapshot};
+use crate::debug_file::files::{FileProvider, LocalFiles};
+use crate::elf::{ElfError, FileSnapshot, Program};
 use crate::error::Error;
 use crate::isolated::Asked;
 use crate::options::Options;
 use crate::profile::Profile;
-use crate::read::{Clock, Step, read};
+use crate::read::{Clock, ReadStep, read};
 use crate::stored;
 use crate::trust::Trust;
 
 /// Which program.
 #[derive(Clone, Copy, Debug)]
-pub struct Target<'a> {
+pub struct ProgramPaths<'a> {
     /// A path that opens the program, e.g. `/proc/PID/exe`.
     pub program: &'a Path,
     /// The root folder that the program runs in, e.g. `/proc/PID/root`.
@@ -33,7 +33,7 @@ pub struct Resolved {
     /// Cached or computed.
     pub origin: Origin,
     /// The steps taken, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ReadStep>,
     /// Places where debug files were looked for; empty for a cached profile.
     pub tried: Vec<Attempt>,
 }
@@ -54,7 +54,7 @@ pub enum Origin {
 /// # Errors
 /// The file is no server of a known version, or there is neither debug information for it nor a
 /// stored profile, or a stored profile that does not fit; or one of [`Options::ends`] was there first.
-pub fn resolve(target: &Target<'_>, options: &Options) -> Result<Resolved, Error> {
+pub fn resolve(target: &ProgramPaths<'_>, options: &Options) -> Result<Resolved, Error> {
     match look(target, options) {
         // Whatever was said last: the file is gone, the other process was stopped.
         Err(_) if options.ends.reached() => Err(Error::Ended { path: target.program.to_owned() }),
@@ -62,13 +62,13 @@ pub fn resolve(target: &Target<'_>, options: &Options) -> Result<Resolved, Error
     }
 }
 
-fn look(target: &Target<'_>, options: &Options) -> Result<Resolved, Error> {
+fn look(target: &ProgramPaths<'_>, options: &Options) -> Result<Resolved, Error> {
     let ends = &options.ends;
     let mut clock = Clock::start();
     let shared = || Budget::shared(options.share);
     let budget = options.budget_bytes.map_or_else(shared, Budget::new);
     let failed = |error| Error::Elf(ElfError::read(target.program, error));
-    let program = Snapshot::read_until(target.program, &budget, &|| ends.reached());
+    let program = FileSnapshot::read_until(target.program, &budget, &|| ends.reached());
     let program = program.map_err(failed)?;
     clock.step("read");
     let (mut tried, search, owner) = (Vec::new(), &options.debug_files, program.owner());
@@ -79,7 +79,7 @@ fn look(target: &Target<'_>, options: &Options) -> Result<Resolved, Error> {
             .until(ends);
     let files = Rc::new(files);
     // This process may have all rights, so it does not even look at the headers of what is foreign.
-    let (cache, key) = (Cache::new(options.cache_dir.as_deref()), Key::of(&program));
+    let (cache, key) = (Cache::new(options.cache_dir.as_deref()), CacheKey::of(&program));
     // What ships with this program, or what the operator stored, beats what was found on the way.
     let cached = cache.load(&key, &files);
     let cached = cached.filter(|profile| !stored::exists(&profile.binary, files.as_ref()));
@@ -91,7 +91,7 @@ fn look(target: &Target<'_>, options: &Options) -> Result<Resolved, Error> {
     let read = match &options.isolation {
         None => {
             let program = Program::of(target.program, program, &budget)?;
-            read(&program, Rc::clone(&files) as Rc<dyn Files>, search)?
+            read(&program, Rc::clone(&files) as Rc<dyn FileProvider>, search)?
         }
         Some(isolation) => {
             let asked = Asked { path: target.program, program, budget, files: &files, options };

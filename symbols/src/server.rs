@@ -15,7 +15,7 @@ use crate::elf::{ElfError, Program};
 use crate::error::Error;
 use crate::profile::{ServerId, Topology};
 use crate::role::{FieldRole, GlobalRole, Role, SiteRole, SizeRole};
-use crate::version::{Family, Stated, Version, VersionText, stated};
+use crate::version::{Family, ServerVersion, Stated, VersionText, stated};
 
 pub use names::{ConditionNames, IoNames, Operand, RuleNames, StateNames};
 
@@ -35,9 +35,9 @@ pub struct Definition {
     /// Whose servers it is for. A fork that keeps the names has a definition of its own, or none.
     pub family: Family,
     /// First version it is for.
-    pub from: Version,
+    pub from: ServerVersion,
     /// First version it is no longer for.
-    pub until: Version,
+    pub until: ServerVersion,
     /// Symbols that every such server has: what tells it from other programs.
     pub exports: Vec<String>,
     /// File names of the sources whose units hold the names.

@@ -59,7 +59,7 @@ const DWARF_REGISTERS: [Register; 16] = [
 
 /// An instruction to probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Probe {
+pub struct ProbeAddress {
     /// Where it is.
     pub addr: LinkAddr,
     /// The same in the file.
@@ -74,7 +74,7 @@ pub struct Probe {
 
 /// The instruction at `addr` itself. None when the file has no code there, or none that decodes.
 #[must_use]
-pub fn probe_at(program: &Program, addr: LinkAddr) -> Option<Probe> {
+pub fn probe_at(program: &Program, addr: LinkAddr) -> Option<ProbeAddress> {
     if !program.is_code(addr) {
         return None;
     }
@@ -84,13 +84,13 @@ pub fn probe_at(program: &Program, addr: LinkAddr) -> Option<Probe> {
         if is_emulated(&machine) { Instruction::Emulated } else { Instruction::SingleStepped };
     let mut text = String::new();
     GasFormatter::new().format(&machine, &mut text);
-    Some(Probe { addr, file_offset, instruction, text, len: machine.len() })
+    Some(ProbeAddress { addr, file_offset, instruction, text, len: machine.len() })
 }
 
 /// The bytes from `entry` on, hexadecimal, [`CODE_BYTES`] of them or up to the end of the probed
 /// instruction: what the program must have there when a probe is set.
 #[must_use]
-pub fn code(program: &Program, entry: LinkAddr, probe: &Probe) -> String {
+pub fn code(program: &Program, entry: LinkAddr, probe: &ProbeAddress) -> String {
     let way = probe.addr.0.checked_sub(entry.0).and_then(|way| usize::try_from(way).ok());
     let end = way.filter(|way| *way <= PROLOGUE_BYTES).map_or(0, |way| way + probe.len);
     hex(program.bytes_at(entry, end.max(CODE_BYTES)))
@@ -99,7 +99,7 @@ pub fn code(program: &Program, entry: LinkAddr, probe: &Probe) -> String {
 /// The best instruction for a probe of the function that starts at `entry` and is `len` bytes long,
 /// with the DWARF registers `keep` unchanged since the entry.
 #[must_use]
-pub fn choose(program: &Program, entry: LinkAddr, len: u64, keep: &[u16]) -> Option<Probe> {
+pub fn choose(program: &Program, entry: LinkAddr, len: u64, keep: &[u16]) -> Option<ProbeAddress> {
     let fallback = probe_at(program, entry)?;
     let Some(addr) = emulated_in_prologue(program, entry, keep).filter(|addr| *addr != entry)
     else {

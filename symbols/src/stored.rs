@@ -6,7 +6,7 @@
 mod format2;
 
 use crate::addr::LinkAddr;
-use crate::debug_file::files::Files;
+use crate::debug_file::files::FileProvider;
 use crate::elf::Program;
 use crate::error::{Error, Mismatch};
 use crate::profile::{BinaryId, Profile, Source};
@@ -20,7 +20,7 @@ const EMBEDDED: [(&str, &str, &str); 1] = [(
 )];
 
 /// Whether there is a stored profile for the program, true of it or not.
-pub(crate) fn exists(binary: &BinaryId, files: &dyn Files) -> bool {
+pub(crate) fn exists(binary: &BinaryId, files: &dyn FileProvider) -> bool {
     embedded(binary).is_some() || binary.names().any(|name| files.stored(&name).is_some())
 }
 
@@ -37,7 +37,7 @@ fn embedded(binary: &BinaryId) -> Option<(&'static str, &'static str)> {
 pub(crate) fn find(
     program: &Program,
     binary: &BinaryId,
-    files: &dyn Files,
+    files: &dyn FileProvider,
 ) -> Result<Option<Profile>, Error> {
     let operators = binary.names().find_map(|name| files.stored(&name));
     let embedded = || embedded(binary).map(|(name, text)| (name.to_owned(), Ok(text.to_owned())));

@@ -20,13 +20,13 @@ const MAX_LEN: usize = 60;
 
 /// A release number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(pub u16, pub u16, pub u16);
+pub struct ServerVersion(pub u16, pub u16, pub u16);
 
 /// A version string of a program.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct VersionText {
     /// Its number.
-    pub version: Version,
+    pub version: ServerVersion,
     /// The whole string, e.g. `10.11.6-MariaDB-1`.
     pub text: String,
 }
@@ -74,7 +74,7 @@ pub struct Stated {
     pub versions: Vec<VersionText>,
 }
 
-impl FromStr for Version {
+impl FromStr for ServerVersion {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -86,13 +86,13 @@ impl FromStr for Version {
     }
 }
 
-impl fmt::Display for Version {
+impl fmt::Display for ServerVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.0, self.1, self.2)
     }
 }
 
-impl<'de> Deserialize<'de> for Version {
+impl<'de> Deserialize<'de> for ServerVersion {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
@@ -147,7 +147,7 @@ fn tail(string: &[u8]) -> Option<VersionText> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Family, Version, stated_in, tail};
+    use super::{Family, ServerVersion, stated_in, tail};
 
     fn text(string: &str) -> Option<String> {
         tail(string.as_bytes()).map(|v| v.text)
@@ -188,6 +188,6 @@ mod tests {
 
     #[test]
     fn versions_order_by_number() {
-        assert!(Version(5, 6, 24) > Version(5, 6, 9));
+        assert!(ServerVersion(5, 6, 24) > ServerVersion(5, 6, 9));
     }
 }

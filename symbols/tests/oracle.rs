@@ -18,7 +18,7 @@ use common::skip;
 use symbols::debug_file::SearchOptions;
 use symbols::profile::{Bits, Instruction, Profile, Source};
 use symbols::role::{FieldRole, SiteRole, SizeRole};
-use symbols::{Options, Origin, Resolved, Target, resolve};
+use symbols::{Options, Origin, ProgramPaths, Resolved, resolve};
 
 /// The program that an environment variable names; none, and a counted skip, without it.
 fn server(variable: &str) -> Option<PathBuf> {
@@ -36,7 +36,7 @@ fn resolved(program: &Path, cache: Option<&Path>) -> Resolved {
         debug_files: SearchOptions::default(),
         ..Options::default()
     };
-    resolve(&Target { program, root: Path::new("/") }, &options).unwrap()
+    resolve(&ProgramPaths { program, root: Path::new("/") }, &options).unwrap()
 }
 
 fn run(tool: &str, args: &[&str]) -> Option<String> {
@@ -203,7 +203,8 @@ fn mysql_9_7_4_changed_is_refused() {
     bytes[at] = 0x53; // push %rbx
     fs::write(&copy, bytes).unwrap();
     let options = Options { cache_dir: None, ..Options::default() };
-    let error = resolve(&Target { program: &copy, root: folder.path() }, &options).unwrap_err();
+    let error =
+        resolve(&ProgramPaths { program: &copy, root: folder.path() }, &options).unwrap_err();
     assert!(error.to_string().contains("is push %rbx, not push %rbp"), "{error}");
 }
 

@@ -16,7 +16,7 @@ use probe_abi::state;
 
 use crate::classify::{Agreement, Class, Classifier, compare, described, expected};
 use crate::geometry::Geometry;
-use crate::layout::Layout;
+use crate::layout::FieldLayout;
 use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::model::Audit;
 use crate::residency::{Residency, Resident};
@@ -67,7 +67,7 @@ impl Auditor {
     /// When the descriptors cannot be read.
     pub fn lay_base(
         memory: Memory,
-        layout: &Layout,
+        layout: &FieldLayout,
         geometry: &Geometry,
         residency: &mut Residency,
     ) -> Result<(), MemoryError> {

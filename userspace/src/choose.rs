@@ -14,7 +14,7 @@ use symbols::Options;
 use thiserror::Error;
 
 use crate::server::{Server, ServerError};
-use crate::target::{Account, Rule, Sighting, Target, TargetError};
+use crate::target::{Account, ServerRule, Sighting, Target, TargetError};
 use crate::turns::Turns;
 
 /// Most candidates that are looked at; of more, those that look least like servers are passed over.
@@ -42,7 +42,7 @@ pub enum ChooseError {
     #[error("none of {} processes {rule} is a server that can be observed", failed.len())]
     None {
         /// What was looked for.
-        rule: Box<Rule>,
+        rule: Box<ServerRule>,
         /// What is wrong with each; nothing where it was not found out in time.
         failed: Vec<(Target, Option<ServerError>)>,
     },
@@ -50,7 +50,7 @@ pub enum ChooseError {
     #[error("{} servers are running", list.len())]
     Several {
         /// All of them.
-        list: Vec<Found>,
+        list: Vec<FoundServer>,
     },
 }
 
@@ -61,7 +61,7 @@ impl ChooseError {
         let mut lines: Vec<String> = match self {
             Self::Target(_) | Self::Server(_) => return Vec::new(),
             Self::None { failed, .. } => failed.iter().take(NAMED).map(reason).collect(),
-            Self::Several { list } => list.iter().take(NAMED).map(Found::to_string).collect(),
+            Self::Several { list } => list.iter().take(NAMED).map(FoundServer::to_string).collect(),
         };
         let all = match self {
             Self::None { failed, .. } => failed.len(),
@@ -93,7 +93,7 @@ impl ChooseError {
 
 /// A server that has proven itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
+pub struct FoundServer {
     /// Its process id.
     pub pid: u32,
     /// Family and version, e.g. `mysql 5.6.24`.
@@ -106,7 +106,7 @@ pub struct Found {
     pub datadir: PathBuf,
 }
 
-impl Found {
+impl FoundServer {
     fn of(server: &Server) -> Self {
         let target = &server.target;
         Self {
@@ -119,7 +119,7 @@ impl Found {
     }
 }
 
-impl fmt::Display for Found {
+impl fmt::Display for FoundServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, version, user, unit, datadir } = self;
         let (unit, datadir) =
@@ -144,7 +144,7 @@ fn causes(error: &ServerError) -> String {
 ///
 /// # Errors
 /// When there is none, or more than one.
-pub fn target(rule: &Rule, options: &Options) -> Result<Target, ChooseError> {
+pub fn target(rule: &ServerRule, options: &Options) -> Result<Target, ChooseError> {
     match <[Target; 1]>::try_from(candidates(rule)?) {
         Ok([target]) => Ok(target),
         Err(several) => Ok(among(rule, several, options)?.target),
@@ -155,7 +155,7 @@ pub fn target(rule: &Rule, options: &Options) -> Result<Target, ChooseError> {
 ///
 /// # Errors
 /// When there is none, or more than one.
-pub fn server(rule: &Rule, options: &Options) -> Result<Server, ChooseError> {
+pub fn server(rule: &ServerRule, options: &Options) -> Result<Server, ChooseError> {
     match <[Target; 1]>::try_from(candidates(rule)?) {
         Ok([target]) => Ok(Server::open(target, options)?),
         Err(several) => among(rule, several, options),
@@ -163,7 +163,7 @@ pub fn server(rule: &Rule, options: &Options) -> Result<Server, ChooseError> {
 }
 
 /// Those that the rule allows, after a closer look.
-fn candidates(rule: &Rule) -> Result<Vec<Target>, TargetError> {
+fn candidates(rule: &ServerRule) -> Result<Vec<Target>, TargetError> {
     let mut seen = rule.candidates()?;
     if seen.len() > MOST {
         log::warn!("{} processes {rule}: only {MOST} of them are looked at", seen.len());
@@ -207,7 +207,7 @@ fn candidates(rule: &Rule) -> Result<Vec<Target>, TargetError> {
 }
 
 /// Looks closer at a process that is called like a loader, in a thread of its own.
-fn settle(rule: &Rule, seen: Sighting, settled: &Sender<(u32, Option<Target>)>) -> bool {
+fn settle(rule: &ServerRule, seen: Sighting, settled: &Sender<(u32, Option<Target>)>) -> bool {
     let (rule, settled) = (rule.clone(), settled.clone());
     let look = move || drop(settled.send((seen.pid, rule.settle(&seen).ok())));
     thread::Builder::new().name("look".to_owned()).spawn(look).is_ok()
@@ -216,7 +216,11 @@ fn settle(rule: &Rule, seen: Sighting, settled: &Sender<(u32, Option<Target>)>) 
 /// What a look at the candidate of this index has found.
 type Seen = (usize, Result<Server, ServerError>);
 
-fn among(rule: &Rule, targets: Vec<Target>, options: &Options) -> Result<Server, ChooseError> {
+fn among(
+    rule: &ServerRule,
+    targets: Vec<Target>,
+    options: &Options,
+) -> Result<Server, ChooseError> {
     let since = Instant::now();
     // When one had proven itself, and how much longer others then have.
     let mut proven: Option<(Instant, Duration)> = None;
@@ -267,7 +271,9 @@ fn among(rule: &Rule, targets: Vec<Target>, options: &Options) -> Result<Server,
         Err(none) if none.is_empty() => {
             Err(ChooseError::None { rule: Box::new(rule.clone()), failed })
         }
-        Err(several) => Err(ChooseError::Several { list: several.iter().map(Found::of).collect() }),
+        Err(several) => {
+            Err(ChooseError::Several { list: several.iter().map(FoundServer::of).collect() })
+        }
     }
 }
 

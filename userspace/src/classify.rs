@@ -15,7 +15,7 @@ use probe_abi::state;
 use serde::{Serialize, Serializer};
 use symbols::profile::{PageState, RuleReason};
 
-use crate::layout::{Layout, Slot, SpaceLayout};
+use crate::layout::{FieldLayout, Slot, SpaceLayout};
 use crate::locate::NotOnDisk;
 use crate::memory::{Memory, ServerAddr};
 use crate::model::Cell;
@@ -248,7 +248,7 @@ impl<'a> Classifier<'a> {
     /// One for one scan. Without a residency table (`None`) the caller has to check the LSN of pages that were written
     /// since they were read (`page_list/lsn.rs`).
     #[must_use]
-    pub fn new(memory: Memory, layout: &'a Layout, residency: Option<&'a Residency>) -> Self {
+    pub fn new(memory: Memory, layout: &'a FieldLayout, residency: Option<&'a Residency>) -> Self {
         let spaces = layout.space.as_ref().map(|space| SpaceVersions {
             memory,
             layout: space,

@@ -4,7 +4,7 @@ use symbols::profile::{Pools, Profile};
 use symbols::role::GlobalRole;
 use thiserror::Error;
 
-use crate::layout::{BlocksLayout, Layout};
+use crate::layout::{BlocksLayout, FieldLayout};
 use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::target::LoadBias;
 
@@ -101,7 +101,7 @@ impl Geometry {
     /// is under way.
     pub fn read(
         profile: &Profile,
-        layout: &Layout,
+        layout: &FieldLayout,
         memory: Memory,
         bias: LoadBias,
     ) -> Result<Self, GeometryError> {
@@ -148,7 +148,7 @@ impl Geometry {
 
     /// Whether a machine with so much memory can hold it. The kernel's table and the scans are as large as
     /// the pool says that it is, and a pool that is larger than the machine says more than it is.
-    fn fits(&self, layout: &Layout, machine: u64) -> Result<(), GeometryError> {
+    fn fits(&self, layout: &FieldLayout, machine: u64) -> Result<(), GeometryError> {
         let descriptors = u64::from(self.blocks()).saturating_mul(layout.block.stride as u64);
         let bytes = self.frame_bytes().max(descriptors);
         match bytes <= machine.saturating_mul(OVERCOMMIT) {
@@ -181,11 +181,11 @@ impl Geometry {
 
     /// The chunks as the probes search them: sorted by address.
     #[must_use]
-    pub fn for_probes(&self, layout: &Layout) -> Vec<probe_abi::Chunk> {
+    pub fn for_probes(&self, layout: &FieldLayout) -> Vec<probe_abi::ChunkRange> {
         let mut list: Vec<_> = self
             .chunks
             .iter()
-            .map(|chunk| probe_abi::Chunk {
+            .map(|chunk| probe_abi::ChunkRange {
                 start: chunk.descriptors.0,
                 end: chunk.descriptors.plus(u64::from(chunk.blocks) * layout.block.stride as u64).0,
                 first: u64::from(chunk.first),
@@ -264,7 +264,7 @@ impl Reader<'_> {
     /// The blocks of one pool, as far as they are in use.
     fn blocks(
         &self,
-        layout: &Layout,
+        layout: &FieldLayout,
         page_size: u32,
         pool: ServerAddr,
     ) -> Result<Vec<Stretch>, GeometryError> {

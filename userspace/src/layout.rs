@@ -4,16 +4,16 @@ mod condition;
 mod error;
 
 use probe_abi::ServerLayout;
-use symbols::profile::{self, Blocks, Field, PageState, Pools, Profile, RuleReason, States};
+use symbols::profile::{self, BlockTopology, Field, PageState, Pools, Profile, RuleReason, States};
 use symbols::role::{FieldRole, Role, SizeRole};
 
-pub use condition::{Condition, Slot};
+pub use condition::{FieldCondition, Slot};
 pub use error::LayoutError;
 
 /// A condition of the clean rule, and what a page is that fails it.
 #[derive(Clone, Debug)]
 struct Rule {
-    condition: Condition,
+    condition: FieldCondition,
     reason: RuleReason,
 }
 
@@ -33,9 +33,9 @@ pub struct BlockLayout {
     /// Address of the frame.
     pub frame: Slot,
     /// Holds while a read is under way.
-    pub reading: Condition,
+    pub reading: FieldCondition,
     /// Holds while a write is under way.
-    writing: Condition,
+    writing: FieldCondition,
     /// Address of the tablespace object, where the descriptor keeps it (8.0+).
     pub space_object: Option<Slot>,
     /// Version of the tablespace that the page belongs to (8.0.23+).
@@ -130,7 +130,7 @@ pub struct SpaceLayout {
 
 /// A compiled profile.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct FieldLayout {
     /// Block descriptors.
     pub block: BlockLayout,
     /// Pool and chunks.
@@ -149,7 +149,7 @@ const MAX_BLOCK: u64 = 16 << 10;
 /// Size taken for a struct whose size the profile does not say; only bounds reads of it.
 const UNKNOWN_SIZE: u64 = 1 << 16;
 
-impl Layout {
+impl FieldLayout {
     /// Compiles `profile`.
     ///
     /// # Errors
@@ -167,7 +167,7 @@ impl Layout {
         }
         let block = |role: FieldRole| find.slot(role, stride);
         let condition = |condition: &profile::Condition| {
-            Ok::<_, LayoutError>(Condition::new(condition, block(condition.field)?))
+            Ok::<_, LayoutError>(FieldCondition::new(condition, block(condition.field)?))
         };
         let rule = profile
             .rules
@@ -181,7 +181,7 @@ impl Layout {
         let pool_size = find.size(SizeRole::Pool)?;
         let in_pool = |role: FieldRole| find.slot(role, pool_size);
         let blocks = match profile.topology.blocks {
-            Blocks::Chunks => {
+            BlockTopology::Chunks => {
                 let size = find.size(SizeRole::Chunk)?;
                 BlocksLayout::Chunks {
                     count: in_pool(FieldRole::PoolNChunks)?,
@@ -192,7 +192,7 @@ impl Layout {
                     descriptors: find.slot(FieldRole::ChunkBlocks, size)?,
                 }
             }
-            Blocks::Extents(bytes) => BlocksLayout::Extents {
+            BlockTopology::Extents(bytes) => BlocksLayout::Extents {
                 bytes,
                 memory: in_pool(FieldRole::PoolMemory)?,
                 blocks: in_pool(FieldRole::PoolNBlocks)?,
@@ -246,7 +246,7 @@ impl Layout {
     ///
     /// # Errors
     /// When they cannot compare as the profile says.
-    pub fn io_for_probes(&self) -> Result<[probe_abi::Condition; 2], LayoutError> {
+    pub fn io_for_probes(&self) -> Result<[probe_abi::WordRange; 2], LayoutError> {
         let (reading, writing) = (&self.block.reading, &self.block.writing);
         Ok([reading.for_probes()?, writing.for_probes()?])
     }

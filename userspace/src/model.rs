@@ -13,7 +13,7 @@ pub struct Snapshot {
     #[serde(serialize_with = "seconds")]
     pub since_attach: Duration,
     /// The server.
-    pub server: Server,
+    pub server: ServerInfo,
     /// One cell a block in pool order; empty where nobody asked for the map.
     #[serde(skip)]
     pub cells: Vec<Cell>,
@@ -35,7 +35,7 @@ pub struct Snapshot {
     pub cost: Cost,
     /// The newest trace events, oldest first; empty while tracing is off. Records of their own.
     #[serde(skip)]
-    pub events: Vec<Event>,
+    pub events: Vec<TraceEvent>,
     /// Number of the first of `events` among all trace events since attach, lost ones included: what is between the
     /// events of one snapshot and those of the next are events that are in none.
     #[serde(skip)]
@@ -46,7 +46,7 @@ pub struct Snapshot {
 
 /// The observed server.
 #[derive(Clone, Debug, Serialize)]
-pub struct Server {
+pub struct ServerInfo {
     /// Process id, as the observer sees it.
     pub pid: u32,
     /// Family and version, e.g. `mysql 5.6.24`.
@@ -217,7 +217,7 @@ pub struct Cost {
 
 /// One trace event.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Event {
+pub struct TraceEvent {
     /// CLOCK_MONOTONIC in ns.
     pub time_ns: u64,
     /// Name of the probe.

@@ -25,7 +25,7 @@ use crate::model::{Audit, Latency, ProbeRow, Snapshot, TableRow};
 use crate::viewer::units::to_f64;
 
 use families::{Families, Labels, ratio};
-pub use server::{MetricsError, MetricsServer, Shown};
+pub use server::{MetricsError, MetricsServer, SnapshotSource};
 
 /// Tables that have time series of their own.
 pub const TABLES: usize = 50;

@@ -16,16 +16,17 @@ use aya::maps::{Array, MapData, PerCpuArray, RingBuf};
 use aya::programs::ProgramError;
 use aya_log::EbpfLogger;
 use probe_abi::{
-    Chunk, Condition, Control, Counters, Histogram, KernelLayout, PROBES, Probe, ServerLayout,
+    ChunkRange, Control, Histogram, KernelLayout, PROBES, Probe, ProbeCounters, ServerLayout,
+    WordRange,
 };
-use probe_loader::{Cause, Holder, Keeper, KeeperError, LoadError, Site};
+use probe_loader::{Holder, Keeper, KeeperError, LoadError, ProbePoint, RemoteCause};
 use symbols::profile::Profile;
 use symbols::role::SiteRole;
 use symbols::text::{ProgramText, ProvenSite, SiteError};
 use thiserror::Error;
 
 use crate::geometry::Geometry;
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{FieldLayout, LayoutError};
 use crate::residency::Table;
 use crate::target::{Account, Target, TargetError};
 use sites::{Plan, QUERIES, RESIDENCY, sites_of};
@@ -63,7 +64,7 @@ pub enum ProbesError {
         path: String,
         /// The kernel's reason.
         #[source]
-        source: Cause,
+        source: RemoteCause,
     },
     /// To set them the kernel would wait for a process, and all that fork would wait too.
     #[error("no probe is set: process {pid} of user {user} does not let go of its memory map")]
@@ -189,7 +190,7 @@ pub(crate) struct Settings {
     /// Offsets in the server.
     pub(crate) layout: ServerLayout,
     /// How reads and writes are told apart.
-    pub(crate) io: [Condition; 2],
+    pub(crate) io: [WordRange; 2],
     /// Entries of the residency table.
     pub(crate) blocks: u32,
     /// Chunks that they lie in.
@@ -201,8 +202,8 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    fn for_object(&self) -> probe_loader::Settings {
-        probe_loader::Settings::default()
+    fn for_object(&self) -> probe_loader::ObjectSettings {
+        probe_loader::ObjectSettings::default()
             .global("LAYOUT", &self.layout)
             .global("READING", &self.io[0])
             .global("WRITING", &self.io[1])
@@ -232,10 +233,10 @@ pub struct Probes {
     /// Number of probes in the server's text.
     sites: usize,
     keeper: Keeper,
-    counters: PerCpuArray<MapData, Counters>,
+    counters: PerCpuArray<MapData, ProbeCounters>,
     latency: PerCpuArray<MapData, Histogram>,
     control: Array<MapData, Control>,
-    chunks: Array<MapData, Chunk>,
+    chunks: Array<MapData, ChunkRange>,
     state: Control,
 }
 
@@ -247,7 +248,7 @@ impl Probes {
     pub fn attach(
         target: &Target,
         profile: &Profile,
-        layout: &Layout,
+        layout: &FieldLayout,
         geometry: &Geometry,
         options: ProbeOptions,
     ) -> Result<(Self, Table), ProbesError> {
@@ -360,7 +361,7 @@ impl Probes {
     /// When a map refuses it.
     pub fn set_geometry(
         &mut self,
-        layout: &Layout,
+        layout: &FieldLayout,
         geometry: &Geometry,
     ) -> Result<(), ProbesError> {
         let list = geometry.for_probes(layout);
@@ -399,8 +400,8 @@ impl Probes {
     ///
     /// # Errors
     /// When the map refuses it.
-    pub fn counters(&self) -> Result<[Counters; PROBES], ProbesError> {
-        let mut sums = [Counters::default(); PROBES];
+    pub fn counters(&self) -> Result<[ProbeCounters; PROBES], ProbesError> {
+        let mut sums = [ProbeCounters::default(); PROBES];
         for probe in Probe::ALL {
             let values = self
                 .counters
@@ -485,7 +486,7 @@ fn waits(target: &Target, holder: Option<Holder>) {
 }
 
 /// What the keeper sets at a site.
-fn wanted(plan: &Plan, program: &str, site: &ProvenSite<'_>) -> Result<Site, ProbesError> {
+fn wanted(plan: &Plan, program: &str, site: &ProvenSite<'_>) -> Result<ProbePoint, ProbesError> {
     let cookie = match plan.argument {
         None => None,
         Some(n) => {
@@ -497,7 +498,12 @@ fn wanted(plan: &Plan, program: &str, site: &ProvenSite<'_>) -> Result<Site, Pro
         }
     };
     // A return probe belongs on the entry itself. Entry probes stand where one trap is enough.
-    Ok(Site { program: program.to_owned(), entry: site.entry().0, probe: site.probe().0, cookie })
+    Ok(ProbePoint {
+        program: program.to_owned(),
+        entry: site.entry().0,
+        probe: site.probe().0,
+        cookie,
+    })
 }
 
 /// The sites of an event, each proven in the program's own bytes.

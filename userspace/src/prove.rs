@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::classify::{Reason, State, described};
 use crate::geometry::Geometry;
-use crate::layout::Layout;
+use crate::layout::FieldLayout;
 use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::scan::{Block, scan, scan_block};
 
@@ -84,7 +84,11 @@ pub struct Proof {
 ///
 /// # Errors
 /// When they do not, or nothing could be compared.
-pub fn prove(memory: Memory, layout: &Layout, geometry: &Geometry) -> Result<Proof, ProveError> {
+pub fn prove(
+    memory: Memory,
+    layout: &FieldLayout,
+    geometry: &Geometry,
+) -> Result<Proof, ProveError> {
     let sample = sample(memory, layout, geometry)?;
     if sample.is_empty() {
         return Err(ProveError::Empty);
@@ -139,7 +143,7 @@ impl Sampled {
 /// Reservoir sample of the pages that are in no transit.
 fn sample(
     memory: Memory,
-    layout: &Layout,
+    layout: &FieldLayout,
     geometry: &Geometry,
 ) -> Result<Vec<Sampled>, ProveError> {
     let mut sample = Vec::with_capacity(SAMPLE);

@@ -8,7 +8,7 @@ use std::ops::Range;
 use symbols::profile::{PageState, RuleReason};
 
 use crate::geometry::{Chunk, Geometry};
-use crate::layout::{BlockLayout, Layout};
+use crate::layout::{BlockLayout, FieldLayout};
 use crate::memory::{Memory, MemoryError, ServerAddr};
 
 /// Bytes of descriptors read by one system call: small enough for a level-2 cache.
@@ -111,7 +111,7 @@ const fn truncate(value: u64) -> u32 {
 /// When the memory cannot be read: the server is gone or its pool was resized.
 pub fn scan(
     memory: Memory,
-    layout: &Layout,
+    layout: &FieldLayout,
     geometry: &Geometry,
     mut each: impl FnMut(Block<'_>),
 ) -> Result<(), MemoryError> {
@@ -120,7 +120,7 @@ pub fn scan(
 
 /// A buffer for [`scan_blocks`] and [`scan_range`].
 #[must_use]
-pub fn scan_buffer(layout: &Layout) -> Vec<u8> {
+pub fn scan_buffer(layout: &FieldLayout) -> Vec<u8> {
     vec![0; PIECE_BYTES.max(layout.block.stride)]
 }
 
@@ -131,7 +131,7 @@ pub fn scan_buffer(layout: &Layout) -> Vec<u8> {
 /// As [`scan`].
 pub fn scan_blocks(
     memory: Memory,
-    layout: &Layout,
+    layout: &FieldLayout,
     geometry: &Geometry,
     range: Range<u32>,
     buffer: &mut [u8],
@@ -151,7 +151,7 @@ pub fn scan_blocks(
 /// As [`scan`].
 pub fn scan_block<T>(
     memory: Memory,
-    layout: &Layout,
+    layout: &FieldLayout,
     geometry: &Geometry,
     index: u32,
     look: impl Fn(&Block<'_>) -> T,
@@ -170,7 +170,7 @@ pub fn scan_block<T>(
 /// As [`scan`].
 pub fn scan_range(
     memory: Memory,
-    layout: &Layout,
+    layout: &FieldLayout,
     page_size: u32,
     chunk: &Chunk,
     range: Range<u32>,

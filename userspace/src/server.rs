@@ -5,11 +5,11 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use symbols::profile::Profile;
-use symbols::{Options, Resolved, Share};
+use symbols::{BudgetShare, Options, Resolved};
 use thiserror::Error;
 
 use crate::geometry::{Geometry, GeometryError};
-use crate::layout::{Layout, LayoutError};
+use crate::layout::{FieldLayout, LayoutError};
 use crate::memory::Memory;
 use crate::prove::{self, Proof, ProveError, prove};
 use crate::target::{LoadBias, Target, TargetError};
@@ -75,7 +75,7 @@ pub struct Server {
     /// Its profile, and where that came from.
     pub resolved: Resolved,
     /// The compiled profile.
-    pub layout: Layout,
+    pub layout: FieldLayout,
     /// Where the program was loaded.
     pub bias: LoadBias,
     /// Where the pool lies.
@@ -91,7 +91,7 @@ impl Server {
     /// When any stage fails; a server that is just starting is waited for a little.
     pub fn open(target: Target, options: &Options) -> Result<Self, ServerError> {
         let resolved = resolve(&target, options)?;
-        let layout = Layout::compile(&resolved.profile)?;
+        let layout = FieldLayout::compile(&resolved.profile)?;
         let bias = target.load_bias(resolved.profile.binary.pie)?;
         let memory = target.memory();
         let profile = &resolved.profile;
@@ -147,8 +147,9 @@ pub fn resolve(target: &Target, options: &Options) -> Result<Resolved, ServerErr
     let mut options = Options { ends: options.ends.clone().and(end), ..options.clone() };
     options.debug_files.users = Some(target.trusted_users());
     // Strangers' programs leave room for that of the machine's own server.
-    options.share = if target.is_likely() { Share::Whole } else { Share::Half };
-    let resolved = symbols::resolve(&symbols::Target { program: &program, root: &root }, &options);
+    options.share = if target.is_likely() { BudgetShare::Whole } else { BudgetShare::Half };
+    let resolved =
+        symbols::resolve(&symbols::ProgramPaths { program: &program, root: &root }, &options);
     match resolved {
         Err(symbols::Error::Ended { .. }) if !target.is_alive() => {
             Err(TargetError::Gone { pid: target.pid }.into())

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::classify::{Reason, State};
 use crate::model::Snapshot;
 use crate::on_disk::DiskRanges;
-use crate::page_list::{Format, Row, RowWriter, Summary};
+use crate::page_list::{ListFormat, Row, RowWriter, Summary};
 use crate::viewer::made_up::MadeUp;
 use crate::{openmetrics, stream};
 
@@ -53,7 +53,7 @@ fn row() -> Row {
     }
 }
 
-fn rows(format: Format) -> Vec<u8> {
+fn rows(format: ListFormat) -> Vec<u8> {
     let mut out = Vec::new();
     let mut writer = RowWriter::new(format, &mut out).unwrap();
     writer.write(&row()).unwrap();
@@ -72,14 +72,14 @@ async fn foreign_text_is_harmless_and_bounded_in_every_sink() {
     let (mut text, mut json) = (Vec::new(), Vec::new());
     summary().write(&mut text).unwrap();
     foreign::json(&mut json, &summary()).unwrap();
-    let csv = rows(Format::Csv);
+    let csv = rows(ListFormat::Csv);
     assert!(csv.windows(12).any(|cell| cell == b",'=HYPERLINK"), "a formula begins a cell");
     for (sink, output) in [
         ("stream text", streamed(stream::Format::Text).await),
         ("stream jsonl", streamed(stream::Format::Jsonl).await),
         ("openmetrics", openmetrics::encode(vec![snapshot()]).unwrap().into_bytes()),
-        ("pages table", rows(Format::Table)),
-        ("pages jsonl", rows(Format::Jsonl)),
+        ("pages table", rows(ListFormat::Table)),
+        ("pages jsonl", rows(ListFormat::Jsonl)),
         ("pages csv", csv),
         ("pages summary", text),
         ("pages summary jsonl", json),

@@ -5,7 +5,7 @@
 //! | record | keys | when |
 //! |---|---|---|
 //! | `snapshot` | those of [`Snapshot`] without its cells and events | every snapshot |
-//! | `event` | those of [`Event`] | every trace event, before the snapshot that brought it |
+//! | `event` | those of [`TraceEvent`] | every trace event, before the snapshot that brought it |
 //! | `gap` | `events` | so many events are missing before the next `event` or `snapshot`: the ring had no room, or the reader was slow |
 //!
 //! `text` writes a line of figures a snapshot, and one for each event and notice. Text that comes
@@ -20,7 +20,7 @@ use serde::Serialize;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
-use crate::model::{Event, Latency, Snapshot};
+use crate::model::{Latency, Snapshot, TraceEvent};
 use crate::viewer::units;
 
 /// How records are written.
@@ -182,7 +182,7 @@ fn snapshot_line(snapshot: &Snapshot) -> String {
     line
 }
 
-fn event_line(event: &Event) -> String {
+fn event_line(event: &TraceEvent) -> String {
     let seconds = event.time_ns / 1_000_000_000;
     let micros = event.time_ns % 1_000_000_000 / 1_000;
     let mut line = format!("event   {seconds}.{micros:06} {} tid {}", event.probe, event.tid);

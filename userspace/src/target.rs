@@ -25,13 +25,13 @@ use symbols::text::ProgramText;
 
 pub use account::{Account, NoAccount};
 pub use error::TargetError;
-pub use rule::{Rule, SERVER_NAMES};
+pub use rule::{SERVER_NAMES, ServerRule};
 pub use sighting::Sighting;
 
 use crate::memory::{Memory, ServerAddr};
 use facts::unit_of;
 use inode::inode;
-use sighting::Program;
+use sighting::ProgramFile;
 
 /// Most bytes of a server's table of mappings that are gone through for where its program lies. It stands
 /// below the libraries and stacks, so among the first lines.
@@ -74,7 +74,7 @@ struct Identity {
 impl Identity {
     /// Of a process whose program has one of `names`, where there are any.
     fn of(pid: u32, names: Option<&[String]>) -> Result<Self, TargetError> {
-        let Program { started, exe, path, found } = Program::of(pid)?;
+        let ProgramFile { started, exe, path, found } = ProgramFile::of(pid)?;
         if !loader::is_loader(&exe) {
             return Ok(Self { started, exe, program: path, inode: found.inode });
         }
@@ -118,7 +118,7 @@ impl Target {
     /// Every process whose program has one of `names`, except kernel threads and the unreadable.
     #[must_use]
     pub fn all(names: &[String]) -> Vec<Self> {
-        let rule = Rule { names: names.to_vec(), ..Rule::default() };
+        let rule = ServerRule { names: names.to_vec(), ..ServerRule::default() };
         let mut list: Vec<Self> =
             Sighting::all(names).iter().filter_map(|seen| rule.settle(seen).ok()).collect();
         list.sort_by_key(|target| target.pid);
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_missing_server_is_an_error_with_a_remedy() {
-        let rule = Rule { names: vec!["no-such-server".to_owned()], ..Rule::default() };
+        let rule = ServerRule { names: vec!["no-such-server".to_owned()], ..ServerRule::default() };
         // Processes that are called like a loader are there, for all that is known.
         let none = |seen: &Sighting| seen.is_loader && rule.settle(seen).is_err();
         assert!(

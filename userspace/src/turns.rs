@@ -52,9 +52,9 @@ const ANOTHER: Duration = Duration::from_secs(2);
 
 /// First looks that accounts have left.
 #[derive(Default)]
-pub(crate) struct Budget(HashMap<Account, (u32, Instant)>);
+pub(crate) struct LookBudget(HashMap<Account, (u32, Instant)>);
 
-impl Budget {
+impl LookBudget {
     /// Takes one, where there is one left.
     pub(crate) fn take(&mut self, account: Account) -> bool {
         self.take_at(account.owner(), Instant::now())
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn new_ids_get_nobody_further() {
-        let (mut budget, now) = (Budget::default(), Instant::now());
+        let (mut budget, now) = (LookBudget::default(), Instant::now());
         let taken = (0..1000).filter(|_| budget.take_at(Account(1000), now)).count();
         assert_eq!(taken, FIRST_LOOKS as usize);
         assert!(budget.take_at(Account(0), now));

@@ -155,7 +155,7 @@ pub const NO_PAGE: u32 = u32::MAX;
 /// Per-CPU counters of one probe (32 bytes).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
+pub struct ProbeCounters {
     /// Times the probe fired and was understood.
     pub hits: u64,
     /// Trace records lost because the ring was full.
@@ -170,7 +170,7 @@ pub struct Counters {
 /// One chunk of block descriptors (24 bytes). Chunks are sorted by address.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Chunk {
+pub struct ChunkRange {
     /// Address of the first descriptor.
     pub start: u64,
     /// Address after the last descriptor.
@@ -200,7 +200,7 @@ pub struct ServerLayout {
 /// within a range (32 bytes). So one comparison does for fields of any size.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Condition {
+pub struct WordRange {
     /// Offset of the word, a multiple of 8.
     pub offset: u64,
     /// Bits that count.
@@ -289,7 +289,7 @@ pub struct Region {
 /// A process that the bulk walk has found, and how the last run ended (40 bytes).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Target {
+pub struct WalkTarget {
     /// `task_struct` of the group leader.
     pub task: u64,
     /// Its `mm`.
@@ -306,7 +306,7 @@ pub struct Target {
     pub reserved: u32,
 }
 
-/// How a run of the bulk programs ended. It stands in [`Target::outcome`], because the entry points
+/// How a run of the bulk programs ended. It stands in [`WalkTarget::outcome`], because the entry points
 /// that aya's macros make always return 0.
 pub mod outcome {
     /// The program has not run.
@@ -381,14 +381,14 @@ impl Cookie {
 const _: () = {
     assert!(size_of::<Entry>() == 16);
     assert!(size_of::<Record>() == 48);
-    assert!(size_of::<Counters>() == 32);
-    assert!(size_of::<Chunk>() == 24);
+    assert!(size_of::<ProbeCounters>() == 32);
+    assert!(size_of::<ChunkRange>() == 24);
     assert!(size_of::<ServerLayout>() == 16);
-    assert!(size_of::<Condition>() == 32);
+    assert!(size_of::<WordRange>() == 32);
     assert!(size_of::<KernelLayout>() == 40);
     assert!(size_of::<Control>() == 56);
     assert!(size_of::<Region>() == 16);
-    assert!(size_of::<Target>() == 40);
+    assert!(size_of::<WalkTarget>() == 40);
     assert!(size_of::<Histogram>() == 8 * (BUCKETS + 2));
 };
 

@@ -3,8 +3,8 @@
 
 use crate::qemu::CallCounters;
 use crate::{
-    Chunk, Condition, Control, Counters, Entry, Histogram, KernelLayout, Record, Region,
-    ServerLayout, Target,
+    ChunkRange, Control, Entry, Histogram, KernelLayout, ProbeCounters, Record, Region,
+    ServerLayout, WalkTarget, WordRange,
 };
 
 macro_rules! pod {
@@ -16,15 +16,15 @@ macro_rules! pod {
 
 pod!(
     CallCounters,
-    Chunk,
+    ChunkRange,
     Control,
-    Counters,
+    ProbeCounters,
     Entry,
     Histogram,
-    Condition,
+    WordRange,
     KernelLayout,
     Record,
     Region,
     ServerLayout,
-    Target
+    WalkTarget
 );

@@ -14,11 +14,11 @@ use aya::programs::uprobe::{UProbeAttachLocation, UProbeAttachPoint, UProbeScope
 use aya::programs::{ProbeKind, UProbe};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
-use crate::error::{Cause, LoadError};
-use crate::links::Links;
+use crate::error::{LoadError, RemoteCause};
+use crate::links::ProbeLinks;
 use crate::look::who_holds;
-use crate::message::{Order, Said, Site};
-use crate::object::{Settings, load};
+use crate::message::{KeeperReply, Order, ProbePoint};
+use crate::object::{ObjectSettings, load};
 use crate::pair::Pair;
 
 /// The argument by which a program of ours is asked to be a keeper.
@@ -93,20 +93,20 @@ fn close_at_signal() {
 
 /// Loads, attaches and keeps until the other end is closed, or somebody is silent there for too long.
 pub(crate) fn keep(pair: &Pair, object: &[u8]) -> io::Result<()> {
-    pair.send(&Said::Ready, &[])?;
+    pair.send(&KeeperReply::Ready, &[])?;
     let Some((Order::Load { settings, programs }, _)) = next(pair)? else { return Ok(()) };
     let mut ebpf = match load_all(object, &settings, &programs) {
         Ok(ebpf) => ebpf,
-        Err(error) => return pair.send(&Said::Failed(error), &[]),
+        Err(error) => return pair.send(&KeeperReply::Failed(error), &[]),
     };
     hand_over(pair, &mut ebpf)?;
     let Some((Order::Attach { pid, sites }, files)) = next(pair)? else { return Ok(()) };
     let Some(text) = files.into_iter().next() else { return Ok(()) };
     let Some(kept) = attach(pair, ebpf, pid, sites, text)? else { return Ok(()) };
-    pair.send(&Said::Attached, &[])?;
+    pair.send(&KeeperReply::Attached, &[])?;
     while let Some((Order::RunTime, _)) = pair.receive()? {
         let (ns, runs) = run_time(&kept.ebpf);
-        pair.send(&Said::RunTime(ns, runs), &[])?;
+        pair.send(&KeeperReply::RunTime(ns, runs), &[])?;
     }
     Ok(())
 }
@@ -115,11 +115,16 @@ fn next(pair: &Pair) -> io::Result<Option<(Order, Vec<OwnedFd>)>> {
     if pair.wait(PATIENCE) { pair.receive() } else { Ok(None) }
 }
 
-fn load_all(object: &[u8], settings: &Settings, programs: &[String]) -> Result<Ebpf, LoadError> {
+fn load_all(
+    object: &[u8],
+    settings: &ObjectSettings,
+    programs: &[String],
+) -> Result<Ebpf, LoadError> {
     if object.is_empty() {
         return Err(LoadError::NotBuiltIn);
     }
-    let mut ebpf = load(object, settings).map_err(|error| LoadError::Object(Cause::of(&error)))?;
+    let mut ebpf =
+        load(object, settings).map_err(|error| LoadError::Object(RemoteCause::of(&error)))?;
     for name in programs {
         uprobe(&mut ebpf, name)?.load().map_err(|error| refused(name, &error))?;
     }
@@ -134,7 +139,7 @@ fn hand_over(pair: &Pair, ebpf: &mut Ebpf) -> io::Result<()> {
     let files: Vec<BorrowedFd<'_>> = maps.iter().map(|map| map.fd().as_fd()).collect();
     let programs = ebpf.programs().filter_map(|(_, program)| program.info().ok());
     let programs = programs.map(|info| info.id()).collect();
-    pair.send(&Said::Loaded { maps: names, programs }, &files)
+    pair.send(&KeeperReply::Loaded { maps: names, programs }, &files)
 }
 
 fn data(map: Map) -> Option<MapData> {
@@ -150,7 +155,7 @@ fn data(map: Map) -> Option<MapData> {
 
 /// Probes, and the programs that they run. The probes go first.
 struct Kept {
-    _links: Links,
+    _links: ProbeLinks,
     ebpf: Ebpf,
 }
 
@@ -159,7 +164,7 @@ fn attach(
     pair: &Pair,
     mut ebpf: Ebpf,
     pid: u32,
-    sites: Vec<Site>,
+    sites: Vec<ProbePoint>,
     text: OwnedFd,
 ) -> io::Result<Option<Kept>> {
     // Nothing else comes until they are set.
@@ -169,7 +174,7 @@ fn attach(
         None => Ok(()),
     });
     if let Err(error) = no_one {
-        return pair.send(&Said::Failed(error), &[]).map(|()| None);
+        return pair.send(&KeeperReply::Failed(error), &[]).map(|()| None);
     }
     let (sender, done) = channel();
     // The kernel may hold who sets them.
@@ -182,7 +187,7 @@ fn attach(
     loop {
         match done.recv_timeout(LONG / 40) {
             Ok(Ok(kept)) => return Ok(Some(kept)),
-            Ok(Err(error)) => return pair.send(&Said::Failed(error), &[]).map(|()| None),
+            Ok(Err(error)) => return pair.send(&KeeperReply::Failed(error), &[]).map(|()| None),
             Err(RecvTimeoutError::Disconnected) => return Err(io::ErrorKind::Other.into()),
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -196,14 +201,19 @@ fn attach(
             // The kernel waits in the same queue, so now this shows who only reads its map, too.
             let holder = who_holds(|| is_wanted() && !setting.is_finished());
             // Who is gone needs not know; this goes on.
-            drop(pair.send(&Said::Waits(holder.unwrap_or_default()), &[]));
+            drop(pair.send(&KeeperReply::Waits(holder.unwrap_or_default()), &[]));
         }
     }
 }
 
-fn set(ebpf: &mut Ebpf, pid: u32, sites: &[Site], text: &OwnedFd) -> Result<Links, LoadError> {
+fn set(
+    ebpf: &mut Ebpf,
+    pid: u32,
+    sites: &[ProbePoint],
+    text: &OwnedFd,
+) -> Result<ProbeLinks, LoadError> {
     let path = format!("/proc/self/fd/{}", text.as_raw_fd());
-    let mut links = Links::default();
+    let mut links = ProbeLinks::default();
     for (site, wanted) in sites.iter().enumerate() {
         let program = uprobe(ebpf, &wanted.program)?;
         let offset = match program.kind() {
@@ -215,7 +225,9 @@ fn set(ebpf: &mut Ebpf, pid: u32, sites: &[Site], text: &OwnedFd) -> Result<Link
         let scope = pid.try_into().map_or(UProbeScope::CallingProcess, UProbeScope::OneProcess);
         let link = program.attach(point, Path::new(&path), scope);
         let link = link.and_then(|link| program.take_link(link));
-        links.add(link.map_err(|error| LoadError::Attach { site, source: Cause::of(&error) })?);
+        links.add(
+            link.map_err(|error| LoadError::Attach { site, source: RemoteCause::of(&error) })?,
+        );
     }
     Ok(links)
 }
@@ -226,7 +238,7 @@ fn uprobe<'e>(ebpf: &'e mut Ebpf, name: &str) -> Result<&'e mut UProbe, LoadErro
 }
 
 fn refused(program: &str, error: &(dyn std::error::Error + 'static)) -> LoadError {
-    LoadError::Program { program: program.to_owned(), source: Cause::of(error) }
+    LoadError::Program { program: program.to_owned(), source: RemoteCause::of(error) }
 }
 
 /// Run time in ns and number of runs of all programs, where the kernel counts them.

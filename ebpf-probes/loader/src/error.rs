@@ -16,12 +16,12 @@ const MAX_CAUSES: usize = 8;
 
 /// What the kernel or a library said, as text with its own causes: an error that another process sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cause {
+pub struct RemoteCause {
     text: String,
-    source: Option<Box<Cause>>,
+    source: Option<Box<RemoteCause>>,
 }
 
-impl Cause {
+impl RemoteCause {
     /// An error and all that is behind it.
     #[must_use]
     pub fn of(error: &(dyn Error + 'static)) -> Self {
@@ -39,13 +39,13 @@ impl Cause {
     }
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for RemoteCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl Error for Cause {
+impl Error for RemoteCause {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
     }
@@ -60,7 +60,7 @@ pub enum LoadError {
     NotBuiltIn,
     /// The kernel or the loader refused the object.
     #[error("failed to load the eBPF programs")]
-    Object(#[source] Cause),
+    Object(#[source] RemoteCause),
     /// One program was refused, or is not in the object.
     #[error("failed to load the eBPF program `{program}`")]
     Program {
@@ -68,7 +68,7 @@ pub enum LoadError {
         program: String,
         /// The verifier's or the kernel's reason.
         #[source]
-        source: Cause,
+        source: RemoteCause,
     },
     /// A probe could not be set.
     #[error("failed to set a probe")]
@@ -77,7 +77,7 @@ pub enum LoadError {
         site: usize,
         /// The kernel's reason.
         #[source]
-        source: Cause,
+        source: RemoteCause,
     },
     /// To set a probe the kernel would wait for this process, and all that fork would wait too.
     #[error("process {} of user {} does not let go of its memory map", .0.pid, .0.user)]
@@ -89,7 +89,7 @@ pub enum LoadError {
         pid: Option<u32>,
         /// Why.
         #[source]
-        source: Cause,
+        source: RemoteCause,
     },
 }
 
@@ -129,7 +129,7 @@ pub enum KeeperError {
         map: String,
         /// Why.
         #[source]
-        source: Cause,
+        source: RemoteCause,
     },
 }
 
@@ -181,7 +181,7 @@ mod tests {
         }
         let inner = Link { text: "x".repeat(2 * MAX_CHARS) + "end", source: None };
         let outer = Link { text: "outer".to_owned(), source: Some(Box::new(inner)) };
-        let cause = Cause::of(&outer);
+        let cause = RemoteCause::of(&outer);
         assert_eq!(cause.to_string(), "outer");
         let inner = cause.source().unwrap().to_string();
         assert!(inner.len() == MAX_CHARS && inner.ends_with("xend"));

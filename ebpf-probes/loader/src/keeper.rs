@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 use aya::maps::{Map, MapData, MapError};
 
 use crate::child::{is_program, keep};
-use crate::error::{Cause, KeeperError};
+use crate::error::{KeeperError, RemoteCause};
 use crate::holder::Holder;
-use crate::maker::{self, Made};
-use crate::message::{Order, Said, Site};
-use crate::object::Settings;
+use crate::maker::{self, KeeperProcess};
+use crate::message::{KeeperReply, Order, ProbePoint};
+use crate::object::ObjectSettings;
 use crate::pair::Pair;
 
 /// How long a keeper may take to start and to load its programs, on a machine that is short of everything.
@@ -42,7 +42,7 @@ struct Line {
 #[derive(Debug)]
 pub struct Keeper {
     line: Arc<Line>,
-    made: Option<Made>,
+    made: Option<KeeperProcess>,
     maps: BTreeMap<String, OwnedFd>,
     programs: Vec<u32>,
 }
@@ -55,7 +55,7 @@ impl Keeper {
     pub fn load(
         pid: u32,
         object: &'static [u8],
-        settings: &Settings,
+        settings: &ObjectSettings,
         programs: &[&str],
     ) -> Result<Self, KeeperError> {
         let (ours, theirs) = Pair::new().map_err(KeeperError::Start)?;
@@ -72,12 +72,12 @@ impl Keeper {
         let (maps, told) = (BTreeMap::new(), Vec::new());
         let mut keeper = Self { line, made, maps, programs: told };
         match keeper.hear(Some(LOADING))?.0 {
-            Said::Ready => {}
+            KeeperReply::Ready => {}
             _ => return Err(KeeperError::Protocol),
         }
         let programs = programs.iter().map(|name| (*name).to_owned()).collect();
         keeper.tell(&Order::Load { settings: settings.clone(), programs }, &[])?;
-        let (Said::Loaded { maps, programs }, files) = keeper.hear(Some(LOADING))? else {
+        let (KeeperReply::Loaded { maps, programs }, files) = keeper.hear(Some(LOADING))? else {
             return Err(KeeperError::Protocol);
         };
         if maps.len() != files.len() {
@@ -96,7 +96,7 @@ impl Keeper {
     pub fn attach(
         &mut self,
         text: BorrowedFd<'_>,
-        sites: Vec<Site>,
+        sites: Vec<ProbePoint>,
         limit: Option<Duration>,
         waits: impl Fn(Option<Holder>),
     ) -> Result<(), KeeperError> {
@@ -105,8 +105,8 @@ impl Keeper {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             match self.hear(left)?.0 {
-                Said::Attached => return Ok(()),
-                Said::Waits(holder) => waits(holder),
+                KeeperReply::Attached => return Ok(()),
+                KeeperReply::Waits(holder) => waits(holder),
                 _ => return Err(KeeperError::Protocol),
             }
         }
@@ -130,7 +130,10 @@ impl Keeper {
     ) -> Result<M, KeeperError> {
         let file = self.maps.remove(name).ok_or_else(|| missing(name))?;
         let map = MapData::from_fd(file).and_then(Map::from_map_data).and_then(M::try_from);
-        map.map_err(|error| KeeperError::Map { map: name.to_owned(), source: Cause::of(&error) })
+        map.map_err(|error| KeeperError::Map {
+            map: name.to_owned(),
+            source: RemoteCause::of(&error),
+        })
     }
 
     /// The numbers of its programs, as the kernel knows them.
@@ -146,7 +149,7 @@ impl Keeper {
     pub fn run_time(&self) -> Result<(u64, u64), KeeperError> {
         self.tell(&Order::RunTime, &[])?;
         match self.hear(Some(ASKING))?.0 {
-            Said::RunTime(ns, runs) => Ok((ns, runs)),
+            KeeperReply::RunTime(ns, runs) => Ok((ns, runs)),
             _ => Err(KeeperError::Protocol),
         }
     }
@@ -172,14 +175,14 @@ impl Keeper {
         })
     }
 
-    fn hear(&self, limit: Option<Duration>) -> Result<(Said, Vec<OwnedFd>), KeeperError> {
+    fn hear(&self, limit: Option<Duration>) -> Result<(KeeperReply, Vec<OwnedFd>), KeeperError> {
         if let Some(limit) = limit
             && !self.line.pair.wait(limit)
         {
             return Err(KeeperError::Late { limit });
         }
         match self.line.pair.receive() {
-            Ok(Some((Said::Failed(error), _))) => Err(error.into()),
+            Ok(Some((KeeperReply::Failed(error), _))) => Err(error.into()),
             Ok(Some(said)) => Ok(said),
             Ok(None) => Err(self.ended()),
             Err(error) => Err(KeeperError::Start(error)),
@@ -208,7 +211,7 @@ impl Drop for Keeper {
         self.line.pair.close();
         let left = || until.saturating_duration_since(Instant::now());
         let has_ended = self.line.pair.wait_for_end(left());
-        if let Some(Made { mut child, .. }) = self.made.take() {
+        if let Some(KeeperProcess { mut child, .. }) = self.made.take() {
             // It closes its socket a little before it is gone.
             while matches!(child.try_wait(), Ok(None)) {
                 if left().is_zero() {
@@ -235,11 +238,11 @@ fn missing(map: &str) -> KeeperError {
     #[derive(Debug, thiserror::Error)]
     #[error("not in the object")]
     struct NotInObject;
-    KeeperError::Map { map: map.to_owned(), source: Cause::of(&NotInObject) }
+    KeeperError::Map { map: map.to_owned(), source: RemoteCause::of(&NotInObject) }
 }
 
 /// Starts a keeper with its end of the sockets.
-fn begin(socket: OwnedFd, object: &'static [u8]) -> io::Result<Option<Made>> {
+fn begin(socket: OwnedFd, object: &'static [u8]) -> io::Result<Option<KeeperProcess>> {
     if is_program() {
         return maker::make(socket).map(Some);
     }

@@ -31,8 +31,8 @@ mod object;
 mod pair;
 
 pub use child::{COMMAND, start};
-pub use error::{Cause, HELD_HINT, KeeperError, LoadError};
+pub use error::{HELD_HINT, KeeperError, LoadError, RemoteCause};
 pub use holder::Holder;
 pub use keeper::{Keeper, end_all};
-pub use message::Site;
-pub use object::{Settings, load};
+pub use message::ProbePoint;
+pub use object::{ObjectSettings, load};

@@ -6,16 +6,16 @@ use aya::programs::uprobe::UProbeLink;
 
 /// Attached probes; dropped, they are taken out.
 #[derive(Debug, Default)]
-pub(crate) struct Links(Vec<UProbeLink>);
+pub(crate) struct ProbeLinks(Vec<UProbeLink>);
 
-impl Links {
+impl ProbeLinks {
     /// One more.
     pub(crate) fn add(&mut self, link: UProbeLink) {
         self.0.push(link);
     }
 }
 
-impl Drop for Links {
+impl Drop for ProbeLinks {
     /// The kernel waits for a grace period with each that goes, a second and more where all CPUs are busy. Those that go
     /// together wait for the same one.
     fn drop(&mut self) {

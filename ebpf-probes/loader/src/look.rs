@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use rustix::thread::{CapabilitySet, capabilities};
 
-use crate::error::{Cause, LoadError};
+use crate::error::{LoadError, RemoteCause};
 use crate::holder::Holder;
 
 /// How long a process may take to answer. One that only gets little of a processor lets go of the lock in that time, and the
@@ -141,7 +141,7 @@ fn has_answered(file: &Path) -> io::Result<bool> {
 }
 
 fn unasked(pid: Option<u32>, error: &io::Error) -> LoadError {
-    LoadError::Unasked { pid, source: Cause::of(error) }
+    LoadError::Unasked { pid, source: RemoteCause::of(error) }
 }
 
 #[cfg(test)]

@@ -21,19 +21,19 @@ static LEFT: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
 struct Order {
     socket: OwnedFd,
-    made: SyncSender<io::Result<Made>>,
+    made: SyncSender<io::Result<KeeperProcess>>,
 }
 
 /// A keeper's process.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct KeeperProcess {
     pub(crate) child: Child,
     /// Readable once it has ended.
     pub(crate) exit: Option<OwnedFd>,
 }
 
 /// Starts this program again as a keeper that speaks over `socket`.
-pub(crate) fn make(socket: OwnedFd) -> io::Result<Made> {
+pub(crate) fn make(socket: OwnedFd) -> io::Result<KeeperProcess> {
     let (made, answer) = sync_channel(1);
     let gone = || io::Error::other("no thread makes processes");
     order(Order { socket, made })?.map_err(|_| gone())?;
@@ -59,7 +59,7 @@ fn order(order: Order) -> io::Result<Result<(), std::sync::mpsc::SendError<Order
     Ok(sender.send(order))
 }
 
-fn spawn(socket: OwnedFd) -> io::Result<Made> {
+fn spawn(socket: OwnedFd) -> io::Result<KeeperProcess> {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|child| {
         // Whoever has ended is reaped by the question.
         matches!(child.try_wait(), Ok(None))
@@ -74,7 +74,7 @@ fn spawn(socket: OwnedFd) -> io::Result<Made> {
         .stderr(Stdio::null())
         .spawn()?;
     let exit = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok();
-    Ok(Made { child, exit })
+    Ok(KeeperProcess { child, exit })
 }
 
 /// Looks after a keeper that has not ended.

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LoadError;
 use crate::holder::Holder;
-use crate::object::Settings;
+use crate::object::ObjectSettings;
 
 /// A probe to set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Site {
+pub struct ProbePoint {
     /// The program in the object.
     pub program: String,
     /// File offset for a program that sees returns: it replaces the return address, which must still be on top of the stack.
@@ -23,16 +23,16 @@ pub struct Site {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Makes the maps and loads these programs.
-    Load { settings: Settings, programs: Vec<String> },
+    Load { settings: ObjectSettings, programs: Vec<String> },
     /// Sets probes in process `pid`; the file comes with it.
-    Attach { pid: u32, sites: Vec<Site> },
+    Attach { pid: u32, sites: Vec<ProbePoint> },
     /// Tells the programs' run time, at any time after.
     RunTime,
 }
 
 /// What it says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Said {
+pub(crate) enum KeeperReply {
     /// It ends with its maker from here on.
     Ready,
     /// The maps come with it, in this order; and the programs' numbers.

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 /// What is set in an object before its maps are made.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Settings {
+pub struct ObjectSettings {
     globals: Vec<(String, Vec<u8>)>,
     sizes: Vec<(String, u32)>,
 }
 
-impl Settings {
+impl ObjectSettings {
     /// A global, which the object must have.
     #[must_use]
     pub fn global<T: Pod>(mut self, name: &str, value: &T) -> Self {
@@ -34,7 +34,7 @@ impl Settings {
 ///
 /// # Errors
 /// When the object is none, lacks a global, or the kernel refuses a map.
-pub fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, aya::EbpfError> {
+pub fn load(object: &[u8], settings: &ObjectSettings) -> Result<Ebpf, aya::EbpfError> {
     let mut loader = EbpfLoader::new();
     for (name, bytes) in &settings.globals {
         loader.override_global(name, bytes.as_slice(), true);

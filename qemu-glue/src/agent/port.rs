@@ -5,7 +5,7 @@ use std::process;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use page_wire::ask::{
-    Answer, Ask, Hello, Lines, MAX_ANSWER_BYTES, MAX_ASK_BYTES, Said, Trouble, VERSION, What,
+    Answer, Ask, Hello, LineBuffer, MAX_ANSWER_BYTES, MAX_ASK_BYTES, Said, Trouble, VERSION, What,
     from_line, to_line,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,7 +27,7 @@ const READ_BYTES: usize = 64 << 10;
 pub(super) struct AgentPort {
     path: PathBuf,
     stream: UnixStream,
-    lines: Lines,
+    lines: LineBuffer,
     /// Read, but not yet made into lines; the part before `taken` is used up.
     input: Vec<u8>,
     taken: usize,
@@ -42,7 +42,7 @@ impl AgentPort {
         Ok(Self {
             path: path.to_owned(),
             stream,
-            lines: Lines::new(MAX_ANSWER_BYTES),
+            lines: LineBuffer::new(MAX_ANSWER_BYTES),
             input: Vec::new(),
             taken: 0,
             next_id: first_id(),

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use probe_loader::{Cause, KeeperError};
+use probe_loader::{KeeperError, RemoteCause};
 use symbols::text::SiteError;
 use thiserror::Error;
 
@@ -48,7 +48,7 @@ pub enum TimelineError {
         path: PathBuf,
         /// The kernel's reason.
         #[source]
-        source: Cause,
+        source: RemoteCause,
     },
     /// A map is missing or refused an access.
     #[error("failed to access the map `{map}`")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use probe_abi::qemu::{CallCounters, CallRecord};
-use probe_loader::{Keeper, KeeperError, LoadError, Settings, Site};
+use probe_loader::{Keeper, KeeperError, LoadError, ObjectSettings, ProbePoint};
 
 use super::{Calls, Code, Function, TimelineError};
 
@@ -46,7 +46,7 @@ impl Recorder {
     pub fn attach(pid: u32) -> Result<Self, TimelineError> {
         let code = Code::of(pid)?;
         let sites = code.sites()?;
-        let settings = Settings::default().entries(CALLS, RING_BYTES);
+        let settings = ObjectSettings::default().entries(CALLS, RING_BYTES);
         let mut keeper = Keeper::load(pid, OBJECT, &settings, &[ENTER, RETURN])?;
         let ring = keeper.take(CALLS)?;
         let counters = keeper.take(COUNTERS)?;
@@ -56,7 +56,7 @@ impl Recorder {
             let entry = site.entry().0;
             let at = |program: &str| {
                 let cookie = Some(u64::from(*function as u8));
-                (*function, Site { program: program.to_owned(), entry, probe: entry, cookie })
+                (*function, ProbePoint { program: program.to_owned(), entry, probe: entry, cookie })
             };
             wanted.push(at(ENTER));
             wanted.extend(function.wants_return().then(|| at(RETURN)));

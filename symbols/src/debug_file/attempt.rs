@@ -10,12 +10,12 @@ use super::debuginfod::FetchError;
 use crate::cause::Cause;
 use crate::elf::{ElfError, SnapshotError};
 use crate::path_text;
-use crate::reason::Reason;
+use crate::reason::UnresolvedReason;
 use crate::trust::Distrust;
 
 /// What a file is wanted for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Wanted {
+pub enum WantedFile {
     /// The separate debug file of the program.
     DebugFile,
     /// The dwz alternate, which holds what several debug files share.
@@ -26,7 +26,7 @@ pub enum Wanted {
 
 /// Where a file was looked for or found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum SearchPlace {
     /// A path of the observer's (`/proc/PID/root/...` for one below the target's root).
     File(#[serde(with = "path_text")] PathBuf),
     /// An address at a debuginfod server.
@@ -37,17 +37,17 @@ pub enum Place {
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Attempt {
     /// What for.
-    pub wanted: Wanted,
+    pub wanted: WantedFile,
     /// Where.
-    pub place: Place,
+    pub place: SearchPlace,
     /// What became of it.
-    pub outcome: Result<(), Refusal>,
+    pub outcome: Result<(), DebugFileRefusal>,
 }
 
 /// Why the file at a place is not used.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
-pub enum Refusal {
+pub enum DebugFileRefusal {
     /// No such file.
     #[error("not there")]
     Absent,
@@ -69,9 +69,9 @@ pub enum Refusal {
     /// Not an ELF that can be read.
     #[error("not a usable x86-64 ELF file")]
     Elf(#[source] Option<Cause>),
-    /// It belongs to another build; the reason is a [`Reason::BuildIdMismatch`].
+    /// It belongs to another build; the reason is a [`UnresolvedReason::BuildIdMismatch`].
     #[error("{0}")]
-    OtherBuild(Reason),
+    OtherBuild(UnresolvedReason),
     /// It belongs to another build, by the CRC-32 of its bytes.
     #[error("of another build: its CRC-32 is {found:#010x}, the debug link wants {wanted:#010x}")]
     OtherCrc {
@@ -97,7 +97,7 @@ pub enum Refusal {
     Fetch(#[from] FetchError),
 }
 
-impl Refusal {
+impl DebugFileRefusal {
     pub(crate) fn from_open(error: impl Into<Cause>) -> Self {
         let error = error.into();
         match error.kind() {
@@ -163,7 +163,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Wanted {
+impl fmt::Display for WantedFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::DebugFile => "debug file",
@@ -174,7 +174,7 @@ impl fmt::Display for Wanted {
 }
 
 /// The path or the URL alone.
-impl fmt::Display for Place {
+impl fmt::Display for SearchPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => foreign::path(path).fmt(f),

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::attempt::Place;
+use super::attempt::SearchPlace;
 use crate::elf::Program;
 
 /// A file with debug information that was checked.
 #[derive(Debug)]
 pub struct DebugElf {
     /// Where it was found; a fetched file has its URL.
-    pub place: Place,
+    pub place: SearchPlace,
     /// The file, as it was read.
     pub elf: Program,
     /// Its path inside its root, and the folder that it really lies in; none for a fetched file.
@@ -18,7 +18,7 @@ pub struct DebugElf {
 }
 
 impl DebugElf {
-    pub(super) fn new(place: Place, elf: Program) -> Self {
+    pub(super) fn new(place: SearchPlace, elf: Program) -> Self {
         Self { place, elf, path: None, real_dir: None }
     }
 

@@ -15,14 +15,14 @@ use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::attempt::{Attempt, Place, Refusal, Wanted};
+use super::attempt::{Attempt, DebugFileRefusal, SearchPlace, WantedFile};
 use super::debuginfod;
 use super::found::{FoundFile, RootPlace};
 use super::link::BuildId;
 use super::options::Debuginfod;
-use super::root::Root;
+use super::root::SearchRoot;
 use crate::budget::Budget;
-use crate::elf::{Owner, Snapshot, SnapshotError};
+use crate::elf::{FileSnapshot, Owner, SnapshotError};
 use crate::ends::Ends;
 use crate::path_text::SentPath;
 use crate::profile::MAX_PROFILE_BYTES;
@@ -37,24 +37,24 @@ const MAX_REQUESTS: usize = 2000;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The files of one search.
-pub(crate) trait Files: Debug {
+pub(crate) trait FileProvider: Debug {
     /// The roots to look below: the target's, then the observer's, where that is another.
     fn roots(&self) -> &[RootPlace];
 
     /// The file at `path`, absolute inside a root.
-    fn open(&self, root: usize, path: &Path) -> Result<FoundFile, Refusal>;
+    fn open(&self, root: usize, path: &Path) -> Result<FoundFile, DebugFileRefusal>;
 
     /// What an earlier run fetched; none when nothing is kept.
-    fn fetched(&self, id: &BuildId) -> Option<Result<Snapshot, Refusal>>;
+    fn fetched(&self, id: &BuildId) -> Option<Result<FileSnapshot, DebugFileRefusal>>;
 
     /// What the server of that number delivers.
-    fn fetch(&self, server: usize, id: &BuildId) -> Result<Snapshot, Refusal>;
+    fn fetch(&self, server: usize, id: &BuildId) -> Result<FileSnapshot, DebugFileRefusal>;
 
     /// The file that was fetched last is the one of that build, and may be kept; or it is not.
     fn settle(&self, id: &BuildId, right: bool);
 
     /// The profile that the operator stored under `name`: the path of its file, and its text.
-    fn stored(&self, name: &str) -> Option<(String, Result<String, Refusal>)>;
+    fn stored(&self, name: &str) -> Option<(String, Result<String, DebugFileRefusal>)>;
 }
 
 /// A file that was handed out: how to get it again, and what it was.
@@ -84,7 +84,7 @@ struct HandedOut {
 #[derive(Debug)]
 pub(crate) struct LocalFiles {
     /// One or two; none when not even `/` can be opened.
-    roots: Vec<Root>,
+    roots: Vec<SearchRoot>,
     places: Vec<RootPlace>,
     servers: Debuginfod,
     profile_dirs: Vec<PathBuf>,
@@ -106,15 +106,15 @@ impl LocalFiles {
         budget: &Budget,
         tried: &mut Vec<Attempt>,
     ) -> Self {
-        let mut roots: Vec<Root> = Vec::with_capacity(2);
+        let mut roots: Vec<SearchRoot> = Vec::with_capacity(2);
         for path in [target_root, Path::new("/")] {
-            match Root::open(path, program) {
+            match SearchRoot::open(path, program) {
                 Ok(root) if roots.iter().any(|other| other.is_same(&root)) => {}
                 Ok(root) => roots.push(root),
                 Err(error) => tried.push(Attempt {
-                    wanted: Wanted::DebugFile,
-                    place: Place::File(path.to_owned()),
-                    outcome: Err(Refusal::from_open(error)),
+                    wanted: WantedFile::DebugFile,
+                    place: SearchPlace::File(path.to_owned()),
+                    outcome: Err(DebugFileRefusal::from_open(error)),
                 }),
             }
         }
@@ -167,12 +167,12 @@ impl LocalFiles {
                     .and_then(|id| self.servers.cached(&id))
                     .and_then(|path| own_file(&path).ok()),
             };
-            let now = file.and_then(|file| Snapshot::identity_of(&file, &stop).ok());
+            let now = file.and_then(|file| FileSnapshot::identity_of(&file, &stop).ok());
             now.is_some_and(|(hash, owner)| hash == handed.hash && owner.uid == handed.owner)
         })
     }
 
-    fn hand_out(&self, place: Handle, snapshot: &Snapshot, lasting: bool) {
+    fn hand_out(&self, place: Handle, snapshot: &FileSnapshot, lasting: bool) {
         let (hash, owner) = (*snapshot.hash().as_bytes(), snapshot.owner().uid);
         let mut handed = self.handed.borrow_mut();
         handed.files.push(Handed { place, hash, owner });
@@ -185,27 +185,27 @@ impl LocalFiles {
         self
     }
 
-    fn count(&self) -> Result<(), Refusal> {
+    fn count(&self) -> Result<(), DebugFileRefusal> {
         let requests = self.requests.get();
         self.requests.set(requests + 1);
-        if requests >= MAX_REQUESTS { Err(Refusal::TooMany(MAX_REQUESTS)) } else { Ok(()) }
+        if requests >= MAX_REQUESTS { Err(DebugFileRefusal::TooMany(MAX_REQUESTS)) } else { Ok(()) }
     }
 
-    fn read(&self, path: &Path) -> Result<Snapshot, Refusal> {
+    fn read(&self, path: &Path) -> Result<FileSnapshot, DebugFileRefusal> {
         let stop = || self.ends.reached();
-        Snapshot::read_until(path, &self.budget, &stop).map_err(Refusal::from_read)
+        FileSnapshot::read_until(path, &self.budget, &stop).map_err(DebugFileRefusal::from_read)
     }
 }
 
-impl Files for LocalFiles {
+impl FileProvider for LocalFiles {
     fn roots(&self) -> &[RootPlace] {
         &self.places
     }
 
-    fn open(&self, root: usize, path: &Path) -> Result<FoundFile, Refusal> {
+    fn open(&self, root: usize, path: &Path) -> Result<FoundFile, DebugFileRefusal> {
         self.count()?;
         let number = root;
-        let root = self.roots.get(root).ok_or(Refusal::Absent)?;
+        let root = self.roots.get(root).ok_or(DebugFileRefusal::Absent)?;
         let stop = || self.ends.reached();
         let found = root.open_file(path, &self.trust, &self.budget, &stop)?;
         let lasting = found
@@ -217,22 +217,23 @@ impl Files for LocalFiles {
         Ok(found)
     }
 
-    fn fetched(&self, id: &BuildId) -> Option<Result<Snapshot, Refusal>> {
+    fn fetched(&self, id: &BuildId) -> Option<Result<FileSnapshot, DebugFileRefusal>> {
         let path = self.servers.cached(id)?;
         let read = || {
             self.count()?;
             let file = own_file(&path)?;
             let stop = || self.ends.reached();
-            let snapshot = Snapshot::of(&file, &self.budget, &stop).map_err(Refusal::from_read)?;
+            let snapshot = FileSnapshot::of(&file, &self.budget, &stop)
+                .map_err(DebugFileRefusal::from_read)?;
             self.hand_out(Handle::Fetched { id: id.bytes().to_vec() }, &snapshot, true);
             Ok(snapshot)
         };
         Some(read())
     }
 
-    fn fetch(&self, server: usize, id: &BuildId) -> Result<Snapshot, Refusal> {
+    fn fetch(&self, server: usize, id: &BuildId) -> Result<FileSnapshot, DebugFileRefusal> {
         self.count()?;
-        let url = self.servers.url(server, id).ok_or(Refusal::Absent)?;
+        let url = self.servers.url(server, id).ok_or(DebugFileRefusal::Absent)?;
         let (sender, done) = channel();
         let servers = self.servers.clone();
         // A transfer may take half an hour; whoever waits for it may be gone after a second.
@@ -240,12 +241,12 @@ impl Files for LocalFiles {
         thread::Builder::new()
             .name("debuginfod".to_owned())
             .spawn(transfer)
-            .map_err(Refusal::from_open)?;
+            .map_err(DebugFileRefusal::from_open)?;
         let file = loop {
             match done.recv_timeout(PAUSE) {
                 Ok(fetched) => break fetched?,
                 Err(RecvTimeoutError::Timeout) if !self.ends.reached() => {}
-                Err(_) => return Err(Refusal::Unread(SnapshotError::Stopped)),
+                Err(_) => return Err(DebugFileRefusal::Unread(SnapshotError::Stopped)),
             }
         };
         let snapshot = self.read(file.path())?;
@@ -263,7 +264,7 @@ impl Files for LocalFiles {
         }
     }
 
-    fn stored(&self, name: &str) -> Option<(String, Result<String, Refusal>)> {
+    fn stored(&self, name: &str) -> Option<(String, Result<String, DebugFileRefusal>)> {
         self.profile_dirs.iter().find_map(|dir| {
             let path = dir.join(format!("{name}.json"));
             let shown = path.to_string_lossy().into_owned();
@@ -271,11 +272,11 @@ impl Files for LocalFiles {
             let real = path.canonicalize().ok()?;
             let read = small_file::read(&real, MAX_PROFILE_BYTES, &Trust::own());
             let text = read.map_err(|error| match error {
-                SmallFileError::Io(error) => Refusal::from_open(error),
-                SmallFileError::NotAFile => Refusal::NotAFile,
-                SmallFileError::Stranger(distrust) => Refusal::Stranger(distrust),
+                SmallFileError::Io(error) => DebugFileRefusal::from_open(error),
+                SmallFileError::NotAFile => DebugFileRefusal::NotAFile,
+                SmallFileError::Stranger(distrust) => DebugFileRefusal::Stranger(distrust),
                 SmallFileError::TooLarge { limit } => {
-                    Refusal::Unread(SnapshotError::NoRoom { limit })
+                    DebugFileRefusal::Unread(SnapshotError::NoRoom { limit })
                 }
             });
             Some((shown, text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())))
@@ -284,8 +285,9 @@ impl Files for LocalFiles {
 }
 
 /// A file of the cache of what was fetched, opened as a path only: this user's own or root's.
-fn own_file(path: &Path) -> Result<OwnedFd, Refusal> {
-    let failed = |error: rustix::io::Errno| Refusal::from_open(std::io::Error::from(error));
+fn own_file(path: &Path) -> Result<OwnedFd, DebugFileRefusal> {
+    let failed =
+        |error: rustix::io::Errno| DebugFileRefusal::from_open(std::io::Error::from(error));
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(failed)?;
     let stat = rustix::fs::fstat(&file).map_err(failed)?;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::elf::Snapshot;
+use crate::elf::FileSnapshot;
 use crate::path_text;
 
 /// A root folder, as those know it who do not open it.
@@ -33,6 +33,6 @@ impl RootPlace {
 /// A file, and the folder inside its root that it really lies in.
 #[derive(Debug)]
 pub(crate) struct FoundFile {
-    pub(crate) snapshot: Snapshot,
+    pub(crate) snapshot: FileSnapshot,
     pub(crate) real_dir: Option<PathBuf>,
 }

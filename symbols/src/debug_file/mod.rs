@@ -36,17 +36,17 @@ use std::path::Path;
 use std::rc::Rc;
 
 pub use crate::trust::Distrust;
-pub use attempt::{Attempt, Place, Refusal, Wanted};
+pub use attempt::{Attempt, DebugFileRefusal, SearchPlace, WantedFile};
 pub use debug_elf::DebugElf;
 pub use debuginfod::FetchError;
 pub use options::{Debuginfod, SearchOptions};
 pub use split::{DwoLoader, SplitFile, SplitUnit};
 
 use crate::elf::Program;
-use crate::reason::Reason;
+use crate::reason::UnresolvedReason;
 use crate::trust::Trust;
-use files::{Files, LocalFiles};
-use search::Search;
+use files::{FileProvider, LocalFiles};
+use search::DebugSearch;
 
 /// The separate debug information of one program.
 #[derive(Debug)]
@@ -81,11 +81,11 @@ pub fn find(program: &Program, root: &Path, options: &SearchOptions) -> DebugFil
 /// As [`find`], among `files`; `beside` looks for a debug file though the program has DWARF of its own.
 pub(crate) fn find_in(
     program: &Program,
-    files: Rc<dyn Files>,
+    files: Rc<dyn FileProvider>,
     options: &SearchOptions,
     beside: bool,
 ) -> DebugFiles {
-    let mut search = Search::new(program, files, options);
+    let mut search = DebugSearch::new(program, files, options);
     let own = !beside && matches!(identity::has_dwarf(program), Ok(true));
     let debug = if own { None } else { search.debug_file(program) };
     let alt = match &debug {
@@ -100,30 +100,30 @@ pub(crate) fn find_in(
 impl DebugFiles {
     /// Why there is no debug file: one of another build was found, or none at all.
     #[must_use]
-    pub fn reason(&self) -> Reason {
+    pub fn reason(&self) -> UnresolvedReason {
         let crc = |crc| format!("crc32-{crc:08x}");
         let mismatch = self.refusals().find_map(|refusal| match refusal {
-            Refusal::OtherBuild(reason) => Some(reason.clone()),
-            Refusal::OtherCrc { wanted, found } => {
-                Some(Reason::BuildIdMismatch { binary: crc(wanted), debug: crc(found) })
+            DebugFileRefusal::OtherBuild(reason) => Some(reason.clone()),
+            DebugFileRefusal::OtherCrc { wanted, found } => {
+                Some(UnresolvedReason::BuildIdMismatch { binary: crc(wanted), debug: crc(found) })
             }
             _ => None,
         });
-        mismatch.unwrap_or(Reason::Stripped)
+        mismatch.unwrap_or(UnresolvedReason::Stripped)
     }
 
     /// What the operator can do to have the debug information found: the remedy for the first file
     /// that was there and refused, else the packages and variables that bring one.
     #[must_use]
     pub fn hint(&self) -> &'static str {
-        self.refusals().find_map(Refusal::hint).unwrap_or(
+        self.refusals().find_map(DebugFileRefusal::hint).unwrap_or(
             "install the server's debug symbols (Debian: the `-dbgsym` package; MySQL's and \
              Percona's repositories: `-dbgsym` or `-debuginfo`), or set DEBUGINFOD_URLS to a \
              server that has them",
         )
     }
 
-    fn refusals(&self) -> impl Iterator<Item = &Refusal> {
+    fn refusals(&self) -> impl Iterator<Item = &DebugFileRefusal> {
         self.tried.iter().filter_map(|attempt| attempt.outcome.as_ref().err())
     }
 }

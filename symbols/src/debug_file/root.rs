@@ -12,20 +12,20 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FileType;
 
-use super::attempt::Refusal;
+use super::attempt::DebugFileRefusal;
 use super::found::{FoundFile, RootPlace};
 use crate::budget::Budget;
 use crate::elf::snapshot::link_to;
-use crate::elf::{Owner, Snapshot};
+use crate::elf::{FileSnapshot, Owner};
 use crate::trust::Trust;
 
 #[derive(Debug)]
-pub(super) struct Root {
+pub(super) struct SearchRoot {
     dir: foreign_file::Root,
     place: RootPlace,
 }
 
-impl Root {
+impl SearchRoot {
     /// Opens `root`; `program` is a path of the observer's to the program that runs in it.
     pub(super) fn open(root: &Path, program: &Path) -> io::Result<Self> {
         let dir = foreign_file::Root::at(root)?;
@@ -59,16 +59,18 @@ impl Root {
         trust: &Trust,
         budget: &Budget,
         stop: &dyn Fn() -> bool,
-    ) -> Result<FoundFile, Refusal> {
+    ) -> Result<FoundFile, DebugFileRefusal> {
         let file = self.find(path, trust)?;
-        let snapshot = Snapshot::of(&file, budget, stop).map_err(Refusal::from_read)?;
+        let snapshot =
+            FileSnapshot::of(&file, budget, stop).map_err(DebugFileRefusal::from_read)?;
         Ok(FoundFile { snapshot, real_dir: self.real_dir(&link_to(&file)) })
     }
 
     /// The file at `path`, opened as a path only, if no stranger can write it.
-    pub(super) fn find(&self, path: &Path, trust: &Trust) -> Result<OwnedFd, Refusal> {
-        let file = self.lookup(path).map_err(Refusal::from_open)?;
-        let stat = rustix::fs::fstat(&file).map_err(|e| Refusal::from_open(io::Error::from(e)))?;
+    pub(super) fn find(&self, path: &Path, trust: &Trust) -> Result<OwnedFd, DebugFileRefusal> {
+        let file = self.lookup(path).map_err(DebugFileRefusal::from_open)?;
+        let stat = rustix::fs::fstat(&file)
+            .map_err(|e| DebugFileRefusal::from_open(io::Error::from(e)))?;
         if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
             trust.check(&Owner::of(&stat))?;
         }

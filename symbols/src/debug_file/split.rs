@@ -9,9 +9,9 @@ use std::sync::{Arc, OnceLock};
 
 use gimli::{DwoId, LittleEndian, UnitType};
 
-use super::attempt::{Attempt, Place, Refusal, Wanted};
+use super::attempt::{Attempt, DebugFileRefusal, SearchPlace, WantedFile};
 use super::debug_elf::DebugElf;
-use super::places::Places;
+use super::places::SearchPaths;
 use super::{candidates, link};
 use crate::elf::Program;
 
@@ -38,7 +38,7 @@ pub enum SplitFile {
 /// Finds and opens split units.
 #[derive(Debug)]
 pub struct DwoLoader {
-    places: Places,
+    places: SearchPaths,
     /// Where the file with the skeleton units lies, when it is not the program.
     holder: Option<PathBuf>,
     id: Option<link::BuildId>,
@@ -46,7 +46,7 @@ pub struct DwoLoader {
 }
 
 impl DwoLoader {
-    pub(super) fn new(places: Places, program: &Program, holder: Option<PathBuf>) -> Self {
+    pub(super) fn new(places: SearchPaths, program: &Program, holder: Option<PathBuf>) -> Self {
         let id = link::BuildId::of(program);
         Self { places, holder, id, packages: OnceLock::new() }
     }
@@ -60,14 +60,14 @@ impl DwoLoader {
             let outcome = check_package(&package.elf, unit.id);
             let believed = outcome.is_ok();
             let place = package.place.clone();
-            tried.push(Attempt { wanted: Wanted::SplitUnit, place, outcome });
+            tried.push(Attempt { wanted: WantedFile::SplitUnit, place, outcome });
             if believed {
                 return Some(SplitFile::Package(Arc::clone(package)));
             }
         }
         let (name, comp_dir) = (link::path(unit.name), link::path(unit.comp_dir));
         let found = self.places.look(
-            Wanted::SplitUnit,
+            WantedFile::SplitUnit,
             |root, dirs| candidates::split_unit(&name, &comp_dir, root.program_dir(), dirs),
             |elf| check_unit(elf, unit.id),
             tried,
@@ -82,14 +82,14 @@ impl DwoLoader {
             let holder = self.holder.as_deref();
             let dirs = self.places.debug_dirs();
             for path in candidates::package(self.id.as_ref(), &root.program, holder, dirs) {
-                let place = Place::File(root.show(&path));
+                let place = SearchPlace::File(root.show(&path));
                 match self.places.open(number, &path) {
                     // The observer may see the target's folders in its own root too.
                     Ok((elf, _)) if found.iter().any(|f| f.elf.file_id() == elf.file_id()) => {}
                     Ok((elf, _)) => found.push(Arc::new(DebugElf::new(place, elf))),
                     Err(refusal) => {
                         let outcome = Err(refusal);
-                        tried.push(Attempt { wanted: Wanted::SplitUnit, place, outcome });
+                        tried.push(Attempt { wanted: WantedFile::SplitUnit, place, outcome });
                     }
                 }
             }
@@ -99,34 +99,38 @@ impl DwoLoader {
 }
 
 /// Refuses a `.dwp` whose index does not have the unit.
-fn check_package(elf: &Program, wanted: DwoId) -> Result<(), Refusal> {
-    let index = elf.section(".debug_cu_index").map_err(Refusal::from_elf)?.unwrap_or_default();
-    let index = gimli::DebugCuIndex::new(&index, LittleEndian).index().map_err(Refusal::dwarf)?;
+fn check_package(elf: &Program, wanted: DwoId) -> Result<(), DebugFileRefusal> {
+    let index =
+        elf.section(".debug_cu_index").map_err(DebugFileRefusal::from_elf)?.unwrap_or_default();
+    let index =
+        gimli::DebugCuIndex::new(&index, LittleEndian).index().map_err(DebugFileRefusal::dwarf)?;
     match index.find(wanted.0) {
         Some(_) => Ok(()),
-        None => Err(Refusal::NoSuchUnit { wanted: wanted.0 }),
+        None => Err(DebugFileRefusal::NoSuchUnit { wanted: wanted.0 }),
     }
 }
 
 /// Refuses a `.dwo` that does not hold the unit.
-fn check_unit(elf: &Program, wanted: DwoId) -> Result<(), Refusal> {
+fn check_unit(elf: &Program, wanted: DwoId) -> Result<(), DebugFileRefusal> {
     let section = |name| elf.section(name).map(Option::unwrap_or_default);
-    let info = section(".debug_info.dwo").map_err(Refusal::from_elf)?;
-    let abbrev = section(".debug_abbrev.dwo").map_err(Refusal::from_elf)?;
+    let info = section(".debug_info.dwo").map_err(DebugFileRefusal::from_elf)?;
+    let abbrev = section(".debug_abbrev.dwo").map_err(DebugFileRefusal::from_elf)?;
     let info = gimli::DebugInfo::new(&info, LittleEndian);
     let abbrev = gimli::DebugAbbrev::new(&abbrev, LittleEndian);
     let mut headers = info.units();
-    while let Some(header) = headers.next().map_err(Refusal::dwarf)? {
+    while let Some(header) = headers.next().map_err(DebugFileRefusal::dwarf)? {
         let id = match header.type_() {
             UnitType::SplitCompilation(id) => Some(id),
-            UnitType::Compilation => gnu_dwo_id(&header, &abbrev).map_err(Refusal::dwarf)?,
+            UnitType::Compilation => {
+                gnu_dwo_id(&header, &abbrev).map_err(DebugFileRefusal::dwarf)?
+            }
             _ => None, // type units come before the unit
         };
         if id == Some(wanted) {
             return Ok(());
         }
     }
-    Err(Refusal::NoSuchUnit { wanted: wanted.0 })
+    Err(DebugFileRefusal::NoSuchUnit { wanted: wanted.0 })
 }
 
 /// The id of a split unit before DWARF 5, from its root entry.

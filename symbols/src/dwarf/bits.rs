@@ -4,7 +4,7 @@ use crate::profile::Bits;
 
 /// Position of a member in its structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct BitRange {
     /// Byte offset of the storage unit.
     pub(crate) offset: u64,
     /// Size of the storage unit in bytes: 1, 2, 4 or 8 for a bit-field.
@@ -26,7 +26,7 @@ pub(crate) enum BitPosition {
 
 /// Where a bit-field of `width` bits, declared with a type of `unit` bytes, stands. None when the
 /// numbers make no sense, or no aligned unit of 8 bytes or fewer holds it.
-pub(crate) fn bit_field(position: BitPosition, unit: u64, width: u64) -> Option<Place> {
+pub(crate) fn bit_field(position: BitPosition, unit: u64, width: u64) -> Option<BitRange> {
     if !matches!(unit, 1 | 2 | 4 | 8) || width == 0 || width > unit * 8 {
         return None;
     }
@@ -46,17 +46,18 @@ pub(crate) fn bit_field(position: BitPosition, unit: u64, width: u64) -> Option<
     let shift = u8::try_from(first_bit - offset * 8).ok()?;
     let width = u8::try_from(width).ok()?;
     let whole = shift == 0 && u64::from(width) == size * 8;
-    Some(Place { offset, size, bits: (!whole).then_some(Bits { shift, width }) })
+    Some(BitRange { offset, size, bits: (!whole).then_some(Bits { shift, width }) })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BitPosition, Bits, Place, bit_field};
+    use super::{BitPosition, BitRange, Bits, bit_field};
 
     #[test]
     fn both_ways_of_counting_agree() {
         // struct { unsigned a : 3, b : 5, c : 20; } c stands at bits 8 to 27 of the word.
-        let expected = Some(Place { offset: 4, size: 4, bits: Some(Bits { shift: 8, width: 20 }) });
+        let expected =
+            Some(BitRange { offset: 4, size: 4, bits: Some(Bits { shift: 8, width: 20 }) });
         let from_top = BitPosition::FromTop { offset: 4, bit_offset: 32 - 8 - 20 };
         let from_start = BitPosition::FromStart { bit_offset: 4 * 8 + 8 };
         assert_eq!(bit_field(from_top, 4, 20), expected);
@@ -66,7 +67,7 @@ mod tests {
     #[test]
     fn a_field_that_fills_its_unit_is_no_bit_field() {
         let place = bit_field(BitPosition::FromTop { offset: 8, bit_offset: 0 }, 4, 32);
-        assert_eq!(place, Some(Place { offset: 8, size: 4, bits: None }));
+        assert_eq!(place, Some(BitRange { offset: 8, size: 4, bits: None }));
     }
 
     #[test]
@@ -74,9 +75,9 @@ mod tests {
         // Packed: 12 bits from bit 28 on cross the word at bit 32.
         let place = bit_field(BitPosition::FromStart { bit_offset: 28 }, 4, 12);
         let bits = Some(Bits { shift: 28, width: 12 });
-        assert_eq!(place, Some(Place { offset: 0, size: 8, bits }));
+        assert_eq!(place, Some(BitRange { offset: 0, size: 8, bits }));
         let place = bit_field(BitPosition::FromTop { offset: 0, bit_offset: -8 }, 4, 12);
-        assert_eq!(place, Some(Place { offset: 0, size: 8, bits }));
+        assert_eq!(place, Some(BitRange { offset: 0, size: 8, bits }));
     }
 
     #[test]

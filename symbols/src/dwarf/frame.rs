@@ -8,12 +8,12 @@ use crate::elf::{Program, Section};
 
 /// The unwind table of the program itself (debug files have none).
 #[derive(Debug)]
-pub(crate) struct Frames<'p> {
+pub(crate) struct UnwindTable<'p> {
     table: Section<'p>,
     addresses: BaseAddresses,
 }
 
-impl<'p> Frames<'p> {
+impl<'p> UnwindTable<'p> {
     /// Finds the table; nothing is read yet. A program without one has no answers.
     pub(crate) fn new(program: &'p Program) -> Self {
         let table = program.section(".eh_frame").ok().flatten().unwrap_or_default();

@@ -6,7 +6,7 @@ use gimli::{
     UnitRef,
 };
 
-use super::frame::Frames;
+use super::frame::UnwindTable;
 use super::index::CopyRef;
 use super::info::DieRef;
 use super::location::{self, Base};
@@ -46,7 +46,7 @@ pub(crate) struct Copy {
 pub(crate) struct Functions<'a, 'd> {
     pub(crate) info: &'a DebugInfo<'d>,
     pub(crate) index: &'a Index,
-    pub(crate) frames: &'a Frames<'a>,
+    pub(crate) frames: &'a UnwindTable<'a>,
 }
 
 impl<'d> Functions<'_, 'd> {

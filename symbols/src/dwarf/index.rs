@@ -16,7 +16,7 @@ use super::{DebugInfo, Die, MAX_ATTRIBUTES, MAX_CHAIN};
 
 /// Names to look for.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct WantedNames {
     /// Types, qualified where nested (`buf_pool_t::chunk_t`).
     pub(crate) types: BTreeSet<String>,
     /// Functions by linkage name.
@@ -68,7 +68,7 @@ struct Scope {
 
 impl Index {
     /// Walks `unit` and the partial units that it imports, once.
-    pub(crate) fn walk(&mut self, info: &DebugInfo<'_>, unit: UnitId, wanted: &Wanted) {
+    pub(crate) fn walk(&mut self, info: &DebugInfo<'_>, unit: UnitId, wanted: &WantedNames) {
         let mut queue = vec![unit];
         while let Some(unit) = queue.pop() {
             if self.walked.insert(unit)
@@ -115,7 +115,7 @@ struct Walk<'w, 'd> {
     index: &'w mut Index,
     info: &'w DebugInfo<'d>,
     unit: UnitId,
-    wanted: &'w Wanted,
+    wanted: &'w WantedNames,
 }
 
 impl<'d> Walk<'_, 'd> {

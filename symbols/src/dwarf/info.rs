@@ -65,7 +65,7 @@ struct Broken {
 
 /// What the root entry of a unit says of its sources.
 #[derive(Debug)]
-pub(crate) struct Root<'d> {
+pub(crate) struct UnitRoot<'d> {
     /// `DW_AT_name`.
     pub(crate) name: Option<Cow<'d, str>>,
     /// Name of the split file of a skeleton unit.
@@ -135,7 +135,7 @@ impl<'d> DebugInfo<'d> {
 
     /// What the root entry says, without keeping the unit: a large server has thousands, of which a
     /// handful matter.
-    pub(crate) fn root(&self, id: UnitId) -> Option<Root<'d>> {
+    pub(crate) fn root(&self, id: UnitId) -> Option<UnitRoot<'d>> {
         let file = self.files.get(id.file)?;
         let slot = file.slots.get(id.slot)?;
         if slot.is_broken() {
@@ -150,7 +150,7 @@ impl<'d> DebugInfo<'d> {
             let name = unit.dwo_name().ok()??;
             Some(Cow::Borrowed(file.dwarf.attr_string(&unit, name).ok()?.slice()))
         };
-        Some(Root { name: unit.name.map(|name| name.to_string_lossy()), split: split() })
+        Some(UnitRoot { name: unit.name.map(|name| name.to_string_lossy()), split: split() })
     }
 
     /// True when not one unit of the program or its debug file can be read.

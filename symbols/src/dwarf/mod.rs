@@ -28,9 +28,9 @@ mod types;
 mod unit_id;
 
 pub(crate) use choose::choose;
-pub(crate) use frame::Frames;
+pub(crate) use frame::UnwindTable;
 pub(crate) use function::{Copy, CopyKind, Functions};
-pub(crate) use index::{Index, Wanted};
+pub(crate) use index::{Index, WantedNames};
 pub(crate) use info::{DebugInfo, DieRef, MAX_UNITS, TooManyUnits, UnitId};
 pub(crate) use sections::Sections;
 pub(crate) use types::Types;

@@ -3,14 +3,14 @@
 use gimli::{DwarfPackageSections, DwoId};
 
 use super::info::UnitId;
-use super::split_sections::{Kind, SplitSections};
+use super::split_sections::{SectionKind, SplitSections};
 use super::{DebugInfo, Sections};
 use crate::debug_file::{Attempt, DwoLoader, SplitFile, SplitUnit};
 use crate::elf::{ElfError, Section};
 
 /// A split file that was found, and whose it is.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundSplit {
     skeleton: UnitId,
     id: DwoId,
     file: SplitFile,
@@ -32,31 +32,31 @@ pub(crate) fn find(
     units: &[UnitId],
     loader: &DwoLoader,
     tried: &mut Vec<Attempt>,
-) -> (Vec<Found>, usize) {
+) -> (Vec<FoundSplit>, usize) {
     let (mut found, mut lacking) = (Vec::new(), 0);
     for &skeleton in units {
         let Some(unit) = info.unit(skeleton) else { continue };
         let (Some(id), Some(name)) = (unit.dwo_id, info.split_name(skeleton)) else { continue };
         let comp_dir = unit.comp_dir.map_or(&[][..], |dir| dir.slice());
         match loader.load(&SplitUnit { id, name: &name, comp_dir }, tried) {
-            Some(file) => found.push(Found { skeleton, id, file }),
+            Some(file) => found.push(FoundSplit { skeleton, id, file }),
             None => lacking += 1,
         }
     }
     (found, lacking)
 }
 
-impl Found {
+impl FoundSplit {
     /// Reads the sections.
     pub(crate) fn sections(&self) -> Result<SplitSections<'_>, SplitError> {
         let sections = match &self.file {
-            SplitFile::Unit(file) => Kind::Unit(Box::new(Sections::load_split(&file.elf)?)),
+            SplitFile::Unit(file) => SectionKind::Unit(Box::new(Sections::load_split(&file.elf)?)),
             SplitFile::Package(file) => {
                 let read = |id: gimli::SectionId| match id.dwo_name() {
                     None => Ok(Section::default()),
                     Some(name) => Ok::<_, SplitError>(file.elf.section(name)?.unwrap_or_default()),
                 };
-                Kind::Package(Box::new(DwarfPackageSections::load(read)?), self.id)
+                SectionKind::Package(Box::new(DwarfPackageSections::load(read)?), self.id)
             }
         };
         Ok(SplitSections { skeleton: self.skeleton, sections })

@@ -10,11 +10,11 @@ use crate::elf::Section;
 #[derive(Debug)]
 pub(crate) struct SplitSections<'p> {
     pub(super) skeleton: UnitId,
-    pub(super) sections: Kind<'p>,
+    pub(super) sections: SectionKind<'p>,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind<'p> {
+pub(super) enum SectionKind<'p> {
     Unit(Box<Sections<'p>>),
     Package(Box<DwarfPackageSections<Section<'p>>>, DwoId),
 }
@@ -33,12 +33,12 @@ impl SplitSections<'_> {
     ) -> Option<gimli::Dwarf<Slice<'d>>> {
         let borrow = |bytes: &'d Section<'_>| Slice::new(bytes, LittleEndian);
         match &self.sections {
-            Kind::Unit(sections) => {
+            SectionKind::Unit(sections) => {
                 let mut dwarf = sections.dwarf();
                 dwarf.make_dwo(parent);
                 Some(dwarf)
             }
-            Kind::Package(sections, id) => sections
+            SectionKind::Package(sections, id) => sections
                 .borrow(borrow, Slice::new(&[], LittleEndian))
                 .and_then(|package| package.find_cu(*id, parent))
                 .inspect_err(|e| log::warn!("a DWARF package is left out: {e}"))

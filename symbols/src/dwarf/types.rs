@@ -12,10 +12,10 @@ use gimli::{
     DW_TAG_subrange_type, DW_TAG_typedef, DW_TAG_union_type, DW_TAG_volatile_type, DwAt, Operation,
 };
 
-use super::bits::{BitPosition, Place, bit_field};
+use super::bits::{BitPosition, BitRange, bit_field};
 use super::info::DieRef;
 use super::{DebugInfo, Die, Index, MAX_CHAIN, Value};
-use crate::reason::Reason;
+use crate::reason::UnresolvedReason;
 
 /// Most members looked at for one part of a path. A large server class has some thousands.
 const MEMBER_BUDGET: usize = 100_000;
@@ -46,8 +46,10 @@ pub(crate) struct Types<'a, 'd> {
 
 impl<'d> Types<'_, 'd> {
     /// Size in bytes of the type called `name`.
-    pub(crate) fn size(&self, name: &str) -> Result<u64, Reason> {
-        self.definitions(name).find_map(|die| self.size_of(die)).ok_or(Reason::NotInDebugInfo)
+    pub(crate) fn size(&self, name: &str) -> Result<u64, UnresolvedReason> {
+        self.definitions(name)
+            .find_map(|die| self.size_of(die))
+            .ok_or(UnresolvedReason::NotInDebugInfo)
     }
 
     /// Where `path` (`type.member.member`) leads, from the start of its type.
@@ -55,20 +57,20 @@ impl<'d> Types<'_, 'd> {
     /// A member of a base class or an anonymous member is found as if it were the type's own. The
     /// last member is taken whole: for `std::atomic<T>` and the server's own wrappers of one
     /// member that is the offset and size of the value itself.
-    pub(crate) fn field(&self, path: &str) -> Result<Place, Reason> {
+    pub(crate) fn field(&self, path: &str) -> Result<BitRange, UnresolvedReason> {
         let mut parts = path.split('.');
         let root = parts.next().unwrap_or_default();
         let members: Vec<&str> = parts.collect();
         self.definitions(root)
             .find_map(|die| self.descend(die, &members))
-            .ok_or(Reason::NotInDebugInfo)
+            .ok_or(UnresolvedReason::NotInDebugInfo)
     }
 
     fn definitions(&self, name: &str) -> impl Iterator<Item = DieRef> {
         self.index.types.get(name).into_iter().flatten().copied()
     }
 
-    fn descend(&self, root: DieRef, members: &[&str]) -> Option<Place> {
+    fn descend(&self, root: DieRef, members: &[&str]) -> Option<BitRange> {
         let mut at = root;
         let mut base: u64 = 0;
         let (last, parents) = members.split_last()?;
@@ -79,7 +81,7 @@ impl<'d> Types<'_, 'd> {
         }
         let (member, owner, offset) = self.member(at, last, &mut Search::new(), 0)?;
         let place = self.place(owner, &member)?;
-        Some(Place { offset: base.checked_add(offset)?.checked_add(place.offset)?, ..place })
+        Some(BitRange { offset: base.checked_add(offset)?.checked_add(place.offset)?, ..place })
     }
 
     /// The member called `name` of a structure, the entry it belongs to, and the offset of the
@@ -145,10 +147,10 @@ impl<'d> Types<'_, 'd> {
         }
     }
 
-    fn place(&self, owner: DieRef, member: &Die<'d>) -> Option<Place> {
+    fn place(&self, owner: DieRef, member: &Die<'d>) -> Option<BitRange> {
         let declared = self.attr_ref(owner, member, DW_AT_type).and_then(|t| self.size_of(t));
         let Some(width) = number(member, DW_AT_bit_size) else {
-            return Some(Place { offset: self.offset(member)?, size: declared?, bits: None });
+            return Some(BitRange { offset: self.offset(member)?, size: declared?, bits: None });
         };
         let unit = number(member, DW_AT_byte_size).or(declared)?;
         let from_start = number(member, DW_AT_data_bit_offset);

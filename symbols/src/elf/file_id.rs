@@ -4,7 +4,7 @@ use rustix::fs::Stat;
 
 /// What identifies a file on this machine until it is written again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub struct FileId {
+pub struct FileVersion {
     /// `st_dev`.
     pub device: u64,
     /// `st_ino`.
@@ -15,7 +15,7 @@ pub struct FileId {
     pub mtime_ns: i64,
 }
 
-impl FileId {
+impl FileVersion {
     pub(super) fn of(stat: &Stat) -> Self {
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let mtime_ns = stat.st_mtime.saturating_mul(1_000_000_000);

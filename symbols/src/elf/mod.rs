@@ -1,7 +1,7 @@
 //! A program file: an ELF read into memory once, and parsed in place there.
 //!
 //! Everything in it is foreign. Offsets and sizes are checked before use, nothing is allocated by a
-//! size that the file states except its copy ([`Snapshot`]) and decompressed sections, and those
+//! size that the file states except its copy ([`FileSnapshot`]) and decompressed sections, and those
 //! are counted by a [`Budget`].
 //!
 //! The same type holds a server's program, a separate debug file, a dwz alternate and a `.dwo`.
@@ -22,9 +22,9 @@ use object::{CompressionFormat, LittleEndian, Object, ObjectSection};
 
 pub use error::ElfError;
 pub(crate) use error::STORED_PROFILE;
-pub use file_id::FileId;
+pub use file_id::FileVersion;
 pub use section::Section;
-pub use snapshot::{MAX_FILE_BYTES, Owner, Snapshot, SnapshotError};
+pub use snapshot::{FileSnapshot, MAX_FILE_BYTES, Owner, SnapshotError};
 pub use symbol::{Symbol, SymbolKind, SymbolTable};
 
 use crate::budget::Budget;
@@ -48,7 +48,7 @@ pub struct Program {
 
 #[derive(Debug)]
 enum Data {
-    Read { map: Mmap, snapshot: Snapshot },
+    Read { map: Mmap, snapshot: FileSnapshot },
     Owned(Vec<u8>),
 }
 
@@ -74,7 +74,7 @@ impl Program {
         budget: &Budget,
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, ElfError> {
-        let snapshot = Snapshot::read_until(path, budget, stop);
+        let snapshot = FileSnapshot::read_until(path, budget, stop);
         Self::of(path, snapshot.map_err(|error| ElfError::read(path, error))?, budget)
     }
 
@@ -82,7 +82,7 @@ impl Program {
     ///
     /// # Errors
     /// The bytes are not a little-endian 64-bit x86 ELF.
-    pub fn of(path: &Path, snapshot: Snapshot, budget: &Budget) -> Result<Self, ElfError> {
+    pub fn of(path: &Path, snapshot: FileSnapshot, budget: &Budget) -> Result<Self, ElfError> {
         let hash = snapshot.hash();
         let map = map_sealed(&snapshot)
             .map_err(|error| ElfError::read(path, SnapshotError::from(error)))?;
@@ -151,17 +151,17 @@ impl Program {
 
     /// Identity of the file that was read; none for a program in memory.
     #[must_use]
-    pub fn file_id(&self) -> Option<FileId> {
-        self.snapshot().map(Snapshot::file_id)
+    pub fn file_id(&self) -> Option<FileVersion> {
+        self.snapshot().map(FileSnapshot::file_id)
     }
 
     /// Who may have written the file that was read; none for a program in memory.
     #[must_use]
     pub fn owner(&self) -> Option<Owner> {
-        self.snapshot().map(Snapshot::owner)
+        self.snapshot().map(FileSnapshot::owner)
     }
 
-    pub(crate) fn snapshot(&self) -> Option<&Snapshot> {
+    pub(crate) fn snapshot(&self) -> Option<&FileSnapshot> {
         match &self.data {
             Data::Read { snapshot, .. } => Some(snapshot),
             Data::Owned(_) => None,
@@ -249,7 +249,7 @@ pub fn hex(bytes: &[u8]) -> String {
 }
 
 #[expect(unsafe_code, reason = "mapping is unsafe: what is mapped may change")]
-fn map_sealed(snapshot: &Snapshot) -> std::io::Result<Mmap> {
+fn map_sealed(snapshot: &FileSnapshot) -> std::io::Result<Mmap> {
     // SAFETY: the map is read only, of memory that is sealed: nobody, this process included, can
     // write it or change its size any more.
     unsafe { Mmap::map(snapshot.memory()) }

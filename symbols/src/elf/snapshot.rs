@@ -2,7 +2,7 @@
 //!
 //! A file that is mapped may be cut short or rewritten while it is read: the first ends the process
 //! with SIGBUS, the second lets one content be hashed and another be believed. So a file is read once,
-//! by pread, into sealed memory (memfd_create(2)): [`Snapshot::hash`] is over exactly the bytes that
+//! by pread, into sealed memory (memfd_create(2)): [`FileSnapshot::hash`] is over exactly the bytes that
 //! are parsed.
 //!
 //! The file is looked at before it is opened: opening a pipe waits, opening a device may act.
@@ -15,7 +15,7 @@ use rustix::fs::{FileType, MemfdFlags, Mode, OFlags, SealFlags, Stat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::file_id::FileId;
+use super::file_id::FileVersion;
 use crate::budget::{Budget, Charge};
 use crate::cause::Cause;
 
@@ -34,18 +34,18 @@ const CHUNK: usize = 1 << 20;
 
 /// The content of a regular file as it was when it was read.
 #[derive(Debug)]
-pub struct Snapshot {
+pub struct FileSnapshot {
     memory: OwnedFd,
-    stamp: Stamp,
+    stamp: SnapshotStamp,
     charge: Charge,
 }
 
-/// What is known of a [`Snapshot`] beside its bytes.
+/// What is known of a [`FileSnapshot`] beside its bytes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Stamp {
+pub(crate) struct SnapshotStamp {
     size: u64,
     hash: [u8; blake3::OUT_LEN],
-    file: FileId,
+    file: FileVersion,
     owner: Owner,
 }
 
@@ -119,7 +119,7 @@ impl From<io::Error> for SnapshotError {
     }
 }
 
-impl Snapshot {
+impl FileSnapshot {
     /// Reads the file at `path`.
     ///
     /// # Errors
@@ -158,8 +158,8 @@ impl Snapshot {
         let (hash, charge) = copy(&file, size, &memory, budget, stop)?;
         let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&memory, seals).map_err(io::Error::from)?;
-        let (file, owner) = (FileId::of(&stat), Owner::of(&stat));
-        let stamp = Stamp { size, hash: *hash.as_bytes(), file, owner };
+        let (file, owner) = (FileVersion::of(&stat), Owner::of(&stat));
+        let stamp = SnapshotStamp { size, hash: *hash.as_bytes(), file, owner };
         Ok(Self { memory, stamp, charge })
     }
 
@@ -200,16 +200,16 @@ impl Snapshot {
         let charge = budget.take(size).ok_or_else(no_room)?;
         let memory = memory_of(size)?;
         rustix::io::pwrite(&memory, bytes, 0).map_err(io::Error::from)?;
-        let file = FileId { device: 0, inode: size, size, mtime_ns: 0 };
+        let file = FileVersion { device: 0, inode: size, size, mtime_ns: 0 };
         let owner = Owner { uid: 0, gid: 0, mode: 0o644 };
         let hash = *blake3::hash(bytes).as_bytes();
-        Ok(Self { memory, stamp: Stamp { size, hash, file, owner }, charge })
+        Ok(Self { memory, stamp: SnapshotStamp { size, hash, file, owner }, charge })
     }
 
     /// One that another process of ours has taken.
     pub(crate) fn received(
         memory: OwnedFd,
-        stamp: Stamp,
+        stamp: SnapshotStamp,
         budget: &Budget,
     ) -> Result<Self, SnapshotError> {
         let no_room = || SnapshotError::NoRoom { limit: budget.limit() };
@@ -217,7 +217,7 @@ impl Snapshot {
         Ok(Self { memory, stamp, charge })
     }
 
-    pub(crate) fn stamp(&self) -> &Stamp {
+    pub(crate) fn stamp(&self) -> &SnapshotStamp {
         &self.stamp
     }
 
@@ -241,7 +241,7 @@ impl Snapshot {
 
     /// Which file it was read from.
     #[must_use]
-    pub fn file_id(&self) -> FileId {
+    pub fn file_id(&self) -> FileVersion {
         self.stamp.file
     }
 

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use gimli::{AttributeValue, DW_AT_location, DW_AT_type, Operation};
 
-use super::Facts;
+use super::DebugFacts;
 use crate::addr::LinkAddr;
 use crate::dwarf::DieRef;
 use crate::profile::{Field, Global, Missing};
-use crate::reason::Reason;
+use crate::reason::UnresolvedReason;
 use crate::role::{FieldRole, GlobalRole, Role, SizeRole};
 
-impl Facts<'_, '_> {
+impl DebugFacts<'_, '_> {
     pub(super) fn sizes(&self, missing: &mut Vec<Missing>) -> BTreeMap<SizeRole, u64> {
         let mut sizes = BTreeMap::new();
         for (role, name) in &self.definition.sizes {
@@ -53,7 +53,7 @@ impl Facts<'_, '_> {
         globals
     }
 
-    fn global(&self, name: &str) -> Result<Global, Reason> {
+    fn global(&self, name: &str) -> Result<Global, UnresolvedReason> {
         let definitions = self.index.globals.get(name).map_or(&[][..], Vec::as_slice);
         let of_debug_info = definitions.iter().find_map(|die| self.variable(*die));
         let symbol = self.symbols.get(name).first();
@@ -61,8 +61,8 @@ impl Facts<'_, '_> {
             (Some((addr, size)), symbol) => (addr, size.or(symbol.map(|s| s.size))),
             (None, Some(symbol)) => (symbol.addr, Some(symbol.size)),
             // Described, but with no place of its own in memory.
-            (None, None) if !definitions.is_empty() => return Err(Reason::OptimisedOut),
-            (None, None) => return Err(Reason::NotInDebugInfo),
+            (None, None) if !definitions.is_empty() => return Err(UnresolvedReason::OptimisedOut),
+            (None, None) => return Err(UnresolvedReason::NotInDebugInfo),
         };
         Ok(Global { name: name.to_owned(), addr, size: size.unwrap_or(0) })
     }

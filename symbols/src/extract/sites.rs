@@ -2,23 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use super::Facts;
+use super::DebugFacts;
 use crate::addr::LinkAddr;
 use crate::dwarf::{Copy, CopyKind};
 use crate::elf::Symbol;
 use crate::profile::{ArgLoc, Missing, Site, SiteKind};
-use crate::reason::Reason;
+use crate::reason::UnresolvedReason;
 use crate::role::{Role, SiteRole};
 use crate::server::SiteNames;
-use crate::site::{self, ABI_ARGUMENTS, Probe};
+use crate::site::{self, ABI_ARGUMENTS, ProbeAddress};
 
-impl Facts<'_, '_> {
+impl DebugFacts<'_, '_> {
     pub(super) fn sites(&self, missing: &mut Vec<Missing>) -> BTreeMap<SiteRole, Vec<Site>> {
         let mut sites = BTreeMap::new();
         // A server whose events are not known can be scanned.
         for role in SiteRole::RESIDENCY {
             if !self.definition.sites.contains_key(&role) {
-                let (name, reason) = (role.name().to_owned(), Reason::NotInDefinition);
+                let (name, reason) = (role.name().to_owned(), UnresolvedReason::NotInDefinition);
                 missing.push(Missing { role: Role::Site(role), name, required: false, reason });
             }
         }
@@ -40,7 +40,7 @@ impl Facts<'_, '_> {
     }
 
     /// A site for each copy of a function, or the name of the copy and why it can have none.
-    fn sites_of(&self, names: &SiteNames) -> Vec<Result<Site, (String, Reason)>> {
+    fn sites_of(&self, names: &SiteNames) -> Vec<Result<Site, (String, UnresolvedReason)>> {
         let copies = self.functions.copies(&names.function);
         let symbols = self.symbols.get(&names.function);
         if !copies.is_empty() {
@@ -50,13 +50,17 @@ impl Facts<'_, '_> {
             return symbols.iter().map(|symbol| self.site_of_symbol(symbol, names)).collect();
         }
         let reason = match self.index.knows_function(&names.function) {
-            true => Reason::InlinedAway,
-            false => Reason::NotInDebugInfo,
+            true => UnresolvedReason::InlinedAway,
+            false => UnresolvedReason::NotInDebugInfo,
         };
         vec![Err((names.function.clone(), reason))]
     }
 
-    fn site_of_copy(&self, copy: &Copy, names: &SiteNames) -> Result<Site, (String, Reason)> {
+    fn site_of_copy(
+        &self,
+        copy: &Copy,
+        names: &SiteNames,
+    ) -> Result<Site, (String, UnresolvedReason)> {
         let (function, kind) = self.name_of(copy);
         // At its entry a body has its arguments where the ABI says, unless the compiler changed
         // the signature: then the debug information says so.
@@ -78,7 +82,7 @@ impl Facts<'_, '_> {
                 site::choose(self.program, copy.entry, len, &registers(&at_entry))
             }
         };
-        let probe = probe.ok_or_else(|| (function.clone(), Reason::OptimisedOut))?;
+        let probe = probe.ok_or_else(|| (function.clone(), UnresolvedReason::OptimisedOut))?;
         let args = match kind {
             // The registers of the arguments are unchanged since the entry.
             SiteKind::Function => at_entry,
@@ -89,7 +93,7 @@ impl Facts<'_, '_> {
                 SiteKind::Inlined => format!("{} in {function} at {}", names.function, copy.entry),
                 SiteKind::Function | SiteKind::Clone => function,
             };
-            return Err((name, Reason::OptimisedOut));
+            return Err((name, UnresolvedReason::OptimisedOut));
         }
         Ok(self.make(function, copy.entry, probe, kind, args))
     }
@@ -107,15 +111,19 @@ impl Facts<'_, '_> {
 
     /// A function that has a name but no description: the ABI must do. A clone may have another
     /// signature, so it gets no site.
-    fn site_of_symbol(&self, symbol: &Symbol, names: &SiteNames) -> Result<Site, (String, Reason)> {
+    fn site_of_symbol(
+        &self,
+        symbol: &Symbol,
+        names: &SiteNames,
+    ) -> Result<Site, (String, UnresolvedReason)> {
         let args = names.args.iter().map(|n| ABI_ARGUMENTS.get(*n));
         let args: Option<Vec<ArgLoc>> =
             args.map(|reg| Some(ArgLoc::Register { reg: *reg? })).collect();
         let args = args
             .filter(|_| symbol.name == names.function)
-            .ok_or_else(|| (symbol.name.clone(), Reason::OptimisedOut))?;
+            .ok_or_else(|| (symbol.name.clone(), UnresolvedReason::OptimisedOut))?;
         let probe = site::choose(self.program, symbol.addr, symbol.size, &registers(&args))
-            .ok_or_else(|| (symbol.name.clone(), Reason::NoSuchSymbol))?;
+            .ok_or_else(|| (symbol.name.clone(), UnresolvedReason::NoSuchSymbol))?;
         Ok(self.make(symbol.name.clone(), symbol.addr, probe, SiteKind::Function, args))
     }
 
@@ -123,7 +131,7 @@ impl Facts<'_, '_> {
         &self,
         function: String,
         entry: LinkAddr,
-        probe: Probe,
+        probe: ProbeAddress,
         kind: SiteKind,
         args: Vec<ArgLoc>,
     ) -> Site {

@@ -11,14 +11,14 @@ use rustix::io::Errno;
 
 use super::IsolatedError;
 use super::confine::{close_inherited, confine};
-use super::line::{Line, LineError};
-use super::message::{Ask, Hello, Reply, shorten};
+use super::line::{ChildMessage, MessageError};
+use super::message::{ChildRequest, ParentReply, ParseRequest, shorten};
 use crate::budget::Budget;
-use crate::debug_file::Refusal;
-use crate::debug_file::files::Files;
+use crate::debug_file::DebugFileRefusal;
+use crate::debug_file::files::FileProvider;
 use crate::debug_file::found::{FoundFile, RootPlace};
 use crate::debug_file::link::BuildId;
-use crate::elf::{Program, Snapshot, SnapshotError};
+use crate::elf::{FileSnapshot, Program, SnapshotError};
 use crate::error::Error;
 use crate::path_text::SentPath;
 use crate::read::{self, Read};
@@ -27,7 +27,7 @@ use crate::read::{self, Read};
 const MAX_LOG_CHARS: usize = 1000;
 
 /// The socket: everything that is said here goes through it, log records too.
-static PARENT: OnceLock<Mutex<Line>> = OnceLock::new();
+static PARENT: OnceLock<Mutex<ChildMessage>> = OnceLock::new();
 
 /// Reads files for the process that started this one, over the socket at standard input, with no
 /// rights and within limits. Whether that went well: where not, there is nobody to tell.
@@ -35,12 +35,12 @@ pub fn serve() -> bool {
     answer().is_ok()
 }
 
-fn answer() -> Result<(), LineError> {
+fn answer() -> Result<(), MessageError> {
     close_inherited();
-    let start = |error: std::io::Error| LineError::from(IsolatedError::Start(error.into()));
+    let start = |error: std::io::Error| MessageError::from(IsolatedError::Start(error.into()));
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(start)?;
-    let line = PARENT.get_or_init(|| Mutex::new(Line::new(socket)));
-    let (hello, memory): (Hello, _) = locked(line).receive(&mut wait)?;
+    let line = PARENT.get_or_init(|| Mutex::new(ChildMessage::new(socket)));
+    let (hello, memory): (ParseRequest, _) = locked(line).receive(&mut wait)?;
     let memory = memory.ok_or_else(|| IsolatedError::protocol("no program"))?;
     if log::set_logger(&Logger).is_ok() {
         let level = log::LevelFilter::from_str(&hello.level);
@@ -52,13 +52,13 @@ fn answer() -> Result<(), LineError> {
         Err(error) => Err(Box::new(IsolatedError::Start(error.into())).into()),
     };
     shorten(&mut answer);
-    tell(&Ask::Done(Box::new(answer)))
+    tell(&ChildRequest::Done(Box::new(answer)))
 }
 
-fn read(hello: &Hello, memory: OwnedFd) -> Result<Read, Error> {
+fn read(hello: &ParseRequest, memory: OwnedFd) -> Result<Read, Error> {
     let budget = Budget::new(hello.budget_bytes);
     let path = &hello.program.0;
-    let snapshot = Snapshot::received(memory, hello.stamp.clone(), &budget);
+    let snapshot = FileSnapshot::received(memory, hello.stamp.clone(), &budget);
     let snapshot = snapshot.map_err(|error| crate::elf::ElfError::read(path, error))?;
     let program = Program::of(path, snapshot, &budget)?;
     let files = Rc::new(ParentFiles { roots: hello.roots.clone(), budget });
@@ -74,72 +74,73 @@ struct ParentFiles {
 
 impl ParentFiles {
     /// A file that is asked for; none where there is nothing of the kind.
-    fn file(&self, ask: &Ask) -> Option<Result<FoundFile, Refusal>> {
-        let stopped = || Refusal::Unread(SnapshotError::Stopped);
+    fn file(&self, ask: &ChildRequest) -> Option<Result<FoundFile, DebugFileRefusal>> {
+        let stopped = || DebugFileRefusal::Unread(SnapshotError::Stopped);
         match question(ask) {
-            Ok((Reply::File { stamp, real_dir }, Some(memory))) => {
-                let snapshot = Snapshot::received(memory, stamp, &self.budget);
+            Ok((ParentReply::File { stamp, real_dir }, Some(memory))) => {
+                let snapshot = FileSnapshot::received(memory, stamp, &self.budget);
                 let real_dir = real_dir.map(|dir| dir.0);
                 let found = snapshot.map(|snapshot| FoundFile { snapshot, real_dir });
-                Some(found.map_err(Refusal::from_read))
+                Some(found.map_err(DebugFileRefusal::from_read))
             }
-            Ok((Reply::Refused(refusal), _)) => Some(Err(refusal)),
-            Ok((Reply::Nothing, _)) => None,
+            Ok((ParentReply::Refused(refusal), _)) => Some(Err(refusal)),
+            Ok((ParentReply::Nothing, _)) => None,
             Ok(_) | Err(_) => Some(Err(stopped())),
         }
     }
 }
 
-impl Files for ParentFiles {
+impl FileProvider for ParentFiles {
     fn roots(&self) -> &[RootPlace] {
         &self.roots
     }
 
-    fn open(&self, root: usize, path: &Path) -> Result<FoundFile, Refusal> {
-        self.file(&Ask::Open { root, path: SentPath::from(path) }).unwrap_or(Err(Refusal::Absent))
+    fn open(&self, root: usize, path: &Path) -> Result<FoundFile, DebugFileRefusal> {
+        self.file(&ChildRequest::Open { root, path: SentPath::from(path) })
+            .unwrap_or(Err(DebugFileRefusal::Absent))
     }
 
-    fn fetched(&self, id: &BuildId) -> Option<Result<Snapshot, Refusal>> {
-        let found = self.file(&Ask::Fetched { id: id.bytes().to_vec() })?;
+    fn fetched(&self, id: &BuildId) -> Option<Result<FileSnapshot, DebugFileRefusal>> {
+        let found = self.file(&ChildRequest::Fetched { id: id.bytes().to_vec() })?;
         Some(found.map(|found| found.snapshot))
     }
 
-    fn fetch(&self, server: usize, id: &BuildId) -> Result<Snapshot, Refusal> {
-        let found = self.file(&Ask::Fetch { server, id: id.bytes().to_vec() });
-        found.unwrap_or(Err(Refusal::Absent)).map(|found| found.snapshot)
+    fn fetch(&self, server: usize, id: &BuildId) -> Result<FileSnapshot, DebugFileRefusal> {
+        let found = self.file(&ChildRequest::Fetch { server, id: id.bytes().to_vec() });
+        found.unwrap_or(Err(DebugFileRefusal::Absent)).map(|found| found.snapshot)
     }
 
     fn settle(&self, id: &BuildId, right: bool) {
         // The parent is gone where this fails, and the next thing that is said to it fails too.
-        let _ = tell(&Ask::Settle { id: id.bytes().to_vec(), right });
+        let _ = tell(&ChildRequest::Settle { id: id.bytes().to_vec(), right });
     }
 
-    fn stored(&self, name: &str) -> Option<(String, Result<String, Refusal>)> {
-        match question(&Ask::Stored { name: name.to_owned() }) {
-            Ok((Reply::Stored { name, text }, _)) => Some((name, text)),
+    fn stored(&self, name: &str) -> Option<(String, Result<String, DebugFileRefusal>)> {
+        match question(&ChildRequest::Stored { name: name.to_owned() }) {
+            Ok((ParentReply::Stored { name, text }, _)) => Some((name, text)),
             _ => None,
         }
     }
 }
 
-fn tell(ask: &Ask) -> Result<(), LineError> {
-    let line = PARENT.get().ok_or(LineError::Closed)?;
+fn tell(ask: &ChildRequest) -> Result<(), MessageError> {
+    let line = PARENT.get().ok_or(MessageError::Closed)?;
     locked(line).send(ask, None, &mut wait)
 }
 
-fn question(ask: &Ask) -> Result<(Reply, Option<OwnedFd>), LineError> {
-    let line = PARENT.get().ok_or(LineError::Closed)?;
+fn question(ask: &ChildRequest) -> Result<(ParentReply, Option<OwnedFd>), MessageError> {
+    let line = PARENT.get().ok_or(MessageError::Closed)?;
     let line = locked(line);
     line.send(ask, None, &mut wait)?;
     line.receive(&mut wait)
 }
 
-fn locked(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+fn locked(line: &Mutex<ChildMessage>) -> MutexGuard<'_, ChildMessage> {
     line.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The parent has a deadline; this process has none of its own.
-fn wait(socket: BorrowedFd<'_>, flags: PollFlags) -> Result<(), LineError> {
+fn wait(socket: BorrowedFd<'_>, flags: PollFlags) -> Result<(), MessageError> {
     match poll(&mut [PollFd::from_borrowed_fd(socket, flags)], None) {
         Ok(_) | Err(Errno::INTR) => Ok(()),
         Err(error) => Err(IsolatedError::protocol(error.to_string()).into()),
@@ -157,7 +158,7 @@ impl log::Log for Logger {
     fn log(&self, record: &log::Record<'_>) {
         let (level, text) = (record.level().to_string(), record.args().to_string());
         let text = text.chars().take(MAX_LOG_CHARS).collect();
-        let _ = tell(&Ask::Log { level, text });
+        let _ = tell(&ChildRequest::Log { level, text });
     }
 
     fn flush(&self) {}

@@ -21,27 +21,27 @@ const HEADER_BYTES: usize = 4;
 
 /// One end of the socket.
 #[derive(Debug)]
-pub(super) struct Line(OwnedFd);
+pub(super) struct ChildMessage(OwnedFd);
 
 /// How one waits until the socket can be read or written.
-pub(super) type Wait<'w> = &'w mut dyn FnMut(BorrowedFd<'_>, PollFlags) -> Result<(), LineError>;
+pub(super) type Wait<'w> = &'w mut dyn FnMut(BorrowedFd<'_>, PollFlags) -> Result<(), MessageError>;
 
 /// Why nothing was sent or received.
 #[derive(Debug)]
-pub(super) enum LineError {
+pub(super) enum MessageError {
     /// The other end is gone.
     Closed,
     /// Anything else.
     Other(IsolatedError),
 }
 
-impl From<IsolatedError> for LineError {
+impl From<IsolatedError> for MessageError {
     fn from(error: IsolatedError) -> Self {
         Self::Other(error)
     }
 }
 
-impl LineError {
+impl MessageError {
     fn of(error: Errno) -> Self {
         match error {
             Errno::PIPE | Errno::CONNRESET => Self::Closed,
@@ -50,7 +50,7 @@ impl LineError {
     }
 }
 
-impl Line {
+impl ChildMessage {
     pub(super) fn new(socket: OwnedFd) -> Self {
         Self(socket)
     }
@@ -61,7 +61,7 @@ impl Line {
         message: &impl Serialize,
         file: Option<BorrowedFd<'_>>,
         wait: Wait<'_>,
-    ) -> Result<(), LineError> {
+    ) -> Result<(), MessageError> {
         let mut bytes = vec![0; HEADER_BYTES];
         serde_json::to_writer(&mut bytes, message)
             .map_err(|error| IsolatedError::protocol(error.to_string()))?;
@@ -83,7 +83,7 @@ impl Line {
                 Ok(count) => sent += count,
                 Err(Errno::AGAIN) => wait(self.0.as_fd(), PollFlags::OUT)?,
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(LineError::of(error)),
+                Err(error) => return Err(MessageError::of(error)),
             }
         }
         Ok(())
@@ -93,7 +93,7 @@ impl Line {
     pub(super) fn receive<T: DeserializeOwned>(
         &self,
         wait: Wait<'_>,
-    ) -> Result<(T, Option<OwnedFd>), LineError> {
+    ) -> Result<(T, Option<OwnedFd>), MessageError> {
         let mut header = [0; HEADER_BYTES];
         let mut file = None;
         self.fill(&mut header, Some(&mut file), wait)?;
@@ -114,7 +114,7 @@ impl Line {
         buffer: &mut [u8],
         mut file: Option<&mut Option<OwnedFd>>,
         wait: Wait<'_>,
-    ) -> Result<(), LineError> {
+    ) -> Result<(), MessageError> {
         let mut full = 0;
         while full < buffer.len() {
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -125,14 +125,14 @@ impl Line {
             let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
             let mut part = [IoSliceMut::new(&mut buffer[full..])];
             match recvmsg(&self.0, &mut part, &mut control, flags) {
-                Ok(received) if received.bytes == 0 => return Err(LineError::Closed),
+                Ok(received) if received.bytes == 0 => return Err(MessageError::Closed),
                 Ok(received) => full += received.bytes,
                 Err(Errno::AGAIN) => {
                     wait(self.0.as_fd(), PollFlags::IN)?;
                     continue;
                 }
                 Err(Errno::INTR) => continue,
-                Err(error) => return Err(LineError::of(error)),
+                Err(error) => return Err(MessageError::of(error)),
             }
             if let Some(file) = &mut file {
                 for message in control.drain() {

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::debug_file::found::RootPlace;
-use crate::debug_file::{Attempt, Debuginfod, Refusal, SearchOptions};
-use crate::elf::snapshot::Stamp;
+use crate::debug_file::{Attempt, DebugFileRefusal, Debuginfod, SearchOptions};
+use crate::elf::snapshot::SnapshotStamp;
 use crate::error::Error;
 use crate::path_text::SentPath;
 use crate::read::Read;
@@ -17,16 +17,16 @@ const MAX_TRIED: usize = 500;
 
 /// The parent's first message, with the program's memory.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Hello {
+pub(super) struct ParseRequest {
     pub(super) program: SentPath,
-    pub(super) stamp: Stamp,
+    pub(super) stamp: SnapshotStamp,
     pub(super) roots: Vec<RootPlace>,
     debug_dirs: Vec<SentPath>,
     urls: Vec<String>,
     cache_dir: Option<SentPath>,
     /// Of the [`Budget`](crate::Budget).
     pub(super) budget_bytes: u64,
-    /// Of the [`Limits`](super::Limits).
+    /// Of the [`ChildLimits`](super::Limits).
     pub(super) work_bytes: u64,
     pub(super) cpu_seconds: u64,
     /// The most detailed log records that are wanted, as `log` names them.
@@ -36,7 +36,7 @@ pub(super) struct Hello {
 /// Everything that is not said by the caller.
 pub(super) struct Given<'a> {
     pub(super) program: SentPath,
-    pub(super) stamp: Stamp,
+    pub(super) stamp: SnapshotStamp,
     pub(super) roots: &'a [RootPlace],
     pub(super) options: &'a SearchOptions,
     pub(super) budget_bytes: u64,
@@ -44,7 +44,7 @@ pub(super) struct Given<'a> {
     pub(super) cpu_seconds: u64,
 }
 
-impl Hello {
+impl ParseRequest {
     pub(super) fn new(given: Given<'_>) -> Self {
         let servers = &given.options.debuginfod;
         Self {
@@ -78,7 +78,7 @@ impl Hello {
 
 /// What the child says.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Ask {
+pub(super) enum ChildRequest {
     /// The file at a path inside a root.
     Open { root: usize, path: SentPath },
     /// What was fetched earlier for a build id.
@@ -97,13 +97,13 @@ pub(super) enum Ask {
 
 /// What the parent replies.
 #[derive(Serialize, Deserialize)]
-pub(super) enum Reply {
+pub(super) enum ParentReply {
     /// A file; its memory comes with the message.
-    File { stamp: Stamp, real_dir: Option<SentPath> },
+    File { stamp: SnapshotStamp, real_dir: Option<SentPath> },
     /// Why there is none.
-    Refused(Refusal),
+    Refused(DebugFileRefusal),
     /// A stored profile.
-    Stored { name: String, text: Result<String, Refusal> },
+    Stored { name: String, text: Result<String, DebugFileRefusal> },
     /// There is nothing of the kind.
     Nothing,
 }

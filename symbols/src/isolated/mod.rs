@@ -41,12 +41,12 @@ pub struct Isolation {
     /// A program that calls [`serve`] when its argument is [`COMMAND`].
     pub program: PathBuf,
     /// What that process may use.
-    pub limits: Limits,
+    pub limits: ChildLimits,
 }
 
 /// What the process that reads foreign files may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct ChildLimits {
     /// Memory in bytes, beside copies of files and decompressed sections ([`Budget`](crate::Budget)).
     pub work_bytes: u64,
     /// Processor time.
@@ -56,7 +56,7 @@ pub struct Limits {
 }
 
 /// A server of 1 GB of debug information takes some seconds and some hundred MB.
-impl Default for Limits {
+impl Default for ChildLimits {
     fn default() -> Self {
         Self { work_bytes: 1 << 30, cpu: Duration::from_secs(120), wall: Duration::from_secs(300) }
     }
@@ -72,7 +72,7 @@ impl Isolation {
     /// By another program of ours.
     #[must_use]
     pub fn by(program: PathBuf) -> Self {
-        Self { program, limits: Limits::default() }
+        Self { program, limits: ChildLimits::default() }
     }
 }
 

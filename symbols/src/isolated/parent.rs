@@ -13,14 +13,14 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Signal;
 
-use super::line::{Line, LineError};
-use super::message::{Ask, Given, Hello, Reply};
-use super::{COMMAND, IsolatedError, Isolation, Limits};
+use super::line::{ChildMessage, MessageError};
+use super::message::{ChildRequest, Given, ParentReply, ParseRequest};
+use super::{COMMAND, ChildLimits, IsolatedError, Isolation};
 use crate::budget::{Budget, Charge};
-use crate::debug_file::Refusal;
-use crate::debug_file::files::{Files, LocalFiles};
+use crate::debug_file::DebugFileRefusal;
+use crate::debug_file::files::{FileProvider, LocalFiles};
 use crate::debug_file::link::BuildId;
-use crate::elf::{Snapshot, SnapshotError};
+use crate::elf::{FileSnapshot, SnapshotError};
 use crate::ends::Ends;
 use crate::error::Error;
 use crate::options::Options;
@@ -39,8 +39,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// The child, which does not outlive the wait for it.
 struct Reader<'a> {
     child: Child,
-    line: Line,
-    limits: Limits,
+    line: ChildMessage,
+    limits: ChildLimits,
     ends: &'a Ends,
     deadline: Instant,
     /// Records that were passed on, and those that were not.
@@ -55,7 +55,7 @@ struct Reader<'a> {
 pub(crate) struct Asked<'a> {
     /// For messages.
     pub(crate) path: &'a Path,
-    pub(crate) program: Snapshot,
+    pub(crate) program: FileSnapshot,
     pub(crate) budget: Budget,
     pub(crate) files: &'a LocalFiles,
     pub(crate) options: &'a Options,
@@ -100,7 +100,7 @@ impl Isolation {
             .map_err(failed)?;
         Ok(Reader {
             child,
-            line: Line::new(ours),
+            line: ChildMessage::new(ours),
             limits: self.limits,
             ends,
             deadline: Instant::now() + self.limits.wall,
@@ -113,9 +113,9 @@ impl Isolation {
 
 impl Reader<'_> {
     /// Gives the child what it asks for, until it has an answer.
-    fn converse(&mut self, asked: &Asked<'_>) -> Result<Result<Read, Error>, LineError> {
+    fn converse(&mut self, asked: &Asked<'_>) -> Result<Result<Read, Error>, MessageError> {
         let Asked { path, program, budget, files, options } = asked;
-        let hello = Hello::new(Given {
+        let hello = ParseRequest::new(Given {
             program: SentPath::from(*path),
             stamp: program.stamp().clone(),
             roots: files.roots(),
@@ -129,61 +129,63 @@ impl Reader<'_> {
             let ask = self.receive()?;
             let since = Instant::now();
             let reply = match ask {
-                Ask::Done(answer) => return Ok(*answer),
-                Ask::Log { level, text } => {
+                ChildRequest::Done(answer) => return Ok(*answer),
+                ChildRequest::Log { level, text } => {
                     self.log(&level, &text);
                     continue;
                 }
-                Ask::Settle { id, right } => {
+                ChildRequest::Settle { id, right } => {
                     BuildId::new(&id).iter().for_each(|id| files.settle(id, right));
                     continue;
                 }
-                Ask::Open { root, path } => {
+                ChildRequest::Open { root, path } => {
                     let found = files.open(root, &path.0);
                     self.give(found.map(|found| (found.snapshot, found.real_dir)), budget.limit())
                 }
-                Ask::Fetched { id } => match BuildId::new(&id).and_then(|id| files.fetched(&id)) {
-                    Some(found) => self.give(found.map(|file| (file, None)), budget.limit()),
-                    None => (Reply::Nothing, None),
-                },
-                Ask::Fetch { server, id } => {
-                    let id = BuildId::new(&id).ok_or(Refusal::Absent);
+                ChildRequest::Fetched { id } => {
+                    match BuildId::new(&id).and_then(|id| files.fetched(&id)) {
+                        Some(found) => self.give(found.map(|file| (file, None)), budget.limit()),
+                        None => (ParentReply::Nothing, None),
+                    }
+                }
+                ChildRequest::Fetch { server, id } => {
+                    let id = BuildId::new(&id).ok_or(DebugFileRefusal::Absent);
                     let found = id.and_then(|id| files.fetch(server, &id));
                     self.give(found.map(|file| (file, None)), budget.limit())
                 }
-                Ask::Stored { name } => (stored(files, &name), None),
+                ChildRequest::Stored { name } => (stored(files, &name), None),
             };
             // What took us time is not the child's fault.
             self.deadline += since.elapsed();
             let (reply, snapshot) = reply;
             self.send(&reply, snapshot.as_ref().map(|file| file.memory().as_fd()))?;
-            self.held.extend(snapshot.map(Snapshot::into_charge));
+            self.held.extend(snapshot.map(FileSnapshot::into_charge));
         }
     }
 
     /// A reply with a file, if it is one that may be handed out.
     fn give(
         &mut self,
-        found: Result<(Snapshot, Option<std::path::PathBuf>), Refusal>,
+        found: Result<(FileSnapshot, Option<std::path::PathBuf>), DebugFileRefusal>,
         limit: u64,
-    ) -> (Reply, Option<Snapshot>) {
+    ) -> (ParentReply, Option<FileSnapshot>) {
         let checked = found.and_then(|(snapshot, real_dir)| {
             // Whatever else a path leads to, a key or a password file, stays here.
             if !snapshot.is_elf() {
-                return Err(Refusal::Elf(None));
+                return Err(DebugFileRefusal::Elf(None));
             }
             self.given = self.given.saturating_add(snapshot.size());
             if self.given > limit.saturating_mul(2) {
-                return Err(Refusal::Unread(SnapshotError::NoRoom { limit }));
+                return Err(DebugFileRefusal::Unread(SnapshotError::NoRoom { limit }));
             }
             Ok((snapshot, real_dir))
         });
         match checked {
             Ok((snapshot, real_dir)) => {
                 let real_dir = real_dir.as_deref().map(|dir: &Path| SentPath::from(dir));
-                (Reply::File { stamp: snapshot.stamp().clone(), real_dir }, Some(snapshot))
+                (ParentReply::File { stamp: snapshot.stamp().clone(), real_dir }, Some(snapshot))
             }
-            Err(refusal) => (Reply::Refused(refusal), None),
+            Err(refusal) => (ParentReply::Refused(refusal), None),
         }
     }
 
@@ -203,18 +205,18 @@ impl Reader<'_> {
         &self,
         message: &impl serde::Serialize,
         file: Option<BorrowedFd<'_>>,
-    ) -> Result<(), LineError> {
+    ) -> Result<(), MessageError> {
         self.line.send(message, file, &mut |socket, flags| self.wait(socket, flags))
     }
 
-    fn receive(&self) -> Result<Ask, LineError> {
-        let (ask, _): (Ask, Option<OwnedFd>) =
+    fn receive(&self) -> Result<ChildRequest, MessageError> {
+        let (ask, _): (ChildRequest, Option<OwnedFd>) =
             self.line.receive(&mut |socket, flags| self.wait(socket, flags))?;
         Ok(ask)
     }
 
     /// Waits for the socket, an end, or the deadline.
-    fn wait(&self, socket: BorrowedFd<'_>, flags: PollFlags) -> Result<(), LineError> {
+    fn wait(&self, socket: BorrowedFd<'_>, flags: PollFlags) -> Result<(), MessageError> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let slow = || IsolatedError::Slow { limit: self.limits.wall };
         if left.is_zero() {
@@ -231,10 +233,10 @@ impl Reader<'_> {
     }
 
     /// Why the child gives no answer, by how it ended.
-    fn explain(&mut self, error: LineError) -> IsolatedError {
+    fn explain(&mut self, error: MessageError) -> IsolatedError {
         match error {
-            LineError::Other(error) => return error,
-            LineError::Closed => {}
+            MessageError::Other(error) => return error,
+            MessageError::Closed => {}
         }
         let start = Instant::now();
         let status = loop {
@@ -274,13 +276,13 @@ impl Drop for Reader<'_> {
 }
 
 /// The operator's profile of a build; the child chooses the name, so it must be one.
-fn stored(files: &LocalFiles, name: &str) -> Reply {
+fn stored(files: &LocalFiles, name: &str) -> ParentReply {
     let hex = name.strip_prefix("blake3-").unwrap_or(name);
     if hex.is_empty() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Reply::Nothing;
+        return ParentReply::Nothing;
     }
     match files.stored(name) {
-        Some((name, text)) => Reply::Stored { name, text },
-        None => Reply::Nothing,
+        Some((name, text)) => ParentReply::Stored { name, text },
+        None => ParentReply::Nothing,
     }
 }

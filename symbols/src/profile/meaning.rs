@@ -69,7 +69,7 @@ pub enum Op {
 
 /// One condition of the clean rule, evaluated on a descriptor that holds a file page.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rule {
+pub struct CleanRule {
     /// What must hold.
     #[serde(flatten)]
     pub condition: Condition,
@@ -120,7 +120,7 @@ pub struct Topology {
     /// What the global `pool` is.
     pub pools: Pools,
     /// Where a pool has its blocks.
-    pub blocks: Blocks,
+    pub blocks: BlockTopology,
 }
 
 /// What the global `pool` is.
@@ -136,7 +136,7 @@ pub enum Pools {
 /// Where a pool has its blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Blocks {
+pub enum BlockTopology {
     /// In an array of chunks, each of which names its first descriptor and how many it has.
     Chunks,
     /// In memory that is one range of extents of so many bytes, each of which has as many descriptors and frames as it

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::Definition;
 use super::names::{ConditionNames, Operand};
-use crate::profile::{Condition, Io, Missing, Rule, States};
-use crate::reason::Reason;
+use crate::profile::{CleanRule, Condition, Io, Missing, States};
+use crate::reason::UnresolvedReason;
 use crate::role::Role;
 
 /// Everything that conditions on descriptors say.
 pub(crate) struct Meaning {
     pub(crate) states: Vec<States>,
-    pub(crate) rules: Vec<Rule>,
+    pub(crate) rules: Vec<CleanRule>,
     pub(crate) io: Option<Io>,
 }
 
@@ -31,7 +31,7 @@ impl Definition {
         let states = states.collect();
         let rules = self.rules.iter().filter_map(|rule| {
             let condition = resolver.condition(rule.reason.name(), &rule.condition)?;
-            Some(Rule { condition, reason: rule.reason })
+            Some(CleanRule { condition, reason: rule.reason })
         });
         let rules = rules.collect();
         let reading = resolver.condition("io", &self.io.reading);
@@ -71,7 +71,7 @@ impl Resolver<'_> {
                 role: Role::Condition(wanted_for.to_owned()),
                 name: name.clone(),
                 required: true,
-                reason: Reason::NotInDebugInfo,
+                reason: UnresolvedReason::NotInDebugInfo,
             });
         }
         found

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use symbols::debug_file::{DebugFiles, Place, Wanted};
+use symbols::debug_file::{DebugFiles, SearchPlace, WantedFile};
 use symbols::elf::Program;
 
 use crate::lab::{Lab, PROGRAM, list};
@@ -27,7 +27,7 @@ fn share(lab: &Lab, name: &str) -> (PathBuf, PathBuf) {
 fn assert_alternate_at(files: &DebugFiles, path: &std::path::Path) {
     assert!(files.debug.is_some(), "{}", list(files));
     let alt = files.alt.as_ref().unwrap_or_else(|| panic!("no alternate:\n{}", list(files)));
-    assert_eq!(alt.place, Place::File(path.to_owned()));
+    assert_eq!(alt.place, SearchPlace::File(path.to_owned()));
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn of_a_program_that_was_not_parted() {
     lab.put(&whole, PROGRAM);
     let files = lab.find();
     assert!(files.debug.is_none());
-    assert_eq!(files.alt.expect("beside the program").place, Place::File(shared));
+    assert_eq!(files.alt.expect("beside the program").place, SearchPlace::File(shared));
 }
 
 #[test]
@@ -95,5 +95,5 @@ fn of_another_build() {
     assert!(files.debug.is_some() && files.alt.is_none(), "{}", list(&files));
     let refused = |line: &str| line.starts_with("dwz alternate") && line.contains("mismatch");
     assert!(list(&files).lines().any(refused), "{}", list(&files));
-    assert!(files.tried.iter().any(|a| a.wanted == Wanted::Alternate && a.outcome.is_err()));
+    assert!(files.tried.iter().any(|a| a.wanted == WantedFile::Alternate && a.outcome.is_err()));
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use symbols::debug_file::SearchOptions;
-use symbols::{Options, Origin, Resolved, Target, resolve};
+use symbols::{Options, Origin, ProgramPaths, Resolved, resolve};
 
 use crate::common::skip;
 use crate::lab::Lab;
@@ -38,7 +38,7 @@ impl Cached {
             debug_files: SearchOptions { debug_dirs: Vec::new(), ..SearchOptions::default() },
             ..Options::default()
         };
-        resolve(&Target { program, root: Path::new("/") }, &options).unwrap()
+        resolve(&ProgramPaths { program, root: Path::new("/") }, &options).unwrap()
     }
 
     /// The entries that are profiles.

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use symbols::debug_file::{Attempt, Debuginfod, FetchError, Place, Refusal, SearchOptions};
+use symbols::debug_file::{
+    Attempt, DebugFileRefusal, Debuginfod, FetchError, SearchOptions, SearchPlace,
+};
 
 use crate::http::{Answer, Server};
 use crate::lab::{Lab, assert_refused, list};
@@ -47,7 +49,7 @@ impl Case {
 
     /// Searches with one misbehaving server; the file must be refused with `why`, in time, and
     /// nothing may stay in the cache.
-    fn assert_server_refused(&self, answer: Answer, why: &str) -> Refusal {
+    fn assert_server_refused(&self, answer: Answer, why: &str) -> DebugFileRefusal {
         let server = Server::start(answer);
         let start = Instant::now();
         let files = self.lab.find_with(&self.options(&[&server]));
@@ -55,7 +57,7 @@ impl Case {
         assert_refused(&files, &server.url, why);
         let kept = fs::read_dir(self.cache()).map_or(0, Iterator::count);
         assert_eq!(kept, 0, "something stayed in the cache");
-        let at_server = |a: &Attempt| matches!(a.place, Place::Url(_));
+        let at_server = |a: &Attempt| matches!(a.place, SearchPlace::Url(_));
         let attempt = files.tried.into_iter().find(at_server).expect("the server was asked");
         attempt.outcome.expect_err("refused")
     }
@@ -70,11 +72,11 @@ fn found_checked_and_kept() {
     let found = files.debug.as_ref().unwrap_or_else(|| panic!("{}", list(&files)));
     assert_eq!(found.elf.bytes(), case.debug);
     let id = case.lab.program().build_id_hex().unwrap();
-    assert_eq!(found.place, Place::Url(format!("{}/buildid/{id}/debuginfo", server.url)));
+    assert_eq!(found.place, SearchPlace::Url(format!("{}/buildid/{id}/debuginfo", server.url)));
     assert_eq!(server.requests(), [format!("GET /buildid/{id}/debuginfo HTTP/1.1")]);
 
     let again = case.lab.find_with(&options);
-    assert_eq!(again.debug.expect("from the cache").place, Place::File(case.cached()));
+    assert_eq!(again.debug.expect("from the cache").place, SearchPlace::File(case.cached()));
     assert_eq!(server.requests().len(), 1, "asked again in spite of the cache");
 }
 
@@ -135,7 +137,7 @@ fn another_build() {
     let (_, other_debug) = case.lab.part(&other, "other-parted");
     let answer = Answer::File(fs::read(other_debug).unwrap());
     let refusal = case.assert_server_refused(answer, "build-id mismatch");
-    assert!(matches!(refusal, Refusal::OtherBuild(_)), "{refusal:?}");
+    assert!(matches!(refusal, DebugFileRefusal::OtherBuild(_)), "{refusal:?}");
 }
 
 #[test]
@@ -144,10 +146,10 @@ fn cut_short() {
     let half = case.debug.len() / 2;
     let refusal =
         case.assert_server_refused(Answer::BreakOff(case.debug.clone(), half), "transfer failed");
-    assert!(matches!(refusal, Refusal::Fetch(FetchError::Transfer(_))), "{refusal:?}");
+    assert!(matches!(refusal, DebugFileRefusal::Fetch(FetchError::Transfer(_))), "{refusal:?}");
     let refusal =
         case.assert_server_refused(Answer::Unmeasured(case.debug.clone(), half), "not a usable");
-    assert!(matches!(refusal, Refusal::Elf(_)), "{refusal:?}");
+    assert!(matches!(refusal, DebugFileRefusal::Elf(_)), "{refusal:?}");
 }
 
 #[test]

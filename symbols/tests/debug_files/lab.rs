@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use symbols::debug_file::{DebugFiles, Place, SearchOptions, find};
+use symbols::debug_file::{DebugFiles, SearchOptions, SearchPlace, find};
 use symbols::elf::Program;
 use tempfile::TempDir;
 
@@ -135,7 +135,7 @@ pub(crate) fn put(file: &Path, to: &Path) {
 #[track_caller]
 pub(crate) fn assert_found_at(files: &DebugFiles, path: &Path) {
     let found = files.debug.as_ref().unwrap_or_else(|| panic!("nothing found:\n{}", list(files)));
-    assert_eq!(found.place, Place::File(path.to_owned()));
+    assert_eq!(found.place, SearchPlace::File(path.to_owned()));
     assert!(found.elf.section(".debug_info").expect("readable").is_some());
 }
 

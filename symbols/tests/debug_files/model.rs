@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use symbols::profile::Profile;
-use symbols::{Options, Target, resolve};
+use symbols::{Options, ProgramPaths, resolve};
 
 use crate::lab::Lab;
 
@@ -86,7 +86,7 @@ pub(crate) fn try_facts(
     program: &Path,
     options: &Options,
 ) -> Result<Profile, symbols::Error> {
-    let mut profile = resolve(&Target { program, root: &lab.root() }, options)?.profile;
+    let mut profile = resolve(&ProgramPaths { program, root: &lab.root() }, options)?.profile;
     profile.binary.build_id = None;
     profile.binary.content_hash = None;
     profile.binary.size = 0;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use symbols::debug_file::SearchOptions;
-use symbols::reason::Reason;
+use symbols::reason::UnresolvedReason;
 use symbols::{Error, Options};
 
 use crate::common::skip;
@@ -54,7 +54,10 @@ fn another_crc_is_refused() {
     assert!(files.debug.is_none(), "{}", list(&files));
     match try_facts(&lab, &lab.inside(PROGRAM), &options()) {
         Err(Error::NoDebugInfo(missing)) => {
-            assert!(matches!(missing.reason, Reason::BuildIdMismatch { .. }), "{missing}");
+            assert!(
+                matches!(missing.reason, UnresolvedReason::BuildIdMismatch { .. }),
+                "{missing}"
+            );
         }
         other => panic!("{other:?}"),
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::Command;
 
-use symbols::reason::Reason;
+use symbols::reason::UnresolvedReason;
 
 use crate::lab::{Lab, PROGRAM, assert_found_at, assert_refused, list};
 
@@ -23,7 +23,7 @@ fn the_debug_file_of_another_build() {
     assert_refused(&files, &path, "build-id mismatch");
     let binary = lab.program().build_id_hex().unwrap();
     let found = symbols::elf::Program::open(&other_debug).unwrap().build_id_hex().unwrap();
-    assert_eq!(files.reason(), Reason::BuildIdMismatch { binary, debug: found });
+    assert_eq!(files.reason(), UnresolvedReason::BuildIdMismatch { binary, debug: found });
     assert!(files.hint().contains("version that runs"), "{}", files.hint());
 
     // A right one further on is still found.
@@ -40,7 +40,11 @@ fn a_file_with_another_crc() {
     fs::write(lab.inside("/usr/sbin/server.debug"), bytes).unwrap();
     let files = lab.find();
     assert_refused(&files, "/usr/sbin/server.debug", "CRC-32");
-    assert!(matches!(files.reason(), Reason::BuildIdMismatch { .. }), "{:?}", files.reason());
+    assert!(
+        matches!(files.reason(), UnresolvedReason::BuildIdMismatch { .. }),
+        "{:?}",
+        files.reason()
+    );
 }
 
 #[test]
@@ -49,7 +53,7 @@ fn nothing_there_at_all() {
     lab.install(&[]);
     let files = lab.find();
     assert_refused(&files, "/usr/sbin/.debug/server.debug", "not there");
-    assert_eq!(files.reason(), Reason::Stripped);
+    assert_eq!(files.reason(), UnresolvedReason::Stripped);
     assert!(files.hint().contains("-dbgsym") && files.hint().contains("DEBUGINFOD_URLS"));
 }
 
@@ -61,7 +65,7 @@ fn a_program_that_nothing_names_a_file_for() {
     lab.run("strip", &[lab.inside(PROGRAM)]);
     let files = lab.find();
     assert!(files.debug.is_none() && files.tried.is_empty(), "{}", list(&files));
-    assert_eq!(files.reason(), Reason::Stripped);
+    assert_eq!(files.reason(), UnresolvedReason::Stripped);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use symbols::debug_file::{Attempt, Place, SplitFile, SplitUnit};
+use symbols::debug_file::{Attempt, SearchPlace, SplitFile, SplitUnit};
 use symbols::elf::Program;
 
 use crate::lab::{Lab, PROGRAM};
@@ -48,7 +48,7 @@ const DWO: &str = "whole-server.dwo";
 fn assert_unit_at(lab: &Lab, path: &Path) {
     let (found, lines) = load(lab);
     let Some(SplitFile::Unit(file)) = found else { panic!("not found:\n{lines}") };
-    assert_eq!(file.place, Place::File(path.to_owned()));
+    assert_eq!(file.place, SearchPlace::File(path.to_owned()));
     assert!(file.elf.section(".debug_info.dwo").unwrap().is_some());
 }
 
@@ -130,7 +130,7 @@ fn assert_in_a_package_of(tool: &str, versions: &[u32]) {
         fs::remove_file(lab.path(DWO)).unwrap();
         let (found, lines) = load(&lab);
         let Some(SplitFile::Package(file)) = found else { panic!("not found:\n{lines}") };
-        assert_eq!(file.place, Place::File(package));
+        assert_eq!(file.place, SearchPlace::File(package));
     }
 }
 

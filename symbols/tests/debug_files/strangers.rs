@@ -8,7 +8,7 @@ use std::path::Path;
 use symbols::debug_file::SearchOptions;
 use symbols::profile::Source;
 use symbols::role::GlobalRole;
-use symbols::{Options, Origin, Resolved, Target, resolve};
+use symbols::{Options, Origin, ProgramPaths, Resolved, resolve};
 
 use crate::common::skip;
 use crate::lab::{Lab, PROGRAM, assert_found_at, assert_refused};
@@ -85,7 +85,7 @@ fn installed(lab: &Lab, place: &str) {
 }
 
 fn resolved(lab: &Lab, options: &Options) -> Resolved {
-    resolve(&Target { program: &lab.inside(PROGRAM), root: &lab.root() }, options).unwrap()
+    resolve(&ProgramPaths { program: &lab.inside(PROGRAM), root: &lab.root() }, options).unwrap()
 }
 
 fn kept_in(lab: &Lab) -> Options {
@@ -117,7 +117,7 @@ fn what_ships_beats_what_is_found_on_the_way() {
     assert_eq!(resolved(&lab, &options).profile.globals[&GlobalRole::Pool].size, 77);
     // Unless a stranger wrote it.
     set(&lab.path(&format!("blake3-{hash}.json")), (STRANGER, STRANGER), 0o644);
-    let target = Target { program: &lab.inside(PROGRAM), root: &lab.root() };
+    let target = ProgramPaths { program: &lab.inside(PROGRAM), root: &lab.root() };
     let error = resolve(&target, &options).unwrap_err();
     let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
     assert!(cause.contains("belongs to user 65534"), "{error}: {cause}");

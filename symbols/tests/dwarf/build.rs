@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use symbols::debug_file::SearchOptions;
-use symbols::{Error, Options, Profile, Target, resolve};
+use symbols::{Error, Options, Profile, ProgramPaths, resolve};
 use tempfile::TempDir;
 
 use crate::common::skip;
@@ -58,6 +58,6 @@ pub(crate) fn profile(program: &Path) -> Result<Profile, Error> {
         debug_files: SearchOptions { debug_dirs: Vec::new(), ..SearchOptions::default() },
         ..Options::default()
     };
-    let target = Target { program, root: Path::new("/") };
+    let target = ProgramPaths { program, root: Path::new("/") };
     resolve(&target, &options).map(|resolved| resolved.profile)
 }

@@ -3,7 +3,7 @@
 use std::fs;
 
 use symbols::role::SiteRole;
-use symbols::{Error, Options, Target, resolve};
+use symbols::{Error, Options, ProgramPaths, resolve};
 
 use crate::build::{Build, profile};
 
@@ -93,7 +93,7 @@ fn stripped_without_a_stored_profile() {
     build.try_run("strip", &["server"]).unwrap();
     let error = profile(&program).unwrap_err();
     let Error::NoDebugInfo(missing) = &error else { panic!("{error}") };
-    assert_eq!(missing.reason, symbols::reason::Reason::Stripped);
+    assert_eq!(missing.reason, symbols::reason::UnresolvedReason::Stripped);
     assert!(error.hint().unwrap().contains("debug symbols"), "{:?}", error.hint());
 }
 
@@ -108,7 +108,7 @@ fn with_a_stored_profile_that_is_not_true() {
     stored.binary.content_hash = None;
     let options =
         Options { cache_dir: None, profile_dirs: vec![build.path("")], ..Options::default() };
-    let target = Target { program: &program, root: &build.path("") };
+    let target = ProgramPaths { program: &program, root: &build.path("") };
     let id = stored.binary.build_id.clone().unwrap();
     let store = |profile: &symbols::Profile| {
         fs::write(build.path(&format!("{id}.json")), serde_json::to_vec(profile).unwrap()).unwrap();

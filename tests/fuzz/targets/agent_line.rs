@@ -2,10 +2,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use page_wire::ask::{Answer, Ask, Lines, MAX_ANSWER_BYTES, from_line, to_line};
+use page_wire::ask::{Answer, Ask, LineBuffer, MAX_ANSWER_BYTES, from_line, to_line};
 
 fuzz_target!(|bytes: &[u8]| {
-    let (mut lines, mut rest) = (Lines::new(1 << 16), bytes);
+    let (mut lines, mut rest) = (LineBuffer::new(1 << 16), bytes);
     while let Some(line) = lines.take(&mut rest) {
         let Ok(line) = line else { continue };
         let _ = from_line::<Ask>(&line);

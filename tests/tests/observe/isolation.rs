@@ -4,7 +4,7 @@ use probe_abi::Probe;
 use test_servers::{Config, Isolation, LoadSpec, Release, Server, Workload};
 use userspace::choose::{self, ChooseError};
 use userspace::observer::Observer;
-use userspace::target::{Rule, Target};
+use userspace::target::{ServerRule, Target};
 
 use crate::agent::{Agent, complaint};
 use crate::content::assert_files_hold_the_frames;
@@ -79,7 +79,7 @@ fn one_of_two_servers_is_observed_alone(release: Release) {
 
 /// Nobody guesses which one is meant.
 fn several_are_listed(one: &Server, other: &Server) {
-    let rule = Rule { pids: vec![one.pid(), other.pid()], ..Rule::default() };
+    let rule = ServerRule { pids: vec![one.pid(), other.pid()], ..ServerRule::default() };
     let chosen = choose::server(&rule, &symbols::Options::default());
     let Err(error) = chosen else { panic!("one of two was chosen") };
     let ChooseError::Several { list } = &error else { panic!("{error}") };

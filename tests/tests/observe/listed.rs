@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 use userspace::frames::Frames;
 use userspace::locate::Locator;
-use userspace::page_list::{Filter, Format, RowWriter, rows};
+use userspace::page_list::{Filter, ListFormat, RowWriter, rows};
 use userspace::residency::Residency;
 use userspace::server::Server;
 
@@ -83,7 +83,7 @@ pub(crate) fn list(server: &Server, residency: Option<&Residency>) -> Vec<Listed
     let mut locator = Locator::open(pid).unwrap();
     let (mut frames, _) = Frames::open(pid).unwrap();
     let mut text = Vec::new();
-    let mut writer = RowWriter::new(Format::Jsonl, &mut text).unwrap();
+    let mut writer = RowWriter::new(ListFormat::Jsonl, &mut text).unwrap();
     let all = Filter::default();
     rows(server, residency, &mut locator, &mut frames, all, |row| writer.write(row)).unwrap();
     writer.finish().unwrap();

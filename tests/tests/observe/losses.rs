@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use probe_abi::{Counters, PROBES, Probe, Record};
+use probe_abi::{PROBES, Probe, ProbeCounters, Record};
 use test_servers::{Config, LoadSpec, Release, Workload};
 use userspace::probes::{ProbeOptions, Probes};
 
@@ -14,7 +14,7 @@ use crate::under_load::assert_table_is_true;
 const RING_BYTES: u32 = 4096;
 
 /// Counters that have not moved for a while.
-fn quiet(probes: &Probes) -> [Counters; PROBES] {
+fn quiet(probes: &Probes) -> [ProbeCounters; PROBES] {
     let mut last = probes.counters().unwrap();
     for _ in 0..100 {
         sleep(Duration::from_millis(500));

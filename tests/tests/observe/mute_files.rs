@@ -108,7 +108,7 @@ fn a_users_overlay_is_not_asked() {
     assert!(program.unwrap_err().contains("overlay that a user has mounted"));
     let copied = mute.looked("a copy of the program", move |pid| {
         let (program, root) = (proc(pid, "exe"), proc(pid, "root"));
-        let target = symbols::Target { program: &program, root: &root };
+        let target = symbols::ProgramPaths { program: &program, root: &root };
         let options = symbols::Options { cache_dir: None, ..Default::default() };
         symbols::resolve(&target, &options)
             .map(drop)

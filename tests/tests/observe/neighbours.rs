@@ -10,7 +10,7 @@ use symbols::elf::Program as Elf;
 use symbols::profile::{Profile, Site};
 use symbols::role::SiteRole;
 use symbols::site::{code, probe_at};
-use symbols::{Options, Target as Program};
+use symbols::{Options, ProgramPaths as Program};
 use tempfile::TempDir;
 use test_servers::{Config, LoadSpec, Release, Workload};
 use userspace::observer::{ObserveOptions, Observer};

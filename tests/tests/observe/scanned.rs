@@ -1,7 +1,7 @@
 //! A server whose events cannot be had is seen and listed all the same, at the price of a scan.
 
 use symbols::profile::Missing;
-use symbols::reason::Reason;
+use symbols::reason::UnresolvedReason;
 use symbols::role::{Role, SiteRole};
 use test_servers::Release;
 use userspace::frames::Frames;
@@ -18,7 +18,7 @@ fn without(profile: &mut symbols::Profile, event: SiteRole) {
         role: Role::Site(event),
         name: event.name().to_owned(),
         required: false,
-        reason: Reason::InlinedAway,
+        reason: UnresolvedReason::InlinedAway,
     });
 }
 

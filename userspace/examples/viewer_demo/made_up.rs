@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::model::{
-    Audit, Cell, Cost, Event, Latency, ProbeRow, Rates, Server, Snapshot, TableRow, Totals,
+    Audit, Cell, Cost, Latency, ProbeRow, Rates, ServerInfo, Snapshot, TableRow, Totals, TraceEvent,
 };
 
 const PAGE: u64 = 16 << 10;
@@ -136,8 +136,8 @@ impl MadeUp {
         }
     }
 
-    fn server(&self) -> Server {
-        Server {
+    fn server(&self) -> ServerInfo {
+        ServerInfo {
             pid: 4711,
             version: "mysql 5.6.24".into(),
             program: "/usr/sbin/mysqld".into(),
@@ -186,13 +186,13 @@ impl MadeUp {
         TABLES.iter().enumerate().map(row).collect()
     }
 
-    fn events(&mut self) -> Vec<Event> {
+    fn events(&mut self) -> Vec<TraceEvent> {
         let start = u64::from(self.steps) * 1_000_000_000 + 86_400_000_000_000;
         let probes = ["read", "dirty", "written", "query"];
         let event = |i: u64| {
             let kind = self.below(4);
             let block = self.below(self.cells.len());
-            Event {
+            TraceEvent {
                 time_ns: start + i * 7_654_321,
                 probe: probes[kind],
                 tid: 4720 + self.below(16) as u32,

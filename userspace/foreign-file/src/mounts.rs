@@ -155,7 +155,7 @@ impl Mounts {
     /// # Errors
     /// When a table cannot be read for want of descriptors or memory: nothing is known then, and nothing remembered.
     fn look_up(&self, fd: BorrowedFd<'_>, number: u64) -> io::Result<Result<(), String>> {
-        let key = refused::Key::of(self.proc.as_ref().map(|proc| proc.as_fd()));
+        let key = refused::MountViewer::of(self.proc.as_ref().map(|proc| proc.as_fd()));
         if let Some(why) = refused::known(&key, number, Instant::now()) {
             return Ok(Err(why));
         }

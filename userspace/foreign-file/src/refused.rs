@@ -27,14 +27,14 @@ const MOST_UNNAMED: u32 = 16;
 
 /// Who sees mounts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Key {
+pub(crate) struct MountViewer {
     /// The user and the mount namespace of the process.
     namespaces: [Option<Vec<u8>>; 2],
     /// The process's own number, where its namespaces are not known.
     process: Option<u64>,
 }
 
-impl Key {
+impl MountViewer {
     /// As the process sees them whose `/proc/PID` folder is `proc`; none for us.
     pub(crate) fn of(proc: Option<BorrowedFd<'_>>) -> Self {
         let namespaces = ["ns/user", "ns/mnt"].map(|name| {
@@ -85,7 +85,7 @@ impl View {
 #[derive(Debug)]
 struct Seen {
     since: Instant,
-    key: Key,
+    key: MountViewer,
     view: View,
     /// Mounts that were refused and that the view did not name.
     unnamed: u32,
@@ -94,7 +94,7 @@ struct Seen {
 static SEEN: Mutex<Vec<Seen>> = Mutex::new(Vec::new());
 
 /// Why a mount was refused a moment ago, or is now without a look.
-pub(crate) fn known(key: &Key, number: u64, now: Instant) -> Option<String> {
+pub(crate) fn known(key: &MountViewer, number: u64, now: Instant) -> Option<String> {
     let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
     seen.retain(|seen| now.saturating_duration_since(seen.since) < COUNTS);
     let seen = seen.iter().find(|seen| seen.key == *key)?;
@@ -110,7 +110,7 @@ pub(crate) const UNKNOWN: &str = "an unknown mount";
 
 /// A mount is refused; `view` looks at all others where they have not been looked at.
 pub(crate) fn remember(
-    key: &Key,
+    key: &MountViewer,
     number: u64,
     why: &str,
     now: Instant,
@@ -146,8 +146,8 @@ pub(crate) fn remember(
 mod tests {
     use super::*;
 
-    fn key(process: u64) -> Key {
-        Key { namespaces: [None, None], process: Some(process) }
+    fn key(process: u64) -> MountViewer {
+        MountViewer { namespaces: [None, None], process: Some(process) }
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(known(&key, 3, now).as_deref(), Some("fuse"));
         assert_eq!(known(&key, 1, now).as_deref(), Some("proc"));
         assert_eq!((known(&key, 2, now), known(&key, 4, now)), (None, None));
-        assert_eq!(known(&Key { process: None, ..key.clone() }, 3, now), None);
+        assert_eq!(known(&MountViewer { process: None, ..key.clone() }, 3, now), None);
         assert_eq!(known(&key, 3, now + COUNTS), None);
     }
 

@@ -9,15 +9,15 @@ use crate::Shown;
 /// [`Shown`] for a program that computes: what a spreadsheet would take for a formula has an apostrophe
 /// before it, as OWASP's "CSV Injection" advises.
 #[derive(Clone, Copy, Debug)]
-pub struct Cell<'a>(Shown<'a>);
+pub struct SheetCell<'a>(Shown<'a>);
 
 /// A cell of a table that others read.
 #[must_use]
-pub const fn cell(text: Shown<'_>) -> Cell<'_> {
-    Cell(text)
+pub const fn cell(text: Shown<'_>) -> SheetCell<'_> {
+    SheetCell(text)
 }
 
-impl Cell<'_> {
+impl SheetCell<'_> {
     fn text(&self) -> String {
         let text = self.0.to_utf8();
         let formula =
@@ -26,13 +26,13 @@ impl Cell<'_> {
     }
 }
 
-impl Display for Cell<'_> {
+impl Display for SheetCell<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text())
     }
 }
 
-impl Serialize for Cell<'_> {
+impl Serialize for SheetCell<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.text())
     }

@@ -46,7 +46,7 @@ mod program;
 mod shown;
 mod text;
 
-pub use cell::{Cell, cell};
+pub use cell::{SheetCell, cell};
 pub use chain::Chain;
 pub use charset::{Charset, charset, is_dumb};
 pub use json::{json, json_pretty, json_text};

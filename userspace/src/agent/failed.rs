@@ -18,13 +18,13 @@ const TOLD: usize = 4;
 
 /// One process running one program, whatever account it has changed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
+pub(super) struct FailureKey {
     started: u64,
     pid: u32,
     program: (u64, u64),
 }
 
-impl Key {
+impl FailureKey {
     pub(super) const fn of(seen: &Sighting) -> Self {
         Self { started: seen.started, pid: seen.pid, program: seen.inode }
     }
@@ -38,11 +38,11 @@ struct Failure {
 
 /// Of each process that has failed, how it did so last.
 #[derive(Default)]
-pub(super) struct Failed(HashMap<Key, Failure>);
+pub(super) struct Failed(HashMap<FailureKey, Failure>);
 
 impl Failed {
     /// Notes a failure; whether it is another than before.
-    pub(super) fn note(&mut self, key: Key, last: NotAttached) -> bool {
+    pub(super) fn note(&mut self, key: FailureKey, last: NotAttached) -> bool {
         let before = self.0.remove(&key);
         let is_new = before.as_ref().is_none_or(|before| before.last.why != last.why);
         // A server that is starting has failed at nothing.
@@ -55,28 +55,28 @@ impl Failed {
     }
 
     /// It was attached to after all.
-    pub(super) fn forget(&mut self, key: Key) {
+    pub(super) fn forget(&mut self, key: FailureKey) {
         self.0.remove(&key);
     }
 
     /// Forgets all but these, which are there now.
-    pub(super) fn keep(&mut self, here: &[Key]) {
-        let here: HashSet<&Key> = here.iter().collect();
+    pub(super) fn keep(&mut self, here: &[FailureKey]) {
+        let here: HashSet<&FailureKey> = here.iter().collect();
         self.0.retain(|key, _| here.contains(key));
     }
 
     /// Whether it has failed before.
-    pub(super) fn has(&self, key: Key) -> bool {
+    pub(super) fn has(&self, key: FailureKey) -> bool {
         self.0.contains_key(&key)
     }
 
     /// Whether its turn has not come again.
-    pub(super) fn has_to_wait(&self, key: Key) -> bool {
+    pub(super) fn has_to_wait(&self, key: FailureKey) -> bool {
         self.0.get(&key).is_some_and(|failure| failure.until > Instant::now())
     }
 
     /// Whether it may be a server, for all that is known: it has not failed, or was only starting.
-    pub(super) fn may_be_one(&self, key: Key) -> bool {
+    pub(super) fn may_be_one(&self, key: FailureKey) -> bool {
         self.0.get(&key).is_none_or(|failure| failure.last.is_passing)
     }
 
@@ -92,7 +92,7 @@ impl Failed {
         if let [(_, failure)] = all.as_slice() {
             return Some(failure.last.why.clone());
         }
-        let each = |(key, failure): &(&Key, &Failure)| {
+        let each = |(key, failure): &(&FailureKey, &Failure)| {
             format!("process {}: {}", key.pid, failure.last.why.what)
         };
         let each: Vec<String> = all.iter().take(TOLD).map(each).collect();
@@ -107,8 +107,8 @@ impl Failed {
 mod tests {
     use super::*;
 
-    fn key(pid: u32) -> Key {
-        Key { started: 7, pid, program: (1, 2) }
+    fn key(pid: u32) -> FailureKey {
+        FailureKey { started: 7, pid, program: (1, 2) }
     }
 
     fn failure(what: &str, is_passing: bool) -> NotAttached {

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::wake::Wake;
-use crate::target::{Rule, Sighting, TargetError};
+use crate::target::{ServerRule, Sighting, TargetError};
 
 /// Looking takes no more than this share of one CPU, however many processes there are,
 const SHARE: u32 = 20; // one twentieth: 5 %
@@ -31,7 +31,7 @@ pub(super) struct Look {
 impl Finder {
     /// Starts the thread, which looks when it is asked, and rings `wake` when it has looked. It ends with this value, or
     /// with its look.
-    pub(super) fn start(rule: Rule, wake: Arc<Wake>) -> io::Result<Self> {
+    pub(super) fn start(rule: ServerRule, wake: Arc<Wake>) -> io::Result<Self> {
         let (asks, asked) = channel();
         let (send, looks) = channel();
         let look = move || {
@@ -83,7 +83,7 @@ mod tests {
     fn a_look_is_asked_for_once_and_rings() {
         let wake = Arc::new(Wake::new().unwrap());
         let me = std::process::id();
-        let mut finder = Finder::start(Rule::pid(me), Arc::clone(&wake)).unwrap();
+        let mut finder = Finder::start(ServerRule::pid(me), Arc::clone(&wake)).unwrap();
         assert!(finder.take().is_none() && !finder.is_asked());
         finder.ask();
         finder.ask();

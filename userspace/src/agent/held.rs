@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use page_wire::ask::{MAX_LIST_BYTES, PageList, Steps};
 use thiserror::Error;
 
-use super::pinned::Pinned;
-use crate::page_list::{ListError, Union};
+use super::pinned::PinnedBuffer;
+use crate::page_list::{BuildError, Union};
 
 /// How long the host has to read it.
 const HELD_FOR: Duration = Duration::from_secs(120);
@@ -15,7 +15,7 @@ const HELD_FOR: Duration = Duration::from_secs(120);
 #[derive(Debug, Error)]
 pub(super) enum HeldError {
     #[error(transparent)]
-    List(#[from] ListError),
+    List(#[from] BuildError),
     #[error("a list of {bytes} bytes is longer than {MAX_LIST_BYTES}")]
     TooLong { bytes: u64 },
     #[error("no memory for a list of {bytes} bytes")]
@@ -42,7 +42,7 @@ impl HeldError {
 /// The list in its pages.
 pub(super) struct Held {
     pub(super) number: u64,
-    memory: Pinned,
+    memory: PinnedBuffer,
     until: Instant,
 }
 
@@ -64,7 +64,8 @@ impl Held {
         let bytes = union.encoded_bytes();
         let len = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_LIST_BYTES);
         let len = len.ok_or(HeldError::TooLong { bytes })?;
-        let mut memory = Pinned::new(len).map_err(|source| HeldError::Memory { bytes, source })?;
+        let mut memory =
+            PinnedBuffer::new(len).map_err(|source| HeldError::Memory { bytes, source })?;
         let pin_s = lap();
         union.write_to(memory.bytes_mut())?;
         let (left_out, pages, steps) =

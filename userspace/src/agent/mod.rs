@@ -51,7 +51,7 @@ pub use stop::Stop;
 use crate::clock::monotonic_ns;
 use crate::model::Snapshot;
 use crate::observer::ObserveOptions;
-use crate::page_list::{Room, Union};
+use crate::page_list::{ListRoom, Union};
 use held::Held;
 use port::{Heard, Port};
 use servers::Servers;
@@ -70,7 +70,7 @@ const PREPARE_EVERY: Duration = Duration::from_secs(30);
 /// as long: it is about to ask for more.
 const COURTESY: Duration = Duration::from_millis(500);
 /// What a list may have: beyond, servers are left out whole.
-const ROOM: Room = Room { devices: MAX_DEVICES, bytes: MAX_LIST_BYTES };
+const ROOM: ListRoom = ListRoom { devices: MAX_DEVICES, bytes: MAX_LIST_BYTES };
 
 /// How to run.
 #[derive(Clone, Debug)]

@@ -16,14 +16,14 @@ use crate::frames::{FRAME_BYTES, Frame, Pagemap, PagemapError};
 use crate::memory::ServerAddr;
 
 /// Bytes in frames that do not change.
-pub(super) struct Pinned {
+pub(super) struct PinnedBuffer {
     // Before the memory: closing the ring lets go of the pages.
     ring: Option<IoUring>,
     memory: MmapMut,
     locked: bool,
 }
 
-impl Pinned {
+impl PinnedBuffer {
     /// `len` bytes, all zero, all there, at least 1.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn memory_is_there_and_pinned() {
         let _alone = PINNING.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut pinned = Pinned::new(3 << 20).unwrap();
+        let mut pinned = PinnedBuffer::new(3 << 20).unwrap();
         assert_eq!(pinned.bytes(), vec![0; 3 << 20]);
         pinned.bytes_mut().fill(7);
         match pinned.how() {
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn each_page_has_a_frame() {
         let _alone = PINNING.lock().unwrap_or_else(PoisonError::into_inner);
-        let pinned = Pinned::new((1 << 20) + 1).unwrap();
+        let pinned = PinnedBuffer::new((1 << 20) + 1).unwrap();
         match pinned.frames() {
             Ok(frames) => assert_eq!(frames.iter().map(|run| run.1).sum::<u32>(), 257),
             Err(error) => test_servers::skipped(module_path!(), error),

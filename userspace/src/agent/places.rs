@@ -2,7 +2,7 @@
 
 use page_wire::ask::MAX_SERVERS;
 
-use crate::target::{Account, Rule};
+use crate::target::{Account, ServerRule};
 
 /// Most servers that do not look like the machine's own, unless the rule is about more than names.
 const MAX_STRANGERS: usize = MAX_SERVERS / 2;
@@ -21,14 +21,14 @@ pub(super) struct Tenant {
 
 /// The places, as a rule gives them.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
+pub(super) struct Quota {
     named: Vec<Account>,
     most_of_one: usize,
     most_strangers: usize,
 }
 
-impl Places {
-    pub(super) fn of(rule: &Rule) -> Self {
+impl Quota {
+    pub(super) fn of(rule: &ServerRule) -> Self {
         Self {
             named: rule.users.clone(),
             most_of_one: MAX_OF_ONE
@@ -74,8 +74,8 @@ mod tests {
     }
 
     /// Who gets a place, of so many servers of each account, one after the other.
-    fn taken(rule: &Rule, wanted: &[(u32, usize)]) -> Vec<usize> {
-        let places = Places::of(rule);
+    fn taken(rule: &ServerRule, wanted: &[(u32, usize)]) -> Vec<usize> {
+        let places = Quota::of(rule);
         let mut all: Vec<Tenant> = Vec::new();
         let each = |&(user, count): &(u32, usize)| {
             let before = all.len();
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn no_account_fills_the_places() {
-        let any = Rule::default();
+        let any = ServerRule::default();
         assert_eq!(taken(&any, &[(33, 100), (110, 5), (0, 2)]), [MAX_OF_ONE, 5, 2]);
         assert_eq!(taken(&any, &[(1000, 100), (110, 5)]), [MAX_OF_ONE, 5]);
         // Not even many together, and root has its own.
@@ -105,10 +105,10 @@ mod tests {
 
     #[test]
     fn who_is_named_is_not_starved() {
-        let named = Rule { users: vec![Account(1000)], ..Rule::default() };
+        let named = ServerRule { users: vec![Account(1000)], ..ServerRule::default() };
         assert_eq!(taken(&named, &[(1000, 100)]), [MAX_SERVERS]);
         let datadirs = vec![PathBuf::from("/data"); 12];
-        let on = Rule { datadirs, ..Rule::default() };
+        let on = ServerRule { datadirs, ..ServerRule::default() };
         assert_eq!(taken(&on, &[(1000, 100), (110, 100)]), [12, 12]);
     }
 }

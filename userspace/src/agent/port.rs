@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use error::PortError;
 pub use name::PortName;
-use page_wire::ask::{LineError, Lines, MAX_ASK_BYTES};
+use page_wire::ask::{LineBuffer, LineError, MAX_ASK_BYTES};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -44,7 +44,7 @@ pub(super) enum Heard {
 /// The port, in whatever state it is.
 pub(super) struct Port {
     link: Link,
-    lines: Lines,
+    lines: LineBuffer,
     /// Read, but not yet made into lines; the part before `taken` is used up.
     input: Vec<u8>,
     taken: usize,
@@ -71,7 +71,7 @@ impl Port {
             PortName::Device(path) => Link::Device { path, open: None, complaint: None },
             PortName::Unix(path) => Link::Socket(Socket::listen(path)?),
         };
-        Ok(Self { link, lines: Lines::new(MAX_ASK_BYTES), input: Vec::new(), taken: 0 })
+        Ok(Self { link, lines: LineBuffer::new(MAX_ASK_BYTES), input: Vec::new(), taken: 0 })
     }
 
     /// Whether somebody holds the other end.

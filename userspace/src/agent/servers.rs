@@ -26,15 +26,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use symbols::Ends;
 
 use super::choice::Choice;
-use super::failed::{Failed, Key};
+use super::failed::{Failed, FailureKey};
 use super::finder::Finder;
-use super::places::Places;
+use super::places::Quota;
 use super::stop::Stop;
 use super::wake::Wake;
-use super::watched::{Event, Loss, Made, Newest, News, NotAttached, Watched};
+use super::watched::{Loss, MadeList, Newest, News, NotAttached, SessionEvent, Watched};
 use crate::observer::ObserveOptions;
 use crate::target::{Sighting, Target};
-use crate::turns::{Budget, Turns};
+use crate::turns::{LookBudget, Turns};
 
 /// At its end the agent waits so long for its threads to take their probes out in order, and so long for probes whose thread is
 /// held by somebody.
@@ -51,12 +51,12 @@ pub(super) struct Servers {
     watched: Vec<Watched>,
     failed: Failed,
     turns: Turns<u64>,
-    budget: Budget,
+    budget: LookBudget,
     /// Threads that have not ended.
     threads: usize,
     next_id: u64,
     finder: Finder,
-    places: Places,
+    places: Quota,
     /// Unset while a look is under way and no other is wanted after it.
     next_look: Option<Instant>,
     has_looked: bool,
@@ -70,7 +70,7 @@ pub(super) struct Servers {
     said: Option<Trouble>,
     has_said_many: bool,
     /// Lists as they come, by server.
-    lists: BTreeMap<u64, Result<Made, Trouble>>,
+    lists: BTreeMap<u64, Result<MadeList, Trouble>>,
     wanted: u64,
     has_new_snapshot: bool,
 }
@@ -85,7 +85,7 @@ impl Servers {
         let wake = Arc::new(Wake::new()?);
         Ok(Self {
             finder: Finder::start(choice.rule.clone(), Arc::clone(&wake))?,
-            places: Places::of(&choice.rule),
+            places: Quota::of(&choice.rule),
             choice,
             options,
             sender,
@@ -94,7 +94,7 @@ impl Servers {
             watched: Vec::new(),
             failed: Failed::default(),
             turns: Turns::default(),
-            budget: Budget::default(),
+            budget: LookBudget::default(),
             threads: 0,
             next_id: 0,
             next_look: Some(Instant::now()),
@@ -146,7 +146,7 @@ impl Servers {
     }
 
     fn take(&mut self, News(id, event): News) {
-        if matches!(event, Event::Ended) {
+        if matches!(event, SessionEvent::Ended) {
             self.threads -= 1;
             self.turns.end(&id);
         }
@@ -155,33 +155,33 @@ impl Servers {
             return;
         };
         match event {
-            Event::Attached(identity, probes) => {
+            SessionEvent::Attached(identity, probes) => {
                 let Target { pid, user, .. } = &identity.target;
                 log::info!("attached to {} (pid {pid} of user {user})", identity.version);
-                self.failed.forget(Key::of(&watched.seen));
+                self.failed.forget(FailureKey::of(&watched.seen));
                 watched.attached(*identity, probes);
                 self.turns.end(&id);
                 (self.lost, self.said) = (None, None);
             }
-            Event::NotAttached(last) => self.fail(id, last),
-            Event::Snapshot(ns, snapshot) => {
+            SessionEvent::NotAttached(last) => self.fail(id, last),
+            SessionEvent::Snapshot(ns, snapshot) => {
                 watched.done();
                 watched.newest = Some(Newest { at: Instant::now(), ns, snapshot });
                 self.has_new_snapshot = true;
             }
-            Event::List(number, made) => {
+            SessionEvent::List(number, made) => {
                 watched.done();
                 if number == self.wanted {
                     self.lists.insert(id, *made);
                 }
             }
-            Event::Prepared => {
+            SessionEvent::Prepared => {
                 watched.done();
                 watched.prepared = Some(Instant::now());
             }
-            Event::Lost(Loss { has_exited: true, .. }) => self.has_gone(id),
-            Event::Lost(Loss { why, .. }) => self.fail(id, NotAttached::because(why)),
-            Event::Ended => {
+            SessionEvent::Lost(Loss { has_exited: true, .. }) => self.has_gone(id),
+            SessionEvent::Lost(Loss { why, .. }) => self.fail(id, NotAttached::because(why)),
+            SessionEvent::Ended => {
                 let what = format!("observing process {} ended early", watched.seen.pid);
                 self.fail(id, NotAttached::because(Trouble::new(what, None)));
             }
@@ -211,7 +211,7 @@ impl Servers {
         self.turns.end(&id);
         let Sighting { pid, user, .. } = watched.seen;
         let (why, is_one) = (last.why.what.clone(), !last.is_other);
-        if self.failed.note(Key::of(&watched.seen), last) && is_one {
+        if self.failed.note(FailureKey::of(&watched.seen), last) && is_one {
             log::info!("process {pid} of user {user} is not observed: {why}");
         }
     }

@@ -38,17 +38,17 @@ pub(super) enum Task {
 }
 
 /// What a thread says; the number is the thread's.
-pub(super) struct News(pub(super) u64, pub(super) Event);
+pub(super) struct News(pub(super) u64, pub(super) SessionEvent);
 
-pub(super) enum Event {
+pub(super) enum SessionEvent {
     /// The probes are set; the descriptor is readable once they are gone, and not by us.
-    Attached(Box<Identity>, Option<OwnedFd>),
+    Attached(Box<ServerIdentity>, Option<OwnedFd>),
     /// They are not.
     NotAttached(NotAttached),
     /// To [`Task::Snapshot`].
     Snapshot(u64, Arc<Snapshot>),
     /// To [`Task::List`].
-    List(u64, Box<Result<Made, Trouble>>),
+    List(u64, Box<Result<MadeList, Trouble>>),
     /// To [`Task::Prepare`].
     Prepared,
     /// The server cannot be observed any more.
@@ -85,7 +85,7 @@ pub(super) struct Loss {
 }
 
 /// A server's list.
-pub(super) struct Made {
+pub(super) struct MadeList {
     pub(super) built: Built,
     /// Seconds that writing out its files took.
     pub(super) sync_s: f64,
@@ -93,7 +93,7 @@ pub(super) struct Made {
 
 /// What is known of a server as soon as it has proven itself.
 #[derive(Clone, Debug)]
-pub(super) struct Identity {
+pub(super) struct ServerIdentity {
     pub(super) target: Target,
     pub(super) version: String,
     pub(super) pool_bytes: u64,
@@ -113,7 +113,7 @@ pub(super) struct Watched {
     /// As it was first seen.
     pub(super) seen: Sighting,
     /// Since the probes are set.
-    pub(super) identity: Option<Identity>,
+    pub(super) identity: Option<ServerIdentity>,
     pub(super) newest: Option<Newest>,
     pub(super) prepared: Option<Instant>,
     pub(super) begun: Instant,
@@ -222,7 +222,7 @@ impl Watched {
     }
 
     /// The probes are set, and gone when `probes` is ready.
-    pub(super) fn attached(&mut self, identity: Identity, probes: Option<OwnedFd>) {
+    pub(super) fn attached(&mut self, identity: ServerIdentity, probes: Option<OwnedFd>) {
         (self.identity, self.probes) = (Some(identity), probes);
     }
 
@@ -240,7 +240,7 @@ impl Watched {
 
     /// As the host is told, once the probes are set.
     pub(super) fn served(&self) -> Option<Served> {
-        let Identity { version, target, .. } = self.identity.as_ref()?;
+        let ServerIdentity { version, target, .. } = self.identity.as_ref()?;
         let Target { pid, user, unit, cwd, .. } = target;
         Some(Served {
             pid: *pid,
@@ -263,12 +263,12 @@ struct Thread {
 impl Drop for Thread {
     /// However it ends.
     fn drop(&mut self) {
-        self.say(Event::Ended);
+        self.say(SessionEvent::Ended);
     }
 }
 
 impl Thread {
-    fn say(&self, event: Event) {
+    fn say(&self, event: SessionEvent) {
         // Nobody listens any more when the agent ends.
         let _ = self.news.send(News(self.id, event));
         self.wake.set();
@@ -290,7 +290,7 @@ impl Thread {
                 let is_other = matches!(error, TargetError::NotNamed { .. });
                 let why = trouble(&error, error.hint().map(Text::from));
                 let why = NotAttached { is_passing, is_other, ..NotAttached::because(why) };
-                return self.say(Event::NotAttached(why));
+                return self.say(SessionEvent::NotAttached(why));
             }
         };
         let mut observer = match Observer::attach(target.clone(), &choice.symbols, options) {
@@ -301,26 +301,26 @@ impl Thread {
                 let why = trouble(&error, error.hint().map(Text::from));
                 let is_held = matches!(error, ObserveError::Probes(ProbesError::Held { .. }));
                 let why = NotAttached { is_passing, is_held, ..NotAttached::because(why) };
-                return self.say(Event::NotAttached(why));
+                return self.say(SessionEvent::NotAttached(why));
             }
         };
         let server = observer.server();
         let (version, pool_bytes) = (server.version(), server.geometry.frame_bytes());
-        let identity = Box::new(Identity { target, version, pool_bytes });
-        self.say(Event::Attached(identity, observer.probes().gone()));
+        let identity = Box::new(ServerIdentity { target, version, pool_bytes });
+        self.say(SessionEvent::Attached(identity, observer.probes().gone()));
         while let Ok(task) = tasks.recv() {
             let done = match task {
-                Task::Snapshot => {
-                    observer.snapshot().map(|snapshot| Event::Snapshot(monotonic_ns(), snapshot))
-                }
-                Task::List(number) => Ok(Event::List(number, Box::new(list(&mut observer)))),
+                Task::Snapshot => observer
+                    .snapshot()
+                    .map(|snapshot| SessionEvent::Snapshot(monotonic_ns(), snapshot)),
+                Task::List(number) => Ok(SessionEvent::List(number, Box::new(list(&mut observer)))),
                 Task::Prepare => {
                     match observer.prepare_list() {
                         Ok(list) => log::debug!("prepared a list: {:?}", list.steps),
                         // It is the host's list that matters, and it is not asked for yet.
                         Err(error) => log::debug!("a list for nobody failed: {error}"),
                     }
-                    Ok(Event::Prepared)
+                    Ok(SessionEvent::Prepared)
                 }
             };
             match done {
@@ -328,7 +328,7 @@ impl Thread {
                 Err(error) => {
                     let why = trouble(&error, error.hint().map(Text::from));
                     let has_exited = matches!(error, ObserveError::Exited { .. });
-                    return self.say(Event::Lost(Loss { why, has_exited }));
+                    return self.say(SessionEvent::Lost(Loss { why, has_exited }));
                 }
             }
         }
@@ -336,13 +336,13 @@ impl Thread {
 }
 
 /// Makes the list, of what the disk has.
-fn list(observer: &mut Observer) -> Result<Made, Trouble> {
+fn list(observer: &mut Observer) -> Result<MadeList, Trouble> {
     let start = Instant::now();
     make_durable(observer.locator()).map_err(|error| trouble(&error, Some(error.hint().into())))?;
     let sync_s = start.elapsed().as_secs_f64();
     let built =
         observer.page_list().map_err(|error| trouble(&error, error.hint().map(Text::from)))?;
-    Ok(Made { built, sync_s })
+    Ok(MadeList { built, sync_s })
 }
 
 /// Whether the same server may be attached to in a moment.

@@ -1,12 +1,12 @@
 //! Made-up descriptors of both families: what a field means is data.
 
 use symbols::Profile;
-use symbols::profile::{Condition, Field, Io, Op, Rule, States};
+use symbols::profile::{CleanRule, Condition, Field, Io, Op, States};
 use symbols::role::FieldRole;
 
 use super::*;
 use crate::geometry::{Chunk, Geometry};
-use crate::layout::Layout;
+use crate::layout::FieldLayout;
 use crate::scan::scan;
 
 fn mysql() -> Profile {
@@ -47,7 +47,7 @@ fn mariadb() -> Profile {
         mask: None,
     };
     let compared = |field, op, value| Condition { field, op, value, last: None, mask: None };
-    let rule = |condition, reason| Rule { condition, reason };
+    let rule = |condition, reason| CleanRule { condition, reason };
     profile.rules = vec![
         rule(compared(FieldRole::BlockZipData, Op::Eq, 0), RuleReason::Compressed),
         rule(within(0x2000_0000, 0xffff_ffff), RuleReason::Freed),
@@ -64,7 +64,7 @@ fn mariadb() -> Profile {
 
 /// What is said of descriptors that have these values at these places; their frames are at 0.
 fn classes(profile: &Profile, blocks: &[&[(usize, u64, usize)]]) -> Vec<(Class, Option<Resident>)> {
-    let layout = Layout::compile(profile).unwrap();
+    let layout = FieldLayout::compile(profile).unwrap();
     let stride = layout.block.stride;
     let mut bytes = vec![0_u8; stride * blocks.len()];
     for (descriptor, values) in bytes.chunks_exact_mut(stride).zip(blocks) {

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// How a check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum CheckStatus {
     /// As it should be.
     Ok,
     /// Observing works, but less well or with fewer answers.
@@ -25,7 +25,7 @@ pub struct Check {
     /// What was looked at; stable.
     pub name: &'static str,
     /// How it went.
-    pub status: Status,
+    pub status: CheckStatus,
     /// What was found, for people.
     pub found: Text,
     /// What to do about it.
@@ -34,7 +34,7 @@ pub struct Check {
 
 impl Check {
     pub(super) fn ok(name: &'static str, found: impl Into<Text>) -> Self {
-        Self { name, status: Status::Ok, found: found.into(), remedy: None }
+        Self { name, status: CheckStatus::Ok, found: found.into(), remedy: None }
     }
 
     pub(super) fn warning(
@@ -43,7 +43,7 @@ impl Check {
         remedy: impl Into<Text>,
     ) -> Self {
         let remedy = Some(remedy.into());
-        Self { name, status: Status::Warning, found: found.into(), remedy }
+        Self { name, status: CheckStatus::Warning, found: found.into(), remedy }
     }
 
     pub(super) fn fail(
@@ -51,11 +51,11 @@ impl Check {
         found: impl Into<Text>,
         remedy: impl Into<Text>,
     ) -> Self {
-        Self { name, status: Status::Fail, found: found.into(), remedy: Some(remedy.into()) }
+        Self { name, status: CheckStatus::Fail, found: found.into(), remedy: Some(remedy.into()) }
     }
 
     pub(super) fn unknown(name: &'static str, found: impl Into<Text>) -> Self {
-        Self { name, status: Status::Unknown, found: found.into(), remedy: None }
+        Self { name, status: CheckStatus::Unknown, found: found.into(), remedy: None }
     }
 }
 
@@ -72,14 +72,14 @@ pub struct Report {
 
 impl Report {
     pub(super) fn new(machine: Vec<Check>, server: Vec<Check>) -> Self {
-        let failed = |check: &Check| check.status == Status::Fail;
+        let failed = |check: &Check| check.status == CheckStatus::Fail;
         let works = !machine.iter().chain(&server).any(failed);
         Self { works, machine, server }
     }
 
     /// Number of checks with this status.
     #[must_use]
-    pub fn count(&self, status: Status) -> usize {
+    pub fn count(&self, status: CheckStatus) -> usize {
         self.machine.iter().chain(&self.server).filter(|check| check.status == status).count()
     }
 }
@@ -123,7 +123,7 @@ mod tests {
         assert!(Report::new(rest.clone(), rest.clone()).works);
         let report = Report::new(rest, vec![Check::fail("a", "", "y")]);
         assert!(!report.works);
-        assert_eq!((report.count(Status::Fail), report.count(Status::Warning)), (1, 1));
+        assert_eq!((report.count(CheckStatus::Fail), report.count(CheckStatus::Warning)), (1, 1));
     }
 
     #[test]

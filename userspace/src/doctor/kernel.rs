@@ -121,7 +121,7 @@ pub(super) fn jit(text: Option<&str>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status::{Fail, Ok, Unknown, Warning};
+    use super::super::CheckStatus::{Fail, Ok, Unknown, Warning};
     use super::*;
 
     #[test]

@@ -137,7 +137,7 @@ pub(super) fn numa_balancing(mode: Option<&str>, nodes: Option<&str>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status::{Fail, Ok as Fine, Unknown, Warning};
+    use super::super::CheckStatus::{Fail, Ok as Fine, Unknown, Warning};
     use super::*;
 
     #[test]

@@ -22,7 +22,7 @@ mod server;
 mod storage;
 mod text;
 
-pub use check::{Check, Report, Status};
+pub use check::{Check, CheckStatus, Report};
 
 use std::fs;
 

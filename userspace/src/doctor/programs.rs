@@ -141,7 +141,7 @@ fn hits(seen: Result<Option<u64>, HitError>) -> Check {
 mod tests {
     use kernel_text::Mapping;
 
-    use super::super::Status::{Fail, Ok as Fine};
+    use super::super::CheckStatus::{Fail, Ok as Fine};
     use super::*;
 
     #[test]

@@ -159,7 +159,7 @@ pub(super) fn kernel_addresses(restrict: Option<&str>) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status::{Fail, Ok, Unknown, Warning};
+    use super::super::CheckStatus::{Fail, Ok, Unknown, Warning};
     use super::*;
 
     fn holding(list: &[u32]) -> Option<Capabilities> {

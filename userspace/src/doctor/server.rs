@@ -10,7 +10,7 @@ use crate::geometry::Geometry;
 use crate::probes::{Coverage, coverage};
 use crate::prove::Proof;
 use crate::server::{Server, ServerError, resolve};
-use crate::target::{Rule, Target, TargetError};
+use crate::target::{ServerRule, Target, TargetError};
 use crate::viewer::units;
 
 const DEBUG_INFORMATION: &str = "debug information";
@@ -46,7 +46,7 @@ pub(super) fn checks(target: Result<Target, ChooseError>, options: &Options) -> 
 fn nobody(error: &ChooseError) -> Check {
     const NAME: &str = "server";
     match error {
-        ChooseError::Target(TargetError::None { rule }) if **rule == Rule::default() => {
+        ChooseError::Target(TargetError::None { rule }) if **rule == ServerRule::default() => {
             Check::ok(NAME, "none runs that we may look at; only the machine was checked")
         }
         ChooseError::Several { list } => {
@@ -159,9 +159,9 @@ mod tests {
     use symbols::profile::Site;
     use symbols::role::SiteRole;
 
-    use super::super::Status::{Fail, Ok as Fine, Warning};
+    use super::super::CheckStatus::{Fail, Ok as Fine, Warning};
     use super::*;
-    use crate::choose::Found;
+    use crate::choose::FoundServer;
     use crate::geometry::{Chunk, GeometryError};
     use crate::memory::ServerAddr;
     use crate::prove::ProveError;
@@ -170,11 +170,15 @@ mod tests {
 
     #[test]
     fn no_server_is_fine_unless_one_was_named() {
-        let none = |rule: Rule| nobody(&TargetError::None { rule: Box::new(rule) }.into()).status;
-        assert_eq!(none(Rule::default()), Fine);
-        assert_eq!(none(Rule { names: vec!["mysqld-x".to_owned()], ..Rule::default() }), Fail);
+        let none =
+            |rule: ServerRule| nobody(&TargetError::None { rule: Box::new(rule) }.into()).status;
+        assert_eq!(none(ServerRule::default()), Fine);
+        assert_eq!(
+            none(ServerRule { names: vec!["mysqld-x".to_owned()], ..ServerRule::default() }),
+            Fail
+        );
         assert_eq!(nobody(&TargetError::Gone { pid: 7 }.into()).status, Fail);
-        let found = Found {
+        let found = FoundServer {
             pid: 7,
             version: "mysql 5.6.24".to_owned(),
             user: Account(0),

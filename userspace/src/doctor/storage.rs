@@ -249,7 +249,7 @@ fn disk(disk: &Disk) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status::{Ok as Fine, Unknown, Warning};
+    use super::super::CheckStatus::{Ok as Fine, Unknown, Warning};
     use super::*;
     use crate::on_disk::DeviceId;
 

@@ -5,10 +5,10 @@ use std::io::{self, Write};
 use crossterm::style::{Color, Stylize as _};
 
 use super::check::counted;
-use super::{Check, Report, Status};
+use super::{Check, CheckStatus, Report};
 use crate::viewer::Colors;
 
-impl Status {
+impl CheckStatus {
     /// As wide as the widest.
     const fn mark(self) -> &'static str {
         match self {
@@ -52,8 +52,8 @@ impl Report {
     }
 
     fn verdict(&self) -> String {
-        let warnings = counted(self.count(Status::Warning), "warning");
-        match self.count(Status::Fail) {
+        let warnings = counted(self.count(CheckStatus::Warning), "warning");
+        match self.count(CheckStatus::Fail) {
             0 => format!("Observing works here ({warnings})."),
             failed => {
                 format!(

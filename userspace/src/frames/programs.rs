@@ -9,8 +9,8 @@ use aya::maps::{Array, MapData};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions};
 use memmap2::{MmapOptions, MmapRaw};
 use probe_abi::{
-    Control, KernelLayout, PageTable, REGION_BYTES, Region, TABLE_ENTRIES, Target, WALK_REGIONS,
-    outcome, region,
+    Control, KernelLayout, PageTable, REGION_BYTES, Region, TABLE_ENTRIES, WALK_REGIONS,
+    WalkTarget, outcome, region,
 };
 
 use super::error::WalkError;
@@ -25,7 +25,7 @@ const MAX_TASKS: u32 = 4 << 20;
 pub(super) struct Programs {
     ebpf: Ebpf,
     control: Array<MapData, Control>,
-    target: Array<MapData, Target>,
+    target: Array<MapData, WalkTarget>,
     regions: MmapRaw,
     tables: MmapRaw,
     pub(super) kernel: KernelLayout,
@@ -58,13 +58,13 @@ impl Programs {
     }
 
     /// The process that was found last.
-    pub(super) fn target(&self) -> Result<Target, WalkError> {
+    pub(super) fn target(&self) -> Result<WalkTarget, WalkError> {
         self.target.get(&0, 0).map_err(|source| failed("TARGET", source))
     }
 
     /// Looks the process up in the kernel's list of tasks.
     pub(super) fn find(&mut self, pid: u32) -> Result<(), WalkError> {
-        self.target.set(0, Target::default(), 0).map_err(|source| failed("TARGET", source))?;
+        self.target.set(0, WalkTarget::default(), 0).map_err(|source| failed("TARGET", source))?;
         loop {
             let target = self.run("find_task", [u64::from(pid), 0])?;
             match target.outcome {
@@ -82,7 +82,7 @@ impl Programs {
         Ok((target.outcome == outcome::DONE).then_some(target.mm))
     }
 
-    fn run(&mut self, name: &'static str, args: [u64; 2]) -> Result<Target, WalkError> {
+    fn run(&mut self, name: &'static str, args: [u64; 2]) -> Result<WalkTarget, WalkError> {
         use aya::programs::TestRun as _;
         let mut options = RawTracePointRunOptions::new();
         options.args[..2].copy_from_slice(&args);

@@ -1,7 +1,7 @@
 //! Pools in memory of this process.
 
 use symbols::addr::LinkAddr;
-use symbols::profile::{Blocks, Field, Global, Topology};
+use symbols::profile::{BlockTopology, Field, Global, Topology};
 use symbols::role::{FieldRole, SizeRole};
 
 use super::*;
@@ -46,7 +46,7 @@ fn made_up(
 }
 
 fn read(profile: &Profile) -> Result<Geometry, GeometryError> {
-    let layout = Layout::compile(profile).unwrap();
+    let layout = FieldLayout::compile(profile).unwrap();
     Geometry::read(profile, &layout, Memory::of(std::process::id()), LoadBias(0))
 }
 
@@ -56,7 +56,7 @@ fn one_static_pool_with_extents_is_read() {
     let page_size = Words(vec![4096]);
     let (memory, extent, blocks) = (1_u64 << 40, 1 << 20, 600);
     let mut pool = Words(vec![memory, blocks, 0, 0]);
-    let topology = Topology { pools: Pools::Object, blocks: Blocks::Extents(extent) };
+    let topology = Topology { pools: Pools::Object, blocks: BlockTopology::Extents(extent) };
     let globals = [(GlobalRole::PageSize, page_size.addr()), (GlobalRole::Pool, pool.addr())];
     let fields =
         [(FieldRole::PoolMemory, 0), (FieldRole::PoolNBlocks, 1), (FieldRole::PoolWithdraw, 2)];
@@ -132,7 +132,7 @@ fn pools_with_chunks_are_read() {
 
     let pool = Words(vec![2, chunks.addr(), 0, 0]);
     let globals = [(GlobalRole::PageSize, page_size.addr()), (GlobalRole::Pool, pool.addr())];
-    let topology = Topology { pools: Pools::Object, blocks: Blocks::Chunks };
+    let topology = Topology { pools: Pools::Object, blocks: BlockTopology::Chunks };
     let geometry = read(&made_up(topology, &globals, &fields)).unwrap();
     let wanted = [chunk(&one, 1 << 40, 10, 0, 0), chunk(&other, 1 << 41, 20, 10, 0)];
     assert_eq!(geometry.chunks, wanted);
@@ -144,7 +144,7 @@ fn pools_with_chunks_are_read() {
         (GlobalRole::Pool, pointer.addr()),
         (GlobalRole::Instances, instances.addr()),
     ];
-    let topology = Topology { pools: Pools::Array, blocks: Blocks::Chunks };
+    let topology = Topology { pools: Pools::Array, blocks: BlockTopology::Chunks };
     let geometry = read(&made_up(topology, &globals, &fields)).unwrap();
     let wanted = [chunk(&one, 1 << 40, 10, 0, 0), chunk(&other, 1 << 41, 20, 10, 1)];
     assert_eq!((geometry.chunks.as_slice(), geometry.instances), (&wanted[..], 2));
@@ -153,7 +153,7 @@ fn pools_with_chunks_are_read() {
 #[test]
 fn a_pool_that_no_machine_holds_is_absurd() {
     let text = include_str!("../../../symbols/profiles/mysql-9.7.4-debian-amd64.json");
-    let layout = Layout::compile(&Profile::from_json(text.as_bytes()).unwrap()).unwrap();
+    let layout = FieldLayout::compile(&Profile::from_json(text.as_bytes()).unwrap()).unwrap();
     let (descriptors, frames) = (ServerAddr(1 << 40), ServerAddr(1 << 41));
     let pool = |blocks| {
         let chunk = Chunk { descriptors, frames, blocks, first: 0, instance: 0 };

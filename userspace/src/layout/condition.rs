@@ -83,7 +83,7 @@ impl Slot {
 
 /// A condition on one field of a descriptor.
 #[derive(Clone, Debug)]
-pub struct Condition {
+pub struct FieldCondition {
     field: FieldRole,
     slot: Slot,
     op: Op,
@@ -92,7 +92,7 @@ pub struct Condition {
     mask: u64,
 }
 
-impl Condition {
+impl FieldCondition {
     /// A condition of the profile on a field that lies at `slot`.
     pub(super) fn new(condition: &profile::Condition, slot: Slot) -> Self {
         Self {
@@ -123,7 +123,7 @@ impl Condition {
     }
 
     /// The same for the probes.
-    pub(super) fn for_probes(&self) -> Result<probe_abi::Condition, LayoutError> {
+    pub(super) fn for_probes(&self) -> Result<probe_abi::WordRange, LayoutError> {
         let Self { field, slot, op, value, last, mask } = self;
         let refused = || LayoutError::NotForProbes { field: *field };
         let last = match op {
@@ -138,7 +138,7 @@ impl Condition {
         let whole = u64::MAX >> (64 - 8 * slot.size);
         // In its place: a mask that is moved up costs no more than one that is not.
         let moved = |bits: u64| (bits << slot.shift & whole) << (8 * inside);
-        Ok(probe_abi::Condition {
+        Ok(probe_abi::WordRange {
             offset: (slot.offset - inside) as u64,
             mask: moved(mask & slot.mask),
             first: moved(value.cast_unsigned()),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::stored_profile::stored;
 use symbols::profile::{Bits, Missing, Op};
-use symbols::reason::Reason;
+use symbols::reason::UnresolvedReason;
 
 fn field(offset: u64, size: u64, bits: Option<Bits>) -> Field {
     Field { path: "t.f".into(), offset, size, bits }
@@ -24,19 +24,19 @@ fn slots_read_plain_and_bit_fields() {
 
 #[test]
 fn sizes_that_no_struct_has_are_refused() {
-    Layout::compile(&stored()).unwrap();
+    FieldLayout::compile(&stored()).unwrap();
     for role in [SizeRole::Block, SizeRole::Pool, SizeRole::Chunk] {
         for bytes in [0, MAX_SIZE + 1, u64::MAX] {
             let mut profile = stored();
             profile.sizes.insert(role, bytes);
-            let error = Layout::compile(&profile).unwrap_err();
+            let error = FieldLayout::compile(&profile).unwrap_err();
             assert!(matches!(error, LayoutError::Absurd { .. }), "{role}: {error}");
             assert!(error.to_string().contains(role.name()) && error.hint().contains("symbols"));
         }
     }
     let mut profile = stored();
     profile.sizes.insert(SizeRole::Block, MAX_BLOCK + 1);
-    assert!(matches!(Layout::compile(&profile), Err(LayoutError::Absurd { .. })));
+    assert!(matches!(FieldLayout::compile(&profile), Err(LayoutError::Absurd { .. })));
 }
 
 #[test]
@@ -47,9 +47,9 @@ fn a_rule_without_its_enumerator_is_refused() {
             role,
             name: name.to_owned(),
             required,
-            reason: Reason::NotInDebugInfo,
+            reason: UnresolvedReason::NotInDebugInfo,
         });
-        Layout::compile(&profile)
+        FieldLayout::compile(&profile)
     };
     let text = lacking(Role::Condition("io".into()), "BUF_IO_NONE", true).unwrap_err().to_string();
     assert!(text.contains("enum `BUF_IO_NONE`"), "{text}");
@@ -67,10 +67,10 @@ fn fields_outside_their_type_are_refused() {
 
 #[test]
 fn probes_compare_for_equality_and_with_ranges() {
-    let conditions = |profile: &Profile| Layout::compile(profile).unwrap().io_for_probes();
+    let conditions = |profile: &Profile| FieldLayout::compile(profile).unwrap().io_for_probes();
     let mut profile = stored();
     let io = conditions(&profile).unwrap();
-    let byte = |value: u64| probe_abi::Condition {
+    let byte = |value: u64| probe_abi::WordRange {
         offset: 0x10,
         mask: 0xff_u64 << 32,
         first: value << 32,
@@ -84,7 +84,7 @@ fn probes_compare_for_equality_and_with_ranges() {
     (io.reading.op, io.reading.last) = (Op::Within, Some(3));
     io.writing.mask = Some(0b0110);
     let io = conditions(&profile).unwrap();
-    let word = |mask, first, last| probe_abi::Condition { offset: 8, mask, first, last };
+    let word = |mask, first, last| probe_abi::WordRange { offset: 8, mask, first, last };
     assert_eq!(io, [word(0xf0, 0x10, 0x30), word(0x60, 0x20, 0x20)]);
     profile.io.as_mut().unwrap().reading.op = Op::Gt;
     let refused = conditions(&profile).unwrap_err();

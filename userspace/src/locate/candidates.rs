@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use foreign_file::Refusal;
 use rustix::fs::{AtFlags, Dir, FileType};
 
-use super::names::Role;
+use super::names::FileRole;
 use crate::on_disk::{FileView, Inode, Process, ProcessError, Room, SeenFile, Stamp};
 
 /// Longest path that a `.isl` file is believed to hold (`PATH_MAX`).
@@ -46,7 +46,7 @@ const FILE_BYTES: usize = 500;
 #[derive(Clone, Debug)]
 pub(crate) struct FileCandidate {
     pub(crate) seen: SeenFile,
-    pub(crate) role: Role,
+    pub(crate) role: FileRole,
 }
 
 impl FileCandidate {
@@ -117,7 +117,7 @@ impl Candidates {
         }
         self.listings = listings;
         for old in known {
-            if old.role == Role::Tablespace && !found.contains_key(&old.seen.stamp.inode) {
+            if old.role == FileRole::Tablespace && !found.contains_key(&old.seen.stamp.inode) {
                 let Ok(seen) = SeenFile::at(view, &old.seen.path) else { continue };
                 if seen.stamp.inode == old.seen.stamp.inode {
                     self.add(&mut found, view, FileCandidate { seen, role: old.role });
@@ -138,7 +138,7 @@ impl Candidates {
         if stamp.kind != FileType::RegularFile || found.contains_key(&stamp.inode) {
             return;
         }
-        let role = Role::of(&path);
+        let role = FileRole::of(&path);
         let seen = SeenFile { stamp, path, fd: Some(number) };
         self.add(found, view, FileCandidate { seen, role });
     }
@@ -160,7 +160,7 @@ impl Candidates {
             // A file without a page is none of the server's yet, and there may be very many.
             if stamp.size_bytes >= LEAST_BYTES {
                 let seen = SeenFile { stamp, path, fd: None };
-                self.add(found, view, FileCandidate { seen, role: Role::Tablespace });
+                self.add(found, view, FileCandidate { seen, role: FileRole::Tablespace });
             }
         };
         for name in &listing.tables {
@@ -296,7 +296,7 @@ enum Kept {
 fn linked(view: &FileView, link: &Path) -> Result<PathBuf, Refusal> {
     let text = foreign_file::read_from(view.find(link)?.open()?, MAX_PATH_BYTES)?;
     let target = PathBuf::from(OsString::from_vec(text.trim_ascii().to_vec()));
-    match target.is_absolute() && Role::of(&target) == Role::Tablespace {
+    match target.is_absolute() && FileRole::of(&target) == FileRole::Tablespace {
         true => Ok(target),
         false => Err(Refusal::NoFile { path: link.to_owned() }),
     }

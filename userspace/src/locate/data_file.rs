@@ -8,9 +8,9 @@ use symbols::files::FileConventions;
 
 use super::candidates::FileCandidate;
 use super::flags::SpaceFlags;
-use super::header::{Header, has_crypt_record, sample_page_types};
+use super::header::{FirstPage, has_crypt_record, sample_page_types};
 use super::ids::SpaceId;
-use super::names::{Role, display_name};
+use super::names::{FileRole, display_name};
 use super::proof;
 use super::reason::NotOnDisk;
 use crate::on_disk::{FileView, Process, Unmapped};
@@ -19,7 +19,7 @@ use crate::on_disk::{FileView, Process, Unmapped};
 #[derive(Clone, Debug)]
 pub struct DataFile {
     pub(crate) candidate: FileCandidate,
-    pub(crate) header: Header,
+    pub(crate) header: FirstPage,
     /// Why no page of this file has a place, though its space is known.
     refused: Option<NotOnDisk>,
     name: String,
@@ -48,7 +48,7 @@ impl DataFile {
             // What could not be read then may be readable now.
             !matches!(
                 old.header,
-                Header::Refused(
+                FirstPage::Refused(
                     NotOnDisk::File(Unmapped::FileUnreadable)
                         | NotOnDisk::File(Unmapped::FileChanged)
                 )
@@ -58,22 +58,22 @@ impl DataFile {
             Some(old) => (old.header, old.refused),
             None => match candidate.seen.open(process, view) {
                 Ok(Some(file)) => read(&file, &candidate, conventions),
-                Ok(None) => (Header::Refused(NotOnDisk::File(Unmapped::FileChanged)), None),
-                Err(_) => (Header::Refused(NotOnDisk::File(Unmapped::FileUnreadable)), None),
+                Ok(None) => (FirstPage::Refused(NotOnDisk::File(Unmapped::FileChanged)), None),
+                Err(_) => (FirstPage::Refused(NotOnDisk::File(Unmapped::FileUnreadable)), None),
             },
         };
         let open = candidate.seen.fd.is_some();
         let header = match header {
             // While the server runs it has its system tablespace open: another file is a copy.
-            Header::Space { id: SpaceId::SYSTEM, .. } if !open => {
-                Header::Refused(NotOnDisk::HeaderInvalid)
+            FirstPage::Space { id: SpaceId::SYSTEM, .. } if !open => {
+                FirstPage::Refused(NotOnDisk::HeaderInvalid)
             }
             header => header,
         };
         match header {
-            Header::Space { id: SpaceId::SYSTEM, .. } => {}
-            Header::SystemPart { .. } if unchanged.is_some() => {}
-            Header::SystemPart { .. } | Header::Refused(NotOnDisk::HeaderUnwritten)
+            FirstPage::Space { id: SpaceId::SYSTEM, .. } => {}
+            FirstPage::SystemPart { .. } if unchanged.is_some() => {}
+            FirstPage::SystemPart { .. } | FirstPage::Refused(NotOnDisk::HeaderUnwritten)
                 if open && !candidate.role.is_named_space() =>
             {
                 return Inspected::Part(candidate);
@@ -97,8 +97,10 @@ impl DataFile {
             _ => None,
         };
         let header = match first {
-            Some(first) => Header::SystemPart { first },
-            None if candidate.role == Role::System => Header::Refused(NotOnDisk::HeaderUnwritten),
+            Some(first) => FirstPage::SystemPart { first },
+            None if candidate.role == FileRole::System => {
+                FirstPage::Refused(NotOnDisk::HeaderUnwritten)
+            }
             None => return None,
         };
         Some(Self::new(candidate, header, None, view))
@@ -106,13 +108,13 @@ impl DataFile {
 
     fn new(
         candidate: FileCandidate,
-        header: Header,
+        header: FirstPage,
         refused: Option<NotOnDisk>,
         view: &FileView,
     ) -> Self {
-        let shared = matches!(header, Header::Space { flags, .. } if flags.is_shared());
+        let shared = matches!(header, FirstPage::Space { flags, .. } if flags.is_shared());
         let name = match header {
-            Header::Space { id: SpaceId::SYSTEM, .. } | Header::SystemPart { .. } => {
+            FirstPage::Space { id: SpaceId::SYSTEM, .. } | FirstPage::SystemPart { .. } => {
                 "system tablespace".to_owned()
             }
             _ => display_name(&candidate.seen.path, candidate.role, shared, &view.cwd),
@@ -125,7 +127,7 @@ impl DataFile {
     /// Page 0 of the system tablespace: flags, and pages of all of its files.
     pub(crate) fn system(&self) -> Option<(SpaceFlags, u32)> {
         match self.header {
-            Header::Space { id: SpaceId::SYSTEM, flags, pages } => Some((flags, pages)),
+            FirstPage::Space { id: SpaceId::SYSTEM, flags, pages } => Some((flags, pages)),
             _ => None,
         }
     }
@@ -152,9 +154,9 @@ impl DataFile {
     #[must_use]
     pub fn space(&self) -> Option<SpaceId> {
         match self.header {
-            Header::Space { id, .. } => Some(id),
-            Header::SystemPart { .. } => Some(SpaceId::SYSTEM),
-            Header::Refused(_) => None,
+            FirstPage::Space { id, .. } => Some(id),
+            FirstPage::SystemPart { .. } => Some(SpaceId::SYSTEM),
+            FirstPage::Refused(_) => None,
         }
     }
 
@@ -162,7 +164,7 @@ impl DataFile {
     #[must_use]
     pub fn refused(&self) -> Option<NotOnDisk> {
         match self.header {
-            Header::Refused(reason) => Some(reason),
+            FirstPage::Refused(reason) => Some(reason),
             _ => self.refused,
         }
     }
@@ -179,21 +181,21 @@ fn read(
     file: &File,
     candidate: &FileCandidate,
     conventions: &FileConventions,
-) -> (Header, Option<NotOnDisk>) {
+) -> (FirstPage, Option<NotOnDisk>) {
     // A few bytes are wanted; read-ahead would fill the page cache beside the server's direct I/O.
     // Only advice: the answer does not matter.
     let _ = fadvise(file, 0, None, Advice::Random);
-    let Ok(header) = Header::read(file) else {
-        return (Header::Refused(NotOnDisk::File(Unmapped::FileUnreadable)), None);
+    let Ok(header) = FirstPage::read(file) else {
+        return (FirstPage::Refused(NotOnDisk::File(Unmapped::FileUnreadable)), None);
     };
     let header = match proof::of_space(file, header) {
         Ok(()) => header,
-        Err(reason) => Header::Refused(reason),
+        Err(reason) => FirstPage::Refused(reason),
     };
     let refused = match header {
-        _ if candidate.role == Role::Temporary => Some(NotOnDisk::Temporary),
-        Header::Space { flags, .. } => stored_plainly(file, candidate, flags, conventions).err(),
-        Header::SystemPart { .. } | Header::Refused(_) => None,
+        _ if candidate.role == FileRole::Temporary => Some(NotOnDisk::Temporary),
+        FirstPage::Space { flags, .. } => stored_plainly(file, candidate, flags, conventions).err(),
+        FirstPage::SystemPart { .. } | FirstPage::Refused(_) => None,
     };
     (header, refused)
 }

@@ -35,7 +35,7 @@ const SAMPLED_PAGES: u64 = 16;
 
 /// What the first page says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Header {
+pub(crate) enum FirstPage {
     /// Page 0 of a space, which has so many pages when all of its files are counted.
     Space { id: SpaceId, flags: SpaceFlags, pages: u32 },
     /// The first page of a later file of the system tablespace.
@@ -44,7 +44,7 @@ pub(crate) enum Header {
     Refused(NotOnDisk),
 }
 
-impl Header {
+impl FirstPage {
     /// Reads the header of an open file. A file that is too short has not been written yet.
     pub(crate) fn read(file: &File) -> io::Result<Self> {
         let mut page = [0; HEADER_BYTES];
@@ -145,10 +145,10 @@ mod tests {
 
     #[test]
     fn the_two_space_ids_must_agree() {
-        let good = Header::Space { id: SpaceId(9), flags: SpaceFlags(0x21), pages: 7 };
-        assert_eq!(Header::parse(&page_zero(9, 9, 0x21)), good);
-        let bad = Header::Refused(NotOnDisk::HeaderInvalid);
-        assert_eq!(Header::parse(&page_zero(9, 8, 0x21)), bad);
+        let good = FirstPage::Space { id: SpaceId(9), flags: SpaceFlags(0x21), pages: 7 };
+        assert_eq!(FirstPage::parse(&page_zero(9, 9, 0x21)), good);
+        let bad = FirstPage::Refused(NotOnDisk::HeaderInvalid);
+        assert_eq!(FirstPage::parse(&page_zero(9, 8, 0x21)), bad);
     }
 
     /// A later system file carries its first page number; one that was only stamped with a log
@@ -157,9 +157,9 @@ mod tests {
     fn later_system_files_say_where_they_start() {
         let mut page = [0; HEADER_BYTES];
         page[26..34].copy_from_slice(&12345_u64.to_be_bytes());
-        assert_eq!(Header::parse(&page), Header::Refused(NotOnDisk::HeaderUnwritten));
+        assert_eq!(FirstPage::parse(&page), FirstPage::Refused(NotOnDisk::HeaderUnwritten));
         page[4..8].copy_from_slice(&640_u32.to_be_bytes());
-        assert_eq!(Header::parse(&page), Header::SystemPart { first: PageNo(640) });
+        assert_eq!(FirstPage::parse(&page), FirstPage::SystemPart { first: PageNo(640) });
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         #[test]
         fn hostile_pages_have_an_answer(bytes in prop::collection::vec(any::<u8>(), HEADER_BYTES)) {
             let page: [u8; HEADER_BYTES] = bytes.try_into().unwrap();
-            if let Header::Space { id, flags, .. } = Header::parse(&page) {
+            if let FirstPage::Space { id, flags, .. } = FirstPage::parse(&page) {
                 prop_assert_eq!(id.0, be32(&page, 38));
                 let _ = (flags.page_bytes(), flags.stored_plainly());
             }

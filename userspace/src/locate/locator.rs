@@ -9,7 +9,7 @@ use super::error::LocateError;
 use super::ids::{PageNo, SpaceId};
 use super::looker::Looker;
 use super::reason::NotOnDisk;
-use super::tablespaces::{Changes, Tablespaces};
+use super::tablespaces::{FileChanges, Tablespaces};
 use crate::on_disk::{Disk, DiskFinder, FileId, FileRange, Location, Process, Share};
 
 /// How long the files of a server are waited for where nobody says else.
@@ -80,7 +80,7 @@ impl Locator {
     ///
     /// # Errors
     /// [`LocateError`] when the process cannot be looked at.
-    pub fn refresh(&mut self) -> Result<Changes, LocateError> {
+    pub fn refresh(&mut self) -> Result<FileChanges, LocateError> {
         self.looker.ask();
         self.take(self.patience)
     }
@@ -99,10 +99,10 @@ impl Locator {
         Ok(!Arc::ptr_eq(&before, &self.tablespaces))
     }
 
-    fn take(&mut self, patience: Duration) -> Result<Changes, LocateError> {
+    fn take(&mut self, patience: Duration) -> Result<FileChanges, LocateError> {
         let found = self.looker.take(patience).transpose()?;
         let (found, changes) =
-            found.unwrap_or_else(|| (Arc::clone(&self.tablespaces), Changes::default()));
+            found.unwrap_or_else(|| (Arc::clone(&self.tablespaces), FileChanges::default()));
         self.finder.refresh(&*found)?;
         if let (Some(notice), None) = (left_out(&found), left_out(&self.tablespaces)) {
             log::warn!("{notice}");

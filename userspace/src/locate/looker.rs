@@ -8,12 +8,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::error::LocateError;
-use super::search::Search;
-use super::tablespaces::{Changes, Tablespaces};
+use super::search::FileSearch;
+use super::tablespaces::{FileChanges, Tablespaces};
 use crate::on_disk::Process;
 
 /// What a look has led to.
-type Outcome = Result<(Arc<Tablespaces>, Changes), LocateError>;
+type Outcome = Result<(Arc<Tablespaces>, FileChanges), LocateError>;
 
 /// Asks for looks and takes what they found.
 pub(super) struct Looker {
@@ -31,7 +31,7 @@ impl Looker {
         let (asks, asked) = channel();
         let (send, looks) = channel();
         let look = move || {
-            let (mut search, mut known) = (Search::default(), first);
+            let (mut search, mut known) = (FileSearch::default(), first);
             while let Ok(mut number) = asked.recv() {
                 // Whoever has asked meanwhile is answered with the others.
                 while let Ok(newer) = asked.try_recv() {

@@ -53,4 +53,4 @@ pub use file_name::decode_file_name;
 pub use ids::{PageNo, SpaceId};
 pub use locator::Locator;
 pub use reason::NotOnDisk;
-pub use tablespaces::{Changes, Tablespaces};
+pub use tablespaces::{FileChanges, Tablespaces};

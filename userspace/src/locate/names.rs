@@ -7,7 +7,7 @@ use super::file_name::decode_file_name;
 
 /// A file's part in the server, by name only; its first page has the last word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(crate) enum FileRole {
     /// `*.ibd`: a table, a partition, a general tablespace, `mysql.ibd`.
     Tablespace,
     /// `undo*` and `*.ibu`.
@@ -23,7 +23,7 @@ pub(crate) enum Role {
     Foreign,
 }
 
-impl Role {
+impl FileRole {
     pub(crate) fn of(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().as_bytes();
         let extension = path.extension().unwrap_or_default().as_bytes();
@@ -51,11 +51,11 @@ impl Role {
 
 /// The name to show for a file: `database/table`, or the bare name of a file that is not one
 /// table's.
-pub(crate) fn display_name(path: &Path, role: Role, shared: bool, datadir: &Path) -> String {
+pub(crate) fn display_name(path: &Path, role: FileRole, shared: bool, datadir: &Path) -> String {
     let folder = path.parent();
     let stem = decode_file_name(path.file_stem().unwrap_or_default());
     match folder.and_then(Path::file_name) {
-        Some(database) if role == Role::Tablespace && !shared && folder != Some(datadir) => {
+        Some(database) if role == FileRole::Tablespace && !shared && folder != Some(datadir) => {
             format!("{}/{stem}", decode_file_name(database))
         }
         _ => stem,
@@ -80,28 +80,28 @@ mod tests {
         ];
         for (path, name) in cases {
             let path = Path::new(path);
-            assert_eq!(display_name(path, Role::of(path), false, datadir), name);
+            assert_eq!(display_name(path, FileRole::of(path), false, datadir), name);
         }
     }
 
     #[test]
     fn roles_follow_the_name() {
         let cases = [
-            ("ibdata2", Role::System),
-            ("undo001", Role::Undo),
-            ("my_undo.ibu", Role::Undo),
-            ("ibtmp1", Role::Temporary),
-            ("temp_3.ibt", Role::Temporary),
-            ("#ib_16384_0.dblwr", Role::Foreign),
-            ("ib_logfile0", Role::Foreign),
-            ("#ib_redo7", Role::Foreign),
-            ("user.MYI", Role::Foreign),
-            ("#sql-1_2.ibd", Role::Tablespace),
-            ("central:data", Role::Other),
-            ("ib_sys1", Role::Other),
+            ("ibdata2", FileRole::System),
+            ("undo001", FileRole::Undo),
+            ("my_undo.ibu", FileRole::Undo),
+            ("ibtmp1", FileRole::Temporary),
+            ("temp_3.ibt", FileRole::Temporary),
+            ("#ib_16384_0.dblwr", FileRole::Foreign),
+            ("ib_logfile0", FileRole::Foreign),
+            ("#ib_redo7", FileRole::Foreign),
+            ("user.MYI", FileRole::Foreign),
+            ("#sql-1_2.ibd", FileRole::Tablespace),
+            ("central:data", FileRole::Other),
+            ("ib_sys1", FileRole::Other),
         ];
         for (name, role) in cases {
-            assert_eq!(Role::of(Path::new(name)), role, "{name}");
+            assert_eq!(FileRole::of(Path::new(name)), role, "{name}");
         }
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt as _;
 
 use super::checksum;
 use super::flags::SpaceFlags;
-use super::header::{FSP_HDR, Header, be16, be32};
+use super::header::{FSP_HDR, FirstPage, be16, be32};
 use super::ids::{PageNo, SpaceId};
 use super::reason::NotOnDisk;
 
@@ -27,8 +27,8 @@ const EXTENT_PAGES: u32 = 64;
 ///
 /// # Errors
 /// Why it proves nothing.
-pub(super) fn of_space(file: &File, header: Header) -> Result<(), NotOnDisk> {
-    let Header::Space { id, flags, pages } = header else { return Ok(()) };
+pub(super) fn of_space(file: &File, header: FirstPage) -> Result<(), NotOnDisk> {
+    let FirstPage::Space { id, flags, pages } = header else { return Ok(()) };
     // What is not stored plainly is refused by its flags, and has other checksums.
     let Ok(page_bytes) = flags.page_bytes() else { return Ok(()) };
     if flags.is_compressed() {

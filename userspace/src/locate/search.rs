@@ -11,12 +11,12 @@ use super::candidates::Candidates;
 use super::data_file::{DataFile, Inspected};
 use super::ids::SpaceId;
 use super::space::Space;
-use super::tablespaces::{Changes, Tablespaces};
+use super::tablespaces::{FileChanges, Tablespaces};
 use crate::on_disk::{FileId, Inode, Process, ProcessError, Stamp};
 
 /// What one look hands on to the next.
 #[derive(Debug, Default)]
-pub(super) struct Search {
+pub(super) struct FileSearch {
     candidates: Candidates,
     ids: HashMap<Inode, FileId>,
     /// Open files that are none of InnoDB's, as they were.
@@ -24,7 +24,7 @@ pub(super) struct Search {
     next_id: u32,
 }
 
-impl Search {
+impl FileSearch {
     /// Looks again: files made, dropped, truncated (another inode), renamed, grown.
     ///
     /// # Errors
@@ -33,14 +33,14 @@ impl Search {
         &mut self,
         process: &Arc<Process>,
         before: &Tablespaces,
-    ) -> Result<(Tablespaces, Changes), ProcessError> {
+    ) -> Result<(Tablespaces, FileChanges), ProcessError> {
         let view = process.view()?;
         let known = before.files.values().map(|file| &file.candidate);
         let found = self.candidates.look(process, &view, known)?;
         let mut files = BTreeMap::new();
         let is_gone = |file: &&Arc<DataFile>| !found.contains_key(&file.candidate.seen.stamp.inode);
         let removed = before.files.values().filter(is_gone).count();
-        let mut changes = Changes { removed, ..Changes::default() };
+        let mut changes = FileChanges { removed, ..FileChanges::default() };
         self.ids.retain(|inode, _| found.contains_key(inode));
         self.strangers.retain(|inode, _| found.contains_key(inode));
         let mut parts = Vec::new();
@@ -96,7 +96,7 @@ impl Search {
     }
 }
 
-impl Changes {
+impl FileChanges {
     fn count(&mut self, old: Option<&DataFile>, new: &DataFile) {
         let (Some(old), new) = (old.map(|old| &old.candidate.seen), &new.candidate.seen) else {
             self.added += 1;

@@ -7,15 +7,15 @@ use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use super::data_file::DataFile;
-use super::header::Header;
+use super::header::FirstPage;
 use super::ids::{PageNo, SpaceId};
-use super::names::Role;
+use super::names::FileRole;
 use super::reason::NotOnDisk;
 use crate::on_disk::{FileId, Unmapped};
 
 /// A run of pages in one file.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Part {
+pub(crate) struct FilePart {
     pub(crate) file: FileId,
     /// Number of the file's first page within the space.
     pub(crate) first: u32,
@@ -28,12 +28,12 @@ pub(crate) struct Part {
 pub(crate) struct Space {
     pub(crate) page_bytes: u32,
     refused: Option<NotOnDisk>,
-    pub(crate) parts: SmallVec<[Part; 1]>,
+    pub(crate) parts: SmallVec<[FilePart; 1]>,
 }
 
 impl Space {
     /// The part in which a page lies.
-    pub(crate) fn part_of(&self, page: PageNo) -> Result<&Part, NotOnDisk> {
+    pub(crate) fn part_of(&self, page: PageNo) -> Result<&FilePart, NotOnDisk> {
         if let Some(reason) = self.refused {
             return Err(reason);
         }
@@ -56,9 +56,9 @@ impl Space {
     pub(crate) fn assemble(files: &BTreeMap<FileId, Arc<DataFile>>) -> FxHashMap<SpaceId, Self> {
         let mut spaces: FxHashMap<SpaceId, (u8, Self)> = FxHashMap::default();
         for (id, file) in files {
-            let Header::Space { id: space, flags, .. } = file.header else { continue };
+            let FirstPage::Space { id: space, flags, .. } = file.header else { continue };
             let page_bytes = flags.page_bytes().unwrap_or(u32::MAX);
-            let part = Part { file: *id, first: 0, pages: whole_pages(file, page_bytes) };
+            let part = FilePart { file: *id, first: 0, pages: whole_pages(file, page_bytes) };
             let parts = SmallVec::from_elem(part, 1);
             let claim = Self { page_bytes, refused: file.refused(), parts };
             let rank = rank(file);
@@ -81,12 +81,12 @@ impl Space {
     /// Adds the later files of the system tablespace, each at the page number that its own pages prove,
     /// as long as the space is said to go on.
     fn add_parts(&mut self, files: &BTreeMap<FileId, Arc<DataFile>>) {
-        let said = |part: &Part| files.get(&part.file).and_then(|file| file.system());
+        let said = |part: &FilePart| files.get(&part.file).and_then(|file| file.system());
         let end = self.parts.first().and_then(said).map_or(0, |(_, pages)| pages);
         let mut later: Vec<_> = files
             .iter()
             .filter_map(|(id, file)| match file.header {
-                Header::SystemPart { first } => {
+                FirstPage::SystemPart { first } => {
                     Some((first.0, std::cmp::Reverse(rank(file)), *id, file))
                 }
                 _ => None,
@@ -114,7 +114,11 @@ impl Space {
                 continue;
             }
             previous.pages = share;
-            self.parts.push(Part { file: id, first, pages: whole_pages(file, self.page_bytes) });
+            self.parts.push(FilePart {
+                file: id,
+                first,
+                pages: whole_pages(file, self.page_bytes),
+            });
             self.refused = self.refused.or(file.refused());
             last_rank = Some(rank);
         }
@@ -128,7 +132,7 @@ fn rank(file: &DataFile) -> u8 {
     match (file.candidate.seen.stamp.links, file.candidate.seen.fd) {
         (0, _) => 0,
         (_, None) => 1,
-        (_, Some(_)) if file.candidate.role == Role::Foreign => 2,
+        (_, Some(_)) if file.candidate.role == FileRole::Foreign => 2,
         (_, Some(_)) => 3,
     }
 }

@@ -13,12 +13,12 @@ use symbols::files::FileConventions;
 use super::data_file::DataFile;
 use super::ids::{PageNo, SpaceId};
 use super::reason::NotOnDisk;
-use super::space::{Part, Space};
+use super::space::{FilePart, Space};
 use crate::on_disk::{FileId, FileOffset, FileRange, FileView, Files, Process, SeenFile};
 
 /// What a look found to be different.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Changes {
+pub struct FileChanges {
     /// Files that were not there before.
     pub added: usize,
     /// Files that are gone or have lost their name.
@@ -29,7 +29,7 @@ pub struct Changes {
     pub resized: usize,
 }
 
-impl Changes {
+impl FileChanges {
     /// Both together.
     pub(super) const fn and(self, later: Self) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Tablespaces {
                 false => NotOnDisk::SpaceNotOpen,
             });
         };
-        let Part { file, first, .. } = *known.part_of(page)?;
+        let FilePart { file, first, .. } = *known.part_of(page)?;
         Ok(FileRange {
             file,
             offset: FileOffset(u64::from(page.0 - first) * u64::from(known.page_bytes)),

@@ -27,7 +27,7 @@ use crate::geometry::{Geometry, GeometryError};
 use crate::locate::{LocateError, Locator};
 use crate::memory::MemoryError;
 use crate::model::Snapshot;
-use crate::page_list::{self, Built, ListError, Prepared};
+use crate::page_list::{self, BuildError, Built, Prepared};
 use crate::probes::{Coverage, ProbeOptions, Probes, ProbesError};
 use crate::prove::ProveError;
 use crate::residency::Residency;
@@ -65,7 +65,7 @@ pub enum ObserveError {
     Prove(#[from] ProveError),
     /// A page list could not be made.
     #[error(transparent)]
-    List(#[from] ListError),
+    List(#[from] BuildError),
     /// The server is gone.
     #[error("the server (pid {pid}) has exited or executed another program")]
     Exited {

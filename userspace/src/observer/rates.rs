@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use probe_abi::{Counters, Histogram, PROBES, Probe};
+use probe_abi::{Histogram, PROBES, Probe, ProbeCounters};
 
 use crate::model::{Latency, ProbeRow, Rates};
 use crate::probes::{Probes, ProbesError};
@@ -11,7 +11,7 @@ use crate::probes::{Probes, ProbesError};
 #[derive(Default)]
 pub(super) struct RateMeter {
     at: Option<Instant>,
-    counters: [Counters; PROBES],
+    counters: [ProbeCounters; PROBES],
     queries: Histogram,
     commits: Histogram,
 }

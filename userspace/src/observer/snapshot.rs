@@ -125,14 +125,14 @@ impl Observer {
         })
     }
 
-    fn describe(&self) -> model::Server {
+    fn describe(&self) -> model::ServerInfo {
         let profile = match &self.server.profile().source {
             Source::OwnDwarf => "the program's own DWARF".to_owned(),
             Source::DebugFile { path } => format!("debug file {path}"),
             Source::Stored { name } => format!("stored profile {name}"),
         };
         let geometry = &self.server.geometry;
-        model::Server {
+        model::ServerInfo {
             pid: self.server.target.pid,
             version: self.server.version().into(),
             program: self.server.target.exe.as_path().into(),

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use aya::maps::{MapData, RingBuf};
 use probe_abi::{NO_PAGE, Probe, Record};
 
-use crate::model::Event;
+use crate::model::TraceEvent;
 
 /// Events kept between two snapshots; older ones are dropped here, on purpose and counted: the trace is for
 /// looking at, the table is for truth.
@@ -22,13 +22,13 @@ pub(super) struct Trace {
 /// The events that the next snapshot gets.
 #[derive(Default)]
 struct Window {
-    events: VecDeque<Event>,
+    events: VecDeque<TraceEvent>,
     /// Events that came before these: in earlier snapshots, or dropped here.
     gone: u64,
 }
 
 impl Window {
-    fn add(&mut self, event: Event) {
+    fn add(&mut self, event: TraceEvent) {
         if self.events.len() == KEPT {
             self.events.pop_front();
             self.gone += 1;
@@ -37,7 +37,7 @@ impl Window {
     }
 
     /// The events, and how many were taken out or dropped before them.
-    fn take(&mut self) -> (u64, Vec<Event>) {
+    fn take(&mut self) -> (u64, Vec<TraceEvent>) {
         let before = self.gone;
         self.gone += self.events.len() as u64;
         (before, self.events.drain(..).collect())
@@ -68,19 +68,19 @@ impl Trace {
 
     /// The events since the last call, oldest first, and the number of the first of them. `lost` is what this
     /// ring has lost.
-    pub(super) fn take(&mut self, lost: u64) -> (u64, Vec<Event>) {
+    pub(super) fn take(&mut self, lost: u64) -> (u64, Vec<TraceEvent>) {
         let (gone, events) = self.window.take();
         (self.before.saturating_add(lost).saturating_add(gone), events)
     }
 }
 
 /// Decodes a record; nothing for one that is no record of ours.
-fn event(bytes: &[u8]) -> Option<Event> {
+fn event(bytes: &[u8]) -> Option<TraceEvent> {
     let record = record(bytes)?;
     let probe = *Probe::ALL.get(record.probe as usize)?;
     let timed = matches!(probe, Probe::Query | Probe::Commit);
     let of_page = !timed && record.space != NO_PAGE;
-    Some(Event {
+    Some(TraceEvent {
         time_ns: record.time_ns,
         probe: probe.name(),
         tid: record.tid,
@@ -124,7 +124,7 @@ mod tests {
     /// What is dropped here is counted like what the ring lost.
     #[test]
     fn every_event_has_its_number() {
-        let made = |time_ns| Event {
+        let made = |time_ns| TraceEvent {
             time_ns,
             probe: "read",
             tid: 1,

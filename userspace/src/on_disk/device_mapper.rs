@@ -52,7 +52,7 @@ const _: () = assert!(DM_TABLE_STATUS == 0xc138_fd0c);
 
 /// One row of a table; sectors of 512 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct DmTarget {
     pub(crate) start_sector: u64,
     pub(crate) sectors: u64,
     /// The device and the sector on it where a `linear` target begins; `None` for any other type.
@@ -63,7 +63,7 @@ pub(crate) struct Target {
 ///
 /// # Errors
 /// When there is no device mapper, no permission, no such device, or an answer that makes no sense.
-pub(crate) fn table(device: DeviceId) -> io::Result<Vec<Target>> {
+pub(crate) fn table(device: DeviceId) -> io::Result<Vec<DmTarget>> {
     let control = File::options().read(true).write(true).open(CONTROL)?;
     let mut bytes = 16 * 1024;
     while bytes <= MAX_TABLE_BYTES {
@@ -110,7 +110,7 @@ fn ask(control: &File, device: DeviceId, bytes: usize) -> io::Result<(Header, Ve
 }
 
 /// Reads the targets behind the header; `None` when they do not hold together.
-pub(super) fn parse(data: &[u8], count: u32) -> Option<Vec<Target>> {
+pub(super) fn parse(data: &[u8], count: u32) -> Option<Vec<DmTarget>> {
     let mut targets = Vec::new();
     let mut at = 0_usize;
     for _ in 0..count {
@@ -119,7 +119,7 @@ pub(super) fn parse(data: &[u8], count: u32) -> Option<Vec<Target>> {
         let next = u32::from_ne_bytes(spec.get(20..24)?.try_into().ok()?);
         let kind = text(spec.get(24..)?)?;
         let parameters = text(data.get(at + SPEC_BYTES..)?)?;
-        targets.push(Target {
+        targets.push(DmTarget {
             start_sector: word(0)?,
             sectors: word(8)?,
             linear: (kind == "linear").then(|| linear(parameters)).flatten(),
@@ -174,8 +174,8 @@ mod tests {
         assert_eq!(data.len(), 56);
         data.extend(spec(2048, 1000, 112, "crypt", "aes-xts 0 8:2 0"));
         let device = DeviceId { major: 8, minor: 1 };
-        let linear = Target { start_sector: 0, sectors: 2048, linear: Some((device, 4096)) };
-        let other = Target { start_sector: 2048, sectors: 1000, linear: None };
+        let linear = DmTarget { start_sector: 0, sectors: 2048, linear: Some((device, 4096)) };
+        let other = DmTarget { start_sector: 2048, sectors: 1000, linear: None };
         assert_eq!(parse(&data, 2), Some(vec![linear, other]));
         assert_eq!(parse(&data, 3), None);
     }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use super::device_mapper::{self, Target};
+use super::device_mapper::{self, DmTarget};
 use super::ids::{DeviceId, DiskOffset};
 use super::sysfs::Node;
 use super::unmapped::Unmapped;
@@ -118,7 +118,7 @@ impl Segment {
 /// The block devices of this kernel, as far as they have been asked for.
 pub(crate) struct Disks {
     sysfs: PathBuf,
-    table: fn(DeviceId) -> io::Result<Vec<Target>>,
+    table: fn(DeviceId) -> io::Result<Vec<DmTarget>>,
     maps: BTreeMap<DeviceId, Result<DeviceMap, Unmapped>>,
     disks: BTreeMap<DeviceId, Known>,
 }
@@ -137,7 +137,7 @@ impl Default for Disks {
 }
 
 impl Disks {
-    fn at(sysfs: &Path, table: fn(DeviceId) -> io::Result<Vec<Target>>) -> Self {
+    fn at(sysfs: &Path, table: fn(DeviceId) -> io::Result<Vec<DmTarget>>) -> Self {
         let (maps, disks) = (BTreeMap::new(), BTreeMap::new());
         Self { sysfs: sysfs.to_path_buf(), table, maps, disks }
     }
@@ -203,7 +203,7 @@ impl Disks {
         Err(Unmapped::UnknownDevice)
     }
 
-    fn target(&self, target: &Target, depth: u32) -> Vec<Segment> {
+    fn target(&self, target: &DmTarget, depth: u32) -> Vec<Segment> {
         let bytes = |sectors: u64| sectors.checked_mul(512);
         let (Some(start), Some(len)) = (bytes(target.start_sector), bytes(target.sectors)) else {
             return Vec::new();

@@ -48,10 +48,10 @@ fn sysfs() -> tempfile::TempDir {
     sysfs
 }
 
-fn tables(device: DeviceId) -> io::Result<Vec<Target>> {
+fn tables(device: DeviceId) -> io::Result<Vec<DmTarget>> {
     let target = |start_sector, sectors, on| {
         let linear = Option::map(on, |(major, minor, sector)| (DeviceId { major, minor }, sector));
-        Target { start_sector, sectors, linear }
+        DmTarget { start_sector, sectors, linear }
     };
     match device.minor {
         0 => Ok(vec![

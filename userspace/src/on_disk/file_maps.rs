@@ -26,19 +26,19 @@ pub(super) struct FileMap {
     mapped_at: Instant,
     /// The last round in which the map was found good.
     pub(super) checked_in: u64,
-    pub(super) layout: Result<Layout, Unmapped>,
+    pub(super) layout: Result<FileLayout, Unmapped>,
     /// Where the last search among the extents ended.
     pub(super) hint: usize,
 }
 
-pub(super) enum Layout {
+pub(super) enum FileLayout {
     Device { device: DeviceId, extents: Extents },
     Share(Share),
 }
 
 impl FileMap {
     /// Made just now.
-    pub(super) fn new(stamp: Stamp, round: u64, layout: Result<Layout, Unmapped>) -> Self {
+    pub(super) fn new(stamp: Stamp, round: u64, layout: Result<FileLayout, Unmapped>) -> Self {
         Self { stamp, mapped_at: Instant::now(), checked_in: round, layout, hint: 0 }
     }
 
@@ -49,8 +49,8 @@ impl FileMap {
 
     fn bytes(&self) -> usize {
         let held = match &self.layout {
-            Ok(Layout::Device { extents, .. }) => extents.bytes(),
-            Ok(Layout::Share(share)) => share.bytes(),
+            Ok(FileLayout::Device { extents, .. }) => extents.bytes(),
+            Ok(FileLayout::Share(share)) => share.bytes(),
             Err(_) => 0,
         };
         MAP_BYTES + held
@@ -121,7 +121,7 @@ mod tests {
         let map = |bytes: usize| {
             let path = PathBuf::from("x".repeat(bytes));
             let share = Share { fstype: String::new(), source: String::new(), path };
-            FileMap::new(stamp, 1, Ok(Layout::Share(share)))
+            FileMap::new(stamp, 1, Ok(FileLayout::Share(share)))
         };
         let mut maps = FileMaps::default();
         let is_placed = |maps: &FileMaps, file| maps.get(FileId(file)).unwrap().layout.is_ok();

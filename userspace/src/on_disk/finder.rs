@@ -9,9 +9,9 @@ use super::disks::{Disk, DiskRange, DiskRanges, Disks};
 use super::error::ProcessError;
 use super::extents::Extents;
 use super::file_flags;
-use super::file_maps::{FileMap, FileMaps, Layout};
+use super::file_maps::{FileLayout, FileMap, FileMaps};
 use super::ids::{DiskOffset, FileId, FileOffset};
-use super::mounts::{Backing, Mounts, Names, Seen, Share, Wanted};
+use super::mounts::{Backing, MountTable, Names, Seen, Share, Wanted};
 use super::process::MOST_MOUNT_BYTES;
 use super::seen_file::Files;
 use super::unmapped::Unmapped;
@@ -40,7 +40,7 @@ pub enum Location {
 /// ask the kernel once for each file that they touch.
 #[derive(Default)]
 pub struct DiskFinder {
-    mounts: Mounts,
+    mounts: MountTable,
     disks: Disks,
     maps: FileMaps,
     round: u64,
@@ -95,8 +95,8 @@ impl DiskFinder {
     #[must_use]
     pub fn share_of(&self, file: FileId) -> Option<&Share> {
         match self.maps.get(file)?.layout.as_ref().ok()? {
-            Layout::Share(share) => Some(share),
-            Layout::Device { .. } => None,
+            FileLayout::Share(share) => Some(share),
+            FileLayout::Device { .. } => None,
         }
     }
 
@@ -130,8 +130,8 @@ impl DiskFinder {
         }
         let map = self.maps.get_mut(range.file).ok_or(Unmapped::FileChanged)?;
         let (device, extents) = match &map.layout {
-            Ok(Layout::Device { device, extents }) => (*device, extents),
-            Ok(Layout::Share(_)) => return Ok(Location::Share),
+            Ok(FileLayout::Device { device, extents }) => (*device, extents),
+            Ok(FileLayout::Share(_)) => return Ok(Location::Share),
             Err(reason) => return Err(*reason),
         };
         let device = self.disks.map(device)?;
@@ -162,13 +162,13 @@ impl DiskFinder {
         self.maps.insert(id, FileMap::new(*now, self.round, self.layout(files, id)))
     }
 
-    fn layout(&self, files: &dyn Files, id: FileId) -> Result<Layout, Unmapped> {
+    fn layout(&self, files: &dyn Files, id: FileId) -> Result<FileLayout, Unmapped> {
         let file = files.file(id).ok_or(Unmapped::FileChanged)?;
         let outside = files.view().outside(&file.path);
         let names = Names { inside: &file.path, outside: &outside };
         let backing = self.mounts.backing(&file.stamp, names)?;
         let (device, may_be_realtime) = match backing {
-            Backing::Share(share) => return Ok(Layout::Share(share)),
+            Backing::Share(share) => return Ok(FileLayout::Share(share)),
             Backing::Device(device) => (device, false),
             Backing::DeviceOrRealtime(device) => (device, true),
         };
@@ -188,14 +188,14 @@ impl DiskFinder {
         {
             return Err(Unmapped::RealtimeDevice);
         }
-        Ok(Layout::Device { device, extents: Extents::of(&opened)? })
+        Ok(FileLayout::Device { device, extents: Extents::of(&opened)? })
     }
 }
 
 /// The mounts that hold the files.
-fn mounts(files: &dyn Files) -> Result<Mounts, ProcessError> {
+fn mounts(files: &dyn Files) -> Result<MountTable, ProcessError> {
     let wanted: Wanted = files.each().map(|file| &file.stamp).collect();
-    let mut mounts = Mounts::default();
+    let mut mounts = MountTable::default();
     if wanted.is_empty() {
         return Ok(mounts);
     }

@@ -75,7 +75,7 @@ impl Wanted {
 /// The mounts that the process sees, and those that we see: one in a chroot is not shown what
 /// its root lies on. The kernel numbers mounts over all namespaces, so that one list can hold both.
 #[derive(Debug, Default)]
-pub(crate) struct Mounts {
+pub(crate) struct MountTable {
     by_number: FxHashMap<u64, Storage>,
     by_device: FxHashMap<DeviceId, Storage>,
     share_bytes: usize,
@@ -118,7 +118,7 @@ struct Shared {
     source: String,
 }
 
-impl Mounts {
+impl MountTable {
     /// Adds the wanted ones of a `mountinfo` (proc_pid_mountinfo(5)); a line that makes no sense is left out. What was
     /// added before counts.
     ///
@@ -206,7 +206,7 @@ impl Mounts {
 /// Reads and sorts every line, whatever is wanted; for the fuzzer.
 #[cfg(fuzzing)]
 pub(super) fn read_all(text: &[u8]) {
-    let (mut mounts, mut lines) = (Mounts::default(), Lines::within(text, 1 << 20));
+    let (mut mounts, mut lines) = (MountTable::default(), Lines::within(text, 1 << 20));
     while let Ok(Some(line)) = lines.next_line() {
         if let Some(line) = Line::parse(line) {
             drop(mounts.storage(&line, Seen::Inside));
@@ -302,10 +302,10 @@ mod tests {
     }
 
     /// Of files on these devices.
-    fn mounts(inside: &str, outside: &str, minors: &[u32]) -> Mounts {
+    fn mounts(inside: &str, outside: &str, minors: &[u32]) -> MountTable {
         let stamps: Vec<Stamp> = minors.iter().map(|minor| stamp(device(*minor))).collect();
         let wanted: Wanted = stamps.iter().collect();
-        let mut mounts = Mounts::default();
+        let mut mounts = MountTable::default();
         for (text, seen) in [(inside, Seen::Inside), (outside, Seen::Outside)] {
             mounts.add(&mut Lines::within(text.as_bytes(), 1 << 30), seen, &wanted).unwrap();
         }
@@ -360,7 +360,7 @@ mod tests {
         let table = "50 22 0:41 / /a rw - overlay overlay rw\n51 22 0:41 / /b rw - xfs /dev/x rw\n";
         let mut seen = stamp(device(41));
         seen.mount = 51;
-        let mut mounts = Mounts::default();
+        let mut mounts = MountTable::default();
         let wanted: Wanted = [&seen].into_iter().collect();
         mounts.add(&mut Lines::within(table.as_bytes(), 1 << 20), Seen::Inside, &wanted).unwrap();
         let names = Names { inside: Path::new("/b/t"), outside: Path::new("/b/t") };

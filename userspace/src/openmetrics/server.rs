@@ -70,18 +70,18 @@ impl MetricsError {
 }
 
 /// What is shown: snapshots of the servers that are observed now, none when none is.
-pub trait Shown: Send + Sync + 'static {
+pub trait SnapshotSource: Send + Sync + 'static {
     /// They.
     fn snapshots(&self) -> Vec<Arc<Snapshot>>;
 }
 
-impl Shown for Arc<Snapshot> {
+impl SnapshotSource for Arc<Snapshot> {
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {
         vec![Self::clone(self)]
     }
 }
 
-impl Shown for Vec<Arc<Snapshot>> {
+impl SnapshotSource for Vec<Arc<Snapshot>> {
     fn snapshots(&self) -> Vec<Arc<Snapshot>> {
         self.clone()
     }
@@ -113,7 +113,7 @@ impl MetricsServer {
     }
 
     /// Serves until it is dropped; trouble with a client ends that client only.
-    pub async fn run<P: Shown>(self, snapshots: watch::Receiver<P>) -> Infallible {
+    pub async fn run<P: SnapshotSource>(self, snapshots: watch::Receiver<P>) -> Infallible {
         let mut clients = Clients::default();
         loop {
             match self.listener.accept().await {
@@ -170,7 +170,7 @@ impl Clients {
     }
 }
 
-async fn serve<P: Shown>(
+async fn serve<P: SnapshotSource>(
     stream: TcpStream,
     snapshots: watch::Receiver<P>,
 ) -> Result<(), hyper::Error> {

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use page_wire::{Device, Encoder, Facts, encode_head, encoded_bytes};
 use serde::Serialize;
 
-use super::ListError;
+use super::BuildError;
 use super::judged::Changes;
 use super::located::Located;
 use super::pool::PoolSource;
@@ -43,7 +43,7 @@ pub struct Built {
     /// Slots (of a pool: blocks) that are not on it, by reason.
     pub left_out: BTreeMap<String, u64>,
     /// How long each step took.
-    pub steps: Steps,
+    pub steps: ListSteps,
     /// Slots (of a pool: descriptors) that were looked at; the others had no event since an earlier list judged them.
     pub judged: u64,
     located: Arc<Located>,
@@ -52,7 +52,7 @@ pub struct Built {
 
 /// Wall-clock time of the steps; `scan_s` and `translate_s` run side by side.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Steps {
+pub struct ListSteps {
     /// Looking at the files.
     pub refresh_s: f64,
     /// Reading and judging descriptors, and sorting what is left.
@@ -84,7 +84,7 @@ impl Built {
     ///
     /// # Errors
     /// When the writer fails.
-    pub fn write(&self, out: &mut impl Write) -> Result<(), ListError> {
+    pub fn write(&self, out: &mut impl Write) -> Result<(), BuildError> {
         let mut encoder = Encoder::new(out, &self.facts, &self.devices, self.runs)?;
         self.located.each_run(|run| encoder.push(run))?;
         Ok(encoder.finish()?)
@@ -97,7 +97,7 @@ impl Built {
     }
 
     /// Writes the runs alone to memory of their size.
-    pub(super) fn write_runs(&self, out: &mut [u8]) -> Result<(), ListError> {
+    pub(super) fn write_runs(&self, out: &mut [u8]) -> Result<(), BuildError> {
         Ok(self.located.write_runs(out)?)
     }
 
@@ -106,11 +106,11 @@ impl Built {
     ///
     /// # Errors
     /// When the memory is too small.
-    pub fn write_to(&self, out: &mut [u8]) -> Result<(), ListError> {
+    pub fn write_to(&self, out: &mut [u8]) -> Result<(), BuildError> {
         let head = encode_head(&self.facts, &self.devices, self.runs)?;
         let (front, runs) = out
             .split_at_mut_checked(head.len())
-            .ok_or_else(|| ListError::Write(std::io::ErrorKind::WriteZero.into()))?;
+            .ok_or_else(|| BuildError::Write(std::io::ErrorKind::WriteZero.into()))?;
         front.copy_from_slice(&head);
         Ok(self.located.write_runs(runs)?)
     }
@@ -125,7 +125,7 @@ pub fn build(
     residency: Option<&Residency>,
     locator: &mut Locator,
     frames: &mut Frames,
-) -> Result<Built, ListError> {
+) -> Result<Built, BuildError> {
     rebuild(server, residency, locator, frames, &mut Prepared::default())
 }
 
@@ -140,7 +140,7 @@ pub fn rebuild(
     locator: &mut Locator,
     frames: &mut Frames,
     prepared: &mut Prepared,
-) -> Result<Built, ListError> {
+) -> Result<Built, BuildError> {
     let clock = Clock::start();
     locator.refresh()?;
     let (tablespaces, finder) = locator.halves();
@@ -157,7 +157,7 @@ pub fn build_from(
     finder: &mut DiskFinder,
     frames: &mut Frames,
     prepared: &mut Prepared,
-) -> Result<Built, ListError> {
+) -> Result<Built, BuildError> {
     make(source, finder, frames, prepared, Clock::start())
 }
 
@@ -167,7 +167,7 @@ fn make(
     frames: &mut Frames,
     prepared: &mut Prepared,
     mut clock: Clock,
-) -> Result<Built, ListError> {
+) -> Result<Built, BuildError> {
     let kept = prepared.take(source, finder);
     clock.steps.refresh_s = clock.lap();
     let Kept { judged, mut placer, located, mut table } = kept;
@@ -229,13 +229,13 @@ struct Clock {
     start: Instant,
     last: Instant,
     begun_ns: u64,
-    steps: Steps,
+    steps: ListSteps,
 }
 
 impl Clock {
     fn start() -> Self {
         let start = Instant::now();
-        Self { start, last: start, begun_ns: monotonic_ns(), steps: Steps::default() }
+        Self { start, last: start, begun_ns: monotonic_ns(), steps: ListSteps::default() }
     }
 
     /// Time since the last lap.
@@ -245,8 +245,8 @@ impl Clock {
         lap.as_secs_f64()
     }
 
-    fn end(self) -> Steps {
-        Steps { total_s: self.start.elapsed().as_secs_f64(), ..self.steps }
+    fn end(self) -> ListSteps {
+        ListSteps { total_s: self.start.elapsed().as_secs_f64(), ..self.steps }
     }
 }
 
@@ -254,7 +254,7 @@ impl Clock {
 ///
 /// # Errors
 /// As [`build`].
-pub fn raw_reads(server: &Server, pagemap: &mut Pagemap) -> Result<Duration, ListError> {
+pub fn raw_reads(server: &Server, pagemap: &mut Pagemap) -> Result<Duration, BuildError> {
     let start = Instant::now();
     let mut buffer = vec![0; PIECE_BYTES];
     let geometry = &server.geometry;

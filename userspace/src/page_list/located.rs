@@ -7,7 +7,7 @@ use page_wire::{EncodeError, Encoder, RUN_BYTES, Run};
 
 use super::judged::Judged;
 use super::left_out::LeftOut;
-use super::place::{Place, Placer, page_frames};
+use super::place::{Extent, Placer, page_frames};
 use super::runs::Half;
 use super::source::{Candidate, PageSource};
 use super::threads::both;
@@ -149,8 +149,8 @@ impl Located {
         let mut added: Vec<Whole> = candidates
             .into_iter()
             .filter_map(|candidate| match pass.find(&candidate) {
-                Ok(Place::Whole(whole)) => Some(whole),
-                Ok(Place::Pieces(pieces)) => {
+                Ok(Extent::Whole(whole)) => Some(whole),
+                Ok(Extent::Pieces(pieces)) => {
                     judged.forget(candidate.slot);
                     self.pieces.extend(pieces);
                     self.cut += 1;

@@ -29,16 +29,16 @@ mod threads;
 mod union;
 mod whole;
 
-pub use build::{Built, Steps, build, build_from, raw_reads, rebuild};
+pub use build::{Built, ListSteps, build, build_from, raw_reads, rebuild};
 pub use judged::Judged;
 pub use left_out::LeftOut;
-pub use output::{Format, RowWriter};
+pub use output::{ListFormat, RowWriter};
 pub use pool::PoolSource;
 pub use prepared::Prepared;
 pub use rows::{Filter, Row, rows};
 pub use source::{Candidate, Harvest, PageKey, PageSource, SlotRange};
 pub use summary::{Group, Summary};
-pub use union::{Room, Union};
+pub use union::{ListRoom, Union};
 
 use thiserror::Error;
 
@@ -48,7 +48,7 @@ use crate::memory::MemoryError;
 
 /// A list could not be made.
 #[derive(Debug, Error)]
-pub enum ListError {
+pub enum BuildError {
     /// The descriptors could not be read.
     #[error("failed to scan the pool")]
     Scan(#[from] MemoryError),

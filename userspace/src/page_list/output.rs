@@ -8,7 +8,7 @@ use super::rows::Row;
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
+pub enum ListFormat {
     /// Aligned columns for people.
     Table,
     /// One JSON object a line; the keys are a contract.
@@ -50,15 +50,15 @@ impl<W: Write> RowWriter<W> {
     ///
     /// # Errors
     /// When the header cannot be written.
-    pub fn new(format: Format, mut out: W) -> io::Result<Self> {
+    pub fn new(format: ListFormat, mut out: W) -> io::Result<Self> {
         Ok(match format {
-            Format::Jsonl => Self::Jsonl(out),
-            Format::Csv => {
+            ListFormat::Jsonl => Self::Jsonl(out),
+            ListFormat::Csv => {
                 let mut csv = csv::Writer::from_writer(out);
                 csv.write_record(COLUMNS)?;
                 Self::Csv(Box::new(csv))
             }
-            Format::Table | Format::Bin => {
+            ListFormat::Table | ListFormat::Bin => {
                 writeln!(
                     out,
                     "{:>10} {:>10} {:>8} {:9} {:18} {:>14} {:>14} {:>12} {:>20}  FILE",

@@ -30,7 +30,7 @@ impl Straight {
 }
 
 /// Where a page lies.
-pub(super) enum Place {
+pub(super) enum Extent {
     /// In one piece.
     Whole(Whole),
     Pieces(Vec<Run>),
@@ -70,7 +70,7 @@ impl Placer {
         let Self { straights, devices, per_page, .. } = self;
         straights.iter().all(|straight| {
             let now = place(&straight.from, &[], *per_page, (source, finder), devices);
-            matches!(now, Ok((Place::Whole(whole), after))
+            matches!(now, Ok((Extent::Whole(whole), after))
                 if whole == straight.whole && after >= straight.pages_after)
         })
     }
@@ -103,25 +103,25 @@ pub(super) struct Pass<'p, S> {
 impl<S: PageSource> Pass<'_, S> {
     /// The place of the next candidate.
     #[inline]
-    pub(super) fn find(&mut self, candidate: &Candidate) -> Result<Place, Reason> {
+    pub(super) fn find(&mut self, candidate: &Candidate) -> Result<Extent, Reason> {
         match self.last.and_then(|straight| straight.whole(candidate, self.placer.units)) {
-            Some(whole) => Ok(Place::Whole(whole)),
+            Some(whole) => Ok(Extent::Whole(whole)),
             None => self.look(candidate),
         }
     }
 
-    fn look(&mut self, candidate: &Candidate) -> Result<Place, Reason> {
+    fn look(&mut self, candidate: &Candidate) -> Result<Extent, Reason> {
         let Placer { straights, devices, per_page, units } = &mut *self.placer;
         let ahead = &straights[self.at..self.known];
         self.at += ahead.partition_point(|straight| straight.from.order() <= candidate.order());
         self.last = self.at.checked_sub(1).map(|before| straights[before]);
         if let Some(whole) = self.last.and_then(|straight| straight.whole(candidate, *units)) {
-            return Ok(Place::Whole(whole));
+            return Ok(Extent::Whole(whole));
         }
         self.last = None;
         let (found, pages_after) =
             place(candidate, self.table, *per_page, (self.source, self.finder), devices)?;
-        if let Place::Whole(whole) = found {
+        if let Extent::Whole(whole) = found {
             let new = Straight { from: *candidate, whole, pages_after };
             straights.push(new);
             self.last = Some(new);
@@ -142,7 +142,7 @@ fn place(
     per_page: usize,
     (source, finder): (&impl PageSource, &mut DiskFinder),
     devices: &mut DeviceTable,
-) -> Result<(Place, u32), Reason> {
+) -> Result<(Extent, u32), Reason> {
     if per_page == 0 {
         return Err(Reason::FrameAbsent);
     }
@@ -152,7 +152,7 @@ fn place(
         number
             .filter(|_| aligned)
             .and_then(|number| Whole::new(number, offset / UNIT, candidate.slot))
-            .map(Place::Whole)
+            .map(Extent::Whole)
             .ok_or(Reason::TooLarge)
     };
     match finder.find(source.files(), range).map_err(|reason| source.unmapped(reason))? {
@@ -165,7 +165,7 @@ fn place(
                 let own = page_frames(table, candidate.slot, per_page);
                 let own = own.ok_or(Reason::FrameAbsent)?;
                 let runs = pieces(ranges, own, devices, |reason| source.unmapped(reason))?;
-                Ok((Place::Pieces(runs), 0))
+                Ok((Extent::Pieces(runs), 0))
             }
         },
         Location::Share => Ok((whole(devices.file(range.file), range.offset.0)?, in_file)),

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::ListError;
+use super::BuildError;
 use super::judged::Judged;
 use super::lsn::find_detached;
 use super::source::{Candidate, Harvest, PageKey, PageSource, SlotRange};
@@ -51,7 +51,7 @@ impl PageSource for PoolSource<'_> {
     }
 
     /// Judges the blocks on two threads.
-    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Harvest, ListError> {
+    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Harvest, BuildError> {
         let shares = Shares(Mutex::new(unknown));
         let (first, second) =
             both(|| self.find_some(&shares, judged), || self.find_some(&shares, judged));
@@ -121,7 +121,7 @@ impl Shares {
 
 impl PoolSource<'_> {
     /// Judges the blocks that this thread takes from `shares`.
-    fn find_some(&self, shares: &Shares, judged: &Judged) -> Result<Harvest, ListError> {
+    fn find_some(&self, shares: &Shares, judged: &Judged) -> Result<Harvest, BuildError> {
         let (server, residency) = (self.server, self.residency);
         let (memory, layout, geometry) = (server.memory(), &server.layout, &server.geometry);
         let mut classifier = Classifier::new(memory, layout, residency);

@@ -3,7 +3,7 @@
 use foreign::Text;
 use serde::{Serialize, Serializer};
 
-use super::ListError;
+use super::BuildError;
 use super::lsn::find_detached;
 use crate::classify::{Class, Classifier, Reason, State};
 use crate::frames::{FRAME_BYTES, Frame, Frames};
@@ -90,7 +90,7 @@ pub fn rows(
     frames: &mut Frames,
     filter: Filter,
     mut each: impl FnMut(&Row) -> std::io::Result<()>,
-) -> Result<(), ListError> {
+) -> Result<(), BuildError> {
     locator.refresh()?;
     let mut classifier = Classifier::new(server.memory(), &server.layout, residency);
     let mut buffer = vec![0; PIECE_BYTES];
@@ -162,7 +162,7 @@ fn translate(
     first: u32,
     frames: &mut Frames,
     piece: &mut [Row],
-) -> Result<(), ListError> {
+) -> Result<(), BuildError> {
     let size = u64::from(page_size);
     let start = chunk.frames.plus(u64::from(first) * size);
     // Pages smaller than a frame share one with their neighbours.

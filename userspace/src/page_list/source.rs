@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 
-use super::ListError;
+use super::BuildError;
 use super::judged::Judged;
 use super::left_out::LeftOut;
 use crate::classify::Reason;
@@ -34,7 +34,7 @@ pub trait PageSource: Sync {
     ///
     /// # Errors
     /// When the process is gone, or its memory cannot be read.
-    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Harvest, ListError>;
+    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Harvest, BuildError>;
 
     /// The range of a file that holds a page, and how many pages follow it there: the next pages of the object, one
     /// after the other.

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use page_wire::{Device, Facts, Part, RUN_BYTES, encode_head, encoded_bytes, unite};
 
-use super::ListError;
-use super::build::{Built, Steps};
+use super::BuildError;
+use super::build::{Built, ListSteps};
 
 /// The lists of several servers as one.
 pub struct Union {
@@ -16,13 +16,13 @@ pub struct Union {
     facts: Facts,
     devices: Vec<Device>,
     left_out: BTreeMap<String, u64>,
-    steps: Steps,
+    steps: ListSteps,
     runs: u64,
 }
 
 /// What a list of all may have.
 #[derive(Clone, Copy, Debug)]
-pub struct Room {
+pub struct ListRoom {
     /// Devices.
     pub devices: usize,
     /// Bytes of its binary form.
@@ -33,13 +33,13 @@ impl Union {
     /// The list of all `lists`, of which the first is there whatever it needs. Gives the indices of those for which
     /// there was no room as well.
     #[must_use]
-    pub fn of(lists: Vec<Built>, room: Room) -> (Self, Vec<usize>) {
+    pub fn of(lists: Vec<Built>, room: ListRoom) -> (Self, Vec<usize>) {
         let mut union = Self {
             lists: Vec::new(),
             facts: Facts { begun_ns: u64::MAX, ..Facts::default() },
             devices: Vec::new(),
             left_out: BTreeMap::new(),
-            steps: Steps::default(),
+            steps: ListSteps::default(),
             runs: 0,
         };
         let mut passed_over = Vec::new();
@@ -52,7 +52,7 @@ impl Union {
     }
 
     /// Adds a list, unless there is no room for it.
-    fn take(&mut self, mut list: Built, room: Room) -> bool {
+    fn take(&mut self, mut list: Built, room: ListRoom) -> bool {
         let mut devices = self.devices.clone();
         let number = |device: &Device| {
             let known = devices.iter().position(|known| known == device);
@@ -98,7 +98,7 @@ impl Union {
 
     /// How long each step took, of the list where that was longest: they are made side by side.
     #[must_use]
-    pub const fn steps(&self) -> Steps {
+    pub const fn steps(&self) -> ListSteps {
         self.steps
     }
 
@@ -112,8 +112,8 @@ impl Union {
     ///
     /// # Errors
     /// When the memory is too small, or a name does not fit.
-    pub fn write_to(&self, out: &mut [u8]) -> Result<(), ListError> {
-        let too_small = || ListError::Write(std::io::ErrorKind::WriteZero.into());
+    pub fn write_to(&self, out: &mut [u8]) -> Result<(), BuildError> {
+        let too_small = || BuildError::Write(std::io::ErrorKind::WriteZero.into());
         let head = encode_head(&self.facts, &self.devices, self.runs)?;
         let (front, runs) = out.split_at_mut_checked(head.len()).ok_or_else(too_small)?;
         front.copy_from_slice(&head);
@@ -135,8 +135,8 @@ impl Union {
     }
 }
 
-fn longest(one: &Steps, other: &Steps) -> Steps {
-    Steps {
+fn longest(one: &ListSteps, other: &ListSteps) -> ListSteps {
+    ListSteps {
         refresh_s: one.refresh_s.max(other.refresh_s),
         scan_s: one.scan_s.max(other.scan_s),
         translate_s: one.translate_s.max(other.translate_s),

@@ -114,7 +114,7 @@ pub(super) fn cookie(place: Option<&ArgLoc>) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use symbols::reason::Reason;
+    use symbols::reason::UnresolvedReason;
 
     use super::*;
     use crate::stored_profile::stored;
@@ -128,7 +128,7 @@ mod tests {
                 role: Role::Site(role),
                 name: "f in g at 0x10".to_owned(),
                 required,
-                reason: Reason::OptimisedOut,
+                reason: UnresolvedReason::OptimisedOut,
             });
             coverage(&profile)
         };

@@ -2,11 +2,11 @@
 
 use super::error::TargetError;
 use super::facts::is_named;
-use super::rule::Rule;
+use super::rule::ServerRule;
 use super::sighting::Sighting;
 use crate::target::Target;
 
-impl Rule {
+impl ServerRule {
     /// Every process that it allows, as far as a first look tells; those first that look most like a server of the
     /// machine's own, those last of which nothing is known but a loader's name. [`settle`](Self::settle) tells more.
     ///
@@ -66,29 +66,29 @@ mod tests {
     use super::super::account::Account;
     use super::*;
 
-    fn me() -> (Target, Rule) {
+    fn me() -> (Target, ServerRule) {
         let me = Target::of(std::process::id()).unwrap();
         let name = me.exe.file_name().unwrap().to_str().unwrap().to_owned();
-        (me, Rule { names: vec![name], ..Rule::default() })
+        (me, ServerRule { names: vec![name], ..ServerRule::default() })
     }
 
     #[test]
     fn kinds_narrow_each_other() {
         let (me, rule) = me();
         let seen = Sighting::of(me.pid).unwrap();
-        let found = |rule: &Rule| {
+        let found = |rule: &ServerRule| {
             let found = rule.candidates().is_ok_and(|found| found.contains(&seen));
             assert_eq!(rule.settle(&seen).ok(), found.then(|| me.clone()));
             found
         };
-        assert!(found(&rule) && found(&Rule::pid(me.pid)));
-        let user = |user| Rule { users: vec![user], ..rule.clone() };
+        assert!(found(&rule) && found(&ServerRule::pid(me.pid)));
+        let user = |user| ServerRule { users: vec![user], ..rule.clone() };
         assert!(found(&user(me.user)) && !found(&user(Account(me.user.0 + 1))));
-        let either = Rule { users: vec![Account(me.user.0 + 1), me.user], ..rule.clone() };
+        let either = ServerRule { users: vec![Account(me.user.0 + 1), me.user], ..rule.clone() };
         assert!(found(&either));
-        let on = |path: &Path| Rule { datadirs: vec![path.to_owned()], ..rule.clone() };
+        let on = |path: &Path| ServerRule { datadirs: vec![path.to_owned()], ..rule.clone() };
         assert!(found(&on(&me.cwd)) && !found(&on(Path::new("/proc"))));
-        let unit = Rule { units: vec!["no-such-unit".to_owned()], ..rule.clone() };
+        let unit = ServerRule { units: vec!["no-such-unit".to_owned()], ..rule.clone() };
         assert!(!found(&unit));
     }
 
@@ -98,26 +98,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&me.cwd, &link).unwrap();
-        let rule = Rule { datadirs: vec![link], ..rule };
+        let rule = ServerRule { datadirs: vec![link], ..rule };
         assert!(rule.candidates().unwrap().contains(&Sighting::of(me.pid).unwrap()));
     }
 
     #[test]
     fn who_is_not_there_is_named() {
-        let rule = Rule {
+        let rule = ServerRule {
             names: vec!["no-such-server".to_owned()],
             users: vec![Account(0)],
             units: vec!["mysql".to_owned()],
             datadirs: vec![PathBuf::from("/data")],
-            ..Rule::default()
+            ..ServerRule::default()
         };
         let error = rule.candidates().unwrap_err().to_string();
         let wanted =
             "no running process named no-such-server of user root in unit mysql.service on /data";
         assert_eq!(error, wanted);
-        let gone = Rule { pids: vec![u32::MAX, u32::MAX - 1], ..Rule::default() };
+        let gone = ServerRule { pids: vec![u32::MAX, u32::MAX - 1], ..ServerRule::default() };
         assert!(matches!(gone.candidates(), Err(TargetError::Gone { .. })));
-        let one = Rule { pids: vec![u32::MAX, std::process::id()], ..Rule::default() };
+        let one = ServerRule { pids: vec![u32::MAX, std::process::id()], ..ServerRule::default() };
         assert_eq!(one.candidates().unwrap().len(), 1);
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use symbols::text::TextError;
 use thiserror::Error;
 
-use super::rule::Rule;
+use super::rule::ServerRule;
 
 /// Why no server could be chosen.
 #[derive(Debug, Error)]
@@ -15,7 +15,7 @@ pub enum TargetError {
     #[error("no running process {rule}")]
     None {
         /// What was looked for.
-        rule: Box<Rule>,
+        rule: Box<ServerRule>,
     },
     /// The process is not there.
     #[error("no process {pid}")]
@@ -68,7 +68,7 @@ impl TargetError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::None { rule } if **rule != Rule::default() => {
+            Self::None { rule } if **rule != ServerRule::default() => {
                 Some("start the server first, or look for it with another rule")
             }
             Self::None { .. } | Self::Gone { .. } => {

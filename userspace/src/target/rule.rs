@@ -14,7 +14,7 @@ pub const SERVER_NAMES: [&str; 3] = ["mysqld", "mariadbd", "mysqld-debug"];
 /// Which servers are meant. Of each kind any of the values will do, and kinds narrow each other; a kind without
 /// values says nothing. It says who may be looked at, not who is a server: that is proven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rule {
+pub struct ServerRule {
     /// Process ids.
     pub pids: Vec<u32>,
     /// Names of the program; without any, and without process ids, [`SERVER_NAMES`].
@@ -27,7 +27,7 @@ pub struct Rule {
     pub units: Vec<String>,
 }
 
-impl Rule {
+impl ServerRule {
     /// One process.
     #[must_use]
     pub fn pid(pid: u32) -> Self {
@@ -72,7 +72,7 @@ fn is_datadir(pid: u32, datadir: &Path) -> bool {
 }
 
 /// As in `no running process ...`.
-impl fmt::Display for Rule {
+impl fmt::Display for ServerRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fn list<T: fmt::Display>(values: impl IntoIterator<Item = T>) -> String {
             values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join(" or ")

@@ -12,7 +12,7 @@ use kernel_text::text_head;
 use super::account::Account;
 use super::error::TargetError;
 use super::facts::{is_named, real_user, start_time};
-use super::inode::{Inode, inode};
+use super::inode::{PathOwner, inode};
 use super::loader;
 
 /// `/proc/PID/stat` is one line of some 50 numbers; of `status` the account stands before lists that the process makes
@@ -38,16 +38,16 @@ pub struct Sighting {
 }
 
 /// Where `/proc/PID/exe` leads to.
-pub(super) struct Program {
+pub(super) struct ProgramFile {
     pub(super) started: u64,
     /// As the process's own namespace names it.
     pub(super) exe: PathBuf,
     /// Opens it from here.
     pub(super) path: PathBuf,
-    pub(super) found: Inode,
+    pub(super) found: PathOwner,
 }
 
-impl Program {
+impl ProgramFile {
     pub(super) fn of(pid: u32) -> Result<Self, TargetError> {
         let stat = text_head(format!("/proc/{pid}/stat"), MOST_STAT);
         let started =
@@ -74,8 +74,8 @@ impl Sighting {
     /// # Errors
     /// When it does not exist or may not be looked at.
     pub fn of(pid: u32) -> Result<Self, TargetError> {
-        let Program { started, exe, found, .. } = Program::of(pid)?;
-        let Inode { inode, is_roots } = found;
+        let ProgramFile { started, exe, found, .. } = ProgramFile::of(pid)?;
+        let PathOwner { inode, is_roots } = found;
         Ok(Self {
             pid,
             started,
@@ -116,7 +116,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::target::{Rule, Target};
+    use crate::target::{ServerRule, Target};
 
     /// A process of this name.
     fn process(name: &str, words: &[&str]) -> (tempfile::TempDir, std::process::Child) {
@@ -127,8 +127,8 @@ mod tests {
         (folder, child)
     }
 
-    fn rule(name: &str) -> Rule {
-        Rule { names: vec![name.to_owned()], ..Rule::default() }
+    fn rule(name: &str) -> ServerRule {
+        ServerRule { names: vec![name.to_owned()], ..ServerRule::default() }
     }
 
     #[test]

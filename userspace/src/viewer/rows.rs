@@ -9,13 +9,13 @@ const FILTER_LENGTH: usize = 64;
 
 /// Part of a name that a table must have to be shown; letters match in either case.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Filter {
+pub(super) struct NameFilter {
     pub(super) text: String,
     /// Whether keys go to the filter line.
     pub(super) editing: bool,
 }
 
-impl Filter {
+impl NameFilter {
     pub(super) fn push(&mut self, c: char) {
         if self.text.chars().count() < FILTER_LENGTH && !c.is_control() {
             self.text.push(c);
@@ -66,7 +66,7 @@ impl Sort {
     }
 
     /// Indices of the tables that pass the filter, in order; equals stand in the order of names.
-    pub(super) fn arrange(self, tables: &[TableRow], filter: &Filter) -> Vec<usize> {
+    pub(super) fn arrange(self, tables: &[TableRow], filter: &NameFilter) -> Vec<usize> {
         let wanted = filter.text.to_lowercase();
         let mut shown: Vec<usize> = (0..tables.len())
             .filter(|i| wanted.is_empty() || tables[*i].name.raw().to_lowercase().contains(&wanted))

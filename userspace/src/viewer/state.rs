@@ -13,7 +13,7 @@ use super::link_rate::LinkRate;
 use super::options::{Command, ViewerOptions};
 use super::palette::Palette;
 use super::pane::Pane;
-use super::rows::{Filter, Sort};
+use super::rows::{NameFilter, Sort};
 
 /// Everything that can happen to the viewer.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ pub(super) struct Viewer {
     pub(super) pane: Pane,
     pub(super) zoomed: bool,
     pub(super) help: bool,
-    pub(super) filter: Filter,
+    pub(super) filter: NameFilter,
     pub(super) sort: Sort,
     /// Indices of the tables to show, in order.
     pub(super) tables: Vec<usize>,
@@ -98,7 +98,7 @@ impl Viewer {
             pane: Pane::Pool,
             zoomed: false,
             help: false,
-            filter: Filter::default(),
+            filter: NameFilter::default(),
             sort: Sort::default(),
             tables: Vec::new(),
             link_rate: options.link_rate,
@@ -259,7 +259,7 @@ impl Viewer {
     fn edit_filter(&mut self, key: KeyEvent) {
         match key.code {
             KeyCode::Enter => self.filter.editing = false,
-            KeyCode::Esc => self.filter = Filter::default(),
+            KeyCode::Esc => self.filter = NameFilter::default(),
             KeyCode::Backspace => drop(self.filter.text.pop()),
             KeyCode::Char('u') if key.modifiers == KeyModifiers::CONTROL => {
                 self.filter.text.clear()

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use symbols::isolated::{Isolation, Limits};
+use symbols::isolated::{ChildLimits, Isolation};
 use symbols::profile::Profile;
 use symbols::text::ProgramText;
 use symbols::{Error, Options};
@@ -14,8 +14,11 @@ use crate::hostile_files::{self, Hostile};
 use crate::lab::{POOLFERRY, field, options, resolve};
 
 /// What so small a file may cost the process that reads it. It needs some milliseconds.
-const LIMITS: Limits =
-    Limits { work_bytes: 64 << 20, cpu: Duration::from_secs(2), wall: Duration::from_secs(10) };
+const LIMITS: ChildLimits = ChildLimits {
+    work_bytes: 64 << 20,
+    cpu: Duration::from_secs(2),
+    wall: Duration::from_secs(10),
+};
 /// Of copies and decompressed sections.
 const BUDGET: u64 = 64 << 20;
 /// What all of them together may cost this process, in bytes.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use symbols::isolated::Isolation;
-use symbols::reason::Reason;
+use symbols::reason::UnresolvedReason;
 use symbols::{Error, Options};
 use test_servers::command;
 
@@ -15,7 +15,7 @@ fn isolated() -> Options {
 }
 
 /// Whether a program has a profile, and else why not; the other process says the same as this one.
-fn kind(lab: &Lab) -> Result<(), Reason> {
+fn kind(lab: &Lab) -> Result<(), UnresolvedReason> {
     let (there, here) = (isolated(), Options { isolation: None, ..isolated() });
     let (there, here) = (resolve(&lab.program(), &there), resolve(&lab.program(), &here));
     match (there, here) {
@@ -48,14 +48,14 @@ fn all_of_it() {
 #[test]
 fn none() {
     let Some(lab) = Lab::with("none", &["-s"]) else { return };
-    assert_eq!(kind(&lab), Err(Reason::Stripped));
+    assert_eq!(kind(&lab), Err(UnresolvedReason::Stripped));
 }
 
 /// As MySQL's own archives are built since 8.0.27 (`MINIMAL_RELWITHDEBINFO`).
 #[test]
 fn lines_only() {
     let Some(lab) = Lab::with("lines_only", &["-g1"]) else { return };
-    assert_eq!(kind(&lab), Err(Reason::LinesOnly));
+    assert_eq!(kind(&lab), Err(UnresolvedReason::LinesOnly));
     let said = lab.look(&lab.program());
     assert!(said.errors.contains("lines only (-g1)"), "{}", said.errors);
     assert!(said.errors.contains("--profiles"), "{}", said.errors);
@@ -76,7 +76,7 @@ fn split_without_its_files() {
         }
     };
     rename(&lab);
-    assert_eq!(kind(&lab), Err(Reason::SplitUnitsMissing));
+    assert_eq!(kind(&lab), Err(UnresolvedReason::SplitUnitsMissing));
 }
 
 /// The little in the program does not hide the whole in a file beside it.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use symbols::debug_file::SearchOptions;
 use symbols::isolated::Isolation;
-use symbols::{Options, Resolved, Target};
+use symbols::{Options, ProgramPaths, Resolved};
 use tempfile::TempDir;
 use test_servers::{command, skipped};
 
@@ -99,7 +99,7 @@ pub(crate) fn options(isolation: Isolation) -> Options {
 }
 
 pub(crate) fn resolve(program: &Path, options: &Options) -> Result<Resolved, symbols::Error> {
-    symbols::resolve(&Target { program, root: Path::new("/") }, options)
+    symbols::resolve(&ProgramPaths { program, root: Path::new("/") }, options)
 }
 
 /// Runs a program to its end, and sees how much memory it has at most.

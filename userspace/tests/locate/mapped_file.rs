@@ -16,7 +16,7 @@ use userspace::on_disk::{
     DiskFinder, FileId, FileOffset, FileRange, FileView, Files, Process, SeenFile,
 };
 use userspace::page_list::{
-    Candidate, Harvest, Judged, ListError, PageKey, PageSource, Prepared, SlotRange, build_from,
+    BuildError, Candidate, Harvest, Judged, PageKey, PageSource, Prepared, SlotRange, build_from,
 };
 
 use crate::volume::{Loop, Mounted, run, with_own_mounts};
@@ -111,7 +111,7 @@ impl PageSource for MappedCode {
         self
     }
 
-    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Harvest, ListError> {
+    fn find(&self, unknown: Vec<Range<u32>>, judged: &Judged) -> Result<Harvest, BuildError> {
         let slots = unknown.into_iter().flatten().filter(|slot| !judged.has(*slot));
         let candidates: Vec<Candidate> = slots
             .map(|slot| Candidate { key: PageKey { object: 0, page: self.first + slot }, slot })

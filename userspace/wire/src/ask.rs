@@ -30,7 +30,7 @@ use foreign::Text;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
-pub use lines::{LineError, Lines, from_line, to_line};
+pub use lines::{LineBuffer, LineError, from_line, to_line};
 pub use migration::{Migration, Phase};
 pub use observed::{Blocks, Kinds, Observed, PerSecond, Times};
 pub use served::{MAX_SERVERS, Served};

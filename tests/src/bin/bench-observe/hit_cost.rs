@@ -10,7 +10,7 @@ use symbols::site::{ABI_ARGUMENTS, code, probe_at};
 use test_servers::Release;
 use userspace::cost::Meter;
 use userspace::geometry::{Chunk, Geometry};
-use userspace::layout::Layout;
+use userspace::layout::FieldLayout;
 use userspace::memory::ServerAddr;
 use userspace::probes::{ProbeOptions, Probes, RESIDENCY_EVENTS};
 use userspace::residency::Table;
@@ -41,7 +41,7 @@ struct Bench {
     probed: Probed,
     target: Target,
     profile: Profile,
-    layout: Layout,
+    layout: FieldLayout,
     geometry: Geometry,
 }
 
@@ -53,7 +53,7 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
             return Ok(());
         }
     };
-    let server = symbols::Target { program: &installed.program, root: "/".as_ref() };
+    let server = symbols::ProgramPaths { program: &installed.program, root: "/".as_ref() };
     let profile = symbols::resolve(&server, &Options::default())?.profile;
     instructions(report, &profile);
     let mut bench = Bench::new(profile)?;
@@ -138,7 +138,7 @@ enum Attached {
 impl Bench {
     /// Starts the probed process with descriptors as in `profile`, whose sites become its functions.
     fn new(mut profile: Profile) -> Result<Self> {
-        let layout = Layout::compile(&profile)?;
+        let layout = FieldLayout::compile(&profile)?;
         let [reading, _] = layout.io_for_probes()?;
         let probed = Probed::start(layout.for_probes().stride, reading)?;
         profile.sites.clear();

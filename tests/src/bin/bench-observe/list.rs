@@ -10,7 +10,7 @@ use userspace::geometry::Geometry;
 use userspace::locate::Locator;
 use userspace::memory::ServerAddr;
 use userspace::observer::{ObserveOptions, Observer};
-use userspace::page_list::{self, Built, Steps};
+use userspace::page_list::{self, Built, ListSteps};
 use userspace::target::Target;
 
 use crate::child;
@@ -29,7 +29,7 @@ const NARROW_QUERY: &str = "SELECT POOL_ID, BLOCK_ID, SPACE, PAGE_NUMBER, IO_FIX
     OLDEST_MODIFICATION FROM information_schema.INNODB_BUFFER_PAGE WHERE PAGE_STATE = 'FILE_PAGE'";
 
 /// Takes the time of one step, in s.
-type StepTime = fn(&Steps) -> f64;
+type StepTime = fn(&ListSteps) -> f64;
 
 /// Times of the same work on one pool, in ms, in the order of the rounds.
 #[derive(Default)]
@@ -42,7 +42,7 @@ struct Times {
     query: Vec<f64>,
     narrow_query: Vec<f64>,
     /// Of the list made anew.
-    steps: Vec<Steps>,
+    steps: Vec<ListSteps>,
     /// Share of the descriptors that the prepared list read.
     judged: Vec<f64>,
     /// The prepared list after some pages have changed, and the share that it read.

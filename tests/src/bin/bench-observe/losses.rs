@@ -61,10 +61,10 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
         records += 1;
     }
     let last = probes.counters()?;
-    let grown = |field: fn(&probe_abi::Counters) -> u64, probe: Probe| {
+    let grown = |field: fn(&probe_abi::ProbeCounters) -> u64, probe: Probe| {
         field(&last[probe as usize]) - field(&first[probe as usize])
     };
-    let sum = |field: fn(&probe_abi::Counters) -> u64| {
+    let sum = |field: fn(&probe_abi::ProbeCounters) -> u64| {
         Probe::ALL.iter().map(|probe| grown(field, *probe)).sum::<u64>()
     };
     let hits = sum(|counters| counters.hits);

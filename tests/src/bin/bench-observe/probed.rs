@@ -12,7 +12,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use probe_abi::Condition;
+use probe_abi::WordRange;
 use serde::{Deserialize, Serialize};
 
 /// Name of the argument by which this program becomes the probed one.
@@ -68,8 +68,8 @@ pub(crate) struct Probed {
 
 impl Probed {
     /// Starts it with descriptors of `stride` bytes, all of pages that are being read.
-    pub(crate) fn start(stride: u32, reading: Condition) -> Result<Self> {
-        let Condition { offset, first, .. } = reading;
+    pub(crate) fn start(stride: u32, reading: WordRange) -> Result<Self> {
+        let WordRange { offset, first, .. } = reading;
         let mut child = Command::new(std::env::current_exe()?)
             .arg(ARGUMENT)
             .args([stride.into(), offset, first].map(|n: u64| n.to_string()))

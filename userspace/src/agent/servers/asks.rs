@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use page_wire::ask::Trouble;
 
 use super::super::Stop;
-use super::super::watched::{Made, Newest, Task, Watched};
+use super::super::watched::{MadeList, Newest, Task, Watched};
 use super::Servers;
 use crate::model::Snapshot;
 
@@ -68,7 +68,7 @@ impl Servers {
         &mut self,
         number: u64,
         stop: &Stop,
-    ) -> Result<Vec<(u32, Made)>, Trouble> {
+    ) -> Result<Vec<(u32, MadeList)>, Trouble> {
         self.lists.clear();
         self.wanted = number;
         let start = Instant::now();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use foreign::Text;
 
-use super::super::failed::Key;
+use super::super::failed::FailureKey;
 use super::super::finder::Look;
 use super::super::places::{self, Tenant};
 use super::super::trouble::trouble;
@@ -60,7 +60,7 @@ impl Servers {
             self.none = Some(trouble(&error, error.hint().map(Text::from)));
         }
         self.has_looked = true;
-        let here: Vec<Key> = candidates.iter().map(Key::of).collect();
+        let here: Vec<FailureKey> = candidates.iter().map(FailureKey::of).collect();
         self.failed.keep(&here);
         for seen in candidates {
             self.consider(seen);
@@ -71,8 +71,8 @@ impl Servers {
     }
 
     fn consider(&mut self, seen: Sighting) {
-        let key = Key::of(&seen);
-        let is_known = self.watched.iter().any(|watched| Key::of(&watched.seen) == key);
+        let key = FailureKey::of(&seen);
+        let is_known = self.watched.iter().any(|watched| FailureKey::of(&watched.seen) == key);
         if is_known || self.failed.has_to_wait(key) {
             return;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use page_wire::ask::{Served, ServerState, Trouble};
 
-use super::super::failed::Key;
+use super::super::failed::FailureKey;
 use super::super::watched::Watched;
 use super::Servers;
 
@@ -46,7 +46,8 @@ impl Servers {
     /// server that has only just started has nothing in its pool that is worth a wait.
     fn coming(&self) -> Option<&Watched> {
         let may_be_one = |watched: &&Watched| {
-            self.failed.may_be_one(Key::of(&watched.seen)) && watched.begun.elapsed() < ATTACHING
+            self.failed.may_be_one(FailureKey::of(&watched.seen))
+                && watched.begun.elapsed() < ATTACHING
         };
         let mut coming = self.attaching().filter(may_be_one);
         if self.attached().next().is_none() {

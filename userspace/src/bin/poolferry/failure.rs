@@ -8,7 +8,7 @@ use userspace::choose::ChooseError;
 use userspace::locate::LocateError;
 use userspace::observer::ObserveError;
 use userspace::openmetrics::MetricsError;
-use userspace::page_list::ListError;
+use userspace::page_list::BuildError;
 use userspace::server::ServerError;
 use userspace::stream::StreamError;
 use userspace::viewer::ViewerError;
@@ -73,16 +73,16 @@ impl From<ChooseError> for Failure {
     }
 }
 
-impl From<ListError> for Failure {
-    fn from(error: ListError) -> Self {
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Self {
         match error {
-            ListError::Write(error) => error.into(),
-            ListError::Encode(page_wire::EncodeError::Io(error)) => error.into(),
+            BuildError::Write(error) => error.into(),
+            BuildError::Encode(page_wire::EncodeError::Io(error)) => error.into(),
             other => {
                 let hint = match &other {
-                    ListError::Scan(error) => error.hint().map(str::to_owned),
-                    ListError::Frames(_) => Some(FRAMES_HINT.to_owned()),
-                    ListError::Locate(error) => error.hint().map(str::to_owned),
+                    BuildError::Scan(error) => error.hint().map(str::to_owned),
+                    BuildError::Frames(_) => Some(FRAMES_HINT.to_owned()),
+                    BuildError::Locate(error) => error.hint().map(str::to_owned),
                     _ => None,
                 };
                 Self::new(other, hint)

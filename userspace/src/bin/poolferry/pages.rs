@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use safe_file::Output;
 use userspace::frames::Frames;
 use userspace::locate::Locator;
-use userspace::page_list::{self, Filter, Format, RowWriter, Summary};
+use userspace::page_list::{self, Filter, ListFormat, RowWriter, Summary};
 
 use crate::failure::Failure;
 use crate::server_args::ServerArgs;
@@ -18,7 +18,7 @@ pub(crate) struct Args {
     server: ServerArgs,
     /// Form of the list.
     #[arg(long, value_enum, default_value = "table")]
-    format: Format,
+    format: ListFormat,
     /// Counts and bytes by table, state and reason instead of the list (table or jsonl).
     #[arg(long)]
     summary: bool,
@@ -62,7 +62,7 @@ fn write(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
     }
     let mut out = BufWriter::with_capacity(1 << 20, out);
     let filter = Filter { eligible: args.eligible, space: args.space };
-    if args.format == Format::Bin && !args.summary {
+    if args.format == ListFormat::Bin && !args.summary {
         let built = page_list::build(&server, None, &mut locator, &mut frames)?;
         log::info!("{:?} by {}", built.steps, frames.name());
         built.write(&mut out)?;
@@ -74,7 +74,7 @@ fn write(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
             summary.add(row);
             Ok(())
         })?;
-        if args.format == Format::Jsonl {
+        if args.format == ListFormat::Jsonl {
             foreign::json(&mut out, &summary)?;
             out.write_all(b"\n")?;
         } else {

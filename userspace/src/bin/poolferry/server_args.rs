@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use symbols::isolated::Isolation;
 use userspace::choose::{self, ChooseError};
 use userspace::server::Server;
-use userspace::target::{Account, Rule, Target};
+use userspace::target::{Account, ServerRule, Target};
 
 /// Which server. Each option may be given more than once: any of its values will do.
 #[derive(clap::Args, Clone, Debug)]
@@ -31,8 +31,8 @@ pub(crate) struct ServerArgs {
 
 impl ServerArgs {
     /// Which processes may be servers that are meant.
-    pub(crate) fn rule(&self) -> Rule {
-        Rule {
+    pub(crate) fn rule(&self) -> ServerRule {
+        ServerRule {
             pids: self.pid.clone(),
             names: self.name.clone(),
             datadirs: self.datadir.clone(),

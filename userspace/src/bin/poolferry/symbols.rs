@@ -3,8 +3,8 @@
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use symbols::report::Report;
-use symbols::{Origin, Target};
+use symbols::report::ProfileReport;
+use symbols::{Origin, ProgramPaths};
 
 use crate::failure::Failure;
 use crate::server_args::ServerArgs;
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Failure> {
         writeln!(out)?;
         return Ok(());
     }
-    write!(out, "{}", Report(&resolved.profile))?;
+    write!(out, "{}", ProfileReport(&resolved.profile))?;
     for attempt in &resolved.tried {
         writeln!(out, "looked for debug information: {}", foreign::of(attempt))?;
     }
@@ -62,5 +62,5 @@ fn resolve(
     root: &Path,
     options: &symbols::Options,
 ) -> Result<symbols::Resolved, symbols::Error> {
-    symbols::resolve(&Target { program, root }, options)
+    symbols::resolve(&ProgramPaths { program, root }, options)
 }

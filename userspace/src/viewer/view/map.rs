@@ -15,7 +15,7 @@ use super::super::palette::{self, Palette, STATES};
 use super::super::pane::Pane;
 use super::super::state::Viewer;
 use super::super::units;
-use super::section::{Section, section};
+use super::section::{Heading, section};
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let cells = &viewer.snapshot.cells;
@@ -30,7 +30,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let note =
         format!("a {unit} is {} {blocks}, {}", units::count(size as u64), units::bytes(bytes));
     let inner =
-        section(frame, area, Section::of_pane("Pool map", &note, Pane::Pool, viewer), palette);
+        section(frame, area, Heading::of_pane("Pool map", &note, Pane::Pool, viewer), palette);
     if cells.is_empty() {
         frame.render_widget("no map in this snapshot", inner);
     } else if palette.halves() {

@@ -11,7 +11,7 @@ use super::super::palette::{self, Palette, STATES};
 use super::super::state::Viewer;
 use super::super::strokes;
 use super::super::units;
-use super::section::{Section, section};
+use super::section::{Heading, section};
 
 /// Lines that [`draw_beside`] takes: blocks and traffic beside each other, migration below.
 pub(super) const HEIGHT: u16 = 8 + 3;
@@ -32,7 +32,7 @@ pub(super) fn draw_beside(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 
 fn draw_blocks(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
-    let inner = section(frame, area, Section::plain("Blocks", ""), palette);
+    let inner = section(frame, area, Heading::plain("Blocks", ""), palette);
     let totals = &viewer.snapshot.totals;
     let counts = counts(totals);
     let blocks = counts.iter().copied().fold(0, u64::saturating_add);
@@ -67,7 +67,7 @@ fn draw_blocks(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 
 fn draw_traffic(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
-    let inner = section(frame, area, Section::plain("Traffic", "a second"), palette);
+    let inner = section(frame, area, Heading::plain("Traffic", "a second"), palette);
     let (rates, history) = (&viewer.snapshot.rates, &viewer.history);
     let row = |name: &'static str, rate: f64, series: &Series| {
         let width = usize::from(inner.width).saturating_sub(21);
@@ -105,7 +105,7 @@ fn draw_traffic(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 fn draw_migration(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
     let note = format!("at {} (+ -)", viewer.link_rate);
-    let inner = section(frame, area, Section::plain("Migration", &note), palette);
+    let inner = section(frame, area, Heading::plain("Migration", &note), palette);
     let totals = &viewer.snapshot.totals;
     let share = units::share(totals.eligible_bytes, totals.pool_bytes);
     let (filled, rest) = strokes::bar(share, usize::from(inner.width));

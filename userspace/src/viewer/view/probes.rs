@@ -12,7 +12,7 @@ use super::super::pane::Pane;
 use super::super::state::Viewer;
 use super::super::strokes;
 use super::super::units;
-use super::section::{Section, first_line, section};
+use super::section::{Heading, first_line, section};
 
 /// Lines below the table of probes: latency, audit and cost with their rules.
 const BELOW: u16 = 3 + 2 + 3;
@@ -39,7 +39,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 fn draw_probes(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
     let note = format!("attached for {}", units::time(viewer.snapshot.since_attach));
-    let heading = Section::of_pane("Probes", &note, Pane::Probes, viewer);
+    let heading = Heading::of_pane("Probes", &note, Pane::Probes, viewer);
     let inner = section(frame, area, heading, palette);
     let lines = usize::from(inner.height).saturating_sub(1);
     let probes = &viewer.snapshot.probes;
@@ -91,7 +91,7 @@ fn row(probe: &ProbeRow, viewer: &Viewer, width: usize) -> Row<'static> {
 
 fn draw_latency(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
-    let heading = Section::plain("Latency", "upper bounds of powers of two");
+    let heading = Heading::plain("Latency", "upper bounds of powers of two");
     let inner = section(frame, area, heading, palette);
     let line = |name: &'static str, latency: Option<&Latency>| match latency {
         Some(latency) => Line::raw(format!(
@@ -117,7 +117,7 @@ fn draw_audit(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         1 => "1 scan".to_owned(),
         scans => format!("{} scans", units::count(scans)),
     };
-    let inner = section(frame, area, Section::plain("Audit", &note), palette);
+    let inner = section(frame, area, Heading::plain("Audit", &note), palette);
     let bad = |count: u64, name: &str| {
         let style = if count == 0 { Style::new() } else { palette.alarm() };
         Span::styled(format!("{} {name}", units::count(count)), style)
@@ -135,7 +135,7 @@ fn draw_audit(frame: &mut Frame, area: Rect, viewer: &Viewer) {
 
 fn draw_cost(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
-    let inner = section(frame, area, Section::plain("Cost", "of one CPU"), palette);
+    let inner = section(frame, area, Heading::plain("Cost", "of one CPU"), palette);
     let cost = &viewer.snapshot.cost;
     let cpu = cost.bpf_cpu.map_or_else(|| "not known".to_owned(), units::percent);
     let run = cost.bpf_ns_per_run.map_or_else(String::new, |ns| format!("{ns:.0} ns a run"));

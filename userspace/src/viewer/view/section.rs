@@ -11,7 +11,7 @@ use crate::viewer::pane::Pane;
 use crate::viewer::state::Viewer;
 
 /// Draws the rule with the title of a part; returns what is left for the part.
-pub(super) fn section(frame: &mut Frame, area: Rect, style: Section<'_>, palette: Palette) -> Rect {
+pub(super) fn section(frame: &mut Frame, area: Rect, style: Heading<'_>, palette: Palette) -> Rect {
     let title = if style.focused { palette.accent() } else { palette.strong() };
     // the title lies on the rule and would take over its dimness
     let title = title.remove_modifier(Modifier::DIM);
@@ -26,7 +26,7 @@ pub(super) fn section(frame: &mut Frame, area: Rect, style: Section<'_>, palette
 }
 
 /// How a part is headed.
-pub(super) struct Section<'a> {
+pub(super) struct Heading<'a> {
     pub(super) title: &'a str,
     /// Explanation at the right end of the rule.
     pub(super) note: &'a str,
@@ -34,7 +34,7 @@ pub(super) struct Section<'a> {
     pub(super) focused: bool,
 }
 
-impl<'a> Section<'a> {
+impl<'a> Heading<'a> {
     /// The heading of a pane that keys can act on.
     pub(super) fn of_pane(title: &'a str, note: &'a str, pane: Pane, viewer: &Viewer) -> Self {
         Self { title, note, focused: viewer.pane == pane }

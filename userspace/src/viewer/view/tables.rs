@@ -12,7 +12,7 @@ use super::super::pane::Pane;
 use super::super::rows::SortKey;
 use super::super::state::Viewer;
 use super::super::units;
-use super::section::{Section, first_line, section};
+use super::section::{Heading, first_line, section};
 
 const COLUMNS: [(SortKey, &str); 5] = [
     (SortKey::Name, "table"),
@@ -27,7 +27,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let inner = section(
         frame,
         area,
-        Section::of_pane("Tables", &note(viewer), Pane::Tables, viewer),
+        Heading::of_pane("Tables", &note(viewer), Pane::Tables, viewer),
         palette,
     );
     if viewer.tables.is_empty() {

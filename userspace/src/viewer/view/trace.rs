@@ -9,12 +9,12 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 use ratatui::widgets::{Cell, Row, Table};
 
-use crate::model::Event;
+use crate::model::TraceEvent;
 
 use super::super::pane::Pane;
 use super::super::state::Viewer;
 use super::super::units;
-use super::section::{Section, section};
+use super::section::{Heading, section};
 
 pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     let palette = viewer.palette;
@@ -24,7 +24,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
         (true, false) => "on (t w)",
         (false, _) => "off (t)",
     };
-    let inner = section(frame, area, Section::of_pane("Trace", note, Pane::Trace, viewer), palette);
+    let inner = section(frame, area, Heading::of_pane("Trace", note, Pane::Trace, viewer), palette);
     if events.is_empty() {
         let text = if viewer.tracing {
             "nothing has happened yet"
@@ -59,7 +59,7 @@ pub(super) fn draw(frame: &mut Frame, area: Rect, viewer: &Viewer) {
     frame.render_widget(Table::new(rows, widths).header(titles).column_spacing(1), inner);
 }
 
-fn row(event: &Event, names: &HashMap<u32, &Text>, dim: Style) -> Row<'static> {
+fn row(event: &TraceEvent, names: &HashMap<u32, &Text>, dim: Style) -> Row<'static> {
     let right = |text: String| Cell::from(Line::from(text).right_aligned());
     let time =
         format!("{}.{:06}", event.time_ns / 1_000_000_000, event.time_ns % 1_000_000_000 / 1_000);

@@ -46,14 +46,14 @@ pub fn from_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, LineError> {
 /// Puts lines together from bytes as they come. Holds one line at most, and no more than the limit:
 /// a longer line is thrown away up to its end, and said once.
 #[derive(Debug)]
-pub struct Lines {
+pub struct LineBuffer {
     limit: usize,
     line: Vec<u8>,
     /// Inside a line that is too long.
     skipping: bool,
 }
 
-impl Lines {
+impl LineBuffer {
     /// Lines of `limit` bytes at most, without their end.
     #[must_use]
     pub const fn new(limit: usize) -> Self {

@@ -138,7 +138,7 @@ fn an_answer_says_one_thing_and_no_more_than_it_may() {
 
 #[test]
 fn a_long_line_costs_itself_only() {
-    let mut lines = Lines::new(4);
+    let mut lines = LineBuffer::new(4);
     let mut bytes = &b"abcdefgh"[..];
     assert!(matches!(lines.take(&mut bytes), Some(Err(LineError::TooLong { limit: 4 }))));
     let mut bytes = &b"ij\n\nabcd\nabcde\nx\n"[..];
@@ -156,7 +156,7 @@ proptest! {
     ) {
         let all: Vec<u8> = texts.iter().flat_map(|text| [text.as_bytes(), b"\n"].concat()).collect();
         let mut rest = &all[..];
-        let (mut lines, mut found) = (Lines::new(9), Vec::new());
+        let (mut lines, mut found) = (LineBuffer::new(9), Vec::new());
         for cut in cuts.into_iter().cycle() {
             if rest.is_empty() {
                 break;
@@ -172,7 +172,7 @@ proptest! {
 
     #[test]
     fn strangers_bytes_do_no_harm(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let mut lines = Lines::new(64);
+        let mut lines = LineBuffer::new(64);
         let mut rest = &bytes[..];
         while let Some(line) = lines.take(&mut rest) {
             if let Ok(line) = line {
