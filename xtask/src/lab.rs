@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use test_qemus::Release as Qemu;
+use test_qemus::QemuRelease as Qemu;
 use test_servers::Release;
 use test_servers::cache::Cache;
 

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
-use test_servers::{Config, Dataset, Load, LoadSpec, Server, Workload};
+use test_servers::{Config, Dataset, Load, LoadSpec, Script, Server};
 
 use crate::ebpf;
 use crate::running::{self, Running};
@@ -129,7 +129,7 @@ impl Demo {
     /// Starts it, and waits until the load runs.
     pub(crate) fn start() -> Result<Self> {
         let server = Server::mysql56(Config::new().pool_mib(POOL_MIB).sysbench(DATA))?;
-        let mut load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).rate(RATE).uniform())?;
+        let mut load = server.load(&LoadSpec::new(Script::ReadWrite, 2).rate(RATE).uniform())?;
         load.wait_for_seconds(1)?;
         Ok(Self { _load: load, server })
     }

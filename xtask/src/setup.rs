@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Result, bail};
-use test_qemus::Release as Qemu;
+use test_qemus::QemuRelease as Qemu;
 use test_servers::Release;
 
 use crate::ebpf;

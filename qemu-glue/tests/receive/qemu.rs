@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use qemu_glue::guest::GuestRam;
 use qemu_glue::qmp::Qmp;
 use tempfile::TempDir;
-use test_qemus::Release;
+use test_qemus::QemuRelease;
 
 /// RAM of the VMs.
 pub(crate) const RAM_BYTES: u64 = 64 << 20;
@@ -28,7 +28,7 @@ pub(crate) fn page(number: u64) -> [u8; 4096] {
 
 /// The releases that are here; the skip line for each that is not.
 pub(crate) fn releases(test: &str) -> Vec<test_qemus::Qemu> {
-    let all = [Release::Q72, Release::Q100, Release::Q111];
+    let all = [QemuRelease::Q72, QemuRelease::Q100, QemuRelease::Q111];
     let installed = all.into_iter().map(|release| (release, release.installed()));
     let found = installed.filter_map(|(release, found)| {
         found.inspect_err(|why| println!("skipped: {test} ({release}): {why:#}")).ok()

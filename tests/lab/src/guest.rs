@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::port::{Heard, Port};
+use crate::port::{GuestMessage, Port};
 use crate::protocol::{Ask, Tick, Told};
 use crate::vm::Machine;
 use crate::wait;
@@ -195,7 +195,7 @@ impl Guest {
 }
 
 fn note(
-    heard: Heard,
+    heard: GuestMessage,
     lines: &mut BTreeMap<String, Vec<Line>>,
     ended: &mut BTreeMap<String, String>,
     ticks: &mut Vec<(Instant, Tick)>,

@@ -15,7 +15,7 @@ use crate::pause::Pause;
 use crate::protocol::Tick;
 use crate::steps::step;
 use crate::vm::Machine;
-use crate::watch::{self, Ended, Links, Watch};
+use crate::watch::{self, Ended, LinkBytes, Watch};
 use crate::{baseline, wait};
 
 /// A migration ends within this time, whatever the link.
@@ -33,7 +33,7 @@ pub struct Hop {
     /// How it ended.
     pub ended: Ended,
     /// What the links have carried for it.
-    pub links: Links,
+    pub links: LinkBytes,
     /// The comparison of both sides' RAM; `None` where the VM ran before all of it was there.
     pub identity: Option<Identity>,
     /// The silence of the guest, without the time in which it was paused to be compared.

@@ -14,12 +14,12 @@ use crate::guest::Guest;
 use crate::image::{Image, Tools, make_tools};
 use crate::mode::Mode;
 use crate::network::{Host, Network};
-use crate::scratch::Scratch;
+use crate::scratch::LabFolder;
 use crate::setup::{Programs, Setup};
 use crate::steps::step;
 use crate::storage::Storage;
 use crate::vm::{Devices, Hardware, Machine, Start};
-use crate::workload::{self, Second, Workload};
+use crate::workload::{self, GuestSecond, Workload};
 use crate::{check, wait};
 
 /// Name of the agent in the guest.
@@ -57,8 +57,8 @@ pub struct Laboratory {
     gauge: Option<Gauge>,
     readings: Vec<Reading>,
     /// Of a load that was ended to be started anew, until asked for.
-    earlier: Vec<Second>,
-    pub(crate) scratch: Scratch,
+    earlier: Vec<GuestSecond>,
+    pub(crate) scratch: LabFolder,
 }
 
 impl Laboratory {
@@ -69,7 +69,7 @@ impl Laboratory {
     pub fn boot(cache: &Cache, setup: Setup, programs: Programs) -> Result<Self> {
         let image = step("guest image", || Image::ready(cache))?;
         let database = step("database", || Database::ready(cache, setup.pool, setup.fill))?;
-        let scratch = Scratch::new(cache)?;
+        let scratch = LabFolder::new(cache)?;
         let network = step("namespaces and links", || {
             Network::new(&scratch, setup.network_rate, setup.storage_rate)
         })?;
@@ -224,7 +224,7 @@ impl Laboratory {
     }
 
     /// All seconds that the load has reported.
-    pub fn seconds(&mut self) -> Vec<Second> {
+    pub fn seconds(&mut self) -> Vec<GuestSecond> {
         let mut seconds = std::mem::take(&mut self.earlier);
         seconds.extend(workload::seconds(&mut self.guest));
         seconds

@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result};
 use test_servers::command;
 
 use crate::rate::Rate;
-use crate::scratch::Scratch;
+use crate::scratch::LabFolder;
 
 /// Device of the migration link, at both hosts.
 pub const MIGRATION: &str = "migration";
@@ -88,7 +88,7 @@ pub enum Link {
     Storage,
 }
 
-/// The namespaces, linked. They go away with the [`Scratch`] that names them.
+/// The namespaces, linked. They go away with the [`LabFolder`] that names them.
 #[derive(Debug)]
 pub struct Network {
     hosts: [String; 2],
@@ -100,7 +100,7 @@ impl Network {
     ///
     /// # Errors
     /// `ip` or `tc` is missing or not allowed to.
-    pub fn new(scratch: &Scratch, migration: Rate, storage: Rate) -> Result<Self> {
+    pub fn new(scratch: &LabFolder, migration: Rate, storage: Rate) -> Result<Self> {
         let network = Self {
             hosts: [Host::A, Host::B].map(|host| scratch.namespace(host.site())),
             storage: scratch.namespace("s"),

@@ -36,7 +36,7 @@ pub struct Paper {
     pub workload: Vec<Workload>,
     /// Links (migration and storage), instead of each part's own: `1gbit/4gbit`
     #[arg(long, value_name = "RATE/RATE", value_delimiter = ',')]
-    pub links: Vec<Links>,
+    pub links: Vec<LinkSpeeds>,
     /// Modes, which take turns, instead of each part's own
     #[arg(long, value_enum, value_delimiter = ',')]
     pub mode: Vec<Mode>,
@@ -53,14 +53,14 @@ pub struct Paper {
 
 /// Speed of both links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Links {
+pub struct LinkSpeeds {
     /// Migration link.
     pub network: Rate,
     /// Each host's link to the storage server.
     pub storage: Rate,
 }
 
-impl std::str::FromStr for Links {
+impl std::str::FromStr for LinkSpeeds {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
@@ -134,7 +134,7 @@ pub fn run(cache: &Cache, paper: Paper, programs: &Programs) -> Result<Vec<Repor
 
 /// The same in small, over links that make it small too.
 fn quick(paper: Paper) -> Paper {
-    let links = Links {
+    let links = LinkSpeeds {
         network: "400mbit".parse().unwrap_or(Rate::UNLIMITED),
         storage: "400mbit".parse().unwrap_or(Rate::UNLIMITED),
     };
@@ -157,11 +157,11 @@ mod tests {
 
     #[test]
     fn links_are_a_pair_of_rates() {
-        let links: Links = "1gbit/none".parse().unwrap();
+        let links: LinkSpeeds = "1gbit/none".parse().unwrap();
         assert_eq!(links.network.to_string(), "1gbit");
         assert_eq!(links.storage, Rate::UNLIMITED);
         for wrong in ["1gbit", "1gbit/", "/", "a/b"] {
-            wrong.parse::<Links>().unwrap_err();
+            wrong.parse::<LinkSpeeds>().unwrap_err();
         }
     }
 }

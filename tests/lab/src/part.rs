@@ -1,7 +1,7 @@
 //! Parts of the evaluation: which VM, load and links each of them varies, and the ways to migrate it compares.
 
 use crate::mode::Mode;
-use crate::paper::{Links, Paper};
+use crate::paper::{LinkSpeeds, Paper};
 use crate::rate::Rate;
 use crate::setup::Setup;
 use crate::size::Size;
@@ -9,9 +9,9 @@ use crate::workload::Workload;
 
 const GIGABIT: Rate = Rate::gigabits(1);
 const FOUR: Rate = Rate::gigabits(4);
-const SAME: Links = Links { network: GIGABIT, storage: GIGABIT };
-const FASTER: Links = Links { network: GIGABIT, storage: FOUR };
-const NONE: Links = Links { network: Rate::UNLIMITED, storage: Rate::UNLIMITED };
+const SAME: LinkSpeeds = LinkSpeeds { network: GIGABIT, storage: GIGABIT };
+const FASTER: LinkSpeeds = LinkSpeeds { network: GIGABIT, storage: FOUR };
+const NONE: LinkSpeeds = LinkSpeeds { network: Rate::UNLIMITED, storage: Rate::UNLIMITED };
 
 /// The ways between which an operator would choose: QEMU as it is, its best, and Poolferry with and without what makes that one best.
 const MAIN: [Mode; 4] = [Mode::Stock, Mode::MultifdZstd, Mode::PoolferryZstd, Mode::Poolferry];
@@ -63,7 +63,7 @@ impl Part {
     #[must_use]
     pub fn cells(self, paper: &Paper) -> Vec<Cell> {
         let of_share = |memory| (memory, share(memory, paper.pool_share));
-        let (vms, links, loads, modes): (Vec<_>, &[Links], &[Workload], &[Mode]) = match self {
+        let (vms, links, loads, modes): (Vec<_>, &[LinkSpeeds], &[Workload], &[Mode]) = match self {
             Self::SameLinks => (vec![of_share(gib(4))], &[SAME], &LOADS, &MAIN),
             Self::FasterStorage => (vec![of_share(gib(4))], &[FASTER], &LOADS, &MAIN),
             Self::AllWays => {
@@ -93,7 +93,7 @@ impl Part {
         let modes = named(&paper.mode, modes);
         let mut cells = Vec::new();
         for (memory, pool) in vms {
-            for &Links { network, storage } in links {
+            for &LinkSpeeds { network, storage } in links {
                 for &workload in loads {
                     let setup = Setup {
                         memory,

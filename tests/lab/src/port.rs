@@ -14,7 +14,7 @@ use crate::wait;
 
 /// What the guest said, and when it arrived at this host.
 #[derive(Debug, Clone)]
-pub struct Heard {
+pub struct GuestMessage {
     /// When the line was read.
     pub at: Instant,
     /// What it says.
@@ -24,8 +24,8 @@ pub struct Heard {
 /// Talks with the guest, wherever it is.
 #[derive(Debug)]
 pub struct Port {
-    heard: Receiver<Heard>,
-    sender: Sender<Heard>,
+    heard: Receiver<GuestMessage>,
+    sender: Sender<GuestMessage>,
     writer: Option<UnixStream>,
     next_id: u64,
 }
@@ -52,7 +52,7 @@ impl Port {
                 let at = Instant::now();
                 // A line that a migration has cut in two is lost: each half goes to another host.
                 let Ok(told) = serde_json::from_slice(&line) else { continue };
-                if sender.send(Heard { at, told }).is_err() {
+                if sender.send(GuestMessage { at, told }).is_err() {
                     return;
                 }
             }
@@ -80,7 +80,7 @@ impl Port {
     }
 
     /// All that was heard since the last call.
-    pub fn hear(&self) -> impl Iterator<Item = Heard> + '_ {
+    pub fn hear(&self) -> impl Iterator<Item = GuestMessage> + '_ {
         self.heard.try_iter()
     }
 
@@ -92,7 +92,7 @@ impl Port {
         &self,
         what: &str,
         limit: Duration,
-        mut pick: impl FnMut(Heard) -> Result<Option<T>>,
+        mut pick: impl FnMut(GuestMessage) -> Result<Option<T>>,
     ) -> Result<T> {
         let since = Instant::now();
         while since.elapsed() < limit {

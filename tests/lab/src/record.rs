@@ -15,13 +15,13 @@ use crate::rate::Rate;
 use crate::setup::Setup;
 use crate::storage::Kind;
 use crate::transactions;
-use crate::workload::Second;
+use crate::workload::GuestSecond;
 
 /// What was heard of the load from before a migration to after it.
 #[derive(Debug, Default)]
-pub struct Heard {
+pub struct LoadRecord {
     /// What sysbench has reported.
-    pub seconds: Vec<Second>,
+    pub seconds: Vec<GuestSecond>,
     /// What the probes in the guest have said.
     pub readings: Vec<Reading>,
 }
@@ -31,7 +31,13 @@ pub struct Heard {
 ///
 /// # Errors
 /// Poolferry has written no record.
-pub fn record(hop: &Hop, heard: &Heard, setup: &Setup, run: u32, folder: &Path) -> Result<Report> {
+pub fn record(
+    hop: &Hop,
+    heard: &LoadRecord,
+    setup: &Setup,
+    run: u32,
+    folder: &Path,
+) -> Result<Report> {
     let mut report = match hop.mode {
         mode if mode.is_poolferry() => {
             migration_record::read(&folder.join(migration_record::JSON))?
@@ -184,9 +190,9 @@ fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], before_s: f64) {
         if hop.mode == Mode::ColdPool { None } else { transactions::count(&report.tps, &counted) };
 }
 
-fn tps(hop: &Hop, seconds: &[Second], before_s: f64) -> Vec<Tps> {
+fn tps(hop: &Hop, seconds: &[GuestSecond], before_s: f64) -> Vec<Tps> {
     let (begun, _) = hop.watch.begun();
-    let second = |second: &Second| Tps {
+    let second = |second: &GuestSecond| Tps {
         at_s: agent::seconds_from(begun, hop.pause.taken_out(second.at)) - before_s,
         tps: second.tps,
         latency_ms: Some(second.latency_ms),

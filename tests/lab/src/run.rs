@@ -10,7 +10,7 @@ use test_servers::cache::Cache;
 
 use crate::berth::Berth;
 use crate::mode::Mode;
-use crate::record::{Heard, failure, is_of, record};
+use crate::record::{LoadRecord, failure, is_of, record};
 use crate::setup::{Programs, Setup};
 use crate::steps::say;
 use crate::wait;
@@ -199,7 +199,7 @@ fn one(
     }
     wait::pause(Duration::from_secs(series.after))?;
     lab.gauge_off();
-    let heard = Heard { seconds: lab.seconds(), readings: lab.readings() };
+    let heard = LoadRecord { seconds: lab.seconds(), readings: lab.readings() };
     record(&hop, &heard, setup, run, folder)
 }
 

@@ -1,7 +1,7 @@
 //! The folder and the network namespaces of one laboratory, and how they go away whatever happens.
 //!
 //! Every process of a laboratory runs in one of its namespaces, so the namespaces name all that has to be ended. Three
-//! things see to it: [`Scratch`] when it is dropped; a watchdog, a shell that waits on a pipe which only the owner holds open, when the
+//! things see to it: [`LabFolder`] when it is dropped; a watchdog, a shell that waits on a pipe which only the owner holds open, when the
 //! owner is killed; and a sweep at the next start for what a crash of the machine or a killed watchdog left (folders).
 
 use std::fs::{self, File};
@@ -42,14 +42,14 @@ rm -f -- "$2.lock"
 
 /// A folder for the files of one laboratory, and the name of its namespaces.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct LabFolder {
     name: String,
     path: PathBuf,
     watchdog: Child,
     _lock: File,
 }
 
-impl Scratch {
+impl LabFolder {
     /// Makes an empty folder, and clears away laboratories whose owner is dead.
     ///
     /// # Errors
@@ -90,7 +90,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for LabFolder {
     fn drop(&mut self) {
         let cleared = clear(&self.name, &self.path);
         // If that failed, the end of the pipe without a line makes the watchdog try again.

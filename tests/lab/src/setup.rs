@@ -97,7 +97,7 @@ impl Programs {
             own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|p| p.is_file())
         };
         let named = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
-        let qemu = test_qemus::Release::Q100.installed()?.command();
+        let qemu = test_qemus::QemuRelease::Q100.installed()?.command();
         let word = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
         Ok(Self {
             qemu: std::iter::once(qemu.get_program()).chain(qemu.get_args()).map(word).collect(),

@@ -23,12 +23,12 @@ pub struct Look {
     /// Pages that the guest wrote per second.
     pub dirty_pages_per_s: u64,
     /// What the links have carried since the watch began.
-    pub links: Links,
+    pub links: LinkBytes,
 }
 
 /// Bytes on the links.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Links {
+pub struct LinkBytes {
     /// Received by the destination on the migration link.
     pub network: u64,
     /// Received by the destination on its storage link.
@@ -72,7 +72,7 @@ pub struct Watch {
     begun: Instant,
     begun_at: SystemTime,
     destination: u32,
-    before: Links,
+    before: LinkBytes,
     last: Option<Instant>,
     /// What QEMU at the source tells of an earlier migration: that brought the VM here, that failed, or that goes on without
     /// anybody to drive it. `None` once the one that is watched has begun.
@@ -115,7 +115,7 @@ impl Watch {
             at: self.begun.elapsed(),
             remaining: number("remaining"),
             dirty_pages_per_s: number("dirty-pages-rate"),
-            links: Links {
+            links: LinkBytes {
                 network: links.network.saturating_sub(self.before.network),
                 storage: links.storage.saturating_sub(self.before.storage),
             },
@@ -173,9 +173,9 @@ impl Watch {
     ///
     /// # Errors
     /// The destination is gone.
-    pub fn links(&self) -> Result<Links> {
+    pub fn links(&self) -> Result<LinkBytes> {
         let now = links(self.destination)?;
-        Ok(Links {
+        Ok(LinkBytes {
             network: now.network.saturating_sub(self.before.network),
             storage: now.storage.saturating_sub(self.before.storage),
         })
@@ -193,9 +193,9 @@ fn time(statistics: &Value) -> u64 {
     statistics["total-time"].as_u64().unwrap_or(0)
 }
 
-fn links(pid: u32) -> Result<Links> {
+fn links(pid: u32) -> Result<LinkBytes> {
     let carried = Carried::now(pid)?;
-    Ok(Links { network: carried.received(MIGRATION), storage: carried.received(STORAGE) })
+    Ok(LinkBytes { network: carried.received(MIGRATION), storage: carried.received(STORAGE) })
 }
 
 /// Waits until the destination has all of the VM, and holds it paused or, if it is not `held`, runs it.

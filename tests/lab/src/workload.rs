@@ -47,7 +47,7 @@ impl Workload {
 
 /// What sysbench reported for one second.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Second {
+pub struct GuestSecond {
     /// When the report arrived here.
     pub at: Instant,
     /// Transactions per second.
@@ -134,7 +134,7 @@ pub fn stop(guest: &mut Guest, workload: Workload) -> Result<()> {
 }
 
 /// All seconds that were reported since the load was started.
-pub fn seconds(guest: &mut Guest) -> Vec<Second> {
+pub fn seconds(guest: &mut Guest) -> Vec<GuestSecond> {
     guest.lines(NAME).iter().filter_map(|line| second(line.at, &line.text)).collect()
 }
 
@@ -149,12 +149,12 @@ fn still_runs(guest: &mut Guest) -> Result<()> {
 }
 
 /// `[ 1s ] thds: 1 tps: 339.41 qps: 6799.18 (r/w/o: 4761.72/1357.64/679.82) lat (ms,95%): 3.89 err/s: ...`
-fn second(at: Instant, line: &str) -> Option<Second> {
+fn second(at: Instant, line: &str) -> Option<GuestSecond> {
     line.strip_prefix("[ ")?;
     let number = |label: &str| -> Option<f64> {
         line.split_once(label)?.1.split_whitespace().next()?.parse().ok()
     };
-    Some(Second { at, tps: number(" tps: ")?, latency_ms: number(" lat (ms,95%): ")? })
+    Some(GuestSecond { at, tps: number(" tps: ")?, latency_ms: number(" lat (ms,95%): ")? })
 }
 
 #[cfg(test)]
@@ -166,7 +166,7 @@ mod tests {
         let line = "[ 12s ] thds: 1 tps: 339.41 qps: 6799.18 (r/w/o: 4761.72/1357.64/679.82) \
                     lat (ms,95%): 3.89 err/s: 0.00 reconn/s: 0.00";
         let at = Instant::now();
-        assert_eq!(second(at, line), Some(Second { at, tps: 339.41, latency_ms: 3.89 }));
+        assert_eq!(second(at, line), Some(GuestSecond { at, tps: 339.41, latency_ms: 3.89 }));
         assert_eq!(second(at, "Threads started!"), None);
     }
 }

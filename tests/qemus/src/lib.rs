@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
-//! let qemu = test_qemus::Release::Q100.installed()?;
+//! let qemu = test_qemus::QemuRelease::Q100.installed()?;
 //! let version = qemu.command().arg("-version").output()?;
 //! # let _ = version;
 //! # Ok(())
@@ -17,4 +17,4 @@ mod qemu;
 mod release;
 
 pub use qemu::Qemu;
-pub use release::Release;
+pub use release::QemuRelease;

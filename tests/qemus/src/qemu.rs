@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use test_servers::command;
 
-use crate::release::Release;
+use crate::release::QemuRelease;
 
 /// Folders of a root that have its libraries.
 const LIBRARIES: [&str; 2] = ["lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu"];
@@ -24,14 +24,18 @@ const MODULES: &str = "usr/lib/x86_64-linux-gnu/qemu";
 /// A QEMU that lies ready on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Qemu {
-    release: Release,
+    release: QemuRelease,
     program: PathBuf,
     /// The folder with all that it needs; `None` if it runs on the machine's own libraries.
     root: Option<PathBuf>,
 }
 
 impl Qemu {
-    pub(crate) fn found(release: Release, program: PathBuf, root: Option<PathBuf>) -> Result<Self> {
+    pub(crate) fn found(
+        release: QemuRelease,
+        program: PathBuf,
+        root: Option<PathBuf>,
+    ) -> Result<Self> {
         let qemu = Self { release, program, root };
         if let Some(root) = &qemu.root {
             loader(root)?;
@@ -41,7 +45,7 @@ impl Qemu {
 
     /// Which release it is.
     #[must_use]
-    pub fn release(&self) -> Release {
+    pub fn release(&self) -> QemuRelease {
         self.release
     }
 

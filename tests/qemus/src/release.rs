@@ -19,7 +19,7 @@ const PROGRAM: &str = "usr/bin/qemu-system-x86_64";
 
 /// A QEMU release that the library knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Release {
+pub enum QemuRelease {
     /// 7.2 of Debian bookworm.
     Q72,
     /// 8.2, which only Ubuntu 24.04 has: used where its variable names it.
@@ -30,7 +30,7 @@ pub enum Release {
     Q111,
 }
 
-impl Release {
+impl QemuRelease {
     /// All of them, oldest first.
     pub const ALL: [Self; 4] = [Self::Q72, Self::Q82, Self::Q100, Self::Q111];
 
@@ -129,7 +129,7 @@ impl Release {
     }
 }
 
-impl fmt::Display for Release {
+impl fmt::Display for QemuRelease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (major, minor) = self.version();
         write!(f, "QEMU {major}.{minor}")

@@ -1,11 +1,11 @@
 //! The releases that are here are what they say.
 
-use test_qemus::Release;
+use test_qemus::QemuRelease;
 use test_servers::skipped;
 
 #[test]
 fn each_release_runs_and_has_the_accelerator() {
-    for release in Release::ALL {
+    for release in QemuRelease::ALL {
         let qemu = match release.installed() {
             Ok(qemu) => qemu,
             Err(error) => {

@@ -9,12 +9,12 @@
 //! ```
 //!
 //! ```no_run
-//! use test_servers::{Config, Dataset, LoadSpec, Server, Workload};
+//! use test_servers::{Config, Dataset, LoadSpec, Server, Script};
 //!
 //! # fn main() -> anyhow::Result<()> {
 //! let data = Dataset { tables: 4, rows: 100_000 };
 //! let server = Server::mysql56(Config::new().pool_mib(512).sysbench(data))?;
-//! let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(10))?;
+//! let load = server.load(&LoadSpec::new(Script::ReadWrite, 2).seconds(10))?;
 //! println!("{} runs with pid {}: {:?}", server.program().display(), server.pid(), load.wait()?);
 //! server.stop()?;
 //! # Ok(())
@@ -41,6 +41,6 @@ mod watchdog;
 
 pub use config::{Config, Dataset, Isolation, PageSize};
 pub use fixture::{Installed, Release};
-pub use load::{Load, LoadSpec, Second, Summary, Workload};
+pub use load::{Load, LoadSpec, Script, Second, Summary};
 pub use server::Server;
 pub use skip::skipped;

@@ -17,7 +17,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 /// Which of sysbench's scripts runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Workload {
+pub enum Script {
     /// `oltp_read_only`.
     ReadOnly,
     /// `oltp_read_write`.
@@ -28,7 +28,7 @@ pub enum Workload {
     PointSelect,
 }
 
-impl Workload {
+impl Script {
     const fn script(self) -> &'static str {
         match self {
             Self::ReadOnly => "oltp_read_only",
@@ -42,7 +42,7 @@ impl Workload {
 /// What sysbench is to do.
 #[derive(Debug, Clone)]
 pub struct LoadSpec {
-    workload: Workload,
+    workload: Script,
     threads: u32,
     seconds: Option<u32>,
     rate: Option<u32>,
@@ -53,7 +53,7 @@ impl LoadSpec {
     /// `workload` on `threads` connections as fast as it goes, until it is stopped, some rows touched more often
     /// than others (sysbench's `special` distribution).
     #[must_use]
-    pub fn new(workload: Workload, threads: u32) -> Self {
+    pub fn new(workload: Script, threads: u32) -> Self {
         Self { workload, threads, seconds: None, rate: None, random: "special" }
     }
 

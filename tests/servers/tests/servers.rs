@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use test_servers::{
-    Config, Dataset, Isolation, LoadSpec, PageSize, Release, Server, Workload, skipped,
+    Config, Dataset, Isolation, LoadSpec, PageSize, Release, Script, Server, skipped,
 };
 
 /// Small enough to be prepared in seconds.
@@ -57,7 +57,7 @@ fn serves(release: Release) {
     assert_eq!(server.query_one("SELECT COUNT(*) FROM sbtest.sbtest2").unwrap(), "5000");
     assert!(server.datadir().join("sbtest/sbtest2.ibd").is_file());
 
-    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(2)).unwrap();
+    let load = server.load(&LoadSpec::new(Script::ReadWrite, 2).seconds(2)).unwrap();
     let summary = load.wait().unwrap();
     assert!(summary.transactions > 0 && summary.tps > 0.0, "{summary:?}");
     assert!(!summary.seconds.is_empty() && summary.seconds[0].at == 1, "{summary:?}");
@@ -159,7 +159,7 @@ fn an_unlimited_load_ends_when_told() {
         return;
     }
     let server = Server::mysql56(Config::new().sysbench(DATA)).unwrap();
-    let mut load = server.load(&LoadSpec::new(Workload::ReadOnly, 1).rate(20).uniform()).unwrap();
+    let mut load = server.load(&LoadSpec::new(Script::ReadOnly, 1).rate(20).uniform()).unwrap();
     load.wait_for_seconds(2).unwrap();
     let seconds = load.stop().unwrap();
     assert!(seconds.iter().all(|second| second.tps < 100.0), "{seconds:?}");

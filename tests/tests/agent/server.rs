@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use page_wire::ask::{Migration, Phase, ServerState, Times};
 use qemu_glue::agent::{AgentError, NoRam};
-use test_servers::{LoadSpec, Workload, skipped};
+use test_servers::{LoadSpec, Script, skipped};
 
 use crate::fixture::{Fixture, LIST_WITHIN, RAM_BYTES, eventually, other_servers, settle, warm};
 
@@ -27,7 +27,7 @@ fn figures_of_a_load_are_the_servers_own() {
     let clean = before.blocks.clean;
     assert!(clean > 2000 && before.blocks.dirty == 0, "{:?}", before.blocks);
 
-    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(3)).unwrap();
+    let load = server.load(&LoadSpec::new(Script::ReadWrite, 2).seconds(3)).unwrap();
     let mut highest = 0.0_f64;
     let busy = || {
         let observed = fixture.status(&mut agent).observed.unwrap();

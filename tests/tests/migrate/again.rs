@@ -17,7 +17,7 @@ use qemu_glue::qmp::Qmp;
 use qemu_glue::set::{Block, SetRun};
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use test_qemus::{Qemu, Release};
+use test_qemus::{Qemu, QemuRelease};
 use test_servers::skipped;
 use tokio::time::sleep;
 
@@ -189,7 +189,7 @@ fn refused(answer: Message) -> Result<Refused> {
 }
 
 fn releases(test: &str) -> Vec<Qemu> {
-    let all = [Release::Q72, Release::Q100, Release::Q111];
+    let all = [QemuRelease::Q72, QemuRelease::Q100, QemuRelease::Q111];
     let found = all.into_iter().filter_map(|release| match release.installed() {
         Ok(qemu) => Some(qemu),
         Err(why) => {

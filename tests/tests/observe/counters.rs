@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use probe_abi::Probe;
-use test_servers::{Config, LoadSpec, Release, Server, Workload};
+use test_servers::{Config, LoadSpec, Release, Script, Server};
 use userspace::observer::{ObserveOptions, Observer};
 use userspace::openmetrics;
 use userspace::probes::ProbeOptions;
@@ -166,7 +166,7 @@ fn rate(latency: &Option<userspace::model::Latency>) -> f64 {
     latency.as_ref().unwrap().rate
 }
 
-fn load(server: &Server, workload: Workload) {
+fn load(server: &Server, workload: Script) {
     let spec = LoadSpec::new(workload, 4).seconds(3).uniform();
     server.load(&spec).unwrap().wait().unwrap();
 }
@@ -183,8 +183,8 @@ fn ddl(server: &Server) {
 /// The data is larger than the pool.
 fn a_pool_that_thrashes(release: Release) {
     let mut scales = Scales::new(release, 24);
-    scales.weigh("read-only, thrashing", |server| load(server, Workload::ReadOnly));
-    let probes = scales.weigh("read-write, thrashing", |server| load(server, Workload::ReadWrite));
+    scales.weigh("read-only, thrashing", |server| load(server, Script::ReadOnly));
+    let probes = scales.weigh("read-write, thrashing", |server| load(server, Script::ReadWrite));
     assert!(probes.evictions > 500.0, "{probes:?}");
     scales.end();
 }
@@ -192,7 +192,7 @@ fn a_pool_that_thrashes(release: Release) {
 /// All data is in the pool: whatever goes back to the free list is no page, but for dropped ones.
 fn a_pool_that_holds_all(release: Release) {
     let mut scales = Scales::new(release, 160);
-    scales.weigh("read-write, warm", |server| load(server, Workload::ReadWrite));
+    scales.weigh("read-write, warm", |server| load(server, Script::ReadWrite));
     let probes = scales.weigh("DDL", ddl);
     assert!(probes.freed > 0.0, "{probes:?}");
     scales.end();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use test_servers::{Config, LoadSpec, Release, Workload};
+use test_servers::{Config, LoadSpec, Release, Script};
 
 use crate::agent::Agent;
 use crate::lab::{eventually, on_each_mysql, open, warm};
@@ -40,7 +40,7 @@ fn trace_and_end(
     let text = Text::of(&open(&server));
     let pid = server.pid();
     assert_eq!(text.changed(), 0);
-    let _load = server.load(&LoadSpec::new(Workload::ReadWrite, 2)).unwrap();
+    let _load = server.load(&LoadSpec::new(Script::ReadWrite, 2)).unwrap();
     let named = named_probes();
     let folder = tempfile::tempdir().unwrap();
     let mut command =

@@ -1,7 +1,7 @@
 //! `trace --events`: each event is written once, and what is missing is told, no more and no less.
 
 use serde_json::Value;
-use test_servers::{Config, LoadSpec, Release, Workload};
+use test_servers::{Config, LoadSpec, Release, Script};
 
 use crate::agent::Agent;
 use crate::lab::{DATA, on_each_mysql, start};
@@ -45,7 +45,7 @@ fn read(text: &str) -> Told {
 fn gaps_are_what_the_ring_lost(release: Release) {
     let Some(agent) = Agent::find("gaps_are_what_the_ring_lost") else { return };
     let server = start(release, Config::new().pool_mib(24).sysbench(DATA));
-    let _load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).rate(40).uniform()).unwrap();
+    let _load = server.load(&LoadSpec::new(Script::ReadWrite, 2).rate(40).uniform()).unwrap();
     let pid = server.pid().to_string();
     let trace = |ring: &str| {
         let output = agent.run(&[

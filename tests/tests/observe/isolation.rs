@@ -1,7 +1,7 @@
 //! Servers behind namespaces and roots of their own, and two at once.
 
 use probe_abi::Probe;
-use test_servers::{Config, Isolation, LoadSpec, Release, Server, Workload};
+use test_servers::{Config, Isolation, LoadSpec, Release, Script, Server};
 use userspace::choose::{self, ChooseError};
 use userspace::observer::Observer;
 use userspace::target::{ServerRule, Target};
@@ -24,7 +24,7 @@ fn a_server_in_namespaces_is_observed(release: Release) {
     assert_ne!(std::path::Path::new(&inside), server.datadir());
     let mut observer = observe(&server);
     let text = Text::of(observer.server());
-    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(3)).unwrap();
+    let load = server.load(&LoadSpec::new(Script::ReadWrite, 2).seconds(3)).unwrap();
     load.wait().unwrap();
     settle(&server);
     assert!(hits(&observer) > 100, "{} hits", hits(&observer));
@@ -48,7 +48,7 @@ fn a_server_behind_the_loader_is_observed(release: Release) {
     let mut observer = observe(&server);
     let text = Text::of(observer.server());
     assert!(text.changed() > 0, "the probes stand in the text of mysqld");
-    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(2)).unwrap();
+    let load = server.load(&LoadSpec::new(Script::ReadWrite, 2).seconds(2)).unwrap();
     load.wait().unwrap();
     settle(&server);
     assert!(hits(&observer) > 100, "{} hits", hits(&observer));
@@ -63,7 +63,7 @@ fn one_of_two_servers_is_observed_alone(release: Release) {
     let (quiet, busy) = (small(release), small(release));
     let (of_quiet, of_busy) = (observe(&quiet), observe(&busy));
     let before = hits(&of_quiet);
-    let load = busy.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(4).uniform()).unwrap();
+    let load = busy.load(&LoadSpec::new(Script::ReadWrite, 2).seconds(4).uniform()).unwrap();
     load.wait().unwrap();
     settle(&busy);
     let (idle, worked) = (hits(&of_quiet) - before, hits(&of_busy));

@@ -4,7 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use probe_abi::{PROBES, Probe, ProbeCounters, Record};
-use test_servers::{Config, LoadSpec, Release, Workload};
+use test_servers::{Config, LoadSpec, Release, Script};
 use userspace::probes::{ProbeOptions, Probes};
 
 use crate::lab::{DATA, observe, on_each_mysql, open, settle, start};
@@ -41,7 +41,7 @@ fn every_hit_is_received_or_counted_as_lost(release: Release) {
     assert_eq!(probes.counters().unwrap(), before, "an event came while tracing was switched on");
     // The same load is watched by an observer of the usual kind, whose table must stay true.
     let mut observer = observe(&server);
-    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 4).seconds(5).uniform()).unwrap();
+    let load = server.load(&LoadSpec::new(Script::ReadWrite, 4).seconds(5).uniform()).unwrap();
     let mut received = [0_u64; PROBES];
     let mut drain = || {
         while let Some(item) = ring.next() {

@@ -12,7 +12,7 @@ use symbols::role::SiteRole;
 use symbols::site::{code, probe_at};
 use symbols::{Options, ProgramPaths as Program};
 use tempfile::TempDir;
-use test_servers::{Config, LoadSpec, Release, Workload};
+use test_servers::{Config, LoadSpec, Release, Script};
 use userspace::observer::{ObserveOptions, Observer};
 
 use crate::lab::{DATA, on_each_mysql, open, run, settle, start, target, touch_all};
@@ -96,7 +96,7 @@ fn a_neighbours_copy_moves_no_probe() {
             Err(error) => panic!("not attached: {error}: {:?}", error.hint()),
         };
         println!("sites of the real server: {:?}", probes(observer.server().profile()));
-        let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(2)).unwrap();
+        let load = server.load(&LoadSpec::new(Script::ReadWrite, 2).seconds(2)).unwrap();
         let ended = load.wait();
         let log = server.log();
         let killed = log.lines().find(|line| line.contains("got signal"));

@@ -1,7 +1,7 @@
 //! A list that was prepared while the server was watched against one made anew.
 
 use page_wire::{Bounds, HEADER_BYTES, List};
-use test_servers::{Config, LoadSpec, Release, Server, Workload};
+use test_servers::{Config, LoadSpec, Release, Script, Server};
 use userspace::frames::Frames;
 use userspace::locate::Locator;
 use userspace::observer::Observer;
@@ -69,7 +69,7 @@ fn a_prepared_list_is_that_of_this_moment(release: Release) {
     assert!(judged < blocks / 2, "{judged} of {blocks} read again");
     let first = of_this_moment(&mut observer, &server);
 
-    server.load(&LoadSpec::new(Workload::ReadWrite, 2).seconds(3)).unwrap().wait().unwrap();
+    server.load(&LoadSpec::new(Script::ReadWrite, 2).seconds(3)).unwrap().wait().unwrap();
     settle(&server);
     let (prepared, more) = list(&mut observer);
     assert!(more > judged, "changes were not looked at");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use test_servers::{Config, LoadSpec, Release, Server, Workload};
+use test_servers::{Config, LoadSpec, Release, Script, Server};
 use userspace::observer::{ObserveError, Observer};
 
 use crate::content::assert_files_hold_the_frames;
@@ -90,7 +90,7 @@ fn the_table_follows_a_pool_that_grows_and_shrinks() {
         let mut observer = observe(&server);
         observer.set_trace(true).unwrap();
         let walks = observer.set_walk(true).is_ok();
-        let load = server.load(&LoadSpec::new(Workload::ReadWrite, 2).uniform()).unwrap();
+        let load = server.load(&LoadSpec::new(Script::ReadWrite, 2).uniform()).unwrap();
         for mib in [160, 32, 96] {
             resize(&server, &mut observer, mib);
             let traced = || {

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use test_servers::{Config, LoadSpec, Release, Workload};
+use test_servers::{Config, LoadSpec, Release, Script};
 
 use crate::agent::Agent;
 use crate::lab::{DATA, eventually, start};
@@ -83,7 +83,7 @@ fn every_signal_ends_every_command() {
     crate::lab::run(TEST, Release::Mysql56, |release| {
         let Some(agent) = Agent::find(TEST) else { return };
         let server = start(release, Config::new().pool_mib(24).sysbench(DATA));
-        let load = server.load(&LoadSpec::new(Workload::ReadWrite, 1).rate(20)).unwrap();
+        let load = server.load(&LoadSpec::new(Script::ReadWrite, 1).rate(20)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let mut late = Vec::new();
         for (line, kind) in CASES {
@@ -123,7 +123,7 @@ fn metrics_and_probes_go_on() {
     crate::lab::run(TEST, Release::Mysql56, |release| {
         let Some(agent) = Agent::find(TEST) else { return };
         let server = start(release, Config::new().pool_mib(24).sysbench(DATA));
-        let _load = server.load(&LoadSpec::new(Workload::ReadWrite, 2)).unwrap();
+        let _load = server.load(&LoadSpec::new(Script::ReadWrite, 2)).unwrap();
         let port = free_port();
         let line = format!(
             "trace --pid {} --format jsonl --events --refresh 100ms --metrics 127.0.0.1:{port}",

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use probe_abi::state;
 use symbols::profile::{PageState, RuleReason};
-use test_servers::{Config, LoadSpec, Release, Workload};
+use test_servers::{Config, LoadSpec, Release, Script};
 use userspace::memory::Memory;
 use userspace::observer::Observer;
 use userspace::scan::{Block, scan};
@@ -74,7 +74,7 @@ fn the_table_loses_nothing_under_a_load(release: Release) {
     let config = Config::new().pool_mib(24).sysbench(DATA);
     let server = start(release, config);
     let mut observer = observe(&server);
-    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 4).seconds(12).uniform()).unwrap();
+    let load = server.load(&LoadSpec::new(Script::ReadWrite, 4).seconds(12).uniform()).unwrap();
     let end = Instant::now() + Duration::from_secs(11);
     while Instant::now() < end {
         observer.audit().unwrap();
@@ -102,7 +102,7 @@ fn the_table_loses_nothing_under_a_load(release: Release) {
 /// some of them only must not be believed.
 fn attaching_under_a_load_loses_nothing(release: Release) {
     let server = start(release, Config::new().pool_mib(32).sysbench(DATA));
-    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 4)).unwrap();
+    let load = server.load(&LoadSpec::new(Script::ReadWrite, 4)).unwrap();
     for attachment in 0..15 {
         let mut observer = observe(&server);
         for _ in 0..3 {

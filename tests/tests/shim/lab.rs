@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use test_qemus::{Qemu, Release};
+use test_qemus::{Qemu, QemuRelease};
 use test_servers::skipped;
 
 /// How long anything is waited for that is known to come.
@@ -16,31 +16,31 @@ const LIMIT: Duration = Duration::from_secs(30);
 macro_rules! on_each_qemu {
     ($($name:ident),+ $(,)?) => {$(
         mod $name {
-            use test_qemus::Release;
+            use test_qemus::QemuRelease;
 
-            fn run(test: &str, release: Release) {
+            fn run(test: &str, release: QemuRelease) {
                 let name = format!("{}::{test}", module_path!());
                 crate::lab::run(&name, release, async |lab| super::$name(&lab).await);
             }
 
             #[test]
             fn qemu72() {
-                run("qemu72", Release::Q72);
+                run("qemu72", QemuRelease::Q72);
             }
 
             #[test]
             fn qemu82() {
-                run("qemu82", Release::Q82);
+                run("qemu82", QemuRelease::Q82);
             }
 
             #[test]
             fn qemu100() {
-                run("qemu100", Release::Q100);
+                run("qemu100", QemuRelease::Q100);
             }
 
             #[test]
             fn qemu111() {
-                run("qemu111", Release::Q111);
+                run("qemu111", QemuRelease::Q111);
             }
         }
     )+};
@@ -62,7 +62,7 @@ impl Lab {
 }
 
 /// Runs a test when it is its turn; says so where it cannot run.
-pub(crate) fn run(test: &str, release: Release, body: impl AsyncFnOnce(Lab)) {
+pub(crate) fn run(test: &str, release: QemuRelease, body: impl AsyncFnOnce(Lab)) {
     static TURN: Mutex<()> = Mutex::new(());
     // A test that failed leaves nothing behind that the next would trip over.
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);

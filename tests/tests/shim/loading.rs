@@ -115,8 +115,8 @@ fn version_place(bytes: &[u8], program: &Path) -> usize {
     let after = function.address() + load as u64 + 8;
     let place = in_file(after.wrapping_add_signed(distance.into()));
     let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-    let (major, _) = test_qemus::Release::ALL
-        .map(test_qemus::Release::version)
+    let (major, _) = test_qemus::QemuRelease::ALL
+        .map(test_qemus::QemuRelease::version)
         .into_iter()
         .find(|(major, minor)| {
             (number(place), number(place + 8)) == ((*major).into(), (*minor).into())

@@ -11,7 +11,7 @@ use qemu_glue::channel::{
 use qemu_glue::multifd::Multifd;
 use qemu_glue::source::{self, MigrateError, Mode, Options, Route, Update, cancellation};
 use serde_json::json;
-use test_qemus::Release;
+use test_qemus::QemuRelease;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -242,7 +242,7 @@ async fn idle_receiver(fixture: &Fixture<'_>, does: Does) -> Report {
 /// A page in each silence limit would hold QEMU for as many limits as there are pages. One QEMU tells.
 #[test]
 fn receiver_settles_a_page_now_and_then() {
-    lab::run("faults::receiver_settles_a_page_now_and_then", Release::Q100, async |lab| {
+    lab::run("faults::receiver_settles_a_page_now_and_then", QemuRelease::Q100, async |lab| {
         let fixture = Fixture::new(&lab, Setting::default()).await;
         let report = idle_receiver(&fixture, Does::Drips).await;
         says(&report, "KiB of memory a second");
@@ -270,7 +270,7 @@ async fn receiver_only_chats(lab: &Lab) {
 /// Nor does it hold by reading nothing. One QEMU tells: it has no part in this.
 #[test]
 fn receiver_reads_nothing() {
-    lab::run("faults::receiver_reads_nothing", Release::Q100, async |lab| {
+    lab::run("faults::receiver_reads_nothing", QemuRelease::Q100, async |lab| {
         let fixture = Fixture::new(&lab, Setting::default()).await;
         let report = idle_receiver(&fixture, Does::Nothing).await;
         says(&report, "the destination settled no page for 1 s");

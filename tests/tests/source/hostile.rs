@@ -93,7 +93,7 @@ fn hostile_guests_take_little_memory() {
     if !program().is_file() {
         return test_servers::skipped(test, "`poolferry-host` is not built");
     }
-    lab::run(test, test_qemus::Release::Q100, async |lab| hostile_guests(&lab).await);
+    lab::run(test, test_qemus::QemuRelease::Q100, async |lab| hostile_guests(&lab).await);
 }
 
 async fn hostile_guests(lab: &Lab) {

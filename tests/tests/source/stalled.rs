@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
-use test_qemus::Release;
+use test_qemus::QemuRelease;
 use test_servers::skipped;
 use tokio::time::sleep;
 
@@ -92,7 +92,7 @@ async fn slow(lab: &Lab) -> Fixture<'_> {
 #[test]
 fn migrate_heeds_its_deadline_and_every_signal() {
     const TEST: &str = "stalled::migrate_heeds_its_deadline_and_every_signal";
-    lab::run(TEST, Release::Q100, async |lab| {
+    lab::run(TEST, QemuRelease::Q100, async |lab| {
         let Some(program) = program() else {
             return skipped(TEST, "poolferry-host is not built (`cargo build --workspace --bins`)");
         };
@@ -147,7 +147,7 @@ fn migrate_heeds_its_deadline_and_every_signal() {
 #[test]
 fn every_signal_ends_the_others() {
     const TEST: &str = "stalled::every_signal_ends_the_others";
-    lab::run(TEST, Release::Q100, async |lab| {
+    lab::run(TEST, QemuRelease::Q100, async |lab| {
         let Some(program) = program() else {
             return skipped(TEST, "poolferry-host is not built (`cargo build --workspace --bins`)");
         };

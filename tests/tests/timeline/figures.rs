@@ -2,7 +2,7 @@
 
 use migration_record::FunctionState;
 use qemu_glue::timeline::Function;
-use test_qemus::{Qemu, Release};
+use test_qemus::{Qemu, QemuRelease};
 
 use crate::migration::migrate;
 
@@ -35,7 +35,7 @@ pub(crate) async fn agree_with_qmp(qemu: &Qemu) {
 
     // 11.1 does not count the last sync, which it makes while the VM stands still: no MIGRATION_PASS
     // comes after STOP there, and one does up to 10.0.
-    let uncounted = u64::from(qemu.release() == Release::Q111);
+    let uncounted = u64::from(qemu.release() == QemuRelease::Q111);
     let syncs = told["ram"]["dirty-sync-count"].as_u64().unwrap() + uncounted;
     assert_eq!(source.syncs.len() as u64, syncs, "{source:?}");
     assert!(syncs >= 2, "{told}");

@@ -16,11 +16,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 use qemu_glue::timeline::{Recorder, TimelineError};
-use test_qemus::Release;
+use test_qemus::QemuRelease;
 use test_servers::skipped;
 
 /// Runs `body` with the release when it is this test's turn; says so where it cannot run.
-fn run(test: &str, release: Release, body: impl AsyncFnOnce(&test_qemus::Qemu)) {
+fn run(test: &str, release: QemuRelease, body: impl AsyncFnOnce(&test_qemus::Qemu)) {
     static TURN: Mutex<()> = Mutex::new(());
     // A test that failed leaves nothing behind that the next would trip over.
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -38,22 +38,22 @@ fn run(test: &str, release: Release, body: impl AsyncFnOnce(&test_qemus::Qemu)) 
 
 #[test]
 fn qemu72_is_seen_as_it_is() {
-    run("qemu72_is_seen_as_it_is", Release::Q72, figures::agree_with_qmp);
+    run("qemu72_is_seen_as_it_is", QemuRelease::Q72, figures::agree_with_qmp);
 }
 
 #[test]
 fn qemu82_is_seen_as_it_is() {
-    run("qemu82_is_seen_as_it_is", Release::Q82, figures::agree_with_qmp);
+    run("qemu82_is_seen_as_it_is", QemuRelease::Q82, figures::agree_with_qmp);
 }
 
 #[test]
 fn qemu100_is_seen_as_it_is() {
-    run("qemu100_is_seen_as_it_is", Release::Q100, figures::agree_with_qmp);
+    run("qemu100_is_seen_as_it_is", QemuRelease::Q100, figures::agree_with_qmp);
 }
 
 #[test]
 fn qemu111_is_seen_as_it_is() {
-    run("qemu111_is_seen_as_it_is", Release::Q111, figures::agree_with_qmp);
+    run("qemu111_is_seen_as_it_is", QemuRelease::Q111, figures::agree_with_qmp);
 }
 
 /// Probes on something else are refused with a reason, and nothing is left in it.

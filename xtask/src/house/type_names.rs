@@ -121,19 +121,9 @@ Writer
 ";
 
 const XTASK_STILL_TWICE: &str = "
-Release
 ";
 
 const TESTS_STILL_TWICE: &str = "
-Heard
-Links
-Machine
-Port
-Programs
-Release
-Scratch
-Second
-Workload
 ";
 
 /// Looks at every program.

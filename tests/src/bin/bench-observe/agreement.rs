@@ -1,7 +1,7 @@
 //! Whether all witnesses tell of the same pages, and whether what is called clean is on disk.
 
 use anyhow::{Result, bail};
-use test_servers::{Config, Dataset, LoadSpec, Release, Server, Workload};
+use test_servers::{Config, Dataset, LoadSpec, Release, Script, Server};
 use userspace::frames::Frames;
 use userspace::locate::Locator;
 use userspace::observer::{ObserveOptions, Observer};
@@ -41,7 +41,7 @@ fn observe(report: &mut Report, scale: &Scale, release: Release, name: &str) -> 
     let config = Config::new().pool_mib(256).sysbench(data);
     let server = Server::start(release, MEMORY.into_iter().fold(config, Config::option))?;
     // Pages read, pages written, pages evicted before anybody looks.
-    load(&server, Workload::ReadWrite, scale.agreement_seconds.min(4))?;
+    load(&server, Script::ReadWrite, scale.agreement_seconds.min(4))?;
 
     let target = Target::of(server.pid())?;
     let options = ObserveOptions::default();
@@ -51,7 +51,7 @@ fn observe(report: &mut Report, scale: &Scale, release: Release, name: &str) -> 
 
     at_rest(report, &format!("{name} at rest"), &server, &mut observer, &mut locator, &mut frames)?;
 
-    load(&server, Workload::ReadWrite, scale.agreement_seconds)?;
+    load(&server, Script::ReadWrite, scale.agreement_seconds)?;
     let name = format!("{name} after read-write");
     wait_until_quiet(observer.server())?;
     // Before anything repairs: what the table has lost since the probes were set.
@@ -67,7 +67,7 @@ fn observe(report: &mut Report, scale: &Scale, release: Release, name: &str) -> 
     server.stop()
 }
 
-fn load(server: &Server, workload: Workload, seconds: u32) -> Result<()> {
+fn load(server: &Server, workload: Script, seconds: u32) -> Result<()> {
     server.load(&LoadSpec::new(workload, 2).seconds(seconds).uniform())?.wait()?;
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use probe_abi::Probe;
-use test_servers::{Config, LoadSpec, Release, Server, Workload};
+use test_servers::{Config, LoadSpec, Release, Script, Server};
 use userspace::probes::{ProbeOptions, Probes};
 use userspace::residency::Table;
 use userspace::server::Server as Observed;
@@ -46,7 +46,7 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
     let (first, written_table) = (probes.counters()?, updates(&table));
     let served = Served::of(&server)?;
 
-    let load = server.load(&LoadSpec::new(Workload::ReadWrite, 4).uniform())?;
+    let load = server.load(&LoadSpec::new(Script::ReadWrite, 4).uniform())?;
     let mut records = 0;
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(scale.burst_seconds.into()) {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// The machine, as the kernel describes it.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Machine {
+pub(crate) struct MachineFacts {
     cpu: String,
     cores: usize,
     memory_bytes: u64,
@@ -17,7 +17,7 @@ pub(crate) struct Machine {
     virtual_machine: bool,
 }
 
-impl Machine {
+impl MachineFacts {
     pub(crate) fn here() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -34,7 +34,7 @@ impl Machine {
     }
 }
 
-impl fmt::Display for Machine {
+impl fmt::Display for MachineFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { cpu, cores, memory_bytes, kernel, virtual_machine } = self;
         let gib = memory_bytes >> 30;

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use test_servers::{Config, Load, LoadSpec, Release, Server, Workload};
+use test_servers::{Config, Load, LoadSpec, Release, Script, Server};
 use userspace::probes::{ProbeOptions, Probes, RESIDENCY_EVENTS};
 use userspace::residency::Table;
 use userspace::server::Server as Observed;
@@ -59,8 +59,8 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
     let target = Target::of(server.pid())?;
     let observed = Observed::open(target, &symbols::Options::default())?;
     for (name, workload) in [
-        ("thrashing, read-only, in turns", Workload::ReadOnly),
-        ("thrashing, read-write, in turns", Workload::ReadWrite),
+        ("thrashing, read-only, in turns", Script::ReadOnly),
+        ("thrashing, read-write, in turns", Script::ReadWrite),
     ] {
         let ways = ways(report, name, &server, &observed);
         let stretches = run(&server, &observed, workload, &ways, scale)?;
@@ -128,7 +128,7 @@ fn points(observed: &Observed) -> Vec<String> {
 fn run(
     server: &Server,
     observed: &Observed,
-    workload: Workload,
+    workload: Script,
     ways: &[Way],
     scale: &Scale,
 ) -> Result<Vec<Stretch>> {

@@ -8,12 +8,12 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::figure::{Figure, Verdict};
-use crate::machine::Machine;
+use crate::machine::MachineFacts;
 
 /// What a run found.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
-    machine: Machine,
+    machine: MachineFacts,
     quick: bool,
     figures: Vec<Figure>,
     skipped: Vec<Untold>,
@@ -30,7 +30,7 @@ struct Untold {
 impl Report {
     /// An empty report of this machine, announced.
     pub(crate) fn new(quick: bool) -> Self {
-        let machine = Machine::here();
+        let machine = MachineFacts::here();
         println!("{machine}");
         if quick {
             println!("a quick run: figures of cost are not judged");

@@ -24,7 +24,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use probe_abi::Probe;
 use rustix::fs::statfs;
-use test_servers::{Config, Load, LoadSpec, Release, Server, Workload};
+use test_servers::{Config, Load, LoadSpec, Release, Script, Server};
 use userspace::server::Server as Observed;
 use userspace::target::Target;
 
@@ -66,7 +66,7 @@ struct Stretch {
 /// A pair of servers, and what is compared on it.
 struct Case {
     name: &'static str,
-    workload: Workload,
+    workload: Script,
     /// What the other server has.
     beside: Way,
 }
@@ -94,7 +94,7 @@ fn measure(
         return Ok(());
     }
     let twins = [twin(pool_mib, scale)?, twin(pool_mib, scale)?];
-    for (name, workload) in names.into_iter().zip([Workload::ReadOnly, Workload::ReadWrite]) {
+    for (name, workload) in names.into_iter().zip([Script::ReadOnly, Script::ReadWrite]) {
         let case = Case { name, workload, beside };
         let stretches = run(&twins, &case, scale)?;
         tell(report, &case, &stretches);

@@ -14,16 +14,19 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use lab::protocol::{Ask, PORT, Told, Wanted};
 
-use crate::port::Port;
-use crate::programs::Programs;
+use crate::port::SharedPort;
+use crate::programs::RunningPrograms;
 use crate::ticker::Ticker;
 
 fn main() -> Result<()> {
     let file = File::options().read(true).write(true).open(PORT);
     let file = file.with_context(|| format!("failed to open `{PORT}`"))?;
-    let port = Port::new(file.try_clone()?);
-    let mut guest =
-        Guest { programs: Programs::new(port.clone()), ticker: Ticker::new(port.clone()), port };
+    let port = SharedPort::new(file.try_clone()?);
+    let mut guest = Guest {
+        programs: RunningPrograms::new(port.clone()),
+        ticker: Ticker::new(port.clone()),
+        port,
+    };
     guest.port.tell(&Told::Hello);
     let mut lines = BufReader::new(file);
     let mut line = String::new();
@@ -41,8 +44,8 @@ fn main() -> Result<()> {
 }
 
 struct Guest {
-    port: Port,
-    programs: Programs,
+    port: SharedPort,
+    programs: RunningPrograms,
     ticker: Ticker,
 }
 

@@ -9,9 +9,9 @@ use lab::protocol::Told;
 
 /// Writes lines.
 #[derive(Clone)]
-pub(crate) struct Port(Arc<Mutex<File>>);
+pub(crate) struct SharedPort(Arc<Mutex<File>>);
 
-impl Port {
+impl SharedPort {
     pub(crate) fn new(file: File) -> Self {
         Self(Arc::new(Mutex::new(file)))
     }

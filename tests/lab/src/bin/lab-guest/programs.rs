@@ -10,16 +10,16 @@ use lab::protocol::Told;
 use rustix::process::{Pid, Signal, kill_process};
 use test_servers::command;
 
-use crate::port::Port;
+use crate::port::SharedPort;
 
 /// Those that were started, by name.
-pub(crate) struct Programs {
-    port: Port,
+pub(crate) struct RunningPrograms {
+    port: SharedPort,
     pids: HashMap<String, u32>,
 }
 
-impl Programs {
-    pub(crate) fn new(port: Port) -> Self {
+impl RunningPrograms {
+    pub(crate) fn new(port: SharedPort) -> Self {
         Self { port, pids: HashMap::new() }
     }
 
@@ -93,7 +93,7 @@ fn build(argv: &[String]) -> Result<Command> {
     Ok(command)
 }
 
-fn tell_end(port: &Port, name: String, mut child: Child) {
+fn tell_end(port: &SharedPort, name: String, mut child: Child) {
     let status = match child.wait() {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),

@@ -9,17 +9,17 @@ use anyhow::Result;
 use lab::protocol::{Tick, Told};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::port::Port;
+use crate::port::SharedPort;
 
 /// Ticks from a thread of its own.
 pub(crate) struct Ticker {
-    port: Port,
+    port: SharedPort,
     every_ms: Arc<AtomicU32>,
     runs: bool,
 }
 
 impl Ticker {
-    pub(crate) fn new(port: Port) -> Self {
+    pub(crate) fn new(port: SharedPort) -> Self {
         Self { port, every_ms: Arc::default(), runs: false }
     }
 
@@ -37,7 +37,7 @@ impl Ticker {
     }
 }
 
-fn tick(port: &Port, every_ms: &AtomicU32) {
+fn tick(port: &SharedPort, every_ms: &AtomicU32) {
     let mut number = 0;
     loop {
         let every = every_ms.load(Ordering::Relaxed);
