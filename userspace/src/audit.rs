@@ -15,10 +15,10 @@ use std::time::Duration;
 use probe_abi::state;
 
 use crate::classify::{Agreement, Class, Classifier, compare, described, expected};
-use crate::geometry::Geometry;
-use crate::layout::FieldLayout;
+use crate::field_layout::FieldLayout;
 use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::model::Audit;
+use crate::pool_map::PoolMap;
 use crate::residency::{Residency, Resident};
 use crate::scan::{Block, scan, scan_blocks, scan_buffer};
 use crate::server::Server;
@@ -68,14 +68,14 @@ impl Auditor {
     pub fn lay_base(
         memory: Memory,
         layout: &FieldLayout,
-        geometry: &Geometry,
+        pool_map: &PoolMap,
         residency: &mut Residency,
     ) -> Result<(), MemoryError> {
-        let blocks = geometry.blocks();
+        let blocks = pool_map.blocks();
         let begun: Vec<u32> = (0..blocks).map(|block| residency.table().word(block)).collect();
         for round in 0..BASE_ROUNDS {
             let mut news = 0_u64;
-            scan(memory, layout, geometry, |block| {
+            scan(memory, layout, pool_map, |block| {
                 let Some(truth) = truth(&block) else { return };
                 let word = residency.table().word(block.index);
                 let unseen = state::of(word) == state::UNSEEN;
@@ -106,7 +106,7 @@ impl Auditor {
     ) -> Result<u64, MemoryError> {
         let mut suspects = Vec::new();
         let mut classifier = Classifier::new(server.memory(), &server.layout, Some(residency));
-        scan(server.memory(), &server.layout, &server.geometry, |block| {
+        scan(server.memory(), &server.layout, &server.pool_map, |block| {
             let class = classifier.classify(&block);
             each(&block, class);
             if expected(&block, &class).is_some_and(|truth| differs(&truth, residency, block.index))
@@ -115,7 +115,7 @@ impl Auditor {
             }
         })?;
         self.totals.scans += 1;
-        self.totals.compared += u64::from(server.geometry.blocks());
+        self.totals.compared += u64::from(server.pool_map.blocks());
         self.settle(server, residency, suspects)
     }
 
@@ -193,7 +193,7 @@ fn look_again(
             }
         };
         let (memory, layout) = (server.memory(), &server.layout);
-        scan_blocks(memory, layout, &server.geometry, *first..*last + 1, &mut buffer, each)?;
+        scan_blocks(memory, layout, &server.pool_map, *first..*last + 1, &mut buffer, each)?;
     }
     Ok(still)
 }
@@ -220,9 +220,9 @@ fn differs(truth: &Resident, residency: &Residency, block: u32) -> bool {
 /// Whether the frame carries the page's newest LSN, as every written page does.
 fn is_written(server: &Server, index: u32) -> Result<bool, MemoryError> {
     let Some(newest) = server.layout.block.newest_lsn else { return Ok(false) };
-    let chunks = &server.geometry.chunks;
+    let chunks = &server.pool_map.chunks;
     let at = chunks.partition_point(|c| c.first <= index).saturating_sub(1);
-    let (Some(chunk), Some(frame)) = (chunks.get(at), server.geometry.frame(index)) else {
+    let (Some(chunk), Some(frame)) = (chunks.get(at), server.pool_map.frame(index)) else {
         return Ok(false);
     };
     let descriptor =

@@ -7,7 +7,7 @@
 //! both ──────── Classifier ─> Class                          for list, rows, viewer and audit
 //! ```
 //!
-//! What each field of a descriptor means is data of the server's definition ([`crate::layout`]); nothing here knows it.
+//! What each field of a descriptor means is data of the server's definition ([`crate::field_layout`]); nothing here knows it.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use probe_abi::state;
 use serde::{Serialize, Serializer};
 use symbols::profile::{PageState, RuleReason};
 
-use crate::layout::{FieldLayout, Slot, SpaceLayout};
+use crate::field_layout::{FieldLayout, Slot, SpaceLayout};
 use crate::locate::NotOnDisk;
 use crate::memory::{Memory, ServerAddr};
 use crate::model::Cell;

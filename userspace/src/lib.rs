@@ -5,7 +5,7 @@
 //! | stage | module |
 //! |---|---|
 //! | find the server process | [`target`], [`memory`]; one that proves itself, [`choose`] |
-//! | compile the profile, find the pool, prove both | [`layout`], [`geometry`], [`prove`]; together [`server`] |
+//! | compile the profile, find the pool, prove both | [`field_layout`], [`pool_map`], [`validation`]; together [`server`] |
 //! | attach the probes, map the residency table | [`probes`], [`residency`] |
 //! | scan the descriptors; what a block is; hold the table against it | [`scan`], [`classify`], [`audit`] |
 //! | virtual addresses to physical frames | [`frames`] |
@@ -23,9 +23,8 @@ pub mod classify;
 pub mod clock;
 pub mod cost;
 pub mod doctor;
+pub mod field_layout;
 pub mod frames;
-pub mod geometry;
-pub mod layout;
 pub mod locate;
 pub mod memory;
 pub mod model;
@@ -33,8 +32,8 @@ pub mod observer;
 pub mod on_disk;
 pub mod openmetrics;
 pub mod page_list;
+pub mod pool_map;
 pub mod probes;
-pub mod prove;
 pub mod residency;
 pub mod scan;
 pub mod server;
@@ -45,4 +44,5 @@ mod stored_profile;
 pub mod stream;
 pub mod target;
 mod turns;
+pub mod validation;
 pub mod viewer;

@@ -25,8 +25,8 @@ use symbols::role::SiteRole;
 use symbols::text::{ProgramText, ProvenSite, SiteError};
 use thiserror::Error;
 
-use crate::geometry::Geometry;
-use crate::layout::{FieldLayout, LayoutError};
+use crate::field_layout::{FieldLayout, LayoutError};
+use crate::pool_map::PoolMap;
 use crate::residency::Table;
 use crate::target::{Account, Target, TargetError};
 use sites::{Plan, QUERIES, RESIDENCY, sites_of};
@@ -249,7 +249,7 @@ impl Probes {
         target: &Target,
         profile: &Profile,
         layout: &FieldLayout,
-        geometry: &Geometry,
+        pool_map: &PoolMap,
         options: ProbeOptions,
     ) -> Result<(Self, Table), ProbesError> {
         let coverage = coverage(profile)?;
@@ -275,13 +275,13 @@ impl Probes {
         let settings = Settings {
             layout: layout.for_probes(),
             io: layout.io_for_probes()?,
-            blocks: geometry.blocks(),
-            chunks: u32::try_from(geometry.chunks.len()).unwrap_or(u32::MAX),
+            blocks: pool_map.blocks(),
+            chunks: u32::try_from(pool_map.chunks.len()).unwrap_or(u32::MAX),
             ring_bytes: options.ring_bytes,
             log_level: if options.log { aya_log::Level::Debug as u8 } else { 0 },
         };
         let mut keeper = Keeper::load(target.pid, OBJECT, &settings.for_object(), &programs)?;
-        let table = Table::map(keeper.map("TABLE")?, keeper.map("LAID")?, geometry.blocks())
+        let table = Table::map(keeper.map("TABLE")?, keeper.map("LAID")?, pool_map.blocks())
             .map_err(|source| ProbesError::map("TABLE", source))?;
         let counters = keeper.take("COUNTERS")?;
         let latency = keeper.take("LATENCY")?;
@@ -297,7 +297,7 @@ impl Probes {
             chunks,
             state: Control::default(),
         };
-        probes.set_geometry(layout, geometry)?;
+        probes.set_pool_map(layout, pool_map)?;
         let sites = proven.iter().map(|(_, wanted, _)| wanted.clone()).collect();
         let attached =
             probes.keeper.attach(text.file(), sites, None, |holder| waits(target, holder));
@@ -359,12 +359,12 @@ impl Probes {
     ///
     /// # Errors
     /// When a map refuses it.
-    pub fn set_geometry(
+    pub fn set_pool_map(
         &mut self,
         layout: &FieldLayout,
-        geometry: &Geometry,
+        pool_map: &PoolMap,
     ) -> Result<(), ProbesError> {
-        let list = geometry.for_probes(layout);
+        let list = pool_map.for_probes(layout);
         for (index, chunk) in (0..).zip(&list) {
             let set = self.chunks.set(index, chunk, 0);
             set.map_err(|source| ProbesError::map("CHUNKS", source))?;

@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use symbols::profile::{PageState, RuleReason};
 
-use crate::geometry::{Chunk, Geometry};
-use crate::layout::{BlockLayout, FieldLayout};
+use crate::field_layout::{BlockLayout, FieldLayout};
 use crate::memory::{Memory, MemoryError, ServerAddr};
+use crate::pool_map::{Chunk, PoolMap};
 
 /// Bytes of descriptors read by one system call: small enough for a level-2 cache.
 pub const PIECE_BYTES: usize = 512 << 10;
@@ -22,7 +22,7 @@ pub struct Block<'a> {
     /// The raw descriptor.
     bytes: &'a [u8],
     layout: &'a BlockLayout,
-    /// Where its frame must be, from the chunk's geometry.
+    /// Where its frame must be, from the chunk's pool map.
     expected_frame: ServerAddr,
 }
 
@@ -77,7 +77,7 @@ impl Block<'_> {
         self.layout.reading.holds(self.bytes)
     }
 
-    /// Whether its frame is where the chunk's geometry puts it.
+    /// Whether its frame is where the chunk's pool map puts it.
     #[must_use]
     #[inline]
     pub fn frame_is_in_place(&self) -> bool {
@@ -112,10 +112,10 @@ const fn truncate(value: u64) -> u32 {
 pub fn scan(
     memory: Memory,
     layout: &FieldLayout,
-    geometry: &Geometry,
+    pool_map: &PoolMap,
     mut each: impl FnMut(Block<'_>),
 ) -> Result<(), MemoryError> {
-    scan_blocks(memory, layout, geometry, 0..u32::MAX, &mut scan_buffer(layout), &mut each)
+    scan_blocks(memory, layout, pool_map, 0..u32::MAX, &mut scan_buffer(layout), &mut each)
 }
 
 /// A buffer for [`scan_blocks`] and [`scan_range`].
@@ -132,33 +132,33 @@ pub fn scan_buffer(layout: &FieldLayout) -> Vec<u8> {
 pub fn scan_blocks(
     memory: Memory,
     layout: &FieldLayout,
-    geometry: &Geometry,
+    pool_map: &PoolMap,
     range: Range<u32>,
     buffer: &mut [u8],
     each: &mut impl FnMut(Block<'_>),
 ) -> Result<(), MemoryError> {
-    for chunk in &geometry.chunks {
+    for chunk in &pool_map.chunks {
         let inside = |index: u32| index.saturating_sub(chunk.first).min(chunk.blocks);
         let range = inside(range.start)..inside(range.end);
-        scan_range(memory, layout, geometry.page_size, chunk, range, buffer, each)?;
+        scan_range(memory, layout, pool_map.page_size, chunk, range, buffer, each)?;
     }
     Ok(())
 }
 
-/// Reads one descriptor again, and looks at it; nothing when the block is no longer in the geometry.
+/// Reads one descriptor again, and looks at it; nothing when the block is no longer in the pool map.
 ///
 /// # Errors
 /// As [`scan`].
 pub fn scan_block<T>(
     memory: Memory,
     layout: &FieldLayout,
-    geometry: &Geometry,
+    pool_map: &PoolMap,
     index: u32,
     look: impl Fn(&Block<'_>) -> T,
 ) -> Result<Option<T>, MemoryError> {
     let mut result = None;
     let mut buffer = vec![0; layout.block.stride];
-    scan_blocks(memory, layout, geometry, index..index + 1, &mut buffer, &mut |block| {
+    scan_blocks(memory, layout, pool_map, index..index + 1, &mut buffer, &mut |block| {
         result = Some(look(&block));
     })?;
     Ok(result)

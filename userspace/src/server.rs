@@ -8,11 +8,11 @@ use symbols::profile::Profile;
 use symbols::{BudgetShare, Options, Resolved};
 use thiserror::Error;
 
-use crate::geometry::{Geometry, GeometryError};
-use crate::layout::{FieldLayout, LayoutError};
+use crate::field_layout::{FieldLayout, LayoutError};
 use crate::memory::Memory;
-use crate::prove::{self, Proof, ProveError, prove};
+use crate::pool_map::{PoolMap, PoolMapError};
 use crate::target::{LoadBias, Target, TargetError};
+use crate::validation::{self, Validation, ValidationError, validate};
 
 /// How long a server that is starting or resizing is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,10 +32,10 @@ pub enum ServerError {
     Layout(#[from] LayoutError),
     /// The pool could not be found.
     #[error(transparent)]
-    Geometry(#[from] GeometryError),
+    PoolMap(#[from] PoolMapError),
     /// The profile is wrong.
     #[error(transparent)]
-    Prove(#[from] ProveError),
+    Validation(#[from] ValidationError),
 }
 
 impl ServerError {
@@ -43,8 +43,8 @@ impl ServerError {
     #[must_use]
     pub const fn is_passing(&self) -> bool {
         match self {
-            Self::Geometry(error) => error.is_passing(),
-            Self::Prove(error) => matches!(error, ProveError::Empty),
+            Self::PoolMap(error) => error.is_passing(),
+            Self::Validation(error) => matches!(error, ValidationError::Empty),
             _ => false,
         }
     }
@@ -56,14 +56,14 @@ impl ServerError {
             Self::Target(error) => error.hint().map(str::to_owned),
             Self::Symbols(error) => error.hint().map(str::to_owned),
             Self::Layout(error) => Some(error.hint().to_owned()),
-            Self::Geometry(GeometryError::Memory { source, .. }) => {
-                prove::hint_for(source).map(str::to_owned)
+            Self::PoolMap(PoolMapError::Memory { source, .. }) => {
+                validation::hint_for(source).map(str::to_owned)
             }
-            Self::Geometry(error) if error.is_passing() => {
+            Self::PoolMap(error) if error.is_passing() => {
                 Some("try again when the server has started, or its resize is over".to_owned())
             }
-            Self::Geometry(_) => Some(prove::OTHER_BUILD.to_owned()),
-            Self::Prove(error) => error.hint().map(str::to_owned),
+            Self::PoolMap(_) => Some(validation::OTHER_BUILD.to_owned()),
+            Self::Validation(error) => error.hint().map(str::to_owned),
         }
     }
 }
@@ -79,9 +79,9 @@ pub struct Server {
     /// Where the program was loaded.
     pub bias: LoadBias,
     /// Where the pool lies.
-    pub geometry: Geometry,
+    pub pool_map: PoolMap,
     /// How well the profile fits.
-    pub proof: Proof,
+    pub validation: Validation,
 }
 
 impl Server {
@@ -95,12 +95,12 @@ impl Server {
         let bias = target.load_bias(resolved.profile.binary.pie)?;
         let memory = target.memory();
         let profile = &resolved.profile;
-        let (geometry, proof) = patiently(|| {
-            let geometry = Geometry::read(profile, &layout, memory, bias)?;
-            let proof = prove(memory, &layout, &geometry)?;
-            Ok((geometry, proof))
+        let (pool_map, validation) = patiently(|| {
+            let pool_map = PoolMap::read(profile, &layout, memory, bias)?;
+            let validation = validate(memory, &layout, &pool_map)?;
+            Ok((pool_map, validation))
         })?;
-        Ok(Self { target, resolved, layout, bias, geometry, proof })
+        Ok(Self { target, resolved, layout, bias, pool_map, validation })
     }
 
     /// The profile.
@@ -119,14 +119,14 @@ impl Server {
     ///
     /// # Errors
     /// While a resize is under way, or when the server is gone.
-    pub fn current_geometry(&self) -> Result<Geometry, GeometryError> {
-        Geometry::read(self.profile(), &self.layout, self.memory(), self.bias)
+    pub fn current_pool_map(&self) -> Result<PoolMap, PoolMapError> {
+        PoolMap::read(self.profile(), &self.layout, self.memory(), self.bias)
     }
 
-    /// Takes a geometry that has changed, on which the profile was proven again.
-    pub fn adopt(&mut self, geometry: Geometry, proof: Proof) {
-        self.geometry = geometry;
-        self.proof = proof;
+    /// Takes a pool map that has changed, on which the profile was proven again.
+    pub fn adopt(&mut self, pool_map: PoolMap, validation: Validation) {
+        self.pool_map = pool_map;
+        self.validation = validation;
     }
 
     /// Family and version, e.g. `mysql 5.6.24`.
@@ -163,12 +163,12 @@ fn patiently<T>(mut attempt: impl FnMut() -> Result<T, ServerError>) -> Result<T
     let start = Instant::now();
     loop {
         match attempt() {
-            Err(ServerError::Geometry(error))
+            Err(ServerError::PoolMap(error))
                 if error.is_passing() && start.elapsed() < PATIENCE =>
             {
                 sleep(PAUSE);
             }
-            Err(ServerError::Prove(ProveError::Empty)) if start.elapsed() < PATIENCE => {
+            Err(ServerError::Validation(ValidationError::Empty)) if start.elapsed() < PATIENCE => {
                 sleep(PAUSE);
             }
             other => return other,

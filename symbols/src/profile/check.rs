@@ -1,7 +1,7 @@
 //! A profile that comes from a file: no more of anything than a server can have.
 //!
 //! What it says is used by a process with all rights. Its numbers lead to reads only, and are bounded
-//! where they are used (`userspace/src/layout.rs`, `geometry.rs`); a probe goes only where the program's
+//! where they are used (`userspace/src/field_layout.rs`, `pool_map.rs`); a probe goes only where the program's
 //! own bytes prove its site ([`crate::text`]). What is bounded here is how many there are.
 
 use serde::Deserialize;

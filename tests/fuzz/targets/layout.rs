@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use symbols::profile::Profile;
-use userspace::layout::FieldLayout;
+use userspace::field_layout::FieldLayout;
 
 /// Bytes of an input that are the descriptor, as `layout_seeds` writes it; the profile is the rest.
 const DESCRIPTOR: usize = 256;

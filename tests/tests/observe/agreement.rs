@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use test_servers::{Config, Release};
 use userspace::classify::described;
-use userspace::geometry::Geometry;
+use userspace::pool_map::PoolMap;
 use userspace::scan::scan;
 use userspace::server::Server as Observed;
 
@@ -16,16 +16,16 @@ use crate::told::{Told, ask, is_scratch};
 const LOOKS: usize = 40;
 
 /// The server's word for each block of the list, in its order.
-fn by_block(geometry: &Geometry, told: &BTreeMap<(u32, u32), Told>) -> Vec<Told> {
+fn by_block(pool_map: &PoolMap, told: &BTreeMap<(u32, u32), Told>) -> Vec<Told> {
     let mut first = BTreeMap::new();
     let mut list = Vec::new();
-    for chunk in &geometry.chunks {
+    for chunk in &pool_map.chunks {
         let start = *first.entry(chunk.instance).or_insert(chunk.first);
         for inside in 0..chunk.blocks {
             list.push(told[&(chunk.instance, chunk.first - start + inside)].clone());
         }
     }
-    assert_eq!(list.len(), told.len(), "the server tells of more blocks than the geometry has");
+    assert_eq!(list.len(), told.len(), "the server tells of more blocks than the pool map has");
     list
 }
 
@@ -39,7 +39,7 @@ fn agrees(row: &Listed, told: &Told) -> bool {
 /// Every block that holds a page, by index, as the raw descriptors have it.
 fn descriptors(server: &Observed) -> Vec<(u32, (u32, u32), u64)> {
     let mut pages = Vec::new();
-    scan(server.memory(), &server.layout, &server.geometry, |block| {
+    scan(server.memory(), &server.layout, &server.pool_map, |block| {
         if described(&block).state.is_page() {
             pages.push((block.index, (block.space(), block.page()), block.oldest_lsn()));
         }
@@ -59,7 +59,7 @@ struct Look {
 impl Look {
     fn at(server: &test_servers::Server, observed: &Observed) -> Self {
         let before = list(observed, None);
-        let told = by_block(&observed.geometry, &ask(server));
+        let told = by_block(&observed.pool_map, &ask(server));
         let descriptors = descriptors(observed);
         let after = list(observed, None);
         assert_eq!((before.len(), after.len()), (told.len(), told.len()));
@@ -140,11 +140,11 @@ fn dirty_pages_are_listed_as_the_server_tells_it(release: Release) {
 fn eight_instances_are_listed_as_the_server_tells_it(release: Release) {
     let server = warm(release, Config::new().pool_mib(1024).instances(8));
     let observed = open(&server);
-    assert_eq!(observed.geometry.instances, 8);
+    assert_eq!(observed.pool_map.instances, 8);
     assert_same(&server, &observed);
     let mut resident = [0; 8];
     for (index, ..) in descriptors(&observed) {
-        let chunks = &observed.geometry.chunks;
+        let chunks = &observed.pool_map.chunks;
         let at = chunks.partition_point(|chunk| chunk.first <= index) - 1;
         resident[chunks[at].instance as usize] += 1;
     }

@@ -57,7 +57,7 @@ impl Devices {
 
 /// The frame's bytes, read out of the server's memory.
 fn in_frame(server: &Observed, row: &Listed) -> Vec<u8> {
-    let mut bytes = vec![0; server.geometry.page_size as usize];
+    let mut bytes = vec![0; server.pool_map.page_size as usize];
     server.memory().read(ServerAddr(row.frame_va), &mut bytes).unwrap();
     bytes
 }

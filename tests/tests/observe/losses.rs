@@ -32,8 +32,8 @@ fn every_hit_is_received_or_counted_as_lost(release: Release) {
     settle(&server);
     let observed = open(&server);
     let options = ProbeOptions { ring_bytes: RING_BYTES, ..ProbeOptions::default() };
-    let (target, layout, geometry) = (&observed.target, &observed.layout, &observed.geometry);
-    let attached = Probes::attach(target, observed.profile(), layout, geometry, options);
+    let (target, layout, pool_map) = (&observed.target, &observed.layout, &observed.pool_map);
+    let attached = Probes::attach(target, observed.profile(), layout, pool_map, options);
     let (mut probes, _table) = attached.unwrap();
     let mut ring = probes.take_trace().unwrap();
     let before = quiet(&probes);

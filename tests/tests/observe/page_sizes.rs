@@ -24,7 +24,7 @@ pub(crate) fn fill(server: &Server, table: &str, options: &str) {
 fn observe_pages_of(release: Release, size: PageSize) {
     let server = start(release, Config::new().pool_mib(32).page_size(size));
     let mut observer = observe(&server);
-    assert_eq!(observer.server().geometry.page_size, size.bytes());
+    assert_eq!(observer.server().pool_map.page_size, size.bytes());
     fill(&server, "shop.t", "");
     observer.audit().unwrap();
     settle(&server);

@@ -34,7 +34,7 @@ fn anew(server: &Server) -> Vec<u8> {
     let (mut frames, _) = Frames::open(server.target.pid).unwrap();
     let whole =
         page_list::build(server, Some(fresh.residency()), &mut locator, &mut frames).unwrap();
-    assert_eq!(whole.judged, u64::from(server.geometry.blocks()));
+    assert_eq!(whole.judged, u64::from(server.pool_map.blocks()));
     bytes(&whole)
 }
 
@@ -62,7 +62,7 @@ fn of_this_moment(observer: &mut Observer, server: &Server) -> Vec<u8> {
 fn a_prepared_list_is_that_of_this_moment(release: Release) {
     let server = warm(release, Config::new().pool_mib(64));
     let mut observer = observe(&server);
-    let blocks = u64::from(observer.server().geometry.blocks());
+    let blocks = u64::from(observer.server().pool_map.blocks());
     let (_, judged) = list(&mut observer);
     assert_eq!(judged, blocks, "nothing was known before");
     let (_, judged) = list(&mut observer);

@@ -19,7 +19,7 @@ fn resize(server: &Server, observer: &mut Observer, mib: u64) {
     let done = eventually(|| {
         match observer.audit() {
             Ok(_) => audits += 1,
-            Err(ObserveError::Geometry(error)) if error.is_passing() => unsettled += 1,
+            Err(ObserveError::PoolMap(error)) if error.is_passing() => unsettled += 1,
             Err(error) => panic!("{error}: {:?}", error.hint()),
         }
         observer.snapshot().unwrap();
@@ -29,13 +29,13 @@ fn resize(server: &Server, observer: &mut Observer, mib: u64) {
     });
     println!("{mib} MiB: {audits} audits, {unsettled} times not settled");
     assert!(done, "the resize to {mib} MiB does not end");
-    let blocks = |observer: &Observer| u64::from(observer.server().geometry.blocks());
+    let blocks = |observer: &Observer| u64::from(observer.server().pool_map.blocks());
     observer.audit().unwrap();
     // A chunk's descriptors take their room out of it.
     let expected = mib * MIB / 16384;
     let found = blocks(observer);
     assert!(found <= expected && found * 100 > expected * 95, "{found} of {expected} blocks");
-    assert_eq!(observer.residency().table().blocks(), observer.server().geometry.blocks());
+    assert_eq!(observer.residency().table().blocks(), observer.server().pool_map.blocks());
 }
 
 /// So many descriptors this process may open more than it has.
@@ -58,7 +58,7 @@ fn a_resize_that_cannot_be_followed_at_once_is_followed_later() {
         let mut observer = observe(&server);
         let go_together = |observer: &Observer| {
             let blocks = observer.residency().table().blocks();
-            assert_eq!(blocks, observer.server().geometry.blocks());
+            assert_eq!(blocks, observer.server().pool_map.blocks());
         };
         server.query(&format!("SET GLOBAL innodb_buffer_pool_size = {}", 96 * MIB)).unwrap();
         let resized = || {
@@ -74,7 +74,7 @@ fn a_resize_that_cannot_be_followed_at_once_is_followed_later() {
         go_together(&observer);
         let drift = observer.audit().unwrap();
         go_together(&observer);
-        let blocks = u64::from(observer.server().geometry.blocks());
+        let blocks = u64::from(observer.server().pool_map.blocks());
         assert!(blocks > 64 * MIB / 16384, "{blocks} blocks");
         assert_eq!(drift, 0);
         settle(&server);

@@ -22,8 +22,8 @@ fn walk_and_pagemap_agree_on_the_whole_pool(release: Release) {
     let mut walk = Walk::open(server.pid()).unwrap();
     let mut pagemap = Pagemap::open(server.pid()).unwrap();
     let (mut present, mut moved, mut all) = (0, 0, 0);
-    for chunk in &observed.geometry.chunks {
-        let bytes = u64::from(chunk.blocks) * u64::from(observed.geometry.page_size);
+    for chunk in &observed.pool_map.chunks {
+        let bytes = u64::from(chunk.blocks) * u64::from(observed.pool_map.page_size);
         let count = usize::try_from(bytes / FRAME_BYTES).unwrap();
         let [mut before, mut by_walk, mut after] = [(); 3].map(|()| vec![Frame::ABSENT; count]);
         pagemap.translate(chunk.frames, &mut before).unwrap();
@@ -87,7 +87,7 @@ fn disk_names(server: &Server, rows: &[Listed], devices: &[Device]) -> BTreeMap<
     for row in eligible(rows).take(1) {
         use userspace::locate::{PageNo, SpaceId};
         let (space, page) = row.id().unwrap();
-        let place = locator.place(SpaceId(space), PageNo(page)).unwrap();
+        let place = locator.locate(SpaceId(space), PageNo(page)).unwrap();
         locator.location(place).unwrap();
     }
     let disks: Vec<_> = locator.disks().collect();

@@ -40,7 +40,7 @@ fn is_unwritten(memory: Memory, block: &Block<'_>) -> bool {
 pub(crate) fn contradictions(observer: &Observer) -> Vec<String> {
     let (server, residency) = (observer.server(), observer.residency());
     let mut found = Vec::new();
-    scan(server.memory(), &server.layout, &server.geometry, |block| {
+    scan(server.memory(), &server.layout, &server.pool_map, |block| {
         let Some((state, page)) = expected(&block) else { return };
         let known = residency.get(block.index);
         let agrees = match page {

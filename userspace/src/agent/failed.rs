@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use page_wire::ask::Trouble;
 
-use super::watched::NotAttached;
+use super::probe_session::NotAttached;
 use crate::target::Sighting;
 
 /// Time until a process that failed is looked at again, at first and after many failures.

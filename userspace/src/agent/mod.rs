@@ -18,19 +18,19 @@
 
 mod choice;
 mod durable;
+mod exported_list;
 mod failed;
 mod finder;
-mod held;
 pub mod migration;
-mod pinned;
-mod places;
+mod pinned_buffer;
 mod port;
+mod probe_session;
+mod quota;
 mod servers;
 mod status;
 mod stop;
 mod trouble;
 mod wake;
-mod watched;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +52,7 @@ use crate::clock::monotonic_ns;
 use crate::model::Snapshot;
 use crate::observer::ObserveOptions;
 use crate::page_list::{ListRoom, Union};
-use held::Held;
+use exported_list::ExportedList;
 use port::{Heard, Port};
 use servers::Servers;
 use trouble::trouble;
@@ -82,7 +82,7 @@ pub struct AgentOptions {
     /// Time between snapshots while somebody looks.
     pub refresh: Duration,
     /// Whether somebody looks at the snapshots even when no host is there.
-    pub watched: bool,
+    pub serves_metrics: bool,
 }
 
 /// Gets the newest snapshots of all servers that are observed.
@@ -93,7 +93,7 @@ pub struct Agent {
     options: AgentOptions,
     port: Port,
     servers: Servers,
-    held: Option<Held>,
+    held: Option<ExportedList>,
     lists: u64,
     /// When the host last asked for something that it does not ask all the time.
     spoken_to: Option<Instant>,
@@ -151,14 +151,14 @@ impl Agent {
         if let Some(snapshots) = self.servers.new_snapshots() {
             (self.show)(snapshots);
         }
-        if self.held.as_ref().is_some_and(Held::is_over) {
+        if self.held.as_ref().is_some_and(ExportedList::is_over) {
             log::warn!("the list was not released in time; its memory is freed");
             self.held = None;
         }
         if self.spoken_to.is_some_and(|at| at.elapsed() < COURTESY) {
             return;
         }
-        let looked_at = self.options.watched || self.port.has_host();
+        let looked_at = self.options.serves_metrics || self.port.has_host();
         self.servers.refresh(if looked_at { self.options.refresh } else { UNWATCHED_EVERY });
         self.servers.prepare(PREPARE_EVERY);
     }
@@ -229,7 +229,7 @@ impl Agent {
         for index in without.into_iter().rev() {
             log::warn!("no room for the pages of process {}: they are sent", pids.remove(index));
         }
-        let (held, told) = Held::make(self.lists, union, sync_s, start)
+        let (held, told) = ExportedList::make(self.lists, union, sync_s, start)
             .map_err(|error| trouble(&error, error.hint().map(Text::from)))?;
         self.held = Some(held);
         Ok(Said::PageList(Box::new(PageList { servers: pids, ..told })))

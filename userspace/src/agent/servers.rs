@@ -10,9 +10,9 @@
 //! A process is known by its id, its start and its program. One that has failed is looked at again, later each time; one
 //! that is only starting soon.
 
-mod asks;
+mod requests;
 mod search;
-mod told;
+mod summary;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -28,10 +28,10 @@ use symbols::Ends;
 use super::choice::Choice;
 use super::failed::{Failed, FailureKey};
 use super::finder::Finder;
-use super::places::Quota;
+use super::probe_session::{Loss, MadeList, Newest, News, NotAttached, ProbeSession, SessionEvent};
+use super::quota::Quota;
 use super::stop::Stop;
 use super::wake::Wake;
-use super::watched::{Loss, MadeList, Newest, News, NotAttached, SessionEvent, Watched};
 use crate::observer::ObserveOptions;
 use crate::target::{Sighting, Target};
 use crate::turns::{LookBudget, Turns};
@@ -48,7 +48,7 @@ pub(super) struct Servers {
     news: Receiver<News>,
     wake: Arc<Wake>,
     /// In the order in which they were found.
-    watched: Vec<Watched>,
+    sessions: Vec<ProbeSession>,
     failed: Failed,
     turns: Turns<u64>,
     budget: LookBudget,
@@ -56,7 +56,7 @@ pub(super) struct Servers {
     threads: usize,
     next_id: u64,
     finder: Finder,
-    places: Quota,
+    quota: Quota,
     /// Unset while a look is under way and no other is wanted after it.
     next_look: Option<Instant>,
     has_looked: bool,
@@ -85,13 +85,13 @@ impl Servers {
         let wake = Arc::new(Wake::new()?);
         Ok(Self {
             finder: Finder::start(choice.rule.clone(), Arc::clone(&wake))?,
-            places: Quota::of(&choice.rule),
+            quota: Quota::of(&choice.rule),
             choice,
             options,
             sender,
             news,
             wake,
-            watched: Vec::new(),
+            sessions: Vec::new(),
             failed: Failed::default(),
             turns: Turns::default(),
             budget: LookBudget::default(),
@@ -117,8 +117,8 @@ impl Servers {
 
     /// Ready when there is something to take in.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let exits = self.watched.iter().filter_map(Watched::exit);
-        let probes = self.watched.iter().filter_map(Watched::probes);
+        let exits = self.sessions.iter().filter_map(ProbeSession::exit);
+        let probes = self.sessions.iter().filter_map(ProbeSession::probes);
         exits.chain(probes).chain([self.wake.as_fd()])
     }
 
@@ -135,13 +135,13 @@ impl Servers {
                     .is_ok_and(|ready| ready > 0)
             })
         };
-        let has_exited = |watched: &&Watched| is_ready(watched.exit());
-        let gone: Vec<u64> = self.watched.iter().filter(has_exited).map(|w| w.id).collect();
+        let has_exited = |session: &&ProbeSession| is_ready(session.exit());
+        let gone: Vec<u64> = self.sessions.iter().filter(has_exited).map(|w| w.id).collect();
         for id in gone {
             self.has_gone(id);
         }
-        for watched in self.watched.iter_mut().filter(|watched| is_ready(watched.probes())) {
-            watched.look_after_probes();
+        for session in self.sessions.iter_mut().filter(|session| is_ready(session.probes())) {
+            session.look_after_probes();
         }
     }
 
@@ -151,67 +151,67 @@ impl Servers {
             self.turns.end(&id);
         }
         // Who has exited was forgotten at once, and its thread may still say something.
-        let Some(watched) = self.watched.iter_mut().find(|watched| watched.id == id) else {
+        let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else {
             return;
         };
         match event {
             SessionEvent::Attached(identity, probes) => {
                 let Target { pid, user, .. } = &identity.target;
                 log::info!("attached to {} (pid {pid} of user {user})", identity.version);
-                self.failed.forget(FailureKey::of(&watched.seen));
-                watched.attached(*identity, probes);
+                self.failed.forget(FailureKey::of(&session.seen));
+                session.attached(*identity, probes);
                 self.turns.end(&id);
                 (self.lost, self.said) = (None, None);
             }
             SessionEvent::NotAttached(last) => self.fail(id, last),
             SessionEvent::Snapshot(ns, snapshot) => {
-                watched.done();
-                watched.newest = Some(Newest { at: Instant::now(), ns, snapshot });
+                session.done();
+                session.newest = Some(Newest { at: Instant::now(), ns, snapshot });
                 self.has_new_snapshot = true;
             }
             SessionEvent::List(number, made) => {
-                watched.done();
+                session.done();
                 if number == self.wanted {
                     self.lists.insert(id, *made);
                 }
             }
             SessionEvent::Prepared => {
-                watched.done();
-                watched.prepared = Some(Instant::now());
+                session.done();
+                session.prepared = Some(Instant::now());
             }
             SessionEvent::Lost(Loss { has_exited: true, .. }) => self.has_gone(id),
             SessionEvent::Lost(Loss { why, .. }) => self.fail(id, NotAttached::because(why)),
             SessionEvent::Ended => {
-                let what = format!("observing process {} ended early", watched.seen.pid);
+                let what = format!("observing process {} ended early", session.seen.pid);
                 self.fail(id, NotAttached::because(Trouble::new(what, None)));
             }
         }
     }
 
     /// A server is observed no more, or never was.
-    fn remove(&mut self, id: u64) -> Option<Watched> {
-        let at = self.watched.iter().position(|watched| watched.id == id)?;
-        let watched = self.watched.remove(at);
-        self.has_new_snapshot |= watched.newest.is_some();
-        Some(watched)
+    fn remove(&mut self, id: u64) -> Option<ProbeSession> {
+        let at = self.sessions.iter().position(|session| session.id == id)?;
+        let session = self.sessions.remove(at);
+        self.has_new_snapshot |= session.newest.is_some();
+        Some(session)
     }
 
     /// It has exited: a restart is no failure, and the next one is looked for at once.
     fn has_gone(&mut self, id: u64) {
-        let Some(watched) = self.remove(id) else { return };
-        if watched.identity.is_some() {
-            log::warn!("the server of process {} has exited", watched.seen.pid);
+        let Some(session) = self.remove(id) else { return };
+        if session.identity.is_some() {
+            log::warn!("the server of process {} has exited", session.seen.pid);
             self.lost = Some(Instant::now());
         }
         self.next_look = Some(Instant::now());
     }
 
     fn fail(&mut self, id: u64, last: NotAttached) {
-        let Some(watched) = self.remove(id) else { return };
+        let Some(session) = self.remove(id) else { return };
         self.turns.end(&id);
-        let Sighting { pid, user, .. } = watched.seen;
+        let Sighting { pid, user, .. } = session.seen;
         let (why, is_one) = (last.why.what.clone(), !last.is_other);
-        if self.failed.note(FailureKey::of(&watched.seen), last) && is_one {
+        if self.failed.note(FailureKey::of(&session.seen), last) && is_one {
             log::info!("process {pid} of user {user} is not observed: {why}");
         }
     }
@@ -219,7 +219,7 @@ impl Servers {
     /// Lets all servers go, and waits until their probes are out. A thread that does not end, whatever it waits for, keeps
     /// none of them; the kernel may.
     pub(super) fn end(mut self) {
-        self.watched.clear();
+        self.sessions.clear();
         let until = Instant::now() + ENDING;
         while self.threads > 0 {
             let left = until.saturating_duration_since(Instant::now());

@@ -5,8 +5,8 @@ use symbols::profile::{CleanRule, Condition, Field, Io, Op, States};
 use symbols::role::FieldRole;
 
 use super::*;
-use crate::geometry::{Chunk, Geometry};
-use crate::layout::FieldLayout;
+use crate::field_layout::FieldLayout;
+use crate::pool_map::{Chunk, PoolMap};
 use crate::scan::scan;
 
 fn mysql() -> Profile {
@@ -79,9 +79,9 @@ fn classes(profile: &Profile, blocks: &[&[(usize, u64, usize)]]) -> Vec<(Class, 
         first: 0,
         instance: 0,
     };
-    let geometry = Geometry { page_size: 0, instances: 1, chunks: vec![chunk] };
+    let pool_map = PoolMap { page_size: 0, instances: 1, chunks: vec![chunk] };
     let mut found = Vec::new();
-    scan(Memory::of(std::process::id()), &layout, &geometry, |block| {
+    scan(Memory::of(std::process::id()), &layout, &pool_map, |block| {
         let class = described(&block);
         found.push((class, expected(&block, &class)));
     })

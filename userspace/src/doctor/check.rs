@@ -115,7 +115,7 @@ pub(super) fn causes(error: &dyn Error) -> String {
 mod tests {
     use super::*;
     use crate::memory::{Memory, ServerAddr};
-    use crate::prove::ProveError;
+    use crate::validation::ValidationError;
 
     #[test]
     fn only_failures_keep_it_from_working() {
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn causes_stand_on_one_line() {
         let memory = Memory::of(std::process::id());
-        let error = ProveError::from(memory.integer(ServerAddr(8), 8).unwrap_err());
+        let error = ValidationError::from(memory.integer(ServerAddr(8), 8).unwrap_err());
         let text = causes(&error);
         assert!(text.starts_with("failed to read the pool: failed to read 8 bytes"), "{text}");
         assert!(!text.contains('\n'));

@@ -6,11 +6,11 @@ use symbols::{Options, Resolved};
 use super::check::{causes, counted};
 use super::{Check, storage};
 use crate::choose::ChooseError;
-use crate::geometry::Geometry;
+use crate::pool_map::PoolMap;
 use crate::probes::{Coverage, coverage};
-use crate::prove::Proof;
 use crate::server::{Server, ServerError, resolve};
 use crate::target::{ServerRule, Target, TargetError};
+use crate::validation::Validation;
 use crate::viewer::units;
 
 const DEBUG_INFORMATION: &str = "debug information";
@@ -28,7 +28,7 @@ pub(super) fn checks(target: Result<Target, ChooseError>, options: &Options) -> 
     match Server::open(target.clone(), options) {
         Ok(server) => {
             checks.push(resolved(&server.resolved));
-            checks.push(pool(&server.geometry, server.proof));
+            checks.push(pool(&server.pool_map, server.validation));
             checks.push(events(server.profile(), &target));
         }
         Err(ServerError::Symbols(error)) => checks.push(unresolved(&error)),
@@ -83,17 +83,17 @@ fn unresolved(error: &symbols::Error) -> Check {
     Check::fail(DEBUG_INFORMATION, causes(error), remedy)
 }
 
-fn pool(geometry: &Geometry, proof: Proof) -> Check {
-    let blocks: u64 = geometry.chunks.iter().map(|chunk| u64::from(chunk.blocks)).sum();
-    let page = u64::from(geometry.page_size);
+fn pool(pool_map: &PoolMap, validation: Validation) -> Check {
+    let blocks: u64 = pool_map.chunks.iter().map(|chunk| u64::from(chunk.blocks)).sum();
+    let page = u64::from(pool_map.page_size);
     let found = format!(
         "{} in {} and {}, pages of {}; {} of {} descriptors agree with their frames",
         units::bytes(blocks.saturating_mul(page)),
-        counted(usize::try_from(geometry.instances).unwrap_or(usize::MAX), "instance"),
-        counted(geometry.chunks.len(), "chunk"),
+        counted(usize::try_from(pool_map.instances).unwrap_or(usize::MAX), "instance"),
+        counted(pool_map.chunks.len(), "chunk"),
         units::bytes(page),
-        proof.compared - proof.wrong.min(proof.compared),
-        proof.compared,
+        validation.compared - validation.wrong.min(validation.compared),
+        validation.compared,
     );
     Check::ok(POOL, found)
 }
@@ -162,11 +162,11 @@ mod tests {
     use super::super::CheckStatus::{Fail, Ok as Fine, Warning};
     use super::*;
     use crate::choose::FoundServer;
-    use crate::geometry::{Chunk, GeometryError};
     use crate::memory::ServerAddr;
-    use crate::prove::ProveError;
+    use crate::pool_map::{Chunk, PoolMapError};
     use crate::stored_profile::stored;
     use crate::target::Account;
+    use crate::validation::ValidationError;
 
     #[test]
     fn no_server_is_fine_unless_one_was_named() {
@@ -210,14 +210,15 @@ mod tests {
             first: 0,
             instance: 0,
         };
-        let geometry = Geometry { page_size: 16384, instances: 2, chunks: vec![chunk; 2] };
-        let check = pool(&geometry, Proof { compared: 1000, wrong: 3 });
+        let pool_map = PoolMap { page_size: 16384, instances: 2, chunks: vec![chunk; 2] };
+        let check = pool(&pool_map, Validation { compared: 1000, wrong: 3 });
         assert!(check.found.contains("997 of 1000"), "{}", check.found);
         assert!(check.found.contains("2 instances and 2 chunks"), "{}", check.found);
-        let check = no_pool(&ServerError::Prove(ProveError::Disproved { wrong: 9, of: 10 }));
+        let check =
+            no_pool(&ServerError::Validation(ValidationError::Disproved { wrong: 9, of: 10 }));
         assert_eq!(check.status, Fail);
         assert!(check.remedy.unwrap().contains("debug symbols"));
-        let check = no_pool(&ServerError::Geometry(GeometryError::Resizing));
+        let check = no_pool(&ServerError::PoolMap(PoolMapError::Resizing));
         assert!(check.remedy.unwrap().contains("try again"));
     }
 

@@ -151,7 +151,7 @@ impl Locator {
     ///
     /// # Errors
     /// The reason why the page has no place.
-    pub fn place(&self, space: SpaceId, page: PageNo) -> Result<FileRange, NotOnDisk> {
+    pub fn locate(&self, space: SpaceId, page: PageNo) -> Result<FileRange, NotOnDisk> {
         self.tablespaces.lookup(space, page)
     }
 

@@ -1,7 +1,7 @@
 //! One server observed: the stages put together, and a snapshot of it on request.
 //!
 //! ```text
-//! target -> server (profile, geometry, proof) -> probes + table -> base scan
+//! target -> server (profile, pool map, validation) -> probes + table -> base scan
 //!                                     then, over and over:  trace, counters, audit -> snapshot
 //! ```
 
@@ -23,16 +23,16 @@ use thiserror::Error;
 use crate::audit::Auditor;
 use crate::cost::Meter;
 use crate::frames::{Frames, FramesError, Walk};
-use crate::geometry::{Geometry, GeometryError};
 use crate::locate::{LocateError, Locator};
 use crate::memory::MemoryError;
 use crate::model::Snapshot;
-use crate::page_list::{self, BuildError, Built, Prepared};
+use crate::page_list::{self, BuildError, Built, ListCache};
+use crate::pool_map::{PoolMap, PoolMapError};
 use crate::probes::{Coverage, ProbeOptions, Probes, ProbesError};
-use crate::prove::ProveError;
 use crate::residency::Residency;
 use crate::server::{Server, ServerError};
 use crate::target::Target;
+use crate::validation::ValidationError;
 use rates::RateMeter;
 use session::{Session, Switches};
 use snapshot::Tally;
@@ -59,10 +59,10 @@ pub enum ObserveError {
     Frames(#[from] FramesError),
     /// The pool cannot be found any more.
     #[error(transparent)]
-    Geometry(#[from] GeometryError),
+    PoolMap(#[from] PoolMapError),
     /// The profile does not fit any more.
     #[error(transparent)]
-    Prove(#[from] ProveError),
+    Validation(#[from] ValidationError),
     /// A page list could not be made.
     #[error(transparent)]
     List(#[from] BuildError),
@@ -82,7 +82,7 @@ impl ObserveError {
             Self::Server(error) => error.hint(),
             Self::Probes(error) => Some(error.hint().to_owned()),
             Self::Memory(error) => error.hint().map(str::to_owned),
-            Self::Prove(error) => error.hint().map(str::to_owned),
+            Self::Validation(error) => error.hint().map(str::to_owned),
             Self::Exited { .. } => {
                 Some("start again to attach to the server's new process".to_owned())
             }
@@ -135,7 +135,7 @@ pub struct Observer {
     locator: Locator,
     spaces: Spaces,
     frames: Option<Frames>,
-    prepared: Prepared,
+    prepared: ListCache,
     trace: Trace,
     /// What the walk in the probes needs, while it is on.
     kernel: Option<KernelLayout>,
@@ -172,8 +172,8 @@ impl Observer {
         let (pid, family) = (server.target.pid, &server.profile().server.family);
         let locator = Locator::of_within(pid, family, FILES_PATIENCE)?;
         let switches = Switches { options, kernel: None, log: false };
-        let Session { proof: _, probes, residency, ring, log, rates } =
-            Session::begin(&server, &server.geometry, switches)?;
+        let Session { validation: _, probes, residency, ring, log, rates } =
+            Session::begin(&server, &server.pool_map, switches)?;
         let now = Instant::now();
         Ok(Self {
             spaces: Spaces::of(&locator),
@@ -184,7 +184,7 @@ impl Observer {
             auditor: Auditor::default(),
             locator,
             frames: None,
-            prepared: Prepared::default(),
+            prepared: ListCache::default(),
             trace: Trace::new(ring),
             kernel: None,
             log,
@@ -339,7 +339,7 @@ impl Observer {
             let tally = self.tally_by_scan();
             self.next_scan = now + now.elapsed() * SCAN_SHARE;
             match tally {
-                // A resize may begin between the look at the geometry and the scan.
+                // A resize may begin between the look at the pool map and the scan.
                 Err(ObserveError::Memory(error)) if !error.is_gone() => {
                     self.notices.push(format!("no scan this time: {error}").into());
                     self.tally_without_scan()
@@ -364,10 +364,10 @@ impl Observer {
             return Err(ObserveError::Exited { pid: self.server.target.pid });
         }
         self.probes.check()?;
-        match self.server.current_geometry() {
-            Ok(geometry) if geometry == self.server.geometry => Ok(Pool::Settled),
-            Ok(geometry) => {
-                self.follow(geometry)?;
+        match self.server.current_pool_map() {
+            Ok(pool_map) if pool_map == self.server.pool_map => Ok(Pool::Settled),
+            Ok(pool_map) => {
+                self.follow(pool_map)?;
                 Ok(Pool::Settled)
             }
             Err(error) if error.is_passing() => {
@@ -394,18 +394,18 @@ impl Observer {
 
     /// New probes with a table of the right size, and a new base. Counters begin anew. All of it is made before any
     /// of it is taken: where a step fails, pool and table go together still, and the next look tries again.
-    fn follow(&mut self, geometry: Geometry) -> Result<(), ObserveError> {
+    fn follow(&mut self, pool_map: PoolMap) -> Result<(), ObserveError> {
         let switches =
             Switches { options: self.options, kernel: self.kernel, log: self.log.is_some() };
-        let next = Session::begin(&self.server, &geometry, switches)?;
+        let next = Session::begin(&self.server, &pool_map, switches)?;
         let lost = self.probes.counters()?.iter().map(|counters| counters.ring_lost).sum();
         // From here on nothing fails.
         self.notices.push(Text::from(format!(
             "the pool was resized from {} to {} blocks",
-            self.server.geometry.blocks(),
-            geometry.blocks()
+            self.server.pool_map.blocks(),
+            pool_map.blocks()
         )));
-        self.server.adopt(geometry, next.proof);
+        self.server.adopt(pool_map, next.validation);
         self.trace.change(next.ring, lost);
         self.probes = next.probes;
         self.residency = next.residency;
@@ -413,7 +413,7 @@ impl Observer {
         self.rates = next.rates;
         self.scanned = None;
         // Words of the new table mean something else.
-        self.prepared = Prepared::default();
+        self.prepared = ListCache::default();
         Ok(())
     }
 }
@@ -422,11 +422,11 @@ impl Observer {
 enum Pool {
     Settled,
     /// Starting or being resized: chunks may be unmapped at any moment.
-    Unsettled(GeometryError),
+    Unsettled(PoolMapError),
 }
 
 impl Pool {
-    fn or_error(self) -> Result<(), GeometryError> {
+    fn or_error(self) -> Result<(), PoolMapError> {
         match self {
             Self::Settled => Ok(()),
             Self::Unsettled(error) => Err(error),

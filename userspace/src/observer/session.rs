@@ -7,11 +7,11 @@ use probe_abi::KernelLayout;
 use super::rates::RateMeter;
 use super::{ObserveError, ObserveOptions};
 use crate::audit::Auditor;
-use crate::geometry::Geometry;
+use crate::pool_map::PoolMap;
 use crate::probes::Probes;
-use crate::prove::{Proof, prove};
 use crate::residency::Residency;
 use crate::server::Server;
+use crate::validation::{Validation, validate};
 
 /// What goes on from one session to the next.
 #[derive(Clone, Copy)]
@@ -25,7 +25,7 @@ pub(super) struct Switches {
 
 /// A session that nothing depends on yet.
 pub(super) struct Session {
-    pub(super) proof: Proof,
+    pub(super) validation: Validation,
     pub(super) probes: Probes,
     pub(super) residency: Residency,
     pub(super) ring: RingBuf<MapData>,
@@ -34,21 +34,21 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Proves the profile on `geometry`, sets probes, and lays the scan under their table, so that nothing falls
+    /// Proves the profile on `pool_map`, sets probes, and lays the scan under their table, so that nothing falls
     /// between. Where a step fails, the probes are taken out again and `server` is as it was.
     pub(super) fn begin(
         server: &Server,
-        geometry: &Geometry,
+        pool_map: &PoolMap,
         switches: Switches,
     ) -> Result<Self, ObserveError> {
-        let proof = prove(server.memory(), &server.layout, geometry)?;
+        let validation = validate(server.memory(), &server.layout, pool_map)?;
         let (target, profile) = (&server.target, server.profile());
         let options = switches.options;
         let (mut probes, table) =
-            Probes::attach(target, profile, &server.layout, geometry, options.probes)?;
+            Probes::attach(target, profile, &server.layout, pool_map, options.probes)?;
         let mut residency = Residency::new(table);
         if probes.see_events() {
-            Auditor::lay_base(server.memory(), &server.layout, geometry, &mut residency)?;
+            Auditor::lay_base(server.memory(), &server.layout, pool_map, &mut residency)?;
         }
         let ring = probes.take_trace()?;
         probes.set_trace(options.trace)?;
@@ -56,6 +56,6 @@ impl Session {
         let log = switches.log.then(|| probes.take_log()).transpose()?;
         let mut rates = RateMeter::default();
         rates.advance(&probes)?;
-        Ok(Self { proof, probes, residency, ring, log, rates })
+        Ok(Self { validation, probes, residency, ring, log, rates })
     }
 }

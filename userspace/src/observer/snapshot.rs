@@ -29,7 +29,7 @@ impl Tally {
         let class = match class.reason {
             // Looked for only where nothing else speaks against it.
             None => {
-                class.or(locator.place(SpaceId(space), PageNo(page)).err().map(Reason::NotOnDisk))
+                class.or(locator.locate(SpaceId(space), PageNo(page)).err().map(Reason::NotOnDisk))
             }
             Some(_) => class,
         };
@@ -54,12 +54,12 @@ impl Tally {
 impl Observer {
     /// Counts by a scan of the descriptors, which is an audit too where there is a table.
     pub(super) fn tally_by_scan(&mut self) -> Result<Tally, ObserveError> {
-        let mut tally = Tally::new(self.server.geometry.blocks(), self.options.cells);
+        let mut tally = Tally::new(self.server.pool_map.blocks(), self.options.cells);
         let locator = &self.locator;
         if !self.probes.see_events() {
             let server = &self.server;
             let mut classifier = Classifier::new(server.memory(), &server.layout, None);
-            scan(server.memory(), &server.layout, &server.geometry, |block| {
+            scan(server.memory(), &server.layout, &server.pool_map, |block| {
                 let class = classifier.classify(&block);
                 tally.add(block.index, class, (block.space(), block.page()), locator);
             })?;
@@ -76,7 +76,7 @@ impl Observer {
         if let Some(scanned) = &self.scanned {
             return scanned.clone();
         }
-        let blocks = self.server.geometry.blocks();
+        let blocks = self.server.pool_map.blocks();
         let mut tally = Tally::new(blocks, self.options.cells);
         for block in 0..blocks {
             let known = self.residency.get(block);
@@ -86,7 +86,7 @@ impl Observer {
     }
 
     pub(super) fn compose(&mut self, tally: Tally) -> Result<Snapshot, ObserveError> {
-        let page = u64::from(self.server.geometry.page_size);
+        let page = u64::from(self.server.pool_map.page_size);
         let advance = self.rates.advance(&self.probes)?;
         let totals = Totals {
             free: tally.count(Cell::Free),
@@ -96,7 +96,7 @@ impl Observer {
             ineligible: tally.count(Cell::Ineligible),
             other: tally.count(Cell::Other),
             eligible_bytes: tally.count(Cell::Clean) * page,
-            pool_bytes: self.server.geometry.frame_bytes(),
+            pool_bytes: self.server.pool_map.frame_bytes(),
         };
         let row = |(&space, pages): (&u32, &[u64; 3])| {
             let (name, file_bytes) = self.spaces.get(space);
@@ -131,7 +131,7 @@ impl Observer {
             Source::DebugFile { path } => format!("debug file {path}"),
             Source::Stored { name } => format!("stored profile {name}"),
         };
-        let geometry = &self.server.geometry;
+        let pool_map = &self.server.pool_map;
         model::ServerInfo {
             pid: self.server.target.pid,
             version: self.server.version().into(),
@@ -140,10 +140,10 @@ impl Observer {
             user: Text::of(&self.server.target.user),
             unit: self.server.target.unit.as_deref().map(Text::new),
             profile: profile.into(),
-            page_size: geometry.page_size,
-            instances: geometry.instances,
-            chunks: u32::try_from(geometry.chunks.len()).unwrap_or(u32::MAX),
-            blocks: geometry.blocks().into(),
+            page_size: pool_map.page_size,
+            instances: pool_map.instances,
+            chunks: u32::try_from(pool_map.chunks.len()).unwrap_or(u32::MAX),
+            blocks: pool_map.blocks().into(),
         }
     }
 }

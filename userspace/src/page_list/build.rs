@@ -22,9 +22,9 @@ use serde::Serialize;
 
 use super::BuildError;
 use super::judged::Changes;
+use super::list_cache::{CachedList, ListCache};
 use super::located::Located;
 use super::pool::PoolSource;
-use super::prepared::{Kept, Prepared};
 use super::source::{Harvest, PageSource};
 use crate::clock::monotonic_ns;
 use crate::frames::{FRAME_BYTES, Frames, FramesError, Pagemap};
@@ -126,7 +126,7 @@ pub fn build(
     locator: &mut Locator,
     frames: &mut Frames,
 ) -> Result<Built, BuildError> {
-    rebuild(server, residency, locator, frames, &mut Prepared::default())
+    rebuild(server, residency, locator, frames, &mut ListCache::default())
 }
 
 /// Makes the list of a server's pool from the one before, which `prepared` has kept, and keeps it for the next.
@@ -139,7 +139,7 @@ pub fn rebuild(
     residency: Option<&Residency>,
     locator: &mut Locator,
     frames: &mut Frames,
-    prepared: &mut Prepared,
+    prepared: &mut ListCache,
 ) -> Result<Built, BuildError> {
     let clock = Clock::start();
     locator.refresh()?;
@@ -156,7 +156,7 @@ pub fn build_from(
     source: &impl PageSource,
     finder: &mut DiskFinder,
     frames: &mut Frames,
-    prepared: &mut Prepared,
+    prepared: &mut ListCache,
 ) -> Result<Built, BuildError> {
     make(source, finder, frames, prepared, Clock::start())
 }
@@ -165,12 +165,12 @@ fn make(
     source: &impl PageSource,
     finder: &mut DiskFinder,
     frames: &mut Frames,
-    prepared: &mut Prepared,
+    prepared: &mut ListCache,
     mut clock: Clock,
 ) -> Result<Built, BuildError> {
     let kept = prepared.take(source, finder);
     clock.steps.refresh_s = clock.lap();
-    let Kept { judged, mut placer, located, mut table } = kept;
+    let CachedList { judged, mut page_locator, located, mut table } = kept;
     let mut located = Arc::try_unwrap(located).unwrap_or_default();
     let (found, translated) = std::thread::scope(|scope| {
         let translate = scope.spawn(|| {
@@ -196,9 +196,9 @@ fn make(
     clock.steps.translate_s = translated.as_secs_f64();
     clock.lap();
     let frames = table.frames();
-    located.add(candidates, frames, &mut placer, (source, finder), &judged, &mut left_out);
+    located.add(candidates, frames, &mut page_locator, (source, finder), &judged, &mut left_out);
     located.gather(frames, moved, &judged, &mut left_out);
-    let devices = placer.devices.to_devices(finder);
+    let devices = page_locator.devices.to_devices(finder);
     clock.steps.locate_s = clock.lap();
     let runs = located.count_runs();
     clock.steps.merge_s = clock.lap();
@@ -219,7 +219,7 @@ fn make(
         runs,
     };
     if source.has_words() {
-        prepared.keep(Kept { judged, placer, located, table });
+        prepared.keep(CachedList { judged, page_locator, located, table });
     }
     Ok(built)
 }
@@ -257,8 +257,8 @@ impl Clock {
 pub fn raw_reads(server: &Server, pagemap: &mut Pagemap) -> Result<Duration, BuildError> {
     let start = Instant::now();
     let mut buffer = vec![0; PIECE_BYTES];
-    let geometry = &server.geometry;
-    for chunk in &geometry.chunks {
+    let pool_map = &server.pool_map;
+    for chunk in &pool_map.chunks {
         let bytes = u64::from(chunk.blocks) * server.layout.block.stride as u64;
         let mut done = 0;
         while done < bytes {
@@ -266,7 +266,7 @@ pub fn raw_reads(server: &Server, pagemap: &mut Pagemap) -> Result<Duration, Bui
             server.memory().read(chunk.descriptors.plus(done), &mut buffer[..len])?;
             done += len as u64;
         }
-        let frames = u64::from(chunk.blocks) * u64::from(geometry.page_size) / FRAME_BYTES;
+        let frames = u64::from(chunk.blocks) * u64::from(pool_map.page_size) / FRAME_BYTES;
         pagemap
             .read_raw(chunk.frames, usize::try_from(frames).unwrap_or(0))
             .map_err(FramesError::from)?;

@@ -7,7 +7,7 @@ use page_wire::{EncodeError, Encoder, RUN_BYTES, Run};
 
 use super::judged::Judged;
 use super::left_out::LeftOut;
-use super::place::{Extent, Placer, page_frames};
+use super::page_locator::{Extent, PageLocator, page_frames};
 use super::runs::Half;
 use super::source::{Candidate, PageSource};
 use super::threads::both;
@@ -131,12 +131,12 @@ impl Located {
         &mut self,
         candidates: Vec<Candidate>,
         table: &[Frame],
-        placer: &mut Placer,
+        page_locator: &mut PageLocator,
         (source, finder): (&impl PageSource, &mut DiskFinder),
         judged: &Judged,
         left_out: &mut LeftOut,
     ) {
-        self.per_page = placer.per_page;
+        self.per_page = page_locator.per_page;
         if self.cut > 0 {
             (self.cut, self.runs) = (0, None);
             self.pieces.clear();
@@ -144,7 +144,7 @@ impl Located {
         if candidates.is_empty() {
             return;
         }
-        let mut pass = placer.begin(table, source, finder);
+        let mut pass = page_locator.begin(table, source, finder);
         // In place: the allocation of the candidates becomes that of the placed pages.
         let mut added: Vec<Whole> = candidates
             .into_iter()

@@ -38,11 +38,11 @@ impl<'a> PoolSource<'a> {
 
 impl PageSource for PoolSource<'_> {
     fn page_bytes(&self) -> u32 {
-        self.server.geometry.page_size
+        self.server.pool_map.page_size
     }
 
     fn memory(&self) -> impl Iterator<Item = SlotRange> {
-        let chunks = self.server.geometry.chunks.iter();
+        let chunks = self.server.pool_map.chunks.iter();
         chunks.map(|chunk| SlotRange { at: chunk.frames, slots: chunk.blocks })
     }
 
@@ -88,7 +88,7 @@ impl PageSource for PoolSource<'_> {
     }
 
     fn slots(&self) -> u32 {
-        self.server.geometry.blocks()
+        self.server.pool_map.blocks()
     }
 }
 
@@ -123,7 +123,7 @@ impl PoolSource<'_> {
     /// Judges the blocks that this thread takes from `shares`.
     fn find_some(&self, shares: &Shares, judged: &Judged) -> Result<Harvest, BuildError> {
         let (server, residency) = (self.server, self.residency);
-        let (memory, layout, geometry) = (server.memory(), &server.layout, &server.geometry);
+        let (memory, layout, pool_map) = (server.memory(), &server.layout, &server.pool_map);
         let mut classifier = Classifier::new(memory, layout, residency);
         let mut found = Harvest::default();
         let mut changed = Vec::new();
@@ -135,7 +135,7 @@ impl PoolSource<'_> {
                 words.clear();
                 words.extend(range.clone().map(|block| self.word(block)));
                 let Harvest { candidates, left_out, judged: looked_at } = &mut found;
-                scan_blocks(memory, layout, geometry, range.clone(), &mut buffer, &mut |block| {
+                scan_blocks(memory, layout, pool_map, range.clone(), &mut buffer, &mut |block| {
                     if judged.has(block.index) {
                         return;
                     }

@@ -7,10 +7,10 @@ use super::BuildError;
 use super::lsn::find_detached;
 use crate::classify::{Class, Classifier, Reason, State};
 use crate::frames::{FRAME_BYTES, Frame, Frames};
-use crate::geometry::Chunk;
 use crate::locate::{Locator, NotOnDisk, PageNo, SpaceId};
 use crate::memory::ServerAddr;
 use crate::on_disk::{DiskRanges, Location};
+use crate::pool_map::Chunk;
 use crate::residency::Residency;
 use crate::scan::{PIECE_BYTES, scan_range};
 use crate::server::Server;
@@ -94,12 +94,12 @@ pub fn rows(
     locator.refresh()?;
     let mut classifier = Classifier::new(server.memory(), &server.layout, residency);
     let mut buffer = vec![0; PIECE_BYTES];
-    for chunk in &server.geometry.chunks {
+    for chunk in &server.pool_map.chunks {
         let mut at = 0;
         while at < chunk.blocks {
             let end = chunk.blocks.min(at + PIECE_BLOCKS);
             let mut piece = Vec::new();
-            let page_size = server.geometry.page_size;
+            let page_size = server.pool_map.page_size;
             let layout = &server.layout;
             scan_range(
                 server.memory(),
@@ -181,7 +181,7 @@ fn translate(
 /// Fills in where a page lies, and what of that speaks against it.
 fn place(row: &mut Row, locator: &mut Locator) {
     let (Some(space), Some(page)) = (row.space, row.page) else { return };
-    let found = locator.place(SpaceId(space), PageNo(page)).and_then(|place| {
+    let found = locator.locate(SpaceId(space), PageNo(page)).and_then(|place| {
         row.file_offset = Some(place.offset.0);
         row.file = locator.tablespaces().file(place.file).map(|f| f.path().into());
         if let Location::Disk(ranges) = locator.location(place)? {

@@ -61,7 +61,7 @@ fn the_binary_log_is_no_part_of_the_system_tablespace() {
             server.query("FLUSH BINARY LOGS").unwrap();
             locator.refresh().unwrap();
         }
-        assert!(locator.place(SpaceId::SYSTEM, PageNo(5)).is_ok());
+        assert!(locator.locate(SpaceId::SYSTEM, PageNo(5)).is_ok());
         if round < 2 {
             server.shut_down().unwrap();
             server.start_again().unwrap();
@@ -78,8 +78,8 @@ fn files_with_names_of_their_own(test: &'static str, release: Release, path: &st
     let locator = Locator::open(server.pid()).unwrap();
     let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(system(&locator), (names, "system tablespace".to_owned()), "{path}");
-    assert!(locator.place(SpaceId::SYSTEM, PageNo(5)).is_ok());
-    assert!(locator.place(SpaceId::SYSTEM, PageNo(700)).is_ok());
+    assert!(locator.locate(SpaceId::SYSTEM, PageNo(5)).is_ok());
+    assert!(locator.locate(SpaceId::SYSTEM, PageNo(700)).is_ok());
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn two_system_files_are_put_together_by_their_pages() {
         let locator = Locator::open(server.pid()).unwrap();
         let expected = vec!["ib_sys1".to_owned(), "more.data".to_owned()];
         assert_eq!(system(&locator), (expected, "system tablespace".to_owned()), "{release}");
-        let place = locator.place(SpaceId::SYSTEM, PageNo(768 + 40)).unwrap();
+        let place = locator.locate(SpaceId::SYSTEM, PageNo(768 + 40)).unwrap();
         assert_eq!(place.offset.0, 40 * 16384);
     }
 }
@@ -175,6 +175,6 @@ fn files_that_look_alike_are_told_apart() {
         let observed = Observed::with_open(folder.path(), &held);
         let locator = observed.locator();
         assert_eq!(system(&locator), (vec!["ib_sys1".into()], "system tablespace".into()));
-        assert!(locator.place(SpaceId::SYSTEM, PageNo(5)).is_ok());
+        assert!(locator.locate(SpaceId::SYSTEM, PageNo(5)).is_ok());
     }
 }

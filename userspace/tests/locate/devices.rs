@@ -46,7 +46,7 @@ fn ext4_on_a_partition() {
         let (id, _) = file_of(&locator, "shop/t");
         let space = locator.tablespaces().file(id).unwrap().space().unwrap();
         server.query("DROP TABLE shop.t").unwrap();
-        let place = locator.place(space, PageNo(3)).unwrap();
+        let place = locator.locate(space, PageNo(3)).unwrap();
         assert_eq!(locator.refresh().unwrap().removed, 1);
         assert_eq!(locator.location(place), Err(NotOnDisk::File(Unmapped::FileChanged)));
     });
@@ -58,7 +58,7 @@ fn xfs_on_a_partition_and_its_shared_extents() {
         let (_disk, mounted, _server, mut locator) = pages_lie_on_the_disk("xfs");
         let (id, path) = file_of(&locator, "shop/t");
         let space = locator.tablespaces().file(id).unwrap().space().unwrap();
-        let place = locator.place(space, PageNo(3)).unwrap();
+        let place = locator.locate(space, PageNo(3)).unwrap();
         assert!(locator.location(place).is_ok());
         let copy = mounted.path().join("copy");
         run("cp", &["--reflink=always".as_ref(), &path, &copy], "");

@@ -79,7 +79,7 @@ pub(crate) fn compare(
         let file = File::open(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let total = u32::try_from(size / 4096).unwrap();
         for page in (0..total).map(PageNo) {
-            let place = match locator.place(space, page) {
+            let place = match locator.locate(space, page) {
                 Ok(place) if place.file == id => place,
                 Ok(_) | Err(NotOnDisk::File(Unmapped::BeyondEof)) => continue,
                 Err(reason) => {
@@ -104,7 +104,7 @@ pub(crate) fn compare(
 /// # Errors
 /// The reason why not, for people.
 pub(crate) fn readable(locator: &mut Locator) -> Result<(), String> {
-    let place = locator.place(SpaceId::SYSTEM, PageNo(1)).unwrap();
+    let place = locator.locate(SpaceId::SYSTEM, PageNo(1)).unwrap();
     match locator.location(place) {
         Ok(Location::Disk(_)) => {}
         Ok(Location::Share) => return Err("the data directory is on a share".into()),

@@ -80,7 +80,7 @@ pub(crate) fn table(folder: &Path, name: &str, space: u32) -> File {
 }
 
 fn location(locator: &mut Locator, space: u32, page: u32) -> Result<Location, NotOnDisk> {
-    let place = locator.place(SpaceId(space), PageNo(page))?;
+    let place = locator.locate(SpaceId(space), PageNo(page))?;
     locator.location(place)
 }
 
@@ -161,17 +161,17 @@ fn claims_to_one_space() {
     }
     let observed = Observed::holding(folder.path(), held);
     let mut locator = observed.locator();
-    let place = locator.place(SpaceId(5), PageNo(3)).unwrap();
+    let place = locator.locate(SpaceId(5), PageNo(3)).unwrap();
     let path = locator.tablespaces().file(place.file).unwrap().path().to_owned();
     assert_eq!(path, folder.path().canonicalize().unwrap().join("shop/held.ibd"));
-    assert_eq!(locator.place(SpaceId(6), PageNo(3)), Err(NotOnDisk::AmbiguousSpace));
+    assert_eq!(locator.locate(SpaceId(6), PageNo(3)), Err(NotOnDisk::AmbiguousSpace));
 
     fs::remove_file(path).unwrap();
     fs::remove_file(folder.path().join("shop/copy.ibd")).unwrap();
     fs::remove_file(folder.path().join("shop/two.ibd")).unwrap();
     locator.refresh().unwrap();
-    assert_eq!(locator.place(SpaceId(5), PageNo(3)), Err(NotOnDisk::Dropped));
-    assert!(locator.place(SpaceId(6), PageNo(3)).is_ok());
+    assert_eq!(locator.locate(SpaceId(5), PageNo(3)), Err(NotOnDisk::Dropped));
+    assert!(locator.locate(SpaceId(6), PageNo(3)).is_ok());
 }
 
 /// Nothing that may lie in a data directory makes the search fail, wait or believe it.
@@ -214,9 +214,9 @@ fn hostile_data_directory() {
         files.find(|(_, file)| file.path().ends_with(name)).map(|(_, file)| file.refused())
     };
     for space in [5, 7, 8, 9] {
-        assert_eq!(locator.place(SpaceId(space), PageNo(3)).err(), None, "space {space}");
+        assert_eq!(locator.locate(SpaceId(space), PageNo(3)).err(), None, "space {space}");
     }
-    assert_eq!(locator.place(SpaceId(0), PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
+    assert_eq!(locator.locate(SpaceId(0), PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
     assert_eq!(refused("zeros.ibd"), Some(Some(NotOnDisk::HeaderUnwritten)));
     assert_eq!(refused("noise.ibd"), Some(Some(NotOnDisk::HeaderInvalid)));
     for name in ["short.ibd", "folder.ibd", "loop.ibd", "dangling.ibd", "pipe.ibd", "memory.ibd"] {

@@ -16,7 +16,7 @@ use userspace::on_disk::{
     DiskFinder, FileId, FileOffset, FileRange, FileView, Files, Process, SeenFile,
 };
 use userspace::page_list::{
-    BuildError, Candidate, Harvest, Judged, PageKey, PageSource, Prepared, SlotRange, build_from,
+    BuildError, Candidate, Harvest, Judged, ListCache, PageKey, PageSource, SlotRange, build_from,
 };
 
 use crate::volume::{Loop, Mounted, run, with_own_mounts};
@@ -147,7 +147,8 @@ fn pages_of_a_mapped_file_make_a_list() {
         let mut finder = DiskFinder::default();
         finder.refresh(&source).unwrap();
         let (mut frames, _) = Frames::open(shell.pid()).unwrap();
-        let list = build_from(&source, &mut finder, &mut frames, &mut Prepared::default()).unwrap();
+        let list =
+            build_from(&source, &mut finder, &mut frames, &mut ListCache::default()).unwrap();
         println!(
             "{} of {} pages of code, in {} runs",
             list.facts.pages,

@@ -31,14 +31,14 @@ fn spaces_of_mariadb() {
             "SELECT space FROM information_schema.innodb_sys_tablespaces WHERE name='{name}'"
         );
         let space = server.query_one(&sql).unwrap().parse().unwrap();
-        locator.place(SpaceId(space), PageNo(3))
+        locator.locate(SpaceId(space), PageNo(3))
     };
     assert!(place("shop/plain").is_ok(), "{:?}", place("shop/plain"));
     assert_eq!(place("shop/small"), Err(NotOnDisk::PageCompressed));
     assert_eq!(place("shop/packed"), Err(NotOnDisk::Compressed));
-    assert!(locator.place(SpaceId::SYSTEM, PageNo(3)).is_ok());
+    assert!(locator.locate(SpaceId::SYSTEM, PageNo(3)).is_ok());
     // Its first page may never be written, and then the file does not say which space it is.
-    let temporary = locator.place(SpaceId(0xffff_fffe), PageNo(3));
+    let temporary = locator.locate(SpaceId(0xffff_fffe), PageNo(3));
     let expected = [Err(NotOnDisk::Temporary), Err(NotOnDisk::SpaceNotOpen)];
     assert!(expected.contains(&temporary), "{temporary:?}");
 }

@@ -86,15 +86,15 @@ fn spaces_agree_with_the_dictionary() {
     let mut locator = Locator::open(server.pid()).unwrap();
     assert_eq!(found(&locator), dictionary(&server));
 
-    let first_use = |name: &str| locator.place(space_of(&server, name), PageNo(3));
+    let first_use = |name: &str| locator.locate(space_of(&server, name), PageNo(3));
     assert!(first_use("shop/plain").is_ok());
     assert!(first_use("shop/moved").is_ok());
     assert_eq!(first_use("shop/packed"), Err(NotOnDisk::Compressed));
     let plain = space_of(&server, "shop/plain");
-    assert_eq!(locator.place(plain, PageNo(0)), Err(NotOnDisk::FirstPage));
-    assert_eq!(locator.place(plain, PageNo(1 << 20)), Err(NotOnDisk::File(Unmapped::BeyondEof)));
-    assert_eq!(locator.place(SpaceId(4_000_000), PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
-    assert_eq!(locator.place(SpaceId(0xffff_fffd), PageNo(3)), Err(NotOnDisk::Temporary));
+    assert_eq!(locator.locate(plain, PageNo(0)), Err(NotOnDisk::FirstPage));
+    assert_eq!(locator.locate(plain, PageNo(1 << 20)), Err(NotOnDisk::File(Unmapped::BeyondEof)));
+    assert_eq!(locator.locate(SpaceId(4_000_000), PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
+    assert_eq!(locator.locate(SpaceId(0xffff_fffd), PageNo(3)), Err(NotOnDisk::Temporary));
 
     let mut names: Vec<_> = locator.tablespaces().files().map(|(_, file)| file.name()).collect();
     names.retain(|name| name.starts_with("shop/"));
@@ -133,11 +133,11 @@ fn files_that_change_are_followed() {
     let changes = locator.refresh().unwrap();
     assert_eq!((changes.added, changes.removed, changes.renamed), (2, 2, 1), "{changes:?}");
     assert_eq!(found(&locator), dictionary(&server));
-    assert_eq!(locator.place(ids[1], PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
+    assert_eq!(locator.locate(ids[1], PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
     let emptied = space_of(&server, "shop/t1");
     assert_ne!(emptied, ids[0], "5.6 gives a truncated table another id");
-    assert!(locator.place(emptied, PageNo(3)).is_ok());
-    assert_eq!(locator.place(ids[0], PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
+    assert!(locator.locate(emptied, PageNo(3)).is_ok());
+    assert_eq!(locator.locate(ids[0], PageNo(3)), Err(NotOnDisk::SpaceNotOpen));
     let renamed = locator.tablespaces().files_of(ids[2]).next().unwrap();
     assert_eq!(renamed.name(), "shop/t4");
 
@@ -148,8 +148,8 @@ fn files_that_change_are_followed() {
     let grown = locator.tablespaces().files_of(ids[2]).next().unwrap().size_bytes();
     assert!(grown > before, "{before} -> {grown}");
     let last = u32::try_from(grown / 16384 - 1).unwrap();
-    assert!(locator.place(ids[2], PageNo(last)).is_ok());
-    assert_eq!(locator.place(ids[2], PageNo(last + 1)), Err(NotOnDisk::File(Unmapped::BeyondEof)));
+    assert!(locator.locate(ids[2], PageNo(last)).is_ok());
+    assert_eq!(locator.locate(ids[2], PageNo(last + 1)), Err(NotOnDisk::File(Unmapped::BeyondEof)));
 }
 
 /// The system tablespace goes on in its second file, and its pages there say so themselves.
@@ -170,14 +170,14 @@ fn the_system_tablespace_has_two_files() {
     assert_eq!(names, ["ibdata1", "ibdata2"]);
     let boundary = u32::try_from(files[0].1 / 16384).unwrap();
     assert_eq!(boundary, 640);
-    assert_eq!(locator.place(SpaceId::SYSTEM, PageNo(boundary)), Err(NotOnDisk::FirstPage));
+    assert_eq!(locator.locate(SpaceId::SYSTEM, PageNo(boundary)), Err(NotOnDisk::FirstPage));
 
     let end = boundary + u32::try_from(files[1].1 / 16384).unwrap();
     let (mut first, mut second) = (0, 0);
     // The doublewrite buffer, two extents of copies of other pages (buf0dblwr.cc), is never resident.
     let doublewrite = 64..192;
     for page in (1..end).filter(|page| *page != boundary && !doublewrite.contains(page)) {
-        let place = locator.place(SpaceId::SYSTEM, PageNo(page)).unwrap();
+        let place = locator.locate(SpaceId::SYSTEM, PageNo(page)).unwrap();
         let file = File::open(locator.tablespaces().file(place.file).unwrap().path()).unwrap();
         let mut number = [0; 4];
         file.read_exact_at(&mut number, place.offset.0 + 4).unwrap();
@@ -192,7 +192,7 @@ fn the_system_tablespace_has_two_files() {
     println!("system tablespace: {first} pages checked in ibdata1, {second} in ibdata2");
     assert!(first > 100 && second > 100);
     assert_eq!(
-        locator.place(SpaceId::SYSTEM, PageNo(end)),
+        locator.locate(SpaceId::SYSTEM, PageNo(end)),
         Err(NotOnDisk::File(Unmapped::BeyondEof))
     );
     assert!(locator.refresh().is_ok());

@@ -64,7 +64,7 @@ fn spaces_of_a_server_in_its_own_root() {
             );
             SpaceId(server.query_one(&sql).unwrap().parse().unwrap())
         };
-        let place = |name: &str| locator.place(id(name), PageNo(3));
+        let place = |name: &str| locator.locate(id(name), PageNo(3));
         for name in ["mysql", "innodb_undo_001", "common", "shop/t"] {
             assert!(place(name).is_ok(), "{name}: {:?}", place(name));
         }

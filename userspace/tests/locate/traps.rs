@@ -155,7 +155,7 @@ fn a_file_system_that_never_answers_is_not_asked() {
         let looks = thread::spawn(move || {
             let mut locator = userspace::locate::Locator::open(pid).unwrap();
             locator.refresh().unwrap();
-            sender.send(locator.place(SpaceId(5), PageNo(3)).is_ok()).unwrap();
+            sender.send(locator.locate(SpaceId(5), PageNo(3)).is_ok()).unwrap();
         });
         let found = done.recv_timeout(Duration::from_secs(10));
         drop(connection); // whoever waits is let go

@@ -34,7 +34,16 @@ const LAYERS: &[(&str, &[&str], &[&str])] = &[
     (
         "userspace",
         &["on_disk"],
-        &["classify", "geometry", "layout", "locate", "page_list", "residency", "scan", "server"],
+        &[
+            "classify",
+            "field_layout",
+            "pool_map",
+            "locate",
+            "page_list",
+            "residency",
+            "scan",
+            "server",
+        ],
     ),
     (
         "userspace",

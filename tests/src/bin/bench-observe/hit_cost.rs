@@ -9,9 +9,9 @@ use symbols::role::SiteRole;
 use symbols::site::{ABI_ARGUMENTS, code, probe_at};
 use test_servers::Release;
 use userspace::cost::Meter;
-use userspace::geometry::{Chunk, Geometry};
-use userspace::layout::FieldLayout;
+use userspace::field_layout::FieldLayout;
 use userspace::memory::ServerAddr;
+use userspace::pool_map::{Chunk, PoolMap};
 use userspace::probes::{ProbeOptions, Probes, RESIDENCY_EVENTS};
 use userspace::residency::Table;
 use userspace::target::Target;
@@ -42,7 +42,7 @@ struct Bench {
     target: Target,
     profile: Profile,
     layout: FieldLayout,
-    geometry: Geometry,
+    pool_map: PoolMap,
 }
 
 pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
@@ -155,8 +155,8 @@ impl Bench {
             first: 0,
             instance: 0,
         };
-        let geometry = Geometry { page_size: 16384, instances: 1, chunks: vec![chunk] };
-        Ok(Self { probed, target, profile, layout, geometry })
+        let pool_map = PoolMap { page_size: 16384, instances: 1, chunks: vec![chunk] };
+        Ok(Self { probed, target, profile, layout, pool_map })
     }
 
     fn attach(&self, way: Way) -> Result<Attached> {
@@ -171,8 +171,8 @@ impl Bench {
             Way::Residency | Way::Traced => false,
         };
         let options = ProbeOptions { empty, ..ProbeOptions::default() };
-        let Self { target, profile, layout, geometry, .. } = self;
-        let (mut probes, table) = Probes::attach(target, profile, layout, geometry, options)?;
+        let Self { target, profile, layout, pool_map, .. } = self;
+        let (mut probes, table) = Probes::attach(target, profile, layout, pool_map, options)?;
         probes.set_trace(way == Way::Traced)?;
         Ok(Attached::Ours(Box::new(probes), table))
     }

@@ -6,11 +6,11 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use test_servers::{Release, Server};
 use userspace::frames::{FRAME_BYTES, Frame, Frames, Pagemap};
-use userspace::geometry::Geometry;
 use userspace::locate::Locator;
 use userspace::memory::ServerAddr;
 use userspace::observer::{ObserveOptions, Observer};
 use userspace::page_list::{self, Built, ListSteps};
+use userspace::pool_map::PoolMap;
 use userspace::target::Target;
 
 use crate::child;
@@ -102,22 +102,22 @@ fn time(
             written(list, &mut memory)
         })?;
         let walk = timed(|| {
-            translate(&observer.server().geometry, |at, out| Ok(frames.translate(at, out)?))
+            translate(&observer.server().pool_map, |at, out| Ok(frames.translate(at, out)?))
         })?;
         let by_pagemap = timed(|| {
-            translate(&observer.server().geometry, |at, out| Ok(pagemap.translate(at, out)?))
+            translate(&observer.server().pool_map, |at, out| Ok(pagemap.translate(at, out)?))
         })?;
         ensure!(walk.1 == by_pagemap.1, "walk and pagemap do not agree on all frames");
         if round == 0 {
             let pages = number(built.facts.pages);
-            let share = 100.0 * pages / f64::from(observer.server().geometry.blocks());
+            let share = 100.0 * pages / f64::from(observer.server().pool_map.blocks());
             report.add(Figure::cost(format!("list of {mib} MiB: eligible"), share, "%"));
             let runs = number(built.run_count()) / pages;
             report.add(Figure::cost(format!("list of {mib} MiB: runs per page"), runs, ""));
             continue;
         }
         times.steps.push(whole.steps);
-        times.judged.push(number(built.judged) / f64::from(observer.server().geometry.blocks()));
+        times.judged.push(number(built.judged) / f64::from(observer.server().pool_map.blocks()));
         times.raw.push(raw);
         times.list.push(list);
         times.anew.push(anew);
@@ -136,7 +136,7 @@ fn time(
                 &format!("UPDATE fill.t SET pad = REVERSE(pad) WHERE id % 199 = {round}"),
             )?;
             let (changed, built) = timed(|| written(observer.page_list()?, &mut memory))?;
-            let judged = number(built.judged) / f64::from(observer.server().geometry.blocks());
+            let judged = number(built.judged) / f64::from(observer.server().pool_map.blocks());
             times.changed.push((changed, judged));
         }
     }
@@ -156,12 +156,12 @@ fn written(list: Built, memory: &mut Vec<u8>) -> Result<Built> {
 
 /// All frames of the pool by one of the two ways.
 fn translate(
-    geometry: &Geometry,
+    pool_map: &PoolMap,
     mut way: impl FnMut(ServerAddr, &mut [Frame]) -> Result<()>,
 ) -> Result<Vec<Frame>> {
     let mut all = Vec::new();
-    for chunk in &geometry.chunks {
-        let bytes = u64::from(chunk.blocks) * u64::from(geometry.page_size);
+    for chunk in &pool_map.chunks {
+        let bytes = u64::from(chunk.blocks) * u64::from(pool_map.page_size);
         let at = all.len();
         all.resize(at + usize::try_from(bytes / FRAME_BYTES)?, Frame::ABSENT);
         way(chunk.frames, &mut all[at..])?;

@@ -37,7 +37,7 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
         &observed.target,
         observed.profile(),
         &observed.layout,
-        &observed.geometry,
+        &observed.pool_map,
         options,
     )?;
     let mut ring = probes.take_trace()?;

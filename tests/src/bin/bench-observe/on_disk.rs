@@ -37,7 +37,7 @@ pub(crate) fn prove(
     frames: &mut Frames,
 ) -> Result<()> {
     let server = observer.server();
-    let page_bytes = usize::try_from(server.geometry.page_size)?;
+    let page_bytes = usize::try_from(server.pool_map.page_size)?;
     let root = server.target.root();
     let claims = claims(observer, &root, locator, frames)?;
     // What the server wrote may wait in the page cache, and its place in the journal.

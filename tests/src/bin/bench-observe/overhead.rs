@@ -108,7 +108,7 @@ pub(crate) fn attach(way: Way, server: Option<&Server>, observed: &Observed) -> 
         &observed.target,
         observed.profile(),
         &observed.layout,
-        &observed.geometry,
+        &observed.pool_map,
         options,
     )?;
     Ok(Attached::Ours(Box::new(probes), table))

@@ -32,7 +32,7 @@ pub(crate) fn wait_until_quiet(server: &Server) -> Result<()> {
 /// What the descriptors say, in one number.
 fn fingerprint(server: &Server) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
-    scan(server.memory(), &server.layout, &server.geometry, |block| {
+    scan(server.memory(), &server.layout, &server.pool_map, |block| {
         (block.index, block.space(), block.page(), block.oldest_lsn()).hash(&mut hasher);
         block.is_being_read().hash(&mut hasher);
     })?;

@@ -32,7 +32,7 @@ pub(crate) fn differences(a: &Pages, b: &Pages) -> u64 {
 /// As the descriptors have it.
 pub(crate) fn by_descriptors(server: &Server) -> Result<Pages> {
     let mut pages = Pages::new();
-    scan(server.memory(), &server.layout, &server.geometry, |block| {
+    scan(server.memory(), &server.layout, &server.pool_map, |block| {
         if described(&block).state.is_page() {
             let (space, page) = (block.space(), block.page());
             pages.insert(Resident { space, page, dirty: block.fails(RuleReason::Dirty) });

@@ -6,9 +6,9 @@ use foreign::Text;
 
 use super::super::failed::FailureKey;
 use super::super::finder::Look;
-use super::super::places::{self, Tenant};
+use super::super::probe_session::ProbeSession;
+use super::super::quota::{self, Tenant};
 use super::super::trouble::trouble;
-use super::super::watched::Watched;
 use super::Servers;
 use crate::target::Sighting;
 
@@ -72,14 +72,14 @@ impl Servers {
 
     fn consider(&mut self, seen: Sighting) {
         let key = FailureKey::of(&seen);
-        let is_known = self.watched.iter().any(|watched| FailureKey::of(&watched.seen) == key);
+        let is_known = self.sessions.iter().any(|session| FailureKey::of(&session.seen) == key);
         if is_known || self.failed.has_to_wait(key) {
             return;
         }
         let new = Tenant { user: seen.user, is_likely: seen.is_likely() };
-        if !self.places.has_room(self.watched.iter().map(Watched::tenant), new) {
+        if !self.quota.has_room(self.sessions.iter().map(ProbeSession::tenant), new) {
             if !seen.is_loader && !std::mem::replace(&mut self.has_said_many, true) {
-                log::warn!("{}", places::full());
+                log::warn!("{}", quota::full());
             }
             return;
         }
@@ -90,11 +90,11 @@ impl Servers {
         if !self.failed.has(key) && !self.budget.take(user) {
             return self.turns.end(&id);
         }
-        match Watched::begin(id, seen, &self.choice, self.options, &self.sender, &self.wake) {
-            Ok(watched) => {
+        match ProbeSession::begin(id, seen, &self.choice, self.options, &self.sender, &self.wake) {
+            Ok(session) => {
                 self.threads += 1;
                 self.next_id += 1;
-                self.watched.push(watched);
+                self.sessions.push(session);
             }
             Err(error) => {
                 log::error!("no thread for another server: {error}");

@@ -57,7 +57,7 @@ async fn answer(args: &Args) -> Result<(), Failure> {
             ..ObserveOptions::default()
         },
         refresh: args.refresh,
-        watched: args.metrics.is_some(),
+        serves_metrics: args.metrics.is_some(),
     };
     let metrics = match args.metrics {
         Some(address) => Some(MetricsServer::bind(address).await?),

@@ -69,7 +69,7 @@ fn write(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         return Ok(out.flush()?);
     }
     if args.summary {
-        let mut summary = Summary::new(server.geometry.page_size);
+        let mut summary = Summary::new(server.pool_map.page_size);
         page_list::rows(&server, None, &mut locator, &mut frames, filter, |row| {
             summary.add(row);
             Ok(())

@@ -1,4 +1,4 @@
-//! The proof of a profile: what the descriptors say must stand in the frames.
+//! The validation of a profile: what the descriptors say must stand in the frames.
 //!
 //! Every page in a frame carries its own page number and space id (`FIL_PAGE_OFFSET` at 4,
 //! `FIL_PAGE_SPACE_ID` at 34, big-endian; fil0fil.h). A profile with a wrong offset or stride cannot
@@ -7,9 +7,9 @@
 use thiserror::Error;
 
 use crate::classify::{Reason, State, described};
-use crate::geometry::Geometry;
-use crate::layout::FieldLayout;
+use crate::field_layout::FieldLayout;
 use crate::memory::{Memory, MemoryError, ServerAddr};
+use crate::pool_map::PoolMap;
 use crate::scan::{Block, scan, scan_block};
 
 /// Pages looked at.
@@ -23,12 +23,12 @@ pub(crate) const OTHER_BUILD: &str = "the stored profile or the debug file belon
 
 /// The profile does not fit the live pool.
 #[derive(Debug, Error)]
-pub enum ProveError {
+pub enum ValidationError {
     /// Memory could not be read.
     #[error("failed to read the pool")]
     Memory(#[from] MemoryError),
     /// The pool holds no page yet.
-    #[error("the pool holds no page yet that could prove the profile")]
+    #[error("the pool holds no page yet that could validate the profile")]
     Empty,
     /// Descriptors and frames disagree.
     #[error(
@@ -50,7 +50,7 @@ pub enum ProveError {
     },
 }
 
-impl ProveError {
+impl ValidationError {
     /// What the operator can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
@@ -70,7 +70,7 @@ pub(crate) fn hint_for(error: &MemoryError) -> Option<&'static str> {
 
 /// How well the profile fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Proof {
+pub struct Validation {
     /// Pages compared.
     pub compared: usize,
     /// Pages whose frame disagreed: being read or created when we looked.
@@ -84,33 +84,33 @@ pub struct Proof {
 ///
 /// # Errors
 /// When they do not, or nothing could be compared.
-pub fn prove(
+pub fn validate(
     memory: Memory,
     layout: &FieldLayout,
-    geometry: &Geometry,
-) -> Result<Proof, ProveError> {
-    let sample = sample(memory, layout, geometry)?;
+    pool_map: &PoolMap,
+) -> Result<Validation, ValidationError> {
+    let sample = sample(memory, layout, pool_map)?;
     if sample.is_empty() {
-        return Err(ProveError::Empty);
+        return Err(ValidationError::Empty);
     }
     let (mut compared, mut wrong) = (0, 0);
     for page in sample {
         let Some(agrees) = page.agrees(memory)? else { continue };
         let stays =
             |block: &Block<'_>| described(block).reason.is_none() && Sampled::of(block) == page;
-        if !agrees && scan_block(memory, layout, geometry, page.index, stays)? != Some(true) {
+        if !agrees && scan_block(memory, layout, pool_map, page.index, stays)? != Some(true) {
             continue;
         }
         compared += 1;
         wrong += usize::from(!agrees);
     }
     if compared == 0 {
-        return Err(ProveError::Empty);
+        return Err(ValidationError::Empty);
     }
     if wrong * 100 > compared {
-        return Err(ProveError::Disproved { wrong, of: compared });
+        return Err(ValidationError::Disproved { wrong, of: compared });
     }
-    Ok(Proof { compared, wrong })
+    Ok(Validation { compared, wrong })
 }
 
 /// A page as its descriptor names it.
@@ -144,14 +144,14 @@ impl Sampled {
 fn sample(
     memory: Memory,
     layout: &FieldLayout,
-    geometry: &Geometry,
-) -> Result<Vec<Sampled>, ProveError> {
+    pool_map: &PoolMap,
+) -> Result<Vec<Sampled>, ValidationError> {
     let mut sample = Vec::with_capacity(SAMPLE);
     let (mut seen, mut unknown, mut blocks) = (0_u64, 0_u64, 0_u64);
     let mut elsewhere = 0_usize;
     // Any spread will do; a fixed seed makes the same pool give the same sample.
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    scan(memory, layout, geometry, |block| {
+    scan(memory, layout, pool_map, |block| {
         blocks += 1;
         let class = described(&block);
         match class.reason {
@@ -178,10 +178,10 @@ fn sample(
         }
     })?;
     if unknown * 100 > blocks {
-        return Err(ProveError::States { unknown, of: blocks });
+        return Err(ValidationError::States { unknown, of: blocks });
     }
     if sample.is_empty() && elsewhere > 0 {
-        return Err(ProveError::Disproved { wrong: elsewhere, of: elsewhere });
+        return Err(ValidationError::Disproved { wrong: elsewhere, of: elsewhere });
     }
     Ok(sample)
 }

@@ -4,13 +4,13 @@ use symbols::profile::{Pools, Profile};
 use symbols::role::GlobalRole;
 use thiserror::Error;
 
-use crate::layout::{BlocksLayout, FieldLayout};
+use crate::field_layout::{BlocksLayout, FieldLayout};
 use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::target::LoadBias;
 
 /// The pool could not be read, or what was read is no pool.
 #[derive(Debug, Error)]
-pub enum GeometryError {
+pub enum PoolMapError {
     /// A global that is needed is not in the profile.
     #[error("the profile has no global `{0}`")]
     NoGlobal(GlobalRole),
@@ -39,7 +39,7 @@ pub enum GeometryError {
     },
 }
 
-impl GeometryError {
+impl PoolMapError {
     /// True when the same call may succeed a little later.
     #[must_use]
     pub const fn is_passing(&self) -> bool {
@@ -84,7 +84,7 @@ pub struct Chunk {
 
 /// The whole pool at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Geometry {
+pub struct PoolMap {
     /// InnoDB page size in bytes.
     pub page_size: u32,
     /// Number of instances.
@@ -93,7 +93,7 @@ pub struct Geometry {
     pub chunks: Vec<Chunk>,
 }
 
-impl Geometry {
+impl PoolMap {
     /// Reads it from the live server.
     ///
     /// # Errors
@@ -104,18 +104,18 @@ impl Geometry {
         layout: &FieldLayout,
         memory: Memory,
         bias: LoadBias,
-    ) -> Result<Self, GeometryError> {
+    ) -> Result<Self, PoolMapError> {
         let reader = Reader { profile, memory, bias };
         if reader.flag(GlobalRole::Resizing)? {
-            return Err(GeometryError::Resizing);
+            return Err(PoolMapError::Resizing);
         }
         let page_size = reader.global(GlobalRole::PageSize)?;
         if !page_size.is_power_of_two() || !(1024..=65536).contains(&page_size) {
             // Zero until the server has read its options.
             return Err(if page_size == 0 {
-                GeometryError::NotYet
+                PoolMapError::NotYet
             } else {
-                GeometryError::Absurd { what: "a page size", value: page_size }
+                PoolMapError::Absurd { what: "a page size", value: page_size }
             });
         }
         let page_size = u32::try_from(page_size).unwrap_or(0);
@@ -128,7 +128,7 @@ impl Geometry {
             Pools::Object => (reader.address(GlobalRole::Pool)?, 1),
         };
         if pools.0 == 0 {
-            return Err(GeometryError::NotYet);
+            return Err(PoolMapError::NotYet);
         }
         let mut chunks = Vec::new();
         let mut first = 0_u32;
@@ -138,22 +138,22 @@ impl Geometry {
                 chunks.push(Chunk { descriptors, frames, blocks, first, instance });
                 first = first
                     .checked_add(blocks)
-                    .ok_or(GeometryError::Absurd { what: "a number of blocks", value: u64::MAX })?;
+                    .ok_or(PoolMapError::Absurd { what: "a number of blocks", value: u64::MAX })?;
             }
         }
-        let geometry = Self { page_size, instances, chunks };
-        geometry.fits(layout, machine_bytes())?;
-        Ok(geometry)
+        let pool_map = Self { page_size, instances, chunks };
+        pool_map.fits(layout, machine_bytes())?;
+        Ok(pool_map)
     }
 
     /// Whether a machine with so much memory can hold it. The kernel's table and the scans are as large as
     /// the pool says that it is, and a pool that is larger than the machine says more than it is.
-    fn fits(&self, layout: &FieldLayout, machine: u64) -> Result<(), GeometryError> {
+    fn fits(&self, layout: &FieldLayout, machine: u64) -> Result<(), PoolMapError> {
         let descriptors = u64::from(self.blocks()).saturating_mul(layout.block.stride as u64);
         let bytes = self.frame_bytes().max(descriptors);
         match bytes <= machine.saturating_mul(OVERCOMMIT) {
             true => Ok(()),
-            false => Err(GeometryError::Absurd { what: "a pool in bytes", value: bytes }),
+            false => Err(PoolMapError::Absurd { what: "a pool in bytes", value: bytes }),
         }
     }
 
@@ -196,10 +196,10 @@ impl Geometry {
     }
 }
 
-fn bounded(what: &'static str, value: u64, most: u64) -> Result<u32, GeometryError> {
+fn bounded(what: &'static str, value: u64, most: u64) -> Result<u32, PoolMapError> {
     match u32::try_from(value) {
         Ok(small) if (1..=most).contains(&value) => Ok(small),
-        _ => Err(GeometryError::Absurd { what, value }),
+        _ => Err(PoolMapError::Absurd { what, value }),
     }
 }
 
@@ -217,47 +217,46 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn global(&self, role: GlobalRole) -> Result<u64, GeometryError> {
-        let global = self.profile.globals.get(&role).ok_or(GeometryError::NoGlobal(role))?;
+    fn global(&self, role: GlobalRole) -> Result<u64, PoolMapError> {
+        let global = self.profile.globals.get(&role).ok_or(PoolMapError::NoGlobal(role))?;
         let size = match global.size {
             1 | 2 | 4 => usize::try_from(global.size).unwrap_or(8),
             _ => 8,
         };
         self.memory
             .integer(self.bias.apply(global.addr), size)
-            .map_err(|source| GeometryError::Memory { what: global.name.clone(), source })
+            .map_err(|source| PoolMapError::Memory { what: global.name.clone(), source })
     }
 
     /// Where a global lies.
-    fn address(&self, role: GlobalRole) -> Result<ServerAddr, GeometryError> {
-        let global = self.profile.globals.get(&role).ok_or(GeometryError::NoGlobal(role))?;
+    fn address(&self, role: GlobalRole) -> Result<ServerAddr, PoolMapError> {
+        let global = self.profile.globals.get(&role).ok_or(PoolMapError::NoGlobal(role))?;
         Ok(self.bias.apply(global.addr))
     }
 
     /// A flag that older servers do not have.
-    fn flag(&self, role: GlobalRole) -> Result<bool, GeometryError> {
+    fn flag(&self, role: GlobalRole) -> Result<bool, PoolMapError> {
         match self.profile.globals.get(&role) {
             None => Ok(false),
             Some(global) => self
                 .memory
                 .integer(self.bias.apply(global.addr), 1)
                 .map(|value| value != 0)
-                .map_err(|source| GeometryError::Memory { what: global.name.clone(), source }),
+                .map_err(|source| PoolMapError::Memory { what: global.name.clone(), source }),
         }
     }
 
-    fn pointer(&self, addr: ServerAddr) -> Result<ServerAddr, GeometryError> {
-        self.memory.pointer(addr).map_err(|source| GeometryError::Memory {
-            what: format!("a pointer at {addr}"),
-            source,
-        })
+    fn pointer(&self, addr: ServerAddr) -> Result<ServerAddr, PoolMapError> {
+        self.memory
+            .pointer(addr)
+            .map_err(|source| PoolMapError::Memory { what: format!("a pointer at {addr}"), source })
     }
 
-    fn bytes(&self, addr: ServerAddr, len: u64, what: &str) -> Result<Vec<u8>, GeometryError> {
+    fn bytes(&self, addr: ServerAddr, len: u64, what: &str) -> Result<Vec<u8>, PoolMapError> {
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         self.memory
             .read(addr, &mut bytes)
-            .map_err(|source| GeometryError::Memory { what: what.to_owned(), source })?;
+            .map_err(|source| PoolMapError::Memory { what: what.to_owned(), source })?;
         Ok(bytes)
     }
 
@@ -267,19 +266,19 @@ impl Reader<'_> {
         layout: &FieldLayout,
         page_size: u32,
         pool: ServerAddr,
-    ) -> Result<Vec<Stretch>, GeometryError> {
+    ) -> Result<Vec<Stretch>, PoolMapError> {
         let bytes = self.bytes(pool, layout.pool.pool_size, "a buffer pool")?;
         match &layout.pool.blocks {
             BlocksLayout::Chunks { count, new_count, array, size, blocks, descriptors } => {
                 let count = count.read(&bytes);
                 if count == 0 {
-                    return Err(GeometryError::NotYet);
+                    return Err(PoolMapError::NotYet);
                 }
                 let count = bounded("a number of chunks", count, MAX_CHUNKS)?;
                 if let Some(new) = new_count
                     && new.read(&bytes) != u64::from(count)
                 {
-                    return Err(GeometryError::Resizing);
+                    return Err(PoolMapError::Resizing);
                 }
                 let array = ServerAddr(array.read(&bytes));
                 let chunks = self.chunks(array, count, *size)?;
@@ -297,11 +296,11 @@ impl Reader<'_> {
             }
             BlocksLayout::Extents { bytes: extent, memory, blocks, withdraw } => {
                 if withdraw.is_some_and(|withdraw| withdraw.read(&bytes) != 0) {
-                    return Err(GeometryError::Resizing);
+                    return Err(PoolMapError::Resizing);
                 }
                 let (memory, blocks) = (ServerAddr(memory.read(&bytes)), blocks.read(&bytes));
                 if memory.0 == 0 || blocks == 0 {
-                    return Err(GeometryError::NotYet);
+                    return Err(PoolMapError::NotYet);
                 }
                 let blocks = bounded("a number of blocks", blocks, MAX_BLOCKS)?;
                 Extents::new(*extent, page_size, layout.block.stride as u64)?.lay(memory, blocks)
@@ -310,10 +309,10 @@ impl Reader<'_> {
     }
 
     /// The array of chunks.
-    fn chunks(&self, array: ServerAddr, count: u32, size: u64) -> Result<Vec<u8>, GeometryError> {
+    fn chunks(&self, array: ServerAddr, count: u32, size: u64) -> Result<Vec<u8>, PoolMapError> {
         let len = u64::from(count).checked_mul(size).filter(|len| *len <= MAX_CHUNKS_BYTES);
         let what = "a size of a chunk structure";
-        let len = len.ok_or(GeometryError::Absurd { what, value: size })?;
+        let len = len.ok_or(PoolMapError::Absurd { what, value: size })?;
         self.bytes(array, len, "the array of chunks")
     }
 }
@@ -327,16 +326,16 @@ struct Extents {
 }
 
 impl Extents {
-    fn new(bytes: u64, page_size: u32, stride: u64) -> Result<Self, GeometryError> {
+    fn new(bytes: u64, page_size: u32, stride: u64) -> Result<Self, PoolMapError> {
         let page = u64::from(page_size);
-        let absurd = GeometryError::Absurd { what: "a size of an extent", value: bytes };
+        let absurd = PoolMapError::Absurd { what: "a size of an extent", value: bytes };
         let blocks = bytes.checked_div(page + stride).unwrap_or(0);
         let blocks = u32::try_from(blocks).ok().filter(|blocks| *blocks > 0).ok_or(absurd)?;
         Ok(Self { bytes, blocks, first_frame: bytes - bytes % page - u64::from(blocks) * page })
     }
 
     /// The extents of `blocks` blocks that begin at `memory`; the last may be in use in part.
-    fn lay(&self, memory: ServerAddr, blocks: u32) -> Result<Vec<Stretch>, GeometryError> {
+    fn lay(&self, memory: ServerAddr, blocks: u32) -> Result<Vec<Stretch>, PoolMapError> {
         let extents = blocks.div_ceil(self.blocks);
         bounded("a number of extents", extents.into(), MAX_CHUNKS)?;
         let stretch = |extent: u32| {

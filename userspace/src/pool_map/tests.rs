@@ -45,9 +45,9 @@ fn made_up(
     profile
 }
 
-fn read(profile: &Profile) -> Result<Geometry, GeometryError> {
+fn read(profile: &Profile) -> Result<PoolMap, PoolMapError> {
     let layout = FieldLayout::compile(profile).unwrap();
-    Geometry::read(profile, &layout, Memory::of(std::process::id()), LoadBias(0))
+    PoolMap::read(profile, &layout, Memory::of(std::process::id()), LoadBias(0))
 }
 
 /// One static pool, its blocks in extents (MariaDB since 10.11.12, 11.4.6 and 11.8.2).
@@ -61,7 +61,7 @@ fn one_static_pool_with_extents_is_read() {
     let fields =
         [(FieldRole::PoolMemory, 0), (FieldRole::PoolNBlocks, 1), (FieldRole::PoolWithdraw, 2)];
     let profile = made_up(topology, &globals, &fields);
-    let geometry = read(&profile).unwrap();
+    let pool_map = read(&profile).unwrap();
     // 2^20 / (4096 + 368) = 234 blocks, so 22 pages of descriptors before the first frame.
     let chunk = |at: u64, blocks, first| Chunk {
         descriptors: ServerAddr(memory + at * extent),
@@ -70,15 +70,15 @@ fn one_static_pool_with_extents_is_read() {
         first,
         instance: 0,
     };
-    assert_eq!(geometry.chunks, [chunk(0, 234, 0), chunk(1, 234, 234), chunk(2, 132, 468)]);
-    assert_eq!((geometry.instances, geometry.blocks()), (1, 600));
-    assert_eq!(geometry.frame(467), Some(ServerAddr(memory + 2 * extent - 4096)), "the last");
+    assert_eq!(pool_map.chunks, [chunk(0, 234, 0), chunk(1, 234, 234), chunk(2, 132, 468)]);
+    assert_eq!((pool_map.instances, pool_map.blocks()), (1, 600));
+    assert_eq!(pool_map.frame(467), Some(ServerAddr(memory + 2 * extent - 4096)), "the last");
     pool.0[2] = 7;
-    assert!(matches!(read(&profile), Err(GeometryError::Resizing)));
+    assert!(matches!(read(&profile), Err(PoolMapError::Resizing)));
     (pool.0[1], pool.0[2]) = (0, 0);
-    assert!(matches!(read(&profile), Err(GeometryError::NotYet)));
+    assert!(matches!(read(&profile), Err(PoolMapError::NotYet)));
     pool.0[1] = 1 << 40;
-    assert!(matches!(read(&profile), Err(GeometryError::Absurd { .. })));
+    assert!(matches!(read(&profile), Err(PoolMapError::Absurd { .. })));
 }
 
 /// The tables that the server computes for its page sizes, with descriptors of 160 bytes (10.11.18) and 152 (11.8.9).
@@ -133,9 +133,9 @@ fn pools_with_chunks_are_read() {
     let pool = Words(vec![2, chunks.addr(), 0, 0]);
     let globals = [(GlobalRole::PageSize, page_size.addr()), (GlobalRole::Pool, pool.addr())];
     let topology = Topology { pools: Pools::Object, blocks: BlockTopology::Chunks };
-    let geometry = read(&made_up(topology, &globals, &fields)).unwrap();
+    let pool_map = read(&made_up(topology, &globals, &fields)).unwrap();
     let wanted = [chunk(&one, 1 << 40, 10, 0, 0), chunk(&other, 1 << 41, 20, 10, 0)];
-    assert_eq!(geometry.chunks, wanted);
+    assert_eq!(pool_map.chunks, wanted);
 
     let pools = Words(vec![1, chunks.addr(), 0, 0, 1, second, 0, 0]);
     let (pointer, instances) = (Words(vec![pools.addr()]), Words(vec![2]));
@@ -145,9 +145,9 @@ fn pools_with_chunks_are_read() {
         (GlobalRole::Instances, instances.addr()),
     ];
     let topology = Topology { pools: Pools::Array, blocks: BlockTopology::Chunks };
-    let geometry = read(&made_up(topology, &globals, &fields)).unwrap();
+    let pool_map = read(&made_up(topology, &globals, &fields)).unwrap();
     let wanted = [chunk(&one, 1 << 40, 10, 0, 0), chunk(&other, 1 << 41, 20, 10, 1)];
-    assert_eq!((geometry.chunks.as_slice(), geometry.instances), (&wanted[..], 2));
+    assert_eq!((pool_map.chunks.as_slice(), pool_map.instances), (&wanted[..], 2));
 }
 
 #[test]
@@ -157,12 +157,12 @@ fn a_pool_that_no_machine_holds_is_absurd() {
     let (descriptors, frames) = (ServerAddr(1 << 40), ServerAddr(1 << 41));
     let pool = |blocks| {
         let chunk = Chunk { descriptors, frames, blocks, first: 0, instance: 0 };
-        Geometry { page_size: 16384, instances: 1, chunks: vec![chunk] }
+        PoolMap { page_size: 16384, instances: 1, chunks: vec![chunk] }
     };
     let machine = 1 << 30;
     pool(4 * 65536).fits(&layout, machine).unwrap();
     let error = pool(4 * 65536 + 1).fits(&layout, machine).unwrap_err();
-    assert!(matches!(error, GeometryError::Absurd { .. }), "{error}");
+    assert!(matches!(error, PoolMapError::Absurd { .. }), "{error}");
     // The most that a chunk may state: 16 TiB, for which the kernel's table would take 16 GiB.
     assert!(pool(1 << 30).fits(&layout, 64 << 30).is_err());
     assert!(machine_bytes() > 64 << 20, "{}", machine_bytes());

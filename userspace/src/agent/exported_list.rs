@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use page_wire::ask::{MAX_LIST_BYTES, PageList, Steps};
 use thiserror::Error;
 
-use super::pinned::PinnedBuffer;
+use super::pinned_buffer::PinnedBuffer;
 use crate::page_list::{BuildError, Union};
 
 /// How long the host has to read it.
@@ -13,7 +13,7 @@ const HELD_FOR: Duration = Duration::from_secs(120);
 
 /// There is no list.
 #[derive(Debug, Error)]
-pub(super) enum HeldError {
+pub(super) enum ExportError {
     #[error(transparent)]
     List(#[from] BuildError),
     #[error("a list of {bytes} bytes is longer than {MAX_LIST_BYTES}")]
@@ -26,7 +26,7 @@ pub(super) enum HeldError {
     },
 }
 
-impl HeldError {
+impl ExportError {
     /// What the operator can do about it.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
@@ -40,13 +40,13 @@ impl HeldError {
 }
 
 /// The list in its pages.
-pub(super) struct Held {
+pub(super) struct ExportedList {
     pub(super) number: u64,
     memory: PinnedBuffer,
     until: Instant,
 }
 
-impl Held {
+impl ExportedList {
     /// Makes the list of this moment, and what is told of it.
     ///
     /// `sync_s` is the longest time that writing out a server's files took, `start` when the list was asked for.
@@ -55,7 +55,7 @@ impl Held {
         union: Union,
         sync_s: f64,
         start: Instant,
-    ) -> Result<(Self, PageList), HeldError> {
+    ) -> Result<(Self, PageList), ExportError> {
         let mut lap = Instant::now();
         let mut lap = move || {
             let now = Instant::now();
@@ -63,9 +63,9 @@ impl Held {
         };
         let bytes = union.encoded_bytes();
         let len = usize::try_from(bytes).ok().filter(|_| bytes <= MAX_LIST_BYTES);
-        let len = len.ok_or(HeldError::TooLong { bytes })?;
+        let len = len.ok_or(ExportError::TooLong { bytes })?;
         let mut memory =
-            PinnedBuffer::new(len).map_err(|source| HeldError::Memory { bytes, source })?;
+            PinnedBuffer::new(len).map_err(|source| ExportError::Memory { bytes, source })?;
         let pin_s = lap();
         union.write_to(memory.bytes_mut())?;
         let (left_out, pages, steps) =

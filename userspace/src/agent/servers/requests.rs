@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use page_wire::ask::Trouble;
 
 use super::super::Stop;
-use super::super::watched::{MadeList, Newest, Task, Watched};
+use super::super::probe_session::{MadeList, Newest, ProbeSession, Task};
 use super::Servers;
 use crate::model::Snapshot;
 
@@ -16,7 +16,7 @@ const STOP_EVERY: Duration = Duration::from_millis(100);
 impl Servers {
     /// The newest snapshot of each server that has one, with its id.
     pub(in crate::agent) fn newest(&self) -> Vec<(u32, Newest)> {
-        let newest = |watched: &Watched| Some((watched.seen.pid, watched.newest.clone()?));
+        let newest = |session: &ProbeSession| Some((session.seen.pid, session.newest.clone()?));
         self.attached().filter_map(newest).collect()
     }
 
@@ -28,9 +28,9 @@ impl Servers {
 
     /// Wants new snapshots of servers whose newest is as old as `age` and which have nothing else to do.
     pub(in crate::agent) fn refresh(&mut self, age: Duration) {
-        for watched in self.watched.iter_mut().filter(|watched| watched.is_idle()) {
-            if watched.newest.as_ref().is_none_or(|newest| newest.at.elapsed() >= age) {
-                watched.ask(Task::Snapshot);
+        for session in self.sessions.iter_mut().filter(|session| session.is_idle()) {
+            if session.newest.as_ref().is_none_or(|newest| newest.at.elapsed() >= age) {
+                session.ask(Task::Snapshot);
             }
         }
     }
@@ -38,24 +38,25 @@ impl Servers {
     /// Has new snapshots taken where the newest is as old as `age`, and waits for them until `until`.
     pub(in crate::agent) fn refresh_now(&mut self, age: Duration, until: Instant, stop: &Stop) {
         let Some(oldest) = Instant::now().checked_sub(age) else { return };
-        let is_old =
-            |watched: &Watched| watched.newest.as_ref().is_none_or(|newest| newest.at <= oldest);
+        let is_old = |session: &ProbeSession| {
+            session.newest.as_ref().is_none_or(|newest| newest.at <= oldest)
+        };
         let mut asked = Vec::new();
-        for watched in self.watched.iter_mut().filter(|w| w.is_ready() && is_old(w)) {
-            if watched.ask(Task::Snapshot) {
-                asked.push(watched.id);
+        for session in self.sessions.iter_mut().filter(|w| w.is_ready() && is_old(w)) {
+            if session.ask(Task::Snapshot) {
+                asked.push(session.id);
             }
         }
         self.wait(until, stop, |servers| {
-            servers.watched.iter().any(|watched| asked.contains(&watched.id) && is_old(watched))
+            servers.sessions.iter().any(|session| asked.contains(&session.id) && is_old(session))
         });
     }
 
     /// Has a list made for nobody of each server that has had none for so long.
     pub(in crate::agent) fn prepare(&mut self, every: Duration) {
-        for watched in self.watched.iter_mut().filter(|watched| watched.is_idle()) {
-            if watched.prepared.is_none_or(|prepared| prepared.elapsed() >= every) {
-                watched.ask(Task::Prepare);
+        for session in self.sessions.iter_mut().filter(|session| session.is_idle()) {
+            if session.prepared.is_none_or(|prepared| prepared.elapsed() >= every) {
+                session.ask(Task::Prepare);
             }
         }
     }
@@ -74,22 +75,22 @@ impl Servers {
         let start = Instant::now();
         let mut until = start;
         let mut asked = Vec::new();
-        for watched in self.watched.iter_mut().filter(|watched| watched.identity.is_some()) {
-            if watched.ask(Task::List(number)) {
-                until = until.max(start + watched.patience());
-                asked.push((!watched.is_likely(), watched.id, watched.seen.pid));
+        for session in self.sessions.iter_mut().filter(|session| session.identity.is_some()) {
+            if session.ask(Task::List(number)) {
+                until = until.max(start + session.patience());
+                asked.push((!session.is_likely(), session.id, session.seen.pid));
             } else {
-                log::warn!("process {} does not answer: its pages are sent", watched.seen.pid);
+                log::warn!("process {} does not answer: its pages are sent", session.seen.pid);
             }
         }
         asked.sort_unstable();
-        let has_patience = |watched: &Watched| start.elapsed() < watched.patience();
+        let has_patience = |session: &ProbeSession| start.elapsed() < session.patience();
         self.wait(until, stop, |servers| {
-            let mut watched = servers.watched.iter();
-            watched.any(|watched| {
-                asked.iter().any(|(_, id, _)| *id == watched.id)
-                    && !servers.lists.contains_key(&watched.id)
-                    && has_patience(watched)
+            let mut sessions = servers.sessions.iter();
+            sessions.any(|session| {
+                asked.iter().any(|(_, id, _)| *id == session.id)
+                    && !servers.lists.contains_key(&session.id)
+                    && has_patience(session)
             })
         });
         self.wanted = 0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use page_wire::ask::{Served, ServerState, Trouble};
 
 use super::super::failed::FailureKey;
-use super::super::watched::Watched;
+use super::super::probe_session::ProbeSession;
 use super::Servers;
 
 /// Another server is awaited so long after one was lost.
@@ -27,12 +27,12 @@ impl Servers {
         }
     }
 
-    pub(super) fn attached(&self) -> impl Iterator<Item = &Watched> {
-        self.watched.iter().filter(|watched| watched.identity.is_some())
+    pub(super) fn attached(&self) -> impl Iterator<Item = &ProbeSession> {
+        self.sessions.iter().filter(|session| session.identity.is_some())
     }
 
-    fn attaching(&self) -> impl Iterator<Item = &Watched> {
-        self.watched.iter().filter(|watched| watched.identity.is_none())
+    fn attaching(&self) -> impl Iterator<Item = &ProbeSession> {
+        self.sessions.iter().filter(|session| session.identity.is_none())
     }
 
     /// Whether a server was there a moment ago, and another may take its place.
@@ -44,16 +44,16 @@ impl Servers {
     ///
     /// While there is no server that is anybody who has not failed. Else only those that were there before the agent: a
     /// server that has only just started has nothing in its pool that is worth a wait.
-    fn coming(&self) -> Option<&Watched> {
-        let may_be_one = |watched: &&Watched| {
-            self.failed.may_be_one(FailureKey::of(&watched.seen))
-                && watched.begun.elapsed() < ATTACHING
+    fn coming(&self) -> Option<&ProbeSession> {
+        let may_be_one = |session: &&ProbeSession| {
+            self.failed.may_be_one(FailureKey::of(&session.seen))
+                && session.begun.elapsed() < ATTACHING
         };
         let mut coming = self.attaching().filter(may_be_one);
         if self.attached().next().is_none() {
             return coming.next();
         }
-        coming.find(|watched| watched.seen.started <= self.began && watched.is_likely())
+        coming.find(|session| session.seen.started <= self.began && session.is_likely())
     }
 
     /// What a host that wants a list has to wait for.
@@ -61,8 +61,8 @@ impl Servers {
         if !self.has_looked {
             return Some(Trouble::passing("servers are being looked for"));
         }
-        if let Some(watched) = self.coming() {
-            let pid = watched.seen.pid;
+        if let Some(session) = self.coming() {
+            let pid = session.seen.pid;
             return Some(Trouble::passing(format!("probes are being set in process {pid}")));
         }
         if self.attached().next().is_some() {
@@ -87,13 +87,13 @@ impl Servers {
 
     /// As the host is told; of several servers, the first.
     pub(in crate::agent) fn state(&self) -> ServerState {
-        if let Some(watched) = self.attached().next()
-            && let Some(Served { pid, version, .. }) = watched.served()
+        if let Some(session) = self.attached().next()
+            && let Some(Served { pid, version, .. }) = session.served()
         {
             return ServerState::Attached { pid, version };
         }
         match self.coming() {
-            Some(watched) => ServerState::Attaching { pid: watched.seen.pid },
+            Some(session) => ServerState::Attaching { pid: session.seen.pid },
             None => {
                 let Trouble { what, hint, .. } = self.why();
                 ServerState::Waiting { why: what, hint }
@@ -103,6 +103,6 @@ impl Servers {
 
     /// All servers as the host is told of them, without their figures.
     pub(in crate::agent) fn served(&self) -> Vec<Served> {
-        self.attached().filter_map(Watched::served).collect()
+        self.attached().filter_map(ProbeSession::served).collect()
     }
 }

@@ -37,7 +37,7 @@ pub(super) enum Extent {
 }
 
 /// Finds the places of candidates, and keeps what it found them by.
-pub(super) struct Placer {
+pub(super) struct PageLocator {
     /// In file order.
     straights: Vec<Straight>,
     pub(super) devices: DeviceTable,
@@ -46,7 +46,7 @@ pub(super) struct Placer {
     units: u64,
 }
 
-impl Placer {
+impl PageLocator {
     /// Of pages of so many bytes.
     pub(super) fn new(page_bytes: u32) -> Self {
         let bytes = u64::from(page_bytes);
@@ -83,13 +83,13 @@ impl Placer {
         finder: &'p mut DiskFinder,
     ) -> Pass<'p, S> {
         let known = self.straights.len();
-        Pass { placer: self, table, source, finder, known, at: 0, last: None }
+        Pass { page_locator: self, table, source, finder, known, at: 0, last: None }
     }
 }
 
 /// One pass over candidates in file order.
 pub(super) struct Pass<'p, S> {
-    placer: &'p mut Placer,
+    page_locator: &'p mut PageLocator,
     table: &'p [Frame],
     source: &'p S,
     finder: &'p mut DiskFinder,
@@ -104,14 +104,14 @@ impl<S: PageSource> Pass<'_, S> {
     /// The place of the next candidate.
     #[inline]
     pub(super) fn find(&mut self, candidate: &Candidate) -> Result<Extent, Reason> {
-        match self.last.and_then(|straight| straight.whole(candidate, self.placer.units)) {
+        match self.last.and_then(|straight| straight.whole(candidate, self.page_locator.units)) {
             Some(whole) => Ok(Extent::Whole(whole)),
             None => self.look(candidate),
         }
     }
 
     fn look(&mut self, candidate: &Candidate) -> Result<Extent, Reason> {
-        let Placer { straights, devices, per_page, units } = &mut *self.placer;
+        let PageLocator { straights, devices, per_page, units } = &mut *self.page_locator;
         let ahead = &straights[self.at..self.known];
         self.at += ahead.partition_point(|straight| straight.from.order() <= candidate.order());
         self.last = self.at.checked_sub(1).map(|before| straights[before]);
@@ -131,7 +131,7 @@ impl<S: PageSource> Pass<'_, S> {
 
     /// Keeps what was found by the way.
     pub(super) fn end(self) {
-        self.placer.straights.sort_by_key(|straight| straight.from.order());
+        self.page_locator.straights.sort_by_key(|straight| straight.from.order());
     }
 }
 

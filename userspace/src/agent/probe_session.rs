@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::choice::Choice;
 use super::durable::make_durable;
-use super::places::Tenant;
+use super::quota::Tenant;
 use super::trouble::trouble;
 use super::wake::Wake;
 use crate::clock::monotonic_ns;
@@ -108,7 +108,7 @@ pub(super) struct Newest {
 }
 
 /// A server, attached to or about to be.
-pub(super) struct Watched {
+pub(super) struct ProbeSession {
     pub(super) id: u64,
     /// As it was first seen.
     pub(super) seen: Sighting,
@@ -127,7 +127,7 @@ pub(super) struct Watched {
     probes: Option<OwnedFd>,
 }
 
-impl Watched {
+impl ProbeSession {
     /// Begins to look closer at a process, and to attach to it; what becomes of it comes as news.
     pub(super) fn begin(
         id: u64,
@@ -305,7 +305,7 @@ impl Thread {
             }
         };
         let server = observer.server();
-        let (version, pool_bytes) = (server.version(), server.geometry.frame_bytes());
+        let (version, pool_bytes) = (server.version(), server.pool_map.frame_bytes());
         let identity = Box::new(ServerIdentity { target, version, pool_bytes });
         self.say(SessionEvent::Attached(identity, observer.probes().gone()));
         while let Ok(task) = tasks.recv() {
@@ -349,7 +349,7 @@ fn list(observer: &mut Observer) -> Result<MadeList, Trouble> {
 fn is_passing(error: &ObserveError) -> bool {
     match error {
         ObserveError::Server(error) => error.is_passing(),
-        ObserveError::Geometry(error) => error.is_passing(),
+        ObserveError::PoolMap(error) => error.is_passing(),
         ObserveError::Exited { .. } => true,
         _ => false,
     }

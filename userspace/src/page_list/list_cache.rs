@@ -4,7 +4,7 @@
 //! | kept | true as long as |
 //! |---|---|
 //! | pages and the words they were judged with ([`Judged`]) | no event of the slot, and the same edition |
-//! | their places ([`Placer`]) | each stretch is found again where it was |
+//! | their places ([`PageLocator`]) | each stretch is found again where it was |
 //! | their frames | none in the table of all frames, translated for each list, is another |
 //! | the number of runs | all of these |
 //!
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use super::frame_table::FrameTable;
 use super::judged::Judged;
 use super::located::Located;
-use super::place::Placer;
+use super::page_locator::PageLocator;
 use super::source::PageSource;
 use crate::on_disk::DiskFinder;
 
@@ -24,45 +24,45 @@ const MAX_STRAIGHTS: usize = 1 << 16;
 
 /// A list kept for the next one.
 #[derive(Default)]
-pub struct Prepared(Option<Kept>);
+pub struct ListCache(Option<CachedList>);
 
 /// All that is kept.
-pub(super) struct Kept {
+pub(super) struct CachedList {
     pub(super) judged: Judged,
-    pub(super) placer: Placer,
+    pub(super) page_locator: PageLocator,
     pub(super) located: Arc<Located>,
     pub(super) table: FrameTable,
 }
 
-impl Kept {
+impl CachedList {
     /// Nothing yet. Without words nothing needs to be remembered.
     pub(super) fn nothing(source: &impl PageSource) -> Self {
         let slots = if source.has_words() { source.slots() } else { 0 };
         Self {
             judged: Judged::of_slots(slots, source.edition()),
-            placer: Placer::new(source.page_bytes()),
+            page_locator: PageLocator::new(source.page_bytes()),
             located: Arc::default(),
             table: FrameTable::default(),
         }
     }
 }
 
-impl Prepared {
+impl ListCache {
     /// Takes what still holds. It is lost when the list that follows fails.
-    pub(super) fn take(&mut self, source: &impl PageSource, finder: &mut DiskFinder) -> Kept {
+    pub(super) fn take(&mut self, source: &impl PageSource, finder: &mut DiskFinder) -> CachedList {
         self.0
             .take()
             .filter(|_| source.has_words())
             .filter(|kept| kept.judged.are_of(source.slots(), source.edition()))
             // A list that somebody still holds cannot be changed.
             .filter(|kept| Arc::strong_count(&kept.located) == 1)
-            .filter(|kept| kept.placer.straights() <= MAX_STRAIGHTS)
-            .and_then(|mut kept| kept.placer.holds(source, finder).then_some(kept))
-            .unwrap_or_else(|| Kept::nothing(source))
+            .filter(|kept| kept.page_locator.straights() <= MAX_STRAIGHTS)
+            .and_then(|mut kept| kept.page_locator.holds(source, finder).then_some(kept))
+            .unwrap_or_else(|| CachedList::nothing(source))
     }
 
     /// Keeps it for the next list.
-    pub(super) fn keep(&mut self, kept: Kept) {
+    pub(super) fn keep(&mut self, kept: CachedList) {
         self.0 = Some(kept);
     }
 }
