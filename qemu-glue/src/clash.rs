@@ -25,7 +25,7 @@ const BLOCK_DRIVERS: [&str; 3] = ["nvme", "virtio-blk-vfio-pci", "virtio-blk-vho
 
 /// What keeps RAM from being skipped and restored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pinned {
+pub(crate) enum Clash {
     /// A device of this type reads and writes RAM past QEMU.
     Device(String),
     /// A block driver does.
@@ -40,7 +40,7 @@ pub(crate) enum Pinned {
 ///
 /// # Errors
 /// When the monitor fails, or QEMU does not tell.
-pub(crate) async fn pinned(qmp: &Qmp) -> Result<Vec<Pinned>, QmpError> {
+pub(crate) async fn pinned(qmp: &Qmp) -> Result<Vec<Clash>, QmpError> {
     let mut found = Vec::new();
     for folder in ["/machine/peripheral", "/machine/peripheral-anon"] {
         let children = qmp.execute("qom-list", json!({ "path": folder })).await?;
@@ -48,22 +48,22 @@ pub(crate) async fn pinned(qmp: &Qmp) -> Result<Vec<Pinned>, QmpError> {
             let kind = child["type"].as_str().unwrap_or_default();
             let kind = kind.strip_prefix("child<").and_then(|kind| kind.strip_suffix('>'));
             let pins = |kind: &&str| DEVICES.iter().any(|pinning| kind.starts_with(pinning));
-            found.extend(kind.filter(pins).map(|kind| Pinned::Device(shortened(kind))));
+            found.extend(kind.filter(pins).map(|kind| Clash::Device(shortened(kind))));
         }
     }
     let nodes = qmp.execute("query-named-block-nodes", json!({ "flat": true })).await?;
     for node in nodes.as_array().into_iter().flatten() {
         let driver = node["drv"].as_str().unwrap_or_default();
         if BLOCK_DRIVERS.contains(&driver) {
-            found.push(Pinned::BlockDriver(shortened(driver)));
+            found.push(Clash::BlockDriver(shortened(driver)));
         }
     }
     // `vhost-vdpa` network backends are devices of type virtio-net: only the monitor names them.
     if qmp.hmp("info network").await?.contains("type=vhost-vdpa") {
-        found.push(Pinned::VdpaNetwork);
+        found.push(Clash::VdpaNetwork);
     }
     if is_encrypted(qmp).await? {
-        found.push(Pinned::Encrypted);
+        found.push(Clash::Encrypted);
     }
     Ok(found)
 }
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     /// What is found of a QEMU that answers a command so, and all others as one does that has nothing of it.
-    async fn found(command: &'static str, answer: Value) -> Vec<Pinned> {
+    async fn found(command: &'static str, answer: Value) -> Vec<Clash> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("qmp");
         let listener = UnixListener::bind(&path).unwrap();
@@ -131,15 +131,15 @@ mod tests {
         let device = |kind: &str| json!([{"type": "child<virtio-net-pci>"}, {"type": format!("child<{kind}>")}]);
         for kind in ["vfio-pci", "vhost-vdpa-device-pci", "virtio-blk-vhost-vdpa", "nvme-vfio"] {
             let all = found("qom-list", device(kind)).await;
-            assert_eq!(all, [(); 2].map(|()| Pinned::Device(kind.to_owned())), "one a folder");
+            assert_eq!(all, [(); 2].map(|()| Clash::Device(kind.to_owned())), "one a folder");
         }
         let nodes = json!([{"drv": "file"}, {"drv": "nvme"}]);
-        let driver = Pinned::BlockDriver("nvme".to_owned());
+        let driver = Clash::BlockDriver("nvme".to_owned());
         assert_eq!(found("query-named-block-nodes", nodes).await, [driver]);
         let network = json!("net0: index=0,type=vhost-vdpa");
-        assert_eq!(found("human-monitor-command", network).await, [Pinned::VdpaNetwork]);
-        assert_eq!(found("qom-get", json!("/objects/sev0")).await, [Pinned::Encrypted]);
-        assert_eq!(found("query-sev", json!({"enabled": true})).await, [Pinned::Encrypted]);
+        assert_eq!(found("human-monitor-command", network).await, [Clash::VdpaNetwork]);
+        assert_eq!(found("qom-get", json!("/objects/sev0")).await, [Clash::Encrypted]);
+        assert_eq!(found("query-sev", json!({"enabled": true})).await, [Clash::Encrypted]);
     }
 
     /// What the library refuses as a capability both sides refuse before.

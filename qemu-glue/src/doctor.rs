@@ -1,4 +1,4 @@
-//! Whether a VM can leave its buffer pool behind, or a waiting QEMU be restored: told before anybody migrates, each
+//! Whether the buffer pool of a VM can be skipped, or a waiting QEMU be restored: told before anybody migrates, each
 //! finding with its remedy.
 //!
 //! What can be tried is tried: RAM is mapped, the library found and given up again, the agent greeted, a userfaultfd
@@ -21,8 +21,8 @@ use crate::qmp::{Qmp, QmpError};
 use crate::shim::Shim;
 use crate::source::preflight::{self, Checked};
 
-impl From<preflight::Finding> for Finding {
-    fn from(found: preflight::Finding) -> Self {
+impl From<preflight::PreflightFinding> for Finding {
+    fn from(found: preflight::PreflightFinding) -> Self {
         let verdict = if found.forbids_skip { Verdict::Fails } else { Verdict::Warning };
         Self { verdict, what: found.what, hint: hint(found.hint) }
     }

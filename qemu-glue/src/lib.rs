@@ -1,4 +1,4 @@
-//! The hypervisors' side of a migration that leaves the buffer pool behind.
+//! The hypervisors' side of a migration that skips the buffer pool.
 //!
 //! ```text
 //! source:       agent -> list -> guest (RAM blocks, clip) -> set -> shim (skip) -> hash -> channel

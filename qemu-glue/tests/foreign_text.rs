@@ -232,12 +232,12 @@ fn records_write_no_lines_of_the_report_and_nothing_into_its_page() {
     let home = folder.path().join(OsStr::from_bytes(&hostile::file_name()));
     fs::create_dir(&home).unwrap();
     let mut record = serde_json::to_value(migration_record::Report {
-        status: migration_record::Status::Completed,
+        status: migration_record::MigrationStatus::Completed,
         mode: "stock".into(),
         total_time_s: 3.0,
         list_s: [("scan".into(), 1.0)].into(),
         reason: Some("x".into()),
-        remarks: vec!["y".into()],
+        warnings: vec!["y".into()],
         ..Default::default()
     })
     .unwrap();

@@ -171,7 +171,7 @@ fn of_a_receiver_that_is_silent() {
 fn of_a_qemu_that_is_mute() {
     let (said, _) = terminated(Fault::Mute);
     assert!(said.contains("QEMU has not ended it within"), "{said}");
-    assert!(said.contains("`poolferry-host watchdog` stays behind"), "{said}");
+    assert!(said.contains("`poolferry-host watchdog` goes on"), "{said}");
 }
 
 #[test]

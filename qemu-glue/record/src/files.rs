@@ -222,7 +222,7 @@ fn access(path: &Path, source: io::Error) -> RecordError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{MAX_MOMENTS, Status};
+    use crate::report::{MAX_MOMENTS, MigrationStatus};
     use crate::series::Sample;
     use crate::side::MAX_STEPS;
 
@@ -235,7 +235,7 @@ mod tests {
         let folder = folder();
         let sample = Sample { at_s: 2.0, network_bytes: 10, ..Sample::default() };
         let report = Report {
-            status: Status::Completed,
+            status: MigrationStatus::Completed,
             samples: vec![sample],
             downtime_ms: f64::NAN, // no number of JSON's
             ..Report::default()
@@ -245,7 +245,7 @@ mod tests {
         assert!(text.contains("\"downtime_ms\": null"), "{text}");
         let back = find(folder.path()).and_then(|paths| read(&paths[0])).unwrap();
         assert_eq!(back.samples[0].network_bytes_per_s, Some(5.0));
-        assert_eq!((back.status, back.downtime_ms), (Status::Completed, 0.0));
+        assert_eq!((back.status, back.downtime_ms), (MigrationStatus::Completed, 0.0));
     }
 
     #[test]
@@ -277,7 +277,7 @@ mod tests {
             "mode": "\":null", "list_s": {"a": 1.5, "b": null, "c": null}, "redirtied_by_reason": {"": null},
             "phases": [{"name": null, "begin_s": null, "end_s": null}], "pages": {"zero": null, "listed": 7},
             "links": null, "probes": {"source": null, "destination": {"functions": null, "lost": 3}},
-            "remarks": ["\\", "null", "x\\\""]}"#;
+            "warnings": ["\\", "null", "x\\\""]}"#;
         fs::write(&path, text).unwrap();
         let record = read(&path).unwrap();
         assert_eq!((&record.workload, record.total_time_s), (&"unknown".into(), 0.0));
@@ -286,22 +286,30 @@ mod tests {
         assert!(record.redirtied_by_reason.is_empty() && record.samples.is_empty());
         assert_eq!((record.phases.len(), record.pages.listed), (1, 7));
         assert_eq!(record.probes.destination.unwrap().lost, 3);
-        assert_eq!(record.remarks, ["\\", "null", "x\\\""]);
+        assert_eq!(record.warnings, ["\\", "null", "x\\\""]);
     }
 
     #[test]
     fn records_of_the_schema_before_are_read() {
         let folder = folder();
         let path = folder.path().join(JSON);
-        let old =
-            r#"{"schema": 1, "pages": {"given_back": 7}, "given_back_by_reason": {"differs": 7}}"#;
+        let old = r#"{"schema": 1, "given_back_by_reason": {"differs": 7}, "remarks": ["slow"],
+            "pages": {"restored": 5, "delivered": 6, "given_back": 7}, "samples": [{"placed_pages": 8}]}"#;
         fs::write(&path, old).unwrap();
         let record = read(&path).unwrap();
-        assert_eq!(record.pages.redirtied, 7);
+        let pages = record.pages;
+        assert_eq!((pages.installed, pages.already_present, pages.redirtied), (5, 6, 7));
+        assert_eq!(
+            (record.samples[0].installed_pages, &record.warnings[..]),
+            (Some(8), &["slow".into()][..])
+        );
         assert_eq!(record.redirtied_by_reason, [("differs".into(), 7)].into());
         record.write(folder.path()).unwrap();
         let written = fs::read_to_string(&path).unwrap();
-        assert!(written.contains("\"schema\": 2") && !written.contains("given_back"), "{written}");
+        assert!(written.contains("\"schema\": 2"), "{written}");
+        for key in ["given_back", "remarks", "restored", "delivered", "placed"] {
+            assert!(!written.contains(key), "{key}: {written}");
+        }
         assert_eq!(read(&path).unwrap(), record);
     }
 
@@ -320,7 +328,7 @@ mod tests {
             ("guest", "{}", MAX_MOMENTS),
             ("phases", "{}", MAX_STEPS),
             ("syncs", "{}", MAX_STEPS),
-            ("remarks", "\"\"", MAX_STEPS),
+            ("warnings", "\"\"", MAX_STEPS),
         ] {
             assert!(long(key, element, most).is_ok(), "{key}");
             let error = long(key, element, most + 1).unwrap_err();

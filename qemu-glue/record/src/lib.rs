@@ -11,6 +11,8 @@ mod side;
 
 pub use files::{JSON, RecordError, find, read, replace};
 pub use keys::{json_schema, markdown};
-pub use report::{Costs, Links, Machine, Pages, QemuVersions, RamIdentity, Report, SCHEMA, Status};
-pub use series::{GuestSecond, Phase, Sample, Sync, Tps, Transactions, approximate};
+pub use report::{
+    Costs, Links, Machine, MigrationStatus, Pages, QemuVersions, RamIdentity, Report, SCHEMA,
+};
+pub use series::{GuestSecond, MigrationPhase, Sample, Sync, Tps, Transactions, approximate};
 pub use side::{Function, FunctionState, Side, Sides};

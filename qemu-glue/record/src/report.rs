@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::bounded;
-use crate::series::{self, GuestSecond, Phase, Sample, Sync, Tps, Transactions};
+use crate::series::{self, GuestSecond, MigrationPhase, Sample, Sync, Tps, Transactions};
 use crate::side::{MAX_STEPS, Sides};
 
 /// Version of the keys. It changes when one of them goes away or changes its meaning.
@@ -29,7 +29,7 @@ pub(crate) const MAX_KEYS: usize = 1 << 10;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Report {
-    /// Version of these keys: 1.
+    /// Version of these keys: 2. Readers take 1 too.
     pub schema: u32,
     /// Name of the migration, the same at both hosts.
     pub migration: Text,
@@ -42,7 +42,7 @@ pub struct Report {
     /// Number of the run in a series, from 1.
     pub run: Option<u32>,
     /// How it ended.
-    pub status: Status,
+    pub status: MigrationStatus,
     /// Why, where it did not complete.
     pub reason: Option<Text>,
     /// RAM of the VM in bytes.
@@ -95,7 +95,7 @@ pub struct Report {
     pub samples: Vec<Sample>,
     /// Steps of the migration, one after the other.
     #[serde(deserialize_with = "bounded::all::<MAX_STEPS, _, _>")]
-    pub phases: Vec<Phase>,
+    pub phases: Vec<MigrationPhase>,
     /// Bitmap syncs as the library in QEMU saw them.
     #[serde(deserialize_with = "bounded::all::<MAX_STEPS, _, _>")]
     pub syncs: Vec<Sync>,
@@ -111,9 +111,10 @@ pub struct Report {
     pub probes: Sides,
     /// What Poolferry itself used.
     pub costs: Costs,
-    /// What else a reader should know, in sentences.
+    /// What else a reader should know, in sentences. `remarks` in schema 1.
+    #[serde(alias = "remarks")]
     #[serde(deserialize_with = "bounded::all::<MAX_STEPS, _, _>")]
-    pub remarks: Vec<Text>,
+    pub warnings: Vec<Text>,
 }
 
 impl Report {
@@ -135,7 +136,7 @@ impl Default for Report {
             mode: Text::default(),
             workload: "unknown".into(),
             run: None,
-            status: Status::default(),
+            status: MigrationStatus::default(),
             reason: None,
             memory_bytes: 0,
             pool_bytes: None,
@@ -162,7 +163,7 @@ impl Default for Report {
             guest: Vec::new(),
             probes: Sides::default(),
             costs: Costs::default(),
-            remarks: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 }
@@ -175,7 +176,7 @@ impl Pages {
 /// How a migration ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Status {
+pub enum MigrationStatus {
     /// The VM runs at the destination.
     Completed,
     /// It failed; the VM runs on at the source.
@@ -223,7 +224,7 @@ pub struct Machine {
     pub vcpus: u32,
 }
 
-/// Pages of 4 KiB by what became of them; `skipped` = `zero` + `restored` + `delivered` + `redirtied`.
+/// Pages of 4 KiB by what became of them; `skipped` = `zero` + `installed` + `already_present` + `redirtied`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Pages {
@@ -233,10 +234,12 @@ pub struct Pages {
     pub skipped: u64,
     /// All zeros, which the destination has without being sent any.
     pub zero: u64,
-    /// Read from storage, proven and installed at the destination.
-    pub restored: u64,
-    /// Skipped, but QEMU had delivered them before the restore came (written meanwhile).
-    pub delivered: u64,
+    /// Read from storage, verified and installed at the destination. `restored` in schema 1.
+    #[serde(alias = "restored")]
+    pub installed: u64,
+    /// Skipped, but QEMU had sent them before the restore came (written meanwhile). `delivered` in schema 1.
+    #[serde(alias = "delivered")]
+    pub already_present: u64,
     /// Skipped, then re-dirtied: QEMU has sent them. `given_back` in schema 1.
     #[serde(alias = "given_back")]
     pub redirtied: u64,

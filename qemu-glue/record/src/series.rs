@@ -22,17 +22,18 @@ pub struct Sample {
     pub storage_bytes_per_s: Option<f64>,
     /// Pages that the guest wrote per second (`query-migrate`: `ram.dirty-pages-rate`).
     pub dirty_pages_per_s: Option<f64>,
-    /// Skipped pages that are neither placed nor re-dirtied.
+    /// Skipped pages that are neither installed nor re-dirtied.
     pub outstanding_pages: Option<u64>,
-    /// Skipped pages that are placed.
-    pub placed_pages: Option<u64>,
+    /// Skipped pages that are installed. `placed_pages` in schema 1.
+    #[serde(alias = "placed_pages")]
+    pub installed_pages: Option<u64>,
 }
 
 /// A step of the migration.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
-pub struct Phase {
-    /// Its name: `preflight`, `list`, `offer`, `first pass`, `throttle`, `switchover`, ...
+pub struct MigrationPhase {
+    /// Its name: `preflight`, `list`, `negotiation`, `first pass`, `throttle`, `switchover`, ...
     pub name: Text,
     /// When it began.
     pub begin_s: f64,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::bounded;
 use crate::series::Sync;
 
-/// Most steps, syncs, functions and remarks of a record that are read.
+/// Most steps, syncs, functions and warnings of a record that are read.
 pub(crate) const MAX_STEPS: usize = 1 << 16;
 
 /// Both sides; `null` where no probes were set.

@@ -3,11 +3,11 @@
 use foreign::Shown;
 
 use super::units;
-use migration_record::{Links, Report, Status};
+use migration_record::{Links, MigrationStatus, Report};
 
 /// Migrations of the same VM under the same load over the same links.
 #[derive(Debug)]
-pub(crate) struct Cell<'a> {
+pub(crate) struct Comparison<'a> {
     pub(crate) workload: &'a str,
     pub(crate) memory_bytes: u64,
     pub(crate) pool_bytes: Option<u64>,
@@ -35,17 +35,17 @@ pub(crate) const POOLFERRY_STORAGE: &str = "poolferry-storage";
 pub(crate) const POOLFERRY_ZSTD: &str = "poolferry-zstd";
 
 /// Sorts records into cells.
-pub(crate) fn cells(reports: &[Report]) -> Vec<Cell<'_>> {
-    let mut cells: Vec<Cell<'_>> = Vec::new();
+pub(crate) fn cells(reports: &[Report]) -> Vec<Comparison<'_>> {
+    let mut cells: Vec<Comparison<'_>> = Vec::new();
     for report in reports {
-        let of = |cell: &Cell<'_>| {
+        let of = |cell: &Comparison<'_>| {
             report.workload == cell.workload
                 && cell.memory_bytes == report.memory_bytes
                 && cell.pool_bytes == report.pool_bytes
                 && cell.links == report.links
         };
         let index = cells.iter().position(of).unwrap_or_else(|| {
-            cells.push(Cell {
+            cells.push(Comparison {
                 workload: report.workload.raw(),
                 memory_bytes: report.memory_bytes,
                 pool_bytes: report.pool_bytes,
@@ -56,7 +56,7 @@ pub(crate) fn cells(reports: &[Report]) -> Vec<Cell<'_>> {
         });
         cells[index].add(report);
     }
-    let rank = |cell: &Cell<'_>| {
+    let rank = |cell: &Comparison<'_>| {
         let workload = ["idle", "ro", "rw"].iter().position(|known| *known == cell.workload);
         let links = (cell.links.network_bits_per_s, cell.links.storage_bits_per_s);
         (cell.memory_bytes, cell.pool_bytes, links, workload.unwrap_or(3))
@@ -65,7 +65,7 @@ pub(crate) fn cells(reports: &[Report]) -> Vec<Cell<'_>> {
     cells
 }
 
-impl<'a> Cell<'a> {
+impl<'a> Comparison<'a> {
     fn add(&mut self, report: &'a Report) {
         let way = self.ways.iter_mut().find(|way| report.mode == way.mode);
         match way {
@@ -164,7 +164,7 @@ impl<'a> Way<'a> {
 
     /// Runs that completed.
     pub(crate) fn completed(&self) -> impl Iterator<Item = &'a Report> {
-        self.runs.iter().copied().filter(|run| run.status == Status::Completed)
+        self.runs.iter().copied().filter(|run| run.status == MigrationStatus::Completed)
     }
 }
 
@@ -177,7 +177,7 @@ mod tests {
             mode: mode.into(),
             workload: workload.into(),
             total_time_s,
-            status: Status::Completed,
+            status: MigrationStatus::Completed,
             ..Report::default()
         }
     }
@@ -192,8 +192,9 @@ mod tests {
             report(STOCK, "idle", 2.0),
         ];
         let cells = cells(&reports);
-        let modes =
-            |cell: &Cell<'_>| cell.ways.iter().map(|way| way.mode.to_owned()).collect::<Vec<_>>();
+        let modes = |cell: &Comparison<'_>| {
+            cell.ways.iter().map(|way| way.mode.to_owned()).collect::<Vec<_>>()
+        };
         assert_eq!(cells.iter().map(|cell| cell.workload).collect::<Vec<_>>(), ["idle", "rw"]);
         assert_eq!(modes(&cells[0]), [STOCK, "multifd", POOLFERRY]);
         assert_eq!(modes(&cells[1]), [STOCK, POOLFERRY]);
@@ -202,7 +203,7 @@ mod tests {
     #[test]
     fn the_median_is_of_runs_that_completed() {
         let mut failed = report(STOCK, "ro", 0.1);
-        failed.status = Status::Failed;
+        failed.status = MigrationStatus::Failed;
         let reports =
             [failed, report(STOCK, "ro", 4.0), report(STOCK, "ro", 10.0), report(STOCK, "ro", 5.0)];
         let cells = cells(&reports);

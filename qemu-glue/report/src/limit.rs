@@ -5,7 +5,7 @@
 //! to: what waited in buffers makes a second look better than it was), no migration that sends each byte once
 //! and uncompressed takes less than `B / (N + S)`, nor less than `(B - E) / N`.
 
-use super::cell::{Cell, POOLFERRY, STOCK, Way};
+use super::cell::{Comparison, POOLFERRY, STOCK, Way};
 use migration_record::{Pages, Report, Sample, approximate};
 
 /// What the limit of a cell is made of. Bytes and bytes per second.
@@ -19,7 +19,7 @@ pub(crate) struct Limit {
 
 impl Limit {
     /// From the medians of stock QEMU and of Poolferry; `None` where one of them is missing.
-    pub(crate) fn of(cell: &Cell<'_>) -> Option<Self> {
+    pub(crate) fn of(cell: &Comparison<'_>) -> Option<Self> {
         let (stock, ours) = (cell.way(STOCK)?, cell.way(POOLFERRY)?);
         let rate = |way: &Way<'_>, of: fn(&Sample) -> u64, bits_per_s: Option<u64>| {
             let best = way.completed().filter_map(|run| best_second(run, of)).reduce(f64::max)?;

@@ -4,9 +4,11 @@ use foreign::Text;
 use serde::Serialize;
 
 use super::Dip;
-use super::cell::{self, Cell, STOCK, Way};
+use super::cell::{self, Comparison, STOCK, Way};
 use super::limit::Limit;
-use migration_record::{Links, Machine, Report, SCHEMA, Status, Transactions, approximate};
+use migration_record::{
+    Links, Machine, MigrationStatus, Report, SCHEMA, Transactions, approximate,
+};
 
 /// Name of the file.
 pub const RESULTS: &str = "results.json";
@@ -19,12 +21,12 @@ pub struct Results {
     /// Where it ran.
     pub machine: Machine,
     /// One entry for each mode of each cell.
-    pub cells: Vec<Entry>,
+    pub cells: Vec<ModeResult>,
 }
 
 /// One way to migrate a VM under a load over links.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Entry {
+pub struct ModeResult {
     /// `stock`, `multifd`, ..., `poolferry`.
     pub mode: Text,
     /// `idle`, `ro`, `rw`.
@@ -36,7 +38,7 @@ pub struct Entry {
     /// Speed of the links.
     pub links: Links,
     /// Every run, failed ones too.
-    pub runs: Vec<Run>,
+    pub runs: Vec<RunResult>,
     /// Medians over those that completed; `null`: none did.
     pub median: Option<Median>,
     /// Seconds that no uncompressed migration of this cell can beat, see `limit`.
@@ -64,11 +66,11 @@ pub struct LimitParts {
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Run {
+pub struct RunResult {
     /// Number in its series.
     pub run: Option<u32>,
     /// How it ended.
-    pub status: Status,
+    pub status: MigrationStatus,
     /// Why, where it did not complete.
     pub reason: Option<Text>,
     /// As in `report.json`, and so on.
@@ -116,14 +118,14 @@ impl Results {
 }
 
 /// What there is to say of one way of a cell.
-pub(super) fn entry(cell: &Cell<'_>, way: &Way<'_>) -> Entry {
+pub(super) fn entry(cell: &Comparison<'_>, way: &Way<'_>) -> ModeResult {
     let limit = Limit::of(cell);
     let limit_s = limit.map(|limit| limit.seconds());
     let total = |way: &Way<'_>| way.median(|run| run.total_time_s).filter(|time| *time > 0.0);
     let time = total(way);
     let stock = cell.way(STOCK).and_then(total);
     let over = |(one, other): (f64, f64)| one / other;
-    Entry {
+    ModeResult {
         mode: way.mode.into(),
         workload: cell.workload.into(),
         memory_bytes: cell.memory_bytes,
@@ -153,8 +155,8 @@ fn median(way: &Way<'_>) -> Option<Median> {
     })
 }
 
-fn one(run: &Report) -> Run {
-    Run {
+fn one(run: &Report) -> RunResult {
+    RunResult {
         run: run.run,
         status: run.status,
         reason: run.reason.clone(),
@@ -174,7 +176,7 @@ mod tests {
     use super::*;
     use migration_record::{Pages, Sample};
 
-    fn report(mode: &str, total_time_s: f64, status: Status) -> Report {
+    fn report(mode: &str, total_time_s: f64, status: MigrationStatus) -> Report {
         let sample = |at_s: f64| Sample {
             at_s,
             network_bytes: if at_s > 0.0 { 100 } else { 0 },
@@ -195,9 +197,9 @@ mod tests {
     #[test]
     fn every_run_is_there_and_medians_are_of_those_that_completed() {
         let reports = [
-            report("stock", 400.0, Status::Completed),
-            report("xbzrle", 0.0, Status::Failed),
-            report("poolferry", 204.8, Status::Completed),
+            report("stock", 400.0, MigrationStatus::Completed),
+            report("xbzrle", 0.0, MigrationStatus::Failed),
+            report("poolferry", 204.8, MigrationStatus::Completed),
         ];
         let results = Results::of(&reports);
         let [stock, xbzrle, ours] = &results.cells[..] else { panic!("{results:?}") };

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::cell::{self, Cell, Way};
+use super::cell::{self, Comparison, Way};
 use super::units;
 use super::verdict;
 use migration_record::{Report, approximate};
@@ -18,7 +18,7 @@ pub fn text(reports: &[Report]) -> String {
     text
 }
 
-fn write_cell(cell: &Cell<'_>, text: &mut String) -> std::fmt::Result {
+fn write_cell(cell: &Comparison<'_>, text: &mut String) -> std::fmt::Result {
     if !text.is_empty() {
         text.push('\n');
     }

@@ -1,12 +1,12 @@
 //! What the figures of a cell say, in sentences.
 
-use super::cell::{Cell, POOLFERRY, POOLFERRY_STORAGE, POOLFERRY_ZSTD, STOCK, Way};
+use super::cell::{Comparison, POOLFERRY, POOLFERRY_STORAGE, POOLFERRY_ZSTD, STOCK, Way};
 use super::limit::Limit;
 use super::units;
 use migration_record::{Report, approximate};
 
 /// The sentences; none where nothing completed.
-pub(crate) fn of(cell: &Cell<'_>) -> Vec<String> {
+pub(crate) fn of(cell: &Comparison<'_>) -> Vec<String> {
     let mut sentences = Vec::new();
     if let (Some(stock), Some(ours)) = (cell.way(STOCK), cell.way(POOLFERRY)) {
         sentences.extend(speed(stock, ours));
@@ -77,7 +77,7 @@ fn times(
     Some([ours, stock, ratio])
 }
 
-fn limit(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {
+fn limit(cell: &Comparison<'_>, ours: &Way<'_>) -> Option<String> {
     let limit = Limit::of(cell)?;
     let ours = ours.median(|run| run.total_time_s)?;
     let times = units::three_digits(ours / limit.seconds());
@@ -88,7 +88,7 @@ fn limit(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {
 }
 
 /// How the fastest of all others did, where there are others than stock QEMU.
-fn best_other(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {
+fn best_other(cell: &Comparison<'_>, ours: &Way<'_>) -> Option<String> {
     let time = |way: &Way<'_>| way.median(|run| run.total_time_s);
     let own = [STOCK, POOLFERRY, POOLFERRY_STORAGE, POOLFERRY_ZSTD];
     let other = |way: &&Way<'_>| !own.contains(&way.mode);
@@ -100,7 +100,7 @@ fn best_other(cell: &Cell<'_>, ours: &Way<'_>) -> Option<String> {
 }
 
 /// What it gives to compress what goes by network.
-fn compressed(cell: &Cell<'_>) -> Option<String> {
+fn compressed(cell: &Comparison<'_>) -> Option<String> {
     let way = cell.way(POOLFERRY_ZSTD)?;
     let time = units::Quantity::Seconds.text(way.median(|run| run.total_time_s)?);
     let sent = units::Quantity::Bytes.text(way.median(|run| approximate(run.network_bytes))?);
@@ -130,10 +130,10 @@ fn downtime(stock: &Way<'_>, ours: &Way<'_>) -> Option<String> {
 mod tests {
     use super::*;
     use crate::cell::cells;
-    use migration_record::{RamIdentity, Status};
+    use migration_record::{MigrationStatus, RamIdentity};
 
     fn report(mode: &str, total_time_s: f64, network_bytes: u64) -> Report {
-        let status = Status::Completed;
+        let status = MigrationStatus::Completed;
         Report { mode: mode.into(), total_time_s, network_bytes, status, ..Report::default() }
     }
 
@@ -142,7 +142,7 @@ mod tests {
         let mut ours = report(POOLFERRY, 15.0, 150);
         ours.ram_identity = Some(RamIdentity { compared_bytes: 10, differing_bytes: 1 });
         let mut failed = report(POOLFERRY, 0.0, 0);
-        failed.status = Status::Failed;
+        failed.status = MigrationStatus::Failed;
         let reports = [report(STOCK, 10.0, 100), ours, failed];
         let cells = cells(&reports);
         let text = of(&cells[0]).join("\n");

@@ -8,17 +8,17 @@ pub const SYNC_TIMES: usize = 192;
 /// How the library came into QEMU.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum LoadedBy {
     /// By QEMU's option `-plugin`.
     Plugin = 1,
     /// By the dynamic linker's `LD_PRELOAD`.
     Preload = 2,
 }
 
-/// What the library does; a number in [`Control::state`].
+/// What the library does; a number in [`ControlPage::state`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum LibraryState {
     /// It sets itself up.
     Starting = 0,
     /// It waits for an armed set and a migration.
@@ -27,15 +27,15 @@ pub enum State {
     Hinting = 2,
     /// The whole set is hinted; QEMU will not send it unless it is written or re-dirtied.
     Hinted = 3,
-    /// It has refused the armed set; nothing is hinted; [`Control::reason`] says why.
+    /// It has refused the armed set; nothing is hinted; [`ControlPage::reason`] says why.
     Refused = 4,
     /// The migration that the set was armed for has ended, well or not.
     Ended = 5,
-    /// It can do nothing in this QEMU; [`Control::reason`] says why.
+    /// It can do nothing in this QEMU; [`ControlPage::reason`] says why.
     Unusable = 6,
 }
 
-impl State {
+impl LibraryState {
     /// The state with this number.
     #[must_use]
     pub const fn from_u32(number: u32) -> Option<Self> {
@@ -55,7 +55,7 @@ impl State {
 /// When a sync of the dirty bitmaps was, in ns of `CLOCK_MONOTONIC`.
 #[repr(C)]
 #[derive(Debug)]
-pub struct SyncTime {
+pub struct SyncEntry {
     /// BEFORE_BITMAP_SYNC: the library's work is within the sync.
     pub begun: AtomicU64,
     /// AFTER_BITMAP_SYNC, before anything that the library does there; 0 while the sync runs.
@@ -65,7 +65,7 @@ pub struct SyncTime {
 /// Three of QEMU's migration parameters.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Parameters {
+pub struct ParameterWords {
     /// `max-bandwidth`, in bytes per second.
     pub max_bandwidth: AtomicU64,
     /// `downtime-limit`, in milliseconds.
@@ -77,13 +77,13 @@ pub struct Parameters {
 /// What QEMU's migration parameters are to be again. It outlives the host's program, for who comes after it.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Kept {
+pub struct SavedParametersArea {
     /// Id of the process that has changed them, written after the others; 0 while QEMU has the user's.
     pub driver: AtomicU64,
     /// The user's.
-    pub user: Parameters,
+    pub user: ParameterWords,
     /// Those that the user wants for the migration that goes on.
-    pub migration: Parameters,
+    pub migration: ParameterWords,
 }
 
 /// Words of both sides, each writer's on cache lines of its own.
@@ -92,12 +92,12 @@ pub struct Kept {
 /// of the last armed set, and start at 0 when the library takes one over.
 #[repr(C)]
 #[derive(Debug)]
-pub struct Control {
+pub struct ControlPage {
     /// Byte 0, library: [`crate::MAGIC`].
     pub magic: AtomicU64,
     /// Byte 8, library: [`crate::ABI_VERSION`].
     pub abi: AtomicU32,
-    /// Byte 12, library: an [`Entry`].
+    /// Byte 12, library: a [`LoadedBy`].
     pub entry: AtomicU32,
     /// Byte 16, library: QEMU's version as major, minor, micro.
     pub version: [AtomicU32; 3],
@@ -105,26 +105,26 @@ pub struct Control {
 
     /// Byte 64, host: generation of the armed set; armed while it differs from `taken`. The host locks the file
     /// (`flock`) from before it arms until the migration has ended: without the lock, a set is not
-    /// taken, and one that was taken goes back to QEMU.
+    /// taken, and one that was taken is re-dirtied.
     pub armed: AtomicU32,
     /// Byte 68, host: how many pages, from the first one of block 0 on, to mark dirty at each sync
     /// while the VM runs, so that QEMU always finds something to send; 0 lets it switch over.
     pub throttle: AtomicU32,
     /// Byte 72, host: grows after each change of the bitmap of pages to re-dirty.
     pub redirty_asked: AtomicU32,
-    /// Byte 76, host: number of [`crate::Block`]s.
+    /// Byte 76, host: number of [`crate::BlockEntry`]s.
     pub blocks: AtomicU32,
-    /// Byte 80, host: number of [`crate::Run`]s.
+    /// Byte 80, host: number of [`crate::RunEntry`]s.
     pub runs: AtomicU32,
     /// Byte 84, host: number of pages of the set.
     pub pages: AtomicU32,
     unused_88: [u32; 10],
 
-    /// Byte 128, library: a [`State`].
+    /// Byte 128, library: a [`LibraryState`].
     pub state: AtomicU32,
     /// Byte 132, library: generation of the set that was taken over last.
     pub taken: AtomicU32,
-    /// Byte 136, library: code of a [`crate::Reason`].
+    /// Byte 136, library: code of a [`crate::RefusalReason`].
     pub reason: AtomicU32,
     /// Byte 140, library: syncs since the migration began, which may have been before the set was armed.
     pub syncs: AtomicU32,
@@ -149,16 +149,16 @@ pub struct Control {
     unused_224: [u64; 4],
 
     /// Byte 256, host: parameters of QEMU's migrations that it has changed.
-    pub kept: Kept,
+    pub saved: SavedParametersArea,
     unused_312: [u64; 89],
 
     /// Byte 1024, library: sync `n`, counted from 0, is in entry `n % SYNC_TIMES`.
-    pub sync_times: [SyncTime; SYNC_TIMES],
+    pub sync_times: [SyncEntry; SYNC_TIMES],
 }
 
-const _: () = assert!(core::mem::offset_of!(Control, armed) == 64);
-const _: () = assert!(core::mem::offset_of!(Control, state) == 128);
-const _: () = assert!(core::mem::offset_of!(Control, hint_begun) == 160);
-const _: () = assert!(core::mem::offset_of!(Control, throttled) == 216);
-const _: () = assert!(core::mem::offset_of!(Control, kept) == 256);
-const _: () = assert!(core::mem::offset_of!(Control, sync_times) == 1024);
+const _: () = assert!(core::mem::offset_of!(ControlPage, armed) == 64);
+const _: () = assert!(core::mem::offset_of!(ControlPage, state) == 128);
+const _: () = assert!(core::mem::offset_of!(ControlPage, hint_begun) == 160);
+const _: () = assert!(core::mem::offset_of!(ControlPage, throttled) == 216);
+const _: () = assert!(core::mem::offset_of!(ControlPage, saved) == 256);
+const _: () = assert!(core::mem::offset_of!(ControlPage, sync_times) == 1024);

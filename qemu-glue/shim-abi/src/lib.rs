@@ -6,10 +6,10 @@
 //!
 //! | from | bytes | what | written by |
 //! |---|---|---|---|
-//! | 0 | 4096 | [`Control`] | each its part |
-//! | [`BLOCKS_AT`] | [`MAX_SET_BLOCKS`] x 264 | [`Block`]s that runs name by index | host |
-//! | [`RUNS_AT`] | [`MAX_SET_RUNS`] x 24, 384 MiB | [`Run`]s by block and offset | host |
-//! | [`CONFIRMED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: placed at the destination | host |
+//! | 0 | 4096 | [`ControlPage`] | each its part |
+//! | [`BLOCKS_AT`] | [`MAX_SET_BLOCKS`] x 264 | [`BlockEntry`]s that runs name by index | host |
+//! | [`RUNS_AT`] | [`MAX_SET_RUNS`] x 24, 384 MiB | [`RunEntry`]s by block and offset | host |
+//! | [`CONFIRMED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: installed at the destination | host |
 //! | [`REDIRTY_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: send it after all | host |
 //! | [`REDIRTIED_AT`] | [`BITMAP_BYTES`] | a bit a page of the set: re-dirtied, asked for or not | library |
 //!
@@ -32,9 +32,11 @@ mod control;
 mod reason;
 mod table;
 
-pub use control::{Control, Entry, Kept, Parameters, SYNC_TIMES, State, SyncTime};
-pub use reason::{Reason, SETTINGS, SYMBOLS};
-pub use table::{BLOCK_NAME_BYTES, Block, Run};
+pub use control::{
+    ControlPage, LibraryState, LoadedBy, ParameterWords, SYNC_TIMES, SavedParametersArea, SyncEntry,
+};
+pub use reason::{RefusalReason, SETTINGS, SYMBOLS};
+pub use table::{BLOCK_NAME_BYTES, BlockEntry, RunEntry};
 
 use core::ffi::CStr;
 use core::mem::size_of;
@@ -50,7 +52,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"PFerryQ\x1a");
 /// Changes with every change of the layout or of what it means.
 pub const ABI_VERSION: u32 = 3;
 
-/// Major and minor number of the oldest QEMU that pages are left behind with. From 6.1 on a hint cannot lose a later write
+/// Major and minor number of the oldest QEMU that pages are skipped with. From 6.1 on a hint cannot lose a later write
 /// (commit 3143577d6a, "migration: clear the memory region dirty bitmap when skipping free pages"); 7.2 is the
 /// oldest tried.
 pub const OLDEST_QEMU: (u32, u32) = (7, 2);
@@ -58,11 +60,11 @@ pub const OLDEST_QEMU: (u32, u32) = (7, 2);
 pub const NEWEST_QEMU: (u32, u32) = (11, 1);
 
 /// Where the blocks begin, in bytes.
-pub const BLOCKS_AT: usize = size_of::<Control>();
+pub const BLOCKS_AT: usize = size_of::<ControlPage>();
 /// Where the runs begin, in bytes.
 pub const RUNS_AT: usize = 0x4000;
-/// Where the bitmap of placed pages begins, in bytes.
-pub const CONFIRMED_AT: usize = RUNS_AT + MAX_SET_RUNS * size_of::<Run>();
+/// Where the bitmap of installed pages begins, in bytes.
+pub const CONFIRMED_AT: usize = RUNS_AT + MAX_SET_RUNS * size_of::<RunEntry>();
 /// Bytes of one bitmap.
 pub const BITMAP_BYTES: usize = MAX_SET_PAGES as usize / 8;
 /// Where the bitmap of pages to re-dirty begins, in bytes.
@@ -72,10 +74,10 @@ pub const REDIRTIED_AT: usize = REDIRTY_AT + BITMAP_BYTES;
 /// Length of the file in bytes; nearly all of it is hole.
 pub const FILE_BYTES: usize = REDIRTIED_AT + BITMAP_BYTES;
 
-const _: () = assert!(size_of::<Control>() as u64 == PAGE_BYTES);
-const _: () = assert!(size_of::<Block>() == 264 && size_of::<Run>() == 24);
-const _: () = assert!(BLOCKS_AT + MAX_SET_BLOCKS * size_of::<Block>() <= RUNS_AT);
+const _: () = assert!(size_of::<ControlPage>() as u64 == PAGE_BYTES);
+const _: () = assert!(size_of::<BlockEntry>() == 264 && size_of::<RunEntry>() == 24);
+const _: () = assert!(BLOCKS_AT + MAX_SET_BLOCKS * size_of::<BlockEntry>() <= RUNS_AT);
 // Each part is mapped by itself.
-const _: () = assert!(CONFIRMED_AT.is_multiple_of(size_of::<Control>()));
-const _: () = assert!(REDIRTY_AT.is_multiple_of(size_of::<Control>()));
-const _: () = assert!(REDIRTIED_AT.is_multiple_of(size_of::<Control>()));
+const _: () = assert!(CONFIRMED_AT.is_multiple_of(size_of::<ControlPage>()));
+const _: () = assert!(REDIRTY_AT.is_multiple_of(size_of::<ControlPage>()));
+const _: () = assert!(REDIRTIED_AT.is_multiple_of(size_of::<ControlPage>()));

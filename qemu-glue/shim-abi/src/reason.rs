@@ -38,7 +38,7 @@ pub const SETTINGS: [&str; 7] = [
 
 /// Why the library hints nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
+pub enum RefusalReason {
     /// QEMU's version is not one whose insides are known.
     UnknownVersion {
         /// Major version.
@@ -103,7 +103,7 @@ pub enum Reason {
     Abandoned,
 }
 
-impl Reason {
+impl RefusalReason {
     /// The code (never 0) and its numbers, as they stand in the control page.
     #[must_use]
     pub const fn code(self) -> (u32, [u64; 2]) {
@@ -164,19 +164,19 @@ impl Reason {
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::RefusalReason;
 
     #[test]
     fn codes_lead_back_to_their_reasons() {
         let named = (1..=21).filter(|code| {
-            let reason = Reason::from_code(*code, [3, 0]).unwrap();
+            let reason = RefusalReason::from_code(*code, [3, 0]).unwrap();
             reason.code().0 == *code
         });
         assert_eq!(named.count(), 21);
-        assert_eq!(Reason::from_code(0, [0, 0]), None);
-        assert_eq!(Reason::from_code(22, [0, 0]), None);
-        let reason = Reason::PageSize { block: 3, bytes: 1 << 21 };
+        assert_eq!(RefusalReason::from_code(0, [0, 0]), None);
+        assert_eq!(RefusalReason::from_code(22, [0, 0]), None);
+        let reason = RefusalReason::PageSize { block: 3, bytes: 1 << 21 };
         let (code, detail) = reason.code();
-        assert_eq!(Reason::from_code(code, detail), Some(reason));
+        assert_eq!(RefusalReason::from_code(code, detail), Some(reason));
     }
 }

@@ -7,7 +7,7 @@ pub const BLOCK_NAME_BYTES: usize = 256;
 /// A RAM block that runs point into.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub struct Block {
+pub struct BlockEntry {
     /// QEMU's id of it, ended by a zero.
     pub name: [u8; BLOCK_NAME_BYTES],
     /// Used length in bytes, as the host knows it.
@@ -17,7 +17,7 @@ pub struct Block {
 /// Pages of one block that follow each other there and in the set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Run {
+pub struct RunEntry {
     /// Offset of the first page in the block, in bytes.
     pub offset: u64,
     /// Number of the first page in the set.

@@ -4,7 +4,7 @@
 use core::ffi::CStr;
 
 use page_number::{MAX_SET_BLOCKS, MAX_THROTTLE_PAGES, PAGE_BYTES};
-use shim_abi::{Reason, Run};
+use shim_abi::{RefusalReason, RunEntry};
 
 use crate::bits::masks;
 use crate::control::Shared;
@@ -18,25 +18,25 @@ pub(crate) fn blocks(
     shared: &Shared,
     vm: &impl Hypervisor,
     count: usize,
-) -> Result<Blocks, Reason> {
+) -> Result<Blocks, RefusalReason> {
     let mut found = Blocks::default();
     for (index, slot) in found.iter_mut().enumerate().take(count) {
         let number = index as u64;
-        let told = shared.block(index).ok_or(Reason::UnknownBlock(number))?;
+        let told = shared.block(index).ok_or(RefusalReason::UnknownBlock(number))?;
         let name = CStr::from_bytes_until_nul(&told.name);
-        let name = name.map_err(|_| Reason::UnknownBlock(number))?;
-        let block = vm.block(name).ok_or(Reason::UnknownBlock(number))?;
+        let name = name.map_err(|_| RefusalReason::UnknownBlock(number))?;
+        let block = vm.block(name).ok_or(RefusalReason::UnknownBlock(number))?;
         if !block.migratable {
-            return Err(Reason::NotMigratable(number));
+            return Err(RefusalReason::NotMigratable(number));
         }
         if !block.shared {
-            return Err(Reason::NotShared(number));
+            return Err(RefusalReason::NotShared(number));
         }
         if block.page_bytes != PAGE_BYTES {
-            return Err(Reason::PageSize { block: number, bytes: block.page_bytes });
+            return Err(RefusalReason::PageSize { block: number, bytes: block.page_bytes });
         }
         if block.length != told.length {
-            return Err(Reason::Length { block: number, bytes: block.length });
+            return Err(RefusalReason::Length { block: number, bytes: block.length });
         }
         *slot = Some(block);
     }
@@ -47,36 +47,40 @@ pub(crate) fn blocks(
 ///
 /// `seen` has a bit for each page, all zero; it is left full.
 pub(crate) fn runs(
-    runs: &[Run],
+    runs: &[RunEntry],
     blocks: &Blocks,
     pages: u32,
     seen: &mut [u64],
-) -> Result<(), Reason> {
+) -> Result<(), RefusalReason> {
     let mut missing = pages;
     // Block and end of the run before; the pages that keep QEMU from the switchover are in no run.
     let mut before = (0, u64::from(MAX_THROTTLE_PAGES) * PAGE_BYTES);
     for (index, run) in runs.iter().enumerate() {
         let number = index as u64;
         if run.pages == 0 || !run.offset.is_multiple_of(PAGE_BYTES) {
-            return Err(Reason::Unaligned(number));
+            return Err(RefusalReason::Unaligned(number));
         }
         let block = blocks.get(run.block as usize).and_then(Option::as_ref);
-        let block = block.ok_or(Reason::RunOfNoBlock(number))?;
+        let block = block.ok_or(RefusalReason::RunOfNoBlock(number))?;
         let end = run.offset.checked_add(u64::from(run.pages) * PAGE_BYTES);
-        let end = end.filter(|end| *end <= block.length).ok_or(Reason::Beyond(number))?;
+        let end = end.filter(|end| *end <= block.length).ok_or(RefusalReason::Beyond(number))?;
         let after = run.block > before.0 || (run.block == before.0 && run.offset >= before.1);
         if !after {
-            return Err(if index == 0 { Reason::ThrottlePages } else { Reason::Order(number) });
+            return Err(if index == 0 {
+                RefusalReason::ThrottlePages
+            } else {
+                RefusalReason::Order(number)
+            });
         }
         before = (run.block, end);
-        number_pages(run, pages, seen).ok_or(Reason::Numbers(number))?;
-        missing = missing.checked_sub(run.pages).ok_or(Reason::Numbers(number))?;
+        number_pages(run, pages, seen).ok_or(RefusalReason::Numbers(number))?;
+        missing = missing.checked_sub(run.pages).ok_or(RefusalReason::Numbers(number))?;
     }
-    if missing == 0 { Ok(()) } else { Err(Reason::Missing(u64::from(missing))) }
+    if missing == 0 { Ok(()) } else { Err(RefusalReason::Missing(u64::from(missing))) }
 }
 
 /// Enters the numbers of a run's pages; `None` if one is beyond the set or has been entered before.
-fn number_pages(run: &Run, pages: u32, seen: &mut [u64]) -> Option<()> {
+fn number_pages(run: &RunEntry, pages: u32, seen: &mut [u64]) -> Option<()> {
     let end = run.first.checked_add(run.pages).filter(|end| *end <= pages)?;
     for (word, mask) in masks(run.first..end) {
         let word = seen.get_mut(word)?;

@@ -10,7 +10,8 @@ use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use page_number::MAX_SET_BLOCKS;
 use shim_abi::{
-    ABI_VERSION, BLOCKS_AT, Block, Control, FILE_BYTES, FILE_NAME, MAGIC, RUNS_AT, Reason, State,
+    ABI_VERSION, BLOCKS_AT, BlockEntry, ControlPage, FILE_BYTES, FILE_NAME, LibraryState, MAGIC,
+    RUNS_AT, RefusalReason,
 };
 
 /// The file and what is always mapped of it: control page and blocks. The sets, which can be large,
@@ -18,7 +19,7 @@ use shim_abi::{
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) file: c_int,
-    pub(crate) control: &'static Control,
+    pub(crate) control: &'static ControlPage,
     blocks: &'static [AtomicU64],
 }
 
@@ -40,12 +41,12 @@ impl Shared {
         if address == libc::MAP_FAILED {
             return Err(crate::mapping::errno());
         }
-        let blocks_words = MAX_SET_BLOCKS * size_of::<Block>() / size_of::<AtomicU64>();
+        let blocks_words = MAX_SET_BLOCKS * size_of::<BlockEntry>() / size_of::<AtomicU64>();
         // SAFETY: the mapping is page-aligned, zero, longer than both, never unmapped, its file
         // cannot shrink, and every field is an atomic or never looked at.
         let (control, blocks) = unsafe {
             let blocks = address.byte_add(BLOCKS_AT).cast::<AtomicU64>();
-            (&*address.cast::<Control>(), slice::from_raw_parts(blocks, blocks_words))
+            (&*address.cast::<ControlPage>(), slice::from_raw_parts(blocks, blocks_words))
         };
         control.abi.store(ABI_VERSION, Relaxed);
         control.magic.store(MAGIC, Release);
@@ -53,8 +54,8 @@ impl Shared {
     }
 
     /// A copy of block `index` of the table; `None` beyond the table.
-    pub(crate) fn block(&self, index: usize) -> Option<Block> {
-        const WORDS: usize = size_of::<Block>() / size_of::<u64>();
+    pub(crate) fn block(&self, index: usize) -> Option<BlockEntry> {
+        const WORDS: usize = size_of::<BlockEntry>() / size_of::<u64>();
         let start = index.checked_mul(WORDS)?;
         let words = self.blocks.get(start..start.checked_add(WORDS)?)?;
         let mut copy = [0_u64; WORDS];
@@ -62,7 +63,7 @@ impl Shared {
             *to = from.load(Relaxed);
         }
         // SAFETY: the sizes are the same, and any bits are a valid block.
-        Some(unsafe { mem::transmute::<[u64; WORDS], Block>(copy) })
+        Some(unsafe { mem::transmute::<[u64; WORDS], BlockEntry>(copy) })
     }
 
     /// Whether a program of the host drives the set. It locks the file as long as it does, and the kernel
@@ -74,17 +75,17 @@ impl Shared {
             unsafe { libc::flock(self.file, libc::LOCK_UN) };
             return false;
         }
-        // Any other error tells nothing: then nothing is left behind, which is never wrong.
+        // Any other error tells nothing: then nothing is skipped, which is never wrong.
         crate::mapping::errno() == libc::EWOULDBLOCK.unsigned_abs().into()
     }
 
     /// Publishes `state`; what was stored before is seen by whoever sees it.
-    pub(crate) fn publish(&self, state: State) {
+    pub(crate) fn publish(&self, state: LibraryState) {
         self.control.state.store(state as u32, Release);
     }
 
     /// Publishes why nothing is done.
-    pub(crate) fn refuse(&self, state: State, reason: Reason) {
+    pub(crate) fn refuse(&self, state: LibraryState, reason: RefusalReason) {
         let (code, detail) = reason.code();
         for (to, from) in self.control.detail.iter().zip(detail) {
             to.store(from, Relaxed);

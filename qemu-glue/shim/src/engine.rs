@@ -9,7 +9,7 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use shim_abi::{Control, Reason, SYNC_TIMES, State, SyncTime};
+use shim_abi::{ControlPage, LibraryState, RefusalReason, SYNC_TIMES, SyncEntry};
 
 use crate::control::Shared;
 use crate::hypervisor::Hypervisor;
@@ -38,7 +38,7 @@ pub(crate) struct Engine<H> {
 
 impl<H: Hypervisor> Engine<H> {
     pub(crate) fn new(vm: H, shared: Shared) -> Self {
-        shared.publish(State::Ready);
+        shared.publish(LibraryState::Ready);
         Self { vm, shared, skip: None, migrating: false }
     }
 
@@ -99,11 +99,11 @@ impl<H: Hypervisor> Engine<H> {
         if !first {
             // QEMU may have sent any page by now: a page that it sent before the hint would stay old
             // at the destination, where it looks as if it had come after.
-            self.refuse(Reason::Late);
+            self.refuse(RefusalReason::Late);
             return;
         }
         if !self.shared.is_driven() {
-            self.refuse(Reason::Abandoned);
+            self.refuse(RefusalReason::Abandoned);
             return;
         }
         match Skip::take(&self.shared, &self.vm) {
@@ -115,22 +115,22 @@ impl<H: Hypervisor> Engine<H> {
     fn hint(&mut self, skip: Skip) {
         let control = self.shared.control;
         control.hint_begun.store(self.vm.now(), Relaxed);
-        self.shared.publish(State::Hinting);
+        self.shared.publish(LibraryState::Hinting);
         let skip = self.skip.insert(skip);
         skip.hint(&self.vm);
         control.hinted.store(u64::from(skip.pages), Relaxed);
         control.hint_returned.store(self.vm.now(), Relaxed);
-        self.shared.publish(State::Hinted);
+        self.shared.publish(LibraryState::Hinted);
     }
 
     fn cleaned_up(&mut self) {
         self.migrating = false;
         if self.skip.take().is_some() {
             self.shared.control.cleanup.store(self.vm.now(), Relaxed);
-            self.shared.publish(State::Ended);
+            self.shared.publish(LibraryState::Ended);
         }
         if self.take_armed() {
-            self.refuse(Reason::Ended);
+            self.refuse(RefusalReason::Ended);
         }
     }
 
@@ -145,25 +145,25 @@ impl<H: Hypervisor> Engine<H> {
         if self.skip.is_none() {
             reset(control);
             // Not the state of the set before, for a host that looks just now.
-            self.shared.publish(State::Ready);
+            self.shared.publish(LibraryState::Ready);
         }
         control.taken.store(armed, Release);
         true
     }
 
-    fn refuse(&self, reason: Reason) {
-        let state = if self.skip.is_some() { State::Hinted } else { State::Refused };
+    fn refuse(&self, reason: RefusalReason) {
+        let state = if self.skip.is_some() { LibraryState::Hinted } else { LibraryState::Refused };
         self.shared.refuse(state, reason);
     }
 
-    fn sync_time(&self) -> Option<&SyncTime> {
+    fn sync_time(&self) -> Option<&SyncEntry> {
         let control = self.shared.control;
         control.sync_times.get(control.syncs.load(Relaxed) as usize % SYNC_TIMES)
     }
 }
 
 /// Clears the figures of the set before.
-fn reset(control: &Control) {
+fn reset(control: &ControlPage) {
     control.reason.store(0, Relaxed);
     let figures = [
         &control.hint_begun,

@@ -7,7 +7,7 @@ use core::ffi::{c_char, c_int, c_void};
 use core::sync::atomic::AtomicI32;
 use core::sync::atomic::Ordering::Relaxed;
 
-use shim_abi::Entry;
+use shim_abi::LoadedBy;
 
 use crate::{notifier, preload, qemu, symbols};
 
@@ -42,6 +42,6 @@ pub(crate) extern "C" fn qemu_plugin_install(
     _count: c_int,
     _arguments: *const *const c_char,
 ) -> c_int {
-    notifier::install(Entry::Plugin);
+    notifier::install(LoadedBy::Plugin);
     0
 }

@@ -8,7 +8,7 @@ use core::ptr::{self, NonNull};
 use core::slice;
 use core::sync::atomic::AtomicU64;
 
-use shim_abi::{Reason, Run};
+use shim_abi::{RefusalReason, RunEntry};
 
 /// A mapping of whole pages, unmapped when dropped.
 #[derive(Debug)]
@@ -18,7 +18,7 @@ struct Mapping {
 }
 
 impl Mapping {
-    fn new(flags: c_int, file: c_int, offset: usize, bytes: usize) -> Result<Self, Reason> {
+    fn new(flags: c_int, file: c_int, offset: usize, bytes: usize) -> Result<Self, RefusalReason> {
         let protection = libc::PROT_READ | libc::PROT_WRITE;
         let offset = offset.cast_signed() as libc::off_t;
         // SAFETY: a new mapping at an address that the kernel chooses hurts nobody.
@@ -26,7 +26,7 @@ impl Mapping {
             unsafe { libc::mmap(ptr::null_mut(), bytes.max(1), protection, flags, file, offset) };
         match NonNull::new(address.cast::<u8>()) {
             Some(start) if address != libc::MAP_FAILED => Ok(Self { address: start, bytes }),
-            _ => Err(Reason::NoMemory { bytes: bytes as u64, errno: errno() }),
+            _ => Err(RefusalReason::NoMemory { bytes: bytes as u64, errno: errno() }),
         }
     }
 }
@@ -47,7 +47,7 @@ pub(crate) struct SharedWords {
 
 impl SharedWords {
     /// Maps `words` 64-bit words of `file` from byte `offset` on, a multiple of the page size.
-    pub(crate) fn new(file: c_int, offset: usize, words: usize) -> Result<Self, Reason> {
+    pub(crate) fn new(file: c_int, offset: usize, words: usize) -> Result<Self, RefusalReason> {
         let mapping = Mapping::new(libc::MAP_SHARED, file, offset, words.saturating_mul(8))?;
         Ok(Self { mapping, words })
     }
@@ -65,7 +65,7 @@ impl Deref for SharedWords {
 /// What may lie in private memory: valid if all its bytes are zero.
 pub(crate) trait Zeroed: Copy {}
 impl Zeroed for u64 {}
-impl Zeroed for Run {}
+impl Zeroed for RunEntry {}
 
 /// Private memory for `T`s, zero at first. Nobody else sees it, so what was checked stays as it is.
 #[derive(Debug)]
@@ -76,7 +76,7 @@ pub(crate) struct Private<T: Zeroed> {
 }
 
 impl<T: Zeroed> Private<T> {
-    pub(crate) fn new(count: usize) -> Result<Self, Reason> {
+    pub(crate) fn new(count: usize) -> Result<Self, RefusalReason> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         let mapping = Mapping::new(flags, -1, 0, count.saturating_mul(size_of::<T>()))?;
         Ok(Self { mapping, count, of: PhantomData })

@@ -7,7 +7,7 @@ use core::ptr;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Release};
 
-use shim_abi::{Entry, State};
+use shim_abi::{LibraryState, LoadedBy};
 
 use crate::control::Shared;
 use crate::engine::Engine;
@@ -45,7 +45,7 @@ static SHOP: Shop = Shop {
 
 /// Sets the library up, once: makes the shared file, and has QEMU call us. On QEMU's main thread, with
 /// the big lock held, after QEMU has initialised its list.
-pub(crate) fn install(entry: Entry) {
+pub(crate) fn install(entry: LoadedBy) {
     static DONE: AtomicBool = AtomicBool::new(false);
     if DONE.swap(true, AcqRel) {
         return;
@@ -66,7 +66,7 @@ pub(crate) fn install(entry: Entry) {
         }
     }
     match Qemu::around() {
-        Err(reason) => shared.refuse(State::Unusable, reason),
+        Err(reason) => shared.refuse(LibraryState::Unusable, reason),
         Ok(qemu) => {
             // SAFETY: static, and added this once; `DONE` has seen to it.
             unsafe { qemu.add_notifier(SHOP.notifier.get().cast()) };

@@ -7,7 +7,7 @@ use core::ptr;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Acquire, Release};
 
-use shim_abi::Entry;
+use shim_abi::LoadedBy;
 
 use crate::{notifier, symbols};
 
@@ -92,5 +92,5 @@ extern "C" fn wait(_: *mut c_void) -> *mut c_void {
 
 /// Run by the main loop, with the big lock held.
 extern "C" fn on_main_thread(_: *mut c_void) {
-    notifier::install(Entry::Preload);
+    notifier::install(LoadedBy::Preload);
 }

@@ -4,7 +4,7 @@
 use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
 
-use shim_abi::Reason;
+use shim_abi::RefusalReason;
 
 use crate::hypervisor::{Hypervisor, RamBlock};
 use crate::symbols::{self, Symbols};
@@ -27,11 +27,11 @@ impl Qemu {
     ///
     /// # Errors
     /// Its version is unknown, or it does not export what is needed.
-    pub(crate) fn around() -> Result<Self, Reason> {
-        let version = version().ok_or(Reason::UnknownVersion { major: 0, minor: 0 })?;
+    pub(crate) fn around() -> Result<Self, RefusalReason> {
+        let version = version().ok_or(RefusalReason::UnknownVersion { major: 0, minor: 0 })?;
         if !version.is_known() {
             let (major, minor) = (version.major.into(), version.minor.into());
-            return Err(Reason::UnknownVersion { major, minor });
+            return Err(RefusalReason::UnknownVersion { major, minor });
         }
         Ok(Self { symbols: Symbols::find()? })
     }

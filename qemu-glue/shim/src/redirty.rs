@@ -7,7 +7,7 @@
 use core::sync::atomic::Ordering::{Acquire, Release};
 
 use page_number::{MAX_THROTTLE_PAGES, PAGE_BYTES};
-use shim_abi::Control;
+use shim_abi::ControlPage;
 
 use crate::bits::{masks, stretches};
 use crate::hypervisor::Hypervisor;
@@ -24,7 +24,7 @@ enum Wanted {
 
 impl Skip {
     /// Re-dirties what the host asks for, and says how many pages. Looks only if the host has asked anew.
-    pub(crate) fn redirty_asked(&mut self, vm: &impl Hypervisor, control: &Control) -> u64 {
+    pub(crate) fn redirty_asked(&mut self, vm: &impl Hypervisor, control: &ControlPage) -> u64 {
         let asked = control.redirty_asked.load(Acquire);
         if asked == self.asked_seen {
             return 0;

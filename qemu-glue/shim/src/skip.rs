@@ -4,7 +4,9 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use page_number::{MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS};
-use shim_abi::{CONFIRMED_AT, Control, REDIRTIED_AT, REDIRTY_AT, RUNS_AT, Reason, Run};
+use shim_abi::{
+    CONFIRMED_AT, ControlPage, REDIRTIED_AT, REDIRTY_AT, RUNS_AT, RefusalReason, RunEntry,
+};
 
 use crate::bits::WORD;
 use crate::checks::{self, Blocks};
@@ -12,20 +14,20 @@ use crate::control::Shared;
 use crate::hypervisor::{Hypervisor, RamBlock};
 use crate::mapping::{Private, SharedWords};
 
-/// Words of a [`Run`] in the shared table.
-const RUN_WORDS: usize = size_of::<Run>() / size_of::<u64>();
+/// Words of a [`RunEntry`] in the shared table.
+const RUN_WORDS: usize = size_of::<RunEntry>() / size_of::<u64>();
 
 /// A checked set: its runs lie in blocks that QEMU sends, are in order, and number its pages 0, 1, ...
 /// Blocks and runs are copies that nobody else can change.
 pub(crate) struct Skip {
     pub(crate) blocks: Blocks,
-    pub(crate) runs: Private<Run>,
+    pub(crate) runs: Private<RunEntry>,
     pub(crate) pages: u32,
-    /// The host's bits: placed at the destination.
+    /// The host's bits: installed at the destination.
     pub(crate) confirmed: SharedWords,
     /// The host's bits: to be sent after all.
     pub(crate) asked: SharedWords,
-    /// What of them was taken over: [`Control::redirty_asked`] at that time.
+    /// What of them was taken over: [`ControlPage::redirty_asked`] at that time.
     pub(crate) asked_seen: u32,
     /// Re-dirtied, once and for all.
     pub(crate) given: Private<u64>,
@@ -40,12 +42,12 @@ impl Skip {
     ///
     /// # Errors
     /// The first reason why it must not be hinted.
-    pub(crate) fn take(shared: &Shared, vm: &impl Hypervisor) -> Result<Self, Reason> {
+    pub(crate) fn take(shared: &Shared, vm: &impl Hypervisor) -> Result<Self, RefusalReason> {
         if let Some(setting) = vm.clash() {
-            return Err(Reason::Setting(setting));
+            return Err(RefusalReason::Setting(setting));
         }
         if !vm.is_running() {
-            return Err(Reason::NotRunning);
+            return Err(RefusalReason::NotRunning);
         }
         let Counts { blocks, runs, pages } = Counts::read(shared.control)?;
         let blocks = checks::blocks(shared, vm, blocks)?;
@@ -82,18 +84,18 @@ struct Counts {
 }
 
 impl Counts {
-    fn read(control: &Control) -> Result<Self, Reason> {
+    fn read(control: &ControlPage) -> Result<Self, RefusalReason> {
         let blocks = control.blocks.load(Relaxed) as usize;
         let runs = control.runs.load(Relaxed) as usize;
         let pages = control.pages.load(Relaxed);
         let fits = (1..=MAX_SET_BLOCKS).contains(&blocks)
             && (1..=MAX_SET_RUNS).contains(&runs)
             && (1..=MAX_SET_PAGES).contains(&pages);
-        if fits { Ok(Self { blocks, runs, pages }) } else { Err(Reason::Counts) }
+        if fits { Ok(Self { blocks, runs, pages }) } else { Err(RefusalReason::Counts) }
     }
 }
 
-fn copy_runs(shared: &Shared, count: usize) -> Result<Private<Run>, Reason> {
+fn copy_runs(shared: &Shared, count: usize) -> Result<Private<RunEntry>, RefusalReason> {
     let table = SharedWords::new(shared.file, RUNS_AT, count.saturating_mul(RUN_WORDS))?;
     let mut copy = Private::new(count)?;
     for (to, from) in copy.iter_mut().zip(table.chunks_exact(RUN_WORDS)) {
@@ -105,11 +107,11 @@ fn copy_runs(shared: &Shared, count: usize) -> Result<Private<Run>, Reason> {
 }
 
 /// A run from its words, of which the first half lies in the low bits (this machine is little-endian).
-fn run(offset: &AtomicU64, numbers: &AtomicU64, block: &AtomicU64) -> Run {
+fn run(offset: &AtomicU64, numbers: &AtomicU64, block: &AtomicU64) -> RunEntry {
     let halves = |word: &AtomicU64| {
         let word = word.load(Acquire);
         (word as u32, (word >> 32) as u32)
     };
     let ((first, pages), (block, reserved)) = (halves(numbers), halves(block));
-    Run { offset: offset.load(Acquire), first, pages, block, reserved }
+    RunEntry { offset: offset.load(Acquire), first, pages, block, reserved }
 }

@@ -5,7 +5,7 @@
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem;
 
-use shim_abi::{Reason, SYMBOLS};
+use shim_abi::{RefusalReason, SYMBOLS};
 
 /// `RAMBlock *`: only its address is used.
 pub(crate) type BlockPointer = *mut c_void;
@@ -47,7 +47,7 @@ impl Symbols {
     ///
     /// # Errors
     /// The first one that QEMU does not export.
-    pub(crate) fn find() -> Result<Self, Reason> {
+    pub(crate) fn find() -> Result<Self, RefusalReason> {
         // SAFETY: each name is that of a function of the field's type, see the fields.
         unsafe {
             Ok(Self {
@@ -99,8 +99,8 @@ pub(crate) unsafe fn optional<F: Copy>(name: &CStr) -> Option<F> {
 ///
 /// # Safety
 /// As for [`optional`].
-pub(crate) unsafe fn required<F: Copy>(name: &CStr) -> Result<F, Reason> {
+pub(crate) unsafe fn required<F: Copy>(name: &CStr) -> Result<F, RefusalReason> {
     let index = || SYMBOLS.iter().position(|symbol| *symbol == name).unwrap_or(SYMBOLS.len());
     // SAFETY: the caller's word.
-    unsafe { optional(name) }.ok_or_else(|| Reason::MissingSymbol(index() as u64))
+    unsafe { optional(name) }.ok_or_else(|| RefusalReason::MissingSymbol(index() as u64))
 }

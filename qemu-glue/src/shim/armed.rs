@@ -7,8 +7,10 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use page_number::{MAX_SET_BLOCKS, MAX_SET_PAGES, MAX_SET_RUNS, MAX_THROTTLE_PAGES, PAGE_BYTES};
 use shim_abi::{BLOCK_NAME_BYTES, BLOCKS_AT, RUNS_AT, SYNC_TIMES};
 
-use super::file::{Bits, SharedFile};
-use super::{Kept, Refusal, ShimError, State, Status, SyncTime, bitmap};
+use super::file::{SharedBitmap, SharedFile};
+use super::{
+    LibraryRefusal, LibraryStatus, SavedParameters, SetState, ShimError, SyncTime, bitmap,
+};
 use crate::channel::PageRange;
 use crate::set::{Block, SkipSet};
 
@@ -25,9 +27,9 @@ pub struct Armed {
     generation: u32,
     names: Vec<String>,
     pages: u32,
-    confirmed: Bits,
-    redirty: Bits,
-    redirtied: Bits,
+    confirmed: SharedBitmap,
+    redirty: SharedBitmap,
+    redirtied: SharedBitmap,
 }
 
 impl Armed {
@@ -73,26 +75,29 @@ impl Armed {
 
     /// How far the set is, and the library's figures. Cheap: reads memory.
     #[must_use]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> LibraryStatus {
         let control = self.file.control();
         let taken = control.taken.load(Acquire) == self.generation;
-        let state = match shim_abi::State::from_u32(control.state.load(Acquire)) {
+        let state = match shim_abi::LibraryState::from_u32(control.state.load(Acquire)) {
             // The library looks at what it has taken, and says what comes of it next.
-            Some(shim_abi::State::Ready | shim_abi::State::Hinting) if taken => State::Hinting,
-            Some(shim_abi::State::Hinted) if taken => State::Hinted,
-            Some(shim_abi::State::Refused) if taken => State::Refused,
-            Some(shim_abi::State::Ended) if taken => State::Ended,
-            _ => State::Armed,
+            Some(shim_abi::LibraryState::Ready | shim_abi::LibraryState::Hinting) if taken => {
+                SetState::Hinting
+            }
+            Some(shim_abi::LibraryState::Hinted) if taken => SetState::Hinted,
+            Some(shim_abi::LibraryState::Refused) if taken => SetState::Refused,
+            Some(shim_abi::LibraryState::Ended) if taken => SetState::Ended,
+            _ => SetState::Armed,
         };
-        let reason = (state == State::Refused)
-            .then(|| Refusal::new(self.file.reason(), |index| self.names.get(index).cloned()));
-        let known = matches!(state, State::Hinting | State::Hinted | State::Ended);
+        let reason = (state == SetState::Refused).then(|| {
+            LibraryRefusal::new(self.file.reason(), |index| self.names.get(index).cloned())
+        });
+        let known = matches!(state, SetState::Hinting | SetState::Hinted | SetState::Ended);
         let figure = |figure: &AtomicU64| if known { figure.load(Relaxed) } else { 0 };
         let time = |time: &AtomicU64| Some(figure(time)).filter(|time| *time > 0);
         // Whoever sees the figure sees the bits (see `redirtied`).
         let unconfirmed = control.redirtied_unconfirmed.load(Acquire);
         let unconfirmed = if known { unconfirmed } else { 0 };
-        Status {
+        LibraryStatus {
             state,
             reason,
             hint_begun_ns: time(&control.hint_begun),
@@ -138,10 +143,10 @@ impl Armed {
         self.file.control().throttle.store(pages, Release);
     }
 
-    /// Takes the set back if no migration has taken it yet: none of its pages is left behind then.
+    /// Takes the set back if no migration has taken it yet: none of its pages is skipped then.
     ///
     /// The library may take it at this very moment. So look at [`status`](Self::status) a little later: a set that
-    /// is [`State::Armed`] still was taken back.
+    /// is [`SetState::Armed`] still was taken back.
     pub fn disarm(&self) {
         let control = self.file.control();
         let taken = control.taken.load(Acquire);
@@ -165,13 +170,13 @@ impl Armed {
     }
 
     /// QEMU's migration parameters are changed from now on; what they are to be again outlives this program.
-    pub fn keep(&self, kept: &Kept) {
-        self.file.keep(Some(kept));
+    pub fn save(&self, saved: &SavedParameters) {
+        self.file.save(Some(saved));
     }
 
     /// QEMU has the user's parameters again.
     pub fn forget(&self) {
-        self.file.keep(None);
+        self.file.save(None);
     }
 
     fn clip(&self, range: PageRange) -> (u32, u32) {
@@ -221,10 +226,10 @@ fn check(set: &SkipSet) -> Result<u32, ShimError> {
     if set.pages() == 0 { Err(ShimError::Empty) } else { Ok(set.pages()) }
 }
 
-/// As `shim_abi::Block`: 256 bytes of name with its zero, 8 of length.
+/// As `shim_abi::BlockEntry`: 256 bytes of name with its zero, 8 of length.
 fn write_blocks(file: &SharedFile, blocks: &[Block]) -> Result<(), ShimError> {
     for (index, block) in blocks.iter().enumerate() {
-        let mut bytes = [0; size_of::<shim_abi::Block>()];
+        let mut bytes = [0; size_of::<shim_abi::BlockEntry>()];
         let (name, length) = bytes.split_at_mut(BLOCK_NAME_BYTES);
         let text = block.name.as_bytes();
         if text.len() >= BLOCK_NAME_BYTES || text.contains(&0) {
@@ -237,7 +242,7 @@ fn write_blocks(file: &SharedFile, blocks: &[Block]) -> Result<(), ShimError> {
     Ok(())
 }
 
-/// As `shim_abi::Run`: 8 bytes of offset, 4 each of first page number, pages, block and nothing.
+/// As `shim_abi::RunEntry`: 8 bytes of offset, 4 each of first page number, pages, block and nothing.
 fn write_runs(file: &SharedFile, set: &SkipSet) -> Result<(), ShimError> {
     let mut bytes = Vec::new();
     let mut offset = RUNS_AT;

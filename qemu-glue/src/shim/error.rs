@@ -4,7 +4,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::Refusal;
+use super::LibraryRefusal;
 
 /// Why the library cannot be used.
 #[derive(Debug, Error)]
@@ -63,7 +63,7 @@ pub enum ShimError {
         /// QEMU's process.
         pid: u32,
         /// Why.
-        refusal: Refusal,
+        refusal: LibraryRefusal,
     },
     /// A set is armed, or hinted in a migration that has not ended.
     #[error("a set of pages is in use in process {pid}")]

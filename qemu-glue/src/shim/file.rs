@@ -14,11 +14,11 @@ use foreign_file::{Found, Kind};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, OFlags, SealFlags};
 use shim_abi::{
-    ABI_VERSION, CONFIRMED_AT, Control, FILE_BYTES, MAGIC, REDIRTIED_AT, REDIRTY_AT, RUNS_AT,
-    Reason, State,
+    ABI_VERSION, CONFIRMED_AT, ControlPage, FILE_BYTES, LibraryState, MAGIC, REDIRTIED_AT,
+    REDIRTY_AT, RUNS_AT, RefusalReason,
 };
 
-use super::{Refusal, ShimError, bitmap};
+use super::{LibraryRefusal, ShimError, bitmap};
 use crate::descriptors;
 
 const _: () = assert!(!FILE_BYTES.is_multiple_of(2 << 20));
@@ -52,7 +52,7 @@ impl SharedFile {
             return Err(ShimError::Foreign { pid, what: "its length is another, or not sealed" });
         }
         lock(&file, pid)?;
-        let control = MmapOptions::new().len(size_of::<Control>()).map_raw(&file);
+        let control = MmapOptions::new().len(size_of::<ControlPage>()).map_raw(&file);
         let in_use = AtomicBool::new(false);
         let shared = Self { pid, in_use, file, control: control.map_err(failed("map"))? };
         shared.check()?;
@@ -68,12 +68,12 @@ impl SharedFile {
         if theirs != ABI_VERSION {
             return Err(ShimError::OtherVersion { pid, theirs, ours: ABI_VERSION });
         }
-        match State::from_u32(control.state.load(Acquire)) {
-            Some(State::Starting) | None => {
+        match LibraryState::from_u32(control.state.load(Acquire)) {
+            Some(LibraryState::Starting) | None => {
                 Err(ShimError::Foreign { pid, what: "it is in no known state" })
             }
-            Some(State::Unusable) => {
-                let refusal = Refusal::new(self.reason(), |_| None);
+            Some(LibraryState::Unusable) => {
+                let refusal = LibraryRefusal::new(self.reason(), |_| None);
                 Err(ShimError::Unusable { pid, refusal })
             }
             Some(_) => Ok(()),
@@ -82,27 +82,27 @@ impl SharedFile {
 
     /// Whether the library is hinting a set, or has hinted one in a migration that has not ended.
     pub(super) fn has_set_in_use(&self) -> bool {
-        let state = State::from_u32(self.control().state.load(Acquire));
-        matches!(state, Some(State::Hinting | State::Hinted))
+        let state = LibraryState::from_u32(self.control().state.load(Acquire));
+        matches!(state, Some(LibraryState::Hinting | LibraryState::Hinted))
     }
 
     /// Whether the last set was one that nobody drove any more when a migration took it.
     pub(super) fn was_abandoned(&self) -> bool {
-        State::from_u32(self.control().state.load(Acquire)) == Some(State::Refused)
-            && self.reason() == Some(Reason::Abandoned)
+        LibraryState::from_u32(self.control().state.load(Acquire)) == Some(LibraryState::Refused)
+            && self.reason() == Some(RefusalReason::Abandoned)
     }
 
-    pub(super) fn control(&self) -> &Control {
+    pub(super) fn control(&self) -> &ControlPage {
         // SAFETY: mapped at that length and aligned to pages; others write it by atomics only, and
         // what is no atomic in it is never looked at.
-        unsafe { &*self.control.as_ptr().cast::<Control>() }
+        unsafe { &*self.control.as_ptr().cast::<ControlPage>() }
     }
 
     /// Why the library does nothing; `None` for what this program does not know.
-    pub(super) fn reason(&self) -> Option<Reason> {
+    pub(super) fn reason(&self) -> Option<RefusalReason> {
         let control = self.control();
         let detail = [&control.detail[0], &control.detail[1]].map(|number| number.load(Relaxed));
-        Reason::from_code(control.reason.load(Relaxed), detail)
+        RefusalReason::from_code(control.reason.load(Relaxed), detail)
     }
 
     pub(super) fn version(&self) -> (u32, u32, u32) {
@@ -122,21 +122,21 @@ impl SharedFile {
         self.file.write_all_at(bytes, offset as u64).map_err(|source| self.failed("write", source))
     }
 
-    /// The bitmaps of placed pages, of pages to re-dirty, and of those re-dirtied, for `pages` pages.
-    pub(super) fn bitmaps(&self, pages: u32) -> Result<[Bits; 3], ShimError> {
+    /// The bitmaps of installed pages, of pages to re-dirty, and of those re-dirtied, for `pages` pages.
+    pub(super) fn bitmaps(&self, pages: u32) -> Result<[SharedBitmap; 3], ShimError> {
         let [confirmed, redirty, redirtied] =
             [CONFIRMED_AT, REDIRTY_AT, REDIRTIED_AT].map(|offset| self.bits(offset, pages));
         Ok([confirmed?, redirty?, redirtied?])
     }
 
-    fn bits(&self, offset: usize, pages: u32) -> Result<Bits, ShimError> {
+    fn bits(&self, offset: usize, pages: u32) -> Result<SharedBitmap, ShimError> {
         let words = bitmap::words(pages);
         let mapping = MmapOptions::new()
             .offset(offset as u64)
             .len(words * size_of::<AtomicU64>())
             .map_raw(&self.file)
             .map_err(|source| self.failed("map", source))?;
-        Ok(Bits { mapping, words })
+        Ok(SharedBitmap { mapping, words })
     }
 
     fn failed(&self, what: &'static str, source: io::Error) -> ShimError {
@@ -146,12 +146,12 @@ impl SharedFile {
 
 /// A bitmap in the shared file.
 #[derive(Debug)]
-pub(super) struct Bits {
+pub(super) struct SharedBitmap {
     mapping: MmapRaw,
     words: usize,
 }
 
-impl Bits {
+impl SharedBitmap {
     pub(super) fn words(&self) -> &[AtomicU64] {
         // SAFETY: mapped at that length and aligned to pages; others use it by atomics only.
         unsafe { slice::from_raw_parts(self.mapping.as_ptr().cast(), self.words) }

@@ -3,7 +3,7 @@
 //! ```text
 //! Shim::open ── arm(set) ──> Armed ── status: Armed, Hinting, Hinted ─────────────> Ended
 //!                              │                    └──────────────── Refused(why)
-//!                              ├─ confirm: placed at the destination, QEMU need not send it
+//!                              ├─ confirm: installed at the destination, QEMU need not send it
 //!                              ├─ redirty: QEMU sends it after all
 //!                              └─ set_throttle: no switchover yet
 //! ```
@@ -15,15 +15,15 @@ mod armed;
 mod bitmap;
 mod error;
 mod file;
-mod kept;
 mod refusal;
+mod saved;
 mod status;
 
 pub use armed::Armed;
 pub use error::ShimError;
-pub use kept::{Kept, Parameters};
-pub use refusal::Refusal;
-pub use status::{State, Status, SyncTime};
+pub use refusal::LibraryRefusal;
+pub use saved::{MigrationParameters, SavedParameters};
+pub use status::{LibraryStatus, SetState, SyncTime};
 
 use std::io;
 use std::sync::Arc;
@@ -72,13 +72,13 @@ impl Shim {
 
     /// What a driver that is gone has left QEMU's migration parameters to be; `None` where they are the user's.
     #[must_use]
-    pub fn kept(&self) -> Option<Kept> {
-        self.file.kept()
+    pub fn saved(&self) -> Option<SavedParameters> {
+        self.file.saved()
     }
 
     /// QEMU has the user's parameters again.
     pub fn forget(&self) {
-        self.file.keep(None);
+        self.file.save(None);
     }
 
     /// Arms `set` for the next migration: its pages are hinted away before the first page is sent.

@@ -1,10 +1,10 @@
 //! What the library says of an armed set.
 
-use super::Refusal;
+use super::LibraryRefusal;
 
 /// How far a set is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum SetState {
     /// It waits for a migration.
     Armed,
     /// The library is hinting it.
@@ -32,11 +32,11 @@ pub struct SyncTime {
 /// What the library says of an armed set. Times are in ns of `CLOCK_MONOTONIC`, `None` if it has not
 /// happened; counts are of pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
+pub struct LibraryStatus {
     /// How far it is.
-    pub state: State,
+    pub state: SetState,
     /// Why it was refused.
-    pub reason: Option<Refusal>,
+    pub reason: Option<LibraryRefusal>,
     /// Before the first hint.
     pub hint_begun_ns: Option<u64>,
     /// After the last hint: hashes of what was read later count (invariant I2).

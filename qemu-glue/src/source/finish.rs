@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use foreign::Text;
-use migration_record::Status;
+use migration_record::MigrationStatus;
 use serde_json::{Value, json};
 
 use super::cancel::Stop;
 use super::driver::event_loop::Driven;
 use super::monitor::migration_info::Stage;
 use super::options::Options;
-use super::record::Record;
+use super::record::ReportBuilder;
 use crate::channel::Finish;
 use crate::qmp::Qmp;
 
@@ -18,16 +18,16 @@ use crate::qmp::Qmp;
 /// for as long.
 const RESUME: Duration = Duration::from_secs(5);
 
-/// Takes leave of the destination, and writes down the end.
-pub(super) async fn tell(
+/// Tells the destination how it ended, and writes down the end.
+pub(super) async fn notify(
     Driven { ended, mut controller, session, listener }: Driven,
     stop: &mut Stop,
-    record: &mut Record<'_>,
+    record: &mut ReportBuilder<'_>,
 ) {
     let (status, word) = match ended.stage {
-        Stage::Completed => (Status::Completed, "completed"),
-        Stage::Cancelled => (Status::Cancelled, "cancelled"),
-        _ => (Status::Failed, "failed"),
+        Stage::Completed => (MigrationStatus::Completed, "completed"),
+        Stage::Cancelled => (MigrationStatus::Cancelled, "cancelled"),
+        _ => (MigrationStatus::Failed, "failed"),
     };
     record.report.status = status;
     let reason = ended.reason.map(Text::from);
@@ -47,19 +47,19 @@ pub(super) async fn tell(
 }
 
 /// The VM is at the destination: the QEMU that has its old memory must never run it again.
-pub(super) async fn quit(qmp: &Qmp, options: &Options, record: &mut Record<'_>) {
+pub(super) async fn quit(qmp: &Qmp, options: &Options, record: &mut ReportBuilder<'_>) {
     if options.leave_paused {
         return;
     }
     match qmp.execute("quit", json!({})).await {
         // It may be gone before it has answered.
         Ok(_) | Err(crate::qmp::QmpError::Closed | crate::qmp::QmpError::Io(_)) => {}
-        Err(error) => record.remark(format!("the source's QEMU was not ended: {error}")),
+        Err(error) => record.warn(format!("the source's QEMU was not ended: {error}")),
     }
 }
 
 /// After a migration that failed, QEMU lets the VM run on by itself; this only looks.
-pub(super) async fn runs_on(qmp: &Qmp, record: &mut Record<'_>) {
+pub(super) async fn runs_on(qmp: &Qmp, record: &mut ReportBuilder<'_>) {
     let asked = tokio::time::Instant::now();
     loop {
         let status = qmp.query::<Value>("query-status").await;
@@ -68,13 +68,13 @@ pub(super) async fn runs_on(qmp: &Qmp, record: &mut Record<'_>) {
             Ok(_) if asked.elapsed() < RESUME => tokio::time::sleep(RESUME / 50).await,
             Ok(status) => {
                 let status = status["status"].as_str().unwrap_or("unknown");
-                return record.remark(format!(
+                return record.warn(format!(
                     "the VM at the source is in state `{}`",
                     foreign::shown(status)
                 ));
             }
             Err(error) => {
-                return record.remark(format!("the source's QEMU does not answer: {error}"));
+                return record.warn(format!("the source's QEMU does not answer: {error}"));
             }
         }
     }

@@ -98,7 +98,7 @@ impl Worker {
                 return;
             }
             let Some(hashes) = self.batch(first, &mut pages) else {
-                // Memory that does not let itself be read. Without hashes, these pages go back when all the
+                // Memory that does not let itself be read. Without hashes, these pages are re-dirtied when all the
                 // others are hashed; the driver says how many.
                 log::debug!("the batch from page {first} of the set on cannot be read");
                 continue;

@@ -1,9 +1,9 @@
-//! The source: leaves behind what storage has, drives QEMU's migration, and reports.
+//! The source: skips what storage has, drives QEMU's migration, and reports.
 //!
 //! [`migrate`] reads as its phases. All decisions are those of one state machine (`controller/`); who tells QEMU to migrate is a
 //! [`Driver`]. Until QEMU takes the `migrate` command nothing has changed for the
-//! VM, and whatever fails of ours turns the migration into a stock one. From then on the switchover is
-//! held while pages are outstanding; whatever fails releases it (see `controller/`).
+//! VM, and whatever fails of ours turns the migration into a stock one. From then on QEMU is
+//! throttled while pages are outstanding; whatever fails releases it (see `controller/`).
 
 mod cancel;
 mod controller;
@@ -24,11 +24,11 @@ pub use cancel::{Cancel, Canceller, cancellation};
 pub use driver::{Driver, Ourselves};
 pub use error::MigrateError;
 use migration_record::Report;
-pub use options::{Mode, Options, Route, SILENCE};
+pub use options::{MigrationMode, Options, Route, SILENCE};
 pub use planning::{plan, preflight};
 pub use record::progress::{Snapshot, Update};
 pub use recovery::{DONE, Watchdog};
-use run::Run;
+use run::MigrateRun;
 
 /// Migrates a VM and tells `observer` how it goes. The report says whether it completed.
 ///
@@ -54,11 +54,11 @@ pub async fn migrate_with(
     cancel: Cancel,
     observer: &mut (dyn FnMut(&Update) + Send),
 ) -> Result<Report, MigrateError> {
-    let mut run = Run::connect(options, cancel, observer).await?;
+    let mut run = MigrateRun::connect(options, cancel, observer).await?;
     let ready = run.prepare().await?;
     let driven = run.drive(ready, driver).await?;
     run.put_back(&driven).await;
-    run.take_leave(driven).await;
-    run.leave_vm().await;
+    run.finish(driven).await;
+    run.settle_vm().await;
     Ok(run.report())
 }

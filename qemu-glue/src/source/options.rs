@@ -12,7 +12,7 @@ pub struct Options {
     /// QEMU's monitor (QMP, a unix socket).
     pub qmp: PathBuf,
     /// The way.
-    pub mode: Mode,
+    pub mode: MigrationMode,
     /// Most bytes per second on the migration link, 0 for no limit; QEMU's setting where `None`.
     pub max_bandwidth: Option<u64>,
     /// Milliseconds that the VM may be stopped for the switchover; QEMU's setting where `None`.
@@ -27,13 +27,13 @@ pub struct Options {
 
 /// The way that memory takes.
 #[derive(Clone, Debug)]
-pub enum Mode {
+pub enum MigrationMode {
     /// All of it by QEMU to this URI (`tcp:HOST:PORT`); nothing of Poolferry takes part.
     Stock {
         /// Where the destination's QEMU listens.
         uri: String,
     },
-    /// What storage has stays behind.
+    /// Pages that storage has are skipped.
     Poolferry(Route),
 }
 

@@ -6,15 +6,15 @@ use migration_record::Report;
 
 use super::cancel::{Cancel, END, Stop};
 use super::driver::Driver;
-use super::driver::event_loop::{Drive, Driven};
+use super::driver::event_loop::{Driven, EventLoop};
 use super::driver::session::SkipSession;
 use super::error::MigrateError;
 use super::finish;
 use super::monitor::migration_info::Stage;
-use super::monitor::settings::Settings;
-use super::options::{Mode, Options};
-use super::planning::{Ready, ready};
-use super::record::Record;
+use super::monitor::settings::ChangedSettings;
+use super::options::{MigrationMode, Options};
+use super::planning::{PreparedMigration, ready};
+use super::record::ReportBuilder;
 use super::record::progress::Update;
 use crate::qmp::Qmp;
 use crate::timeline::ProbeSession;
@@ -23,18 +23,18 @@ use crate::timeline::ProbeSession;
 const MOMENT: Duration = Duration::from_millis(200);
 
 /// What all phases share.
-pub(super) struct Run<'a> {
+pub(super) struct MigrateRun<'a> {
     options: &'a Options,
     qmp: Qmp,
     stop: Stop,
-    record: Record<'a>,
-    settings: Settings,
+    record: ReportBuilder<'a>,
+    settings: ChangedSettings,
     probe_session: ProbeSession,
     /// The VM is at the destination.
     completed: bool,
 }
 
-impl<'a> Run<'a> {
+impl<'a> MigrateRun<'a> {
     /// Connects to QEMU.
     pub(super) async fn connect(
         options: &'a Options,
@@ -45,19 +45,19 @@ impl<'a> Run<'a> {
         let connected = stop.within(Duration::ZERO, Qmp::connect(&options.qmp)).await;
         let qmp = connected.ok_or(MigrateError::Cancelled)??;
         let mode = match options.mode {
-            Mode::Stock { .. } => "stock",
-            Mode::Poolferry(_) => "poolferry",
+            MigrationMode::Stock { .. } => "stock",
+            MigrationMode::Poolferry(_) => "poolferry",
         };
         let probe_session = match (options.probes, qmp.peer_pid()) {
             (true, Ok(pid)) => ProbeSession::begin(pid),
             _ => ProbeSession::Not,
         };
-        let (record, settings) = (Record::new(mode, observer), Settings::default());
+        let (record, settings) = (ReportBuilder::new(mode, observer), ChangedSettings::default());
         Ok(Self { options, qmp, stop, record, settings, probe_session, completed: false })
     }
 
-    /// Preflight, list, offer, arming.
-    pub(super) async fn prepare(&mut self) -> Result<Ready, MigrateError> {
+    /// Preflight, list, negotiation, arming.
+    pub(super) async fn prepare(&mut self) -> Result<PreparedMigration, MigrateError> {
         let Self { options, qmp, stop, record, settings, probe_session, .. } = self;
         let prepared = async {
             let ready = ready(qmp, options, settings, record).await?;
@@ -75,15 +75,15 @@ impl<'a> Run<'a> {
     /// From the `migrate` command to the end of QEMU's migration.
     pub(super) async fn drive(
         &mut self,
-        ready: Ready,
+        ready: PreparedMigration,
         driver: &mut impl Driver,
     ) -> Result<Driven, MigrateError> {
-        let Ready { uri, user, task, session, listener } = ready;
+        let PreparedMigration { uri, user, task, session, listener } = ready;
         if let Some(session) = &session {
-            session.keep_parameters(user, task.parameters);
+            session.save_parameters(user, task.parameters);
         }
         let Self { options, qmp, stop, record, settings, .. } = self;
-        let mut drive = Drive::new(qmp, driver, task, session, record);
+        let mut drive = EventLoop::new(qmp, driver, task, session, record);
         stop.allow(options.timeout);
         let ended = drive.run(&uri, stop).await;
         let (controller, session) = drive.into_parts();
@@ -106,7 +106,7 @@ impl<'a> Run<'a> {
             let Self { qmp, stop, record, settings, .. } = self;
             return settings.put_back(qmp, stop, record, session.map(SkipSession::library)).await;
         }
-        // In time; taking leave is no part of it.
+        // In time; the end of the session is no part of it.
         self.stop.allow(None);
         // There is no migration left that could want them.
         if let Some(session) = session {
@@ -115,29 +115,29 @@ impl<'a> Run<'a> {
     }
 
     /// The kernel takes its time to give probes up, at both hosts: side by side.
-    pub(super) async fn take_leave(&mut self, driven: Driven) {
+    pub(super) async fn finish(&mut self, driven: Driven) {
         let Self { stop, record, probe_session, .. } = self;
         let (zero_ns, mut unprobes) = (record.zero_ns(), stop.clone());
         let (probed, ()) = tokio::join!(
             unprobes.within(END, take_probes(probe_session).end(zero_ns)),
-            finish::tell(driven, stop, record)
+            finish::notify(driven, stop, record)
         );
-        let (side, remark) = probed.unwrap_or_default();
+        let (side, warning) = probed.unwrap_or_default();
         record.report.probes.source = side;
-        remark.into_iter().for_each(|remark| record.remark(remark));
+        warning.into_iter().for_each(|warning| record.warn(warning));
     }
 
     /// Of two QEMUs, one runs the VM.
-    pub(super) async fn leave_vm(&mut self) {
+    pub(super) async fn settle_vm(&mut self) {
         let Self { options, qmp, stop, record, completed, .. } = self;
         // One that QEMU still answers needs no more than a moment.
         let last = END + MOMENT;
         if *completed {
             if stop.within(last, finish::quit(qmp, options, record)).await.is_none() {
-                record.remark("the source's QEMU was not ended: it does not answer".to_owned());
+                record.warn("the source's QEMU was not ended: it does not answer".to_owned());
             }
         } else if stop.within(last, finish::runs_on(qmp, record)).await.is_none() {
-            record.remark("the VM at the source was not seen to run".to_owned());
+            record.warn("the VM at the source was not seen to run".to_owned());
         }
     }
 

@@ -2,9 +2,9 @@
 //!
 //! A VM that is not full has many. QEMU looks for them page by page while its link waits, and the other
 //! QEMU touches each of them. Here they are found while the guest makes its list, and join the set. After
-//! the hint has returned they are looked at again (invariant I2): what is still zero is proven, since the
-//! destination has made a hole of every page of the set, which reads as zeros; what is not goes back to
-//! QEMU, and what the guest writes later is logged, as for every page of the set.
+//! the hint has returned they are looked at again (invariant I2): what is still zero is verified, since the
+//! destination has made a hole of every page of the set, which reads as zeros; what is not is re-dirtied,
+//! and what the guest writes later is logged, as for every page of the set.
 //!
 //! Memory that was never touched is a hole of its file here too. It is not read: that would allocate it.
 
@@ -47,7 +47,7 @@ pub struct Stretch {
 
 /// What pages of the set are, looked at after the hint had returned.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Looked {
+pub(super) struct ZeroCheck {
     /// All zeros.
     pub(super) zero: Vec<PageRange>,
     /// Written since they were found.
@@ -55,14 +55,14 @@ pub(super) struct Looked {
 }
 
 /// A search that goes on in a thread.
-pub(super) struct Search {
+pub(super) struct ZeroSearch {
     found: oneshot::Receiver<Vec<Stretch>>,
     enough: Arc<AtomicBool>,
 }
 
 /// Begins to look for zero pages. The thread has no low priority: while it is waited for, the migration is too,
 /// and that is not for long.
-pub(super) fn search(ram: &Arc<GuestRam>) -> Search {
+pub(super) fn search(ram: &Arc<GuestRam>) -> ZeroSearch {
     let (sender, found) = oneshot::channel();
     let enough = Arc::new(AtomicBool::new(false));
     let (ram, until) = (Arc::clone(ram), Arc::clone(&enough));
@@ -73,10 +73,10 @@ pub(super) fn search(ram: &Arc<GuestRam>) -> Search {
     if let Err(error) = thread::Builder::new().name("zero".to_owned()).spawn(search) {
         log::warn!("no thread to look for zero pages with: {error}");
     }
-    Search { found, enough }
+    ZeroSearch { found, enough }
 }
 
-impl Search {
+impl ZeroSearch {
     /// What is found within `limit`; where that is not all, QEMU tells the rest page by page. Nothing when the
     /// thread has failed.
     pub(super) async fn within(mut self, limit: Duration) -> Vec<Stretch> {
@@ -90,7 +90,7 @@ impl Search {
     }
 }
 
-impl Drop for Search {
+impl Drop for ZeroSearch {
     fn drop(&mut self) {
         self.enough.store(true, Ordering::Relaxed);
     }
@@ -143,7 +143,7 @@ pub(super) fn verify(
     ram: &Arc<GuestRam>,
     set: &Arc<SkipSet>,
     stop: &Arc<AtomicBool>,
-) -> io::Result<mpsc::UnboundedReceiver<Looked>> {
+) -> io::Result<mpsc::UnboundedReceiver<ZeroCheck>> {
     let (sender, receiver) = mpsc::unbounded_channel();
     let (ram, set, stop) = (Arc::clone(ram), Arc::clone(set), Arc::clone(stop));
     let verify = move || {
@@ -167,8 +167,8 @@ pub(super) fn verify(
 
 /// `looks` are those of the set's blocks. Each is kept from piece to piece: where the next data ends takes
 /// the kernel as long to find as there is data.
-fn look_again(looks: &mut [Option<Look<'_>>], set: &SkipSet, range: Range<u32>) -> Looked {
-    let mut looked = Looked::default();
+fn look_again(looks: &mut [Option<Look<'_>>], set: &SkipSet, range: Range<u32>) -> ZeroCheck {
+    let mut looked = ZeroCheck::default();
     for (first, run) in set.pieces(range) {
         let mut look = looks.get_mut(usize::from(run.block)).and_then(Option::as_mut);
         for page in 0..run.pages {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use kernel_text::{Mapping, first_mapping};
 use symbols::text::{ProgramText, ProvenSite};
 
-use super::{Function, TimelineError};
+use super::{QemuFunction, TimelineError};
 
 /// The file that holds a QEMU's code, held open: what is looked at is what is probed, whatever its names mean by then.
 #[derive(Debug)]
@@ -71,11 +71,12 @@ impl Code {
     ///
     /// # Errors
     /// [`TimelineError::Unproven`].
-    pub(super) fn sites(&self) -> Result<Vec<(Function, ProvenSite<'_>)>, TimelineError> {
+    pub(super) fn sites(&self) -> Result<Vec<(QemuFunction, ProvenSite<'_>)>, TimelineError> {
         let unproven =
             |source| TimelineError::Unproven { path: self.name.clone(), source: Box::new(source) };
-        let sites = self.text.prove_starts(&Function::ALL.map(Function::name)).map_err(unproven)?;
-        let functions = Function::ALL.into_iter().zip(sites);
+        let sites =
+            self.text.prove_starts(&QemuFunction::ALL.map(QemuFunction::name)).map_err(unproven)?;
+        let functions = QemuFunction::ALL.into_iter().zip(sites);
         Ok(functions.filter_map(|(function, site)| Some((function, site?))).collect())
     }
 }

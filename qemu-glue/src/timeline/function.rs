@@ -4,7 +4,7 @@
 /// Fedora); seen in 7.2, 10.0 and 11.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum Function {
+pub enum QemuFunction {
     /// Takes the dirty log from the accelerator: the beginning of a bitmap sync
     /// (`migration_bitmap_sync`, migration/ram.c).
     SyncBegin = 0,
@@ -24,7 +24,7 @@ pub enum Function {
     Inactivate = 7,
 }
 
-impl Function {
+impl QemuFunction {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 8] = [
         Self::SyncBegin,
@@ -58,4 +58,4 @@ impl Function {
     }
 }
 
-const _: () = assert!(Function::ALL.len() <= probe_abi::qemu::MAX_FUNCTIONS as usize);
+const _: () = assert!(QemuFunction::ALL.len() <= probe_abi::qemu::MAX_FUNCTIONS as usize);

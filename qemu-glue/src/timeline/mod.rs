@@ -18,7 +18,7 @@ mod recorder;
 pub use calls::Calls;
 pub use code::Code;
 pub use error::TimelineError;
-pub use function::Function;
+pub use function::QemuFunction;
 pub(crate) use probe_session::ProbeSession;
 pub use recorder::{OBJECT, Recorder};
 

@@ -9,7 +9,7 @@ use aya::maps::{MapData, PerCpuArray, RingBuf};
 use probe_abi::qemu::{CallCounters, CallRecord};
 use probe_loader::{Keeper, KeeperError, LoadError, ObjectSettings, ProbePoint};
 
-use super::{Calls, Code, Function, TimelineError};
+use super::{Calls, Code, QemuFunction, TimelineError};
 
 /// The object that `build.rs` embedded, aligned as ELF parsers want it. A program that sets probes gives it to
 /// [`probe_loader::start`].
@@ -33,7 +33,7 @@ const COUNTERS: &str = "CALL_COUNTERS";
 pub struct Recorder {
     /// Gone first.
     keeper: Keeper,
-    functions: Vec<Function>,
+    functions: Vec<QemuFunction>,
     counters: PerCpuArray<MapData, CallCounters>,
     reader: Reader,
 }
@@ -88,7 +88,7 @@ impl Recorder {
         let Self { keeper, functions, counters, reader } = self;
         drop(keeper); // first the probes, then the last records
         let (records, mut lost) = reader.finish();
-        let mut entries = [None; Function::ALL.len()];
+        let mut entries = [None; QemuFunction::ALL.len()];
         for function in &functions {
             let index = *function as usize;
             let cpus = counters

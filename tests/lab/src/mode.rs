@@ -19,9 +19,9 @@ pub enum Mode {
     FreePageHint,
     /// The server is restarted with an empty pool before, and the guest tells its free pages
     ColdPool,
-    /// With the buffer pool left behind, what storage has by storage only
+    /// Skipping the buffer pool, what storage has by storage only
     PoolferryStorage,
-    /// With the buffer pool left behind, storage and network sharing the work
+    /// Skipping the buffer pool, storage and network sharing the work
     Poolferry,
     /// The same, and what QEMU sends over four connections, compressed
     PoolferryZstd,

@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
 use foreign::Text;
-use migration_record::{Links, Machine, QemuVersions, RamIdentity, Report, Sample, Status, Tps};
+use migration_record::{
+    Links, Machine, MigrationStatus, QemuVersions, RamIdentity, Report, Sample, Tps,
+};
 use qemu_glue::agent::{self, Reading};
 
 use crate::hop::Hop;
@@ -53,7 +55,7 @@ pub fn record(
     report.mode = hop.mode.name().into();
     report.workload = setup.workload.name().into();
     report.run = Some(run);
-    report.status = Status::Completed;
+    report.status = MigrationStatus::Completed;
     report.memory_bytes = setup.memory.bytes();
     report.pool_bytes = Some(setup.pool.bytes());
     report.links = links(setup);
@@ -72,7 +74,7 @@ pub fn record(
     });
     if hop.identity.is_none() {
         let why = "RAM was not compared: the VM ran at the destination before all of it was there.";
-        report.remarks.push(why.into());
+        report.warnings.push(why.into());
     }
     if !hop.mode.is_poolferry() {
         let unix = begun_at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -84,13 +86,13 @@ pub fn record(
     report.tps = tps(hop, &heard.seconds, before_s);
     guest(&mut report, hop, &heard.readings, before_s);
     if let Some(found) = hop.interruption {
-        report.remarks.push(Text::from(format!(
+        report.warnings.push(Text::from(format!(
             "Longest gap between two ticks by the guest's own clock: {:.0} ms.",
             found.by_guest.as_secs_f64() * 1000.0
         )));
     }
     if setup.storage == Kind::Nbd {
-        report.remarks.push(Text::from(format!(
+        report.warnings.push(Text::from(format!(
             "The destination received {} bytes on its storage link meanwhile.",
             hop.links.storage
         )));
@@ -113,7 +115,7 @@ pub(crate) fn failure(setup: &Setup, mode: Mode, run: u32, error: &anyhow::Error
         mode: mode.name().into(),
         workload: setup.workload.name().into(),
         run: Some(run),
-        status: Status::Failed,
+        status: MigrationStatus::Failed,
         reason: Some(format!("{error:#}").into()),
         memory_bytes: setup.memory.bytes(),
         pool_bytes: Some(setup.pool.bytes()),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use migration_record::{RecordError, Report, Status};
+use migration_record::{MigrationStatus, RecordError, Report};
 use test_servers::cache::Cache;
 
 use crate::berth::Berth;
@@ -146,7 +146,9 @@ fn kept(folder: &Path, setup: &Setup, mode: Mode) -> Result<Option<Report>> {
     }
     let report = migration_record::read(&path).map_err(told)?;
     // Poolferry's own record, to which the laboratory has not yet added its part, has no proof.
-    if report.status != Status::Completed || report.ram_identity.is_some() != mode.is_compared() {
+    if report.status != MigrationStatus::Completed
+        || report.ram_identity.is_some() != mode.is_compared()
+    {
         return Ok(None);
     }
     ensure!(

@@ -83,7 +83,7 @@ fn asked(fixture: &Fixture, lab: &mut Laboratory) -> Result<()> {
     let disk = File::open(lab.storage().file())?;
     let (pages, differing) = against_disk(&listed, &guest, &disk)?;
     println!("{pages} pages of RAM listed, {differing} differ from the disk");
-    // Every page that is listed could be left behind while nothing is written.
+    // Every page that is listed could be skipped while nothing is written.
     assert_eq!(differing, 0);
 
     // Another host, which does not read RAM; the port is the same.

@@ -19,7 +19,7 @@ use crate::shared::{Needs, arrives, migrated, record, run};
 use crate::storage::{elsewhere, raw_shared, serve};
 
 /// Told when QEMU's first pass is over.
-const HELD: &str = r#""name":"throttle""#;
+const THROTTLED: &str = r#""name":"throttle""#;
 
 /// Part of what is said of a guest that writes more than the link carries.
 const OUTRUN: &str = "does not catch up";
@@ -29,7 +29,7 @@ const OUTRUN: &str = "does not catch up";
 const STALL: Duration = Duration::from_secs(20);
 const LONG_STALL: Duration = Duration::from_secs(28);
 
-/// What had become of the pages left behind at a moment of the migration.
+/// What had become of the skipped pages at a moment of the migration.
 #[derive(Debug, Clone, Copy)]
 struct Then {
     placed: u64,
@@ -40,7 +40,7 @@ struct Then {
 impl Then {
     fn of(ongoing: &Ongoing<'_>) -> Self {
         let [skipped, placed, zero, redirtied] =
-            ["skipped_pages", "placed_pages", "zero_pages", "redirtied_pages"]
+            ["skipped_pages", "installed_pages", "zero_pages", "redirtied_pages"]
                 .map(|key| ongoing.highest(key));
         Self { placed, redirtied, outstanding: skipped.saturating_sub(placed + zero + redirtied) }
     }
@@ -102,7 +102,7 @@ fn is_shared(ongoing: &Ongoing<'_>) -> bool {
 
 /// Storage has brought an eighth.
 fn is_under_way(ongoing: &Ongoing<'_>) -> bool {
-    ongoing.highest("placed_pages") > ongoing.highest("skipped_pages").max(8) / 8
+    ongoing.highest("installed_pages") > ongoing.highest("skipped_pages").max(8) / 8
 }
 
 /// At 4 : 1 the network would get 0.8 of the rest; at 8 : 10 it gets 0.45.
@@ -209,11 +209,11 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
         "the network did not go on: {then:?}, {back:?}, {sooner} sooner by network"
     );
     assert!(
-        pages.restored > back.placed + pages.skipped / 16,
+        pages.installed > back.placed + pages.skipped / 16,
         "storage has not come back: {back:?}, {pages:?}"
     );
     assert!(*total_time_s < stock_s * 1.1, "{total_time_s:.1} s, stock QEMU {stock_s:.1} s");
-    assert!(migrated(lab)?.pages.restored > 0);
+    assert!(migrated(lab)?.pages.installed > 0);
     Ok(())
 }
 
@@ -226,7 +226,7 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
     let (mut slow, mut told) = (false, None);
     let migration = Migration::with_fault(|ongoing| {
         // Once QEMU has sent all of it: over such a link that would take minutes.
-        if !slow && ongoing.told().contains(HELD) {
+        if !slow && ongoing.told().contains(THROTTLED) {
             slow = true;
             ongoing.lab.network().reshape(Link::Migration, "8mbit".parse()?)?;
         }
@@ -239,18 +239,22 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
     let hop = arrives(lab, migration)?;
     shape(lab, Rate::UNLIMITED, Rate::UNLIMITED)?;
     let report = record(lab)?;
-    println!("told after {told:?}, over after {:.1} s: {:?}", report.total_time_s, report.remarks);
+    println!("told after {told:?}, over after {:.1} s: {:?}", report.total_time_s, report.warnings);
     assert!(hop.ended.driver.is_some_and(|status| status.success()), "{:?}", hop.ended);
     assert!(told.is_some(), "nobody was told");
-    let remark = report.remarks.iter().find(|remark| remark.contains(OUTRUN));
-    assert!(remark.is_some_and(|remark| remark.contains("--downtime-limit")), "{remark:?}");
+    let warning = report.warnings.iter().find(|warning| warning.contains(OUTRUN));
+    assert!(warning.is_some_and(|warning| warning.contains("--downtime-limit")), "{warning:?}");
     // Over a fast link it is caught up with, and nothing is said.
     let report = migrated(lab)?;
-    assert!(!report.remarks.iter().any(|remark| remark.contains(OUTRUN)), "{:?}", report.remarks);
+    assert!(
+        !report.warnings.iter().any(|warning| warning.contains(OUTRUN)),
+        "{:?}",
+        report.warnings
+    );
     Ok(())
 }
 
-/// How long stock QEMU takes over a link for what this migration has sent and what it has left behind; at least.
+/// How long stock QEMU takes over a link for what this migration has sent and what it has skipped; at least.
 #[expect(clippy::cast_precision_loss, reason = "bytes of a small VM")]
 fn stock_s(report: &Report, network: Rate) -> f64 {
     let pages = report.pages;

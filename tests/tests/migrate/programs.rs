@@ -23,11 +23,11 @@ enum Phase {
 
 fn reached(ongoing: &Ongoing<'_>, phase: Phase) -> bool {
     match phase {
-        Phase::Offer => ongoing.told().contains("\"name\":\"offer\""),
-        Phase::FirstPlaced => ongoing.highest("placed_pages") > 0,
+        Phase::Offer => ongoing.told().contains("\"name\":\"negotiation\""),
+        Phase::FirstPlaced => ongoing.highest("installed_pages") > 0,
         Phase::HalfPlaced => {
             let to_place = ongoing.highest("skipped_pages") - ongoing.highest("zero_pages");
-            ongoing.highest("placed_pages") > to_place.max(2) / 2
+            ongoing.highest("installed_pages") > to_place.max(2) / 2
         }
     }
 }
@@ -74,7 +74,7 @@ fn killed(lab: &mut Laboratory, victim: Victim, phase: Phase, workload: Workload
     // Wherever it is, the next migration is a whole one.
     lab.load(Workload::Idle)?;
     let pages = migrated(lab)?.pages;
-    assert!(pages.restored > 0, "{pages:?}");
+    assert!(pages.installed > 0, "{pages:?}");
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use lab::mode::Mode;
 use lab::run::{self, Check, Series};
 use lab::setup::{Programs, Setup};
 use lab::workload::Workload;
-use migration_record::{JSON, Status};
+use migration_record::{JSON, MigrationStatus};
 use migration_report::{HTML, RESULTS};
 use serde_json::Value;
 use test_servers::cache::Cache;
@@ -116,7 +116,10 @@ fn resumed(cache: &Cache, setup: &Setup, programs: &Programs, series: Series) ->
     let before = written()?;
     let reports = run::run(cache, setup, programs, &series)?;
     let ways: Vec<_> = reports.iter().map(|r| (r.mode.raw(), r.status)).collect();
-    let completed = [(Mode::MultifdZstd.name(), Status::Completed), ("stock", Status::Completed)];
+    let completed = [
+        (Mode::MultifdZstd.name(), MigrationStatus::Completed),
+        ("stock", MigrationStatus::Completed),
+    ];
     assert_eq!(ways, completed);
     assert_eq!(written()?, before, "a record that is there was made anew");
 

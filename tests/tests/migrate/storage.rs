@@ -46,7 +46,7 @@ fn missing(lab: &mut Laboratory) -> Result<()> {
     lab.load(Workload::Idle)?;
     let migration = Migration { receive: elsewhere(lab), ..Migration::with_fault(|_| Ok(())) };
     arrives(lab, migration)?;
-    assert_eq!(record(lab)?.pages.restored, 0);
+    assert_eq!(record(lab)?.pages.installed, 0);
     works(lab)
 }
 
@@ -63,7 +63,7 @@ fn old(lab: &mut Laboratory) -> Result<()> {
     arrives(lab, migration)?;
     let report = record(lab)?;
     let differs = report.redirtied_by_reason.get("differs").copied().unwrap_or(0);
-    assert!(differs > 0 && report.pages.restored > 0, "{report:?}");
+    assert!(differs > 0 && report.pages.installed > 0, "{report:?}");
     drop(server);
     std::fs::remove_file(copy)?;
     works(lab)
@@ -82,7 +82,7 @@ fn broken(lab: &mut Laboratory) -> Result<()> {
     let migration = Migration { receive: elsewhere(lab), ..Migration::with_fault(|_| Ok(())) };
     arrives(lab, migration)?;
     let report = record(lab)?;
-    assert_eq!(report.pages.restored, 0, "{report:?}");
+    assert_eq!(report.pages.installed, 0, "{report:?}");
     drop(server);
     works(lab)
 }
@@ -104,7 +104,7 @@ fn stalled(lab: &mut Laboratory) -> Result<()> {
     arrives(lab, Migration { receive, ..Migration::with_fault(fault) })?;
     assert!(stopped, "the server was never stopped");
     let pages = record(lab)?.pages;
-    assert!(pages.redirtied > pages.restored, "storage went on: {pages:?}");
+    assert!(pages.redirtied > pages.installed, "storage went on: {pages:?}");
     drop(server);
     works(lab)
 }
@@ -118,7 +118,7 @@ pub(crate) fn raw_shared(lab: &mut Laboratory) -> Vec<String> {
 /// Without the second server all is as ever.
 fn works(lab: &mut Laboratory) -> Result<()> {
     let pages = migrated(lab)?.pages;
-    assert!(pages.restored > 0, "{pages:?}");
+    assert!(pages.installed > 0, "{pages:?}");
     Ok(())
 }
 

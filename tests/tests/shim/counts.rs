@@ -1,7 +1,7 @@
 //! What QEMU sends, page by page.
 
 use qemu_glue::channel::PageRange;
-use qemu_glue::shim::{Shim, State};
+use qemu_glue::shim::{SetState, Shim};
 use serde_json::json;
 
 use crate::guest::Busy;
@@ -28,7 +28,7 @@ async fn hinted_pages_are_not_sent(lab: &Lab) {
     assert_eq!(sent, expected - u64::from(set.pages()));
     assert_eq!(differing_bytes(&source, &destination), 0);
     let status = armed.status();
-    assert_eq!((status.state, status.hinted), (State::Ended, u64::from(set.pages())));
+    assert_eq!((status.state, status.hinted), (SetState::Ended, u64::from(set.pages())));
     assert_eq!((status.redirtied_asked, status.redirtied_unconfirmed), (0, 0));
     assert!(status.hint_begun_ns < status.hint_returned_ns, "{status:?}");
     assert!(status.final_sync_ns > status.hint_returned_ns, "{status:?}");

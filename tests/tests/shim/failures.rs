@@ -1,6 +1,6 @@
 //! Migrations that end early: the VM runs on, and its next migration works.
 
-use qemu_glue::shim::{Shim, State};
+use qemu_glue::shim::{SetState, Shim};
 use serde_json::json;
 
 use crate::guest::Busy;
@@ -24,7 +24,7 @@ async fn a_dead_destination_costs_one_attempt(lab: &Lab) {
     destination.kill();
     reaches(&source, "failed").await;
     assert!(source.runs().await);
-    assert_eq!(armed.status().state, State::Ended);
+    assert_eq!(armed.status().state, SetState::Ended);
     drop(armed);
     again(lab, &source, &shim).await;
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _};
 use qemu_glue::shim::{Shim, ShimError};
-use shim_abi::Reason;
+use shim_abi::RefusalReason;
 
 use crate::lab::{Lab, on_each_qemu};
 use crate::migration::stock;
@@ -57,7 +57,7 @@ async fn an_unknown_version_is_left_alone(lab: &Lab) {
     });
     let reason = unusable(lab, program).await;
     let minor = lab.qemu.release().version().1.into();
-    assert_eq!(reason, Some(Reason::UnknownVersion { major: 99, minor }));
+    assert_eq!(reason, Some(RefusalReason::UnknownVersion { major: 99, minor }));
 }
 
 /// So it is with one that does not export what is needed.
@@ -67,11 +67,11 @@ async fn a_missing_function_is_named(lab: &Lab) {
         let place = bytes.windows(name.len()).position(|part| part == name).unwrap();
         bytes[place + 1] = b'Q';
     });
-    assert_eq!(unusable(lab, program).await, Some(Reason::MissingSymbol(1)));
+    assert_eq!(unusable(lab, program).await, Some(RefusalReason::MissingSymbol(1)));
 }
 
 /// Starts a changed QEMU with the library and migrates it; why the library does nothing.
-async fn unusable(lab: &Lab, program: PathBuf) -> Option<Reason> {
+async fn unusable(lab: &Lab, program: PathBuf) -> Option<RefusalReason> {
     let qemu = lab.qemu.with_program(program);
     // Preloaded: a plugin would have to show the interface number of that version.
     let options = Options { library: Library::Preload, qemu: Some(&qemu), ..Options::default() };

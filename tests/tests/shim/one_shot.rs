@@ -1,6 +1,6 @@
 //! What nobody has armed is stock.
 
-use qemu_glue::shim::{Shim, State};
+use qemu_glue::shim::{SetState, Shim};
 use serde_json::json;
 use test_servers::command;
 
@@ -41,7 +41,7 @@ async fn a_cancelled_migration_leaves_nothing_armed(lab: &Lab) {
     reaches(&source, "cancelled").await;
     drop(destination);
     assert!(source.runs().await);
-    assert_eq!(armed.status().state, State::Ended);
+    assert_eq!(armed.status().state, SetState::Ended);
     source.set_parameters(json!({"max-bandwidth": 1 << 30})).await;
     assert_eq!(stock(lab, &source).await, expected);
     drop(armed);
@@ -64,7 +64,7 @@ async fn a_dropped_set_is_disarmed(lab: &Lab) {
     assert_eq!(stock(lab, &source).await, expected);
 }
 
-/// So is one that its host has taken back in time; one that a migration has taken stays left behind.
+/// So is one that its host has taken back in time; one that a migration has taken stays skipped.
 async fn a_set_is_taken_back_before_a_migration(lab: &Lab) {
     let source = Vm::source(lab, Options::default()).await;
     let expected = stock(lab, &source).await;
@@ -73,7 +73,7 @@ async fn a_set_is_taken_back_before_a_migration(lab: &Lab) {
     let armed = shim.arm(&set).unwrap();
     armed.disarm();
     assert_eq!(stock(lab, &source).await, expected);
-    assert_eq!((armed.status().state, armed.status().hinted), (State::Armed, 0));
+    assert_eq!((armed.status().state, armed.status().hinted), (SetState::Armed, 0));
     drop(armed);
 
     let armed = shim.arm(&set).unwrap();
@@ -104,7 +104,7 @@ async fn a_snapshot_has_every_page(lab: &Lab) {
     let before = source.read(0x100_0000, 1 << 20);
     assert_eq!(source.qmp.hmp("savevm test").await.unwrap(), "");
     let status = armed.status();
-    assert_eq!(status.state, State::Refused);
+    assert_eq!(status.state, SetState::Refused);
     assert_eq!(status.reason.unwrap().to_string(), "the VM does not run");
     source.execute("stop", json!({})).await;
     let nothing = vec![0; 1 << 20];

@@ -4,9 +4,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 
 use qemu_glue::set::SkipSet;
-use qemu_glue::shim::{Shim, ShimError, State};
+use qemu_glue::shim::{SetState, Shim, ShimError};
 use serde_json::json;
-use shim_abi::{CONFIRMED_AT, RUNS_AT, Reason};
+use shim_abi::{CONFIRMED_AT, RUNS_AT, RefusalReason};
 
 use crate::guest::{FIRST_PAGE, MEMORY};
 use crate::lab::{Lab, on_each_qemu};
@@ -21,7 +21,7 @@ async fn refused(
     source: &Vm,
     set: &SkipSet,
     spoil: impl FnOnce(&File),
-) -> (Option<Reason>, String) {
+) -> (Option<RefusalReason>, String) {
     let armed = Shim::open(source.pid).unwrap().arm(set).unwrap();
     armed.confirm(all(set));
     spoil(&shared_file(source.pid));
@@ -31,7 +31,7 @@ async fn refused(
     assert_eq!(differing_bytes(source, &destination), 0);
     resume(source).await;
     let status = armed.status();
-    assert_eq!((status.state, status.hinted), (State::Refused, 0));
+    assert_eq!((status.state, status.hinted), (SetState::Refused, 0));
     let refusal = status.reason.unwrap();
     (refusal.reason(), refusal.to_string())
 }
@@ -51,11 +51,11 @@ async fn a_wrong_set_is_refused(lab: &Lab) {
     let keep = |_: &File| {};
     let stranger = set("mem9", MEMORY, &[(FIRST_PAGE, 10)]);
     let (reason, text) = refused(lab, &source, &stranger, keep).await;
-    assert_eq!(reason, Some(Reason::UnknownBlock(0)));
+    assert_eq!(reason, Some(RefusalReason::UnknownBlock(0)));
     assert_eq!(text, "QEMU has no RAM block `mem9`");
     let longer = set(BLOCK, MEMORY * 2, &[(MEMORY / 4096, 10)]);
     let (reason, _) = refused(lab, &source, &longer, keep).await;
-    assert_eq!(reason, Some(Reason::Length { block: 0, bytes: MEMORY }));
+    assert_eq!(reason, Some(RefusalReason::Length { block: 0, bytes: MEMORY }));
 
     let two = set(BLOCK, MEMORY, &[(FIRST_PAGE, 10), (FIRST_PAGE + 20, 10)]);
     let offset = |run: u64, offset: u64| {
@@ -64,19 +64,19 @@ async fn a_wrong_set_is_refused(lab: &Lab) {
         }
     };
     let overlap = offset(1, (FIRST_PAGE + 5) * 4096);
-    assert_eq!(refused(lab, &source, &two, overlap).await.0, Some(Reason::Order(1)));
+    assert_eq!(refused(lab, &source, &two, overlap).await.0, Some(RefusalReason::Order(1)));
     let odd = offset(0, FIRST_PAGE * 4096 + 8);
-    assert_eq!(refused(lab, &source, &two, odd).await.0, Some(Reason::Unaligned(0)));
+    assert_eq!(refused(lab, &source, &two, odd).await.0, Some(RefusalReason::Unaligned(0)));
     let beyond = offset(1, MEMORY - 4096);
-    assert_eq!(refused(lab, &source, &two, beyond).await.0, Some(Reason::Beyond(1)));
+    assert_eq!(refused(lab, &source, &two, beyond).await.0, Some(RefusalReason::Beyond(1)));
     let far = offset(1, !4095);
-    assert_eq!(refused(lab, &source, &two, far).await.0, Some(Reason::Beyond(1)));
+    assert_eq!(refused(lab, &source, &two, far).await.0, Some(RefusalReason::Beyond(1)));
     let noise = |file: &File| {
         let bytes: Vec<u8> = (0..48_u64).map(|n| (n * 2_654_435_761).to_le_bytes()[1]).collect();
         file.write_all_at(&bytes, RUNS_AT as u64).unwrap();
         file.write_all_at(&bytes, CONFIRMED_AT as u64).unwrap();
     };
-    assert_eq!(refused(lab, &source, &two, noise).await.0, Some(Reason::Unaligned(0)));
+    assert_eq!(refused(lab, &source, &two, noise).await.0, Some(RefusalReason::Unaligned(0)));
 }
 
 /// Settings that do not go together with a skip.
@@ -112,7 +112,7 @@ async fn a_wrong_setting_is_refused(lab: &Lab) {
         assert_eq!(differing_bytes(&source, &destination), 0);
         let status = armed.status();
         let refused = new && detection == "multifd";
-        assert_eq!(status.state == State::Refused, refused, "{detection}: {status:?}");
+        assert_eq!(status.state == SetState::Refused, refused, "{detection}: {status:?}");
         if refused {
             let text = status.reason.unwrap().to_string();
             assert!(text.contains("zero-page-detection=multifd"), "{text}");
@@ -137,8 +137,8 @@ async fn late_arming_is_refused(lab: &Lab) {
     completes(&source, &destination).await;
     assert_eq!(differing_bytes(&source, &destination), 0);
     let status = armed.status();
-    assert_eq!(status.state, State::Refused);
-    assert_eq!(status.reason.unwrap().reason(), Some(Reason::Late));
+    assert_eq!(status.state, SetState::Refused);
+    assert_eq!(status.reason.unwrap().reason(), Some(RefusalReason::Late));
     resume(&source).await;
     drop(destination);
     stock(lab, &source).await;
@@ -149,7 +149,7 @@ async fn a_paused_vm_is_refused(lab: &Lab) {
     let source = Vm::source(lab, Options::default()).await;
     source.execute("stop", json!({})).await;
     let (reason, _) = refused(lab, &source, &plain(), |_| {}).await;
-    assert_eq!(reason, Some(Reason::NotRunning));
+    assert_eq!(reason, Some(RefusalReason::NotRunning));
 }
 
 on_each_qemu! {

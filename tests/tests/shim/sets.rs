@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use page_number::PAGE_BYTES;
 use qemu_glue::channel::PageRange;
 use qemu_glue::set::{Block, SetRun, SkipSet};
-use qemu_glue::shim::{Armed, State, Status};
+use qemu_glue::shim::{Armed, LibraryStatus, SetState};
 
 use crate::guest::{FIRST_PAGE, MEMORY, PAGES};
 use crate::lab::wait_for;
@@ -58,11 +58,11 @@ pub(crate) fn restore(set: &SkipSet, source: &Vm, destination: &Vm) {
 }
 
 /// Waits until the set is hinted.
-pub(crate) async fn hinted(armed: &Armed) -> Status {
+pub(crate) async fn hinted(armed: &Armed) -> LibraryStatus {
     wait_for("the set is hinted", async || {
         let status = armed.status();
-        assert_ne!(status.state, State::Refused, "{:?}", status.reason);
-        status.state == State::Hinted
+        assert_ne!(status.state, SetState::Refused, "{:?}", status.reason);
+        status.state == SetState::Hinted
     })
     .await;
     armed.status()

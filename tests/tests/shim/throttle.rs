@@ -1,6 +1,6 @@
 //! The switchover.
 
-use qemu_glue::shim::{Shim, State};
+use qemu_glue::shim::{SetState, Shim};
 use serde_json::{Value, json};
 
 use crate::lab::{Lab, on_each_qemu};
@@ -10,10 +10,10 @@ use crate::vm::{Options, Vm};
 
 /// A limit that is not 0, and a first pass that lasts longer than the 100 ms after which QEMU measures the
 /// bandwidth for the first time: before, what it may send with the VM stopped is 0 too.
-const HELD: fn() -> Value = || json!({"downtime-limit": 1, "max-bandwidth": 32 << 20});
+const THROTTLED: fn() -> Value = || json!({"downtime-limit": 1, "max-bandwidth": 32 << 20});
 
 /// An idle VM has nothing to send, and QEMU does not switch over until it is let.
-async fn a_held_migration_ends_when_it_is_let(lab: &Lab) {
+async fn a_throttled_migration_ends_when_it_is_released(lab: &Lab) {
     let source = Vm::source(lab, Options::default()).await;
     let expected = stock(lab, &source).await;
     let destination = Vm::destination(lab).await;
@@ -21,7 +21,7 @@ async fn a_held_migration_ends_when_it_is_let(lab: &Lab) {
     restore(&set, &source, &destination);
     let armed = Shim::open(source.pid).unwrap().arm(&set).unwrap();
     armed.set_throttle(true);
-    source.set_parameters(HELD()).await;
+    source.set_parameters(THROTTLED()).await;
     begin(lab, &source, &destination).await;
     hinted(&armed).await;
     armed.confirm(all(&set));
@@ -33,7 +33,7 @@ async fn a_held_migration_ends_when_it_is_let(lab: &Lab) {
     assert_eq!(query(&source).await["status"], "active");
     assert!(source.runs().await);
     let status = armed.status();
-    assert!(status.throttled > 0 && status.state == State::Hinted, "{status:?}");
+    assert!(status.throttled > 0 && status.state == SetState::Hinted, "{status:?}");
     let syncs = status.syncs - before;
     assert!((1..=60).contains(&syncs), "{syncs} syncs in 2 s at 1 MiB/s");
     armed.set_throttle(false);
@@ -43,13 +43,13 @@ async fn a_held_migration_ends_when_it_is_let(lab: &Lab) {
     assert_eq!(differing_bytes(&source, &destination), 0);
 }
 
-/// The hand that holds is gone: the migration ends by itself, and is right.
-async fn a_hold_ends_with_its_host(lab: &Lab) {
+/// Who throttles is gone: the migration ends by itself, and is right.
+async fn a_throttle_ends_with_its_host(lab: &Lab) {
     let source = Vm::source(lab, Options::default()).await;
     let destination = Vm::destination(lab).await;
     let armed = Shim::open(source.pid).unwrap().arm(&scattered()).unwrap();
     armed.set_throttle(true);
-    source.set_parameters(HELD()).await;
+    source.set_parameters(THROTTLED()).await;
     begin(lab, &source, &destination).await;
     hinted(&armed).await;
     pause(1000).await;
@@ -60,4 +60,4 @@ async fn a_hold_ends_with_its_host(lab: &Lab) {
     assert_eq!(differing_bytes(&source, &destination), 0);
 }
 
-on_each_qemu! { a_held_migration_ends_when_it_is_let, a_hold_ends_with_its_host }
+on_each_qemu! { a_throttled_migration_ends_when_it_is_released, a_throttle_ends_with_its_host }

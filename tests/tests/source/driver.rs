@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qemu_glue::channel::{self, Message, Security};
-use qemu_glue::source::{self, Mode, Options, Route, Watchdog, cancellation};
+use qemu_glue::source::{self, MigrationMode, Options, Route, Watchdog, cancellation};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
@@ -29,7 +29,7 @@ fn process() {
     let [Some(qmp), Some(agent), Some(to)] = TOLD.map(|name| env::var(name).ok()) else { return };
     let options = Options {
         qmp: qmp.into(),
-        mode: Mode::Poolferry(Route {
+        mode: MigrationMode::Poolferry(Route {
             agent: agent.into(),
             to,
             uri: None,
@@ -56,7 +56,9 @@ pub(crate) struct Driver(Child);
 
 impl Driver {
     pub(crate) fn start(options: &Options, to: &str) -> Self {
-        let Mode::Poolferry(route) = &options.mode else { unreachable!("the way of the fixture") };
+        let MigrationMode::Poolferry(route) = &options.mode else {
+            unreachable!("the way of the fixture")
+        };
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "driver::process", "--ignored", "--nocapture"]);
         command.env(TOLD[0], &options.qmp).env(TOLD[1], &route.agent).env(TOLD[2], to);
@@ -78,7 +80,7 @@ impl Drop for Driver {
 }
 
 /// Stands between the driver and the receiver. The driver hears that the receiver is ready, and nothing after that: however
-/// fast the receiver is, the driver holds the migration until it is killed.
+/// fast the receiver is, the driver throttles the migration until it is killed.
 pub(crate) struct Relay {
     pub(crate) address: String,
     installed: Arc<AtomicBool>,
@@ -130,7 +132,7 @@ impl Relay {
     }
 }
 
-/// Waits until the driver has told QEMU to migrate. It has set the parameters of a held migration before that, and
+/// Waits until the driver has told QEMU to migrate. It has set the parameters of a throttled migration before that, and
 /// behind a [`Relay`] they stay.
 pub(crate) async fn is_held(fixture: &Fixture<'_>) {
     wait_for("the migration is active", async || {
@@ -140,7 +142,7 @@ pub(crate) async fn is_held(fixture: &Fixture<'_>) {
     .await;
 }
 
-/// Nobody drives the migration any more: it is held, the VM runs on; the next one ends it and works.
+/// Nobody drives the migration any more: it is throttled, the VM runs on; the next one ends it and works.
 async fn killed_while_restoring(lab: &Lab) {
     let mut fixture = Fixture::new(lab, Setting::default()).await;
     let (address, receiver) = fixture.receiver().await;
@@ -158,7 +160,7 @@ async fn killed_while_restoring(lab: &Lab) {
     fixture.new_destination().await;
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, PAGES);
+    assert_eq!(report.pages.installed, PAGES);
 }
 
 /// The list is asked for, and nobody is there any more to hear it.
@@ -174,7 +176,7 @@ async fn killed_before_the_migration(lab: &Lab) {
     fixture.assert_runs_on().await;
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, PAGES);
+    assert_eq!(report.pages.installed, PAGES);
 }
 
 /// The watchdog of a driver that was killed finds the user's limits in the library's memory; that of another driver leaves them.

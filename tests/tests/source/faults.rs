@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use migration_record::{Report, Status};
+use migration_record::{MigrationStatus, Report};
 use page_wire::Run;
 use qemu_glue::channel::{
     self, Hello, Message, NotInstalled, PageRange, Progress, Ready, Receiver, Security, Sender,
     VERSION,
 };
 use qemu_glue::multifd::Multifd;
-use qemu_glue::source::{self, MigrateError, Mode, Options, Route, Update, cancellation};
+use qemu_glue::source::{self, MigrateError, MigrationMode, Options, Route, Update, cancellation};
 use serde_json::json;
 use test_qemus::QemuRelease;
 use tokio::net::{TcpListener, TcpStream};
@@ -48,8 +48,8 @@ fn slow() -> Setting {
 }
 
 fn says(report: &Report, text: &str) {
-    let found = report.remarks.iter().any(|remark| remark.contains(text));
-    assert!(found, "no `{text}` in {:#?}", report.remarks);
+    let found = report.warnings.iter().any(|warning| warning.contains(text));
+    assert!(found, "no `{text}` in {:#?}", report.warnings);
 }
 
 async fn agent_missing(lab: &Lab) {
@@ -86,7 +86,7 @@ async fn list_that_lies(lab: &Lab) {
     fixture.list(&agent::list(SERIAL, runs));
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert!(report.pages.skipped > 0 && report.pages.restored > 0, "{:?}", report.pages);
+    assert!(report.pages.skipped > 0 && report.pages.installed > 0, "{:?}", report.pages);
 }
 
 async fn empty_list(lab: &Lab) {
@@ -112,7 +112,7 @@ async fn storage_gone(lab: &Lab) {
     file.set_len(1 << 20).unwrap();
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert!(report.pages.restored <= 256, "{:?}", report.pages);
+    assert!(report.pages.installed <= 256, "{:?}", report.pages);
 }
 
 async fn receiver_missing(lab: &Lab) {
@@ -124,7 +124,7 @@ async fn receiver_missing(lab: &Lab) {
     fixture.assert_runs_on().await;
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, PAGES);
+    assert_eq!(report.pages.installed, PAGES);
 }
 
 /// Lets the destination's QEMU listen without a receiver; gives where.
@@ -137,8 +137,8 @@ pub(crate) async fn listening(fixture: &Fixture<'_>) -> String {
 
 fn route(options: &mut Options) -> &mut Route {
     match &mut options.mode {
-        Mode::Poolferry(route) => route,
-        Mode::Stock { .. } => unreachable!("the way of the fixture"),
+        MigrationMode::Poolferry(route) => route,
+        MigrationMode::Stock { .. } => unreachable!("the way of the fixture"),
     }
 }
 
@@ -235,11 +235,11 @@ async fn idle_receiver(fixture: &Fixture<'_>, does: Does) -> Report {
     let report = source::migrate(&options, cancel, &mut |_| {}).await.unwrap();
     receiver.abort();
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, 0, "{:?}", report.pages);
+    assert_eq!(report.pages.installed, 0, "{:?}", report.pages);
     report
 }
 
-/// A page in each silence limit would hold QEMU for as many limits as there are pages. One QEMU tells.
+/// A page in each silence limit would keep QEMU throttled for as many limits as there are pages. One QEMU tells.
 #[test]
 fn receiver_settles_a_page_now_and_then() {
     lab::run("faults::receiver_settles_a_page_now_and_then", QemuRelease::Q100, async |lab| {
@@ -251,7 +251,7 @@ fn receiver_settles_a_page_now_and_then() {
     });
 }
 
-/// What it says is no reason to hold the migration; and what it counts is no more than there is.
+/// What it says is no reason to throttle the migration; and what it counts is no more than there is.
 async fn receiver_only_chats(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     let most = Progress {
@@ -264,10 +264,10 @@ async fn receiver_only_chats(lab: &Lab) {
     let report = idle_receiver(&fixture, Does::Chats(Message::Progress(most))).await;
     says(&report, "the destination settled no page for 1 s");
     assert!(report.storage_bytes <= 64 << 30, "{} bytes of storage", report.storage_bytes);
-    assert!(report.pages.delivered <= report.pages.skipped, "{:?}", report.pages);
+    assert!(report.pages.already_present <= report.pages.skipped, "{:?}", report.pages);
 }
 
-/// Nor does it hold by reading nothing. One QEMU tells: it has no part in this.
+/// Nor does it by reading nothing. One QEMU tells: it has no part in this.
 #[test]
 fn receiver_reads_nothing() {
     lab::run("faults::receiver_reads_nothing", QemuRelease::Q100, async |lab| {
@@ -338,17 +338,17 @@ async fn without_receiver(fixture: &Fixture<'_>, when: fn(&Update) -> bool) -> R
     report
 }
 
-/// The set is taken back, and nothing is left behind; should QEMU be the first, it goes back while the VM runs.
+/// The set is taken back, and nothing is skipped; should QEMU be the first, it is re-dirtied while the VM runs.
 async fn receiver_dies_before_the_hint(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     let begins = |update: &Update| matches!(update, Update::Limits { ours: true });
     let report = without_receiver(&fixture, begins).await;
-    println!("{} pages were left behind all the same", report.pages.skipped);
+    println!("{} pages were skipped all the same", report.pages.skipped);
     let reasons = &report.redirtied_by_reason;
     assert_eq!(reasons.get("unconfirmed"), None, "{reasons:?}, {} ms", report.downtime_ms);
 }
 
-/// QEMU takes up what goes back before it stops the VM.
+/// QEMU takes up what is re-dirtied before it stops the VM.
 async fn receiver_dies_at_the_hint(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     let report = without_receiver(&fixture, hinted).await;
@@ -398,7 +398,7 @@ async fn receiver_dies_while_restoring(lab: &Lab) {
     kill.await.unwrap();
     fixture.assert_identical(&report).await;
     let pages = report.pages;
-    let accounted = pages.zero + pages.redirtied + pages.restored + pages.delivered;
+    let accounted = pages.zero + pages.redirtied + pages.installed + pages.already_present;
     assert!(accounted >= PAGES, "{pages:?}");
 }
 
@@ -414,13 +414,13 @@ async fn destination_dies(lab: &Lab) {
     });
     let report = fixture.migrate_to(address, cancel, &mut seen).await.unwrap();
     kill.await.unwrap();
-    assert_eq!(report.status, Status::Failed, "{:#?}", report.remarks);
+    assert_eq!(report.status, MigrationStatus::Failed, "{:#?}", report.warnings);
     drop(receiver);
     fixture.assert_runs_on().await;
     fixture.new_destination().await;
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, PAGES);
+    assert_eq!(report.pages.installed, PAGES);
 }
 
 async fn cancelled(lab: &Lab) {
@@ -434,7 +434,7 @@ async fn cancelled(lab: &Lab) {
     });
     let report = fixture.migrate_to(address, cancel, &mut seen).await.unwrap();
     interrupt.await.unwrap();
-    assert_eq!(report.status, Status::Cancelled);
+    assert_eq!(report.status, MigrationStatus::Cancelled);
     assert_eq!(report.reason.unwrap(), "interrupted");
     let outcome = receiver.await.unwrap().unwrap();
     assert_eq!(outcome.finish.status, "cancelled");
@@ -443,7 +443,7 @@ async fn cancelled(lab: &Lab) {
     fixture.new_destination().await;
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, PAGES);
+    assert_eq!(report.pages.installed, PAGES);
 }
 
 async fn postcopy_on(lab: &Lab) {

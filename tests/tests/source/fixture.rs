@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use migration_record::{Report, Status};
+use migration_record::{MigrationStatus, Report};
 use page_wire::Run;
 use qemu_glue::channel::Security;
 use qemu_glue::dest;
-use qemu_glue::source::{self, Cancel, MigrateError, Mode, Options, Route, Update, cancellation};
+use qemu_glue::source::{
+    self, Cancel, MigrateError, MigrationMode, Options, Route, Update, cancellation,
+};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -153,7 +155,7 @@ impl<'a> Fixture<'a> {
     pub(crate) fn options(&self, to: String) -> Options {
         Options {
             qmp: self.lab.folder().join("source.2.qmp"),
-            mode: Mode::Poolferry(Route {
+            mode: MigrationMode::Poolferry(Route {
                 agent: self.agent_socket(),
                 to,
                 uri: None,
@@ -178,7 +180,7 @@ impl<'a> Fixture<'a> {
         let (_canceller, cancel) = cancellation();
         let report = self.migrate_to(address, cancel, &mut |_| {}).await.unwrap();
         let outcome = receiver.await.unwrap();
-        assert!(outcome.is_ok(), "{outcome:?}\n{:#?}", report.remarks);
+        assert!(outcome.is_ok(), "{outcome:?}\n{:#?}", report.warnings);
         report
     }
 
@@ -187,7 +189,7 @@ impl<'a> Fixture<'a> {
         let uri = format!("unix:{}", self.lab.folder().join("migration").display());
         self.destination.execute("migrate-incoming", json!({ "uri": uri })).await;
         let (_canceller, cancel) = cancellation();
-        let options = Options { mode: Mode::Stock { uri }, ..self.options(String::new()) };
+        let options = Options { mode: MigrationMode::Stock { uri }, ..self.options(String::new()) };
         let report = source::migrate(&options, cancel, &mut |_| {}).await.unwrap();
         self.arrived().await;
         report
@@ -212,13 +214,19 @@ impl<'a> Fixture<'a> {
 
     /// The migration completed, every page is accounted for, and both memories are the same.
     pub(crate) async fn assert_identical(&self, report: &Report) {
-        assert_eq!(report.status, Status::Completed, "{:?} {:#?}", report.reason, report.remarks);
+        assert_eq!(
+            report.status,
+            MigrationStatus::Completed,
+            "{:?} {:#?}",
+            report.reason,
+            report.warnings
+        );
         let pages = report.pages;
-        let settled = pages.zero + pages.restored + pages.delivered + pages.redirtied;
+        let settled = pages.zero + pages.installed + pages.already_present + pages.redirtied;
         assert_eq!(settled, pages.skipped, "{report:#?}");
         self.arrived().await;
         assert!(!self.source.runs().await && !self.destination.runs().await);
-        assert_eq!(self.differing_pages(), Vec::<u64>::new(), "{pages:?} {:#?}", report.remarks);
+        assert_eq!(self.differing_pages(), Vec::<u64>::new(), "{pages:?} {:#?}", report.warnings);
     }
 
     /// The VM runs at the source, and nowhere else.

@@ -1,7 +1,7 @@
 //! The user's limits and settings of the migration.
 
 use qemu_glue::multifd::Multifd;
-use qemu_glue::source::{self, Cancel, MigrateError, Mode, Options, Update, cancellation};
+use qemu_glue::source::{self, Cancel, MigrateError, MigrationMode, Options, Update, cancellation};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -51,7 +51,7 @@ async fn refused(
     observer: &mut (dyn FnMut(&Update) + Send),
 ) -> MigrateError {
     let mut options: Options = fixture.options(to);
-    if let Mode::Poolferry(route) = &mut options.mode {
+    if let MigrationMode::Poolferry(route) = &mut options.mode {
         route.multifd = Some(Multifd { channels: 4, compression: "zlib".to_owned() });
     }
     source::migrate(&options, cancel, observer).await.unwrap_err()
@@ -70,7 +70,7 @@ async fn not_begun(lab: &Lab) {
     let silent = silent.local_addr().unwrap().to_string();
     let (canceller, cancel) = cancellation();
     let mut enough = |update: &Update| {
-        if matches!(update, Update::Step { name: "offer" }) {
+        if matches!(update, Update::Step { name: "negotiation" }) {
             canceller.cancel("enough");
         }
     };
@@ -96,14 +96,14 @@ async fn under_way(lab: &Lab) {
     wait_for("it goes on", async || status().await == "active").await;
     let before = settings(&fixture).await;
     let (_canceller, cancel) = cancellation();
-    let mut remarks = Vec::new();
+    let mut warnings = Vec::new();
     let mut told = |update: &Update| {
-        if let Update::Remark { text } = update {
-            remarks.push(text.clone());
+        if let Update::Warning { text } = update {
+            warnings.push(text.clone());
         }
     };
     let error = refused(&fixture, "127.0.0.1:1".to_owned(), cancel, &mut told).await;
-    assert!(matches!(error, MigrateError::UnderWay { .. }), "{error} {remarks:?}");
+    assert!(matches!(error, MigrateError::UnderWay { .. }), "{error} {warnings:?}");
     assert_eq!(settings(&fixture).await, before);
     assert_eq!(status().await, "active");
 }
@@ -116,7 +116,7 @@ async fn limits_now(fixture: &Fixture<'_>) -> (u64, u64) {
     (now["max-bandwidth"].as_u64().unwrap(), now["downtime-limit"].as_u64().unwrap())
 }
 
-/// A migration that is cancelled once pages are left behind; gives what it has remarked.
+/// A migration that is cancelled once pages are skipped; gives what it has warned of.
 async fn cancelled(fixture: &Fixture<'_>) -> Vec<String> {
     let (address, _receiver) = fixture.receiver().await;
     let (canceller, cancel) = cancellation();
@@ -126,21 +126,21 @@ async fn cancelled(fixture: &Fixture<'_>) -> Vec<String> {
         }
     };
     let report = fixture.migrate_to(address, cancel, &mut cancel_at_once).await.unwrap();
-    report.remarks.iter().map(ToString::to_string).collect()
+    report.warnings.iter().map(ToString::to_string).collect()
 }
 
-/// Numbers that look like those of a held migration are the user's own all the same.
+/// Numbers that look like those of a throttled migration are the user's own all the same.
 async fn odd_numbers(lab: &Lab) {
     let fixture =
         Fixture::new(lab, Setting { bandwidth: Some(8 << 20), ..Setting::default() }).await;
     let set = json!({ "max-bandwidth": ODD.0, "downtime-limit": ODD.1 });
     fixture.source.set_parameters(set).await;
-    let remarks = cancelled(&fixture).await;
-    assert_eq!(limits_now(&fixture).await, ODD, "{remarks:#?}");
-    assert!(!remarks.iter().any(|remark| remark.contains("was killed")), "{remarks:#?}");
+    let warnings = cancelled(&fixture).await;
+    assert_eq!(limits_now(&fixture).await, ODD, "{warnings:#?}");
+    assert!(!warnings.iter().any(|warning| warning.contains("was killed")), "{warnings:#?}");
 }
 
-/// A driver was killed in the middle of a hold: the next migration knows the user's limits, whatever they were.
+/// A driver was killed in the middle of a throttle: the next migration knows the user's limits, whatever they were.
 async fn left_behind(lab: &Lab) {
     let mut fixture =
         Fixture::new(lab, Setting { bandwidth: Some(8 << 20), ..Setting::default() }).await;
@@ -150,15 +150,15 @@ async fn left_behind(lab: &Lab) {
     let relay = Relay::start(address.clone()).await;
     let mut driver = Driver::start(&fixture.options(address), &relay.address);
     is_held(&fixture).await;
-    assert_eq!(limits_now(&fixture).await.1, 1, "the limits are not those of a hold");
+    assert_eq!(limits_now(&fixture).await.1, 1, "the limits are not those of a throttle");
     driver.kill();
     receiver.abort();
     fixture.new_destination().await;
-    let remarks = cancelled(&fixture).await;
-    assert_eq!(limits_now(&fixture).await, (7_000_001, 222), "{remarks:#?}");
-    assert!(remarks.iter().any(|remark| remark.contains("was killed")), "{remarks:#?}");
+    let warnings = cancelled(&fixture).await;
+    assert_eq!(limits_now(&fixture).await, (7_000_001, 222), "{warnings:#?}");
+    assert!(warnings.iter().any(|warning| warning.contains("was killed")), "{warnings:#?}");
     fixture.new_destination().await;
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, PAGES);
+    assert_eq!(report.pages.installed, PAGES);
 }

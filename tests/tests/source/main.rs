@@ -8,7 +8,7 @@
 //! | [`faults`] | each part failing in each phase: RAM identity where it completes, else a VM that runs on |
 //! | [`driver`] | the program at the source killed: the VM runs on, its next migration works |
 //! | [`seam`] | somebody else tells QEMU to migrate, and to end |
-//! | [`stopped`] | somebody else stops the VM while its pages are left behind: QEMU sends them at once |
+//! | [`stopped`] | somebody else stops the VM while its pages are skipped: QEMU sends them at once |
 //! | [`teeth`] | what happens when hashes are taken before the hint |
 //! | [`stalled`] | outputs that nobody reads: deadline and signals hold, QEMU gets the user's limits back |
 //! | [`hostile`] | the memory of the host's program, with guests that tell what would take much |

@@ -29,7 +29,7 @@ impl Driver for Somebody<'_> {
     }
 }
 
-/// Pages stay behind and arrive as when this program tells QEMU.
+/// Pages are skipped and arrive as when this program tells QEMU.
 async fn begins(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     let mut somebody = Somebody { vm: &fixture.source, told: Vec::new() };
@@ -41,7 +41,7 @@ async fn begins(lab: &Lab) {
     receiver.await.unwrap().unwrap();
     let report = migrated.unwrap();
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, PAGES, "{:?}", report.redirtied_by_reason);
+    assert_eq!(report.pages.installed, PAGES, "{:?}", report.redirtied_by_reason);
 }
 
 /// He ends it, and the VM stays.
@@ -60,6 +60,6 @@ async fn ends(lab: &Lab) {
     let migrated = source::migrate_with(&mut somebody, &options, cancel, &mut observer).await;
     assert_eq!(somebody.told, ["begin", "cancel"]);
     drop(receiver);
-    assert_eq!(migrated.unwrap().status, migration_record::Status::Cancelled);
+    assert_eq!(migrated.unwrap().status, migration_record::MigrationStatus::Cancelled);
     fixture.assert_runs_on().await;
 }

@@ -1,12 +1,12 @@
 //! Somebody else stops the VM in the middle of a migration, and lets it run on or does not.
 //!
 //! The library re-dirties everything by itself then, as at a switchover. The host has to learn of it: nothing is left to wait
-//! for, so QEMU is neither held nor throttled.
+//! for, so QEMU is not throttled.
 
 use std::time::Duration;
 
 use migration_record::Report;
-use qemu_glue::source::{self, Mode, Update, cancellation};
+use qemu_glue::source::{self, MigrationMode, Update, cancellation};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -32,14 +32,14 @@ async fn and_runs_on(lab: &Lab) {
     stopped(lab, Some(Duration::from_millis(500))).await;
 }
 
-/// A destination that settles nothing keeps the migration held; the VM is stopped then, for so long or for good.
+/// A destination that settles nothing keeps the migration throttled; the VM is stopped then, for so long or for good.
 async fn stopped(lab: &Lab, pause: Option<Duration>) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     let uri = listening(&fixture).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut options = fixture.options(listener.local_addr().unwrap().to_string());
     options.timeout = Some(LIMIT);
-    if let Mode::Poolferry(route) = &mut options.mode {
+    if let MigrationMode::Poolferry(route) = &mut options.mode {
         route.silence = SILENCE;
     }
     let receiver = tokio::spawn(async move {

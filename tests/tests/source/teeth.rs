@@ -14,7 +14,7 @@ use qemu_glue::channel::{
 use qemu_glue::guest::{GuestRam, disks};
 use qemu_glue::qmp::Qmp;
 use qemu_glue::set::SkipSet;
-use qemu_glue::shim::{Armed, Shim, State};
+use qemu_glue::shim::{Armed, SetState, Shim};
 use qemu_glue::source::hash::{self, Hashed};
 use qemu_glue::source::plan;
 use serde_json::json;
@@ -72,11 +72,11 @@ async fn by_hand(fixture: &Fixture<'_>, when: When) {
     let uri = offer(&mut sender, &mut answers, &set).await;
     let armed = shim.arm(&set).unwrap();
     armed.set_throttle(true);
-    // So slow that the first pass is not over before all is settled, which would end the hold.
-    let held = json!({ "downtime-limit": 1, "max-bandwidth": 81_921 });
-    qmp.execute("migrate-set-parameters", held).await.unwrap();
+    // So slow that the first pass is not over before all is settled, which would end the throttle.
+    let throttled = json!({ "downtime-limit": 1, "max-bandwidth": 81_921 });
+    qmp.execute("migrate-set-parameters", throttled).await.unwrap();
     qmp.execute("migrate", json!({ "uri": uri })).await.unwrap();
-    wait_for("the hint", async || armed.status().state == State::Hinted).await;
+    wait_for("the hint", async || armed.status().state == SetState::Hinted).await;
     let hashes = if when == When::Early { early } else { hashes(&ram, &set).await };
     for Hashed { first, hashes } in hashes {
         sender.send(&Message::Hashes { first: first.0, hashes }).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use migration_record::Status;
+use migration_record::MigrationStatus;
 use qemu_glue::source::{Update, cancellation};
 use serde_json::json;
 use test_servers::skipped;
@@ -20,7 +20,7 @@ fn misses_writes(lab: &Lab) -> bool {
     lab.qemu.asked_version().unwrap() < (9, 0)
 }
 
-/// All that is listed stays behind, and arrives.
+/// All that is listed is skipped, and arrives.
 async fn idle(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     let report = fixture.migrate().await;
@@ -28,7 +28,7 @@ async fn idle(lab: &Lab) {
     let pages = report.pages;
     assert!(pages.zero > 0, "most of this guest's memory is zero: {pages:?}");
     assert_eq!((pages.listed, pages.skipped - pages.zero), (PAGES, PAGES));
-    assert_eq!(report.pages.restored, PAGES, "{:?}", report.redirtied_by_reason);
+    assert_eq!(report.pages.installed, PAGES, "{:?}", report.redirtied_by_reason);
     assert!(report.network_bytes < PAGES * 4096 / 10, "{} bytes", report.network_bytes);
     assert!(report.list_s.contains_key("total") && report.syncs.len() >= 2);
     println!(
@@ -48,9 +48,9 @@ async fn busy(lab: &Lab) {
     }
     fixture.assert_identical(&report).await;
     let pages = report.pages;
-    assert!(pages.restored >= PAGES - 300, "{pages:?}");
+    assert!(pages.installed >= PAGES - 300, "{pages:?}");
     // The guest had changed them since the disk was written: they can only come by network.
-    assert!(pages.redirtied + pages.delivered >= 200, "{pages:?}");
+    assert!(pages.redirtied + pages.already_present >= 200, "{pages:?}");
 }
 
 /// Storage has other bytes than memory in some places.
@@ -82,12 +82,12 @@ async fn paused_before_switchover(lab: &Lab) {
     };
     let (report, ()) = tokio::join!(fixture.migrate(), somebody);
     fixture.assert_identical(&report).await;
-    assert_eq!(report.pages.restored, PAGES);
-    let said = report.remarks.iter().any(|remark| remark.contains("pause-before-switchover"));
-    assert!(said, "{:#?}", report.remarks);
+    assert_eq!(report.pages.installed, PAGES);
+    let said = report.warnings.iter().any(|warning| warning.contains("pause-before-switchover"));
+    assert!(said, "{:#?}", report.warnings);
 }
 
-/// Somebody resets the VM while its pages are left behind: it begins anew, and writes over them.
+/// Somebody resets the VM while its pages are skipped: it begins anew, and writes over them.
 async fn guest_reset(lab: &Lab) {
     // Few enough to fit into the downtime at this speed.
     let busy = Busy { first_page: 5000, pages: 50 };
@@ -108,7 +108,7 @@ async fn guest_reset(lab: &Lab) {
     };
     let (report, ()) = tokio::join!(migration, reset);
     let report = report.unwrap();
-    assert_eq!(report.status, Status::Completed, "{report:?}");
+    assert_eq!(report.status, MigrationStatus::Completed, "{report:?}");
     if misses_writes(lab) {
         let name = format!("whole::guest_reset with {:?}", lab.qemu.release());
         return skipped(&name, "this QEMU misses writes of the guest without KVM");

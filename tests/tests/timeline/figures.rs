@@ -1,7 +1,7 @@
 //! The probes' figures held against QEMU's own.
 
 use migration_record::FunctionState;
-use qemu_glue::timeline::Function;
+use qemu_glue::timeline::QemuFunction;
 use test_qemus::{Qemu, QemuRelease};
 
 use crate::migration::migrate;
@@ -11,13 +11,13 @@ use crate::migration::migrate;
 const TOLERANCE_MS: f64 = 15.0;
 
 /// Functions that each side of a migration must call in every release.
-const AT_SOURCE: [Function; 6] = [
-    Function::SyncBegin,
-    Function::SyncEnd,
-    Function::Iterate,
-    Function::Complete,
-    Function::Stop,
-    Function::State,
+const AT_SOURCE: [QemuFunction; 6] = [
+    QemuFunction::SyncBegin,
+    QemuFunction::SyncEnd,
+    QemuFunction::Iterate,
+    QemuFunction::Complete,
+    QemuFunction::Stop,
+    QemuFunction::State,
 ];
 
 /// Syncs, downtime and total time of both ways to look at a migration.
@@ -29,8 +29,8 @@ pub(crate) async fn agree_with_qmp(qemu: &Qemu) {
         assert_eq!(from.state(function), FunctionState::Fired, "{}", function.name());
     }
     // It was running when the probes were set, and runs on nowhere but at the destination.
-    assert_ne!(from.state(Function::Start), FunctionState::Fired);
-    assert_eq!(to.state(Function::Start), FunctionState::Fired);
+    assert_ne!(from.state(QemuFunction::Start), FunctionState::Fired);
+    assert_eq!(to.state(QemuFunction::Start), FunctionState::Fired);
     assert_eq!((source.lost, destination.lost), (0, 0));
 
     // 11.1 does not count the last sync, which it makes while the VM stands still: no MIGRATION_PASS

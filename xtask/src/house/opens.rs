@@ -26,7 +26,7 @@ const CALLS: [&str; 6] = [
 ];
 
 /// Files that hold nothing but tests.
-const TESTS: [&str; 3] = ["disks_tests.rs", "hostile_sessions.rs", "tests.rs"];
+const TESTS: [&str; 3] = ["disks_tests.rs", "hostile_tests.rs", "tests.rs"];
 
 /// Who opens files all the same, and why nothing of it is foreign.
 const OWN: &[(&str, &str)] = &[

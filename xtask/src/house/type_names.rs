@@ -88,35 +88,11 @@ const PROGRAMS: &[Program] = &[
 
 const HOST_STILL_TWICE: &str = "
 Answer
-Bars
-Bits
-Block
-Control
 Device
-Entry
 Facts
-Finding
-Found
-Function
 Hello
-Kept
 Lines
 Listener
-Migration
-Mode
-Parameters
-Part
-Phase
-Pinned
-Ready
-Record
-Refusal
-Run
-Seen
-State
-Status
-SyncTime
-Trouble
 Writer
 ";
 

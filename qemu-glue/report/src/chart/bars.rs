@@ -7,7 +7,7 @@ use super::{Axis, Colour, Frame, WIDTH, legend, px, svg};
 
 /// A part of a bar.
 #[derive(Clone, Debug)]
-pub(crate) struct Part {
+pub(crate) struct BarPart {
     pub(crate) name: String,
     pub(crate) colour: Colour,
     pub(crate) value: f64,
@@ -17,7 +17,7 @@ pub(crate) struct Part {
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
     pub(crate) name: String,
-    pub(crate) parts: Vec<Part>,
+    pub(crate) parts: Vec<BarPart>,
     /// Single values on the same axis, drawn as dots: the runs behind a median.
     pub(crate) dots: Vec<f64>,
 }
@@ -41,7 +41,7 @@ const RIGHT: f64 = WIDTH - 84.0;
 impl Row {
     /// Length of the bar; parts that are no amounts count for nothing.
     fn sum(&self) -> f64 {
-        self.parts.iter().map(Part::length).sum()
+        self.parts.iter().map(BarPart::length).sum()
     }
 
     /// Where its last mark is: the end of the bar, or the furthest dot.
@@ -50,7 +50,7 @@ impl Row {
     }
 }
 
-impl Part {
+impl BarPart {
     fn length(&self) -> f64 {
         if self.value.is_finite() { self.value.max(0.0) } else { 0.0 }
     }
@@ -121,8 +121,8 @@ mod tests {
     use super::*;
     use crate::units::Quantity;
 
-    fn part(name: &str, value: f64) -> Part {
-        Part { name: name.to_owned(), colour: Colour::Other(0), value }
+    fn part(name: &str, value: f64) -> BarPart {
+        BarPart { name: name.to_owned(), colour: Colour::Other(0), value }
     }
 
     fn bars(rows: Vec<Row>) -> String {
@@ -132,7 +132,7 @@ mod tests {
         text[..end].to_owned()
     }
 
-    fn row(name: &str, parts: Vec<Part>, dots: Vec<f64>) -> Row {
+    fn row(name: &str, parts: Vec<BarPart>, dots: Vec<f64>) -> Row {
         Row { name: name.to_owned(), parts, dots }
     }
 

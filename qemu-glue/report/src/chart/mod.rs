@@ -12,7 +12,7 @@ mod spans;
 
 use maud::{Markup, html};
 
-pub(crate) use bars::{Bars, Part, Row};
+pub(crate) use bars::{BarPart, Bars, Row};
 pub(crate) use colour::Colour;
 pub(crate) use plot::{Band, Form, Level, Plot, Series};
 pub(crate) use spans::{Lane, Span, Spans};

@@ -1,8 +1,8 @@
 //! Figures of amounts: bars that compare the ways to migrate.
 
 use super::figure::{Figure, colour};
-use crate::cell::{Cell, Way};
-use crate::chart::{Axis, Bars, Colour, Part, Row};
+use crate::cell::{Comparison, Way};
+use crate::chart::{Axis, BarPart, Bars, Colour, Row};
 use crate::units::Quantity;
 use migration_record::{Report, approximate};
 
@@ -25,7 +25,7 @@ const STEPS: [&str; 12] = [
 const TOTAL: &str = "total";
 
 /// All of them that have data.
-pub(super) fn figures(cell: &Cell<'_>) -> Vec<Figure> {
+pub(super) fn figures(cell: &Comparison<'_>) -> Vec<Figure> {
     [total_time(cell), downtime(cell), bytes(cell), pages(cell), list(cell)]
         .into_iter()
         .flatten()
@@ -42,11 +42,11 @@ fn figure(title: &str, caption: &'static str, axis: Axis, rows: Vec<Row>) -> Opt
 }
 
 /// A bar of the median with a dot for each run.
-fn medians(cell: &Cell<'_>, of: fn(&Report) -> f64) -> Vec<Row> {
+fn medians(cell: &Comparison<'_>, of: fn(&Report) -> f64) -> Vec<Row> {
     let row = |way: &Way<'_>| {
         let name = way.name().to_string();
         let colour = colour(cell, way.mode);
-        let part = Part { name: "median".to_owned(), colour, value: way.median(of)? };
+        let part = BarPart { name: "median".to_owned(), colour, value: way.median(of)? };
         let dots = way.values(of);
         Some(Row { name, parts: vec![part], dots: if dots.len() > 1 { dots } else { vec![] } })
     };
@@ -58,7 +58,7 @@ fn medians(cell: &Cell<'_>, of: fn(&Report) -> f64) -> Vec<Row> {
     rows
 }
 
-fn total_time(cell: &Cell<'_>) -> Option<Figure> {
+fn total_time(cell: &Comparison<'_>) -> Option<Figure> {
     figure(
         "Total migration time",
         "From the command to the end of the migration. The bar is the median; each dot is a run.",
@@ -67,7 +67,7 @@ fn total_time(cell: &Cell<'_>) -> Option<Figure> {
     )
 }
 
-fn downtime(cell: &Cell<'_>) -> Option<Figure> {
+fn downtime(cell: &Comparison<'_>) -> Option<Figure> {
     figure(
         "Downtime",
         "How long the VM ran on neither host. The bar is the median; each dot is a run.",
@@ -76,11 +76,11 @@ fn downtime(cell: &Cell<'_>) -> Option<Figure> {
     )
 }
 
-fn bytes(cell: &Cell<'_>) -> Option<Figure> {
+fn bytes(cell: &Comparison<'_>) -> Option<Figure> {
     let row = |way: &Way<'_>| {
         let part = |name: &str, colour, of: fn(&Report) -> u64| {
             let value = way.median(|run| approximate(of(run)))?;
-            Some(Part { name: name.to_owned(), colour, value })
+            Some(BarPart { name: name.to_owned(), colour, value })
         };
         let parts = vec![
             part("migration link", Colour::Network, |run| run.network_bytes)?,
@@ -96,20 +96,20 @@ fn bytes(cell: &Cell<'_>) -> Option<Figure> {
     )
 }
 
-fn pages(cell: &Cell<'_>) -> Option<Figure> {
+fn pages(cell: &Comparison<'_>) -> Option<Figure> {
     let row = |way: &Way<'_>| {
         let run = way.typical().filter(|run| run.pages.listed.max(run.pages.skipped) > 0)?;
         let pages = run.pages;
         // What is skipped has pages of zeros too, which no list names.
         let named = pages.skipped.saturating_sub(pages.zero);
-        let part = |name: &str, colour, count| Part {
+        let part = |name: &str, colour, count| BarPart {
             name: name.to_owned(),
             colour,
             value: approximate(count),
         };
         let parts = vec![
-            part("restored from storage", Colour::Storage, pages.restored),
-            part("delivered by QEMU before", Colour::Other(1), pages.delivered),
+            part("restored from storage", Colour::Storage, pages.installed),
+            part("sent by QEMU before", Colour::Other(1), pages.already_present),
             part("re-dirtied", Colour::Network, pages.redirtied),
             part("listed, not skipped", Colour::Stock, pages.listed.saturating_sub(named)),
         ];
@@ -123,7 +123,7 @@ fn pages(cell: &Cell<'_>) -> Option<Figure> {
     )
 }
 
-fn list(cell: &Cell<'_>) -> Option<Figure> {
+fn list(cell: &Comparison<'_>) -> Option<Figure> {
     let row = |way: &Way<'_>| {
         let run = way.typical().filter(|run| !run.list_s.is_empty())?;
         Some(Row { name: way.name().to_string(), parts: steps(run), dots: vec![] })
@@ -137,7 +137,7 @@ fn list(cell: &Cell<'_>) -> Option<Figure> {
     )
 }
 
-fn steps(run: &Report) -> Vec<Part> {
+fn steps(run: &Report) -> Vec<BarPart> {
     let rank = |name: &str| STEPS.iter().position(|step| *step == name).unwrap_or(STEPS.len());
     let told = run.list_s.iter().filter(|(name, _)| **name != *TOTAL);
     let mut steps: Vec<(&str, f64)> = told.map(|(name, s)| (name.raw(), *s)).collect();
@@ -147,7 +147,7 @@ fn steps(run: &Report) -> Vec<Part> {
     if rest > 0.0 {
         steps.push(("between the steps", rest));
     }
-    let part = |(index, (name, seconds)): (usize, (&str, f64))| Part {
+    let part = |(index, (name, seconds)): (usize, (&str, f64))| BarPart {
         name: foreign::shown(name).to_string(),
         colour: Colour::Other(index),
         value: seconds * 1000.0,

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::cell::{self, Cell};
+use crate::cell::{self, Comparison};
 use crate::chart;
 
 /// A chart with what it shows; `None` where there is nothing to show.
@@ -25,7 +25,7 @@ impl Figure {
 }
 
 /// The colour of a way to migrate, the same in all charts.
-pub(super) fn colour(cell: &Cell<'_>, mode: &str) -> chart::Colour {
+pub(super) fn colour(cell: &Comparison<'_>, mode: &str) -> chart::Colour {
     match mode {
         cell::STOCK => chart::Colour::Stock,
         cell::POOLFERRY => chart::Colour::Ours,

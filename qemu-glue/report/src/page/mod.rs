@@ -11,7 +11,7 @@ mod tiles;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::cell::{self, Cell};
+use super::cell::{self, Comparison};
 use super::verdict;
 use migration_record::Report;
 
@@ -53,7 +53,7 @@ pub fn html(reports: &[Report]) -> String {
     page.into_string()
 }
 
-fn section(number: usize, cell: &Cell<'_>) -> Markup {
+fn section(number: usize, cell: &Comparison<'_>) -> Markup {
     let figures = amounts::figures(cell).into_iter().chain(over_time::figures(cell));
     html! {
         section id=(overview::anchor(number)) {
@@ -126,7 +126,7 @@ mod tests {
             report.workload = evil.into();
             report.reason = Some(evil.into());
             report.machine.processor = evil.into();
-            report.remarks.push(evil.into());
+            report.warnings.push(evil.into());
             report.redirtied_by_reason.insert(evil.into(), 7);
             report.list_s.insert(evil.into(), 0.1);
             report.phases[0].name = evil.into();

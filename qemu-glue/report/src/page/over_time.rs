@@ -1,7 +1,7 @@
 //! Figures over time: lines and lanes of the run that stands for its way.
 
 use super::figure::{Figure, colour};
-use crate::cell::{Cell, Way};
+use crate::cell::{Comparison, Way};
 use crate::chart::{Axis, Band, Colour, Form, Lane, Level, Plot, Series, Span, Spans};
 use crate::units::{self, Quantity};
 use migration_record::{Links, Report, Sample, Sync, approximate};
@@ -9,7 +9,7 @@ use migration_record::{Links, Report, Sample, Sync, approximate};
 const TIME: Axis = Axis { name: "time since the command", quantity: Quantity::Seconds };
 
 /// All of them that have data.
-pub(super) fn figures(cell: &Cell<'_>) -> Vec<Figure> {
+pub(super) fn figures(cell: &Comparison<'_>) -> Vec<Figure> {
     let mut figures = Vec::new();
     figures.extend(remaining(cell));
     figures.extend(cell.ways.iter().filter_map(|way| throughput(cell, way)));
@@ -39,7 +39,7 @@ fn line(name: &str, colour: Colour, form: Form, points: Vec<(f64, f64)>) -> Opti
 
 /// A line for each way that has points.
 fn each_way(
-    cell: &Cell<'_>,
+    cell: &Comparison<'_>,
     form: Form,
     points: impl Fn(&Report) -> Vec<(f64, f64)>,
 ) -> Vec<Series> {
@@ -49,7 +49,7 @@ fn each_way(
     cell.ways.iter().filter_map(of).collect()
 }
 
-fn remaining(cell: &Cell<'_>) -> Option<Figure> {
+fn remaining(cell: &Comparison<'_>) -> Option<Figure> {
     let series = each_way(cell, Form::Line, |run| {
         run.samples.iter().map(|s| (s.at_s, approximate(s.remaining_bytes))).collect()
     });
@@ -58,7 +58,7 @@ fn remaining(cell: &Cell<'_>) -> Option<Figure> {
     plot("Memory still to be sent", y, series).map(|plot| figure(&plot, caption))
 }
 
-fn dirty(cell: &Cell<'_>) -> Option<Figure> {
+fn dirty(cell: &Comparison<'_>) -> Option<Figure> {
     let series = each_way(cell, Form::Step, |run| {
         run.samples.iter().filter_map(|s| Some((s.at_s, s.dirty_pages_per_s?))).collect()
     });
@@ -67,7 +67,7 @@ fn dirty(cell: &Cell<'_>) -> Option<Figure> {
     plot("Pages written by the guest", y, series).map(|plot| figure(&plot, caption))
 }
 
-fn tps(cell: &Cell<'_>) -> Option<Figure> {
+fn tps(cell: &Comparison<'_>) -> Option<Figure> {
     let series =
         each_way(cell, Form::Step, |run| run.tps.iter().map(|tps| (tps.at_s, tps.tps)).collect());
     let y = Axis { name: "transactions per second", quantity: Quantity::Count("transactions") };
@@ -82,7 +82,7 @@ fn tps(cell: &Cell<'_>) -> Option<Figure> {
     Some(figure(&plot, caption))
 }
 
-fn throughput(cell: &Cell<'_>, way: &Way<'_>) -> Option<Figure> {
+fn throughput(cell: &Comparison<'_>, way: &Way<'_>) -> Option<Figure> {
     let samples = &way.typical()?.samples;
     let link = |name, colour, of: fn(&Sample) -> u64| {
         let points = rates(samples, of);
@@ -151,7 +151,7 @@ fn skipped(way: &Way<'_>) -> Option<Figure> {
     };
     let series = [
         pages("outstanding", Colour::Ours, |s| s.outstanding_pages),
-        pages("placed", Colour::Storage, |s| s.placed_pages),
+        pages("installed", Colour::Storage, |s| s.installed_pages),
     ];
     let y = Axis { name: "pages", quantity: Quantity::Count("pages") };
     let title = format!("Skipped pages on their way: {}", way.name());

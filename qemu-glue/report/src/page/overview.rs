@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 
 use super::figure::Figure;
-use crate::cell::{Cell, POOLFERRY, STOCK, Way};
+use crate::cell::{Comparison, POOLFERRY, STOCK, Way};
 use crate::chart::{Axis, Colour, Form, Plot, Series};
 use crate::results::entry;
 use crate::units::{Quantity, three_digits};
@@ -16,14 +16,14 @@ use migration_record::approximate;
 const SIZES: usize = 3;
 
 /// A table of medians, a line for each way of each cell, and how time goes with the pool.
-pub(super) fn draw(cells: &[Cell<'_>]) -> Markup {
+pub(super) fn draw(cells: &[Comparison<'_>]) -> Markup {
     if cells.len() < 2 {
         return Markup::default();
     }
     html! {
         section {
             h2 { "At a glance" }
-            p.remark {
+            p.warning {
                 "Medians. The limit is what both links together need for the bytes that stock QEMU sends; what is compressed can be below it. "
                 "Load lost: transactions missing until the load was back, in seconds of what it did before."
             }
@@ -46,7 +46,7 @@ pub(super) fn anchor(number: usize) -> String {
     format!("comparison-{number}")
 }
 
-fn body(number: usize, cell: &Cell<'_>) -> Markup {
+fn body(number: usize, cell: &Comparison<'_>) -> Markup {
     html! {
         tbody {
             tr { th colspan="9" { a href=(format!("#{}", anchor(number))) { (cell.title()) } } }
@@ -55,7 +55,7 @@ fn body(number: usize, cell: &Cell<'_>) -> Markup {
     }
 }
 
-fn row(cell: &Cell<'_>, way: &Way<'_>) -> Markup {
+fn row(cell: &Comparison<'_>, way: &Way<'_>) -> Markup {
     let entry = entry(cell, way);
     let median = |quantity: Quantity, of: fn(&Median) -> f64| {
         shown(entry.median.as_ref().map(|median| quantity.text(of(median))))
@@ -81,12 +81,12 @@ fn shown(text: Option<String>) -> Markup {
 }
 
 /// For each load and pair of links with enough sizes of the pool: total time by size.
-fn growths(cells: &[Cell<'_>]) -> Vec<Figure> {
-    let conditions: BTreeSet<String> = cells.iter().map(Cell::conditions).collect();
+fn growths(cells: &[Comparison<'_>]) -> Vec<Figure> {
+    let conditions: BTreeSet<String> = cells.iter().map(Comparison::conditions).collect();
     conditions.iter().filter_map(|conditions| growth(cells, conditions)).collect()
 }
 
-fn growth(cells: &[Cell<'_>], conditions: &str) -> Option<Figure> {
+fn growth(cells: &[Comparison<'_>], conditions: &str) -> Option<Figure> {
     let line = |(mode, colour): (&str, Colour)| {
         let mut points: Vec<(f64, f64)> = cells
             .iter()

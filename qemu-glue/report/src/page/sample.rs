@@ -1,9 +1,10 @@
 //! Two records as a real pair of migrations would leave them, for tests.
 
 use migration_record::{
-    Function, FunctionState, Links, Pages, RamIdentity, Report, Side, Sides, Status, Transactions,
+    Function, FunctionState, Links, MigrationStatus, Pages, RamIdentity, Report, Side, Sides,
+    Transactions,
 };
-use migration_record::{Phase, Sample, Sync, Tps};
+use migration_record::{MigrationPhase, Sample, Sync, Tps};
 
 const GIB: u64 = 1 << 30;
 
@@ -14,8 +15,8 @@ pub(crate) fn sample_reports() -> Vec<Report> {
         listed: 270_000,
         skipped: 272_144,
         zero: 10_000,
-        restored: 260_000,
-        delivered: 1_000,
+        installed: 260_000,
+        already_present: 1_000,
         redirtied: 1_144,
     };
     ours.redirtied_by_reason = [("differs".into(), 1_100), ("too-late".into(), 44)].into();
@@ -34,16 +35,16 @@ fn record(mode: &str, seconds: u32, network_bytes: u64, storage_bytes: u64) -> R
         storage_bytes: storage_bytes * u64::from(tenth) / u64::from(seconds * 10),
         dirty_pages_per_s: Some(f64::from(tenth % 7) * 100.0),
         outstanding_pages: (storage_bytes > 0).then(|| u64::from(seconds * 10 - tenth)),
-        placed_pages: (storage_bytes > 0).then_some(u64::from(tenth)),
+        installed_pages: (storage_bytes > 0).then_some(u64::from(tenth)),
         ..Sample::default()
     };
     let tps = |second: i32| Tps { at_s: f64::from(second), tps: 1000.0, latency_ms: Some(3.0) };
-    let phase = |name: &str, begin_s, end_s| Phase { name: name.into(), begin_s, end_s };
+    let phase = |name: &str, begin_s, end_s| MigrationPhase { name: name.into(), begin_s, end_s };
     let sync = Sync { begin_s: 1.0, duration_ms: 3.0 };
     Report {
         mode: mode.into(),
         workload: "ro".into(),
-        status: Status::Completed,
+        status: MigrationStatus::Completed,
         memory_bytes: 2 * GIB,
         pool_bytes: Some(GIB * 6 / 5),
         links: Links {
@@ -78,7 +79,7 @@ fn record(mode: &str, seconds: u32, network_bytes: u64, storage_bytes: u64) -> R
             destination: None,
         },
         transactions: Some(Transactions { seconds: 18.0, by_probes: 1010, by_load: 1000.0 }),
-        remarks: vec!["A remark.".into()],
+        warnings: vec!["A warning.".into()],
         ..Report::default()
     }
 }

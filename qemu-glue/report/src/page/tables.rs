@@ -2,12 +2,12 @@
 
 use maud::{Markup, html};
 
-use crate::cell::{Cell, Way};
+use crate::cell::{Comparison, Way};
 use crate::units::{Quantity, bytes, count, percent};
-use migration_record::{FunctionState, Report, Side, Status};
+use migration_record::{FunctionState, MigrationStatus, Report, Side};
 
 /// Why pages were re-dirtied, in the run of median time of each way.
-pub(super) fn reasons(cell: &Cell<'_>) -> Markup {
+pub(super) fn reasons(cell: &Comparison<'_>) -> Markup {
     let told: Vec<_> = cell.ways.iter().filter_map(Way::typical).collect();
     html! {
         @for run in told.iter().filter(|run| !run.redirtied_by_reason.is_empty()) {
@@ -29,7 +29,7 @@ pub(super) fn reasons(cell: &Cell<'_>) -> Markup {
 }
 
 /// Every run.
-pub(super) fn runs(cell: &Cell<'_>) -> Markup {
+pub(super) fn runs(cell: &Comparison<'_>) -> Markup {
     let runs = || cell.ways.iter().flat_map(|way| way.runs.iter().map(move |run| (way, run)));
     html! {
         h3 { "Every run" }
@@ -45,17 +45,17 @@ pub(super) fn runs(cell: &Cell<'_>) -> Markup {
         }
         @for (way, run) in runs() {
             @if let Some(reason) = &run.reason {
-                p.remark { (way.name()) (numbered(run)) " did not complete: " (reason) }
+                p.warning { (way.name()) (numbered(run)) " did not complete: " (reason) }
             }
             @if let Some(both) = &run.transactions {
-                p.remark {
+                p.warning {
                     (way.name()) (numbered(run)) ": in the " (Quantity::Seconds.text(both.seconds))
                     " around it, the probes in the guest counted " (count(both.by_probes))
                     " commits, the load " (format!("{:.0}", both.by_load)) " ("
                     (format!("{:+.1} %", 100.0 * both.apart())) ")."
                 }
             }
-            @for remark in &run.remarks { p.remark { (way.name()) (numbered(run)) ": " (remark) } }
+            @for warning in &run.warnings { p.warning { (way.name()) (numbered(run)) ": " (warning) } }
         }
     }
 }
@@ -66,9 +66,9 @@ fn numbered(run: &Report) -> String {
 
 fn row(way: &Way<'_>, run: &Report) -> Markup {
     let ended = match run.status {
-        Status::Completed => "completed",
-        Status::Failed => "failed",
-        Status::Cancelled => "cancelled",
+        MigrationStatus::Completed => "completed",
+        MigrationStatus::Failed => "failed",
+        MigrationStatus::Cancelled => "cancelled",
     };
     let gap = run.interruption_ms.map(|gap| Quantity::Milliseconds.text(gap));
     let whole = run.command_s.map(|time| Quantity::Seconds.text(time));
@@ -90,7 +90,7 @@ fn row(way: &Way<'_>, run: &Report) -> Markup {
             td.number { (bytes(run.storage_bytes)) }
             td.number { (count(run.dirty_syncs)) }
             td.number { (count(run.pages.skipped)) }
-            td.number { (count(run.pages.restored)) }
+            td.number { (count(run.pages.installed)) }
             td.number { (count(run.pages.redirtied)) }
             td.number { (identity.unwrap_or_else(none)) }
         }
@@ -98,7 +98,7 @@ fn row(way: &Way<'_>, run: &Report) -> Markup {
 }
 
 /// What is known of the probes on QEMU's functions, so that nobody takes silence for a fact.
-pub(super) fn probes(cell: &Cell<'_>) -> Markup {
+pub(super) fn probes(cell: &Comparison<'_>) -> Markup {
     let run = cell.ways.iter().rev().filter_map(Way::typical);
     let probed = run.map(|run| &run.probes).find(|p| p.source.is_some() || p.destination.is_some());
     let Some(probes) = probed else { return Markup::default() };
@@ -131,12 +131,12 @@ fn side_table(name: &str, side: &Side) -> Markup {
                 }
             }
         }
-        @if side.lost > 0 { p.remark { (count(side.lost)) " records were lost." } }
+        @if side.lost > 0 { p.warning { (count(side.lost)) " records were lost." } }
     }
 }
 
 /// Where the runs were made.
-pub(super) fn surroundings(cell: &Cell<'_>) -> Markup {
+pub(super) fn surroundings(cell: &Comparison<'_>) -> Markup {
     let Some(run) = cell.ways.last().and_then(Way::typical) else { return Markup::default() };
     let (machine, qemu) = (&run.machine, &run.qemu);
     html! {

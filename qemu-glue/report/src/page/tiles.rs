@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::cell::{Cell, POOLFERRY, STOCK, Way};
+use crate::cell::{Comparison, POOLFERRY, STOCK, Way};
 use crate::units::Quantity;
 use crate::verdict;
 use migration_record::{Report, approximate};
@@ -31,7 +31,7 @@ const TILES: [Tile; 5] = [
 ];
 
 /// The tiles of Poolferry, where it ran, beside stock QEMU; otherwise of the last way.
-pub(super) fn draw(cell: &Cell<'_>) -> Markup {
+pub(super) fn draw(cell: &Comparison<'_>) -> Markup {
     let Some(way) = cell.way(POOLFERRY).or(cell.ways.last()) else { return Markup::default() };
     let stock = cell.way(STOCK).filter(|stock| stock.mode != way.mode);
     html! {

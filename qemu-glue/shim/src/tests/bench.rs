@@ -13,7 +13,8 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use page_number::PAGE_BYTES;
 use shim_abi::{
-    BLOCKS_AT, Block, CONFIRMED_AT, Control, REDIRTIED_AT, REDIRTY_AT, RUNS_AT, Reason, Run, State,
+    BLOCKS_AT, BlockEntry, CONFIRMED_AT, ControlPage, LibraryState, REDIRTIED_AT, REDIRTY_AT,
+    RUNS_AT, RefusalReason, RunEntry,
 };
 
 use crate::control::Shared;
@@ -82,7 +83,7 @@ impl Hypervisor for MadeUp {
 pub(crate) struct Bench {
     engine: Engine<MadeUp>,
     pub(crate) qemu: Rc<Record>,
-    pub(crate) control: &'static Control,
+    pub(crate) control: &'static ControlPage,
     file: File,
     /// Locked as long as the host's program lives.
     driver: Option<File>,
@@ -116,21 +117,21 @@ impl Bench {
     /// Arms runs of (block, first page in the block, pages), numbered in this order.
     pub(crate) fn arm(&self, runs: &[(u32, u64, u32)]) {
         let mut first = 0;
-        let runs: Vec<Run> = runs
+        let runs: Vec<RunEntry> = runs
             .iter()
             .map(|(block, page, pages)| {
                 first += pages;
                 let (offset, first) = (page * PAGE_BYTES, first - pages);
-                Run { offset, first, pages: *pages, block: *block, reserved: 0 }
+                RunEntry { offset, first, pages: *pages, block: *block, reserved: 0 }
             })
             .collect();
         self.arm_table(&["mem0", "mem1"], &runs, first);
     }
 
     /// Arms a table as it is.
-    pub(crate) fn arm_table(&self, names: &[&str], runs: &[Run], pages: u32) {
+    pub(crate) fn arm_table(&self, names: &[&str], runs: &[RunEntry], pages: u32) {
         for (index, name) in names.iter().enumerate() {
-            let mut bytes = [0; size_of::<Block>()];
+            let mut bytes = [0; size_of::<BlockEntry>()];
             bytes[..name.len()].copy_from_slice(name.as_bytes());
             bytes[256..].copy_from_slice(&(BLOCK_PAGES * PAGE_BYTES).to_ne_bytes());
             self.write(BLOCKS_AT + index * bytes.len(), &bytes);
@@ -194,13 +195,13 @@ impl Bench {
         self.engine.notified(reason);
     }
 
-    pub(crate) fn state(&self) -> State {
-        State::from_u32(self.control.state.load(Relaxed)).unwrap()
+    pub(crate) fn state(&self) -> LibraryState {
+        LibraryState::from_u32(self.control.state.load(Relaxed)).unwrap()
     }
 
-    pub(crate) fn reason(&self) -> Option<Reason> {
+    pub(crate) fn reason(&self) -> Option<RefusalReason> {
         let detail = [self.control.detail[0].load(Relaxed), self.control.detail[1].load(Relaxed)];
-        Reason::from_code(self.control.reason.load(Relaxed), detail)
+        RefusalReason::from_code(self.control.reason.load(Relaxed), detail)
     }
 
     pub(crate) fn hinted(&self) -> Vec<Page> {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use shim_abi::{Reason, State};
+use shim_abi::{LibraryState, RefusalReason};
 
 use super::Bench;
 
@@ -11,10 +11,10 @@ const RUNS: &[(u32, u64, u32)] = &[(0, 300, 3), (0, 303, 2), (1, 7, 1)];
 #[test]
 fn a_set_is_hinted_at_the_first_sync_and_only_there() {
     let mut bench = Bench::new();
-    assert_eq!(bench.state(), State::Ready);
+    assert_eq!(bench.state(), LibraryState::Ready);
     bench.arm(RUNS);
     bench.sync();
-    assert_eq!(bench.state(), State::Hinted);
+    assert_eq!(bench.state(), LibraryState::Hinted);
     assert_eq!(bench.hinted(), [(0, 300), (0, 301), (0, 302), (0, 303), (0, 304), (1, 7)]);
     assert_eq!(bench.control.hinted.load(Relaxed), 6);
     let times = [&bench.control.hint_begun, &bench.control.hint_returned].map(|t| t.load(Relaxed));
@@ -30,7 +30,7 @@ fn setup_and_complete_change_nothing() {
     for reason in [0, 3, 5, -1] {
         bench.notify(reason);
     }
-    assert_eq!((bench.state(), bench.hinted().len()), (State::Ready, 0));
+    assert_eq!((bench.state(), bench.hinted().len()), (LibraryState::Ready, 0));
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn the_second_migration_of_an_arming_is_stock() {
     bench.arm(RUNS);
     bench.sync();
     bench.finish();
-    assert_eq!(bench.state(), State::Ended);
+    assert_eq!(bench.state(), LibraryState::Ended);
     bench.marked();
     bench.qemu.stopped.set(false);
     bench.qemu.hinted.borrow_mut().clear();
@@ -70,7 +70,7 @@ fn a_set_can_be_armed_after_the_last_one_has_ended() {
     bench.marked();
     bench.arm(&[(0, 500, 1)]);
     bench.sync();
-    assert_eq!((bench.state(), bench.hinted()), (State::Hinted, vec![(0, 500)]));
+    assert_eq!((bench.state(), bench.hinted()), (LibraryState::Hinted, vec![(0, 500)]));
     assert_eq!(bench.control.redirtied_unconfirmed.load(Relaxed), 0, "figures of the set before");
     bench.finish();
     assert_eq!(bench.marked(), [(0, 500)], "the confirmation of the set before counts no more");
@@ -82,7 +82,7 @@ fn what_is_armed_after_the_first_sync_is_refused() {
     bench.sync();
     bench.arm(RUNS);
     bench.sync();
-    assert_eq!((bench.state(), bench.reason()), (State::Refused, Some(Reason::Late)));
+    assert_eq!((bench.state(), bench.reason()), (LibraryState::Refused, Some(RefusalReason::Late)));
     bench.finish();
     bench.qemu.stopped.set(false);
     bench.sync();
@@ -96,7 +96,7 @@ fn what_is_armed_in_a_hinted_migration_leaves_its_set_alone() {
     bench.sync();
     bench.arm(&[(0, 400, 1)]); // a host that breaks the rules: it clears the bitmaps, too
     bench.sync();
-    assert_eq!((bench.state(), bench.reason()), (State::Hinted, Some(Reason::Late)));
+    assert_eq!((bench.state(), bench.reason()), (LibraryState::Hinted, Some(RefusalReason::Late)));
     bench.finish();
     assert_eq!(bench.marked(), bench.hinted(), "nothing was confirmed");
 }
@@ -106,7 +106,10 @@ fn a_migration_that_fails_at_once_disarms() {
     let mut bench = Bench::new();
     bench.arm(RUNS);
     bench.clean_up();
-    assert_eq!((bench.state(), bench.reason()), (State::Refused, Some(Reason::Ended)));
+    assert_eq!(
+        (bench.state(), bench.reason()),
+        (LibraryState::Refused, Some(RefusalReason::Ended))
+    );
     bench.sync();
     assert_eq!(bench.hinted(), []);
 }
@@ -139,7 +142,7 @@ fn without_its_driver_a_set_goes_back_while_the_vm_runs() {
     bench.sync();
     bench.confirm(1);
     bench.sync();
-    assert_eq!(bench.marked().len(), 8, "held");
+    assert_eq!(bench.marked().len(), 8, "throttled");
     bench.kill_driver();
     bench.sync();
     assert_eq!(bench.marked(), [(0, 300), (0, 302), (0, 303), (0, 304), (1, 7)]);
@@ -147,8 +150,8 @@ fn without_its_driver_a_set_goes_back_while_the_vm_runs() {
     assert_eq!(bench.control.final_sync.load(Relaxed), 0, "the VM runs");
     bench.sync();
     bench.finish();
-    assert_eq!(bench.marked(), [], "held no more, and re-dirtied once");
-    assert_eq!(bench.state(), State::Ended);
+    assert_eq!(bench.marked(), [], "throttled no more, and re-dirtied once");
+    assert_eq!(bench.state(), LibraryState::Ended);
 }
 
 #[test]
@@ -157,7 +160,10 @@ fn what_a_killed_driver_has_armed_is_not_taken() {
     bench.arm(RUNS);
     bench.kill_driver();
     bench.sync();
-    assert_eq!((bench.state(), bench.reason()), (State::Refused, Some(Reason::Abandoned)));
+    assert_eq!(
+        (bench.state(), bench.reason()),
+        (LibraryState::Refused, Some(RefusalReason::Abandoned))
+    );
     bench.finish();
     assert_eq!((bench.hinted(), bench.marked()), (vec![], vec![]));
 }

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use clap::{Args, ValueEnum};
-use migration_record::{Report, Status};
+use migration_record::{MigrationStatus, Report};
 use outlet::Endings;
 use qemu_glue::channel::Security;
 use qemu_glue::multifd::Multifd;
-use qemu_glue::source::{self, MigrateError, Mode, Options, Route, cancellation};
+use qemu_glue::source::{self, MigrateError, MigrationMode, Options, Route, cancellation};
 
 use crate::complaint::Hint;
 use crate::keygen;
-use crate::show::{Bars, Jsonl, Plain, Show};
+use crate::show::{Jsonl, Plain, ProgressBars, Show};
 use crate::watchdog::Running;
 
 /// Migrates a VM away from this host. `poolferry-host receive` has to run at the destination.
@@ -39,7 +39,7 @@ pub(crate) struct MigrateArgs {
     plain: bool,
     /// Skip what storage has, or let QEMU send everything.
     #[arg(long, value_enum, default_value = "poolferry")]
-    mode: Way,
+    mode: ModeArg,
     /// Address of the destination's QEMU, as `tcp:HOST:PORT`. `receive` gives it by itself; if set here, QEMU sends
     /// all memory there when `receive` cannot be reached.
     #[arg(long, required_if_eq("mode", "stock"))]
@@ -82,7 +82,7 @@ pub(crate) struct MigrateArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Way {
+enum ModeArg {
     /// Pages that storage has are skipped.
     Poolferry,
     /// QEMU alone, with the same report.
@@ -101,7 +101,7 @@ enum Format {
 const ORPHAN: &str = "its migration waits, at the source, for the next `poolferry-host migrate`";
 
 /// What becomes of limits that were not put back when somebody does.
-const LEFT: &str = "QEMU still has the limits of the migration: `poolferry-host watchdog` stays behind, and sets those \
+const LEFT: &str = "QEMU still has the limits of the migration: `poolferry-host watchdog` goes on, and sets those \
                     that it had before as soon as QEMU answers, for up to 30 s";
 
 /// Runs the command; only a migration that completed is a success.
@@ -109,24 +109,24 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
     let options = options(args)?;
     let mut show: Box<dyn Show> = match args.format {
         Format::Jsonl => Box::new(Jsonl::new()),
-        Format::Text if Bars::can_be_shown() => Box::new(Bars::new()),
+        Format::Text if ProgressBars::can_be_shown() => Box::new(ProgressBars::new()),
         Format::Text => Box::new(Plain::default()),
     };
-    let watched = args.mode == Way::Poolferry;
+    let watched = args.mode == ModeArg::Poolferry;
     let (watchdog, unwatched) = match watched.then(|| Running::start(&options)) {
         Some(Ok(watchdog)) => (Some(watchdog), None),
         Some(Err(error)) => (None, Some(error)),
         None => (None, None),
     };
     let runtime = tokio::runtime::Runtime::new().context("failed to start")?;
-    let mut held = false;
-    let report = runtime.block_on(migrate(&options, show.as_mut(), unwatched, &mut held));
+    let mut throttled = false;
+    let report = runtime.block_on(migrate(&options, show.as_mut(), unwatched, &mut throttled));
     // A read that a dead storage never answers must not keep the process.
     runtime.shutdown_background();
-    let completed = report.as_ref().is_ok_and(|report| report.status == Status::Completed);
+    let completed = report.as_ref().is_ok_and(|report| report.status == MigrationStatus::Completed);
     // A watchdog that is not told acts, as it does when this program falls.
     match watchdog {
-        Some(watchdog) if completed || !held => watchdog.done(),
+        Some(watchdog) if completed || !throttled => watchdog.done(),
         Some(_) => log::warn!("{LEFT}"),
         None => {}
     }
@@ -136,7 +136,7 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
     if let Some(folder) = &args.report {
         write(&report, folder)?;
     }
-    Ok(report.status == Status::Completed)
+    Ok(report.status == MigrationStatus::Completed)
 }
 
 /// Writes record and page; where that fails, the error says how the migration itself ended.
@@ -146,22 +146,22 @@ fn write(report: &Report, folder: &Path) -> Result<()> {
         .and_then(|_| migration_report::write_page(folder, std::slice::from_ref(report)));
     written.map(drop).map_err(|error| {
         let ended = match report.status {
-            Status::Completed => "the migration completed",
-            Status::Failed => "the migration failed, the VM runs on here",
-            Status::Cancelled => "the migration was cancelled, the VM runs on here",
+            MigrationStatus::Completed => "the migration completed",
+            MigrationStatus::Failed => "the migration failed, the VM runs on here",
+            MigrationStatus::Cancelled => "the migration was cancelled, the VM runs on here",
         };
         let text = format!("{ended}, but its report is not written; {}", error.hint());
         anyhow::Error::new(error).context(text)
     })
 }
 
-/// `held` says whether QEMU has other limits than before, at the end and meanwhile. Why nobody watches them (`unwatched`) is told
+/// `throttled` says whether QEMU has other limits than before, at the end and meanwhile. Why nobody watches them (`unwatched`) is told
 /// when there are any: a migration that does not begin has one reason, and that is said first.
 async fn migrate(
     options: &Options,
     show: &mut dyn Show,
     mut unwatched: Option<anyhow::Error>,
-    held: &mut bool,
+    throttled: &mut bool,
 ) -> Result<Report> {
     let (canceller, cancel) = cancellation();
     let mut endings = Endings::watch().context("failed to watch for Ctrl-C")?;
@@ -172,8 +172,8 @@ async fn migrate(
     });
     let mut observer = |update: &source::Update| match update {
         source::Update::Limits { ours } => {
-            *held = *ours;
-            if let Some(error) = unwatched.take_if(|_| *held) {
+            *throttled = *ours;
+            if let Some(error) = unwatched.take_if(|_| *throttled) {
                 log::warn!("nobody stands by: should this program be killed, {ORPHAN}: {error:#}");
             }
         }
@@ -184,8 +184,10 @@ async fn migrate(
 
 fn options(args: &MigrateArgs) -> Result<Options> {
     let mode = match args.mode {
-        Way::Stock => Mode::Stock { uri: args.uri.clone().context("`--uri` is missing")? },
-        Way::Poolferry => Mode::Poolferry(Route {
+        ModeArg::Stock => {
+            MigrationMode::Stock { uri: args.uri.clone().context("`--uri` is missing")? }
+        }
+        ModeArg::Poolferry => MigrationMode::Poolferry(Route {
             agent: args.agent.clone().context("`--agent` is missing")?,
             to: args.to.clone().context("`--to` is missing")?,
             uri: args.uri.clone(),

@@ -26,7 +26,7 @@ pub(crate) struct Jsonl;
 impl Jsonl {
     pub(crate) fn new() -> Self {
         outlet::stdout().set_note(|lines| {
-            format!("{}\n", serde_json::json!({ "told": "dropped", "lines": lines }))
+            format!("{}\n", serde_json::json!({ "event": "dropped", "lines": lines }))
         });
         Self
     }
@@ -46,8 +46,8 @@ impl Show for Jsonl {
     fn end(&mut self, report: &Report) {
         #[derive(Serialize)]
         struct End<'a> {
-            told: &'static str,
-            status: migration_record::Status,
+            event: &'static str,
+            status: migration_record::MigrationStatus,
             reason: &'a Option<foreign::Text>,
             total_time_s: f64,
             downtime_ms: f64,
@@ -56,7 +56,7 @@ impl Show for Jsonl {
             pages: migration_record::Pages,
         }
         json_line(&End {
-            told: "end",
+            event: "end",
             status: report.status,
             reason: &report.reason,
             total_time_s: report.total_time_s,
@@ -78,7 +78,7 @@ impl Show for Plain {
     fn update(&mut self, update: &Update) {
         match update {
             Update::Step { name } => say(name),
-            Update::Remark { text } => say(&format!("  {text}")),
+            Update::Warning { text } => say(&format!("  {text}")),
             Update::Limits { .. } => {}
             Update::Snapshot(snapshot) => {
                 if self.last_s.is_none_or(|last| snapshot.at_s - last >= 1.0) {
@@ -109,10 +109,10 @@ fn line(snapshot: &Snapshot) -> String {
     );
     if snapshot.skipped_pages > 0 {
         line += &format!(
-            "; storage {} ({}/s), {} of {} pages placed, {} re-dirtied",
+            "; storage {} ({}/s), {} of {} pages installed, {} re-dirtied",
             BinaryBytes(snapshot.storage_bytes),
             rate(snapshot.storage_bytes_per_s),
-            snapshot.placed_pages,
+            snapshot.installed_pages,
             snapshot.skipped_pages,
             snapshot.redirtied_pages,
         );
@@ -197,14 +197,14 @@ impl TermLike for Terminal {
 }
 
 /// Bars on a terminal.
-pub(crate) struct Bars {
+pub(crate) struct ProgressBars {
     bars: MultiProgress,
     network: ProgressBar,
     storage: ProgressBar,
     status: ProgressBar,
 }
 
-impl Bars {
+impl ProgressBars {
     /// Whether there is a terminal for them, one that can step back. They go to standard error.
     pub(crate) fn can_be_shown() -> bool {
         io::stdout().is_terminal() && io::stderr().is_terminal() && !foreign::is_dumb()
@@ -263,12 +263,12 @@ impl Bars {
     }
 }
 
-impl Show for Bars {
+impl Show for ProgressBars {
     fn update(&mut self, update: &Update) {
         match update {
             Update::Step { name } => self.status.set_message(*name),
             // A terminal that is gone does not end a migration.
-            Update::Remark { text } => drop(self.bars.println(text.to_string())),
+            Update::Warning { text } => drop(self.bars.println(text.to_string())),
             Update::Limits { .. } => {}
             Update::Snapshot(snapshot) => self.snapshot(snapshot),
         }

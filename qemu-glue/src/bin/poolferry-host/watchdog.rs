@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guard_is_sent_away_only_by_who_says_so() {
+    fn a_watchdog_is_sent_away_only_by_who_says_so() {
         let mut told = Vec::new();
         let (watchdog, mut said) = parrot();
         drop(watchdog);

@@ -12,7 +12,7 @@ use rustix::fs::fstatfs;
 use serde_json::{Value, json};
 
 use crate::channel::Offer;
-use crate::clash::{self, CAPABILITIES, Pinned};
+use crate::clash::{self, CAPABILITIES, Clash};
 use crate::dest::incoming::state;
 use crate::dest::memory::{BlockFile, headroom, thp};
 use crate::dest::refusal::RestoreRefusal;
@@ -76,9 +76,9 @@ pub(in crate::dest) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), R
 pub(in crate::dest) async fn devices(qmp: &Qmp) -> Result<(), RestoreRefusal> {
     let device = match clash::pinned(qmp).await?.into_iter().next() {
         None => return Ok(()),
-        Some(Pinned::Device(name) | Pinned::BlockDriver(name)) => name,
-        Some(Pinned::VdpaNetwork) => "vhost-vdpa network".to_owned(),
-        Some(Pinned::Encrypted) => "memory encryption".to_owned(),
+        Some(Clash::Device(name) | Clash::BlockDriver(name)) => name,
+        Some(Clash::VdpaNetwork) => "vhost-vdpa network".to_owned(),
+        Some(Clash::Encrypted) => "memory encryption".to_owned(),
     };
     Err(RestoreRefusal::Pinned { device })
 }

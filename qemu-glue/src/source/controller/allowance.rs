@@ -1,4 +1,4 @@
-//! How long the destination may hold the migration: time that it earns with each page.
+//! How long the destination may keep the migration throttled: time that it earns with each page.
 //!
 //! A limit of silence alone can be stretched: whoever settles one page in each limit holds QEMU for as many limits as
 //! there are pages, which are years. So the limit is an account of time. It is full at first; it runs down while the
@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use page_number::PAGE_BYTES;
 
-use super::trouble::Trouble;
+use super::trouble::RestoreTrouble;
 use crate::source::record::progress::real;
 
 /// Bytes a second that are expected of any storage.
@@ -115,14 +115,14 @@ impl Allowance {
     }
 
     /// Why the destination is waited for no longer, once that is so.
-    pub(super) fn spent(&self) -> Option<Trouble> {
+    pub(super) fn spent(&self) -> Option<RestoreTrouble> {
         if !self.left.is_zero() {
             return None;
         }
         Some(if self.silent >= self.most {
-            Trouble::PeerSilent { limit: self.most }
+            RestoreTrouble::PeerSilent { limit: self.most }
         } else {
-            Trouble::PeerSlow {
+            RestoreTrouble::PeerSlow {
                 pages: self.pages,
                 time: self.slow,
                 least: self.least(),

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use super::convergence::Lost;
-use super::parameters::Parameters;
-use super::trouble::Trouble;
+use super::trouble::RestoreTrouble;
 use crate::channel::{Message, PageRange};
 use crate::error_chain;
+use crate::shim::MigrationParameters;
 
 /// Something to do; those of one step in their order.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(in crate::source) enum Command {
     /// Ask QEMU how far it is; [`Input::Qemu`](super::Input::Qemu) is the answer.
     AskQemu,
     /// Set QEMU's migration parameters.
-    SetParameters(Parameters),
+    SetParameters(MigrationParameters),
     /// Tell QEMU to end its migration.
     CancelMigration,
     /// Tell the library that these pages are at the destination.
@@ -49,7 +49,7 @@ pub(in crate::source) enum Command {
 #[derive(Debug)]
 pub(in crate::source) enum Warning {
     /// The rest of the set travels by network.
-    Trouble(Trouble),
+    Trouble(RestoreTrouble),
     /// The migration is cancelled, for this reason.
     Cancelled(String),
     /// QEMU waits before the switchover, as somebody has told it to.

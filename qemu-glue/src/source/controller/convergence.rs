@@ -17,19 +17,19 @@ use page_number::PAGE_BYTES;
 
 use crate::source::record::progress::real;
 
-/// Time of spans in a row that shows it, and the longest span: a guest that writes much for a moment only is
+/// Time of windows in a row that shows it, and the longest window: a guest that writes much for a moment only is
 /// caught up with later.
 const SHOWN: Duration = Duration::from_secs(3);
-/// A span is so long at least, which is how often QEMU measures what the guest writes
+/// A window is so long at least, which is how often QEMU measures what the guest writes
 /// (`migration/ram.c`, `migration_bitmap_sync`).
-const SPAN: Duration = Duration::from_secs(1);
+const WINDOW: Duration = Duration::from_secs(1);
 /// Part of the link's rate that is as good as all of it: passes that are a tenth shorter each lead nowhere
 /// soon.
 const AS_MUCH: f64 = 0.9;
 
 /// What is looked at.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct ConvergenceSample {
     pub(super) at: Instant,
     /// Number of bitmap syncs.
     pub(super) syncs: u64,
@@ -42,14 +42,14 @@ pub(super) struct Seen {
 /// What is known, from QEMU's second pass on.
 #[derive(Debug, Default)]
 pub(super) struct Convergence {
-    span: Option<Span>,
-    /// Time of the spans in a row that were lost.
+    window: Option<Window>,
+    /// Time of the windows in a row that were lost.
     lost: Duration,
     told: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Span {
+struct Window {
     begun: Instant,
     syncs: u64,
     /// Of the rates seen since: their sum and number.
@@ -66,19 +66,19 @@ pub(in crate::source) struct Lost {
 
 impl Convergence {
     /// Looks; gives, once, that QEMU does not catch up.
-    pub(super) fn look(&mut self, seen: Seen) -> Option<Lost> {
-        let new = Span { begun: seen.at, syncs: seen.syncs, carried: 0.0, looks: 0.0 };
-        let span = self.span.get_or_insert(new);
-        span.carried += real(seen.carried);
-        span.looks += 1.0;
-        let elapsed = seen.at.saturating_duration_since(span.begun);
-        let is_over = elapsed >= SPAN && seen.syncs > span.syncs;
+    pub(super) fn look(&mut self, seen: ConvergenceSample) -> Option<Lost> {
+        let new = Window { begun: seen.at, syncs: seen.syncs, carried: 0.0, looks: 0.0 };
+        let window = self.window.get_or_insert(new);
+        window.carried += real(seen.carried);
+        window.looks += 1.0;
+        let elapsed = seen.at.saturating_duration_since(window.begun);
+        let is_over = elapsed >= WINDOW && seen.syncs > window.syncs;
         if !is_over && elapsed < SHOWN {
             return None;
         }
-        let carried = span.carried / span.looks;
+        let carried = window.carried / window.looks;
         let written = real(seen.written);
-        self.span = Some(new);
+        self.window = Some(new);
         let is_lost = written > 0.0 && written >= carried * AS_MUCH;
         self.lost = if is_lost { self.lost + elapsed } else { Duration::ZERO };
         if self.lost < SHOWN || self.told {
@@ -123,7 +123,7 @@ mod tests {
                 syncs += 1;
             }
             let at_instant = start + Duration::from_secs_f64(at);
-            let seen = Seen { at: at_instant, syncs, written, carried };
+            let seen = ConvergenceSample { at: at_instant, syncs, written, carried };
             told.extend(convergence.look(seen).map(|lost| (at, lost)));
         }
         told

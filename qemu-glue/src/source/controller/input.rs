@@ -3,16 +3,16 @@
 use std::io;
 
 use crate::channel::{ChannelError, Message, PageRange};
-use crate::shim::Status;
+use crate::shim::LibraryStatus;
 use crate::source::hash::Hashed;
-use crate::source::monitor::migration_info::{Migration, Stage};
-use crate::source::zero::Looked;
+use crate::source::monitor::migration_info::{MigrationInfo, Stage};
+use crate::source::zero::ZeroCheck;
 
 /// What the library's memory says: its account of the pages is the one that counts.
 #[derive(Debug)]
 pub(in crate::source) struct Library {
     /// Its state and its figures.
-    pub(in crate::source) status: Status,
+    pub(in crate::source) status: LibraryStatus,
     /// Pages that it has re-dirtied, if it has re-dirtied some by itself since the look before; else none.
     pub(in crate::source) redirtied: Vec<PageRange>,
 }
@@ -29,7 +29,7 @@ pub(in crate::source) enum Input {
     /// QEMU's answer to [`AskQemu`](super::Command::AskQemu).
     Qemu {
         /// All of one moment.
-        migration: Box<Migration>,
+        migration: Box<MigrationInfo>,
         /// Whether the channel takes a message without waiting.
         channel_has_room: bool,
     },
@@ -50,7 +50,7 @@ pub(in crate::source) enum Input {
     /// No more hashes come: all pages that can be read are hashed.
     HashesEnded,
     /// Zero pages were looked at again after the hint had returned.
-    Looked(Looked),
+    ZerosChecked(ZeroCheck),
     /// All of them were.
     ZerosEnded,
     /// There is no thread to read memory with.

@@ -11,13 +11,13 @@ use crate::channel::PageRange;
 /// no hash.
 const IN_FLIGHT: RangeInclusive<u64> = 1 << 12..=1 << 15;
 
-/// Two bits a page: its hash was sent; it is settled (placed, zero or re-dirtied).
+/// Two bits a page: its hash was sent; it is settled (installed, zero or re-dirtied).
 #[derive(Debug, Default)]
 pub(in crate::source) struct Ledger {
     hashed: FixedBitSet,
     settled: FixedBitSet,
     pages: u32,
-    placed: u64,
+    installed: u64,
     zero: u64,
     redirtied: u64,
     /// Pages that the library has re-dirtied by itself.
@@ -35,7 +35,7 @@ pub(in crate::source) enum LedgerError {
     #[error("pages {0}.. of the set do not exist")]
     Beyond(u32),
     /// The hash of a page has not been sent.
-    #[error("page {0} of the set cannot be placed: its hash was not sent")]
+    #[error("page {0} of the set cannot be installed: its hash was not sent")]
     NotHashed(u32),
 }
 
@@ -63,7 +63,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`LedgerError`]: the destination is not to be believed.
-    pub(in crate::source) fn placed(
+    pub(in crate::source) fn installed(
         &mut self,
         range: PageRange,
     ) -> Result<Vec<PageRange>, LedgerError> {
@@ -73,7 +73,7 @@ impl Ledger {
             return Err(LedgerError::NotHashed(page.unwrap_or(first)));
         }
         let fresh = self.settle((first, end));
-        self.placed += pages(&fresh);
+        self.installed += pages(&fresh);
         Ok(fresh)
     }
 
@@ -92,7 +92,7 @@ impl Ledger {
         Ok(fresh)
     }
 
-    /// These pages go back to QEMU. Gives the ranges that were not settled before.
+    /// These pages are re-dirtied. Gives the ranges that were not settled before.
     ///
     /// # Errors
     /// [`LedgerError::Beyond`].
@@ -115,7 +115,7 @@ impl Ledger {
         fresh
     }
 
-    /// The last `wanted` pages of the set that are not settled go back to QEMU. Gives their ranges, from
+    /// The last `wanted` pages of the set that are not settled are re-dirtied. Gives their ranges, from
     /// the back, and the page from which on all are settled.
     pub(in crate::source) fn redirty_last(&mut self, wanted: u64) -> (Vec<PageRange>, u32) {
         let mut ranges = Vec::new();
@@ -140,7 +140,7 @@ impl Ledger {
         self.tail.checked_sub(1)
     }
 
-    /// Pages from `first` on whose hash was never sent go back to QEMU, unless they are settled. Gives their ranges.
+    /// Pages from `first` on whose hash was never sent are re-dirtied, unless they are settled. Gives their ranges.
     pub(in crate::source) fn redirty_unhashed(&mut self, first: u32) -> Vec<PageRange> {
         let mut known = self.hashed.clone();
         known.union_with(&self.settled);
@@ -157,17 +157,17 @@ impl Ledger {
         fresh
     }
 
-    /// All pages that are not settled go back to QEMU.
+    /// All pages that are not settled are re-dirtied.
     pub(in crate::source) fn redirty_rest(&mut self) -> Vec<PageRange> {
         let fresh = self.settle((0, self.pages));
         self.redirtied += pages(&fresh);
         fresh
     }
 
-    /// Pages neither placed, nor zero, nor re-dirtied.
+    /// Pages neither installed, nor zero, nor re-dirtied.
     #[must_use]
     pub(in crate::source) fn outstanding(&self) -> u64 {
-        u64::from(self.pages) - self.placed - self.zero - self.redirtied - self.by_library
+        u64::from(self.pages) - self.installed - self.zero - self.redirtied - self.by_library
     }
 
     /// Pages whose hash was sent and that are not settled.
@@ -183,10 +183,10 @@ impl Ledger {
         self.in_flight < most
     }
 
-    /// Pages placed.
+    /// Pages installed.
     #[must_use]
-    pub(in crate::source) const fn placed_pages(&self) -> u64 {
-        self.placed
+    pub(in crate::source) const fn installed_pages(&self) -> u64 {
+        self.installed
     }
 
     /// Zero pages.
@@ -256,14 +256,14 @@ mod tests {
     fn a_destination_cannot_place_what_it_has_not_been_told() {
         let mut ledger = Ledger::new(100);
         ledger.hash_sent(range(0, 10));
-        assert_eq!(ledger.placed(range(5, 6)), Err(LedgerError::NotHashed(10)));
-        assert_eq!(ledger.placed(range(95, 6)), Err(LedgerError::Beyond(95)));
-        assert_eq!(ledger.placed(range(1, u32::MAX)), Err(LedgerError::Beyond(1)));
+        assert_eq!(ledger.installed(range(5, 6)), Err(LedgerError::NotHashed(10)));
+        assert_eq!(ledger.installed(range(95, 6)), Err(LedgerError::Beyond(95)));
+        assert_eq!(ledger.installed(range(1, u32::MAX)), Err(LedgerError::Beyond(1)));
         assert_eq!(ledger.outstanding(), 100);
-        assert_eq!(ledger.placed(range(2, 3)), Ok(vec![range(2, 3)]));
-        assert_eq!(ledger.placed(range(0, 10)), Ok(vec![range(0, 2), range(5, 5)]));
-        assert_eq!((ledger.outstanding(), ledger.placed_pages()), (90, 10));
-        // Placed stays placed.
+        assert_eq!(ledger.installed(range(2, 3)), Ok(vec![range(2, 3)]));
+        assert_eq!(ledger.installed(range(0, 10)), Ok(vec![range(0, 2), range(5, 5)]));
+        assert_eq!((ledger.outstanding(), ledger.installed_pages()), (90, 10));
+        // Installed stays installed.
         assert_eq!(ledger.redirtied(range(8, 4)), Ok(vec![range(10, 2)]));
         assert_eq!(ledger.redirty_rest(), [range(12, 88)]);
         assert_eq!((ledger.outstanding(), ledger.asked_pages()), (0, 90));
@@ -276,7 +276,7 @@ mod tests {
         ledger.hash_sent(range(0, 20));
         ledger.hash_sent(range(10, 10));
         assert_eq!(ledger.in_flight, 18, "once each, and none that is settled");
-        ledger.placed(range(0, 6)).unwrap();
+        ledger.installed(range(0, 6)).unwrap();
         assert_eq!(ledger.in_flight, 14);
         ledger.redirty_last(85);
         assert_eq!(ledger.in_flight, 9);
@@ -294,7 +294,7 @@ mod tests {
                 sent += 1;
             }
             assert_eq!(sent, most.min(pages), "of {pages} pages");
-            ledger.placed(range(0, 1)).unwrap();
+            ledger.installed(range(0, 1)).unwrap();
             assert!(ledger.wants_hashes(), "one is settled, of {pages}");
         }
     }
@@ -305,7 +305,10 @@ mod tests {
         assert_eq!(ledger.redirtied(range(3, 1)), Ok(vec![range(3, 1)]));
         assert_eq!(ledger.zero(range(0, 10)), Ok(vec![range(0, 3), range(4, 6)]));
         assert_eq!(ledger.zero(range(99, 2)), Err(LedgerError::Beyond(99)));
-        assert_eq!((ledger.zero_pages(), ledger.placed_pages(), ledger.outstanding()), (9, 0, 90));
+        assert_eq!(
+            (ledger.zero_pages(), ledger.installed_pages(), ledger.outstanding()),
+            (9, 0, 90)
+        );
     }
 
     #[test]
@@ -314,7 +317,7 @@ mod tests {
         ledger.zero(range(0, 4)).unwrap();
         ledger.hash_sent(range(10, 20));
         ledger.hash_sent(range(40, 50));
-        ledger.placed(range(50, 10)).unwrap();
+        ledger.installed(range(50, 10)).unwrap();
         ledger.redirtied(range(95, 5)).unwrap();
         let missing = [range(6, 4), range(30, 10), range(90, 5)];
         assert_eq!(ledger.redirty_unhashed(6), missing, "the zero pages are another thread's");
@@ -328,10 +331,10 @@ mod tests {
     fn the_last_pages_go_first() {
         let mut ledger = Ledger::new(100);
         ledger.hash_sent(range(0, 100));
-        ledger.placed(range(90, 5)).unwrap();
+        ledger.installed(range(90, 5)).unwrap();
         assert_eq!(ledger.redirty_last(10), (vec![range(95, 5), range(85, 5)], 85));
         assert_eq!(ledger.redirty_last(0), (vec![], 85));
-        ledger.placed(range(0, 84)).unwrap();
+        ledger.installed(range(0, 84)).unwrap();
         assert_eq!(ledger.redirty_last(u64::MAX), (vec![range(84, 1)], 0));
         assert_eq!((ledger.outstanding(), ledger.asked_pages()), (0, 11));
         assert_eq!(ledger.redirty_last(1), (vec![], 0));
@@ -346,7 +349,7 @@ mod tests {
             ledger.hash_sent(range(0, 256));
             let mut model = [false; 256];
             for (place, first, count) in steps {
-                let done = if place { ledger.placed(range(first, count)) } else { ledger.redirtied(range(first, count)) };
+                let done = if place { ledger.installed(range(first, count)) } else { ledger.redirtied(range(first, count)) };
                 let Ok(fresh) = done else {
                     prop_assert!(first + count > 256);
                     continue;

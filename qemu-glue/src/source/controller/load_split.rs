@@ -1,4 +1,4 @@
-//! Shares the pages left behind between storage and network, so that both end together.
+//! Splits the skipped pages between storage and network, so that both end together.
 //!
 //! Storage works through the set from its front. QEMU, once it has sent what nobody else can send, is
 //! given pages from the back: as many as make both paths end at the same time, at the rates that both
@@ -52,7 +52,7 @@ const WINDOWS: usize = 6;
 
 /// What it looks at. Bytes and pages count from the beginning of the migration.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct LoadSample {
     pub(super) at: Instant,
     /// Pages that storage has settled.
     pub(super) settled: u64,
@@ -72,14 +72,14 @@ pub(super) struct Seen {
 #[derive(Debug, Default)]
 pub(super) struct LoadSplit {
     begun: Option<Instant>,
-    storage: Meter,
-    network: Meter,
+    storage: RateMeter,
+    network: RateMeter,
     again: Again,
 }
 
 impl LoadSplit {
     /// Pages to give to QEMU now.
-    pub(super) fn look(&mut self, seen: Seen) -> u64 {
+    pub(super) fn look(&mut self, seen: LoadSample) -> u64 {
         self.again.look(seen.syncs, seen.remaining);
         self.split(seen)
     }
@@ -89,7 +89,7 @@ impl LoadSplit {
         self.again.given += pages * PAGE_BYTES;
     }
 
-    fn split(&mut self, seen: Seen) -> u64 {
+    fn split(&mut self, seen: LoadSample) -> u64 {
         let begun = *self.begun.get_or_insert(seen.at);
         if seen.settled == 0 && seen.at.saturating_duration_since(begun) < BEGINS {
             return 0;
@@ -108,7 +108,7 @@ impl LoadSplit {
             return if slow && idle { PROBE.min(seen.outstanding) } else { 0 };
         };
         let remaining = real(seen.remaining);
-        // A QEMU that is kept at a trickle has a pass without end before it, and begins the next when it is
+        // A QEMU that is throttled has a pass without end before it, and begins the next when it is
         // given something.
         let busy = seen.full && remaining > network * HORIZON.as_secs_f64();
         if network <= 0.0 || busy {
@@ -148,14 +148,14 @@ impl Again {
 
 /// A rate, by what a counter shows.
 #[derive(Debug, Default)]
-struct Meter {
+struct RateMeter {
     /// Beginning of the window, and the counter then.
     begun: Option<(Instant, u64)>,
     /// Bytes per second of the last windows.
     rates: VecDeque<f64>,
 }
 
-impl Meter {
+impl RateMeter {
     fn look(&mut self, at: Instant, count: u64) {
         let Some((begun, then)) = self.begun else {
             self.begun = Some((at, count));

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | the skipped pages | what is re-dirtied, when all is settled, what is trouble | `skip.rs`, `ledger.rs`, `peer.rs`, `allowance.rs`, `trouble.rs` |
 //! | load split | which pages change over from storage to the network | `load_split.rs` |
-//! | throttle | QEMU's bandwidth while the switchover is held | `throttle.rs`, `parameters.rs` |
+//! | throttle | QEMU's bandwidth until the switchover is released | `throttle.rs`, `parameters.rs` |
 //! | switchover | how long the VM may stand still | `switchover.rs` |
 //! | convergence | whether QEMU catches up with the guest | `convergence.rs` |
 //!
@@ -20,7 +20,7 @@
 //! 4. Settled: who has settled all is not silent, whatever the clock says, and trouble after it is none.
 //! 5. Trouble: what is not settled is re-dirtied, and the migration goes on.
 //! 6. Load split before throttle: pages that change over get their bandwidth with the same answer of QEMU.
-//! 7. Re-dirtying before trickling: once all is settled, QEMU has the whole link, and the sooner it takes up what is
+//! 7. Re-dirtying before throttling: once all is settled, QEMU has the whole link, and the sooner it takes up what is
 //!    re-dirtied.
 //!
 //! And in one step: parameters are the user's before the switchover is released; QEMU is told to cancel
@@ -48,23 +48,23 @@ use page_number::PAGE_BYTES;
 use self::convergence::Convergence;
 pub(super) use self::input::{Input, Library};
 use self::load_split::LoadSplit;
-pub(super) use self::parameters::Parameters;
 pub(super) use self::peer::LastWord;
 pub(super) use self::skip::SkipTask;
-use self::skip::{Found, Phase, Skip};
+use self::skip::{Skip, SkipPhase, SkipProgress};
 use self::switchover::Switchover;
 use self::throttle::{Bandwidth, Throttle};
-pub(super) use self::trouble::Trouble;
+pub(super) use self::trouble::RestoreTrouble;
 #[cfg(test)]
 pub(super) use self::{
     ledger::Ledger,
-    peer::{Peer, Settled},
+    peer::{PeerState, Settled},
 };
-use crate::source::monitor::migration_info::{Migration, Stage};
+pub(super) use crate::shim::MigrationParameters;
+use crate::source::monitor::migration_info::{MigrationInfo, Stage};
 
 /// How often QEMU is asked.
 const ASK: Duration = Duration::from_millis(100);
-/// How often while it has not told its bandwidth, and is kept at a trickle for that.
+/// How often while it has not told its bandwidth, and is throttled for that.
 const ASK_EARLY: Duration = Duration::from_millis(20);
 
 const BYTES_PER_MEGABIT: f64 = 125_000.0;
@@ -79,10 +79,10 @@ const CANCELLED: &str = "cancelled";
 #[derive(Clone, Debug)]
 pub(super) struct Task {
     /// QEMU's parameters as the user wants them.
-    pub(super) parameters: Parameters,
+    pub(super) parameters: MigrationParameters,
     /// QEMU compresses what it sends.
     pub(super) compressed: bool,
-    /// The pages to leave behind; none in a stock migration.
+    /// The pages to skip; none in a stock migration.
     pub(super) skip: Option<SkipTask>,
     /// How long it may take, from now on.
     pub(super) timeout: Option<Duration>,
@@ -91,7 +91,7 @@ pub(super) struct Task {
 /// The state of one migration.
 #[derive(Debug)]
 pub(super) struct Controller {
-    parameters: Parameters,
+    parameters: MigrationParameters,
     compressed: bool,
     skip: Option<Skip>,
     split: Option<LoadSplit>,
@@ -101,7 +101,7 @@ pub(super) struct Controller {
     convergence: Convergence,
     step: &'static str,
     /// QEMU's last answer, and when it was asked.
-    qemu: Migration,
+    qemu: MigrationInfo,
     asked: Option<Instant>,
     syncs: u64,
     /// When its time is up.
@@ -126,11 +126,11 @@ impl Controller {
             skip: skip.map(|skip| Skip::new(skip, now)),
             split: splits_load.then(LoadSplit::default),
             throttle: Throttle::new(),
-            bandwidth: Bandwidth::Trickle,
+            bandwidth: Bandwidth::Throttled,
             switchover: Switchover::default(),
             convergence: Convergence::default(),
             step: "",
-            qemu: Migration::default(),
+            qemu: MigrationInfo::default(),
             asked: None,
             syncs: 0,
             deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
@@ -168,11 +168,15 @@ impl Controller {
             Input::Runs(runs) => self.runs(now, runs, &mut out),
             Input::Cancel(reason) => self.cancel(reason, &mut out),
             Input::Peer(message) => self.attempt(|skip, out| skip.hear(message, out), &mut out),
-            Input::Looked(looked) => self.attempt(|skip, out| skip.looked(looked, out), &mut out),
-            Input::ChannelGone(Some(error)) => self.trouble(Trouble::ChannelBroke(error), &mut out),
-            Input::ChannelGone(None) => self.trouble(Trouble::ChannelEnded, &mut out),
-            Input::ChannelFull => self.trouble(Trouble::ChannelFull, &mut out),
-            Input::NoThread(error) => self.trouble(Trouble::NoThread(error), &mut out),
+            Input::ZerosChecked(looked) => {
+                self.attempt(|skip, out| skip.zeros_checked(looked, out), &mut out)
+            }
+            Input::ChannelGone(Some(error)) => {
+                self.trouble(RestoreTrouble::ChannelBroke(error), &mut out)
+            }
+            Input::ChannelGone(None) => self.trouble(RestoreTrouble::ChannelEnded, &mut out),
+            Input::ChannelFull => self.trouble(RestoreTrouble::ChannelFull, &mut out),
+            Input::NoThread(error) => self.trouble(RestoreTrouble::NoThread(error), &mut out),
             Input::Hashed(hashed) => self.with_skip(|skip| skip.hashed(hashed, &mut out)),
             Input::HashesEnded => self.with_skip(|skip| skip.hashes_ended(&mut out)),
             Input::ZerosEnded => self.with_skip(|skip| skip.zeros_ended(&mut out)),
@@ -201,7 +205,7 @@ impl Controller {
 
     fn attempt(
         &mut self,
-        work: impl FnOnce(&mut Skip, &mut Vec<Command>) -> Result<(), Trouble>,
+        work: impl FnOnce(&mut Skip, &mut Vec<Command>) -> Result<(), RestoreTrouble>,
         out: &mut Vec<Command>,
     ) {
         let done = self.skip.as_mut().map(|skip| work(skip, out));
@@ -227,7 +231,7 @@ impl Controller {
         let mut parameters = self.parameters;
         if self.skip.is_some() {
             self.bandwidth = self.throttle.bandwidth(self.seen());
-            parameters = self.parameters.held(self.bandwidth);
+            parameters = self.parameters.throttled(self.bandwidth);
         }
         out.push(Command::SetParameters(parameters));
         self.begin(now);
@@ -267,37 +271,37 @@ impl Controller {
             skip.follow(*library, out);
         }
         match skip.look(now, syncs, out) {
-            Ok(Found::Nothing) => {}
-            Ok(Found::Settled) => {
+            Ok(SkipProgress::Nothing) => {}
+            Ok(SkipProgress::Settled) => {
                 skip.end("", out);
                 // QEMU that has measured its bandwidth syncs before it switches over.
                 if has_measured || skip.not_taken_up() == 0 {
                     self.release(out);
                 }
             }
-            Ok(Found::TakenUp) => self.release(out),
+            Ok(SkipProgress::TakenUp) => self.release(out),
             Err(trouble) => self.trouble(trouble, out),
         }
     }
 
     /// Pages cannot be proven any more: the rest is re-dirtied, the migration goes on. It is released once QEMU knows of
     /// what it has to send.
-    fn trouble(&mut self, trouble: Trouble, out: &mut Vec<Command>) {
+    fn trouble(&mut self, trouble: RestoreTrouble, out: &mut Vec<Command>) {
         let Some(skip) = self.skip.as_mut().filter(|skip| !skip.has_ended()) else { return };
         let name = trouble.name();
         out.push(Command::Warn(Warning::Trouble(trouble)));
         skip.end(name, out);
     }
 
-    /// The user's parameters again, and no hold: QEMU converges by itself.
+    /// The user's parameters again, and no throttle: QEMU converges by itself.
     fn release(&mut self, out: &mut Vec<Command>) {
-        // The hold stays until QEMU has ended what was cancelled.
+        // The throttle stays until QEMU has ended what was cancelled.
         if self.cancelled.is_some() {
             return;
         }
         out.push(Command::SetParameters(self.parameters.gentle()));
         self.switchover = Switchover::released(self.syncs);
-        self.with_skip(|skip| skip.phase = Phase::Released);
+        self.with_skip(|skip| skip.phase = SkipPhase::Released);
         out.push(Command::Release);
         self.enter("convergence", out);
     }
@@ -320,7 +324,7 @@ impl Controller {
         out.push(Command::Warn(Warning::Cancelled(reason.clone())));
         self.cancelled = Some(reason);
         out.push(Command::CancelMigration);
-        // The hold stays until QEMU has ended it. Should it be too late to cancel, all must be there.
+        // The throttle stays until QEMU has ended it. Should it be too late to cancel, all must be there.
         if let Some(skip) = self.skip.as_mut().filter(|skip| !skip.has_ended()) {
             skip.end(CANCELLED, out);
         }
@@ -329,7 +333,7 @@ impl Controller {
     fn follow_qemu(
         &mut self,
         now: Instant,
-        migration: Migration,
+        migration: MigrationInfo,
         has_room: bool,
         out: &mut Vec<Command>,
     ) {
@@ -342,7 +346,7 @@ impl Controller {
         match self.qemu.stage() {
             Stage::Completed | Stage::Failed | Stage::Cancelled => {
                 self.has_ended = true;
-                self.with_skip(|skip| skip.phase = Phase::Released);
+                self.with_skip(|skip| skip.phase = SkipPhase::Released);
                 return out.push(Command::End);
             }
             // Whoever has set `pause-before-switchover` has a reason to look before it goes on. What is not settled by
@@ -356,7 +360,7 @@ impl Controller {
         // After a moment in which QEMU could send what is left, it may stop the VM as long as the user allows.
         let ram = self.qemu.ram;
         let (syncs, remaining) = (ram.dirty_sync_count, ram.remaining);
-        if self.switchover.look(switchover::Seen { at: now, syncs, remaining }) {
+        if self.switchover.look(switchover::SwitchoverSample { at: now, syncs, remaining }) {
             out.push(Command::SetParameters(self.parameters));
         }
     }
@@ -375,14 +379,14 @@ impl Controller {
             }
             return;
         };
-        if phase == Phase::Released || self.cancelled.is_some() {
+        if phase == SkipPhase::Released || self.cancelled.is_some() {
             return;
         }
         self.split_load(now, has_room, out);
         let bandwidth = self.throttle.bandwidth(self.seen());
         let bandwidth = match phase {
             // The sooner it is through, the sooner it takes up what is re-dirtied.
-            Phase::Redirtying if self.has_measured() => Bandwidth::Full,
+            SkipPhase::Redirtying if self.has_measured() => Bandwidth::Full,
             // A VM that stands still writes nothing again, and the sooner QEMU syncs, the sooner it knows what to send.
             _ if self.is_stopped && self.has_measured() => Bandwidth::Full,
             _ => bandwidth,
@@ -393,18 +397,18 @@ impl Controller {
         if bandwidth != self.bandwidth {
             log::debug!("QEMU's bandwidth is {bandwidth:?}");
             self.bandwidth = bandwidth;
-            out.push(Command::SetParameters(self.parameters.held(bandwidth)));
+            out.push(Command::SetParameters(self.parameters.throttled(bandwidth)));
         }
     }
 
     /// Gives pages to QEMU where that is sooner.
     fn split_load(&mut self, now: Instant, has_room: bool, out: &mut Vec<Command>) {
         let (Some(skip), Some(split)) = (&mut self.skip, &mut self.split) else { return };
-        if skip.phase != Phase::Restoring {
+        if skip.phase != SkipPhase::Restoring {
             return;
         }
         let ram = self.qemu.ram;
-        let pages = split.look(load_split::Seen {
+        let pages = split.look(load_split::LoadSample {
             at: now,
             settled: skip.settled_by_storage(),
             outstanding: skip.ledger.outstanding(),
@@ -423,13 +427,13 @@ impl Controller {
 
     /// Says so when QEMU does not catch up with the guest.
     fn look_at_convergence(&mut self, now: Instant, out: &mut Vec<Command>) {
-        let is_held = self.skip.as_ref().is_some_and(|skip| skip.phase != Phase::Released);
-        // Before its second pass, and while it is held, QEMU is not meant to.
-        if is_held || self.syncs < 2 || self.cancelled.is_some() {
+        let is_throttled = self.skip.as_ref().is_some_and(|skip| skip.phase != SkipPhase::Released);
+        // Before its second pass, and while it is throttled, QEMU is not meant to.
+        if is_throttled || self.syncs < 2 || self.cancelled.is_some() {
             return;
         }
         let ram = self.qemu.ram;
-        let lost = self.convergence.look(convergence::Seen {
+        let lost = self.convergence.look(convergence::ConvergenceSample {
             at: now,
             syncs: self.syncs,
             written: ram.dirty_pages_rate,
@@ -444,9 +448,9 @@ impl Controller {
     }
 
     /// What decides on QEMU's bandwidth.
-    fn seen(&self) -> throttle::Seen {
+    fn seen(&self) -> throttle::ThrottleSample {
         let skip = self.skip.as_ref();
-        throttle::Seen {
+        throttle::ThrottleSample {
             measured: self.has_measured(),
             first_pass: skip.map_or(0, |skip| skip.task.first_pass_bytes),
             compressed: self.compressed,

@@ -1,40 +1,26 @@
-//! QEMU's migration parameters: the user's, and what they become while the switchover is held.
+//! QEMU's migration parameters: the user's, and what they become under the throttle.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::throttle::Bandwidth;
-use crate::shim;
+use crate::shim::MigrationParameters;
 
 /// Bandwidth while QEMU has nothing to send but what the guest writes over and over, in bytes per
 /// second. QEMU shares it out in tenths of a second, about two pages each.
-const TRICKLE: u64 = 80 << 10;
-/// Most bandwidth that QEMU may reckon with while held. It switches over when what is left fits into
-/// `downtime-limit` times this; [`HELD_DOWNTIME_MS`] of it are 512 KiB, half of what the library in QEMU
+const THROTTLED_BANDWIDTH: u64 = 80 << 10;
+/// Most bandwidth that QEMU may reckon with while throttled. It switches over when what is left fits into
+/// `downtime-limit` times this; [`THROTTLED_DOWNTIME_MS`] of it are 512 KiB, half of what the library in QEMU
 /// keeps dirty. From 8.2 on it is told the number (`avail-switchover-bandwidth`) and may send faster;
 /// before, it takes what it has measured, and must be kept from measuring more.
-const HELD_BANDWIDTH: u64 = 512 << 20;
-/// Milliseconds of `downtime-limit` while held. Not 0: with 0, QEMU up to 10.x does not look at the
+const THROTTLED_SWITCHOVER_BANDWIDTH: u64 = 512 << 20;
+/// Milliseconds of `downtime-limit` while throttled. Not 0: with 0, QEMU up to 10.x does not look at the
 /// bitmap again at the end of the first pass, finds nothing left, and switches over.
-const HELD_DOWNTIME_MS: u64 = 1;
+const THROTTLED_DOWNTIME_MS: u64 = 1;
 
 /// Part of the user's downtime that is asked for at first.
 const GENTLE: u64 = 8;
 
-/// Those that a migration of ours changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(in crate::source) struct Parameters {
-    /// Bytes per second; 0 is without limit.
-    pub(in crate::source) max_bandwidth: u64,
-    /// Milliseconds that the VM may be stopped.
-    pub(in crate::source) downtime_limit: u64,
-    /// Bytes per second that stand for the measured bandwidth, 0 for none (8.2 and later).
-    #[serde(default)]
-    pub(in crate::source) avail_switchover_bandwidth: Option<u64>,
-}
-
-impl Parameters {
+impl MigrationParameters {
     /// These, with what the user asks for instead: bytes per second, milliseconds.
     #[must_use]
     pub(in crate::source) fn with(
@@ -52,26 +38,28 @@ impl Parameters {
     /// The same with a fraction of the downtime: QEMU goes on sending where it would stop the VM at once.
     #[must_use]
     pub(super) fn gentle(self) -> Self {
-        let downtime_limit = self.downtime_limit.div_ceil(GENTLE).max(HELD_DOWNTIME_MS + 1);
+        let downtime_limit = self.downtime_limit.div_ceil(GENTLE).max(THROTTLED_DOWNTIME_MS + 1);
         Self { downtime_limit: downtime_limit.min(self.downtime_limit), ..self }
     }
 
     /// What keeps QEMU from switching over while it sends at `bandwidth`.
     #[must_use]
-    pub(super) fn held(&self, bandwidth: Bandwidth) -> Self {
+    pub(super) fn throttled(&self, bandwidth: Bandwidth) -> Self {
         let unbounded = |bandwidth| if bandwidth == 0 { u64::MAX } else { bandwidth };
         let most = match self.avail_switchover_bandwidth {
             Some(_) => self.max_bandwidth,
-            None => unbounded(self.max_bandwidth).min(HELD_BANDWIDTH),
+            None => unbounded(self.max_bandwidth).min(THROTTLED_SWITCHOVER_BANDWIDTH),
         };
         Self {
             max_bandwidth: match bandwidth {
                 Bandwidth::Full => most,
                 Bandwidth::Limited(rate) => unbounded(most).min(rate.max(1)),
-                Bandwidth::Trickle => unbounded(most).min(TRICKLE),
+                Bandwidth::Throttled => unbounded(most).min(THROTTLED_BANDWIDTH),
             },
-            downtime_limit: HELD_DOWNTIME_MS,
-            avail_switchover_bandwidth: self.avail_switchover_bandwidth.map(|_| HELD_BANDWIDTH),
+            downtime_limit: THROTTLED_DOWNTIME_MS,
+            avail_switchover_bandwidth: self
+                .avail_switchover_bandwidth
+                .map(|_| THROTTLED_SWITCHOVER_BANDWIDTH),
         }
     }
 
@@ -88,50 +76,38 @@ impl Parameters {
     }
 }
 
-impl From<Parameters> for shim::Parameters {
-    fn from(parameters: Parameters) -> Self {
-        let Parameters { max_bandwidth, downtime_limit, avail_switchover_bandwidth } = parameters;
-        Self { max_bandwidth, downtime_limit, avail_switchover_bandwidth }
-    }
-}
-
-impl From<shim::Parameters> for Parameters {
-    fn from(kept: shim::Parameters) -> Self {
-        let shim::Parameters { max_bandwidth, downtime_limit, avail_switchover_bandwidth } = kept;
-        Self { max_bandwidth, downtime_limit, avail_switchover_bandwidth }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn parameters(max_bandwidth: u64, downtime_limit: u64) -> Parameters {
-        Parameters { max_bandwidth, downtime_limit, avail_switchover_bandwidth: None }
+    fn parameters(max_bandwidth: u64, downtime_limit: u64) -> MigrationParameters {
+        MigrationParameters { max_bandwidth, downtime_limit, avail_switchover_bandwidth: None }
     }
 
     #[test]
-    fn a_held_migration_never_has_more_than_the_library_keeps_dirty() {
+    fn a_throttled_migration_never_has_more_than_the_library_keeps_dirty() {
         let shares = [
             Bandwidth::Full,
             Bandwidth::Limited(1 << 31),
             Bandwidth::Limited(1 << 25),
-            Bandwidth::Trickle,
+            Bandwidth::Throttled,
         ];
         for user in [0, 1000, 128 << 20, 100 << 30] {
             for bandwidth in shares {
-                let held = parameters(user, 300).held(bandwidth);
-                assert!(held.max_bandwidth > 0, "0 would be without limit");
-                assert!(held.max_bandwidth / 1000 * held.downtime_limit < 1 << 20);
-                assert!(user == 0 || held.max_bandwidth <= user);
+                let throttled = parameters(user, 300).throttled(bandwidth);
+                assert!(throttled.max_bandwidth > 0, "0 would be without limit");
+                assert!(throttled.max_bandwidth / 1000 * throttled.downtime_limit < 1 << 20);
+                assert!(user == 0 || throttled.max_bandwidth <= user);
                 // Where QEMU can be told what to reckon with.
-                let told =
-                    Parameters { avail_switchover_bandwidth: Some(0), ..parameters(user, 300) };
-                let held = told.held(bandwidth);
-                let reckoned = held.avail_switchover_bandwidth.unwrap();
-                assert!(reckoned > 0 && reckoned / 1000 * held.downtime_limit < 1 << 20);
-                assert!(user == 0 || held.max_bandwidth <= user);
-                assert_eq!(held.max_bandwidth == 0, user == 0 && bandwidth == Bandwidth::Full);
+                let told = MigrationParameters {
+                    avail_switchover_bandwidth: Some(0),
+                    ..parameters(user, 300)
+                };
+                let throttled = told.throttled(bandwidth);
+                let reckoned = throttled.avail_switchover_bandwidth.unwrap();
+                assert!(reckoned > 0 && reckoned / 1000 * throttled.downtime_limit < 1 << 20);
+                assert!(user == 0 || throttled.max_bandwidth <= user);
+                assert_eq!(throttled.max_bandwidth == 0, user == 0 && bandwidth == Bandwidth::Full);
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::allowance::Allowance;
 use super::ledger::Ledger;
-use super::trouble::Trouble;
+use super::trouble::RestoreTrouble;
 use crate::channel::{Finished, Message, NotInstalled, PageRange, Progress};
 
 /// Pages that have become settled.
@@ -15,7 +15,7 @@ use crate::channel::{Finished, Message, NotInstalled, PageRange, Progress};
 pub(in crate::source) enum Settled {
     /// They are at the destination.
     Installed(Vec<PageRange>),
-    /// They are not, and go back to QEMU.
+    /// They are not, and are re-dirtied.
     NotInstalled(NotInstalled, Vec<PageRange>),
 }
 
@@ -37,7 +37,7 @@ impl LastWord {
 
 /// What it has said so far.
 #[derive(Debug)]
-pub(in crate::source) struct Peer {
+pub(in crate::source) struct PeerState {
     /// Pages of the set.
     pages: u64,
     /// Pages that it has answered for: each has one answer.
@@ -48,7 +48,7 @@ pub(in crate::source) struct Peer {
     allowance: Allowance,
 }
 
-impl Peer {
+impl PeerState {
     /// Nothing yet, of a set of `pages` pages; it may settle none of those that it has hashes of for `silence`.
     pub(in crate::source) fn new(pages: u32, silence: Duration, now: Instant) -> Self {
         let (progress, allowance) = (Progress::default(), Allowance::new(silence, now));
@@ -67,12 +67,12 @@ impl Peer {
     /// Looks whether it is still waited for.
     ///
     /// # Errors
-    /// [`Trouble::PeerSilent`] or [`Trouble::PeerSlow`], once it is not.
+    /// [`RestoreTrouble::PeerSilent`] or [`RestoreTrouble::PeerSlow`], once it is not.
     pub(in crate::source) fn is_alive(
         &mut self,
         now: Instant,
         ledger: &Ledger,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RestoreTrouble> {
         self.allowance.spend(now, ledger.in_flight() > 0);
         self.allowance.spent().map_or(Ok(()), Err)
     }
@@ -99,12 +99,12 @@ impl Peer {
         message: Message,
         ledger: &mut Ledger,
         settled: &mut Vec<Settled>,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), RestoreTrouble> {
         match message {
             Message::Installed(ranges) => {
                 self.answers(&ranges)?;
                 for range in ranges {
-                    let fresh = ledger.placed(range)?;
+                    let fresh = ledger.installed(range)?;
                     self.lives(&fresh);
                     settled.push(Settled::Installed(fresh));
                 }
@@ -125,18 +125,18 @@ impl Peer {
             }
             Message::Finished(finished) => {
                 self.finish(finished);
-                Err(Trouble::PeerEnded)
+                Err(RestoreTrouble::PeerEnded)
             }
-            Message::Refused(refused) => Err(Trouble::PeerGaveUp { reason: refused.reason }),
-            _ => Err(Trouble::OutOfTurn),
+            Message::Refused(refused) => Err(RestoreTrouble::PeerGaveUp { reason: refused.reason }),
+            _ => Err(RestoreTrouble::OutOfTurn),
         }
     }
 
     /// Without a bound, one frame could name all pages of the set 100,000 times.
-    fn answers(&mut self, ranges: &[PageRange]) -> Result<(), Trouble> {
+    fn answers(&mut self, ranges: &[PageRange]) -> Result<(), RestoreTrouble> {
         self.answered += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
         if self.answered > self.pages {
-            return Err(Trouble::TooManyAnswers);
+            return Err(RestoreTrouble::TooManyAnswers);
         }
         Ok(())
     }
@@ -160,10 +160,10 @@ mod tests {
 
     /// What is heard, with what it settles.
     fn hear(
-        peer: &mut Peer,
+        peer: &mut PeerState,
         message: Message,
         ledger: &mut Ledger,
-    ) -> Result<Vec<Settled>, Trouble> {
+    ) -> Result<Vec<Settled>, RestoreTrouble> {
         let mut settled = Vec::new();
         peer.hear(message, ledger, &mut settled).map(|()| settled)
     }
@@ -173,10 +173,10 @@ mod tests {
     }
 
     /// A destination that has hashes of all 100 pages.
-    fn hashed() -> (Peer, Ledger) {
+    fn hashed() -> (PeerState, Ledger) {
         let mut ledger = Ledger::new(100);
         ledger.hash_sent(range(0, 100));
-        (Peer::new(100, LIMIT, Instant::now()), ledger)
+        (PeerState::new(100, LIMIT, Instant::now()), ledger)
     }
 
     #[test]
@@ -191,19 +191,22 @@ mod tests {
         }
         let late = begun + LIMIT * 2;
         let silent = peer.is_alive(late, &ledger);
-        assert!(matches!(silent, Err(Trouble::PeerSilent { .. })), "held by messages of progress");
+        assert!(
+            matches!(silent, Err(RestoreTrouble::PeerSilent { .. })),
+            "kept by messages of progress"
+        );
         hear(&mut peer, Message::Installed(vec![range(0, 1)]), &mut ledger).unwrap();
         assert!(peer.is_alive(late, &ledger).is_ok());
         // Who has no hash has nothing to answer.
-        let mut idle = Peer::new(100, LIMIT, begun);
+        let mut idle = PeerState::new(100, LIMIT, begun);
         assert!(idle.is_alive(late, &Ledger::new(100)).is_ok());
     }
 
     #[test]
     fn pages_are_answered_once() {
         let (mut peer, mut ledger) = hashed();
-        let placed = hear(&mut peer, Message::Installed(vec![range(0, 60)]), &mut ledger);
-        assert_eq!(placed.unwrap(), [Settled::Installed(vec![range(0, 60)])]);
+        let installed = hear(&mut peer, Message::Installed(vec![range(0, 60)]), &mut ledger);
+        assert_eq!(installed.unwrap(), [Settled::Installed(vec![range(0, 60)])]);
         let again = hear(&mut peer, Message::Installed(vec![range(0, 41)]), &mut ledger);
         assert!(again.unwrap_err().to_string().contains("more pages than the set has"));
         let (mut peer, mut ledger) = hashed();

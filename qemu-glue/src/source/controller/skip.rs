@@ -1,10 +1,10 @@
-//! The pages left behind, from the hint to the last one settled.
+//! The skipped pages, from the hint to the last one settled.
 //!
 //! ```text
 //! AwaitingHint ── hint returned ──> Restoring ── nothing outstanding ──> Redirtying ── QEMU has it ──> Released
 //!       └──── refused, trouble ─────────┴──── trouble, cancel ───────────────┘
 //! ```
-//! Trouble is whatever keeps pages from being proven. It ends the restore: what is not settled is re-dirtied
+//! Trouble is whatever keeps pages from being verified. It ends the restore: what is not settled is re-dirtied
 //! while the VM still runs, and the migration goes on as a stock one (invariants I1, I8). A set that
 //! no migration has taken yet is taken back instead.
 //!
@@ -17,13 +17,13 @@ use std::time::{Duration, Instant};
 use super::command::Command;
 use super::input::Library;
 use super::ledger::Ledger;
-use super::peer::{Peer, Settled};
-use super::trouble::Trouble;
+use super::peer::{PeerState, Settled};
+use super::trouble::RestoreTrouble;
 use crate::channel::{Message, NotInstalled, PageRange};
 use crate::set::SkipSet;
-use crate::shim::{State, Status};
+use crate::shim::{LibraryStatus, SetState};
 use crate::source::hash::Hashed;
-use crate::source::zero::Looked;
+use crate::source::zero::ZeroCheck;
 
 /// How long the library may take from the `migrate` command to the end of its hints; connecting to the
 /// destination's QEMU is part of it.
@@ -43,7 +43,7 @@ mod reason {
 
 /// How far the session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::source) enum Phase {
+pub(in crate::source) enum SkipPhase {
     /// The library has not hinted the set yet.
     AwaitingHint,
     /// Hashes go out, answers come in.
@@ -56,7 +56,7 @@ pub(in crate::source) enum Phase {
 
 /// What a look has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum SkipProgress {
     /// Nothing new.
     Nothing,
     /// No page is outstanding.
@@ -65,7 +65,7 @@ pub(super) enum Found {
     TakenUp,
 }
 
-/// A set of pages that a migration is to leave behind.
+/// A set of pages that a migration is to skip.
 #[derive(Clone, Debug, Default)]
 pub(in crate::source) struct SkipTask {
     /// Pages of the set.
@@ -111,11 +111,11 @@ impl SkipTask {
 #[derive(Debug)]
 pub(super) struct Skip {
     pub(super) task: SkipTask,
-    pub(super) phase: Phase,
+    pub(super) phase: SkipPhase,
     pub(super) ledger: Ledger,
-    pub(super) peer: Peer,
+    pub(super) peer: PeerState,
     /// What the library's memory said last.
-    pub(super) library: Option<Status>,
+    pub(super) library: Option<LibraryStatus>,
     begun: Instant,
     hashed: u64,
     /// Pages that the destination did not place.
@@ -130,8 +130,8 @@ impl Skip {
     pub(super) fn new(task: SkipTask, now: Instant) -> Self {
         Self {
             ledger: Ledger::new(task.pages),
-            peer: Peer::new(task.pages, task.silence, now),
-            phase: Phase::AwaitingHint,
+            peer: PeerState::new(task.pages, task.silence, now),
+            phase: SkipPhase::AwaitingHint,
             library: None,
             begun: now,
             hashed: 0,
@@ -144,7 +144,7 @@ impl Skip {
 
     /// All is settled; trouble is none any more.
     pub(super) const fn has_ended(&self) -> bool {
-        matches!(self.phase, Phase::Redirtying | Phase::Released)
+        matches!(self.phase, SkipPhase::Redirtying | SkipPhase::Released)
     }
 
     /// QEMU is told to migrate now: the library's time begins.
@@ -162,7 +162,7 @@ impl Skip {
 
     /// Pages that storage was asked for and that are settled.
     pub(super) const fn settled_by_storage(&self) -> u64 {
-        self.ledger.placed_pages() + self.not_installed
+        self.ledger.installed_pages() + self.not_installed
     }
 
     /// Pages re-dirtied that QEMU has not learnt of yet.
@@ -193,16 +193,18 @@ impl Skip {
         now: Instant,
         syncs: u64,
         out: &mut Vec<Command>,
-    ) -> Result<Found, Trouble> {
+    ) -> Result<SkipProgress, RestoreTrouble> {
         match self.phase {
-            Phase::Released => Ok(Found::Nothing),
-            Phase::Redirtying => {
-                Ok(if self.is_taken_up() { Found::TakenUp } else { Found::Nothing })
+            SkipPhase::Released => Ok(SkipProgress::Nothing),
+            SkipPhase::Redirtying => {
+                Ok(if self.is_taken_up() { SkipProgress::TakenUp } else { SkipProgress::Nothing })
             }
-            Phase::AwaitingHint => self.await_hint(now, syncs, out),
+            SkipPhase::AwaitingHint => self.await_hint(now, syncs, out),
             // First: who has settled all is not silent.
-            Phase::Restoring if self.ledger.outstanding() == 0 => Ok(Found::Settled),
-            Phase::Restoring => self.peer.is_alive(now, &self.ledger).map(|()| Found::Nothing),
+            SkipPhase::Restoring if self.ledger.outstanding() == 0 => Ok(SkipProgress::Settled),
+            SkipPhase::Restoring => {
+                self.peer.is_alive(now, &self.ledger).map(|()| SkipProgress::Nothing)
+            }
         }
     }
 
@@ -211,29 +213,31 @@ impl Skip {
         now: Instant,
         syncs: u64,
         out: &mut Vec<Command>,
-    ) -> Result<Found, Trouble> {
+    ) -> Result<SkipProgress, RestoreTrouble> {
         let late = now.saturating_duration_since(self.begun) > HINT;
         match &self.library {
-            Some(Status { state: State::Hinted, hint_returned_ns: Some(_), .. }) => {
+            Some(LibraryStatus { state: SetState::Hinted, hint_returned_ns: Some(_), .. }) => {
                 self.restore(out);
             }
-            Some(Status { state: State::Hinted, .. }) => {}
-            Some(Status { state: State::Refused, reason, .. }) => {
-                return Err(Trouble::LibraryRefused { refusal: reason.clone() });
+            Some(LibraryStatus { state: SetState::Hinted, .. }) => {}
+            Some(LibraryStatus { state: SetState::Refused, reason, .. }) => {
+                return Err(RestoreTrouble::LibraryRefused { refusal: reason.clone() });
             }
-            Some(library) if library.state == State::Ended => return Err(Trouble::LibraryEnded),
-            Some(library) if library.state == State::Armed && syncs > 1 => {
-                return Err(Trouble::LibraryMissed);
+            Some(library) if library.state == SetState::Ended => {
+                return Err(RestoreTrouble::LibraryEnded);
             }
-            _ if late => return Err(Trouble::LibrarySilent { limit: HINT }),
+            Some(library) if library.state == SetState::Armed && syncs > 1 => {
+                return Err(RestoreTrouble::LibraryMissed);
+            }
+            _ if late => return Err(RestoreTrouble::LibrarySilent { limit: HINT }),
             _ => {}
         }
-        Ok(Found::Nothing)
+        Ok(SkipProgress::Nothing)
     }
 
     /// The hint has returned: what is read of RAM from here on counts (invariant I2).
     fn restore(&mut self, out: &mut Vec<Command>) {
-        self.phase = Phase::Restoring;
+        self.phase = SkipPhase::Restoring;
         out.push(Command::StartReading);
         for range in std::mem::take(&mut self.task.unreadable) {
             let fresh = self.ledger.redirtied(range).unwrap_or_default();
@@ -243,7 +247,7 @@ impl Skip {
 
     /// Hashes go out.
     pub(super) fn hashed(&mut self, Hashed { first, hashes }: Hashed, out: &mut Vec<Command>) {
-        if self.phase != Phase::Restoring {
+        if self.phase != SkipPhase::Restoring {
             return;
         }
         let count = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
@@ -254,19 +258,19 @@ impl Skip {
 
     /// Nobody can prove what a thread could not read, or has left when it fell.
     pub(super) fn hashes_ended(&mut self, out: &mut Vec<Command>) {
-        if self.phase == Phase::Restoring {
+        if self.phase == SkipPhase::Restoring {
             let unhashed = self.ledger.redirty_unhashed(self.task.zero_pages);
             self.leave(reason::NOT_READ, unhashed, out);
         }
     }
 
     /// Zero pages are settled without the destination: it has made holes of them.
-    pub(super) fn looked(
+    pub(super) fn zeros_checked(
         &mut self,
-        Looked { zero, written }: Looked,
+        ZeroCheck { zero, written }: ZeroCheck,
         out: &mut Vec<Command>,
-    ) -> Result<(), Trouble> {
-        if self.phase != Phase::Restoring {
+    ) -> Result<(), RestoreTrouble> {
+        if self.phase != SkipPhase::Restoring {
             return Ok(());
         }
         for range in zero {
@@ -281,7 +285,7 @@ impl Skip {
 
     /// Zero pages that no thread has looked at again.
     pub(super) fn zeros_ended(&mut self, out: &mut Vec<Command>) {
-        if self.phase == Phase::Restoring {
+        if self.phase == SkipPhase::Restoring {
             let zeros = PageRange { first: 0, count: self.task.zero_pages };
             let rest = self.ledger.redirtied(zeros).unwrap_or_default();
             self.leave(reason::NOT_READ, rest, out);
@@ -289,7 +293,11 @@ impl Skip {
     }
 
     /// Takes what the destination says. An error is trouble.
-    pub(super) fn hear(&mut self, message: Message, out: &mut Vec<Command>) -> Result<(), Trouble> {
+    pub(super) fn hear(
+        &mut self,
+        message: Message,
+        out: &mut Vec<Command>,
+    ) -> Result<(), RestoreTrouble> {
         if self.has_ended() {
             self.peer.hear_after(message);
             return Ok(());
@@ -318,9 +326,9 @@ impl Skip {
         left
     }
 
-    /// What is not settled is re-dirtied, for this reason. The switchover is still held.
+    /// What is not settled is re-dirtied, for this reason. The switchover is not released yet.
     pub(super) fn end(&mut self, reason: &'static str, out: &mut Vec<Command>) {
-        self.phase = Phase::Redirtying;
+        self.phase = SkipPhase::Redirtying;
         out.extend([Command::StopReading, Command::Disarm]);
         let rest = self.ledger.redirty_rest();
         if !rest.is_empty() {
@@ -358,10 +366,10 @@ impl Skip {
         let syncs = library.syncs.saturating_sub(after);
         match library.state {
             // It was taken back before a migration took it, or nothing of it was hinted.
-            State::Armed | State::Refused | State::Ended => true,
-            State::Hinting => false,
+            SetState::Armed | SetState::Refused | SetState::Ended => true,
+            SetState::Hinting => false,
             // One that had begun before may have looked too early; the second has not, whatever the figures say.
-            State::Hinted => (syncs > 0 && self.not_taken_up() == 0) || syncs > 1,
+            SetState::Hinted => (syncs > 0 && self.not_taken_up() == 0) || syncs > 1,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How long the VM may stand still at the end: briefly where QEMU comes so far, else as long as the user allows.
 //!
-//! When the hold ends, QEMU may stop the VM for a small part of the user's limit only. It then sends the last of
+//! When the switchover is released, QEMU may stop the VM for a small part of the user's limit only. It then sends the last of
 //! what the guest writes while the guest runs, which saves most of the downtime. A guest that writes nearly as fast as
 //! QEMU sends is not caught up with: the user's limit comes back as soon as that is seen, or after [`GENTLE`].
 
@@ -16,7 +16,7 @@ const SHRINKS: f64 = 0.7;
 /// How the switchover comes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Switchover {
-    /// It is held, or nobody meddles with it.
+    /// It is not released, or nobody changes it.
     #[default]
     NotYet,
     /// With a short stop, but not before there are more syncs than these: QEMU has a pass to end.
@@ -29,7 +29,7 @@ pub(super) enum Switchover {
 
 /// What QEMU says, all of one answer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
+pub(super) struct SwitchoverSample {
     pub(super) at: Instant,
     /// Bitmap syncs so far.
     pub(super) syncs: u64,
@@ -38,7 +38,7 @@ pub(super) struct Seen {
 }
 
 impl Switchover {
-    /// The hold has ended after `syncs` bitmap syncs.
+    /// It is released after `syncs` bitmap syncs.
     pub(super) fn released(syncs: u64) -> Self {
         Self::After(syncs.max(1))
     }
@@ -49,8 +49,8 @@ impl Switchover {
     }
 
     /// Whether the stop may be as long as the user allows from now on; said once.
-    pub(super) fn look(&mut self, seen: Seen) -> bool {
-        let Seen { at, syncs: seen, remaining } = seen;
+    pub(super) fn look(&mut self, seen: SwitchoverSample) -> bool {
+        let SwitchoverSample { at, syncs: seen, remaining } = seen;
         match *self {
             Self::After(syncs) if seen > syncs => {
                 *self = Self::Since { begun: at, syncs: seen, found: remaining };
@@ -83,7 +83,7 @@ mod tests {
         let mut at = Instant::now();
         looks.iter().position(|&(syncs, mib)| {
             at += Duration::from_millis(100);
-            switchover.look(Seen { at, syncs, remaining: mib * MIB })
+            switchover.look(SwitchoverSample { at, syncs, remaining: mib * MIB })
         })
     }
 
@@ -113,15 +113,20 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_once_and_not_while_the_migration_is_held() {
-        let seen = Seen { at: Instant::now(), syncs: 9, remaining: MIB };
-        let mut held = Switchover::default();
-        assert!(!held.look(seen) && !held.is_gentle());
+    fn it_is_said_once_and_not_while_the_migration_is_throttled() {
+        let seen = SwitchoverSample { at: Instant::now(), syncs: 9, remaining: MIB };
+        let mut throttled = Switchover::default();
+        assert!(!throttled.look(seen) && !throttled.is_gentle());
         let mut late = Switchover::released(0);
-        assert!(!late.look(Seen { syncs: 1, ..seen }), "the first sync begins the first pass");
+        assert!(
+            !late.look(SwitchoverSample { syncs: 1, ..seen }),
+            "the first sync begins the first pass"
+        );
         assert!(late.is_gentle());
         late.look(seen);
-        assert!(late.look(Seen { at: seen.at + 2 * GENTLE, ..seen }));
-        assert!(!late.look(Seen { at: seen.at + 3 * GENTLE, ..seen }) && !late.is_gentle());
+        assert!(late.look(SwitchoverSample { at: seen.at + 2 * GENTLE, ..seen }));
+        assert!(
+            !late.look(SwitchoverSample { at: seen.at + 3 * GENTLE, ..seen }) && !late.is_gentle()
+        );
     }
 }

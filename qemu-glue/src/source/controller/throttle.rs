@@ -1,15 +1,15 @@
-//! How much of the link QEMU gets while its switchover is held.
+//! How much of the link QEMU gets until its switchover is released.
 //!
 //! While QEMU has pages to send that it has never sent, it has the whole link: its first pass, and each
 //! pass after pages were re-dirtied. Once it only sends again what the guest writes again, every byte
-//! is wasted until the restore is done, so it gets a trickle. What the guest wrote last is sent when
-//! the hold ends, once.
+//! is wasted until the restore is done, so it is throttled. What the guest wrote last is sent when
+//! the switchover is released, once.
 //!
 //! It begins with less than the whole, where that matters. QEMU up to 10.x looks at the bitmap again,
-//! and so finds the pages that hold it, only when less is left than fits into the downtime at the bandwidth that it has measured,
+//! and so finds the pages that keep it from the switchover, only when less is left than fits into the downtime at the bandwidth that it has measured,
 //! and it measures every tenth of a second. A first pass that is over before the first measurement
-//! (a small VM whose RAM is mostly left behind) would switch over at once. So until then it may send no
-//! faster than makes its first pass [`LONG_ENOUGH`], and a trickle where that is next to nothing.
+//! (a small VM whose RAM is mostly skipped) would switch over at once. So until then it may send no
+//! faster than makes its first pass [`LONG_ENOUGH`], and is throttled where that is next to nothing.
 
 use crate::source::record::progress::real;
 
@@ -21,7 +21,7 @@ const LONG_ENOUGH: f64 = 0.3;
 /// A page that QEMU compresses takes a byte for so many at best. Should pages be smaller still, the
 /// migration is a stock one.
 const COMPRESSED: f64 = 8.0;
-/// Bytes per second below which the difference to a trickle is nothing.
+/// Bytes per second below which the difference to the throttle is nothing.
 const LITTLE: u64 = 8 << 20;
 
 /// What QEMU may use.
@@ -32,12 +32,12 @@ pub(in crate::source) enum Bandwidth {
     /// So many bytes per second, if the user allows them.
     Limited(u64),
     /// As little as keeps the connection alive.
-    Trickle,
+    Throttled,
 }
 
 /// What it looks at.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct ThrottleSample {
     /// QEMU has measured its bandwidth.
     pub(super) measured: bool,
     /// Bytes of RAM that the first pass has to send.
@@ -68,7 +68,7 @@ impl Throttle {
     }
 
     /// The bandwidth for this moment.
-    pub(super) fn bandwidth(&mut self, seen: Seen) -> Bandwidth {
+    pub(super) fn bandwidth(&mut self, seen: ThrottleSample) -> Bandwidth {
         if seen.redirtied.saturating_sub(self.granted) >= WORTH_A_PASS {
             self.granted = seen.redirtied;
             // The next sync takes them in; the pass that begins with it ends at the one after.
@@ -76,7 +76,7 @@ impl Throttle {
         }
         match seen.measured {
             true if seen.syncs <= self.until => Bandwidth::Full,
-            true => Bandwidth::Trickle,
+            true => Bandwidth::Throttled,
             false => early(seen),
         }
     }
@@ -88,43 +88,49 @@ impl Throttle {
     clippy::cast_sign_loss,
     reason = "a rate that is not negative, and far below what 64 bits hold"
 )]
-fn early(seen: Seen) -> Bandwidth {
+fn early(seen: ThrottleSample) -> Bandwidth {
     let ratio = if seen.compressed { COMPRESSED } else { 1.0 };
     let rate = (real(seen.first_pass) / LONG_ENOUGH / ratio) as u64;
-    if rate < LITTLE { Bandwidth::Trickle } else { Bandwidth::Limited(rate) }
+    if rate < LITTLE { Bandwidth::Throttled } else { Bandwidth::Limited(rate) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seen(syncs: u64, redirtied: u64) -> Seen {
-        Seen { measured: true, first_pass: 0, compressed: false, syncs, redirtied }
+    fn seen(syncs: u64, redirtied: u64) -> ThrottleSample {
+        ThrottleSample { measured: true, first_pass: 0, compressed: false, syncs, redirtied }
     }
 
     #[test]
     fn a_long_first_pass_begins_at_once() {
         let mut throttle = Throttle::new();
-        let long = Seen { measured: false, first_pass: 300 << 20, ..seen(1, 0) };
+        let long = ThrottleSample { measured: false, first_pass: 300 << 20, ..seen(1, 0) };
         assert_eq!(throttle.bandwidth(long), Bandwidth::Limited(1_048_576_000));
-        let compressed = Seen { compressed: true, ..long };
+        let compressed = ThrottleSample { compressed: true, ..long };
         assert_eq!(throttle.bandwidth(compressed), Bandwidth::Limited(131_072_000));
-        assert_eq!(throttle.bandwidth(Seen { first_pass: 2 << 20, ..long }), Bandwidth::Trickle);
-        assert_eq!(throttle.bandwidth(Seen { measured: true, ..compressed }), Bandwidth::Full);
+        assert_eq!(
+            throttle.bandwidth(ThrottleSample { first_pass: 2 << 20, ..long }),
+            Bandwidth::Throttled
+        );
+        assert_eq!(
+            throttle.bandwidth(ThrottleSample { measured: true, ..compressed }),
+            Bandwidth::Full
+        );
     }
 
     #[test]
     fn the_first_pass_has_the_link() {
         let mut throttle = Throttle::new();
-        let early = Seen { measured: false, ..seen(1, 0) };
+        let early = ThrottleSample { measured: false, ..seen(1, 0) };
         assert_eq!(
             throttle.bandwidth(early),
-            Bandwidth::Trickle,
+            Bandwidth::Throttled,
             "QEMU must not be through before it measures"
         );
         assert_eq!(throttle.bandwidth(seen(1, 0)), Bandwidth::Full);
-        assert_eq!(throttle.bandwidth(seen(2, 0)), Bandwidth::Trickle);
-        assert_eq!(throttle.bandwidth(seen(9, 100)), Bandwidth::Trickle);
+        assert_eq!(throttle.bandwidth(seen(2, 0)), Bandwidth::Throttled);
+        assert_eq!(throttle.bandwidth(seen(9, 100)), Bandwidth::Throttled);
     }
 
     #[test]
@@ -132,10 +138,10 @@ mod tests {
         let mut throttle = Throttle::new();
         assert_eq!(throttle.bandwidth(seen(5, 2000)), Bandwidth::Full);
         assert_eq!(throttle.bandwidth(seen(6, 2000)), Bandwidth::Full, "this sync took them in");
-        assert_eq!(throttle.bandwidth(seen(7, 2000)), Bandwidth::Trickle);
-        assert_eq!(throttle.bandwidth(seen(7, 2500)), Bandwidth::Trickle);
+        assert_eq!(throttle.bandwidth(seen(7, 2000)), Bandwidth::Throttled);
+        assert_eq!(throttle.bandwidth(seen(7, 2500)), Bandwidth::Throttled);
         assert_eq!(throttle.bandwidth(seen(8, 3024)), Bandwidth::Full);
-        assert_eq!(throttle.bandwidth(seen(10, 3024)), Bandwidth::Trickle);
+        assert_eq!(throttle.bandwidth(seen(10, 3024)), Bandwidth::Throttled);
     }
 
     #[test]
@@ -143,6 +149,6 @@ mod tests {
         let mut throttle = Throttle::new();
         assert_eq!(throttle.bandwidth(seen(1, 5000)), Bandwidth::Full);
         assert_eq!(throttle.bandwidth(seen(2, 5000)), Bandwidth::Full);
-        assert_eq!(throttle.bandwidth(seen(3, 5000)), Bandwidth::Trickle);
+        assert_eq!(throttle.bandwidth(seen(3, 5000)), Bandwidth::Throttled);
     }
 }

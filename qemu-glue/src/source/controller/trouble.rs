@@ -1,4 +1,4 @@
-//! What keeps pages of the set from being proven. It ends the restore, never the migration.
+//! What keeps pages of the set from being verified. It ends the restore, never the migration.
 
 use std::io;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use thiserror::Error;
 
 use super::ledger::LedgerError;
 use crate::channel::ChannelError;
-use crate::shim::Refusal;
+use crate::shim::LibraryRefusal;
 
 /// Why the rest of the set travels by network.
 #[derive(Debug, Error)]
-pub(in crate::source) enum Trouble {
+pub(in crate::source) enum RestoreTrouble {
     /// The channel broke.
     #[error("the channel to the destination broke")]
     ChannelBroke(#[source] ChannelError),
@@ -62,11 +62,11 @@ pub(in crate::source) enum Trouble {
     /// An answer that cannot be so.
     #[error(transparent)]
     Answer(#[from] LedgerError),
-    /// The library leaves nothing behind.
+    /// The library skips nothing.
     #[error("the library in QEMU skips nothing{}", refusal.as_ref().map(|why| format!(": {why}")).unwrap_or_default())]
     LibraryRefused {
         /// Why.
-        refusal: Option<Refusal>,
+        refusal: Option<LibraryRefusal>,
     },
     /// The migration ended before it began.
     #[error("the library in QEMU has ended before it began")]
@@ -85,7 +85,7 @@ pub(in crate::source) enum Trouble {
     NoThread(#[source] io::Error),
 }
 
-impl Trouble {
+impl RestoreTrouble {
     /// Its name in reports (`redirtied_by_reason`), which stays.
     pub(in crate::source) const fn name(&self) -> &'static str {
         match self {

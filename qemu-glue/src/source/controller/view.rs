@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use foreign::Text;
 use page_wire::ask::{self, Migration as Telemetry};
 
-use super::skip::Phase;
+use super::skip::SkipPhase;
 use super::{Controller, LastWord};
 use crate::channel::Progress;
-use crate::shim::Status;
-use crate::source::monitor::migration_info::Migration;
+use crate::shim::LibraryStatus;
+use crate::source::monitor::migration_info::MigrationInfo;
 use crate::source::record::progress::Snapshot;
 
 impl Controller {
     /// QEMU's last answer.
-    pub(in crate::source) const fn qemu(&self) -> &Migration {
+    pub(in crate::source) const fn qemu(&self) -> &MigrationInfo {
         &self.qemu
     }
 
@@ -43,14 +43,14 @@ impl Controller {
         self.skip.as_ref().map_or_else(Progress::default, |skip| *skip.peer.progress())
     }
 
-    /// Zero pages among those left behind.
+    /// Zero pages among those skipped.
     pub(in crate::source) fn zero_pages(&self) -> u64 {
         self.skip.as_ref().map_or(0, |skip| skip.ledger.zero_pages())
     }
 
     /// Pages re-dirtied by reason, with those that the library re-dirtied by itself; none when it had
-    /// left none behind.
-    pub(in crate::source) fn redirtied(&self, status: &Status) -> BTreeMap<Text, u64> {
+    /// skipped none.
+    pub(in crate::source) fn redirtied(&self, status: &LibraryStatus) -> BTreeMap<Text, u64> {
         let Some(skip) = self.skip.as_ref().filter(|_| status.hinted > 0) else {
             return BTreeMap::new();
         };
@@ -67,14 +67,16 @@ impl Controller {
         let skip = self.skip.as_ref()?;
         let phase = match skip.phase {
             _ if self.cancelled.is_some() => ask::Phase::GivenUp,
-            Phase::Released => ask::Phase::SwitchingOver,
+            SkipPhase::Released => ask::Phase::SwitchingOver,
             _ if self.syncs > 1 => ask::Phase::Throttled,
-            Phase::AwaitingHint | Phase::Restoring | Phase::Redirtying => ask::Phase::Migrating,
+            SkipPhase::AwaitingHint | SkipPhase::Restoring | SkipPhase::Redirtying => {
+                ask::Phase::Migrating
+            }
         };
         Some(Telemetry {
             phase,
             skipped: skip.library.as_ref().map_or(0, |library| library.hinted),
-            installed: skip.ledger.placed_pages(),
+            installed: skip.ledger.installed_pages(),
             redirtied: skip.ledger.redirtied_pages(),
             remaining_bytes: self.qemu.ram.remaining,
         })
@@ -99,15 +101,15 @@ impl Controller {
         let skipped = skip.library.as_ref().map_or(0, |library| library.hinted);
         if skipped > 0 {
             snapshot.skipped_pages = skipped;
-            snapshot.placed_pages = skip.ledger.placed_pages();
+            snapshot.installed_pages = skip.ledger.installed_pages();
             snapshot.zero_pages = skip.ledger.zero_pages();
             snapshot.redirtied_pages = skip.ledger.redirtied_pages();
             snapshot.outstanding_pages = skip.ledger.outstanding();
         }
         match skip.phase {
-            Phase::AwaitingHint => snapshot.waits_for = "the library in QEMU",
-            Phase::Restoring if self.syncs > 1 => snapshot.waits_for = "storage",
-            Phase::Restoring | Phase::Redirtying | Phase::Released => {}
+            SkipPhase::AwaitingHint => snapshot.waits_for = "the library in QEMU",
+            SkipPhase::Restoring if self.syncs > 1 => snapshot.waits_for = "storage",
+            SkipPhase::Restoring | SkipPhase::Redirtying | SkipPhase::Released => {}
         }
         snapshot
     }

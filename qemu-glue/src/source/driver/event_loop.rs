@@ -12,46 +12,46 @@ use crate::source::controller::{Command, Controller, Input, Task};
 use crate::source::driver::Driver;
 use crate::source::driver::session::SkipSession;
 use crate::source::error::MigrateError;
-use crate::source::monitor::migration_info::{Migration, Stage, stage};
+use crate::source::monitor::migration_info::{MigrationInfo, Stage, stage};
 use crate::source::monitor::settings;
-use crate::source::peer::channel::Link;
-use crate::source::record::Record;
+use crate::source::peer::channel::PeerChannel;
+use crate::source::record::ReportBuilder;
 
 /// How often the library's memory is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
 /// How it ended.
 #[derive(Debug)]
-pub(in crate::source) struct Ended {
+pub(in crate::source) struct MigrationEnd {
     pub(in crate::source) stage: Stage,
-    pub(in crate::source) migration: Migration,
+    pub(in crate::source) migration: MigrationInfo,
     /// Why, when it did not complete.
     pub(in crate::source) reason: Option<String>,
 }
 
 /// A migration of QEMU that has ended, and who is to be told.
 pub(in crate::source) struct Driven {
-    pub(in crate::source) ended: Ended,
+    pub(in crate::source) ended: MigrationEnd,
     pub(in crate::source) controller: Controller,
     pub(in crate::source) session: Option<SkipSession>,
-    pub(in crate::source) listener: Option<Link>,
+    pub(in crate::source) listener: Option<PeerChannel>,
 }
 
-pub(in crate::source) struct Drive<'a, 'o, D> {
+pub(in crate::source) struct EventLoop<'a, 'o, D> {
     qmp: &'a Qmp,
     driver: &'a mut D,
     controller: Controller,
     session: Option<SkipSession>,
-    record: &'a mut Record<'o>,
+    record: &'a mut ReportBuilder<'o>,
 }
 
-impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
+impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
     pub(in crate::source) fn new(
         qmp: &'a Qmp,
         driver: &'a mut D,
         task: Task,
         session: Option<SkipSession>,
-        record: &'a mut Record<'o>,
+        record: &'a mut ReportBuilder<'o>,
     ) -> Self {
         Self { qmp, driver, controller: Controller::new(task, Instant::now()), session, record }
     }
@@ -70,7 +70,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
         &mut self,
         uri: &str,
         stop: &Stop,
-    ) -> Result<Ended, MigrateError> {
+    ) -> Result<MigrationEnd, MigrateError> {
         let (mut waits, mut tells) = (stop.clone(), stop.clone());
         if let Some(ended) = waits.within(CANCELLING, self.follow(uri, &mut tells)).await {
             return ended;
@@ -79,12 +79,12 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
         // Its figures were waited for.
         let migration = self.controller.qemu().clone();
         if migration.stage() == Stage::Completed {
-            return Ok(Ended { stage: Stage::Completed, migration, reason: None });
+            return Ok(MigrationEnd { stage: Stage::Completed, migration, reason: None });
         }
         Err(MigrateError::NotEnded { reason, limit: CANCELLING })
     }
 
-    async fn follow(&mut self, uri: &str, stop: &mut Stop) -> Result<Ended, MigrateError> {
+    async fn follow(&mut self, uri: &str, stop: &mut Stop) -> Result<MigrationEnd, MigrateError> {
         let mut events = self.qmp.events();
         self.record.limits(true);
         // QEMU does not know of a migration yet: there is none to cancel, and what it tells is of an earlier one.
@@ -161,7 +161,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
     async fn perform(&mut self, command: Command) -> Result<Option<Input>, MigrateError> {
         match command {
             Command::AskQemu => {
-                let answer = Migration::of(self.qmp).await;
+                let answer = MigrationInfo::of(self.qmp).await;
                 let answer = self.survivable(answer.map(Some))?;
                 let session = self.session.as_ref();
                 let channel_has_room = session.is_some_and(SkipSession::channel_has_room);
@@ -179,7 +179,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
                 self.survivable(cancelled)?;
             }
             Command::Enter(step) => self.record.enter(step),
-            Command::Warn(warning) => self.record.remark(warning.to_string()),
+            Command::Warn(warning) => self.record.warn(warning.to_string()),
             Command::End => {}
             command => {
                 return Ok(self.session.as_mut().and_then(|session| session.perform(command)));
@@ -194,7 +194,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
             Ok(value) => Ok(value),
             Err(error) if error.is_fatal() => Err(MigrateError::Lost(error)),
             Err(error) => {
-                self.record.remark(error.to_string());
+                self.record.warn(error.to_string());
                 Ok(T::default())
             }
         }
@@ -210,7 +210,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
         self.record.snapshot(snapshot);
     }
 
-    async fn ended(&mut self) -> Result<Ended, MigrateError> {
+    async fn ended(&mut self) -> Result<MigrationEnd, MigrateError> {
         let mut migration = self.controller.qemu().clone();
         let stage = migration.stage();
         // Completion can be seen before its figures are there.
@@ -219,7 +219,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
                 break;
             }
             sleep(Duration::from_millis(50)).await;
-            let again = Migration::of(self.qmp).await;
+            let again = MigrationInfo::of(self.qmp).await;
             migration = self.survivable(again)?;
         }
         self.record.end(self.controller.entered());
@@ -230,7 +230,7 @@ impl<'a, 'o, D: Driver> Drive<'a, 'o, D> {
                 cancelled.or_else(|| migration.error_desc.clone())
             }
         };
-        Ok(Ended { stage, migration, reason })
+        Ok(MigrationEnd { stage, migration, reason })
     }
 }
 

@@ -14,27 +14,27 @@ use crate::agent::Telemetry;
 use crate::channel::{ChannelError, Finish, Message};
 use crate::guest::GuestRam;
 use crate::set::SkipSet;
-use crate::shim::{Armed, Kept, ShimError, Status};
+use crate::shim::{Armed, LibraryStatus, SavedParameters, ShimError};
 use crate::source::controller::{
-    Command, Controller, Input, LastWord, Library, Parameters, SkipTask,
+    Command, Controller, Input, LastWord, Library, MigrationParameters, SkipTask,
 };
 use crate::source::hash::{self, Hashed};
-use crate::source::peer::channel::{LAST_WORD, Link};
-use crate::source::planning::page_list::Prepared;
+use crate::source::peer::channel::{LAST_WORD, PeerChannel};
+use crate::source::planning::page_list::PlannedSkip;
 use crate::source::record::SessionFigures;
-use crate::source::zero::{self, Looked};
+use crate::source::zero::{self, ZeroCheck};
 
 /// A set that is armed, and who takes part in its restore.
 pub(in crate::source) struct SkipSession {
     armed: Armed,
     set: Arc<SkipSet>,
     ram: Arc<GuestRam>,
-    link: Link,
+    link: PeerChannel,
     telemetry: Telemetry,
     /// Hashes, while there are more to come.
     hashes: Option<mpsc::Receiver<Hashed>>,
     /// Zero pages looked at again, likewise.
-    zeros: Option<mpsc::UnboundedReceiver<Looked>>,
+    zeros: Option<mpsc::UnboundedReceiver<ZeroCheck>>,
     stop: Arc<AtomicBool>,
     /// Pages from this one on need no hash any more.
     hash_end: Arc<AtomicU32>,
@@ -45,15 +45,15 @@ pub(in crate::source) struct SkipSession {
 }
 
 impl SkipSession {
-    /// Arms the set, and holds the switchover until it is released; gives the controller's task beside it.
+    /// Arms the set, and throttles QEMU until the switchover is released; gives the controller's task beside it.
     pub(in crate::source) fn arm(
-        prepared: Prepared,
-        link: Link,
+        prepared: PlannedSkip,
+        link: PeerChannel,
         left_out: &HashSet<u16>,
         silence: Duration,
         splits_load: bool,
-    ) -> Result<(Self, SkipTask), (ShimError, Link)> {
-        let Prepared { shim, ram, plan, telemetry } = prepared;
+    ) -> Result<(Self, SkipTask), (ShimError, PeerChannel)> {
+        let PlannedSkip { shim, ram, plan, telemetry } = prepared;
         let armed = match shim.arm(&plan.set) {
             Ok(armed) => armed,
             Err(error) => return Err((error, link)),
@@ -78,7 +78,7 @@ impl SkipSession {
     }
 
     /// What the library's memory says.
-    pub(in crate::source) fn status(&self) -> Status {
+    pub(in crate::source) fn status(&self) -> LibraryStatus {
         self.armed.status()
     }
 
@@ -93,10 +93,14 @@ impl SkipSession {
         Input::Look(Some(Box::new(Library { status, redirtied })))
     }
 
-    /// The parameters of QEMU's migrations change from now on: the library's memory keeps what they are to be again.
-    pub(in crate::source) fn keep_parameters(&self, user: Parameters, migration: Parameters) {
+    /// The parameters of QEMU's migrations change from now on: the library's memory has what they are to be again.
+    pub(in crate::source) fn save_parameters(
+        &self,
+        user: MigrationParameters,
+        migration: MigrationParameters,
+    ) {
         let driver = std::process::id();
-        self.armed.keep(&Kept { driver, user: user.into(), migration: migration.into() });
+        self.armed.save(&SavedParameters { driver, user, migration });
     }
 
     /// QEMU has the user's again.
@@ -158,7 +162,7 @@ impl SkipSession {
         tokio::select! {
             said = said => self.said(said),
             hashed = hashes => hashed.map_or_else(|| self.hashes_ended(), Input::Hashed),
-            looked = zeros => looked.map_or_else(|| self.zeros_ended(), Input::Looked),
+            looked = zeros => looked.map_or_else(|| self.zeros_ended(), Input::ZerosChecked),
         }
     }
 

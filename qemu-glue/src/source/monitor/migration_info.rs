@@ -8,7 +8,7 @@ use crate::qmp::{Qmp, QmpError};
 /// only in some states.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-pub(in crate::source) struct Migration {
+pub(in crate::source) struct MigrationInfo {
     /// `none`, `setup`, `active`, `pre-switchover`, `device`, `completed`, `failed`, `cancelling`,
     /// `cancelled`, ...; empty before the first migration.
     pub(in crate::source) status: String,
@@ -21,13 +21,13 @@ pub(in crate::source) struct Migration {
     /// Why it failed (8.0 and later tell this more often).
     pub(in crate::source) error_desc: Option<String>,
     /// The RAM's part.
-    pub(in crate::source) ram: Ram,
+    pub(in crate::source) ram: RamStats,
 }
 
 /// RAM in `query-migrate`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-pub(in crate::source) struct Ram {
+pub(in crate::source) struct RamStats {
     /// Bytes sent.
     pub(in crate::source) transferred: u64,
     /// Bytes of RAM still to send.
@@ -72,7 +72,7 @@ impl Stage {
     }
 }
 
-impl Migration {
+impl MigrationInfo {
     /// Asks QEMU.
     ///
     /// # Errors
@@ -119,12 +119,12 @@ mod tests {
             "postcopy-bytes": 0, "mbps": 1074.5, "transferred": 52428800, "dirty-sync-missed-zero-copy": 0,
             "precopy-bytes": 52428800, "duplicate": 29000, "dirty-pages-rate": 17, "normal": 12700,
             "normal-bytes": 52019200}}"#;
-        let migration: Migration = serde_json::from_str(active).unwrap();
+        let migration: MigrationInfo = serde_json::from_str(active).unwrap();
         assert_eq!(migration.stage(), Stage::Running);
         assert_eq!(migration.ram.remaining, 381_374_464);
         assert_eq!(migration.ram.dirty_pages_rate, 17);
         assert_eq!(migration.ram.pages_per_second, 32_000);
-        let none: Migration = serde_json::from_str("{}").unwrap();
+        let none: MigrationInfo = serde_json::from_str("{}").unwrap();
         assert_eq!(none.stage(), Stage::None);
     }
 }

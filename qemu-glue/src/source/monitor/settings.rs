@@ -7,15 +7,15 @@ use crate::multifd::Multifd;
 use crate::qmp::{Qmp, QmpError};
 use crate::shim::Armed;
 use crate::source::cancel::{PUT_BACK, Stop};
-use crate::source::controller::Parameters;
+use crate::source::controller::MigrationParameters;
 use crate::source::monitor::capabilities::{self, BY_MULTIFD, LEGACY, ZERO_PAGES};
-use crate::source::monitor::migration_info::Migration;
-use crate::source::record::Record;
+use crate::source::monitor::migration_info::MigrationInfo;
+use crate::source::record::ReportBuilder;
 
 /// The settings that were changed, as they were before.
 #[derive(Debug, Default)]
-pub(in crate::source) struct Settings {
-    parameters: Option<Parameters>,
+pub(in crate::source) struct ChangedSettings {
+    parameters: Option<MigrationParameters>,
     /// Capabilities that were off.
     capabilities: Vec<&'static str>,
     multifd: Option<Multifd>,
@@ -23,9 +23,9 @@ pub(in crate::source) struct Settings {
     zero_pages: bool,
 }
 
-impl Settings {
+impl ChangedSettings {
     /// The parameters change from now on.
-    pub(in crate::source) fn note_parameters(&mut self, found: Parameters) {
+    pub(in crate::source) fn note_parameters(&mut self, found: MigrationParameters) {
         self.parameters = Some(found);
     }
 
@@ -88,18 +88,18 @@ impl Settings {
         &self,
         qmp: &Qmp,
         stop: &mut Stop,
-        record: &mut Record<'_>,
+        record: &mut ReportBuilder<'_>,
         library: Option<&Armed>,
     ) {
         if stop.within(PUT_BACK, self.all_back(qmp, record, library)).await.is_none() {
-            record.remark(
+            record.warn(
                 "not all of the migration's settings were put back: QEMU does not answer"
                     .to_owned(),
             );
         }
     }
 
-    async fn all_back(&self, qmp: &Qmp, record: &mut Record<'_>, library: Option<&Armed>) {
+    async fn all_back(&self, qmp: &Qmp, record: &mut ReportBuilder<'_>, library: Option<&Armed>) {
         let Self { parameters, capabilities, multifd, zero_pages } = self;
         if let Some(parameters) = parameters {
             match set_parameters(qmp, parameters).await {
@@ -110,7 +110,7 @@ impl Settings {
                     record.limits(false);
                 }
                 Err(error) => {
-                    record.remark(format!("the limits of the migration were not put back: {error}"))
+                    record.warn(format!("the limits of the migration were not put back: {error}"))
                 }
             }
         }
@@ -119,24 +119,24 @@ impl Settings {
         }
         // QEMU reads its number of connections again and again while it migrates: more than it has begun with
         // would lead it out of bounds.
-        let why_not = match Migration::of(qmp).await {
+        let why_not = match MigrationInfo::of(qmp).await {
             Ok(migration) if migration.goes_on() => Some("QEMU still migrates".to_owned()),
             Ok(_) => None,
             Err(error) => Some(error.to_string()),
         };
         if let Some(why_not) = why_not {
-            return record.remark(format!("the migration's settings were not put back: {why_not}"));
+            return record.warn(format!("the migration's settings were not put back: {why_not}"));
         }
         if let Err(error) = capabilities::set(qmp, capabilities, false).await {
-            record.remark(format!("the migration capabilities were not put back: {error}"));
+            record.warn(format!("the migration capabilities were not put back: {error}"));
         }
         if let Some(multifd) = multifd
             && let Err(error) = multifd.set(qmp).await
         {
-            record.remark(format!("the settings of multifd were not put back: {error}"));
+            record.warn(format!("the settings of multifd were not put back: {error}"));
         }
         if *zero_pages && let Err(error) = capabilities::set_zero_pages(qmp, BY_MULTIFD).await {
-            record.remark(format!("`{ZERO_PAGES}` was not put back: {error}"));
+            record.warn(format!("`{ZERO_PAGES}` was not put back: {error}"));
         }
     }
 }
@@ -145,7 +145,7 @@ impl Settings {
 ///
 /// # Errors
 /// When the monitor fails.
-pub(in crate::source) async fn read_parameters(qmp: &Qmp) -> Result<Parameters, QmpError> {
+pub(in crate::source) async fn read_parameters(qmp: &Qmp) -> Result<MigrationParameters, QmpError> {
     qmp.query("query-migrate-parameters").await
 }
 
@@ -155,7 +155,7 @@ pub(in crate::source) async fn read_parameters(qmp: &Qmp) -> Result<Parameters, 
 /// When QEMU refuses or the monitor fails.
 pub(in crate::source) async fn set_parameters(
     qmp: &Qmp,
-    parameters: &Parameters,
+    parameters: &MigrationParameters,
 ) -> Result<(), QmpError> {
     qmp.execute("migrate-set-parameters", parameters.arguments()).await.map(drop)
 }

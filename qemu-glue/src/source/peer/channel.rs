@@ -29,7 +29,7 @@ const IN_BYTES: u32 = 4 << 20;
 
 /// The channel, run by two tasks.
 #[derive(Debug)]
-pub(in crate::source) struct Link {
+pub(in crate::source) struct PeerChannel {
     /// What is to be sent.
     pub(in crate::source) out: mpsc::Sender<Message>,
     /// What came; ends after an error.
@@ -37,7 +37,7 @@ pub(in crate::source) struct Link {
     bytes: Arc<AtomicU64>,
 }
 
-impl Link {
+impl PeerChannel {
     /// Connects to `to` and opens the channel.
     pub(in crate::source) async fn connect(
         to: &str,
@@ -213,7 +213,7 @@ mod tests {
     use crate::channel::PageRange;
 
     /// Of almost 1 MiB.
-    fn placed() -> Message {
+    fn installed() -> Message {
         Message::Installed(vec![PageRange { first: 1, count: 1 }; 130_000])
     }
 
@@ -222,14 +222,14 @@ mod tests {
         const FRAMES: u64 = 32;
         let (near, far) = duplex(1 << 16);
         let opened = tokio::join!(
-            Link::open(near, "there", &Security::Plain),
+            PeerChannel::open(near, "there", &Security::Plain),
             channel::accept(far, &Security::Plain)
         );
         let (mut link, (mut sender, _receiver)) = (opened.0.unwrap(), opened.1.unwrap());
         sender.send(&Message::Progress(channel::Progress::default())).await.unwrap();
         let says = tokio::spawn(async move {
             for _ in 0..FRAMES {
-                sender.send(&placed()).await.unwrap();
+                sender.send(&installed()).await.unwrap();
             }
             sender.close().await.unwrap();
         });
@@ -243,7 +243,7 @@ mod tests {
         assert!(!says.is_finished());
         let mut heard = 0;
         while let Some(Ok(message)) = link.incoming.recv().await {
-            heard += u64::from(message == placed());
+            heard += u64::from(message == installed());
         }
         assert_eq!(heard, FRAMES);
     }

@@ -12,9 +12,9 @@ use tokio::time::timeout;
 use crate::channel::{Finish, Hello, Key, PageRange, Security, VERSION};
 use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
 use crate::set::{Block, SetRun, SkipSet};
-use crate::source::controller::{Ledger, Peer, Settled};
+use crate::source::controller::{Ledger, PeerState, Settled};
 use crate::source::error::MigrateError;
-use crate::source::peer::channel::Link;
+use crate::source::peer::channel::PeerChannel;
 use crate::source::peer::negotiation::negotiate;
 use crate::source::planning::preflight::Checked;
 use crate::usage;
@@ -32,7 +32,7 @@ fn set() -> SkipSet {
 }
 
 /// Offers, and hears answers to the hashes of all pages until the other goes; gives how many it settled.
-async fn migrate(link: Link, set: &SkipSet) -> Result<u64, MigrateError> {
+async fn migrate(link: PeerChannel, set: &SkipSet) -> Result<u64, MigrateError> {
     let hello = Hello {
         version: VERSION,
         program: "0.1.0".into(),
@@ -42,7 +42,7 @@ async fn migrate(link: Link, set: &SkipSet) -> Result<u64, MigrateError> {
     let (mut link, agreed) =
         negotiate(link, "there", hello, &Checked::default(), true, set).await?;
     assert!(agreed.uri.starts_with("tcp:") && agreed.devices_left_out.len() <= 64);
-    let (mut peer, mut ledger) = (Peer::new(PAGES, OVER, Instant::now()), Ledger::new(PAGES));
+    let (mut peer, mut ledger) = (PeerState::new(PAGES, OVER, Instant::now()), Ledger::new(PAGES));
     ledger.hash_sent(PageRange { first: 0, count: PAGES });
     let mut is_troubled = false;
     let mut once = FixedBitSet::with_capacity(PAGES as usize);
@@ -93,7 +93,7 @@ async fn a_thousand_hostile_destinations_do_no_harm() {
         };
         let (near, far) = duplex(1 << 16);
         let hostile = tokio::spawn(async move { hostile::play(&session, far, has.as_ref()).await });
-        let met = async { migrate(Link::open(near, "there", &security).await?, &set).await };
+        let met = async { migrate(PeerChannel::open(near, "there", &security).await?, &set).await };
         let met = timeout(OVER, met).await;
         match met.unwrap_or_else(|_| panic!("session {number} does not end")) {
             Ok(pages) => {

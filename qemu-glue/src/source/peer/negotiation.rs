@@ -10,7 +10,7 @@ use crate::channel::{Hello, Message, Offer, Security, VERSION};
 use crate::qmp::MigrationAddress;
 use crate::set::SkipSet;
 use crate::source::error::MigrateError;
-use crate::source::peer::channel::Link;
+use crate::source::peer::channel::PeerChannel;
 use crate::source::planning::preflight::Checked;
 
 /// How long the destination may take to answer the greeting.
@@ -24,7 +24,7 @@ const RUNS: usize = 1 << 14;
 
 /// What the destination has agreed to.
 #[derive(Debug)]
-pub(in crate::source) struct Agreed {
+pub(in crate::source) struct Negotiated {
     /// Where its QEMU listens.
     pub(in crate::source) uri: String,
     /// Version of its QEMU.
@@ -43,20 +43,20 @@ pub(in crate::source) async fn offer(
     checked: &Checked,
     shares: bool,
     set: &SkipSet,
-) -> Result<(Link, Agreed), MigrateError> {
-    let link = Link::connect(to, security).await?;
+) -> Result<(PeerChannel, Negotiated), MigrateError> {
+    let link = PeerChannel::connect(to, security).await?;
     negotiate(link, to, hello, checked, shares, set).await
 }
 
 /// The same on a channel that is open.
 pub(in crate::source) async fn negotiate(
-    mut link: Link,
+    mut link: PeerChannel,
     to: &str,
     hello: Hello,
     checked: &Checked,
     shares: bool,
     set: &SkipSet,
-) -> Result<(Link, Agreed), MigrateError> {
+) -> Result<(PeerChannel, Negotiated), MigrateError> {
     say(&link, Message::Hello(hello)).await;
     let theirs = match hear(&mut link, to, HELLO).await? {
         Message::Hello(hello) => hello,
@@ -87,14 +87,14 @@ pub(in crate::source) async fn negotiate(
     let late = |_| unexpected_text(to, format!("no sign of reading within {} s", OFFER.as_secs()));
     timeout(OFFER, said).await.map_err(late)?;
     let agreed = match hear(&mut link, to, READY).await? {
-        Message::Ready(ready) => Agreed {
+        Message::Ready(ready) => Negotiated {
             uri: listens(to, ready.uri.raw())?,
             qemu: theirs.qemu,
             devices_left_out: ready.devices_left_out,
             refused: None,
         },
         Message::Refused(refused) => match refused.uri {
-            Some(uri) => Agreed {
+            Some(uri) => Negotiated {
                 uri: listens(to, uri.raw())?,
                 qemu: theirs.qemu,
                 devices_left_out: Vec::new(),
@@ -128,12 +128,12 @@ pub(in crate::source) fn indices(devices: &[(u16, Text)]) -> HashSet<u16> {
     devices.iter().map(|(index, _)| *index).collect()
 }
 
-async fn say(link: &Link, message: Message) {
+async fn say(link: &PeerChannel, message: Message) {
     // A channel that is gone tells why where its answer is waited for.
     let _ = link.out.send(message).await;
 }
 
-async fn hear(link: &mut Link, to: &str, limit: Duration) -> Result<Message, MigrateError> {
+async fn hear(link: &mut PeerChannel, to: &str, limit: Duration) -> Result<Message, MigrateError> {
     match timeout(limit, link.incoming.recv()).await {
         Ok(Some(Ok(message))) => Ok(message),
         Ok(Some(Err(error))) => Err(MigrateError::Channel { to: to.to_owned(), error }),

@@ -10,27 +10,27 @@ use serde_json::Value;
 use crate::channel::{Hello, VERSION};
 use crate::qmp::Qmp;
 use crate::set::SkipSet;
-use crate::source::controller::{Parameters, SkipTask, Task};
+use crate::source::controller::{MigrationParameters, SkipTask, Task};
 use crate::source::driver::session::SkipSession;
 use crate::source::error::MigrateError;
-use crate::source::monitor::settings::{self, Settings};
-use crate::source::options::{Mode, Options, Route};
-use crate::source::peer::channel::Link;
-use crate::source::planning::page_list::{NotPrepared, Prepared};
+use crate::source::monitor::settings::{self, ChangedSettings};
+use crate::source::options::{MigrationMode, Options, Route};
+use crate::source::peer::channel::PeerChannel;
+use crate::source::planning::page_list::{PlanError, PlannedSkip};
 use crate::source::planning::preflight::Checked;
-use crate::source::record::Record;
+use crate::source::record::ReportBuilder;
 use crate::source::{peer::negotiation, recovery};
 
 /// What there is when QEMU can be told to migrate.
-pub(in crate::source) struct Ready {
+pub(in crate::source) struct PreparedMigration {
     /// Where QEMU is to migrate to.
     pub(in crate::source) uri: String,
     /// The user's parameters.
-    pub(in crate::source) user: Parameters,
+    pub(in crate::source) user: MigrationParameters,
     pub(in crate::source) task: Task,
     pub(in crate::source) session: Option<SkipSession>,
     /// A receiver that has nothing to restore, and is told how it ended.
-    pub(in crate::source) listener: Option<Link>,
+    pub(in crate::source) listener: Option<PeerChannel>,
 }
 
 /// Who goes along with QEMU's migration.
@@ -38,7 +38,7 @@ enum Company {
     /// QEMU alone.
     Nobody,
     /// The receiver, which has nothing to restore, and is told how it ended.
-    Listener(Link),
+    Listener(PeerChannel),
     /// Pages go by storage.
     Session(Box<SkipSession>, SkipTask),
 }
@@ -47,20 +47,20 @@ enum Company {
 pub(in crate::source) async fn ready(
     qmp: &Qmp,
     options: &Options,
-    settings: &mut Settings,
-    record: &mut Record<'_>,
-) -> Result<Ready, MigrateError> {
+    settings: &mut ChangedSettings,
+    record: &mut ReportBuilder<'_>,
+) -> Result<PreparedMigration, MigrateError> {
     record.begin("preflight");
     recovery::recover(qmp, record).await?;
     let user = settings::read_parameters(qmp).await?;
     let parameters = user.with(options.max_bandwidth, options.downtime_limit_ms);
     // Before anything is changed: it would be the settings of somebody else's migration.
     let state = preflight::ready(qmp).await?;
-    if let Mode::Poolferry(Route { multifd: Some(multifd), .. }) = &options.mode {
+    if let MigrationMode::Poolferry(Route { multifd: Some(multifd), .. }) = &options.mode {
         settings.multifd(qmp, multifd).await?;
     }
     let mut checked = preflight::vm(qmp).await?;
-    if matches!(options.mode, Mode::Poolferry(_)) {
+    if matches!(options.mode, MigrationMode::Poolferry(_)) {
         preflight::skip(qmp, &state, settings, &mut checked).await?;
     }
     let report = &mut record.report;
@@ -70,8 +70,10 @@ pub(in crate::source) async fn ready(
     report.machine.vcpus = checked.vcpus;
     record.end("preflight");
     let (uri, company) = match &options.mode {
-        Mode::Stock { uri } => (uri.clone(), Company::Nobody),
-        Mode::Poolferry(route) => agree(qmp, route, &mut checked, settings, record).await?,
+        MigrationMode::Stock { uri } => (uri.clone(), Company::Nobody),
+        MigrationMode::Poolferry(route) => {
+            agree(qmp, route, &mut checked, settings, record).await?
+        }
     };
     // Events, and the way back on which the destination tells that it has the VM: without it, a destination
     // that fails at the very end is taken for one that runs the VM.
@@ -84,7 +86,7 @@ pub(in crate::source) async fn ready(
     };
     let timeout = options.timeout;
     let task = Task { parameters, compressed: checked.compressed, skip, timeout };
-    Ok(Ready { uri, user, task, session, listener })
+    Ok(PreparedMigration { uri, user, task, session, listener })
 }
 
 /// Where QEMU is to send to, and the session unless all is to go by network. Where the receiver cannot be agreed with and the
@@ -93,15 +95,15 @@ async fn agree(
     qmp: &Qmp,
     route: &Route,
     checked: &mut Checked,
-    settings: &mut Settings,
-    record: &mut Record<'_>,
+    settings: &mut ChangedSettings,
+    record: &mut ReportBuilder<'_>,
 ) -> Result<(String, Company), MigrateError> {
     let prepared = match checked.forbids_skip() {
         Some(_) => None,
         None => match page_list::prepare(qmp, route, checked, record).await {
             Ok(prepared) => Some(prepared),
             // A monitor that is gone is no reason for a stock migration.
-            Err(NotPrepared::Qmp(error)) if error.is_fatal() => return Err(error.into()),
+            Err(PlanError::Qmp(error)) if error.is_fatal() => return Err(error.into()),
             Err(error) => {
                 stock(record, &error, error.hint().as_ref());
                 None
@@ -109,7 +111,7 @@ async fn agree(
         },
     };
     for finding in &checked.findings {
-        record.remark(format!("{}; {}", finding.what, finding.hint));
+        record.warn(format!("{}; {}", finding.what, finding.hint));
     }
     let nothing = SkipSet::default();
     let set = prepared.as_ref().map_or(&nothing, |prepared| &prepared.plan.set);
@@ -119,10 +121,10 @@ async fn agree(
         qemu: qmp.version().to_string().into(),
         migration: record.report.migration.clone(),
     };
-    record.begin("offer");
+    record.begin("negotiation");
     let offered =
         negotiation::offer(&route.to, &route.security, hello, checked, route.share, set).await;
-    record.end("offer");
+    record.end("negotiation");
     let (link, agreed) = match (offered, &route.uri) {
         (Ok(offered), _) => offered,
         (Err(error), None) => return Err(error),
@@ -136,7 +138,7 @@ async fn agree(
     record.report.qemu.destination = agreed.qemu;
     for (index, reason) in &agreed.devices_left_out {
         let Some(name) = set.devices().get(usize::from(*index)) else { continue };
-        record.remark(format!("the destination cannot read `{}`: {reason}", foreign::shown(name)));
+        record.warn(format!("the destination cannot read `{}`: {reason}", foreign::shown(name)));
     }
     if let Some((reason, hint)) = &agreed.refused {
         stock(record, &format_args!("the destination refuses: {reason}"), Some(hint));
@@ -148,11 +150,11 @@ async fn agree(
 }
 
 fn arm(
-    prepared: Prepared,
-    link: Link,
+    prepared: PlannedSkip,
+    link: PeerChannel,
     left_out: &[(u16, Text)],
     route: &Route,
-    record: &mut Record<'_>,
+    record: &mut ReportBuilder<'_>,
 ) -> Company {
     let left_out = negotiation::indices(left_out);
     match SkipSession::arm(prepared, link, &left_out, route.silence, route.share) {
@@ -164,9 +166,9 @@ fn arm(
     }
 }
 
-fn stock(record: &mut Record<'_>, reason: &dyn std::fmt::Display, hint: Option<&Text>) {
+fn stock(record: &mut ReportBuilder<'_>, reason: &dyn std::fmt::Display, hint: Option<&Text>) {
     let hint = hint.map(|hint| format!("; {hint}")).unwrap_or_default();
-    record.remark(format!("the whole memory goes by network: {reason}{hint}"));
+    record.warn(format!("the whole memory goes by network: {reason}{hint}"));
 }
 
 /// Names the migration: the VM's UUID and the moment.

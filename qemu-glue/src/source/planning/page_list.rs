@@ -1,4 +1,4 @@
-//! What there is to leave behind: the guest's list, made into a set.
+//! What there is to skip: the guest's list, made into a set.
 //!
 //! Whatever fails here costs speed only: the migration is then a stock one.
 
@@ -21,14 +21,14 @@ use crate::shim::{Shim, ShimError};
 use crate::source::options::Route;
 use crate::source::planning::plan::{self, Plan};
 use crate::source::planning::preflight::Checked;
-use crate::source::record::Record;
+use crate::source::record::ReportBuilder;
 use crate::source::zero::{self, Stretch};
 
 /// How long zero pages are looked for after the list has come: what is not found by then costs QEMU less.
 const ZEROS: Duration = Duration::from_millis(200);
 
-/// The set, and what is needed to leave it behind.
-pub(in crate::source) struct Prepared {
+/// The set, and what is needed to skip it.
+pub(in crate::source) struct PlannedSkip {
     pub(in crate::source) shim: Shim,
     pub(in crate::source) ram: Arc<GuestRam>,
     pub(in crate::source) plan: Plan,
@@ -36,9 +36,9 @@ pub(in crate::source) struct Prepared {
     pub(in crate::source) telemetry: Telemetry,
 }
 
-/// Why nothing is left behind.
+/// Why nothing is skipped.
 #[derive(Debug, Error)]
-pub(in crate::source) enum NotPrepared {
+pub(in crate::source) enum PlanError {
     #[error(transparent)]
     Qmp(#[from] QmpError),
     #[error(transparent)]
@@ -53,7 +53,7 @@ pub(in crate::source) enum NotPrepared {
     Set(#[from] SetError),
     #[error("making a set of the guest's page list ended badly")]
     Fell(#[source] JoinError),
-    #[error("no page of the guest's list can be left behind{}", reasons(.0))]
+    #[error("no page of the guest's list can be skipped{}", reasons(.0))]
     Empty(BTreeMap<plan::LeftOut, u64>),
 }
 
@@ -69,7 +69,7 @@ fn name(reason: &plan::LeftOut) -> String {
     name.and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-impl NotPrepared {
+impl PlanError {
     pub(in crate::source) fn hint(&self) -> Option<Text> {
         let hint = match self {
             Self::Qmp(error) => error.hint(),
@@ -89,8 +89,8 @@ pub(in crate::source) async fn prepare(
     qmp: &Qmp,
     route: &Route,
     checked: &mut Checked,
-    record: &mut Record<'_>,
-) -> Result<Prepared, NotPrepared> {
+    record: &mut ReportBuilder<'_>,
+) -> Result<PlannedSkip, PlanError> {
     let pid = qmp.peer_pid()?;
     let shim = Shim::find(pid).await?;
     let ram = Arc::new(GuestRam::of(qmp, pid).await?);
@@ -105,10 +105,10 @@ pub(in crate::source) async fn prepare(
     record.list(&listed.steps, matches!(listed.how, How::InPlace));
     if listed.steps.waited_s >= 0.1 {
         let waited = listed.steps.waited_s;
-        record.remark(format!("the guest's agent had a server to list after {waited:.1} s only"));
+        record.warn(format!("the guest's agent had a server to list after {waited:.1} s only"));
     }
     if let How::Copied(why) = &listed.how {
-        record.remark(format!("the page list was copied over the port: {why}"));
+        record.warn(format!("the page list was copied over the port: {why}"));
     }
     record.begin("plan");
     // Without them the migration is as right, and a little slower.
@@ -116,12 +116,12 @@ pub(in crate::source) async fn prepare(
     let plan = planned(listed.bytes, Arc::clone(&ram), disks, zeros).await?;
     record.end("plan");
     for (reason, pages) in &plan.left_out {
-        record.remark(format!("{pages} listed pages are not skipped: {}", name(reason)));
+        record.warn(format!("{pages} listed pages are not skipped: {}", name(reason)));
     }
     if plan.set.pages() == plan.set.zero_pages() {
-        return Err(NotPrepared::Empty(plan.left_out));
+        return Err(PlanError::Empty(plan.left_out));
     }
-    Ok(Prepared { shim, ram, plan, telemetry: Telemetry::begin(agent) })
+    Ok(PlannedSkip { shim, ram, plan, telemetry: Telemetry::begin(agent) })
 }
 
 /// Makes the set in a thread of its own: a guest may have a list of millions of runs. Who waits for it no more ends it.
@@ -130,7 +130,7 @@ async fn planned(
     ram: Arc<GuestRam>,
     disks: Vec<Disk>,
     zeros: Vec<Stretch>,
-) -> Result<Plan, NotPrepared> {
+) -> Result<Plan, PlanError> {
     let enough = Enough::default();
     let until = Arc::clone(&enough.0);
     let work = spawn_blocking(move || {
@@ -141,7 +141,7 @@ async fn planned(
         drop(bytes);
         Ok(planner.finish(&zeros)?)
     });
-    work.await.map_err(NotPrepared::Fell)?
+    work.await.map_err(PlanError::Fell)?
 }
 
 /// Ends a thread when it is dropped.

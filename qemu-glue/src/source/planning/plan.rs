@@ -28,7 +28,7 @@ use page_number::Gpa;
 pub enum LeftOut {
     /// Not plain shared RAM from 1 MiB on.
     NotRam,
-    /// RAM with pages larger than 4 KiB, of which one delivered page would make its neighbours
+    /// RAM with pages larger than 4 KiB, of which one page that QEMU sends would make its neighbours
     /// present; or in more blocks than a set has.
     OtherRam,
     /// The list has the page already.

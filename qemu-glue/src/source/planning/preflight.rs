@@ -7,21 +7,21 @@ use foreign::{Name, Text};
 use serde_json::Value;
 use shim_abi::OLDEST_QEMU;
 
-use crate::clash::{self, CAPABILITIES, OF_BOTH, Pinned};
+use crate::clash::{self, CAPABILITIES, Clash, OF_BOTH};
 use crate::guest::disks::{self, Disk};
 use crate::multifd::Multifd;
 use crate::qmp::{QemuVersion, Qmp, QmpError};
 use crate::source::error::MigrateError;
 use crate::source::monitor::capabilities::{BY_MULTIFD, LEGACY, ZERO_PAGES, enabled};
-use crate::source::monitor::migration_info::Migration;
-use crate::source::monitor::settings::Settings;
+use crate::source::monitor::migration_info::MigrationInfo;
+use crate::source::monitor::settings::ChangedSettings;
 
 /// What to do about a device that pins RAM.
 const AWAY: &str = "take the device away for the migration";
 
 /// Something that an operator should know.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
+pub struct PreflightFinding {
     /// What is so.
     pub what: Text,
     /// What to do about it.
@@ -34,7 +34,7 @@ pub struct Finding {
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
     /// What was found.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<PreflightFinding>,
     /// Capabilities that are on and that both sides must agree on.
     pub of_both: Vec<Name>,
     /// How `multifd` is set, where it is on.
@@ -49,12 +49,12 @@ pub struct Checked {
 
 impl Checked {
     fn find(&mut self, forbids_skip: bool, what: String, hint: &'static str) {
-        self.findings.push(Finding { what: what.into(), hint, forbids_skip });
+        self.findings.push(PreflightFinding { what: what.into(), hint, forbids_skip });
     }
 
     /// The first finding that forbids to skip anything.
     #[must_use]
-    pub fn forbids_skip(&self) -> Option<&Finding> {
+    pub fn forbids_skip(&self) -> Option<&PreflightFinding> {
         self.findings.iter().find(|finding| finding.forbids_skip)
     }
 
@@ -82,7 +82,7 @@ impl Checked {
 /// # Errors
 /// [`MigrateError::UnderWay`], [`MigrateError::NotHere`], or when the monitor fails.
 pub async fn ready(qmp: &Qmp) -> Result<String, MigrateError> {
-    let migration = Migration::of(qmp).await?;
+    let migration = MigrationInfo::of(qmp).await?;
     if migration.goes_on() {
         return Err(MigrateError::UnderWay { status: migration.status.into() });
     }
@@ -116,7 +116,7 @@ pub async fn vm(qmp: &Qmp) -> Result<Checked, QmpError> {
 pub(in crate::source) async fn skip(
     qmp: &Qmp,
     state: &str,
-    settings: &mut Settings,
+    settings: &mut ChangedSettings,
     checked: &mut Checked,
 ) -> Result<(), QmpError> {
     look(qmp, state, checked).await?;
@@ -189,7 +189,7 @@ async fn capabilities(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> 
 
 async fn zero_pages(
     qmp: &Qmp,
-    settings: &mut Settings,
+    settings: &mut ChangedSettings,
     checked: &mut Checked,
 ) -> Result<(), QmpError> {
     let parameters: Value = qmp.query("query-migrate-parameters").await?;
@@ -210,10 +210,10 @@ async fn devices(qmp: &Qmp, checked: &mut Checked) -> Result<(), QmpError> {
     let past = |what: String| (format!("{what} reads and writes RAM past QEMU"), AWAY);
     for pinned in clash::pinned(qmp).await? {
         let (what, hint) = match pinned {
-            Pinned::Device(kind) => past(format!("device `{kind}`")),
-            Pinned::BlockDriver(driver) => past(format!("block driver `{driver}`")),
-            Pinned::VdpaNetwork => past("a `vhost-vdpa` network backend".to_owned()),
-            Pinned::Encrypted => {
+            Clash::Device(kind) => past(format!("device `{kind}`")),
+            Clash::BlockDriver(driver) => past(format!("block driver `{driver}`")),
+            Clash::VdpaNetwork => past("a `vhost-vdpa` network backend".to_owned()),
+            Clash::Encrypted => {
                 let hint = "its pages cannot be compared with storage";
                 ("the guest's memory is encrypted".to_owned(), hint)
             }

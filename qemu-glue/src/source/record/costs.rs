@@ -4,12 +4,12 @@ use crate::usage::{cpu_s, memory_bytes};
 use migration_record::Costs;
 
 /// Counts from its making on.
-pub(in crate::source) struct Meter {
+pub(in crate::source) struct CostMeter {
     begun_s: f64,
     peak_bytes: u64,
 }
 
-impl Meter {
+impl CostMeter {
     pub(in crate::source) fn new() -> Self {
         Self { begun_s: cpu_s(), peak_bytes: memory_bytes() }
     }

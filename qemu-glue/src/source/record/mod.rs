@@ -9,20 +9,20 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use foreign::Text;
 
 use crate::source::controller::{Controller, LastWord};
-use crate::source::record::costs::Meter;
+use crate::source::record::costs::CostMeter;
 
 use crate::agent::{self, ListSteps};
 use crate::channel::MAX_SECONDS;
 use crate::shim;
-use crate::source::monitor::migration_info::Migration;
+use crate::source::monitor::migration_info::MigrationInfo;
 use crate::source::record::progress::{Snapshot, Update, real};
 use crate::timeline::now_ns;
-use migration_record::{Phase, Report, Sample, Sync};
+use migration_record::{MigrationPhase, Report, Sample, Sync};
 
 /// What a skip session shows at its end.
 pub(super) struct SessionFigures {
     /// What the library's memory says.
-    pub(super) status: shim::Status,
+    pub(super) status: shim::LibraryStatus,
     /// What the guest's agent has told.
     pub(super) readings: Vec<agent::Reading>,
     /// Bytes of the channel.
@@ -30,7 +30,7 @@ pub(super) struct SessionFigures {
 }
 
 /// The report in the making; it also tells the observer.
-pub(in crate::source) struct Record<'a> {
+pub(in crate::source) struct ReportBuilder<'a> {
     pub(in crate::source) report: Report,
     observer: &'a mut (dyn FnMut(&Update) + Send),
     /// When it was asked for.
@@ -42,16 +42,16 @@ pub(in crate::source) struct Record<'a> {
     /// When QEMU took the `migrate` command, and CLOCK_MONOTONIC then, in ns.
     begun: Option<(Instant, u64)>,
     last: Snapshot,
-    meter: Meter,
+    meter: CostMeter,
 }
 
-impl<'a> Record<'a> {
+impl<'a> ReportBuilder<'a> {
     pub(in crate::source) fn new(
         mode: &str,
         observer: &'a mut (dyn FnMut(&Update) + Send),
     ) -> Self {
         let report = Report { mode: mode.into(), ..Report::default() };
-        let (steps, last, meter) = (Vec::new(), Snapshot::default(), Meter::new());
+        let (steps, last, meter) = (Vec::new(), Snapshot::default(), CostMeter::new());
         Self {
             report,
             observer,
@@ -64,11 +64,11 @@ impl<'a> Record<'a> {
         }
     }
 
-    pub(in crate::source) fn remark(&mut self, text: impl Into<Text>) {
+    pub(in crate::source) fn warn(&mut self, text: impl Into<Text>) {
         let text = text.into();
         log::info!("{text}");
-        (self.observer)(&Update::Remark { text: text.clone() });
-        self.report.remarks.push(text);
+        (self.observer)(&Update::Warning { text: text.clone() });
+        self.report.warnings.push(text);
     }
 
     /// QEMU's limits are this migration's `ours`, or the user's again.
@@ -142,14 +142,14 @@ impl<'a> Record<'a> {
             storage_bytes_per_s: Some(snapshot.storage_bytes_per_s),
             dirty_pages_per_s: Some(real(snapshot.dirty_pages_per_s)),
             outstanding_pages: skipped.then_some(snapshot.outstanding_pages),
-            placed_pages: skipped.then_some(snapshot.placed_pages),
+            installed_pages: skipped.then_some(snapshot.installed_pages),
         });
         (self.observer)(&Update::Snapshot(snapshot.clone()));
         self.last = snapshot;
     }
 
     /// What the library in QEMU saw at the end.
-    fn library(&mut self, status: &shim::Status) {
+    fn library(&mut self, status: &shim::LibraryStatus) {
         let Some((_, base)) = self.begun else { return };
         let seconds = |ns: u64| {
             let (after, before) = (ns.saturating_sub(base), base.saturating_sub(ns));
@@ -167,15 +167,15 @@ impl<'a> Record<'a> {
             .collect();
         if let (Some(begun), Some(returned)) = (status.hint_begun_ns, status.hint_returned_ns) {
             let (begin_s, end_s) = (seconds(begun), Some(seconds(returned)));
-            self.report.phases.push(Phase { name: "hint".into(), begin_s, end_s });
+            self.report.phases.push(MigrationPhase { name: "hint".into(), begin_s, end_s });
         }
         if let Some(stopped) = status.final_sync_ns {
             let (begin_s, end_s) = (seconds(stopped), status.cleanup_ns.map(seconds));
-            self.report.phases.push(Phase { name: "switchover".into(), begin_s, end_s });
+            self.report.phases.push(MigrationPhase { name: "switchover".into(), begin_s, end_s });
         }
     }
 
-    /// What became of the pages left behind, by the controller, the library and the destination's last
+    /// What became of the skipped pages, by the controller, the library and the destination's last
     /// word.
     pub(in crate::source) fn skipped(
         &mut self,
@@ -195,26 +195,26 @@ impl<'a> Record<'a> {
         let last_word = last_word.map(LastWord::into_inner);
         let progress =
             last_word.as_ref().map_or_else(|| controller.progress(), |word| word.progress);
-        // Whatever was placed after the library had re-dirtied it, QEMU has sent over it.
-        let placed = report.pages.skipped.saturating_sub(report.pages.redirtied);
-        report.pages.zero = controller.zero_pages().min(placed);
-        let placed = placed - report.pages.zero;
-        report.pages.delivered = progress.already_present.min(placed);
-        report.pages.restored = placed - report.pages.delivered;
+        // Whatever was installed after the library had re-dirtied it, QEMU has sent over it.
+        let installed = report.pages.skipped.saturating_sub(report.pages.redirtied);
+        report.pages.zero = controller.zero_pages().min(installed);
+        let installed = installed - report.pages.zero;
+        report.pages.already_present = progress.already_present.min(installed);
+        report.pages.installed = installed - report.pages.already_present;
         report.storage_bytes = progress.storage_bytes;
         report.channel_bytes = session.channel_bytes;
         if let Some(word) = last_word {
             report.costs.destination_cpu_s = Some(word.cpu_s);
             report.costs.destination_peak_bytes = Some(word.peak_memory_bytes);
             report.probes.destination = word.probes.map(|side| *side);
-            report.remarks.extend(word.warnings);
+            report.warnings.extend(word.warnings);
         } else {
-            self.remark("the destination's last word is missing".to_owned());
+            self.warn("the destination's last word is missing".to_owned());
         }
     }
 
     /// What QEMU says at the end.
-    pub(in crate::source) fn ended(&mut self, migration: &Migration) {
+    pub(in crate::source) fn ended(&mut self, migration: &MigrationInfo) {
         let report = &mut self.report;
         report.total_time_s = real(migration.total_time) / 1e3;
         let before = self.begun.map(|(begun, _)| begun.saturating_duration_since(self.asked));
@@ -230,7 +230,7 @@ impl<'a> Record<'a> {
         self.meter.fill(&mut self.report.costs);
         let steps = std::mem::take(&mut self.steps);
         for (name, begin, end) in steps {
-            self.report.phases.push(Phase {
+            self.report.phases.push(MigrationPhase {
                 name: name.into(),
                 begin_s: self.since(begin),
                 end_s: end.map(|end| self.since(end)),

@@ -5,15 +5,15 @@ use serde::Serialize;
 
 /// One thing that is told.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "told")]
+#[serde(rename_all = "kebab-case", tag = "event")]
 pub enum Update {
-    /// A step begins: `preflight`, `list`, `offer`, `first pass`, `throttle`, `convergence`, ...
+    /// A step begins: `preflight`, `list`, `negotiation`, `first pass`, `throttle`, `convergence`, ...
     Step {
         /// Its name.
         name: &'static str,
     },
     /// Something that a reader of the report should know.
-    Remark {
+    Warning {
         /// In a sentence.
         text: Text,
     },
@@ -45,12 +45,12 @@ pub struct Snapshot {
     pub network_bytes_per_s: f64,
     /// Rate of the restore's reads in bytes per second, since the snapshot before.
     pub storage_bytes_per_s: f64,
-    /// Pages left behind; 0 until they are.
+    /// Pages skipped; 0 until they are.
     pub skipped_pages: u64,
-    /// Of those: hashed and sent to be proven.
+    /// Of those: hashed and sent to be verified.
     pub hashed_pages: u64,
-    /// Of those: proven and placed, or delivered by QEMU.
-    pub placed_pages: u64,
+    /// Of those: verified and installed, or already present.
+    pub installed_pages: u64,
     /// Of those: all zeros, as at the destination.
     pub zero_pages: u64,
     /// Of those: re-dirtied.

@@ -1,6 +1,6 @@
 //! A migration whose driver was killed, and QEMU's migration parameters that it has changed.
 //!
-//! Nothing of such a migration is wrong, but nobody releases it: it goes on at a trickle, and the VM runs on. The library's memory
+//! Nothing of such a migration is wrong, but nobody releases it: it goes on throttled, and the VM runs on. The library's memory
 //! says what the parameters are to be again; a watchdog that has stood by has seen to that. Else the next driver does, after it
 //! has cancelled what nobody drives, so that a new migration can begin.
 
@@ -14,9 +14,9 @@ use tokio::time::{Instant, sleep};
 use crate::qmp::{Qmp, QmpError};
 use crate::shim::{Shim, ShimError};
 use crate::source::error::MigrateError;
-use crate::source::monitor::migration_info::Migration;
+use crate::source::monitor::migration_info::MigrationInfo;
 use crate::source::monitor::settings;
-use crate::source::record::Record;
+use crate::source::record::ReportBuilder;
 pub use watchdog::{DONE, Watchdog};
 
 /// How long QEMU may take to cancel, and how often it is asked.
@@ -31,18 +31,18 @@ const RESERVED: Duration = Duration::from_secs(2);
 /// When the monitor fails, or QEMU does not end what is cancelled.
 pub(in crate::source) async fn recover(
     qmp: &Qmp,
-    record: &mut Record<'_>,
+    record: &mut ReportBuilder<'_>,
 ) -> Result<(), MigrateError> {
     let Some(shim) = library(qmp).await else { return Ok(()) };
-    if shim.kept().is_none() {
+    if shim.saved().is_none() {
         return Ok(());
     }
-    if Migration::of(qmp).await?.goes_on() && shim.is_abandoned() {
-        record.remark("a migration whose driver was killed is cancelled first".to_owned());
+    if MigrationInfo::of(qmp).await?.goes_on() && shim.is_abandoned() {
+        record.warn("a migration whose driver was killed is cancelled first".to_owned());
         cancel(qmp).await?;
     }
     if put_back(qmp, &shim).await? {
-        record.remark("limits of a migration whose driver was killed were replaced".to_owned());
+        record.warn("limits of a migration whose driver was killed were replaced".to_owned());
     }
     Ok(())
 }
@@ -53,10 +53,10 @@ pub(in crate::source) async fn recover(
 /// # Errors
 /// When QEMU refuses or the monitor fails.
 pub(in crate::source) async fn put_back(qmp: &Qmp, shim: &Shim) -> Result<bool, QmpError> {
-    let Some(kept) = shim.kept() else { return Ok(false) };
-    let goes_on = Migration::of(qmp).await?.goes_on();
-    let parameters = if goes_on { kept.migration } else { kept.user };
-    settings::set_parameters(qmp, &parameters.into()).await?;
+    let Some(saved) = shim.saved() else { return Ok(false) };
+    let goes_on = MigrationInfo::of(qmp).await?.goes_on();
+    let parameters = if goes_on { saved.migration } else { saved.user };
+    settings::set_parameters(qmp, &parameters).await?;
     // One that goes on has no driver, and what is left of it is not to be mended twice.
     shim.forget();
     Ok(true)
@@ -79,7 +79,7 @@ async fn cancel(qmp: &Qmp) -> Result<(), MigrateError> {
     qmp.execute("migrate_cancel", json!({})).await?;
     let begun = Instant::now();
     loop {
-        let migration = Migration::of(qmp).await?;
+        let migration = MigrationInfo::of(qmp).await?;
         if !migration.goes_on() {
             return Ok(());
         }

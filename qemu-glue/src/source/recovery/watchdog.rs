@@ -1,9 +1,9 @@
 //! Stands by while a driver lives: should it die, or end without having put QEMU's limits back, QEMU has
 //! the user's limits again, and a migration that still goes on is a stock one.
 //!
-//! While the switchover is held, QEMU's `downtime-limit` and `max-bandwidth` are those of the hold. The
-//! library in QEMU gives back what was left behind when its driver is gone, but it cannot set limits. Its memory keeps what they are to be
-//! again ([`crate::shim::Kept`]), with the id of the driver.
+//! Until the switchover is released, QEMU's `downtime-limit` and `max-bandwidth` are those of the throttle. The
+//! library in QEMU re-dirties what was skipped when its driver is gone, but it cannot set limits. Its memory keeps what they are to be
+//! again ([`crate::shim::SavedParameters`]), with the id of the driver.
 
 use std::path::Path;
 use std::time::Duration;
@@ -67,9 +67,9 @@ impl Watchdog {
 
     async fn put_back(&self, qmp: &Path) -> Result<bool, QmpError> {
         let qmp = Qmp::connect(qmp).await?;
-        // Without the library nothing was held; and another driver sees to it by itself.
+        // Without the library nothing was throttled; and another driver sees to it by itself.
         let Ok(shim) = Shim::find(qmp.peer_pid()?).await else { return Ok(false) };
-        if shim.kept().is_none_or(|kept| kept.driver != self.driver) {
+        if shim.saved().is_none_or(|saved| saved.driver != self.driver) {
             return Ok(false);
         }
         recovery::put_back(&qmp, &shim).await

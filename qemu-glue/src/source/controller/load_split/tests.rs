@@ -22,8 +22,8 @@ struct Paper {
     /// Bytes of QEMU's first pass, of which the last part costs nothing (zero pages).
     first_pass: f64,
     zeros: f64,
-    /// Bytes left behind.
-    behind: f64,
+    /// Bytes skipped.
+    skipped: f64,
     /// Bytes that each sync after the first finds written again.
     again: f64,
 }
@@ -47,34 +47,34 @@ fn play_seen(paper: &Paper, seen: fn(f64) -> bool) -> Outcome {
     let mut split = LoadSplit::default();
     let (mut at, mut settled, mut sent, mut given) = (0.0, 0.0, 0.0, 0.0);
     let (mut pass, mut zeros, mut asked) = (paper.first_pass, paper.zeros, 0.0);
-    // A pass that was given nothing is sent at a trickle: next to nothing.
-    let (mut syncs, mut again, mut trickle) = (1, 0.0, false);
+    // A pass that was given nothing is sent throttled: next to nothing.
+    let (mut syncs, mut again, mut throttled) = (1, 0.0, false);
     let count = |bytes: f64| whole(bytes / 4096.0);
-    let over = |settled: f64, given: f64, asked: f64, pass: f64, trickle: bool| {
-        let qemu = asked + if trickle { 0.0 } else { pass };
-        paper.behind - settled - given <= 4096.0 && qemu <= 4096.0
+    let over = |settled: f64, given: f64, asked: f64, pass: f64, throttled: bool| {
+        let qemu = asked + if throttled { 0.0 } else { pass };
+        paper.skipped - settled - given <= 4096.0 && qemu <= 4096.0
     };
-    while !over(settled, given, asked, pass, trickle) && at < 10_000.0 {
-        settled = (settled + (paper.storage)(at) * LOOK).min(paper.behind - given);
-        if trickle && asked > 0.0 {
-            (trickle, again) = (false, again + paper.again);
+    while !over(settled, given, asked, pass, throttled) && at < 10_000.0 {
+        settled = (settled + (paper.storage)(at) * LOOK).min(paper.skipped - given);
+        if throttled && asked > 0.0 {
+            (throttled, again) = (false, again + paper.again);
         }
-        let full = pass > 0.0 && !trickle;
+        let full = pass > 0.0 && !throttled;
         let now = if full { ((paper.network)(at) * LOOK).min(pass) } else { 0.0 };
         sent += now;
         pass -= now;
         if pass <= 0.0 && (full || asked > 0.0) {
             zeros = 0.0;
-            trickle = asked == 0.0;
+            throttled = asked == 0.0;
             pass = std::mem::take(&mut asked) + paper.again;
-            (syncs, again) = (syncs + 1, again + if trickle { 0.0 } else { paper.again });
+            (syncs, again) = (syncs + 1, again + if throttled { 0.0 } else { paper.again });
         }
         at += LOOK;
         if !seen(at) {
             continue;
         }
-        let outstanding = count(paper.behind - settled - given);
-        let pages = split.look(Seen {
+        let outstanding = count(paper.skipped - settled - given);
+        let pages = split.look(LoadSample {
             at: start + Duration::from_secs_f64(at),
             settled: count(settled),
             outstanding,
@@ -106,7 +106,7 @@ fn equal_links_share_the_work() {
         network: gigabit,
         first_pass: 300.0 * MIB,
         zeros: 0.0,
-        behind: 1200.0 * MIB,
+        skipped: 1200.0 * MIB,
         again: 0.0,
     };
     let limit = 1500.0 * MIB / (2.0 * 117.0 * MIB);
@@ -121,7 +121,7 @@ fn the_faster_path_gets_more() {
         network: gigabit,
         first_pass: 300.0 * MIB,
         zeros: 500.0 * MIB,
-        behind: 4000.0 * MIB,
+        skipped: 4000.0 * MIB,
         again: 0.0,
     };
     let limit = 4300.0 / (5.0 * 117.0);
@@ -139,7 +139,7 @@ fn a_guest_that_writes_the_same_again_costs_few_passes() {
         network: gigabit,
         first_pass: 440.0 * MIB,
         zeros: 0.0,
-        behind: 1120.0 * MIB,
+        skipped: 1120.0 * MIB,
         again: 100.0 * MIB,
     };
     let outcome = play(&paper);
@@ -148,7 +148,7 @@ fn a_guest_that_writes_the_same_again_costs_few_passes() {
     let limit = (1560.0 + 200.0) / (2.0 * 117.0);
     assert!(outcome.seconds < 1.05 * limit, "{outcome:?}, the limit is {limit} s");
     // Next to nothing is left when it could be given: QEMU has enough to send again.
-    let paper = Paper { behind: 480.0 * MIB, ..paper };
+    let paper = Paper { skipped: 480.0 * MIB, ..paper };
     assert!(play(&paper).given < 60.0 * MIB, "{:?}", play(&paper));
 }
 
@@ -159,7 +159,7 @@ fn the_end_of_a_pass_that_nobody_sees_is_no_end() {
         network: |_| 25.0 * MIB,
         first_pass: 250.0 * MIB,
         zeros: 0.0,
-        behind: 400.0 * MIB,
+        skipped: 400.0 * MIB,
         again: 10.0 * MIB,
     };
     let outcome = play_seen(&paper, |at| !(9.0..11.5).contains(&at));
@@ -175,7 +175,7 @@ fn a_storage_that_stalls_shifts_its_work() {
         network: gigabit,
         first_pass: 300.0 * MIB,
         zeros: 0.0,
-        behind: 4000.0 * MIB,
+        skipped: 4000.0 * MIB,
         again: 0.0,
     };
     let outcome = play(&paper);
@@ -195,7 +195,7 @@ fn a_network_that_becomes_slow_keeps_little() {
         network: slow,
         first_pass: 200.0 * MIB,
         zeros: 0.0,
-        behind: 2000.0 * MIB,
+        skipped: 2000.0 * MIB,
         again: 0.0,
     };
     let outcome = play(&paper);
@@ -213,7 +213,7 @@ fn a_first_pass_too_short_to_measure_is_no_end() {
         network: gigabit,
         first_pass: 10.0 * MIB,
         zeros: 0.0,
-        behind: 2000.0 * MIB,
+        skipped: 2000.0 * MIB,
         again: 0.0,
     };
     let outcome = play(&paper);
@@ -227,7 +227,7 @@ proptest::proptest! {
         storage in 1_u32..2000,
         network in 1_u32..2000,
         first_pass in 1_u32..2000,
-        behind in 1_u32..8000,
+        skipped in 1_u32..8000,
     ) {
         // Rates are plain functions, so they are passed by thread.
         RATES.set((f64::from(storage) * MIB, f64::from(network) * MIB));
@@ -236,11 +236,11 @@ proptest::proptest! {
             network: |_| RATES.get().1,
             first_pass: f64::from(first_pass) * MIB,
             zeros: 0.0,
-            behind: f64::from(behind) * MIB,
+            skipped: f64::from(skipped) * MIB,
             again: 0.0,
         };
         let (s, n) = (f64::from(storage), f64::from(network));
-        let alone = (f64::from(behind) / s).max(f64::from(first_pass) / n);
+        let alone = (f64::from(skipped) / s).max(f64::from(first_pass) / n);
         let outcome = play(&paper);
         proptest::prop_assert!(outcome.seconds < 1.05 * alone + 1.0, "{:?}, {alone} s", outcome);
     }

@@ -22,7 +22,7 @@ struct Case {
     told: &'static [&'static str],
     /// And what is not.
     not_told: &'static [&'static str],
-    phase: Phase,
+    phase: SkipPhase,
 }
 
 /// Its time is up a moment later.
@@ -37,7 +37,7 @@ const CASES: [Case; 16] = [
         then: |world| world.pass_time(SILENCE / 2),
         told: &["Warn", "CancelMigration", "Disarm", "Redirty"],
         not_told: &["Release", "SetParameters"],
-        phase: Phase::Redirtying,
+        phase: SkipPhase::Redirtying,
     },
     Case {
         name: "all is settled in the moment that its time is up",
@@ -48,7 +48,7 @@ const CASES: [Case; 16] = [
         then: |world| world.look(),
         told: &["Warn", "CancelMigration"],
         not_told: &["Release", "SetParameters"],
-        phase: Phase::Redirtying,
+        phase: SkipPhase::Redirtying,
     },
     Case {
         name: "its time is up after it was cancelled",
@@ -59,7 +59,7 @@ const CASES: [Case; 16] = [
         then: |world| world.pass_time(SILENCE / 2),
         told: &[],
         not_told: &["CancelMigration", "Warn"],
-        phase: Phase::Redirtying,
+        phase: SkipPhase::Redirtying,
     },
     Case {
         name: "QEMU has completed it when its time is up",
@@ -75,7 +75,7 @@ const CASES: [Case; 16] = [
         },
         told: &[],
         not_told: &["CancelMigration", "Warn"],
-        phase: Phase::Released,
+        phase: SkipPhase::Released,
     },
     Case {
         name: "all is settled, and the destination has been silent for too long",
@@ -83,7 +83,7 @@ const CASES: [Case; 16] = [
         then: |world| world.pass_time(SILENCE * 2),
         told: &["SetParameters", "Release"],
         not_told: &["Warn", "Redirty"],
-        phase: Phase::Released,
+        phase: SkipPhase::Released,
     },
     Case {
         name: "the destination is silent with pages in flight",
@@ -91,7 +91,7 @@ const CASES: [Case; 16] = [
         then: |world| world.pass_time(SILENCE * 2),
         told: &["Warn", "StopReading", "Disarm", "Redirty", "Tell", "ReadLibrary"],
         not_told: &["Release"],
-        phase: Phase::Redirtying,
+        phase: SkipPhase::Redirtying,
     },
     Case {
         name: "QEMU knows of all that is re-dirtied, and the migration is to end",
@@ -103,7 +103,7 @@ const CASES: [Case; 16] = [
         then: |world| world.pass_time(Duration::from_millis(10)),
         told: &[],
         not_told: &["Release", "SetParameters"],
-        phase: Phase::Redirtying,
+        phase: SkipPhase::Redirtying,
     },
     Case {
         name: "cancelled while pages are outstanding",
@@ -111,7 +111,7 @@ const CASES: [Case; 16] = [
         then: |world| world.step(Input::Cancel("enough".to_owned())),
         told: &["Warn", "CancelMigration", "Disarm", "Redirty"],
         not_told: &["Release", "SetParameters"],
-        phase: Phase::Redirtying,
+        phase: SkipPhase::Redirtying,
     },
     Case {
         name: "the channel breaks after all was settled",
@@ -122,7 +122,7 @@ const CASES: [Case; 16] = [
         then: |world| world.step(Input::ChannelGone(None)),
         told: &[],
         not_told: &["Warn", "Redirty", "SetParameters"],
-        phase: Phase::Released,
+        phase: SkipPhase::Released,
     },
     Case {
         name: "the rest is re-dirtied: the user's parameters come before the release",
@@ -133,7 +133,7 @@ const CASES: [Case; 16] = [
         then: |world| world.pass_time(Duration::from_millis(10)),
         told: &["SetParameters", "Release", "Enter"],
         not_told: &["Warn"],
-        phase: Phase::Released,
+        phase: SkipPhase::Released,
     },
     Case {
         name: "the rest is re-dirtied, and QEMU was throttled",
@@ -151,7 +151,7 @@ const CASES: [Case; 16] = [
         },
         told: &["SetParameters"],
         not_told: &["Release"],
-        phase: Phase::Redirtying,
+        phase: SkipPhase::Redirtying,
     },
     Case {
         name: "the migration has ended, and the destination is silent",
@@ -164,7 +164,7 @@ const CASES: [Case; 16] = [
         then: |world| world.pass_time(SILENCE * 2),
         told: &[],
         not_told: &["Warn", "Redirty", "AskQemu"],
-        phase: Phase::Released,
+        phase: SkipPhase::Released,
     },
     Case {
         name: "somebody stops the VM: QEMU has the whole link, as nothing is written again",
@@ -179,7 +179,7 @@ const CASES: [Case; 16] = [
         },
         told: &["AskQemu", "SetParameters"],
         not_told: &["Release", "Warn", "Redirty"],
-        phase: Phase::Restoring,
+        phase: SkipPhase::Restoring,
     },
     Case {
         name: "the library has re-dirtied everything by itself, and the destination is silent",
@@ -194,7 +194,7 @@ const CASES: [Case; 16] = [
         },
         told: &["Tell", "StopReading", "SetParameters", "Release"],
         not_told: &["Warn", "Redirty"],
-        phase: Phase::Released,
+        phase: SkipPhase::Released,
     },
     Case {
         name: "QEMU fails while it is to be throttled",
@@ -205,7 +205,7 @@ const CASES: [Case; 16] = [
         then: |world| world.ask(),
         told: &["End"],
         not_told: &["SetParameters", "Release"],
-        phase: Phase::Released,
+        phase: SkipPhase::Released,
     },
     Case {
         name: "somebody has QEMU wait before the switchover: it is for him to go on",
@@ -222,7 +222,7 @@ const CASES: [Case; 16] = [
         },
         told: &["Warn"],
         not_told: &["SetParameters"],
-        phase: Phase::Released,
+        phase: SkipPhase::Released,
     },
 ];
 

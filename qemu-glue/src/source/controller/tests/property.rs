@@ -1,4 +1,4 @@
-//! Whatever happens in whatever order: each page is accounted for, nothing is held for ever, and nothing is released with
+//! Whatever happens in whatever order: each page is accounted for, nothing is throttled for ever, and nothing is released with
 //! pages outstanding while the VM runs. [`World`] holds each step against that.
 
 use std::time::Duration;
@@ -9,8 +9,8 @@ use super::super::skip::HINT;
 use super::super::*;
 use super::world::{PAGES, SILENCE, World, ZERO_PAGES, range};
 use crate::channel::{Message, NotInstalled};
-use crate::shim::State;
-use crate::source::zero::Looked;
+use crate::shim::SetState;
+use crate::source::zero::ZeroCheck;
 
 /// Something that happens.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ enum Event {
     Cancel,
     /// QEMU does as it was told.
     Cancelled,
-    /// It goes on in spite of the hold, as with a link that it thinks fast.
+    /// It goes on in spite of the throttle, as with a link that it thinks fast.
     Slips,
     Fails,
     Status(&'static str),
@@ -89,7 +89,7 @@ fn play(world: &mut World, event: Event) {
         Event::Zeros(first, count, zero) if world.reads => {
             let ranges = vec![range(first, count.min(ZERO_PAGES - first))];
             let (zero, written) = if zero { (ranges, vec![]) } else { (vec![], ranges) };
-            world.step(Input::Looked(Looked { zero, written }));
+            world.step(Input::ZerosChecked(ZeroCheck { zero, written }));
         }
         Event::Placed(first, count) => {
             let end = world.hashed.min(first + count);
@@ -106,7 +106,7 @@ fn play(world: &mut World, event: Event) {
         Event::Chats => world.says(Message::Progress(Default::default())),
         Event::ChannelGone => world.step(Input::ChannelGone(None)),
         Event::ChannelFills(has_room) => world.channel = has_room,
-        Event::Refused if world.library == State::Armed => world.library = State::Refused,
+        Event::Refused if world.library == SetState::Armed => world.library = SetState::Refused,
         Event::Measured => world.migration.ram.mbps = 900.0,
         Event::Remaining(bytes) => world.migration.ram.remaining = bytes,
         Event::Runs(runs) if !world.ended => {
@@ -156,7 +156,7 @@ fn ends_by_itself(world: &mut World) -> bool {
 
 proptest! {
     #[test]
-    fn no_page_is_lost_and_nothing_is_held_for_ever(
+    fn no_page_is_lost_and_nothing_is_throttled_for_ever(
         splits_load in any::<bool>(),
         events in proptest::collection::vec(event(), 0..120),
         limit in proptest::option::of(0..100_000_u64),
@@ -166,6 +166,6 @@ proptest! {
         for event in events {
             play(&mut world, event);
         }
-        prop_assert!(ends_by_itself(&mut world), "held for ever: {world:#?}");
+        prop_assert!(ends_by_itself(&mut world), "throttled for ever: {world:#?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Each trouble: its name, which is the reason in reports, and that it ends in a migration without hold.
+//! Each trouble: its name, which is the reason in reports, and that it ends in a migration without throttle.
 
 use std::io;
 use std::time::Duration;
@@ -7,18 +7,18 @@ use super::super::skip::HINT;
 use super::super::*;
 use super::world::{PAGES, SILENCE, World, range};
 use crate::channel::{ChannelError, Finished, Message, PageRange, Refused};
-use crate::shim::State;
+use crate::shim::SetState;
 
 type Make = fn(&mut World);
 
 /// What happens while the set waits to be hinted.
 const BEFORE_THE_HINT: [(&str, Make); 5] = [
     ("library-refused", |world| {
-        world.library = State::Refused;
+        world.library = SetState::Refused;
         world.look();
     }),
     ("library-ended", |world| {
-        world.library = State::Ended;
+        world.library = SetState::Ended;
         world.look();
     }),
     ("library-missed", |world| {
@@ -69,7 +69,7 @@ fn each_has_its_name_and_ends_the_hold() {
 
 fn ends(mut world: World, name: &str, make: Make) {
     make(&mut world);
-    assert_eq!(world.phase(), Phase::Redirtying, "{name}");
+    assert_eq!(world.phase(), SkipPhase::Redirtying, "{name}");
     let redirtied = world.skip().redirtied().get(name).copied();
     assert!(redirtied.is_some_and(|pages| pages > 0), "{name}: {:?}", world.skip().redirtied());
     assert_eq!(world.outstanding(), 0, "{name}");

@@ -9,9 +9,9 @@ use page_number::PageIndex;
 
 use super::super::*;
 use crate::channel::{Message, PageRange};
-use crate::shim::{State, Status};
+use crate::shim::{LibraryStatus, SetState};
 use crate::source::hash::Hashed;
-use crate::source::monitor::migration_info::Ram;
+use crate::source::monitor::migration_info::RamStats;
 
 /// Pages of the set, of which the first are zero.
 pub(super) const PAGES: u32 = 256;
@@ -19,8 +19,11 @@ pub(super) const ZERO_PAGES: u32 = 16;
 /// The longest silence of the destination.
 pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
-pub(super) const USER: Parameters =
-    Parameters { max_bandwidth: 64 << 20, downtime_limit: 300, avail_switchover_bandwidth: None };
+pub(super) const USER: MigrationParameters = MigrationParameters {
+    max_bandwidth: 64 << 20,
+    downtime_limit: 300,
+    avail_switchover_bandwidth: None,
+};
 
 pub(super) fn range(first: u32, count: u32) -> PageRange {
     PageRange { first, count }
@@ -32,7 +35,7 @@ pub(super) struct World {
     pub(super) controller: Controller,
     pub(super) now: Instant,
     pub(super) runs: bool,
-    pub(super) library: State,
+    pub(super) library: SetState,
     pub(super) syncs: u32,
     pub(super) confirmed: FixedBitSet,
     /// To be re-dirtied, as the host has asked.
@@ -52,8 +55,8 @@ pub(super) struct World {
     pub(super) released: bool,
     pub(super) ended: bool,
     pub(super) is_cancelled: bool,
-    pub(super) migration: Migration,
-    pub(super) parameters: Parameters,
+    pub(super) migration: MigrationInfo,
+    pub(super) parameters: MigrationParameters,
     /// All commands so far.
     pub(super) told: Vec<String>,
 }
@@ -77,7 +80,7 @@ impl World {
             controller: Controller::new(task, now),
             now,
             runs: true,
-            library: State::Armed,
+            library: SetState::Armed,
             syncs: 0,
             confirmed: bits(),
             asked: bits(),
@@ -93,7 +96,7 @@ impl World {
             released: false,
             ended: false,
             is_cancelled: false,
-            migration: Migration { status: "setup".to_owned(), ..Migration::default() },
+            migration: MigrationInfo { status: "setup".to_owned(), ..MigrationInfo::default() },
             parameters: USER,
             told: Vec::new(),
         };
@@ -110,12 +113,12 @@ impl World {
         world.migration.ram.mbps = 900.0;
         world.look();
         world.ask();
-        assert_eq!(world.phase(), Phase::Restoring);
+        assert_eq!(world.phase(), SkipPhase::Restoring);
         world.told.clear();
         world
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(super) fn phase(&self) -> SkipPhase {
         self.skip().phase
     }
 
@@ -147,10 +150,10 @@ impl World {
             Command::CancelMigration => self.is_cancelled = true,
             Command::Confirm(ranges) => set(&mut self.confirmed, &ranges),
             Command::Redirty(ranges) => set(&mut self.asked, &ranges),
-            Command::Disarm => self.is_armed &= self.library != State::Armed,
+            Command::Disarm => self.is_armed &= self.library != SetState::Armed,
             Command::Release => self.release(),
             Command::StartReading => {
-                assert_eq!(self.library, State::Hinted, "read before the hint had returned");
+                assert_eq!(self.library, SetState::Hinted, "read before the hint had returned");
                 self.reads = true;
             }
             Command::StopReading => self.reads = false,
@@ -169,8 +172,11 @@ impl World {
 
     fn release(&mut self) {
         assert!(!self.is_cancelled, "released, and was to end");
-        assert_eq!(self.parameters.downtime_limit, 38, "released with the parameters of the hold");
-        if self.runs && self.library == State::Hinted {
+        assert_eq!(
+            self.parameters.downtime_limit, 38,
+            "released with the parameters of the throttle"
+        );
+        if self.runs && self.library == SetState::Hinted {
             assert_eq!(self.outstanding(), 0, "released with pages outstanding while the VM runs");
         }
         self.released = true;
@@ -191,7 +197,7 @@ impl World {
         known.union_with(&self.asked);
         known.union_with(&self.told_given);
         let settled = known.count_ones(..) as u64;
-        let account = ledger.placed_pages() + ledger.zero_pages() + ledger.redirtied_pages();
+        let account = ledger.installed_pages() + ledger.zero_pages() + ledger.redirtied_pages();
         assert_eq!(account, settled, "the ledger and the library differ");
         assert_eq!(ledger.outstanding(), u64::from(PAGES) - settled);
         let redirtied: u64 = self.skip().redirtied().values().sum();
@@ -247,14 +253,14 @@ impl World {
             return;
         }
         self.syncs += 1;
-        if self.library == State::Armed {
+        if self.library == SetState::Armed {
             if self.is_armed {
-                self.library = if self.runs { State::Hinted } else { State::Refused };
+                self.library = if self.runs { SetState::Hinted } else { SetState::Refused };
             }
             self.status_is("active");
             return;
         }
-        if self.library != State::Hinted {
+        if self.library != SetState::Hinted {
             return;
         }
         let mut now = self.asked.clone();
@@ -282,18 +288,21 @@ impl World {
         self.step(Input::Peer(message));
     }
 
-    /// All pages that storage has are placed, and the zero pages looked at.
+    /// All pages that storage has are installed, and the zero pages looked at.
     pub(super) fn settle_all(&mut self) {
         self.hash(ZERO_PAGES, PAGES - ZERO_PAGES);
         let zero = vec![range(0, ZERO_PAGES)];
-        self.step(Input::Looked(crate::source::zero::Looked { zero, written: Vec::new() }));
+        self.step(Input::ZerosChecked(crate::source::zero::ZeroCheck {
+            zero,
+            written: Vec::new(),
+        }));
         self.says(Message::Installed(vec![range(ZERO_PAGES, 200 - ZERO_PAGES), range(204, 52)]));
         assert_eq!(self.outstanding(), 0);
     }
 
-    pub(super) fn status(&self) -> Status {
-        let hinted = self.library == State::Hinted;
-        Status {
+    pub(super) fn status(&self) -> LibraryStatus {
+        let hinted = self.library == SetState::Hinted;
+        LibraryStatus {
             state: self.library,
             reason: None,
             hint_begun_ns: hinted.then_some(1),
@@ -324,6 +333,6 @@ fn name(command: &Command) -> String {
 }
 
 /// QEMU that has sent much.
-pub(super) fn ram(remaining: u64, normal: u64) -> Ram {
-    Ram { remaining, normal, mbps: 900.0, ..Ram::default() }
+pub(super) fn ram(remaining: u64, normal: u64) -> RamStats {
+    RamStats { remaining, normal, mbps: 900.0, ..RamStats::default() }
 }
