@@ -73,7 +73,7 @@ impl Stop {
     }
 
     /// Why somebody wants it to end; never without a reason.
-    pub(super) async fn told(&mut self) -> String {
+    pub(super) async fn cancelled(&mut self) -> String {
         self.cancel.asked().await.0
     }
 

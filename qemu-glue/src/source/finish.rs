@@ -37,11 +37,11 @@ pub(super) async fn notify(
     if let Some(mut session) = session {
         let last_word = stop.last_word(session.finish(&mut controller, finish)).await.flatten();
         record.skipped(&session.figures(), &controller, last_word);
-    } else if let Some(mut link) = listener {
-        let last_word = stop.last_word(link.finish(finish)).await.flatten();
+    } else if let Some(mut peer) = listener {
+        let last_word = stop.last_word(peer.finish(finish)).await.flatten();
         record.report.probes.destination =
             last_word.and_then(|word| word.into_inner().probes).map(|side| *side);
-        record.report.channel_bytes = link.bytes();
+        record.report.channel_bytes = peer.bytes();
     }
     record.ended(&ended.migration);
 }

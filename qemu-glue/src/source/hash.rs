@@ -168,10 +168,10 @@ mod tests {
         let (ram, set) = parts(2100);
         let stop = Arc::default();
         let mut receiver = start(&ram, &set, 3, &stop, &all()).unwrap();
-        let mut seen = vec![None; set.pages() as usize];
+        let mut read = vec![None; set.pages() as usize];
         while let Some(Hashed { first, hashes }) = receiver.recv().await {
             for (hash, at) in hashes.into_iter().zip(first.0 as usize..) {
-                assert_eq!(seen[at].replace(hash), None);
+                assert_eq!(read[at].replace(hash), None);
             }
         }
         for (first, run) in set.pieces(0..set.pages()) {
@@ -179,7 +179,7 @@ mod tests {
                 let mut page = [0; 4096];
                 let at = run.offset / PAGE_BYTES + u64::from(number);
                 page[..8].copy_from_slice(&at.to_le_bytes());
-                let hash = seen[(first.0 + number) as usize];
+                let hash = read[(first.0 + number) as usize];
                 assert_eq!(hash, Some(*blake3::hash(&page).as_bytes()));
             }
         }
@@ -191,12 +191,12 @@ mod tests {
         // The set begins with the end of the RAM: 308 pages, which is its first two batches.
         ram.blocks()[0].file.set_len(1792 * PAGE_BYTES).unwrap();
         let mut receiver = start(&ram, &set, 1, &Arc::default(), &all()).unwrap();
-        let mut seen = 0;
+        let mut read = 0;
         while let Some(Hashed { first, hashes }) = receiver.recv().await {
             assert!(first.0 >= 512, "{first:?}");
-            seen += hashes.len();
+            read += hashes.len();
         }
-        assert_eq!(seen, 2100 - 512);
+        assert_eq!(read, 2100 - 512);
     }
 
     #[tokio::test]

@@ -62,7 +62,7 @@ impl Default for Debuginfod {
             urls: Vec::new(),
             cache_dir: None,
             timeout: Duration::from_secs(90), // as in elfutils
-            // elfutils has no limit here; a server that trickles must not hold us for ever.
+            // elfutils has no limit here; a slow server must not hold us for ever.
             max_time: Duration::from_secs(30 * 60),
             max_bytes: 4 << 30, // the debug files of servers are below 2 GiB
         }

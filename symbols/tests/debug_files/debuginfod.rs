@@ -164,7 +164,7 @@ fn without_end_or_too_long() {
 #[test]
 fn slow() {
     let Some(case) = Case::new() else { return };
-    for answer in [Answer::Silent, Answer::Trickle, Answer::Length(1000)] {
+    for answer in [Answer::Silent, Answer::Slow, Answer::Length(1000)] {
         let refusal = case.assert_server_refused(answer, "too slow");
         assert!(refusal.hint().unwrap().contains("DEBUGINFOD_TIMEOUT"));
     }

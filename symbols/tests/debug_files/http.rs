@@ -25,7 +25,7 @@ pub(crate) enum Answer {
     /// Says nothing.
     Silent,
     /// Sends a byte now and then.
-    Trickle,
+    Slow,
 }
 
 /// The server; its thread ends with the test process.
@@ -103,7 +103,7 @@ fn reply(mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
             }
         }
         Answer::Silent => wait_for_the_client_to_leave(&stream),
-        Answer::Trickle => {
+        Answer::Slow => {
             stream.write_all(&head(200, None))?;
             loop {
                 stream.write_all(&[0])?;

@@ -32,17 +32,21 @@ const LONG_STALL: Duration = Duration::from_secs(28);
 /// What had become of the skipped pages at a moment of the migration.
 #[derive(Debug, Clone, Copy)]
 struct Then {
-    placed: u64,
+    installed: u64,
     redirtied: u64,
     outstanding: u64,
 }
 
 impl Then {
     fn of(ongoing: &Ongoing<'_>) -> Self {
-        let [skipped, placed, zero, redirtied] =
+        let [skipped, installed, zero, redirtied] =
             ["skipped_pages", "installed_pages", "zero_pages", "redirtied_pages"]
                 .map(|key| ongoing.highest(key));
-        Self { placed, redirtied, outstanding: skipped.saturating_sub(placed + zero + redirtied) }
+        Self {
+            installed,
+            redirtied,
+            outstanding: skipped.saturating_sub(installed + zero + redirtied),
+        }
     }
 }
 
@@ -209,7 +213,7 @@ fn storage_stops_and_comes_back(lab: &mut Laboratory) -> Result<()> {
         "the network did not go on: {then:?}, {back:?}, {sooner} sooner by network"
     );
     assert!(
-        pages.installed > back.placed + pages.skipped / 16,
+        pages.installed > back.installed + pages.skipped / 16,
         "storage has not come back: {back:?}, {pages:?}"
     );
     assert!(*total_time_s < stock_s * 1.1, "{total_time_s:.1} s, stock QEMU {stock_s:.1} s");

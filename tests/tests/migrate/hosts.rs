@@ -11,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::shared::{Needs, folder, migrated, run};
 
-/// Migrates while `break_it` does its work once pages are placed; the VM must stay, and the next migration must work.
+/// Migrates while `break_it` does its work once pages are installed; the VM must stay, and the next migration must work.
 fn stays(
     lab: &mut Laboratory,
     mut break_it: impl FnMut(&mut Ongoing<'_>) -> Result<()>,
@@ -28,7 +28,7 @@ fn stays(
     let folder = folder(lab);
     let attempt = lab.attempt(Mode::Poolferry, &folder, &mut migration)?;
     drop(migration);
-    assert!(done, "the migration was over before a page was placed");
+    assert!(done, "the migration was over before a page was installed");
     if let Attempt::Arrived(hop) = attempt {
         bail!("the VM has arrived where nobody is: {:?}", hop.ended);
     }

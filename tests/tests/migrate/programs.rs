@@ -15,17 +15,17 @@ use crate::shared::{Needs, folder, migrated, run, same};
 enum Phase {
     /// The set is being offered: QEMU does not migrate yet.
     Offer,
-    /// The first pages are placed.
-    FirstPlaced,
-    /// Half of the pages are placed.
-    HalfPlaced,
+    /// The first pages are installed.
+    FirstInstalled,
+    /// Half of the pages are installed.
+    HalfInstalled,
 }
 
 fn reached(ongoing: &Ongoing<'_>, phase: Phase) -> bool {
     match phase {
         Phase::Offer => ongoing.told().contains("\"name\":\"negotiation\""),
-        Phase::FirstPlaced => ongoing.highest("installed_pages") > 0,
-        Phase::HalfPlaced => {
+        Phase::FirstInstalled => ongoing.highest("installed_pages") > 0,
+        Phase::HalfInstalled => {
             let to_place = ongoing.highest("skipped_pages") - ongoing.highest("zero_pages");
             ongoing.highest("installed_pages") > to_place.max(2) / 2
         }
@@ -51,7 +51,7 @@ fn killed(lab: &mut Laboratory, victim: Victim, phase: Phase, workload: Workload
         }
         Ok(())
     });
-    if phase == Phase::HalfPlaced {
+    if phase == Phase::HalfInstalled {
         // Else the network may have the other half by then.
         migration.migrate.push("--no-share".to_owned());
     }
@@ -91,9 +91,9 @@ macro_rules! killed {
 
 killed! {
     receiver_at_the_offer: Receiver, Offer, Idle;
-    receiver_at_the_first_page: Receiver, FirstPlaced, Idle;
-    receiver_half_way_under_writes: Receiver, HalfPlaced, Rw;
+    receiver_at_the_first_page: Receiver, FirstInstalled, Idle;
+    receiver_half_way_under_writes: Receiver, HalfInstalled, Rw;
     driver_at_the_offer: Driver, Offer, Idle;
-    driver_at_the_first_page: Driver, FirstPlaced, Idle;
-    driver_half_way_under_writes: Driver, HalfPlaced, Rw;
+    driver_at_the_first_page: Driver, FirstInstalled, Idle;
+    driver_half_way_under_writes: Driver, HalfInstalled, Rw;
 }

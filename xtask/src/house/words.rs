@@ -14,12 +14,22 @@ const RETIRED: &[(&str, &str)] = &[
     ("meddling", "injecting a fault"),
     ("picture", "snapshot"),
     ("pictures", "snapshots"),
+    ("remark", "warning"),
+    ("remarks", "warnings"),
     ("scene", "fixture"),
+    ("trickle", "throttle"),
+    ("trickling", "throttling"),
 ];
 
-/// Files that speak of what was, the one with the library's magic number, and this one.
-const EXEMPT: [&str; 3] =
-    ["CHANGELOG.md", "qemu-glue/shim-abi/src/lib.rs", "xtask/src/house/words.rs"];
+/// Files that speak of what was (keys of older records too), the one with the library's magic number, and this one.
+const EXEMPT: [&str; 6] = [
+    "CHANGELOG.md",
+    "docs/report.md",
+    "qemu-glue/record/src/files.rs",
+    "qemu-glue/record/src/report.rs",
+    "qemu-glue/shim-abi/src/lib.rs",
+    "xtask/src/house/words.rs",
+];
 
 pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {
     let exempt = EXEMPT.iter().any(|file| source.path.ends_with(file));

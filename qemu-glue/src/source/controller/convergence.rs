@@ -45,7 +45,7 @@ pub(super) struct Convergence {
     window: Option<Window>,
     /// Time of the windows in a row that were lost.
     lost: Duration,
-    told: bool,
+    warned: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -66,25 +66,25 @@ pub(in crate::source) struct Lost {
 
 impl Convergence {
     /// Looks; gives, once, that QEMU does not catch up.
-    pub(super) fn look(&mut self, seen: ConvergenceSample) -> Option<Lost> {
-        let new = Window { begun: seen.at, syncs: seen.syncs, carried: 0.0, looks: 0.0 };
+    pub(super) fn look(&mut self, sample: ConvergenceSample) -> Option<Lost> {
+        let new = Window { begun: sample.at, syncs: sample.syncs, carried: 0.0, looks: 0.0 };
         let window = self.window.get_or_insert(new);
-        window.carried += real(seen.carried);
+        window.carried += real(sample.carried);
         window.looks += 1.0;
-        let elapsed = seen.at.saturating_duration_since(window.begun);
-        let is_over = elapsed >= WINDOW && seen.syncs > window.syncs;
+        let elapsed = sample.at.saturating_duration_since(window.begun);
+        let is_over = elapsed >= WINDOW && sample.syncs > window.syncs;
         if !is_over && elapsed < SHOWN {
             return None;
         }
         let carried = window.carried / window.looks;
-        let written = real(seen.written);
+        let written = real(sample.written);
         self.window = Some(new);
         let is_lost = written > 0.0 && written >= carried * AS_MUCH;
         self.lost = if is_lost { self.lost + elapsed } else { Duration::ZERO };
-        if self.lost < SHOWN || self.told {
+        if self.lost < SHOWN || self.warned {
             return None;
         }
-        self.told = true;
+        self.warned = true;
         let bytes = real(PAGE_BYTES);
         Some(Lost { written: written * bytes, carried: carried * bytes })
     }
@@ -114,7 +114,7 @@ mod tests {
     fn play(seconds: u32, pass: f64, rates: fn(f64) -> (u64, u64)) -> Vec<(f64, Lost)> {
         let start = Instant::now();
         let mut convergence = Convergence::default();
-        let mut told = Vec::new();
+        let mut warned = Vec::new();
         for tenth in 0..seconds * 10 {
             let at = f64::from(tenth) / 10.0;
             let (written, carried) = rates(at);
@@ -123,16 +123,16 @@ mod tests {
                 syncs += 1;
             }
             let at_instant = start + Duration::from_secs_f64(at);
-            let seen = ConvergenceSample { at: at_instant, syncs, written, carried };
-            told.extend(convergence.look(seen).map(|lost| (at, lost)));
+            let sample = ConvergenceSample { at: at_instant, syncs, written, carried };
+            warned.extend(convergence.look(sample).map(|lost| (at, lost)));
         }
-        told
+        warned
     }
 
     #[test]
     fn a_guest_as_fast_as_the_link_is_told_once() {
-        let told = play(60, 0.3, |_| (512, 512));
-        let [(at, lost)] = &told[..] else { panic!("{told:?}") };
+        let warned = play(60, 0.3, |_| (512, 512));
+        let [(at, lost)] = &warned[..] else { panic!("{warned:?}") };
         assert!((3.0..5.0).contains(at), "{at}");
         assert_eq!((lost.written, lost.carried), (2_097_152.0, 2_097_152.0));
         let text = lost.to_string();
@@ -143,9 +143,9 @@ mod tests {
 
     #[test]
     fn long_passes_are_not_waited_for() {
-        let told = play(60, 70.0, |_| (900, 300));
-        assert_eq!(told.len(), 1);
-        assert!((3.0..3.5).contains(&told[0].0), "{told:?}");
+        let warned = play(60, 70.0, |_| (900, 300));
+        assert_eq!(warned.len(), 1);
+        assert!((3.0..3.5).contains(&warned[0].0), "{warned:?}");
         assert!(play(60, 70.0, |_| (200, 300)).is_empty());
         assert!(play(3, 70.0, |_| (900, 300)).is_empty());
     }

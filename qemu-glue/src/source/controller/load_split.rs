@@ -79,9 +79,9 @@ pub(super) struct LoadSplit {
 
 impl LoadSplit {
     /// Pages to give to QEMU now.
-    pub(super) fn look(&mut self, seen: LoadSample) -> u64 {
-        self.again.look(seen.syncs, seen.remaining);
-        self.split(seen)
+    pub(super) fn look(&mut self, sample: LoadSample) -> u64 {
+        self.again.look(sample.syncs, sample.remaining);
+        self.split(sample)
     }
 
     /// So many were given: all that were wanted, or fewer where there was no room to say so.
@@ -89,28 +89,28 @@ impl LoadSplit {
         self.again.given += pages * PAGE_BYTES;
     }
 
-    fn split(&mut self, seen: LoadSample) -> u64 {
-        let begun = *self.begun.get_or_insert(seen.at);
-        if seen.settled == 0 && seen.at.saturating_duration_since(begun) < BEGINS {
+    fn split(&mut self, sample: LoadSample) -> u64 {
+        let begun = *self.begun.get_or_insert(sample.at);
+        if sample.settled == 0 && sample.at.saturating_duration_since(begun) < BEGINS {
             return 0;
         }
-        self.storage.look(seen.at, seen.settled * PAGE_BYTES);
-        if seen.full {
-            self.network.look(seen.at, seen.sent);
+        self.storage.look(sample.at, sample.settled * PAGE_BYTES);
+        if sample.full {
+            self.network.look(sample.at, sample.sent);
         } else {
             self.network.pause();
         }
         let Some(storage) = self.storage.latest() else { return 0 };
-        let outstanding = real(seen.outstanding * PAGE_BYTES);
+        let outstanding = real(sample.outstanding * PAGE_BYTES);
         let Some(network) = self.network.best() else {
             let slow = outstanding > storage * SLICE.as_secs_f64();
-            let idle = !seen.full && seen.remaining < PROBE * PAGE_BYTES;
-            return if slow && idle { PROBE.min(seen.outstanding) } else { 0 };
+            let idle = !sample.full && sample.remaining < PROBE * PAGE_BYTES;
+            return if slow && idle { PROBE.min(sample.outstanding) } else { 0 };
         };
-        let remaining = real(seen.remaining);
+        let remaining = real(sample.remaining);
         // A QEMU that is throttled has a pass without end before it, and begins the next when it is
         // given something.
-        let busy = seen.full && remaining > network * HORIZON.as_secs_f64();
+        let busy = sample.full && remaining > network * HORIZON.as_secs_f64();
         if network <= 0.0 || busy {
             return 0;
         }
@@ -118,7 +118,7 @@ impl LoadSplit {
         let to_send = remaining + again;
         let both = outstanding.mul_add(network, -(to_send * storage)) / (network + storage);
         let slice = (network * SLICE.as_secs_f64()).max(WORTH_AGAIN * again);
-        let pages = pages(both.min(slice)).min(seen.outstanding);
+        let pages = pages(both.min(slice)).min(sample.outstanding);
         // The last few are not left to a storage that stands still.
         let late = outstanding > storage * SLICE.as_secs_f64();
         if pages < WORTH && !late { 0 } else { pages }

@@ -167,7 +167,7 @@ impl Controller {
             Input::Stage(_) => {}
             Input::Runs(runs) => self.runs(now, runs, &mut out),
             Input::Cancel(reason) => self.cancel(reason, &mut out),
-            Input::Peer(message) => self.attempt(|skip, out| skip.hear(message, out), &mut out),
+            Input::Peer(message) => self.attempt(|skip, out| skip.receive(message, out), &mut out),
             Input::ZerosChecked(looked) => {
                 self.attempt(|skip, out| skip.zeros_checked(looked, out), &mut out)
             }
@@ -193,7 +193,7 @@ impl Controller {
     /// Of what comes after the end, only the destination's last word is of use.
     fn after(&mut self, input: Input) {
         if let (Some(skip), Input::Peer(message)) = (&mut self.skip, input) {
-            let _ = skip.hear(message, &mut Vec::new());
+            let _ = skip.receive(message, &mut Vec::new());
         }
     }
 
@@ -230,7 +230,7 @@ impl Controller {
     fn arm(&mut self, now: Instant, out: &mut Vec<Command>) {
         let mut parameters = self.parameters;
         if self.skip.is_some() {
-            self.bandwidth = self.throttle.bandwidth(self.seen());
+            self.bandwidth = self.throttle.bandwidth(self.throttle_sample());
             parameters = self.parameters.throttled(self.bandwidth);
         }
         out.push(Command::SetParameters(parameters));
@@ -383,7 +383,7 @@ impl Controller {
             return;
         }
         self.split_load(now, has_room, out);
-        let bandwidth = self.throttle.bandwidth(self.seen());
+        let bandwidth = self.throttle.bandwidth(self.throttle_sample());
         let bandwidth = match phase {
             // The sooner it is through, the sooner it takes up what is re-dirtied.
             SkipPhase::Redirtying if self.has_measured() => Bandwidth::Full,
@@ -448,7 +448,7 @@ impl Controller {
     }
 
     /// What decides on QEMU's bandwidth.
-    fn seen(&self) -> throttle::ThrottleSample {
+    fn throttle_sample(&self) -> throttle::ThrottleSample {
         let skip = self.skip.as_ref();
         throttle::ThrottleSample {
             measured: self.has_measured(),

@@ -83,7 +83,7 @@ impl PeerState {
     }
 
     /// After the end of all that it was to do: only its counters and its last word are of use.
-    pub(in crate::source) fn hear_after(&mut self, message: Message) {
+    pub(in crate::source) fn receive_after_end(&mut self, message: Message) {
         match message {
             Message::Progress(progress) => self.progress = progress.within(self.pages),
             Message::Finished(finished) => self.finish(finished),
@@ -94,7 +94,7 @@ impl PeerState {
 
     /// Takes what it says, and adds the pages that this settles to `settled`. An error is trouble: it is not to be believed,
     /// or gives up; what it had settled before is so all the same.
-    pub(in crate::source) fn hear(
+    pub(in crate::source) fn receive(
         &mut self,
         message: Message,
         ledger: &mut Ledger,
@@ -159,13 +159,13 @@ mod tests {
     const LIMIT: Duration = Duration::from_millis(20);
 
     /// What is heard, with what it settles.
-    fn hear(
+    fn receive(
         peer: &mut PeerState,
         message: Message,
         ledger: &mut Ledger,
     ) -> Result<Vec<Settled>, RestoreTrouble> {
         let mut settled = Vec::new();
-        peer.hear(message, ledger, &mut settled).map(|()| settled)
+        peer.receive(message, ledger, &mut settled).map(|()| settled)
     }
 
     const fn range(first: u32, count: u32) -> PageRange {
@@ -186,8 +186,8 @@ mod tests {
         for step in 0..10 {
             assert!(peer.is_alive(begun + LIMIT * step / 10, &ledger).is_ok());
             let progress = Message::Progress(Progress::default());
-            hear(&mut peer, progress, &mut ledger).unwrap();
-            hear(&mut peer, Message::Installed(Vec::new()), &mut ledger).unwrap();
+            receive(&mut peer, progress, &mut ledger).unwrap();
+            receive(&mut peer, Message::Installed(Vec::new()), &mut ledger).unwrap();
         }
         let late = begun + LIMIT * 2;
         let silent = peer.is_alive(late, &ledger);
@@ -195,7 +195,7 @@ mod tests {
             matches!(silent, Err(RestoreTrouble::PeerSilent { .. })),
             "kept by messages of progress"
         );
-        hear(&mut peer, Message::Installed(vec![range(0, 1)]), &mut ledger).unwrap();
+        receive(&mut peer, Message::Installed(vec![range(0, 1)]), &mut ledger).unwrap();
         assert!(peer.is_alive(late, &ledger).is_ok());
         // Who has no hash has nothing to answer.
         let mut idle = PeerState::new(100, LIMIT, begun);
@@ -205,14 +205,14 @@ mod tests {
     #[test]
     fn pages_are_answered_once() {
         let (mut peer, mut ledger) = hashed();
-        let installed = hear(&mut peer, Message::Installed(vec![range(0, 60)]), &mut ledger);
+        let installed = receive(&mut peer, Message::Installed(vec![range(0, 60)]), &mut ledger);
         assert_eq!(installed.unwrap(), [Settled::Installed(vec![range(0, 60)])]);
-        let again = hear(&mut peer, Message::Installed(vec![range(0, 41)]), &mut ledger);
+        let again = receive(&mut peer, Message::Installed(vec![range(0, 41)]), &mut ledger);
         assert!(again.unwrap_err().to_string().contains("more pages than the set has"));
         let (mut peer, mut ledger) = hashed();
         let many = vec![range(0, 100); 1 << 17];
         assert!(
-            hear(&mut peer, Message::NotInstalled(NotInstalled::Differs, many), &mut ledger)
+            receive(&mut peer, Message::NotInstalled(NotInstalled::Differs, many), &mut ledger)
                 .is_err()
         );
         assert_eq!(ledger.outstanding(), 100, "not even the first of them");
@@ -223,9 +223,12 @@ mod tests {
         let (mut peer, mut ledger) = hashed();
         let most =
             Progress { installed: u64::MAX, already_present: u64::MAX, ..Progress::default() };
-        hear(&mut peer, Message::Progress(most), &mut ledger).unwrap();
+        receive(&mut peer, Message::Progress(most), &mut ledger).unwrap();
         assert_eq!((peer.progress().installed, peer.progress().already_present), (100, 100));
-        peer.hear_after(Message::Finished(Finished { progress: most, ..Finished::default() }));
+        peer.receive_after_end(Message::Finished(Finished {
+            progress: most,
+            ..Finished::default()
+        }));
         let word = peer.take_last_word().unwrap().into_inner();
         assert_eq!(word.progress.installed, 100);
     }

@@ -293,17 +293,17 @@ impl Skip {
     }
 
     /// Takes what the destination says. An error is trouble.
-    pub(super) fn hear(
+    pub(super) fn receive(
         &mut self,
         message: Message,
         out: &mut Vec<Command>,
     ) -> Result<(), RestoreTrouble> {
         if self.has_ended() {
-            self.peer.hear_after(message);
+            self.peer.receive_after_end(message);
             return Ok(());
         }
         let mut settled = Vec::new();
-        let heard = self.peer.hear(message, &mut self.ledger, &mut settled);
+        let received = self.peer.receive(message, &mut self.ledger, &mut settled);
         for settled in settled {
             match settled {
                 Settled::Installed(fresh) => out.push(Command::Confirm(fresh)),
@@ -313,7 +313,7 @@ impl Skip {
                 }
             }
         }
-        heard
+        received
     }
 
     /// Leaves up to `pages` pages to QEMU, those that storage would come to last; gives how many.

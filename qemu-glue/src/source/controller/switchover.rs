@@ -49,20 +49,20 @@ impl Switchover {
     }
 
     /// Whether the stop may be as long as the user allows from now on; said once.
-    pub(super) fn look(&mut self, seen: SwitchoverSample) -> bool {
-        let SwitchoverSample { at, syncs: seen, remaining } = seen;
+    pub(super) fn look(&mut self, sample: SwitchoverSample) -> bool {
+        let SwitchoverSample { at, syncs: latest, remaining } = sample;
         match *self {
-            Self::After(syncs) if seen > syncs => {
-                *self = Self::Since { begun: at, syncs: seen, found: remaining };
+            Self::After(syncs) if latest > syncs => {
+                *self = Self::Since { begun: at, syncs: latest, found: remaining };
             }
             Self::Since { begun, syncs, found } => {
-                let shrinks = seen == syncs || real(remaining) <= SHRINKS * real(found);
+                let shrinks = latest == syncs || real(remaining) <= SHRINKS * real(found);
                 if !shrinks || at.saturating_duration_since(begun) > GENTLE {
                     *self = Self::AsAllowed;
                     return true;
                 }
-                if seen > syncs {
-                    *self = Self::Since { begun, syncs: seen, found: remaining };
+                if latest > syncs {
+                    *self = Self::Since { begun, syncs: latest, found: remaining };
                 }
             }
             Self::NotYet | Self::After(_) | Self::AsAllowed => {}
@@ -114,19 +114,20 @@ mod tests {
 
     #[test]
     fn it_is_said_once_and_not_while_the_migration_is_throttled() {
-        let seen = SwitchoverSample { at: Instant::now(), syncs: 9, remaining: MIB };
+        let sample = SwitchoverSample { at: Instant::now(), syncs: 9, remaining: MIB };
         let mut throttled = Switchover::default();
-        assert!(!throttled.look(seen) && !throttled.is_gentle());
+        assert!(!throttled.look(sample) && !throttled.is_gentle());
         let mut late = Switchover::released(0);
         assert!(
-            !late.look(SwitchoverSample { syncs: 1, ..seen }),
+            !late.look(SwitchoverSample { syncs: 1, ..sample }),
             "the first sync begins the first pass"
         );
         assert!(late.is_gentle());
-        late.look(seen);
-        assert!(late.look(SwitchoverSample { at: seen.at + 2 * GENTLE, ..seen }));
+        late.look(sample);
+        assert!(late.look(SwitchoverSample { at: sample.at + 2 * GENTLE, ..sample }));
         assert!(
-            !late.look(SwitchoverSample { at: seen.at + 3 * GENTLE, ..seen }) && !late.is_gentle()
+            !late.look(SwitchoverSample { at: sample.at + 3 * GENTLE, ..sample })
+                && !late.is_gentle()
         );
     }
 }

@@ -68,16 +68,16 @@ impl Throttle {
     }
 
     /// The bandwidth for this moment.
-    pub(super) fn bandwidth(&mut self, seen: ThrottleSample) -> Bandwidth {
-        if seen.redirtied.saturating_sub(self.granted) >= WORTH_A_PASS {
-            self.granted = seen.redirtied;
+    pub(super) fn bandwidth(&mut self, sample: ThrottleSample) -> Bandwidth {
+        if sample.redirtied.saturating_sub(self.granted) >= WORTH_A_PASS {
+            self.granted = sample.redirtied;
             // The next sync takes them in; the pass that begins with it ends at the one after.
-            self.until = self.until.max(seen.syncs + 1);
+            self.until = self.until.max(sample.syncs + 1);
         }
-        match seen.measured {
-            true if seen.syncs <= self.until => Bandwidth::Full,
+        match sample.measured {
+            true if sample.syncs <= self.until => Bandwidth::Full,
             true => Bandwidth::Throttled,
-            false => early(seen),
+            false => early(sample),
         }
     }
 }
@@ -88,9 +88,9 @@ impl Throttle {
     clippy::cast_sign_loss,
     reason = "a rate that is not negative, and far below what 64 bits hold"
 )]
-fn early(seen: ThrottleSample) -> Bandwidth {
-    let ratio = if seen.compressed { COMPRESSED } else { 1.0 };
-    let rate = (real(seen.first_pass) / LONG_ENOUGH / ratio) as u64;
+fn early(sample: ThrottleSample) -> Bandwidth {
+    let ratio = if sample.compressed { COMPRESSED } else { 1.0 };
+    let rate = (real(sample.first_pass) / LONG_ENOUGH / ratio) as u64;
     if rate < LITTLE { Bandwidth::Throttled } else { Bandwidth::Limited(rate) }
 }
 
@@ -98,14 +98,14 @@ fn early(seen: ThrottleSample) -> Bandwidth {
 mod tests {
     use super::*;
 
-    fn seen(syncs: u64, redirtied: u64) -> ThrottleSample {
+    fn sample(syncs: u64, redirtied: u64) -> ThrottleSample {
         ThrottleSample { measured: true, first_pass: 0, compressed: false, syncs, redirtied }
     }
 
     #[test]
     fn a_long_first_pass_begins_at_once() {
         let mut throttle = Throttle::new();
-        let long = ThrottleSample { measured: false, first_pass: 300 << 20, ..seen(1, 0) };
+        let long = ThrottleSample { measured: false, first_pass: 300 << 20, ..sample(1, 0) };
         assert_eq!(throttle.bandwidth(long), Bandwidth::Limited(1_048_576_000));
         let compressed = ThrottleSample { compressed: true, ..long };
         assert_eq!(throttle.bandwidth(compressed), Bandwidth::Limited(131_072_000));
@@ -122,33 +122,33 @@ mod tests {
     #[test]
     fn the_first_pass_has_the_link() {
         let mut throttle = Throttle::new();
-        let early = ThrottleSample { measured: false, ..seen(1, 0) };
+        let early = ThrottleSample { measured: false, ..sample(1, 0) };
         assert_eq!(
             throttle.bandwidth(early),
             Bandwidth::Throttled,
             "QEMU must not be through before it measures"
         );
-        assert_eq!(throttle.bandwidth(seen(1, 0)), Bandwidth::Full);
-        assert_eq!(throttle.bandwidth(seen(2, 0)), Bandwidth::Throttled);
-        assert_eq!(throttle.bandwidth(seen(9, 100)), Bandwidth::Throttled);
+        assert_eq!(throttle.bandwidth(sample(1, 0)), Bandwidth::Full);
+        assert_eq!(throttle.bandwidth(sample(2, 0)), Bandwidth::Throttled);
+        assert_eq!(throttle.bandwidth(sample(9, 100)), Bandwidth::Throttled);
     }
 
     #[test]
     fn what_is_redirtied_gets_a_pass() {
         let mut throttle = Throttle::new();
-        assert_eq!(throttle.bandwidth(seen(5, 2000)), Bandwidth::Full);
-        assert_eq!(throttle.bandwidth(seen(6, 2000)), Bandwidth::Full, "this sync took them in");
-        assert_eq!(throttle.bandwidth(seen(7, 2000)), Bandwidth::Throttled);
-        assert_eq!(throttle.bandwidth(seen(7, 2500)), Bandwidth::Throttled);
-        assert_eq!(throttle.bandwidth(seen(8, 3024)), Bandwidth::Full);
-        assert_eq!(throttle.bandwidth(seen(10, 3024)), Bandwidth::Throttled);
+        assert_eq!(throttle.bandwidth(sample(5, 2000)), Bandwidth::Full);
+        assert_eq!(throttle.bandwidth(sample(6, 2000)), Bandwidth::Full, "this sync took them in");
+        assert_eq!(throttle.bandwidth(sample(7, 2000)), Bandwidth::Throttled);
+        assert_eq!(throttle.bandwidth(sample(7, 2500)), Bandwidth::Throttled);
+        assert_eq!(throttle.bandwidth(sample(8, 3024)), Bandwidth::Full);
+        assert_eq!(throttle.bandwidth(sample(10, 3024)), Bandwidth::Throttled);
     }
 
     #[test]
     fn pages_redirtied_in_the_first_pass_are_sent_in_the_second() {
         let mut throttle = Throttle::new();
-        assert_eq!(throttle.bandwidth(seen(1, 5000)), Bandwidth::Full);
-        assert_eq!(throttle.bandwidth(seen(2, 5000)), Bandwidth::Full);
-        assert_eq!(throttle.bandwidth(seen(3, 5000)), Bandwidth::Throttled);
+        assert_eq!(throttle.bandwidth(sample(1, 5000)), Bandwidth::Full);
+        assert_eq!(throttle.bandwidth(sample(2, 5000)), Bandwidth::Full);
+        assert_eq!(throttle.bandwidth(sample(3, 5000)), Bandwidth::Throttled);
     }
 }

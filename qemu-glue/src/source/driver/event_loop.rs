@@ -71,11 +71,11 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
         uri: &str,
         stop: &Stop,
     ) -> Result<MigrationEnd, MigrateError> {
-        let (mut waits, mut tells) = (stop.clone(), stop.clone());
-        if let Some(ended) = waits.within(CANCELLING, self.follow(uri, &mut tells)).await {
+        let (mut waits, mut asks) = (stop.clone(), stop.clone());
+        if let Some(ended) = waits.within(CANCELLING, self.follow(uri, &mut asks)).await {
             return ended;
         }
-        let (reason, _) = tells.asked().await;
+        let (reason, _) = asks.asked().await;
         // Its figures were waited for.
         let migration = self.controller.qemu().clone();
         if migration.stage() == Stage::Completed {
@@ -100,9 +100,9 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
             let wants_hashes = self.controller.wants_hashes();
             let is_cancelled = self.controller.cancelled().is_some();
             let input = tokio::select! {
-                reason = stop.told(), if !is_cancelled => Some(Input::Cancel(reason)),
+                reason = stop.cancelled(), if !is_cancelled => Some(Input::Cancel(reason)),
                 input = next(&mut self.session, wants_hashes) => Some(input),
-                event = events.recv() => event.ok().and_then(|event| told(&event)),
+                event = events.recv() => event.ok().and_then(|event| input_of(&event)),
                 _ = tick.tick() => {
                     // What lies unread has been said: QEMU's monitor may have kept us from it.
                     self.listen().await?;
@@ -143,7 +143,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
             let is_answer = matches!(input, Input::Qemu { .. });
             let commands = self.controller.step(Instant::now(), input);
             if is_answer {
-                self.tell();
+                self.publish();
             }
             for command in commands {
                 has_ended |= matches!(command, Command::End);
@@ -201,7 +201,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
     }
 
     /// Tells how it goes: the report, the observer, and the people in the guest.
-    fn tell(&mut self) {
+    fn publish(&mut self) {
         let mut snapshot = self.controller.snapshot();
         if let (Some(session), Some(telemetry)) = (&self.session, self.controller.telemetry()) {
             snapshot.network_bytes += session.channel_bytes();
@@ -235,7 +235,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
 }
 
 /// What an event of QEMU tells the controller.
-fn told(event: &Event) -> Option<Input> {
+fn input_of(event: &Event) -> Option<Input> {
     match &*event.name {
         "STOP" => return Some(Input::Runs(false)),
         "RESUME" => return Some(Input::Runs(true)),

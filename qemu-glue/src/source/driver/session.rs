@@ -29,7 +29,7 @@ pub(in crate::source) struct SkipSession {
     armed: Armed,
     set: Arc<SkipSet>,
     ram: Arc<GuestRam>,
-    link: PeerChannel,
+    peer: PeerChannel,
     telemetry: Telemetry,
     /// Hashes, while there are more to come.
     hashes: Option<mpsc::Receiver<Hashed>>,
@@ -48,7 +48,7 @@ impl SkipSession {
     /// Arms the set, and throttles QEMU until the switchover is released; gives the controller's task beside it.
     pub(in crate::source) fn arm(
         prepared: PlannedSkip,
-        link: PeerChannel,
+        peer: PeerChannel,
         left_out: &HashSet<u16>,
         silence: Duration,
         splits_load: bool,
@@ -56,7 +56,7 @@ impl SkipSession {
         let PlannedSkip { shim, ram, plan, telemetry } = prepared;
         let armed = match shim.arm(&plan.set) {
             Ok(armed) => armed,
-            Err(error) => return Err((error, link)),
+            Err(error) => return Err((error, peer)),
         };
         armed.set_throttle(true);
         let ram_bytes = ram.blocks().iter().map(|block| block.length).sum();
@@ -65,7 +65,7 @@ impl SkipSession {
             armed,
             set: Arc::new(plan.set),
             ram,
-            link,
+            peer,
             telemetry,
             hashes: None,
             zeros: None,
@@ -128,12 +128,12 @@ impl SkipSession {
 
     /// Bytes of the channel so far.
     pub(in crate::source) fn channel_bytes(&self) -> u64 {
-        self.link.bytes()
+        self.peer.bytes()
     }
 
     /// Whether the channel takes a message without waiting.
     pub(in crate::source) fn channel_has_room(&self) -> bool {
-        self.link.out.capacity() > 0
+        self.peer.out.capacity() > 0
     }
 
     /// What comes next, from the destination or from the threads that read; hashes only if they are wanted. Loses nothing
@@ -147,9 +147,9 @@ impl SkipSession {
                 _ => std::future::pending().await,
             }
         };
-        let said = async {
+        let message = async {
             match self.deaf {
-                false => self.link.incoming.recv().await,
+                false => self.peer.incoming.recv().await,
                 true => std::future::pending().await,
             }
         };
@@ -160,7 +160,7 @@ impl SkipSession {
             }
         };
         tokio::select! {
-            said = said => self.said(said),
+            message = message => self.input_of(message),
             hashed = hashes => hashed.map_or_else(|| self.hashes_ended(), Input::Hashed),
             looked = zeros => looked.map_or_else(|| self.zeros_ended(), Input::ZerosChecked),
         }
@@ -169,12 +169,12 @@ impl SkipSession {
     /// What the destination has said already. No more than waits: one that never stops would be listened to for ever.
     pub(in crate::source) fn waiting(&mut self) -> Vec<Input> {
         let waiting: Vec<_> =
-            (0..self.link.incoming.len()).map_while(|_| self.link.incoming.try_recv()).collect();
-        waiting.into_iter().map(|said| self.said(Some(said))).collect()
+            (0..self.peer.incoming.len()).map_while(|_| self.peer.incoming.try_recv()).collect();
+        waiting.into_iter().map(|message| self.input_of(Some(message))).collect()
     }
 
-    fn said(&mut self, said: Option<Result<Message, ChannelError>>) -> Input {
-        let gone = match said {
+    fn input_of(&mut self, message: Option<Result<Message, ChannelError>>) -> Input {
+        let gone = match message {
             Some(Ok(message)) => return Input::Peer(message),
             Some(Err(error)) => Some(error),
             None => None,
@@ -210,10 +210,10 @@ impl SkipSession {
             }
             Command::HashUpTo(page) => self.hash_end.store(page, Ordering::Relaxed),
             Command::Send(message) => {
-                return self.link.out.try_send(message).err().map(|_| Input::ChannelFull);
+                return self.peer.out.try_send(message).err().map(|_| Input::ChannelFull);
             }
             // Whether it still hears does not matter.
-            Command::Tell(message) => drop(self.link.out.try_send(message)),
+            Command::Tell(message) => drop(self.peer.out.try_send(message)),
             // None of a session's.
             Command::AskQemu
             | Command::SetParameters(_)
@@ -240,11 +240,11 @@ impl SkipSession {
         finish: Finish,
     ) -> Option<LastWord> {
         let last_word = async {
-            self.link.out.send(Message::Finish(finish)).await.ok()?;
+            self.peer.out.send(Message::Finish(finish)).await.ok()?;
             while !self.deaf {
-                let said = self.link.incoming.recv().await;
-                let said = self.said(said);
-                controller.step(Instant::now(), said);
+                let message = self.peer.incoming.recv().await;
+                let message = self.input_of(message);
+                controller.step(Instant::now(), message);
                 if let Some(word) = controller.take_last_word() {
                     return Some(word);
                 }

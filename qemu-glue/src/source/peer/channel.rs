@@ -105,7 +105,7 @@ async fn send(
     while let Some(message) = messages.recv().await {
         if let Err(error) = sender.send(&message).await {
             // Nobody to tell: the link is gone already.
-            let _ = failed.send(Waiting { said: Err(error), _room: None }).await;
+            let _ = failed.send(Waiting { message: Err(error), _room: None }).await;
             return;
         }
     }
@@ -117,12 +117,12 @@ async fn send(
 async fn receive(mut receiver: Receiver, messages: mpsc::Sender<Waiting>) {
     let room = Arc::new(Semaphore::new(IN_BYTES as usize));
     loop {
-        let said = receiver.receive().await;
-        let over = said.is_err();
-        let bytes = said.as_ref().map_or(0, Message::held_bytes);
+        let message = receiver.receive().await;
+        let over = message.is_err();
+        let bytes = message.as_ref().map_or(0, Message::held_bytes);
         let bytes = u32::try_from(bytes).unwrap_or(IN_BYTES).min(IN_BYTES);
         let taken = Arc::clone(&room).acquire_many_owned(bytes).await.ok();
-        if messages.send(Waiting { said, _room: taken }).await.is_err() || over {
+        if messages.send(Waiting { message, _room: taken }).await.is_err() || over {
             return;
         }
     }
@@ -136,19 +136,19 @@ pub(in crate::source) struct Incoming(mpsc::Receiver<Waiting>);
 /// One message, and its part of the room for all.
 #[derive(Debug)]
 struct Waiting {
-    said: Result<Message, ChannelError>,
+    message: Result<Message, ChannelError>,
     _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Incoming {
     /// The next message; `None` after the end. A call that is dropped loses nothing.
     pub(in crate::source) async fn recv(&mut self) -> Option<Result<Message, ChannelError>> {
-        self.0.recv().await.map(|waiting| waiting.said)
+        self.0.recv().await.map(|waiting| waiting.message)
     }
 
     /// The next message that is there already.
     pub(in crate::source) fn try_recv(&mut self) -> Option<Result<Message, ChannelError>> {
-        self.0.try_recv().ok().map(|waiting| waiting.said)
+        self.0.try_recv().ok().map(|waiting| waiting.message)
     }
 
     /// Messages that are there.
@@ -225,7 +225,7 @@ mod tests {
             PeerChannel::open(near, "there", &Security::Plain),
             channel::accept(far, &Security::Plain)
         );
-        let (mut link, (mut sender, _receiver)) = (opened.0.unwrap(), opened.1.unwrap());
+        let (mut channel, (mut sender, _receiver)) = (opened.0.unwrap(), opened.1.unwrap());
         sender.send(&Message::Progress(channel::Progress::default())).await.unwrap();
         let says = tokio::spawn(async move {
             for _ in 0..FRAMES {
@@ -235,16 +235,16 @@ mod tests {
         });
         let mut before = 0;
         // Until no more is taken.
-        while link.bytes() > before || before < 1 << 20 {
-            before = link.bytes();
+        while channel.bytes() > before || before < 1 << 20 {
+            before = channel.bytes();
             sleep(Duration::from_millis(200)).await;
         }
         assert!(before < 8 << 20, "{before} bytes were taken that nobody looks at");
         assert!(!says.is_finished());
-        let mut heard = 0;
-        while let Some(Ok(message)) = link.incoming.recv().await {
-            heard += u64::from(message == installed());
+        let mut received = 0;
+        while let Some(Ok(message)) = channel.incoming.recv().await {
+            received += u64::from(message == installed());
         }
-        assert_eq!(heard, FRAMES);
+        assert_eq!(received, FRAMES);
     }
 }

@@ -48,7 +48,7 @@ async fn migrate(link: PeerChannel, set: &SkipSet) -> Result<u64, MigrateError> 
     let mut once = FixedBitSet::with_capacity(PAGES as usize);
     while let Some(Ok(message)) = link.incoming.recv().await {
         let mut settled = Vec::new();
-        let trouble = peer.hear(message, &mut ledger, &mut settled);
+        let trouble = peer.receive(message, &mut ledger, &mut settled);
         for settled in settled {
             let (Settled::Installed(ranges) | Settled::NotInstalled(_, ranges)) = settled;
             for page in ranges.iter().flat_map(|range| range.first..range.first + range.count) {

@@ -36,7 +36,7 @@ pub(in crate::source) struct Negotiated {
 }
 
 /// Greets, offers the set (which may be empty) and waits until the destination's QEMU listens.
-pub(in crate::source) async fn offer(
+pub(in crate::source) async fn open(
     to: &str,
     security: &Security,
     hello: Hello,
@@ -44,21 +44,21 @@ pub(in crate::source) async fn offer(
     shares: bool,
     set: &SkipSet,
 ) -> Result<(PeerChannel, Negotiated), MigrateError> {
-    let link = PeerChannel::connect(to, security).await?;
-    negotiate(link, to, hello, checked, shares, set).await
+    let peer = PeerChannel::connect(to, security).await?;
+    negotiate(peer, to, hello, checked, shares, set).await
 }
 
 /// The same on a channel that is open.
 pub(in crate::source) async fn negotiate(
-    mut link: PeerChannel,
+    mut peer: PeerChannel,
     to: &str,
     hello: Hello,
     checked: &Checked,
     shares: bool,
     set: &SkipSet,
 ) -> Result<(PeerChannel, Negotiated), MigrateError> {
-    say(&link, Message::Hello(hello)).await;
-    let theirs = match hear(&mut link, to, HELLO).await? {
+    send(&peer, Message::Hello(hello)).await;
+    let theirs = match receive(&mut peer, to, HELLO).await? {
         Message::Hello(hello) => hello,
         Message::Refused(refused) => {
             return Err(MigrateError::Refused { reason: refused.reason, hint: refused.hint });
@@ -77,16 +77,16 @@ pub(in crate::source) async fn negotiate(
         multifd: checked.multifd.clone(),
         shares,
     };
-    let said = async {
-        say(&link, Message::Offer(offer)).await;
+    let sending = async {
+        send(&peer, Message::Offer(offer)).await;
         for runs in set.runs().chunks(RUNS) {
-            say(&link, Message::Runs(runs.to_vec())).await;
+            send(&peer, Message::Runs(runs.to_vec())).await;
         }
-        say(&link, Message::OfferEnd).await;
+        send(&peer, Message::OfferEnd).await;
     };
     let late = |_| unexpected_text(to, format!("no sign of reading within {} s", OFFER.as_secs()));
-    timeout(OFFER, said).await.map_err(late)?;
-    let agreed = match hear(&mut link, to, READY).await? {
+    timeout(OFFER, sending).await.map_err(late)?;
+    let agreed = match receive(&mut peer, to, READY).await? {
         Message::Ready(ready) => Negotiated {
             uri: listens(to, ready.uri.raw())?,
             qemu: theirs.qemu,
@@ -106,7 +106,7 @@ pub(in crate::source) async fn negotiate(
         },
         other => return Err(unexpected(to, &other)),
     };
-    Ok((link, agreed))
+    Ok((peer, agreed))
 }
 
 /// The URI by which QEMU reaches the destination's. Nothing but an address is taken from another host: of an `exec:`
@@ -128,13 +128,17 @@ pub(in crate::source) fn indices(devices: &[(u16, Text)]) -> HashSet<u16> {
     devices.iter().map(|(index, _)| *index).collect()
 }
 
-async fn say(link: &PeerChannel, message: Message) {
+async fn send(peer: &PeerChannel, message: Message) {
     // A channel that is gone tells why where its answer is waited for.
-    let _ = link.out.send(message).await;
+    let _ = peer.out.send(message).await;
 }
 
-async fn hear(link: &mut PeerChannel, to: &str, limit: Duration) -> Result<Message, MigrateError> {
-    match timeout(limit, link.incoming.recv()).await {
+async fn receive(
+    peer: &mut PeerChannel,
+    to: &str,
+    limit: Duration,
+) -> Result<Message, MigrateError> {
+    match timeout(limit, peer.incoming.recv()).await {
         Ok(Some(Ok(message))) => Ok(message),
         Ok(Some(Err(error))) => Err(MigrateError::Channel { to: to.to_owned(), error }),
         Ok(None) => Err(unexpected_text(to, "the end of the channel".to_owned())),

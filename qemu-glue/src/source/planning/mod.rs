@@ -34,9 +34,9 @@ pub(in crate::source) struct PreparedMigration {
 }
 
 /// Who goes along with QEMU's migration.
-enum Company {
+enum PeerRole {
     /// QEMU alone.
-    Nobody,
+    Absent,
     /// The receiver, which has nothing to restore, and is told how it ended.
     Listener(PeerChannel),
     /// Pages go by storage.
@@ -69,8 +69,8 @@ pub(in crate::source) async fn ready(
     report.machine.accelerator = checked.accelerator.into();
     report.machine.vcpus = checked.vcpus;
     record.end("preflight");
-    let (uri, company) = match &options.mode {
-        MigrationMode::Stock { uri } => (uri.clone(), Company::Nobody),
+    let (uri, role) = match &options.mode {
+        MigrationMode::Stock { uri } => (uri.clone(), PeerRole::Absent),
         MigrationMode::Poolferry(route) => {
             agree(qmp, route, &mut checked, settings, record).await?
         }
@@ -79,10 +79,10 @@ pub(in crate::source) async fn ready(
     // that fails at the very end is taken for one that runs the VM.
     settings.turn_on(qmp, &["events", "return-path"]).await?;
     settings.note_parameters(user);
-    let (session, skip, listener) = match company {
-        Company::Nobody => (None, None, None),
-        Company::Listener(link) => (None, None, Some(link)),
-        Company::Session(session, skip) => (Some(*session), Some(skip), None),
+    let (session, skip, listener) = match role {
+        PeerRole::Absent => (None, None, None),
+        PeerRole::Listener(peer) => (None, None, Some(peer)),
+        PeerRole::Session(session, skip) => (Some(*session), Some(skip), None),
     };
     let timeout = options.timeout;
     let task = Task { parameters, compressed: checked.compressed, skip, timeout };
@@ -97,7 +97,7 @@ async fn agree(
     checked: &mut Checked,
     settings: &mut ChangedSettings,
     record: &mut ReportBuilder<'_>,
-) -> Result<(String, Company), MigrateError> {
+) -> Result<(String, PeerRole), MigrateError> {
     let prepared = match checked.forbids_skip() {
         Some(_) => None,
         None => match page_list::prepare(qmp, route, checked, record).await {
@@ -122,46 +122,46 @@ async fn agree(
         migration: record.report.migration.clone(),
     };
     record.begin("negotiation");
-    let offered =
-        negotiation::offer(&route.to, &route.security, hello, checked, route.share, set).await;
+    let opened =
+        negotiation::open(&route.to, &route.security, hello, checked, route.share, set).await;
     record.end("negotiation");
-    let (link, agreed) = match (offered, &route.uri) {
-        (Ok(offered), _) => offered,
+    let (peer, negotiated) = match (opened, &route.uri) {
+        (Ok(opened), _) => opened,
         (Err(error), None) => return Err(error),
         (Err(error), Some(uri)) => {
             stock(record, &error.to_string(), error.hint().as_ref());
             // Nobody sets the destination's.
             settings.multifd_back(qmp).await?;
-            return Ok((uri.clone(), Company::Nobody));
+            return Ok((uri.clone(), PeerRole::Absent));
         }
     };
-    record.report.qemu.destination = agreed.qemu;
-    for (index, reason) in &agreed.devices_left_out {
+    record.report.qemu.destination = negotiated.qemu;
+    for (index, reason) in &negotiated.devices_left_out {
         let Some(name) = set.devices().get(usize::from(*index)) else { continue };
         record.warn(format!("the destination cannot read `{}`: {reason}", foreign::shown(name)));
     }
-    if let Some((reason, hint)) = &agreed.refused {
+    if let Some((reason, hint)) = &negotiated.refused {
         stock(record, &format_args!("the destination refuses: {reason}"), Some(hint));
-        return Ok((agreed.uri, Company::Listener(link)));
+        return Ok((negotiated.uri, PeerRole::Listener(peer)));
     }
-    let Some(prepared) = prepared else { return Ok((agreed.uri, Company::Listener(link))) };
+    let Some(prepared) = prepared else { return Ok((negotiated.uri, PeerRole::Listener(peer))) };
     record.report.pages.listed = prepared.plan.listed;
-    Ok((agreed.uri, arm(prepared, link, &agreed.devices_left_out, route, record)))
+    Ok((negotiated.uri, arm(prepared, peer, &negotiated.devices_left_out, route, record)))
 }
 
 fn arm(
     prepared: PlannedSkip,
-    link: PeerChannel,
+    peer: PeerChannel,
     left_out: &[(u16, Text)],
     route: &Route,
     record: &mut ReportBuilder<'_>,
-) -> Company {
+) -> PeerRole {
     let left_out = negotiation::indices(left_out);
-    match SkipSession::arm(prepared, link, &left_out, route.silence, route.share) {
-        Ok((session, task)) => Company::Session(Box::new(session), task),
-        Err((error, link)) => {
+    match SkipSession::arm(prepared, peer, &left_out, route.silence, route.share) {
+        Ok((session, task)) => PeerRole::Session(Box::new(session), task),
+        Err((error, peer)) => {
             stock(record, &error, error.hint().map(Text::from).as_ref());
-            Company::Listener(link)
+            PeerRole::Listener(peer)
         }
     }
 }

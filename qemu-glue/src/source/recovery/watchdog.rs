@@ -49,10 +49,10 @@ impl Watchdog {
         qmp: &Path,
         mut driver: impl AsyncRead + Unpin,
     ) -> Result<bool, QmpError> {
-        let mut said = Vec::new();
+        let mut received = Vec::new();
         // A pipe that breaks is a driver that is gone.
-        let _ = driver.read_to_end(&mut said).await;
-        if said.contains(&DONE) {
+        let _ = driver.read_to_end(&mut received).await;
+        if received.contains(&DONE) {
             return Ok(false);
         }
         let gone = Instant::now();

@@ -7,9 +7,9 @@ use super::world::{PAGES, SILENCE, USER, World, ram, range};
 use crate::channel::{Message, NotInstalled};
 
 /// Whether these were told, one after the other, with others between them or not.
-fn in_order(told: &[String], wanted: &[&str]) -> bool {
-    let mut told = told.iter();
-    wanted.iter().all(|wanted| told.any(|told| told == wanted))
+fn in_order(commands: &[String], wanted: &[&str]) -> bool {
+    let mut commands = commands.iter();
+    wanted.iter().all(|wanted| commands.any(|command| command == wanted))
 }
 
 struct Case {
@@ -19,9 +19,9 @@ struct Case {
     /// The input that counts.
     then: fn(&mut World),
     /// What is told then, in this order.
-    told: &'static [&'static str],
+    expected: &'static [&'static str],
     /// And what is not.
-    not_told: &'static [&'static str],
+    not_expected: &'static [&'static str],
     phase: SkipPhase,
 }
 
@@ -35,8 +35,8 @@ const CASES: [Case; 16] = [
         name: "its time is up while pages are outstanding",
         before: soon,
         then: |world| world.pass_time(SILENCE / 2),
-        told: &["Warn", "CancelMigration", "Disarm", "Redirty"],
-        not_told: &["Release", "SetParameters"],
+        expected: &["Warn", "CancelMigration", "Disarm", "Redirty"],
+        not_expected: &["Release", "SetParameters"],
         phase: SkipPhase::Redirtying,
     },
     Case {
@@ -46,8 +46,8 @@ const CASES: [Case; 16] = [
             world.controller.deadline = Some(world.now);
         },
         then: |world| world.look(),
-        told: &["Warn", "CancelMigration"],
-        not_told: &["Release", "SetParameters"],
+        expected: &["Warn", "CancelMigration"],
+        not_expected: &["Release", "SetParameters"],
         phase: SkipPhase::Redirtying,
     },
     Case {
@@ -57,8 +57,8 @@ const CASES: [Case; 16] = [
             world.step(Input::Cancel("enough".to_owned()));
         },
         then: |world| world.pass_time(SILENCE / 2),
-        told: &[],
-        not_told: &["CancelMigration", "Warn"],
+        expected: &[],
+        not_expected: &["CancelMigration", "Warn"],
         phase: SkipPhase::Redirtying,
     },
     Case {
@@ -73,24 +73,24 @@ const CASES: [Case; 16] = [
             world.status_is("completed");
             world.ask();
         },
-        told: &[],
-        not_told: &["CancelMigration", "Warn"],
+        expected: &[],
+        not_expected: &["CancelMigration", "Warn"],
         phase: SkipPhase::Released,
     },
     Case {
         name: "all is settled, and the destination has been silent for too long",
         before: |world| world.settle_all(),
         then: |world| world.pass_time(SILENCE * 2),
-        told: &["SetParameters", "Release"],
-        not_told: &["Warn", "Redirty"],
+        expected: &["SetParameters", "Release"],
+        not_expected: &["Warn", "Redirty"],
         phase: SkipPhase::Released,
     },
     Case {
         name: "the destination is silent with pages in flight",
         before: |world| world.hash(16, 100),
         then: |world| world.pass_time(SILENCE * 2),
-        told: &["Warn", "StopReading", "Disarm", "Redirty", "Tell", "ReadLibrary"],
-        not_told: &["Release"],
+        expected: &["Warn", "StopReading", "Disarm", "Redirty", "Tell", "ReadLibrary"],
+        not_expected: &["Release"],
         phase: SkipPhase::Redirtying,
     },
     Case {
@@ -101,16 +101,16 @@ const CASES: [Case; 16] = [
             world.sync();
         },
         then: |world| world.pass_time(Duration::from_millis(10)),
-        told: &[],
-        not_told: &["Release", "SetParameters"],
+        expected: &[],
+        not_expected: &["Release", "SetParameters"],
         phase: SkipPhase::Redirtying,
     },
     Case {
         name: "cancelled while pages are outstanding",
         before: |_| {},
         then: |world| world.step(Input::Cancel("enough".to_owned())),
-        told: &["Warn", "CancelMigration", "Disarm", "Redirty"],
-        not_told: &["Release", "SetParameters"],
+        expected: &["Warn", "CancelMigration", "Disarm", "Redirty"],
+        not_expected: &["Release", "SetParameters"],
         phase: SkipPhase::Redirtying,
     },
     Case {
@@ -120,8 +120,8 @@ const CASES: [Case; 16] = [
             world.look();
         },
         then: |world| world.step(Input::ChannelGone(None)),
-        told: &[],
-        not_told: &["Warn", "Redirty", "SetParameters"],
+        expected: &[],
+        not_expected: &["Warn", "Redirty", "SetParameters"],
         phase: SkipPhase::Released,
     },
     Case {
@@ -131,8 +131,8 @@ const CASES: [Case; 16] = [
             world.sync();
         },
         then: |world| world.pass_time(Duration::from_millis(10)),
-        told: &["SetParameters", "Release", "Enter"],
-        not_told: &["Warn"],
+        expected: &["SetParameters", "Release", "Enter"],
+        not_expected: &["Warn"],
         phase: SkipPhase::Released,
     },
     Case {
@@ -149,8 +149,8 @@ const CASES: [Case; 16] = [
             let full = world.parameters.max_bandwidth;
             assert!(full + 2 > USER.max_bandwidth, "QEMU has {full}");
         },
-        told: &["SetParameters"],
-        not_told: &["Release"],
+        expected: &["SetParameters"],
+        not_expected: &["Release"],
         phase: SkipPhase::Redirtying,
     },
     Case {
@@ -159,11 +159,11 @@ const CASES: [Case; 16] = [
             world.hash(16, 100);
             world.status_is("completed");
             world.ask();
-            world.told.clear();
+            world.commands.clear();
         },
         then: |world| world.pass_time(SILENCE * 2),
-        told: &[],
-        not_told: &["Warn", "Redirty", "AskQemu"],
+        expected: &[],
+        not_expected: &["Warn", "Redirty", "AskQemu"],
         phase: SkipPhase::Released,
     },
     Case {
@@ -177,8 +177,8 @@ const CASES: [Case; 16] = [
             world.step(Input::Runs(false));
             assert_eq!(world.parameters.max_bandwidth, USER.max_bandwidth);
         },
-        told: &["AskQemu", "SetParameters"],
-        not_told: &["Release", "Warn", "Redirty"],
+        expected: &["AskQemu", "SetParameters"],
+        not_expected: &["Release", "Warn", "Redirty"],
         phase: SkipPhase::Restoring,
     },
     Case {
@@ -192,8 +192,8 @@ const CASES: [Case; 16] = [
             world.now += SILENCE * 2;
             world.look();
         },
-        told: &["Tell", "StopReading", "SetParameters", "Release"],
-        not_told: &["Warn", "Redirty"],
+        expected: &["Tell", "StopReading", "SetParameters", "Release"],
+        not_expected: &["Warn", "Redirty"],
         phase: SkipPhase::Released,
     },
     Case {
@@ -203,8 +203,8 @@ const CASES: [Case; 16] = [
             world.migration.ram.mbps = 0.0;
         },
         then: |world| world.ask(),
-        told: &["End"],
-        not_told: &["SetParameters", "Release"],
+        expected: &["End"],
+        not_expected: &["SetParameters", "Release"],
         phase: SkipPhase::Released,
     },
     Case {
@@ -213,15 +213,15 @@ const CASES: [Case; 16] = [
             world.settle_all();
             world.look();
             world.status_is("pre-switchover");
-            world.told.clear();
+            world.commands.clear();
         },
         then: |world| {
             world.ask();
             world.ask();
-            assert_eq!(world.told, ["Warn"], "it is said once");
+            assert_eq!(world.commands, ["Warn"], "it is said once");
         },
-        told: &["Warn"],
-        not_told: &["SetParameters"],
+        expected: &["Warn"],
+        not_expected: &["SetParameters"],
         phase: SkipPhase::Released,
     },
 ];
@@ -231,12 +231,16 @@ fn the_first_that_applies_decides() {
     for case in CASES {
         let mut world = World::restoring(false);
         (case.before)(&mut world);
-        world.told.clear();
+        world.commands.clear();
         (case.then)(&mut world);
-        let (name, told) = (case.name, &world.told);
-        assert!(in_order(told, case.told), "{name}: {told:?}, and not {:?}", case.told);
-        let wrong = told.iter().find(|told| case.not_told.contains(&told.as_str()));
-        assert_eq!(wrong, None, "{name}: {told:?}");
+        let (name, commands) = (case.name, &world.commands);
+        assert!(
+            in_order(commands, case.expected),
+            "{name}: {commands:?}, and not {:?}",
+            case.expected
+        );
+        let wrong = commands.iter().find(|command| case.not_expected.contains(&command.as_str()));
+        assert_eq!(wrong, None, "{name}: {commands:?}");
         assert_eq!(world.phase(), case.phase, "{name}");
     }
 }
@@ -257,17 +261,18 @@ fn load_is_split_before_it_is_throttled() {
         let migration = Box::new(migration);
         world.controller.step(world.now, Input::Qemu { migration, channel_has_room: true })
     };
-    let mut told = Vec::new();
+    let mut commands = Vec::new();
     // Until storage has settled nothing for so long that the network is tried.
     for _ in 0..40 {
-        told = step(&mut world, 100);
-        if told.iter().any(|command| matches!(command, Command::Redirty(_))) {
+        commands = step(&mut world, 100);
+        if commands.iter().any(|command| matches!(command, Command::Redirty(_))) {
             break;
         }
     }
-    let redirtied = told.iter().position(|command| matches!(command, Command::Redirty(_)));
-    let throttled = told.iter().position(|command| matches!(command, Command::SetParameters(_)));
-    assert!(redirtied.is_some() && redirtied < throttled, "{told:?}");
+    let redirtied = commands.iter().position(|command| matches!(command, Command::Redirty(_)));
+    let throttled =
+        commands.iter().position(|command| matches!(command, Command::SetParameters(_)));
+    assert!(redirtied.is_some() && redirtied < throttled, "{commands:?}");
     assert_eq!(world.controller.bandwidth, Bandwidth::Full);
 }
 
@@ -280,6 +285,6 @@ fn nothing_changes_over_while_the_channel_is_full() {
         world.now += Duration::from_millis(100);
         world.ask();
     }
-    assert!(!world.told.iter().any(|told| told == "Redirty"), "{:?}", world.told);
+    assert!(!world.commands.iter().any(|command| command == "Redirty"), "{:?}", world.commands);
     assert_eq!(world.skip().ledger.outstanding(), u64::from(PAGES) - 4);
 }

@@ -25,7 +25,7 @@ enum Event {
     Zeros(u32, u32, bool),
     ZerosEnded,
     /// Of pages that it has the hashes of.
-    Placed(u32, u32),
+    Installed(u32, u32),
     /// Of any pages, also beyond the set.
     Says(bool, u32, u32),
     Chats,
@@ -59,7 +59,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(HashesEnded),
         3 => (0..ZERO_PAGES, 1..20_u32, any::<bool>()).prop_map(|(f, c, zero)| Zeros(f, c, zero)),
         1 => Just(ZerosEnded),
-        6 => pages().prop_map(|(first, count)| Placed(first, count)),
+        6 => pages().prop_map(|(first, count)| Installed(first, count)),
         1 => (any::<bool>(), 0..PAGES + 10, 0..300_u32).prop_map(|(p, f, c)| Says(p, f, c)),
         2 => Just(Chats),
         1 => Just(ChannelGone),
@@ -91,7 +91,7 @@ fn play(world: &mut World, event: Event) {
             let (zero, written) = if zero { (ranges, vec![]) } else { (vec![], ranges) };
             world.step(Input::ZerosChecked(ZeroCheck { zero, written }));
         }
-        Event::Placed(first, count) => {
+        Event::Installed(first, count) => {
             let end = world.hashed.min(first + count);
             if first < end {
                 world.says(Message::Installed(vec![range(first, end - first)]));

@@ -73,12 +73,12 @@ fn ends(mut world: World, name: &str, make: Make) {
     let redirtied = world.skip().redirtied().get(name).copied();
     assert!(redirtied.is_some_and(|pages| pages > 0), "{name}: {:?}", world.skip().redirtied());
     assert_eq!(world.outstanding(), 0, "{name}");
-    assert!(world.told.iter().any(|told| told == "Warn"), "{name}: {:?}", world.told);
+    assert!(world.commands.iter().any(|command| command == "Warn"), "{name}: {:?}", world.commands);
     for _ in 0..3 {
         world.sync();
         world.pass_time(Duration::from_millis(10));
     }
-    assert!(world.released, "{name}: {:?}", world.told);
+    assert!(world.released, "{name}: {:?}", world.commands);
 }
 
 /// What a thread has not read is not proven, whoever says so.

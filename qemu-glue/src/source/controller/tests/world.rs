@@ -41,12 +41,12 @@ pub(super) struct World {
     /// To be re-dirtied, as the host has asked.
     pub(super) asked: FixedBitSet,
     /// Re-dirtied by the library.
-    pub(super) given: FixedBitSet,
-    given_asked: u64,
-    given_unconfirmed: u64,
+    pub(super) redirtied: FixedBitSet,
+    redirtied_asked: u64,
+    redirtied_unconfirmed: u64,
     /// Likewise, as far as the host has looked.
-    told_given: FixedBitSet,
-    told_unconfirmed: u64,
+    known_redirtied: FixedBitSet,
+    known_unconfirmed: u64,
     is_armed: bool,
     pub(super) reads: bool,
     /// Pages that the destination has the hash of.
@@ -58,7 +58,7 @@ pub(super) struct World {
     pub(super) migration: MigrationInfo,
     pub(super) parameters: MigrationParameters,
     /// All commands so far.
-    pub(super) told: Vec<String>,
+    pub(super) commands: Vec<String>,
 }
 
 impl World {
@@ -84,11 +84,11 @@ impl World {
             syncs: 0,
             confirmed: bits(),
             asked: bits(),
-            given: bits(),
-            given_asked: 0,
-            given_unconfirmed: 0,
-            told_given: bits(),
-            told_unconfirmed: 0,
+            redirtied: bits(),
+            redirtied_asked: 0,
+            redirtied_unconfirmed: 0,
+            known_redirtied: bits(),
+            known_unconfirmed: 0,
             is_armed: true,
             reads: false,
             hashed: ZERO_PAGES,
@@ -98,7 +98,7 @@ impl World {
             is_cancelled: false,
             migration: MigrationInfo { status: "setup".to_owned(), ..MigrationInfo::default() },
             parameters: USER,
-            told: Vec::new(),
+            commands: Vec::new(),
         };
         world.step(Input::Armed);
         world.step(Input::Begun);
@@ -114,7 +114,7 @@ impl World {
         world.look();
         world.ask();
         assert_eq!(world.phase(), SkipPhase::Restoring);
-        world.told.clear();
+        world.commands.clear();
         world
     }
 
@@ -135,7 +135,7 @@ impl World {
             assert!(number < 20, "it goes on for ever");
             for command in self.controller.step(self.now, input) {
                 assert!(!self.ended, "{command:?} after the end");
-                self.told.push(name(&command));
+                self.commands.push(name(&command));
                 inputs.extend(self.perform(command));
             }
         }
@@ -186,7 +186,7 @@ impl World {
     pub(super) fn outstanding(&self) -> usize {
         let mut known = self.confirmed.clone();
         known.union_with(&self.asked);
-        known.union_with(&self.given);
+        known.union_with(&self.redirtied);
         PAGES as usize - known.count_ones(..)
     }
 
@@ -195,7 +195,7 @@ impl World {
         let ledger = &self.skip().ledger;
         let mut known = self.confirmed.clone();
         known.union_with(&self.asked);
-        known.union_with(&self.told_given);
+        known.union_with(&self.known_redirtied);
         let settled = known.count_ones(..) as u64;
         let account = ledger.installed_pages() + ledger.zero_pages() + ledger.redirtied_pages();
         assert_eq!(account, settled, "the ledger and the library differ");
@@ -215,11 +215,11 @@ impl World {
     fn library(&mut self) -> Input {
         let mut redirtied = Vec::new();
         // After the end, nobody looks.
-        if !self.ended && self.given_unconfirmed > self.told_unconfirmed {
-            self.told_unconfirmed = self.given_unconfirmed;
-            self.told_given = self.given.clone();
+        if !self.ended && self.redirtied_unconfirmed > self.known_unconfirmed {
+            self.known_unconfirmed = self.redirtied_unconfirmed;
+            self.known_redirtied = self.redirtied.clone();
             redirtied =
-                self.given.ones().map(|page| range(u32::try_from(page).unwrap(), 1)).collect();
+                self.redirtied.ones().map(|page| range(u32::try_from(page).unwrap(), 1)).collect();
         }
         Input::Look(Some(Box::new(Library { status: self.status(), redirtied })))
     }
@@ -264,15 +264,15 @@ impl World {
             return;
         }
         let mut now = self.asked.clone();
-        now.difference_with(&self.given);
-        self.given_asked += now.count_ones(..) as u64;
-        self.given.union_with(&now);
+        now.difference_with(&self.redirtied);
+        self.redirtied_asked += now.count_ones(..) as u64;
+        self.redirtied.union_with(&now);
         if !self.runs {
             let mut rest = self.confirmed.clone();
-            rest.union_with(&self.given);
+            rest.union_with(&self.redirtied);
             rest.toggle_range(..);
-            self.given_unconfirmed += rest.count_ones(..) as u64;
-            self.given.union_with(&rest);
+            self.redirtied_unconfirmed += rest.count_ones(..) as u64;
+            self.redirtied.union_with(&rest);
         }
     }
 
@@ -312,8 +312,8 @@ impl World {
             syncs: self.syncs,
             sync_times: Vec::new(),
             hinted: if hinted { PAGES.into() } else { 0 },
-            redirtied_asked: self.given_asked,
-            redirtied_unconfirmed: self.given_unconfirmed,
+            redirtied_asked: self.redirtied_asked,
+            redirtied_unconfirmed: self.redirtied_unconfirmed,
             throttled: 0,
         }
     }
