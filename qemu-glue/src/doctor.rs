@@ -61,9 +61,7 @@ pub async fn examine(
 #[must_use]
 pub fn key(path: &Path) -> Finding {
     match Key::read(path) {
-        Ok(_) => {
-            Finding::ok(format!("the key `{}` is one, and its owner's alone", foreign::path(path)))
-        }
+        Ok(_) => Finding::ok(format!("the key `{}` is valid and private", foreign::path(path))),
         Err(error) => Finding::fails(&error, error.hint()),
     }
 }

@@ -121,7 +121,7 @@ fn a_guest_and_a_qemu_write_no_lines_of_the_doctor() {
     let (qmp, agent) = (listen(&folder, "qmp", qemu), listen(&folder, "agent", guest));
     let arguments = [os("doctor"), os("--qmp"), qmp.as_os_str(), os("--agent"), agent.as_os_str()];
     let said = check("doctor", &arguments);
-    assert!(said.contains("\nFAIL  it has no server: evil"), "{said}");
+    assert!(said.contains("\nFAIL     it has no server: evil"), "{said}");
     assert!(said.contains("the agent answers: poolferry evil"), "{said}");
     let said = check("doctor --json", &[&arguments[..], &[os("--json")]].concat());
     assert!(said.contains("\"it has no server: evil"), "{said}");

@@ -118,6 +118,13 @@ mod tests {
     }
 
     #[test]
+    fn the_version_of_the_keys_is_told_as_it_is() {
+        let told = description(&json_schema()["properties"]["schema"]);
+        let wanted = format!("Version of these keys: {}.", crate::report::SCHEMA);
+        assert!(told.starts_with(&wanted), "{told}");
+    }
+
+    #[test]
     fn every_key_is_documented_and_written() {
         let schema = json_schema();
         let mut schemas = vec![("Report".to_owned(), &schema)];

@@ -90,8 +90,8 @@ impl<'a> Comparison<'a> {
     pub(crate) fn title(&self) -> String {
         let pool = self.pool_bytes.map(|pool| format!(", buffer pool {}", units::bytes(pool)));
         format!(
-            "{}: {} VM{}; {}",
-            self.load(),
+            "{}{} VM{}; {}",
+            self.load().map_or_else(String::new, |load| format!("{load}: ")),
             units::bytes(self.memory_bytes),
             pool.unwrap_or_default(),
             self.both_links(),
@@ -100,17 +100,19 @@ impl<'a> Comparison<'a> {
 
     /// The same without the sizes.
     pub(crate) fn conditions(&self) -> String {
-        format!("{}; {}", self.load(), self.both_links())
+        let load = self.load().map_or_else(String::new, |load| format!("{load}; "));
+        load + &self.both_links()
     }
 
-    fn load(&self) -> Shown<'a> {
-        foreign::shown(match self.workload {
+    /// What ran in the VM, where that is known.
+    fn load(&self) -> Option<Shown<'a>> {
+        Some(foreign::shown(match self.workload {
             "idle" => "Idle",
             "ro" => "Read only",
             "rw" => "Read and write",
-            "unknown" => "Unknown load",
+            "unknown" => return None,
             other => other,
-        })
+        }))
     }
 
     fn both_links(&self) -> String {
@@ -198,6 +200,13 @@ mod tests {
         assert_eq!(cells.iter().map(|cell| cell.workload).collect::<Vec<_>>(), ["idle", "rw"]);
         assert_eq!(modes(&cells[0]), [STOCK, "multifd", POOLFERRY]);
         assert_eq!(modes(&cells[1]), [STOCK, POOLFERRY]);
+    }
+
+    #[test]
+    fn a_load_that_is_not_known_is_not_named() {
+        let title = |workload: &str| cells(&[report(STOCK, workload, 1.0)])[0].title();
+        assert!(title("idle").starts_with("Idle: 0 B VM; "), "{}", title("idle"));
+        assert!(title("unknown").starts_with("0 B VM; "), "{}", title("unknown"));
     }
 
     #[test]

@@ -221,8 +221,11 @@ pub enum KeyError {
 impl KeyError {
     /// What the operator can do about it.
     #[must_use]
-    pub const fn hint(&self) -> &'static str {
+    pub fn hint(&self) -> &'static str {
         match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run as the key's owner, or as root"
+            }
             Self::Read { .. } | Self::NoFile(_) | Self::Form(_) | Self::Weak { .. } => {
                 "make a key with `poolferry-host keygen FILE`, and copy it to the other host"
             }

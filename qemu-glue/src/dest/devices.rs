@@ -1,5 +1,6 @@
 //! The storage behind the devices that the source names.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use crate::storage::{Address, Storage, StorageError};
 
 /// A device's storage by the operator's word: name as the source has it, and address.
 pub type Override = (String, Address);
+
+/// Most disks that a finding names.
+const NAMED: usize = 16;
 
 /// All devices are open by then, or left out: the source waits for the answer to its offer.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -45,7 +49,7 @@ pub(super) async fn open(
     let mut storages = Vec::with_capacity(devices.len());
     let mut left_out = Vec::new();
     for (index, device) in (0..).zip(devices) {
-        let late = |_| Err(format!("not all disks were open within {} s", LIMIT.as_secs()));
+        let late = |_| Err(format!("not all disks were open within {} s", LIMIT.as_secs()).into());
         let storage =
             timeout_at(end, one(device, overrides, disks, &files)).await.unwrap_or_else(late);
         match storage {
@@ -61,7 +65,7 @@ pub(super) async fn open(
             }
             Err(reason) => {
                 log::warn!("{} cannot be read: {reason}", foreign::shown(device));
-                left_out.push((index, reason.into()));
+                left_out.push((index, reason.to_string().into()));
                 storages.push(None);
             }
         }
@@ -90,24 +94,48 @@ async fn one(
     overrides: &[Override],
     disks: &[Disk],
     files: &QemuFiles,
-) -> Result<Storage, String> {
+) -> Result<Storage, Unread> {
     let told = overrides.iter().find(|(name, _)| name == device);
     match told {
-        Some((_, address)) => Storage::open(address).await.map_err(|error| reason(&error)),
+        Some((_, address)) => Storage::open(address).await.map_err(Unread::of),
         None => claimed(claim(device, disks)?, files).await,
     }
 }
 
 /// Opens what QEMU has named, where QEMU has it open.
-async fn claimed(claim: &Claim, files: &QemuFiles) -> Result<Storage, String> {
+async fn claimed(claim: &Claim, files: &QemuFiles) -> Result<Storage, Unread> {
     let files = files.as_ref().map_err(Clone::clone)?;
-    claim.open(files).await.map_err(|error| reason(&error))
+    claim.open(files).await.map_err(Unread::of)
 }
 
-/// In words, with the remedy: it is told at the source too.
-fn reason(error: &StorageError) -> String {
-    let chain = error_chain(error);
-    error.hint().map_or_else(|| chain.clone(), |hint| format!("{chain}; {hint}"))
+/// Why a disk cannot be read, in words, and the remedy: both are told at the source too.
+#[derive(Debug)]
+struct Unread {
+    why: String,
+    hint: Option<&'static str>,
+}
+
+impl Unread {
+    #[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
+    fn of(error: StorageError) -> Self {
+        Self { why: error_chain(&error), hint: error.hint() }
+    }
+}
+
+impl From<String> for Unread {
+    fn from(why: String) -> Self {
+        Self { why, hint: None }
+    }
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { why, hint } = self;
+        match hint {
+            Some(hint) => write!(f, "{why}; {hint}"),
+            None => f.write_str(why),
+        }
+    }
 }
 
 /// What QEMU's own disk of that name is.
@@ -137,12 +165,26 @@ pub(crate) async fn examine(disks: &[Disk], overrides: &[Override], qemu: u32) -
         });
     }
     for (device, address) in overrides {
+        if let Some(what) = unknown(device, disks) {
+            findings.push(Finding::warning(what, "correct the name in `--disk NAME=URI`"));
+            continue;
+        }
         let bytes = disks::find(disks, device).map_or(0, |disk| disk.bytes);
-        let opened = async { Storage::open(address).await.map_err(|error| reason(&error)) };
+        let opened = async { Storage::open(address).await.map_err(Unread::of) };
         let opened = timeout_at(end, opened).await;
         findings.push(readable(&format!("disk {device}"), address, bytes, opened));
     }
     findings
+}
+
+/// What is wrong with a disk's name that the operator gives: no list of this VM's guest has it.
+pub(super) fn unknown(device: &str, disks: &[Disk]) -> Option<Text> {
+    if disks.iter().any(|disk| disk.is(device)) {
+        return None;
+    }
+    let known: Vec<String> = disks.iter().take(NAMED).map(called).collect();
+    let known = if known.is_empty() { "no disk".to_owned() } else { known.join(", ") };
+    Some(format!("this VM has no disk `{}`; it has {known}", foreign::shown(device)).into())
 }
 
 /// What the guest's list may call it.
@@ -160,14 +202,14 @@ fn readable(
     name: &str,
     address: &Address,
     bytes: u64,
-    opened: Result<Result<Storage, String>, Elapsed>,
+    opened: Result<Result<Storage, Unread>, Elapsed>,
 ) -> Finding {
     let hint = "name another place for `receive` with `--disk NAME=URI`, or mend this one";
     match opened {
         Err(_) => Finding::warning(format!("{name}: {address} does not answer"), hint),
-        Ok(Err(why)) => Finding::warning(
-            format!("{name}: {address} cannot be read, its pages are sent: {why}"),
-            hint,
+        Ok(Err(unread)) => Finding::warning(
+            format!("{name}: {address} cannot be read, its pages are sent: {}", unread.why),
+            unread.hint.unwrap_or(hint),
         ),
         Ok(Ok(storage)) if storage.length() < bytes => {
             let length = storage.length();

@@ -42,6 +42,7 @@ pub use self::event::{Observer, Outcome, ReceiveEvent};
 pub use self::memory::{BlockFile, InstallOutcome, Target};
 pub use self::options::{Options, SILENCE};
 pub(crate) use self::preflight::examine;
+pub use self::preflight::look_ahead;
 pub use self::refusal::RestoreRefusal;
 pub use self::restore::{Limits, Restore};
 use self::session::ReceiveSession;

@@ -154,6 +154,18 @@ impl Qmp {
         }
     }
 
+    /// Tells QEMU to end, which also ends this connection.
+    ///
+    /// # Errors
+    /// As for [`Self::execute`]; not when QEMU is gone before it has answered.
+    pub async fn quit(&self) -> Result<(), QmpError> {
+        self.waiters.will_quit();
+        match self.execute("quit", json!({})).await {
+            Ok(_) | Err(QmpError::Closed | QmpError::Io(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Executes a command of the human monitor and gives the text that it prints.
     ///
     /// # Errors

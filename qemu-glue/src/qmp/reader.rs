@@ -1,9 +1,11 @@
 //! The task that reads: answers to those who wait, events to those who listen.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use foreign::Text;
+use log::Level;
 use serde_json::Value;
 use tokio::io::AsyncRead;
 use tokio::sync::{broadcast, oneshot};
@@ -14,12 +16,17 @@ use super::{Event, QmpError};
 /// QEMU's answer: the value of `return`, or the description of `error`.
 pub(super) type Reply = Result<Value, Text>;
 
-/// Who waits for which answer; `None` once the connection has ended.
-pub(super) struct Waiters(Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>);
+/// Who waits for which answer.
+pub(super) struct Waiters {
+    /// `None` once the connection has ended.
+    senders: Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>,
+    /// QEMU was told to quit: that its connection breaks is no trouble.
+    quits: AtomicBool,
+}
 
 impl Default for Waiters {
     fn default() -> Self {
-        Self(Mutex::new(Some(HashMap::new())))
+        Self { senders: Mutex::new(Some(HashMap::new())), quits: AtomicBool::new(false) }
     }
 }
 
@@ -47,7 +54,7 @@ impl Waiters {
     /// Waits for the answer to the command `id`.
     pub(super) fn expect(&self, id: u64) -> Result<Waiter<'_>, QmpError> {
         let (sender, answer) = oneshot::channel();
-        let mut waiters = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
         waiters.as_mut().ok_or(QmpError::Closed)?.insert(id, sender);
         Ok(Waiter { waiters: self, id, answer })
     }
@@ -55,16 +62,21 @@ impl Waiters {
     /// How many wait.
     #[cfg(test)]
     pub(super) fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, HashMap::len)
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, HashMap::len)
+    }
+
+    /// The connection is about to end.
+    pub(super) fn will_quit(&self) {
+        self.quits.store(true, Ordering::Relaxed);
     }
 
     fn take(&self, id: u64) -> Option<oneshot::Sender<Reply>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.remove(&id)
+        self.senders.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.remove(&id)
     }
 
     /// Nobody is answered any more: dropping the senders wakes all who wait.
     fn close(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.senders.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -79,7 +91,8 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
             Ok(Some((value, bytes))) => dispatch(value, bytes, &waiters, &events),
             Ok(None) => break,
             Err(error) => {
-                log::warn!("{error}");
+                let quits = waiters.quits.load(Ordering::Relaxed);
+                log::log!(if quits { Level::Debug } else { Level::Warn }, "{error}");
                 break;
             }
         }

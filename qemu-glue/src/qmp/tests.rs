@@ -154,3 +154,59 @@ async fn a_command_that_is_cancelled_is_written_whole() {
     let next = timeout(Duration::from_secs(20), qmp.execute("next", json!({}))).await;
     next.unwrap().unwrap();
 }
+
+/// What is logged while the tests of this module run.
+struct Logged(std::sync::Mutex<Vec<String>>);
+
+static LOGGED: Logged = Logged(std::sync::Mutex::new(Vec::new()));
+
+impl log::Log for Logged {
+    fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+        metadata.level() <= log::Level::Warn
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        if self.enabled(record.metadata()) {
+            self.0.lock().unwrap().push(record.args().to_string());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// A QEMU that quits leaves commands unread, and so resets the connection: no trouble for who told it to.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tells_qemu_to_quit_is_not_warned_that_it_does() {
+    let _ = log::set_logger(&LOGGED);
+    log::set_max_level(log::LevelFilter::Warn);
+    let broke = || {
+        let logged = LOGGED.0.lock().unwrap();
+        logged.iter().filter(|text| text.contains("reset by peer")).count()
+    };
+    for is_told in [false, true] {
+        let before = broke();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("qmp");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let peer = std::thread::spawn(move || {
+            use std::io::{BufRead as _, Write as _};
+            let (stream, _) = listener.accept().unwrap();
+            (&stream).write_all(format!("{GREETING_LINE}\r\n").as_bytes()).unwrap();
+            let mut lines = std::io::BufReader::with_capacity(1, &stream);
+            let mut line = String::new();
+            lines.read_line(&mut line).unwrap();
+            let command: Value = serde_json::from_str(&line).unwrap();
+            (&stream).write_all(format!("{}\n", ok(&command, json!({}))).as_bytes()).unwrap();
+            // The first byte of the next command is read, the rest is not.
+            lines.fill_buf().unwrap();
+        });
+        let qmp = Qmp::connect(&path).await.unwrap();
+        if is_told {
+            qmp.quit().await.unwrap();
+        } else {
+            qmp.execute("quit", json!({})).await.unwrap_err();
+        }
+        peer.join().unwrap();
+        assert_eq!(broke() - before, usize::from(!is_told), "{:?}", LOGGED.0.lock().unwrap());
+    }
+}

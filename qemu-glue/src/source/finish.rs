@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use foreign::Text;
 use migration_record::MigrationStatus;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::cancel::Stop;
 use super::driver::event_loop::Driven;
@@ -51,10 +51,8 @@ pub(super) async fn quit(qmp: &Qmp, options: &Options, record: &mut ReportBuilde
     if options.leave_paused {
         return;
     }
-    match qmp.execute("quit", json!({})).await {
-        // It may be gone before it has answered.
-        Ok(_) | Err(crate::qmp::QmpError::Closed | crate::qmp::QmpError::Io(_)) => {}
-        Err(error) => record.warn(format!("the source's QEMU was not ended: {error}")),
+    if let Err(error) = qmp.quit().await {
+        record.warn(format!("the source's QEMU was not ended: {error}"));
     }
 }
 

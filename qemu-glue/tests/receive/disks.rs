@@ -254,6 +254,16 @@ async fn doctor_opens_what_receive_will_read() {
     // Elsewhere, as `receive --disk` is told; and elsewhere and too short.
     let at = |path: &Path| [("serial:remote".to_owned(), Address::File(path.to_owned()))];
     assert_eq!(told(&at(&disk)).await.verdict, Verdict::Ok);
+    // A name that no disk has.
+    let wrong = [("serial:nope".to_owned(), Address::File(disk.clone()))];
+    let findings = doctor::examine(&vm.socket, None, &wrong).await.unwrap();
+    let finding = findings.iter().find(|finding| finding.what.contains("serial:nope")).unwrap();
+    assert_eq!(finding.verdict, Verdict::Warning, "{finding:?}");
+    assert!(finding.what.contains("it has serial:data") && finding.hint.is_some(), "{finding:?}");
+    // A file that is not there: the remedy stands once.
+    let finding = told(&at(&place.path("none.raw"))).await;
+    let text = format!("{} {}", finding.what, finding.hint.unwrap());
+    assert_eq!(text.matches("--disk").count(), 1, "{text}");
     let short = place.path("short.raw");
     std::fs::File::create(&short).unwrap().set_len(4096).unwrap();
     let finding = told(&at(&short)).await;

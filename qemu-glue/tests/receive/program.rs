@@ -128,3 +128,49 @@ fn protection_has_to_be_chosen() {
     assert_eq!(code, Some(2));
     assert!(errors.contains("--key") && errors.contains("--plain"), "{errors}");
 }
+
+/// What it said of errors when a signal has ended it after it listens.
+fn looked_ahead(qmp: &Path, more: &[&str]) -> String {
+    let mut program = Program::start(qmp, &[&["--plain"], more].concat());
+    let port = program.port();
+    // A stranger is answered once it has looked.
+    let mut stranger = std::net::TcpStream::connect(port).unwrap();
+    stranger.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    std::io::Write::write_all(&mut stranger, b"GET / HTTP/1.1\r\n\r\n GET / HTTP/1.1\r\n\r\n")
+        .unwrap();
+    let _ = std::io::Read::read(&mut stranger, &mut [0; 64]);
+    kill_process(Pid::from_child(&program.child), Signal::TERM).unwrap();
+    let (code, errors) = program.ended();
+    assert_eq!(code, Some(130), "{errors}");
+    assert!(errors.lines().any(|line| line == "stopped"), "no migration was under way: {errors}");
+    errors
+}
+
+/// What keeps a migration from being restored is told before any source comes.
+#[test]
+fn what_is_wrong_is_told_at_the_start() {
+    let place = Place::new();
+    let none = looked_ahead(&place.path("none.qmp"), &[]);
+    assert!(none.contains("none.qmp") && none.contains("poolferry-host doctor --qmp"), "{none}");
+    let Some(qemu) = newest("what_is_wrong_is_told_at_the_start") else { return };
+    let running = Vm::source(&qemu, &place);
+    let said = looked_ahead(&running.socket, &[]);
+    assert!(said.contains("does not wait for a migration"), "{said}");
+    let waiting = Vm::destination(&qemu, &place, None, &[]);
+    let said = looked_ahead(&waiting.socket, &[]);
+    assert!(!said.contains("doctor"), "{said}");
+    let disk = format!("=file:{}", place.path("disk.raw").display());
+    let said = looked_ahead(&waiting.socket, &["--disk", &format!("serial:data{disk}")]);
+    assert!(!said.contains("doctor"), "{said}");
+    let said = looked_ahead(&waiting.socket, &["--disk", &format!("serial:nope{disk}")]);
+    assert!(said.contains("this VM has no disk `serial:nope`; it has serial:data"), "{said}");
+}
+
+#[test]
+fn an_address_of_another_host_is_refused_with_a_remedy() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_poolferry-host"));
+    command.args(["receive", "--plain", "--listen", "192.0.2.1:4445", "--migration-address", "h"]);
+    let output = command.args(["--qmp", "/none"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("hint: name an address of this host, or 0.0.0.0"), "{said}");
+}

@@ -41,6 +41,13 @@ fn without_capabilities_the_program_says_what_is_missing() {
         assert_clear(&without(&agent, "-perfmon,-sys_admin", &trace), "eBPF", "poolferry doctor");
         assert_clear(&without(&agent, "-bpf,-sys_admin", &pages), "frame", "CAP_SYS_ADMIN");
         assert_clear(&without(&agent, "-sys_ptrace", &trace), "/exe", "CAP_SYS_PTRACE");
+        // No process is named: the server is there, and that it may not be seen is said.
+        let any = ["trace", "--format", "text", "--duration", "1s"];
+        assert_clear(&without(&agent, "-sys_ptrace", &any), &pid, "CAP_SYS_PTRACE");
+        let doctor = without(&agent, "-sys_ptrace", &["doctor"]);
+        let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        let line = said.lines().find(|line| line.contains(&pid)).expect(&said);
+        assert!(line.contains("FAIL") && !doctor.status.success(), "{said}");
         assert_unharmed(&server, server.pid(), &text);
         assert!(without(&agent, "-net_raw", &trace).status.success(), "with all that it needs");
     });

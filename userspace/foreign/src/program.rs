@@ -45,9 +45,14 @@ pub fn start<Arguments: Parser>() -> Arguments {
 pub fn logger(verbose: u8) -> Builder {
     let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
     let mut logger = Builder::from_env(Env::default().default_filter_or(level));
-    logger.format(|out, record| {
-        let (level, target) = (record.level(), of(&record.target()).to_string());
-        writeln!(out, "[{level:<5} {target}] {}", of(record.args()).at_most(RECORD_BYTES))
+    // Which module says it helps developers only.
+    let names_module = verbose > 1 || std::env::var_os("RUST_LOG").is_some();
+    logger.format(move |out, record| {
+        let (level, text) = (record.level(), of(record.args()).at_most(RECORD_BYTES));
+        if !names_module {
+            return writeln!(out, "[{level}] {text}");
+        }
+        writeln!(out, "[{level:<5} {}] {text}", of(&record.target()))
     });
     logger
 }

@@ -15,6 +15,8 @@ use crate::viewer::units;
 
 const DEBUG_INFORMATION: &str = "debug information";
 const POOL: &str = "buffer pool";
+/// Most processes that a check names.
+const NAMED: usize = 16;
 const SITES: &str = "probe sites";
 
 /// All checks of a server.
@@ -47,13 +49,20 @@ fn nobody(error: &ChooseError) -> Check {
     const NAME: &str = "server";
     match error {
         ChooseError::Target(TargetError::None { rule }) if **rule == ServerRule::default() => {
-            Check::ok(NAME, "none runs that we may look at; only the machine was checked")
+            Check::ok(NAME, "none runs; only the machine was checked")
         }
         ChooseError::Several { list } => {
             let pids: Vec<_> = list.iter().map(|found| found.pid.to_string()).collect();
             let found =
                 format!("{} are running, none was checked: pids {}", list.len(), pids.join(", "));
             Check::warning(NAME, found, "choose one with --pid, --datadir, --user or --unit")
+        }
+        ChooseError::None { failed, .. } => {
+            let pids: Vec<_> =
+                failed.iter().take(NAMED).map(|(target, _)| target.pid.to_string()).collect();
+            let found = format!("{}: pids {}", causes(error), pids.join(", "));
+            let hint = error.hint().unwrap_or_else(|| "name another with --pid".to_owned());
+            Check::fail(NAME, found, hint)
         }
         _ => {
             let hint = error.hint().unwrap_or_else(|| "name another with --pid".to_owned());

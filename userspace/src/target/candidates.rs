@@ -34,10 +34,20 @@ impl ServerRule {
         }
     }
 
-    /// There is no such process.
+    /// There is no such process, or none that we may look at.
     #[must_use]
     pub fn none(&self) -> TargetError {
-        TargetError::None { rule: Box::new(self.clone()) }
+        let rule = Box::new(self.clone());
+        let mut unreadable =
+            if self.pids.is_empty() { Sighting::unreadable(&self.names()) } else { Vec::new() };
+        // The data directory of such a process is not known either.
+        let known = Self { datadirs: Vec::new(), ..self.clone() };
+        unreadable.retain(|&(pid, user, _)| known.allows(pid, user));
+        let pids: Vec<u32> = unreadable.iter().map(|&(pid, ..)| pid).collect();
+        match unreadable.into_iter().next() {
+            Some((.., source)) => TargetError::NotPermitted { rule, pids, source },
+            None => TargetError::None { rule },
+        }
     }
 
     /// A closer look at a process; how long it takes may be up to its owner.

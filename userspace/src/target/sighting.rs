@@ -5,6 +5,7 @@
 //! takes longer, its command line and its mappings, is looked at later, when it is the turn of its account.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use kernel_text::text_head;
@@ -19,6 +20,8 @@ use super::loader;
 /// as long as it likes.
 const MOST_STAT: u64 = 4096;
 const MOST_STATUS: u64 = 4096;
+const MOST_COMM: u64 = 64;
+const COMM_BYTES: usize = 15;
 
 /// What a first look at a process tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,12 +97,30 @@ impl Sighting {
         // Most processes have another program, and one look tells.
         let may_have_name =
             |exe: &Path| loader::is_loader(exe) || names.iter().any(|name| is_named(exe, name));
-        entries
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        pids(entries)
             .filter(|pid: &u32| {
                 fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| may_have_name(&exe))
             })
             .filter_map(|pid| Self::of(pid).ok())
+            .collect()
+    }
+
+    /// Processes with one of `names` as their own name (`/proc/PID/comm`, which everybody may read) whose program may not
+    /// be looked at, and why.
+    pub(super) fn unreadable(names: &[String]) -> Vec<(u32, Account, io::Error)> {
+        let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+        pids(entries)
+            .filter_map(|pid| {
+                let name = text_head(format!("/proc/{pid}/comm"), MOST_COMM).ok()?;
+                let name = name.trim_end_matches('\n');
+                names.iter().any(|wanted| is_comm(name, wanted)).then_some(())?;
+                match fs::read_link(format!("/proc/{pid}/exe")) {
+                    Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                        Some((pid, user(pid).ok()?, error))
+                    }
+                    _ => None,
+                }
+            })
             .collect()
     }
 
@@ -109,6 +130,16 @@ impl Sighting {
     pub const fn is_likely(&self) -> bool {
         self.is_roots && self.user.is_of_the_system() && !self.is_loader
     }
+}
+
+fn pids(entries: fs::ReadDir) -> impl Iterator<Item = u32> {
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+/// Whether a program called `name` gives its process this name: the kernel keeps its first 15 bytes (`TASK_COMM_LEN`,
+/// include/linux/sched.h).
+fn is_comm(comm: &str, name: &str) -> bool {
+    comm == name || (comm.len() == COMM_BYTES && name.starts_with(comm))
 }
 
 #[cfg(test)]
@@ -145,6 +176,20 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(matches!(rule("first-look").settle(seen), Err(TargetError::Gone { .. })));
+    }
+
+    #[test]
+    fn a_process_has_the_first_bytes_of_its_programs_name() {
+        assert!(
+            is_comm("mysqld", "mysqld") && is_comm("a-long-name-of-", "a-long-name-of-a-server")
+        );
+        assert!(!is_comm("mysqld", "mysqld-debug") && !is_comm("", "mysqld"));
+        let (_folder, mut child) = process("first-comm", &["100"]);
+        // Root may look at it, so it is none of these.
+        let unreadable = Sighting::unreadable(&["first-comm".to_owned()]);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(unreadable.is_empty(), "{unreadable:?}");
     }
 
     #[test]

@@ -47,21 +47,22 @@ pub(crate) fn run(args: &DoctorArgs) -> Result<bool> {
         }
     };
     findings.extend(key);
-    show(args, &findings)?;
+    show(args, &findings, unreached.is_none())?;
     match unreached {
         Some(error) => Err(error),
         None => Ok(findings.iter().all(|finding| finding.verdict != Verdict::Fails)),
     }
 }
 
-fn show(args: &DoctorArgs, findings: &[Finding]) -> Result<()> {
+fn show(args: &DoctorArgs, findings: &[Finding], reached: bool) -> Result<()> {
     let mut out = io::stdout().lock();
     let shown = if args.json {
         foreign::json_pretty(&mut out, findings)
             .map_err(io::Error::from)
             .and_then(|()| writeln!(out))
     } else {
-        findings.iter().try_for_each(|finding| line(finding, &mut out))
+        let all = findings.iter().try_for_each(|finding| line(finding, &mut out));
+        all.and_then(|()| if reached { writeln!(out, "{}", verdict(findings)) } else { Ok(()) })
     };
     match shown {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
@@ -69,12 +70,25 @@ fn show(args: &DoctorArgs, findings: &[Finding]) -> Result<()> {
     }
 }
 
+fn verdict(findings: &[Finding]) -> String {
+    let count = |verdict: Verdict| findings.iter().filter(|found| found.verdict == verdict).count();
+    let counted =
+        |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
+    let warnings = counted(count(Verdict::Warning), "warning");
+    match count(Verdict::Fails) {
+        0 => format!("A migration can skip pages here ({warnings})."),
+        failed => {
+            format!("A migration skips nothing here: {} ({warnings}).", counted(failed, "failure"))
+        }
+    }
+}
+
 fn line(finding: &Finding, out: &mut impl io::Write) -> io::Result<()> {
     let mark = match finding.verdict {
-        Verdict::Ok => "ok   ",
-        Verdict::Warning => "warn ",
-        Verdict::Fails => "FAIL ",
+        Verdict::Ok => "ok     ",
+        Verdict::Warning => "warning",
+        Verdict::Fails => "FAIL   ",
     };
-    writeln!(out, "{mark} {}", finding.what)?;
-    finding.hint.iter().try_for_each(|hint| writeln!(out, "       {hint}"))
+    writeln!(out, "{mark}  {}", finding.what)?;
+    finding.hint.iter().try_for_each(|hint| writeln!(out, "         {hint}"))
 }

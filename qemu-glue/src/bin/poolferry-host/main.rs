@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 
 /// Migrates VMs without the pages that storage has.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(name = "poolferry-host", version, about, max_term_width = 100)]
 struct Cli {
     /// Log more to standard error; twice for details.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -68,4 +68,16 @@ fn run(command: &Command) -> Result<bool> {
         Command::List(args) => list::run(args)?,
     }
     Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_version_names_the_program() {
+        assert!(Cli::command().render_version().starts_with("poolferry-host "));
+    }
 }

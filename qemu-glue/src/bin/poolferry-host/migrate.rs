@@ -9,6 +9,7 @@ use migration_record::{MigrationStatus, Report};
 use outlet::Endings;
 use qemu_glue::channel::Security;
 use qemu_glue::multifd::Multifd;
+use qemu_glue::qmp::MigrationAddress;
 use qemu_glue::source::{self, MigrateError, MigrationMode, Options, Route, cancellation};
 
 use crate::complaint::Hint;
@@ -26,10 +27,10 @@ pub(crate) struct MigrateArgs {
     #[arg(long, value_name = "SOCKET")]
     qmp: PathBuf,
     /// The guest agent's port: the socket of the VM's chardev.
-    #[arg(long, value_name = "SOCKET", required_if_eq("mode", "poolferry"))]
+    #[arg(long, value_name = "SOCKET")]
     agent: Option<PathBuf>,
-    /// `poolferry-host receive` at the destination.
-    #[arg(long, value_name = "HOST:PORT", required_if_eq("mode", "poolferry"))]
+    /// `poolferry-host receive` at the destination, where it listens.
+    #[arg(long, value_name = "HOST:PORT", value_parser = peer)]
     to: Option<String>,
     /// Key of the channel to it, the same file on both hosts (make one with `poolferry-host keygen FILE`).
     #[arg(long, value_name = "FILE")]
@@ -136,7 +137,40 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
     if let Some(folder) = &args.report {
         write(&report, folder)?;
     }
+    if matches!(args.format, Format::Text) {
+        let page = args.report.as_ref().map(|folder| folder.join(migration_report::HTML));
+        outlet::stdout().push(format!("{}\n", last_line(&report, page.as_deref())).as_bytes());
+    }
     Ok(report.status == MigrationStatus::Completed)
+}
+
+/// How it ended, where the VM runs, and where the page is.
+fn last_line(report: &Report, page: Option<&Path>) -> String {
+    let mut line = match report.status {
+        MigrationStatus::Completed => {
+            let pages = &report.pages;
+            let restored = match report.mode == "poolferry" {
+                true => format!("{} pages installed, ", pages.installed),
+                false => String::new(),
+            };
+            format!(
+                "completed in {:.2} s: the VM runs at the destination ({restored}{} by network)",
+                report.total_time_s,
+                indicatif::BinaryBytes(report.network_bytes)
+            )
+        }
+        MigrationStatus::Failed => "failed: the VM runs on here".to_owned(),
+        MigrationStatus::Cancelled => "cancelled: the VM runs on here".to_owned(),
+    };
+    if let Some(reason) =
+        report.reason.as_ref().filter(|_| report.status != MigrationStatus::Completed)
+    {
+        line.push_str(&format!(" ({reason})"));
+    }
+    if let Some(page) = page {
+        line.push_str(&format!("; report: {}", foreign::path(page)));
+    }
+    line
 }
 
 /// Writes record and page; where that fails, the error says how the migration itself ended.
@@ -182,7 +216,32 @@ async fn migrate(
     source::migrate(options, cancel, &mut observer).await.map_err(told)
 }
 
+/// `HOST:PORT`; both have to be there.
+fn peer(text: &str) -> Result<String> {
+    let address: MigrationAddress = text.parse()?;
+    anyhow::ensure!(
+        address.port != 0,
+        "no port: write HOST:PORT, where `receive --listen` listens"
+    );
+    Ok(text.to_owned())
+}
+
+/// All options that are missing, so that nobody has to try one after the other.
+fn missing(args: &MigrateArgs) -> Vec<&'static str> {
+    let wanted = [
+        (args.agent.is_none(), "--agent SOCKET"),
+        (args.to.is_none(), "--to HOST:PORT"),
+        (args.key.is_none() && !args.plain, "--key FILE (or --plain)"),
+    ];
+    wanted.into_iter().filter_map(|(is_missing, option)| is_missing.then_some(option)).collect()
+}
+
 fn options(args: &MigrateArgs) -> Result<Options> {
+    let missing = missing(args);
+    if args.mode == ModeArg::Poolferry && missing.len() > 1 {
+        let hint = "`poolferry-host migrate --help` explains them; `--mode stock --uri URI` needs none of them";
+        return Err(anyhow!("options are missing: {}", missing.join(", ")).context(Hint::new(hint)));
+    }
     let mode = match args.mode {
         ModeArg::Stock => {
             MigrationMode::Stock { uri: args.uri.clone().context("`--uri` is missing")? }
@@ -234,5 +293,48 @@ fn told(error: MigrateError) -> anyhow::Error {
     match error.hint() {
         Some(hint) => anyhow::Error::new(error).context(Hint::new(hint)),
         None => anyhow!(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: MigrateArgs,
+    }
+
+    #[test]
+    fn all_missing_options_are_told_at_once() {
+        let line = Line::try_parse_from(["migrate", "--qmp", "/none"]).ok().unwrap();
+        let said = format!("{:#}", options(&line.args).err().unwrap());
+        assert!(["--agent", "--to", "--key"].iter().all(|option| said.contains(option)), "{said}");
+    }
+
+    #[test]
+    fn a_destination_has_a_port() {
+        for wrong in ["127.0.0.1", "127.0.0.1:0", "::1", ":4445", ""] {
+            assert!(peer(wrong).is_err(), "{wrong}");
+        }
+        assert!(peer("[::1]:4445").is_ok() && peer("host:4445").is_ok());
+    }
+
+    #[test]
+    fn the_last_line_says_where_the_vm_is() {
+        let mut report =
+            Report { mode: "poolferry".into(), total_time_s: 0.4, ..Report::default() };
+        report.status = MigrationStatus::Completed;
+        report.pages.installed = 7;
+        report.network_bytes = 3 << 20;
+        let wanted = "completed in 0.40 s: the VM runs at the destination (7 pages installed, 3.00 MiB \
+                      by network); report: out/report.html";
+        assert_eq!(last_line(&report, Some(Path::new("out/report.html"))), wanted);
+        report.status = MigrationStatus::Failed;
+        report.reason = Some("no route".into());
+        assert_eq!(last_line(&report, None), "failed: the VM runs on here (no route)");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -36,7 +37,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "ADDR:PORT")]
     listen: SocketAddr,
     /// Where QEMU is to listen, as the source reaches it; without a port it takes a free one.
-    #[arg(long, value_name = "ADDR[:PORT]")]
+    #[arg(long, value_name = "ADDR[:PORT]", value_parser = migration_address)]
     migration_address: MigrationAddress,
     #[command(flatten)]
     security: SecurityArgs,
@@ -89,13 +90,26 @@ pub(crate) fn disk(text: &str) -> Result<(String, Address)> {
         ["=file:", "=nbd://", "=nbd+unix:"].iter().filter_map(|scheme| text.find(scheme)).min();
     let (device, uri) = match at {
         Some(at) => (&text[..at], &text[at + 1..]),
-        None => text.split_once('=').context("write NAME=URI")?,
+        None => {
+            text.split_once('=').context("write NAME=URI, e.g. serial:data=file:/dev/vg/data")?
+        }
     };
     let address = uri.parse().map_err(|error: qemu_glue::storage::AddressError| {
         let hint = error.hint();
-        anyhow!(error).context(hint)
+        anyhow!("{error}; {hint}, e.g. serial:data=file:/dev/vg/data")
     })?;
     Ok((device.to_owned(), address))
+}
+
+/// As the source reaches it: no source connects to port 0.
+fn migration_address(text: &str) -> Result<MigrationAddress> {
+    let address: MigrationAddress = text.parse()?;
+    let names_zero = |port: &str| !port.is_empty() && port.bytes().all(|digit| digit == b'0');
+    let is_bare = text.parse::<std::net::Ipv6Addr>().is_ok();
+    if !is_bare && text.rsplit_once(':').is_some_and(|(_, port)| names_zero(port)) {
+        anyhow::bail!("port 0 is none: write HOST:PORT, or HOST alone for any free port");
+    }
+    Ok(address)
 }
 
 fn seconds(text: &str) -> Result<Duration> {
@@ -125,7 +139,7 @@ async fn serve(args: &ReceiveArgs) -> Result<()> {
         probes: !args.no_probes,
     };
     let listener = TcpListener::bind(args.listen).await;
-    let listener = listener.with_context(|| format!("failed to listen on {}", args.listen))?;
+    let listener = listener.map_err(|error| not_listening(error, args.listen))?;
     if args.format == ReceiveFormat::Jsonl {
         outlet::stdout().set_note(|lines| {
             format!("{}\n", serde_json::json!({ "event": "dropped", "lines": lines }))
@@ -134,20 +148,45 @@ async fn serve(args: &ReceiveArgs) -> Result<()> {
     let mut output = Output { format: args.format, last: Instant::now() };
     output.listening(listener.local_addr()?);
     let mut endings = Endings::watch()?;
+    let serves = AtomicBool::new(false);
+    let served = async {
+        for warning in dest::look_ahead(&options).await {
+            let qmp = foreign::path(&args.qmp);
+            log::warn!("{warning}; `poolferry-host doctor --qmp {qmp}` checks it");
+        }
+        migrations(listener, &options, args.once, &mut output, &serves).await
+    };
     tokio::select! {
-        served = migrations(listener, &options, args.once, &mut output) => served,
+        served = served => served,
         _ = endings.next() => {
-            complain("stopped: pages that were not installed travel by network");
+            complain(match serves.load(Ordering::Relaxed) {
+                true => "stopped: pages that were not installed travel by network",
+                false => "stopped",
+            });
             outlet::exit(130);
         }
     }
 }
 
+fn not_listening(error: std::io::Error, address: SocketAddr) -> anyhow::Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::AddrNotAvailable => "name an address of this host, or 0.0.0.0 for all",
+        std::io::ErrorKind::AddrInUse => "name a free port; another `receive` may use this one",
+        std::io::ErrorKind::PermissionDenied => "name a port from 1024 on, or run as root",
+        _ => "name an address and a free port of this host",
+    };
+    anyhow::Error::new(error)
+        .context(format!("failed to listen on {address}"))
+        .context(Hint::new(hint))
+}
+
+/// `serves` says whether a migration is under way.
 async fn migrations(
     listener: TcpListener,
     options: &Options,
     once: bool,
     output: &mut Output,
+    serves: &AtomicBool,
 ) -> Result<()> {
     let mut admission = Admission::start(listener, options.security.clone());
     let mut failures = RateLimitedLog::new("migrations that were not served to their end");
@@ -158,9 +197,12 @@ async fn migrations(
         let mut begun = false;
         let mut observer = |event: &ReceiveEvent| {
             begun = true;
+            serves.store(true, Ordering::Relaxed);
             output.event(event);
         };
-        match dest::receive_admitted(admitted, options, &mut observer).await {
+        let received = dest::receive_admitted(admitted, options, &mut observer).await;
+        serves.store(false, Ordering::Relaxed);
+        match received {
             Ok(_) if once => return Ok(()),
             Ok(outcome) if has_restored(&outcome) => in_a_row = 0,
             // Each is a few lines: who ends at once, again and again, is slowed like one that fails.
@@ -281,4 +323,28 @@ fn finished(outcome: &Outcome) -> String {
         text.push_str(&format!("\nnote: {warning}"));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_source_is_sent_to_port_zero() {
+        for wrong in ["host:0", "192.0.2.2:0", "[::1]:0", "host:00"] {
+            let said = migration_address(wrong).unwrap_err().to_string();
+            assert!(said.contains("HOST:PORT"), "{wrong}: {said}");
+        }
+        for right in ["host", "192.0.2.2:4444", "::", "fe80::0", "[::1]", "host:10"] {
+            assert!(migration_address(right).is_ok(), "{right}");
+        }
+    }
+
+    #[test]
+    fn a_disk_without_a_place_is_told_what_to_write() {
+        for wrong in ["foo", "serial:data=/dev/vg/data"] {
+            let said = disk(wrong).unwrap_err().to_string();
+            assert!(said.contains("e.g. serial:data=file:/dev/vg/data"), "{said}");
+        }
+    }
 }

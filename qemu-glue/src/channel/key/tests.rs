@@ -14,6 +14,13 @@ fn file(dir: &TempDir, bytes: &[u8], mode: u32) -> PathBuf {
 }
 
 #[test]
+fn who_may_not_read_a_key_is_not_told_to_make_one() {
+    let read = |kind: io::ErrorKind| KeyError::Read { path: "vm.key".into(), source: kind.into() };
+    assert_eq!(read(io::ErrorKind::PermissionDenied).hint(), "run as the key's owner, or as root");
+    assert!(read(io::ErrorKind::NotFound).hint().contains("keygen"));
+}
+
+#[test]
 fn a_key_that_was_made_is_taken() {
     let dir = TempDir::new().unwrap();
     let paths = [dir.path().join("a"), dir.path().join("b")];

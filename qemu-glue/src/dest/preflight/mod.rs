@@ -2,6 +2,7 @@
 //! that is not, or change under somebody who holds it.
 
 mod examine;
+mod look_ahead;
 
 use std::fs::{self, File};
 use std::os::fd::AsRawFd as _;
@@ -21,6 +22,7 @@ use crate::qmp::{Qmp, QmpError};
 use crate::set::SkipSet;
 
 pub(crate) use examine::examine;
+pub use look_ahead::look_ahead;
 
 /// `TMPFS_MAGIC`, of memfds and tmpfs files; hugetlbfs has another.
 const TMPFS: u64 = 0x0102_1994;

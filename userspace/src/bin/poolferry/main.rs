@@ -13,7 +13,7 @@ use failure::Failure;
 
 /// Observes the buffer pool of a running, unmodified mysqld with eBPF.
 #[derive(Parser)]
-#[command(version, about, max_term_width = 100)]
+#[command(name = "poolferry", version, about, max_term_width = 100)]
 struct Cli {
     /// Log more to standard error; twice for the log of the eBPF programs.
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -68,5 +68,45 @@ fn run(cli: Cli) -> bool {
             failure.tell();
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn refused(line: &str) -> String {
+        let parsed = Cli::try_parse_from(line.split(' '));
+        parsed.err().map(|error| error.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn the_version_names_the_program() {
+        assert!(Cli::command().render_version().starts_with("poolferry "));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_refused_at_the_start() {
+        for option in ["--profiles", "--debug-dir"] {
+            let said = refused(&format!("poolferry pages {option} /nosuch"));
+            assert!(
+                said.contains("/nosuch") && said.contains("name a folder that exists"),
+                "{said}"
+            );
+            let said = refused(&format!("poolferry pages {option} /proc/self/stat"));
+            assert!(said.contains("it is no folder"), "{said}");
+            assert_eq!(refused(&format!("poolferry pages {option} /proc")), "");
+        }
+    }
+
+    #[test]
+    fn a_ring_that_is_too_small_or_too_large_is_refused() {
+        for ring in ["5", "4095", "4294967295"] {
+            let said = refused(&format!("poolferry trace --ring {ring}"));
+            assert!(said.contains("4096"), "{said}");
+        }
+        assert_eq!(refused("poolferry trace --ring 4096"), "");
     }
 }

@@ -56,14 +56,23 @@ impl ServerArgs {
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct SymbolArgs {
     /// Folder of stored profiles (`BUILD-ID.json` or `blake3-HASH.json`), used before built-in ones and debug files.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = folder)]
     profiles: Vec<PathBuf>,
     /// Folder of debug files, besides /usr/lib/debug.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = folder)]
     debug_dir: Vec<PathBuf>,
     /// Neither use nor write the cache of profiles.
     #[arg(long)]
     no_cache: bool,
+}
+
+/// A folder that is there.
+fn folder(text: &str) -> Result<PathBuf, String> {
+    match std::fs::metadata(text) {
+        Ok(found) if found.is_dir() => Ok(text.into()),
+        Ok(_) => Err("it is no folder".to_owned()),
+        Err(error) => Err(format!("{error}; name a folder that exists")),
+    }
 }
 
 impl SymbolArgs {

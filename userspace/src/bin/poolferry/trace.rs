@@ -37,7 +37,7 @@ pub(crate) struct Args {
     /// Write a record for every page event.
     #[arg(long)]
     events: bool,
-    /// Add the physical frame to the records of page reads (an eBPF page-table walk).
+    /// Add the physical frame to the records of page reads (an eBPF page-table walk); needs `--events`.
     #[arg(long, requires = "events")]
     walk: bool,
     /// Also probe commands and commits: rate and latency.
@@ -49,8 +49,9 @@ pub(crate) struct Args {
     /// Link that the estimate of a migration assumes, e.g. `1gbit`, `25gbit`.
     #[arg(long, value_name = "RATE", default_value_t = LinkRate::default())]
     link_rate: LinkRate,
-    /// Size of the trace ring in bytes.
-    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20)]
+    /// Size of the trace ring in bytes: at least 4096, rounded up to a power of two.
+    #[arg(long, value_name = "BYTES", default_value_t = 1 << 20,
+          value_parser = clap::value_parser!(u32).range(4096..=1 << 30))]
     ring: u32,
 }
 
