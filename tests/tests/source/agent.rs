@@ -19,9 +19,15 @@ use tokio::task::JoinHandle;
 const LIST_AT: u64 = 96 << 20;
 
 /// A list of runs on one disk with this serial number.
-pub(crate) fn list(serial: &str, mut runs: Vec<Run>) -> Vec<u8> {
+pub(crate) fn list(serial: &str, runs: Vec<Run>) -> Vec<u8> {
+    list_of(&[serial], runs)
+}
+
+/// A list of runs on disks with these serial numbers, which runs name by index.
+pub(crate) fn list_of(serials: &[&str], mut runs: Vec<Run>) -> Vec<u8> {
     runs.sort_unstable();
-    let devices = [Device::Disk(format!("serial:{serial}"))];
+    let device = |serial: &&str| Device::Disk(format!("serial:{serial}"));
+    let devices: Vec<Device> = serials.iter().map(device).collect();
     let facts = Facts { page_size: 16384, pages: runs.len() as u64, begun_ns: 1, done_ns: 2 };
     let mut bytes = Vec::new();
     encode(&mut bytes, &facts, &devices, runs.len() as u64, runs.iter().copied()).unwrap();

@@ -25,8 +25,10 @@ use crate::vm::{self, Library, Vm};
 
 /// Serial number of the disk.
 pub(crate) const SERIAL: &str = "pf-data";
+/// Serial number of the other disk, where there is one.
+pub(crate) const SECOND_SERIAL: &str = "pf-second";
 /// Pages of one place on the disk, as a database has them.
-const GROUP: u64 = 4;
+pub(crate) const GROUP: u64 = 4;
 
 /// Where the pages begin on the disk.
 const PLACES_AT: u64 = 1 << 16;
@@ -39,6 +41,8 @@ pub(crate) struct Setting {
     /// Bytes per second on the migration link.
     pub(crate) bandwidth: Option<u64>,
     pub(crate) destination_arguments: Vec<String>,
+    /// The VM has the disk twice, the second time with [`SECOND_SERIAL`].
+    pub(crate) second_disk: bool,
 }
 
 pub(crate) struct Fixture<'a> {
@@ -60,7 +64,7 @@ impl<'a> Fixture<'a> {
         let file = File::options().write(true).open(&disk).unwrap();
         file.set_len(PLACES_AT + PAGES * 4096).unwrap();
         let library = if setting.no_library { Library::None } else { Library::Plugin };
-        let arguments = arguments(lab, "source");
+        let arguments = arguments(lab, "source", setting.second_disk);
         let options = vm::Options {
             library,
             busy: setting.busy,
@@ -81,7 +85,7 @@ impl<'a> Fixture<'a> {
     }
 
     async fn destination(lab: &Lab, setting: &Setting) -> Vm {
-        let mut arguments = arguments(lab, "destination");
+        let mut arguments = arguments(lab, "destination", setting.second_disk);
         arguments.extend(setting.destination_arguments.iter().cloned());
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         let options = vm::Options { arguments: &arguments, ..vm::Options::incoming() };
@@ -133,20 +137,29 @@ impl<'a> Fixture<'a> {
 
     /// Starts a receiver; gives its address and the task that it is.
     pub(crate) async fn receiver(&self) -> (String, JoinHandle<Result<dest::Outcome, String>>) {
+        self.receiver_of(Vec::new(), |_| ()).await
+    }
+
+    /// One with storage of its own for these disks, which tells `observer` how it goes.
+    pub(crate) async fn receiver_of(
+        &self,
+        disks: Vec<dest::Override>,
+        mut observer: impl FnMut(&dest::ReceiveEvent) + Send + 'static,
+    ) -> (String, JoinHandle<Result<dest::Outcome, String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let options = dest::Options {
             qmp: self.lab.folder().join("destination.2.qmp"),
             migration_address: "127.0.0.1".parse().unwrap(),
             security: Security::Plain,
-            disks: Vec::new(),
+            disks,
             silence: dest::SILENCE,
             probes: false,
             limits: dest::Limits::default(),
         };
         let task = tokio::spawn(async move {
             let (stream, _) = listener.accept().await.unwrap();
-            let received = dest::receive(stream, &options, &mut |_| {}).await;
+            let received = dest::receive(stream, &options, &mut observer).await;
             received.map_err(|error| error.to_string())
         });
         (address, task)
@@ -261,29 +274,40 @@ pub(crate) const fn place(group: u64) -> u64 {
 
 /// The list that is true.
 pub(crate) fn honest() -> Vec<Run> {
+    honest_of(|_| 0)
+}
+
+/// All groups, each on the device of this index.
+pub(crate) fn honest_of(device: impl Fn(u64) -> u16) -> Vec<Run> {
     (0..PAGES / GROUP)
         .map(|group| {
             let frame = FIRST_PAGE + group * GROUP;
-            Run::new(frame, u32::try_from(GROUP).unwrap(), 0, place(group) >> 9).unwrap()
+            let pages = u32::try_from(GROUP).unwrap();
+            Run::new(frame, pages, device(group), place(group) >> 9).unwrap()
         })
         .collect()
 }
 
 /// A second monitor, as each serves one client, and the disk.
-fn arguments(lab: &Lab, name: &str) -> Vec<String> {
+fn arguments(lab: &Lab, name: &str, has_second: bool) -> Vec<String> {
     let folder = lab.folder().display();
     let _ = fs::remove_file(lab.folder().join(format!("{name}.2.qmp")));
-    let blockdev = format!(
-        "driver=raw,node-name=data,file.driver=file,file.filename={folder}/data.img,\
-         file.locking=off,file.cache.direct=on"
-    );
-    [
-        "-qmp".to_owned(),
-        format!("unix:{folder}/{name}.2.qmp,server=on,wait=off"),
-        "-blockdev".to_owned(),
-        blockdev,
-        "-device".to_owned(),
-        format!("virtio-blk-pci,drive=data,share-rw=on,id=data0,serial={SERIAL}"),
-    ]
-    .to_vec()
+    let disk = |node: &str, serial: &str| {
+        [
+            "-blockdev".to_owned(),
+            format!(
+                "driver=raw,node-name={node},file.driver=file,file.filename={folder}/data.img,\
+                 file.locking=off,file.cache.direct=on"
+            ),
+            "-device".to_owned(),
+            format!("virtio-blk-pci,drive={node},share-rw=on,id={node}0,serial={serial}"),
+        ]
+    };
+    let mut arguments =
+        vec!["-qmp".to_owned(), format!("unix:{folder}/{name}.2.qmp,server=on,wait=off")];
+    arguments.extend(disk("data", SERIAL));
+    if has_second {
+        arguments.extend(disk("second", SECOND_SERIAL));
+    }
+    arguments
 }

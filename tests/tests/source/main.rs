@@ -12,6 +12,7 @@
 //! | [`teeth`] | what happens when hashes are taken before the hint |
 //! | [`stalled`] | outputs that nobody reads: deadline and signals hold, QEMU gets the user's limits back |
 //! | [`hostile`] | the memory of the host's program, with guests that tell what would take much |
+//! | [`disks`] | two disks at the destination, one of which stalls: storage brings all of the other |
 //! | [`limits`] | the user's limits before and after; what a driver that was killed leaves behind |
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
@@ -28,6 +29,7 @@ mod stall;
 mod vm;
 
 mod agent;
+mod disks;
 mod driver;
 mod faults;
 mod fixture;

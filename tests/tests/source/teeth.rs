@@ -15,7 +15,7 @@ use qemu_glue::guest::{GuestRam, disks};
 use qemu_glue::qmp::Qmp;
 use qemu_glue::set::SkipSet;
 use qemu_glue::shim::{Armed, SetState, Shim};
-use qemu_glue::source::hash::{self, Hashed};
+use qemu_glue::source::hash::{self, HashWindows, Hashed};
 use qemu_glue::source::plan;
 use serde_json::json;
 use tokio::net::TcpStream;
@@ -99,8 +99,8 @@ async fn by_hand(fixture: &Fixture<'_>, when: When) {
 }
 
 async fn hashes(ram: &Arc<GuestRam>, set: &Arc<SkipSet>) -> Vec<Hashed> {
-    let end = Arc::new(u32::MAX.into());
-    let mut hashing = hash::start(ram, set, 1, &Arc::default(), &end).unwrap();
+    let windows = Arc::new(HashWindows::all(set.zero_pages()..set.pages()));
+    let mut hashing = hash::start(ram, set, 1, &Arc::default(), &windows).unwrap();
     let mut hashes = Vec::new();
     while let Some(hashed) = hashing.recv().await {
         hashes.push(hashed);

@@ -31,8 +31,6 @@ pub(in crate::source) enum Command {
     StartReading,
     /// End that.
     StopReading,
-    /// Pages from this one on need no hash any more.
-    HashUpTo(u32),
     /// Send this; [`Input::ChannelFull`](super::Input::ChannelFull) where the channel has no room.
     Send(Message),
     /// Send this if there is room.

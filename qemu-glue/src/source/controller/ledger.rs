@@ -1,15 +1,30 @@
 //! What has become of each page of the set, as the source knows it.
 
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use fixedbitset::FixedBitSet;
 
 use crate::channel::PageRange;
+use crate::source::hash::{BATCH_PAGES, HashLimit};
 
-/// Pages whose hashes the destination has and that it has not settled, at most: a 16th of the set, from 16 MiB of RAM to
-/// 128 MiB, which has 1 MiB of hashes. More would not make storage faster, and pages that the network gets instead need
-/// no hash.
-const IN_FLIGHT: RangeInclusive<u64> = 1 << 12..=1 << 15;
+/// Pages that are hashed ahead of storage, at most: a 16th of the set, from 16 MiB of RAM to 128 MiB, which has 1 MiB of
+/// hashes. More would not make storage faster, and pages that the network gets instead need no hash.
+const AHEAD: RangeInclusive<u64> = 1 << 12..=1 << 15;
+/// A device has its share of them, and no fewer than these: one that settles nothing uses up its own.
+const AHEAD_OF_ONE: u64 = 1 << 10;
+
+/// The pages of one device, which follow each other in the set.
+#[derive(Clone, Debug)]
+struct DevicePages {
+    pages: Range<u32>,
+    /// Pages from here on may not be hashed yet.
+    until: u32,
+    /// Pages from here on are settled.
+    tail: u32,
+    /// Pages before `until` that are not settled, and how many there may be.
+    ahead: u64,
+    most: u64,
+}
 
 /// Two bits a page: its hash was sent; it is settled (installed, zero or re-dirtied).
 #[derive(Debug, Default)]
@@ -24,6 +39,8 @@ pub(in crate::source) struct Ledger {
     by_library: u64,
     /// Pages whose hash was sent and that are not settled.
     in_flight: u64,
+    /// In the order of the set; zero pages are in none.
+    devices: Vec<DevicePages>,
     /// All pages from this one on are settled.
     tail: u32,
 }
@@ -40,11 +57,30 @@ pub(in crate::source) enum LedgerError {
 }
 
 impl Ledger {
-    /// A ledger of `pages` pages.
-    #[must_use]
+    /// A ledger of `pages` pages of one device.
+    #[cfg(test)]
     pub(in crate::source) fn new(pages: u32) -> Self {
+        Self::of_devices(pages, std::slice::from_ref(&(0..pages)))
+    }
+
+    /// A ledger of `pages` pages, of which devices have these, in their order.
+    pub(in crate::source) fn of_devices(pages: u32, devices: &[Range<u32>]) -> Self {
         let bits = || FixedBitSet::with_capacity(pages as usize);
-        Self { hashed: bits(), settled: bits(), pages, tail: pages, ..Self::default() }
+        let most = u64::from(pages / 16).clamp(*AHEAD.start(), *AHEAD.end());
+        let all: u64 = devices.iter().map(|of_it| u64::from(of_it.end - of_it.start)).sum();
+        let device = |of_it: &Range<u32>| {
+            let share = most * u64::from(of_it.end - of_it.start) / all.max(1);
+            let most = share.max(AHEAD_OF_ONE.min(most));
+            DevicePages {
+                pages: of_it.clone(),
+                until: of_it.start,
+                tail: of_it.end,
+                ahead: 0,
+                most,
+            }
+        };
+        let devices = devices.iter().map(device).collect();
+        Self { hashed: bits(), settled: bits(), pages, tail: pages, devices, ..Self::default() }
     }
 
     /// Hashes of these pages go out now.
@@ -115,29 +151,54 @@ impl Ledger {
         fresh
     }
 
-    /// The last `wanted` pages of the set that are not settled are re-dirtied. Gives their ranges, from
-    /// the back, and the page from which on all are settled.
-    pub(in crate::source) fn redirty_last(&mut self, wanted: u64) -> (Vec<PageRange>, u32) {
+    /// The last `wanted` pages of the set that are not settled are re-dirtied: first those of which no hash was asked
+    /// for, as storage is about to bring the others. Gives their ranges, from the back.
+    pub(in crate::source) fn redirty_last(&mut self, wanted: u64) -> Vec<PageRange> {
         let mut ranges = Vec::new();
         let mut left = u32::try_from(wanted).unwrap_or(u32::MAX);
-        while left > 0 {
-            let Some(last) = self.last_unsettled() else { break };
-            let run = (0..=last).rev().take(left as usize);
-            let count = run.take_while(|page| !self.settled.contains(*page as usize)).count();
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            ranges.extend(self.settle((last + 1 - count, last + 1)));
-            left -= count;
+        for index in (0..self.devices.len()).rev() {
+            self.trim(index);
+            let Some(DevicePages { until, tail, .. }) = self.devices.get(index) else { continue };
+            let (until, tail) = (*until, *tail);
+            self.redirty_back(until, tail, &mut left, &mut ranges);
         }
+        let first = self.redirty_back(0, self.tail, &mut left, &mut ranges);
+        self.tail = first;
         self.redirtied += pages(&ranges);
-        (ranges, self.last_unsettled().map_or(0, |last| last + 1))
+        ranges
     }
 
-    /// The last page that is not settled. All after it stay settled, so none is looked at twice.
-    fn last_unsettled(&mut self) -> Option<u32> {
-        while self.tail > 0 && self.settled.contains(self.tail as usize - 1) {
-            self.tail -= 1;
+    /// Up to `left` pages from `first` to `end` that are not settled, from the back; gives from where on all are.
+    fn redirty_back(
+        &mut self,
+        first: u32,
+        mut end: u32,
+        left: &mut u32,
+        ranges: &mut Vec<PageRange>,
+    ) -> u32 {
+        loop {
+            while end > first && self.settled.contains(end as usize - 1) {
+                end -= 1;
+            }
+            let run = (first..end).rev().take(*left as usize);
+            let count = run.take_while(|page| !self.settled.contains(*page as usize)).count();
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            if count == 0 {
+                return end;
+            }
+            ranges.extend(self.settle((end - count, end)));
+            *left -= count;
+            end -= count;
         }
-        self.tail.checked_sub(1)
+    }
+
+    /// Looks from where on a device's pages are settled. They stay so, so none is looked at twice.
+    fn trim(&mut self, device: usize) {
+        if let Some(device) = self.devices.get_mut(device) {
+            while device.tail > device.until && self.settled.contains(device.tail as usize - 1) {
+                device.tail -= 1;
+            }
+        }
     }
 
     /// Pages from `first` on whose hash was never sent are re-dirtied, unless they are settled. Gives their ranges.
@@ -176,11 +237,22 @@ impl Ledger {
         self.in_flight
     }
 
-    /// Whether more hashes are of use soon: the destination does not hold enough of them.
-    #[must_use]
-    pub(in crate::source) fn wants_hashes(&self) -> bool {
-        let most = u64::from(self.pages / 16).clamp(*IN_FLIGHT.start(), *IN_FLIGHT.end());
-        self.in_flight < most
+    /// How far the pages of each device may be hashed: until the destination holds enough hashes of it.
+    pub(in crate::source) fn hash_limits(&mut self) -> Vec<HashLimit> {
+        let mut limits = Vec::with_capacity(self.devices.len());
+        for index in 0..self.devices.len() {
+            self.trim(index);
+            let Some(device) = self.devices.get_mut(index) else { continue };
+            while device.ahead < device.most && device.until < device.tail {
+                let end = device.until.saturating_add(BATCH_PAGES).min(device.tail);
+                let settled = self.settled.count_ones(self::index((device.until, end)));
+                device.ahead += u64::from(end - device.until) - settled as u64;
+                device.until = end;
+            }
+            let is_last = device.until >= device.tail;
+            limits.push(HashLimit { until: device.until, is_last });
+        }
+        limits
     }
 
     /// Pages installed.
@@ -224,6 +296,7 @@ impl Ledger {
                 fresh.push(PageRange { first: begun, count: page - begun });
                 let hashed = self.hashed.count_ones(index((begun, page)));
                 self.in_flight -= hashed as u64;
+                self.settled_ahead(begun..page);
             }
             while page < end && self.settled.contains(page as usize) {
                 page += 1;
@@ -232,9 +305,22 @@ impl Ledger {
         self.settled.insert_range(index((first, end)));
         fresh
     }
+
+    /// These pages are settled, and were not.
+    fn settled_ahead(&mut self, fresh: Range<u32>) {
+        let from = self.devices.partition_point(|device| device.pages.end <= fresh.start);
+        for device in &mut self.devices[from..] {
+            if device.pages.start >= fresh.end {
+                break;
+            }
+            let end = fresh.end.min(device.until);
+            let ahead = end.saturating_sub(fresh.start.max(device.pages.start));
+            device.ahead -= u64::from(ahead);
+        }
+    }
 }
 
-const fn index((first, end): (u32, u32)) -> std::ops::Range<usize> {
+const fn index((first, end): (u32, u32)) -> Range<usize> {
     first as usize..end as usize
 }
 
@@ -289,14 +375,44 @@ mod tests {
         for (pages, most) in [(1000, 4096), (1 << 17, 1 << 13), (1 << 20, 1 << 15)] {
             let mut ledger = Ledger::new(pages);
             let mut sent = 0;
-            while sent < pages && ledger.wants_hashes() {
+            while sent < pages && ledger.hash_limits()[0].until > sent {
                 ledger.hash_sent(range(sent, 1));
                 sent += 1;
             }
             assert_eq!(sent, most.min(pages), "of {pages} pages");
             ledger.installed(range(0, 1)).unwrap();
-            assert!(ledger.wants_hashes(), "one is settled, of {pages}");
+            let [limit] = ledger.hash_limits()[..] else { panic!() };
+            assert!(limit.is_last || limit.until > sent, "one is settled, of {pages}");
         }
+    }
+
+    /// Two devices, of which the first settles nothing: all of the second is hashed, and the network gets what storage was
+    /// not asked for.
+    #[test]
+    fn a_device_that_stalls_keeps_no_hash_of_another_back() {
+        let (half, pages) = (10_000, 20_000);
+        let mut ledger = Ledger::of_devices(pages, &[0..half, half..pages]);
+        let mut sent = [0, half];
+        loop {
+            let limits = ledger.hash_limits();
+            let fresh = limits[1].until - sent[1];
+            for (sent, limit) in sent.iter_mut().zip(limits) {
+                ledger.hash_sent(range(*sent, limit.until - *sent));
+                *sent = limit.until;
+            }
+            if fresh == 0 {
+                break;
+            }
+            ledger.installed(range(sent[1] - fresh, fresh)).unwrap();
+        }
+        assert_eq!(sent[1], pages, "all of the second device's");
+        assert!((1..half / 2).contains(&sent[0]), "{} of the first one's", sent[0]);
+        // Not the page before the last, which storage may be reading: there are others yet.
+        assert_eq!(ledger.redirty_last(10), [range(half - 10, 10)]);
+        let rest = u64::from(half - 10 - sent[0]);
+        assert_eq!(ledger.redirty_last(rest), [range(sent[0], half - 10 - sent[0])]);
+        assert_eq!(ledger.hash_limits()[0], HashLimit { until: sent[0], is_last: true });
+        assert_eq!(ledger.redirty_last(1), [range(sent[0] - 1, 1)]);
     }
 
     #[test]
@@ -332,12 +448,12 @@ mod tests {
         let mut ledger = Ledger::new(100);
         ledger.hash_sent(range(0, 100));
         ledger.installed(range(90, 5)).unwrap();
-        assert_eq!(ledger.redirty_last(10), (vec![range(95, 5), range(85, 5)], 85));
-        assert_eq!(ledger.redirty_last(0), (vec![], 85));
+        assert_eq!(ledger.redirty_last(10), [range(95, 5), range(85, 5)]);
+        assert_eq!(ledger.redirty_last(0), []);
         ledger.installed(range(0, 84)).unwrap();
-        assert_eq!(ledger.redirty_last(u64::MAX), (vec![range(84, 1)], 0));
+        assert_eq!(ledger.redirty_last(u64::MAX), [range(84, 1)]);
         assert_eq!((ledger.outstanding(), ledger.asked_pages()), (0, 11));
-        assert_eq!(ledger.redirty_last(1), (vec![], 0));
+        assert_eq!(ledger.redirty_last(1), []);
     }
 
     proptest! {

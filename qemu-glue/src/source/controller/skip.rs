@@ -12,6 +12,7 @@
 //! and has all of them to send while the VM stands still.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::command::Command;
@@ -19,7 +20,7 @@ use super::input::Library;
 use super::ledger::Ledger;
 use super::peer::{PeerState, Settled};
 use super::trouble::RestoreTrouble;
-use crate::channel::{Message, NotInstalled, PageRange};
+use crate::channel::{MAX_DEVICES, Message, NotInstalled, PageRange};
 use crate::set::SkipSet;
 use crate::shim::{LibraryStatus, SetState};
 use crate::source::hash::Hashed;
@@ -72,6 +73,9 @@ pub(in crate::source) struct SkipTask {
     pub(in crate::source) pages: u32,
     /// Those that are zero, which are its first.
     pub(in crate::source) zero_pages: u32,
+    /// Pages of each device in the order of the set, but for the zero pages; the last one has all of the devices beyond the
+    /// most of an offer.
+    pub(in crate::source) devices: Vec<Range<u32>>,
     /// Pages that the destination cannot read.
     pub(in crate::source) unreadable: Vec<PageRange>,
     /// Bytes of RAM that are in no set: all that QEMU has to send in its first pass.
@@ -99,12 +103,27 @@ impl SkipTask {
         Self {
             pages: set.pages(),
             zero_pages: set.zero_pages(),
+            devices: devices(set),
             unreadable,
             first_pass_bytes: ram_bytes.saturating_sub(set.bytes()),
             silence,
             splits_load,
         }
     }
+}
+
+/// The pages of each device: where a list has them in turn, the last range has the rest.
+fn devices(set: &SkipSet) -> Vec<Range<u32>> {
+    let mut devices: Vec<(u16, Range<u32>)> = Vec::new();
+    for (first, run) in set.pieces(set.zero_pages()..set.pages()) {
+        let end = first.0.saturating_add(run.pages);
+        let is_full = devices.len() >= MAX_DEVICES;
+        match devices.last_mut() {
+            Some((device, pages)) if *device == run.device || is_full => pages.end = end,
+            _ => devices.push((run.device, first.0..end)),
+        }
+    }
+    devices.into_iter().map(|(_, pages)| pages).collect()
 }
 
 /// The state of the session.
@@ -129,7 +148,7 @@ pub(super) struct Skip {
 impl Skip {
     pub(super) fn new(task: SkipTask, now: Instant) -> Self {
         Self {
-            ledger: Ledger::new(task.pages),
+            ledger: Ledger::of_devices(task.pages, &task.devices),
             peer: PeerState::new(task.pages, task.silence, now),
             phase: SkipPhase::AwaitingHint,
             library: None,
@@ -318,9 +337,8 @@ impl Skip {
 
     /// Leaves up to `pages` pages to QEMU, those that storage would come to last; gives how many.
     pub(super) fn leave_to_network(&mut self, pages: u64, out: &mut Vec<Command>) -> u64 {
-        let (ranges, end) = self.ledger.redirty_last(pages);
+        let ranges = self.ledger.redirty_last(pages);
         out.push(Command::Tell(Message::Redirtied(ranges.clone())));
-        out.push(Command::HashUpTo(end));
         let left = count(&ranges);
         self.redirty(reason::SOONER, ranges, out);
         left

@@ -9,6 +9,7 @@ use super::skip::SkipPhase;
 use super::{Controller, LastWord};
 use crate::channel::Progress;
 use crate::shim::LibraryStatus;
+use crate::source::hash::HashLimit;
 use crate::source::monitor::migration_info::MigrationInfo;
 use crate::source::record::progress::Snapshot;
 
@@ -28,9 +29,9 @@ impl Controller {
         self.step
     }
 
-    /// Whether hashes are of use soon.
-    pub(in crate::source) fn wants_hashes(&self) -> bool {
-        self.skip.as_ref().is_some_and(|skip| skip.ledger.wants_hashes())
+    /// How far the pages of each device may be hashed now.
+    pub(in crate::source) fn hash_limits(&mut self) -> Vec<HashLimit> {
+        self.skip.as_mut().map(|skip| skip.ledger.hash_limits()).unwrap_or_default()
     }
 
     /// What the destination has said at its end, once.

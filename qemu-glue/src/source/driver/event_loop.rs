@@ -12,6 +12,7 @@ use crate::source::controller::{Command, Controller, Input, Task};
 use crate::source::driver::Driver;
 use crate::source::driver::session::SkipSession;
 use crate::source::error::MigrateError;
+use crate::source::hash::HashLimit;
 use crate::source::monitor::migration_info::{MigrationInfo, Stage, stage};
 use crate::source::monitor::settings;
 use crate::source::peer::channel::PeerChannel;
@@ -97,11 +98,11 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let wants_hashes = self.controller.wants_hashes();
+            let limits = self.controller.hash_limits();
             let is_cancelled = self.controller.cancelled().is_some();
             let input = tokio::select! {
                 reason = stop.cancelled(), if !is_cancelled => Some(Input::Cancel(reason)),
-                input = next(&mut self.session, wants_hashes) => Some(input),
+                input = next(&mut self.session, &limits) => Some(input),
                 event = events.recv() => event.ok().and_then(|event| input_of(&event)),
                 _ = tick.tick() => {
                     // What lies unread has been said: QEMU's monitor may have kept us from it.
@@ -245,9 +246,9 @@ fn input_of(event: &Event) -> Option<Input> {
     pass.or_else(|| event.migration_status().map(|status| Input::Stage(stage(status))))
 }
 
-async fn next(session: &mut Option<SkipSession>, wants_hashes: bool) -> Input {
+async fn next(session: &mut Option<SkipSession>, limits: &[HashLimit]) -> Input {
     match session {
-        Some(session) => session.next(wants_hashes).await,
+        Some(session) => session.next(limits).await,
         None => std::future::pending().await,
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ use crate::shim::{Armed, LibraryStatus, SavedParameters, ShimError};
 use crate::source::controller::{
     Command, Controller, Input, LastWord, Library, MigrationParameters, SkipTask,
 };
-use crate::source::hash::{self, Hashed};
+use crate::source::hash::{self, HashLimit, HashWindows, Hashed};
 use crate::source::peer::channel::{LAST_WORD, PeerChannel};
 use crate::source::planning::page_list::PlannedSkip;
 use crate::source::record::SessionFigures;
@@ -36,8 +36,8 @@ pub(in crate::source) struct SkipSession {
     /// Zero pages looked at again, likewise.
     zeros: Option<mpsc::UnboundedReceiver<ZeroCheck>>,
     stop: Arc<AtomicBool>,
-    /// Pages from this one on need no hash any more.
-    hash_end: Arc<AtomicU32>,
+    /// Which pages may be hashed.
+    windows: Arc<HashWindows>,
     /// The channel tells no more.
     deaf: bool,
     /// Pages that the library had re-dirtied by itself at the last look.
@@ -70,7 +70,7 @@ impl SkipSession {
             hashes: None,
             zeros: None,
             stop: Arc::default(),
-            hash_end: Arc::new(AtomicU32::new(u32::MAX)),
+            windows: Arc::new(HashWindows::new(&task.devices)),
             deaf: false,
             by_library: 0,
         };
@@ -136,11 +136,12 @@ impl SkipSession {
         self.peer.out.capacity() > 0
     }
 
-    /// What comes next, from the destination or from the threads that read; hashes only if they are wanted. Loses nothing
+    /// What comes next, from the destination or from the threads that read, which may hash so far. Loses nothing
     /// when it is dropped.
-    pub(in crate::source) async fn next(&mut self, wants_hashes: bool) -> Input {
-        // Hashes are taken only when they can be sent at once, and are of use soon.
-        let room = wants_hashes && self.channel_has_room();
+    pub(in crate::source) async fn next(&mut self, limits: &[HashLimit]) -> Input {
+        self.windows.allow(limits);
+        // Hashes are taken only when they can be sent at once.
+        let room = self.channel_has_room();
         let hashes = async {
             match &mut self.hashes {
                 Some(hashes) if room => hashes.recv().await,
@@ -205,10 +206,9 @@ impl SkipSession {
             Command::Release => self.armed.set_throttle(false),
             Command::StartReading => return self.start_reading().err().map(Input::NoThread),
             Command::StopReading => {
-                self.stop.store(true, Ordering::Relaxed);
+                self.stop_reading();
                 (self.hashes, self.zeros) = (None, None);
             }
-            Command::HashUpTo(page) => self.hash_end.store(page, Ordering::Relaxed),
             Command::Send(message) => {
                 return self.peer.out.try_send(message).err().map(|_| Input::ChannelFull);
             }
@@ -228,9 +228,15 @@ impl SkipSession {
     /// Begins to read the set's pages: the hint has returned (invariant I2).
     fn start_reading(&mut self) -> io::Result<()> {
         let threads = hash::default_threads();
-        self.hashes = Some(hash::start(&self.ram, &self.set, threads, &self.stop, &self.hash_end)?);
+        self.hashes = Some(hash::start(&self.ram, &self.set, threads, &self.stop, &self.windows)?);
         self.zeros = Some(zero::verify(&self.ram, &self.set, &self.stop)?);
         Ok(())
+    }
+
+    /// The threads end soon.
+    fn stop_reading(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.windows.stop();
     }
 
     /// Tells the destination how it ended and waits for its last word.
@@ -257,6 +263,6 @@ impl SkipSession {
 
 impl Drop for SkipSession {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop_reading();
     }
 }

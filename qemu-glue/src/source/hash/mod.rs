@@ -1,12 +1,15 @@
 //! Hashes of the set's pages in the source's RAM, taken after the hint had returned (invariant I2).
 //!
-//! Threads of low priority take batches off a common counter, so hashes come nearly in the order of
-//! the set, which is the order of the disk. What takes the hashes sets the pace: when its queue is
-//! full, the threads wait. So they are not far ahead of storage, and what the network gets from the
-//! other end of the set meanwhile is never hashed.
+//! Threads of low priority take batches off each device's pages in turn, so hashes come nearly in the order of
+//! the disks. What takes the hashes sets the pace: when its queue is full, or a device's window ([`HashWindows`]) has no
+//! room, the threads wait. So they are not far ahead of storage, and what the network gets from the
+//! other end meanwhile is never hashed.
 
+mod windows;
+
+use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use page_number::PageIndex;
@@ -16,8 +19,8 @@ use crate::guest::GuestRam;
 use crate::page_hash::{Hash, PAGE, hash_pages};
 use crate::set::SkipSet;
 
-/// Pages of a batch: 8 KiB of hashes for 1 MiB of RAM.
-pub const BATCH_PAGES: u32 = 256;
+pub use windows::{BATCH_PAGES, HashLimit, HashWindows};
+
 /// Batches that wait for the channel: 16 MiB of RAM.
 const QUEUE: usize = 16;
 /// Pages copied and hashed at a time: a copy that stays in a core's own cache, and enough to fill all lanes.
@@ -34,8 +37,8 @@ pub struct Hashed {
     pub hashes: Vec<Hash>,
 }
 
-/// Starts `threads` threads that hash all pages of `set` but the zero pages, and those that cannot be read. The receiver
-/// ends when all are hashed, or soon after `stop` is set or it is dropped. Pages from `end` on need no hash; it only ever falls.
+/// Starts `threads` threads that hash the pages of `set` that `windows` lets them, but for those that cannot be read. The
+/// receiver ends when all are hashed, or soon after `stop` is set and the windows are stopped.
 ///
 /// The caller has seen the hint return: whatever the threads read, they read after it.
 pub fn start(
@@ -43,18 +46,16 @@ pub fn start(
     set: &Arc<SkipSet>,
     threads: usize,
     stop: &Arc<AtomicBool>,
-    end: &Arc<AtomicU32>,
+    windows: &Arc<HashWindows>,
 ) -> std::io::Result<mpsc::Receiver<Hashed>> {
     let (sender, receiver) = mpsc::channel(QUEUE);
-    let next = Arc::new(AtomicU32::new(set.zero_pages()));
     for number in 0..threads.max(1) {
         let worker = Worker {
             blocks: blocks(ram, set),
             ram: Arc::clone(ram),
             set: Arc::clone(set),
-            next: Arc::clone(&next),
+            windows: Arc::clone(windows),
             stop: Arc::clone(stop),
-            end: Arc::clone(end),
             sender: sender.clone(),
         };
         thread::Builder::new().name(format!("hash-{number}")).spawn(move || worker.run())?;
@@ -79,9 +80,8 @@ struct Worker {
     ram: Arc<GuestRam>,
     set: Arc<SkipSet>,
     blocks: Vec<Option<usize>>,
-    next: Arc<AtomicU32>,
+    windows: Arc<HashWindows>,
     stop: Arc<AtomicBool>,
-    end: Arc<AtomicU32>,
     sender: mpsc::Sender<Hashed>,
 }
 
@@ -90,17 +90,16 @@ impl Worker {
         // On Linux this is the niceness of the calling thread; without it we are only less polite.
         let _ = rustix::process::nice(NICE);
         let mut pages = vec![[0; PAGE]; COPIED as usize];
-        loop {
-            let first = self.next.fetch_add(BATCH_PAGES, Ordering::Relaxed);
-            // `next` may go round after 4 Gi pages; a set has 256 Mi at most.
-            let end = self.set.pages().min(self.end.load(Ordering::Relaxed));
-            if first >= end || self.stop.load(Ordering::Relaxed) {
+        while let Some(numbers) = self.windows.claim() {
+            if self.stop.load(Ordering::Relaxed) {
                 return;
             }
-            let Some(hashes) = self.batch(first, &mut pages) else {
+            let first = numbers.start;
+            let Some(hashes) = self.batch(numbers.clone(), &mut pages) else {
                 // Memory that does not let itself be read. Without hashes, these pages are re-dirtied when all the
                 // others are hashed; the driver says how many.
                 log::debug!("the batch from page {first} of the set on cannot be read");
+                self.windows.unread(&numbers);
                 continue;
             };
             if self.sender.blocking_send(Hashed { first: PageIndex(first), hashes }).is_err() {
@@ -109,11 +108,11 @@ impl Worker {
         }
     }
 
-    /// Hashes of the batch that begins at page `first`; `pages` takes [`COPIED`] of them at a time.
-    fn batch(&self, first: u32, pages: &mut [[u8; PAGE]]) -> Option<Vec<Hash>> {
-        let end = first.saturating_add(BATCH_PAGES).min(self.set.pages());
+    /// Hashes of these pages; `pages` takes [`COPIED`] of them at a time.
+    fn batch(&self, numbers: Range<u32>, pages: &mut [[u8; PAGE]]) -> Option<Vec<Hash>> {
+        let end = numbers.end.min(self.set.pages());
         let mut hashes = Vec::with_capacity(BATCH_PAGES as usize);
-        for first in (first..end).step_by(COPIED as usize) {
+        for first in (numbers.start..end).step_by(COPIED as usize) {
             let mut filled = 0;
             for (_, run) in self.set.pieces(first..end.min(first + COPIED)) {
                 let block = (*self.blocks.get(usize::from(run.block))?)?;
@@ -159,15 +158,15 @@ mod tests {
         (Arc::new(ram), Arc::new(set))
     }
 
-    fn all() -> Arc<AtomicU32> {
-        Arc::new(AtomicU32::new(u32::MAX))
+    fn all(set: &SkipSet) -> Arc<HashWindows> {
+        Arc::new(HashWindows::all(0..set.pages()))
     }
 
     #[tokio::test]
     async fn each_page_is_hashed_once_and_rightly() {
         let (ram, set) = parts(2100);
         let stop = Arc::default();
-        let mut receiver = start(&ram, &set, 3, &stop, &all()).unwrap();
+        let mut receiver = start(&ram, &set, 3, &stop, &all(&set)).unwrap();
         let mut read = vec![None; set.pages() as usize];
         while let Some(Hashed { first, hashes }) = receiver.recv().await {
             for (hash, at) in hashes.into_iter().zip(first.0 as usize..) {
@@ -190,7 +189,7 @@ mod tests {
         let (ram, set) = parts(2100);
         // The set begins with the end of the RAM: 308 pages, which is its first two batches.
         ram.blocks()[0].file.set_len(1792 * PAGE_BYTES).unwrap();
-        let mut receiver = start(&ram, &set, 1, &Arc::default(), &all()).unwrap();
+        let mut receiver = start(&ram, &set, 1, &Arc::default(), &all(&set)).unwrap();
         let mut read = 0;
         while let Some(Hashed { first, hashes }) = receiver.recv().await {
             assert!(first.0 >= 512, "{first:?}");
@@ -203,7 +202,7 @@ mod tests {
     async fn hashing_ends_when_it_is_told_to() {
         let (ram, set) = parts(70_000);
         let stop = Arc::new(AtomicBool::new(false));
-        let mut receiver = start(&ram, &set, 1, &stop, &all()).unwrap();
+        let mut receiver = start(&ram, &set, 1, &stop, &all(&set)).unwrap();
         receiver.recv().await.unwrap();
         stop.store(true, Ordering::Relaxed);
         let mut batches = 1;
@@ -223,7 +222,7 @@ mod tests {
         };
         for threads in 1..=2 {
             let begun = Instant::now();
-            let mut receiver = start(&ram, &set, threads, &Arc::default(), &all()).unwrap();
+            let mut receiver = start(&ram, &set, threads, &Arc::default(), &all(&set)).unwrap();
             while receiver.recv().await.is_some() {}
             println!("{threads} thread(s): {:.2} GiB/s", gib(set.bytes(), begun));
         }
