@@ -35,7 +35,7 @@ impl Nbd {
         let child = match command.stdout(Stdio::null()).spawn() {
             Ok(child) => child,
             Err(error) => {
-                skipped(test, &format!("`qemu-nbd` does not start: {error}"));
+                skipped(test, format!("`qemu-nbd` does not start: {error}"));
                 return None;
             }
         };
