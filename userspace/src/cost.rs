@@ -64,11 +64,14 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(ns)
 }
 
-/// Resident memory of this process.
+/// Resident memory of this process and of those that keep its probes. What several of them map, such as the program, counts
+/// for each.
 #[must_use]
 pub fn resident_bytes() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    kib(&status, "VmRSS:") * 1024
+    let keepers = probe_loader::processes().into_iter().map(|pid| format!("/proc/{pid}/status"));
+    let all = std::iter::once("/proc/self/status".to_owned()).chain(keepers);
+    // One that has just ended has none.
+    all.map(|file| kib(&fs::read_to_string(file).unwrap_or_default(), "VmRSS:") * 1024).sum()
 }
 
 fn kib(text: &str, key: &str) -> u64 {

@@ -209,7 +209,7 @@ pub struct Cost {
     pub bpf_ns_per_run: Option<f64>,
     /// Share of one CPU that the agent used since the last snapshot.
     pub agent_cpu: f64,
-    /// Resident memory of the agent in bytes, the mapped residency table included.
+    /// Resident memory of the agent and its keepers in bytes, the mapped residency table included.
     pub agent_rss: u64,
     /// Kernel memory of the maps in bytes.
     pub map_bytes: u64,

@@ -305,5 +305,10 @@ fn cost(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     let cost = &of.snapshot.cost;
     families.gauge("agent_cpu", "Share of one CPU in the agent", Some(&ratio), cost.agent_cpu)?;
     let bytes = Some(&Unit::Bytes);
-    families.gauge("agent_resident", "Memory of the agent", bytes, to_f64(cost.agent_rss))
+    families.gauge(
+        "agent_resident",
+        "Memory of the agent and of the processes that hold its probes",
+        bytes,
+        to_f64(cost.agent_rss),
+    )
 }

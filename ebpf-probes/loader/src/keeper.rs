@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,8 @@ struct Line {
     pair: Pair,
     /// Of the process that is probed.
     pid: u32,
+    /// The keeper's own; none where it is a thread.
+    keeper: OnceLock<u32>,
 }
 
 /// The probes of one process, kept by another process of ours. Dropped, they are taken out.
@@ -59,7 +61,7 @@ impl Keeper {
         programs: &[&str],
     ) -> Result<Self, KeeperError> {
         let (ours, theirs) = Pair::new().map_err(KeeperError::Start)?;
-        let line = Arc::new(Line { pair: ours, pid });
+        let line = Arc::new(Line { pair: ours, pid, keeper: OnceLock::new() });
         {
             let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
             if IS_OVER.load(Ordering::SeqCst) {
@@ -69,6 +71,9 @@ impl Keeper {
             all.push(Arc::downgrade(&line));
         }
         let made = begin(theirs, object).map_err(KeeperError::Start)?;
+        if let Some(made) = &made {
+            let _ = line.keeper.set(made.child.id());
+        }
         let (maps, told) = (BTreeMap::new(), Vec::new());
         let mut keeper = Self { line, made, maps, programs: told };
         match keeper.hear(Some(LOADING))?.0 {
@@ -250,6 +255,14 @@ fn begin(socket: OwnedFd, object: &'static [u8]) -> io::Result<Option<KeeperProc
     let keep = move || drop(keep(&pair, object));
     thread::Builder::new().name("keeper".to_owned()).spawn(keep)?;
     Ok(None)
+}
+
+/// The processes that keep probes of this program's, or have not been seen to end.
+#[must_use]
+pub fn processes() -> Vec<u32> {
+    let lines = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = lines.iter().filter_map(|line| line.upgrade()?.keeper.get().copied());
+    kept.chain(maker::left()).collect()
 }
 
 /// At the end of the program: tells all keepers to take their probes out, whoever has them, and waits for that; there are none

@@ -33,6 +33,6 @@ mod pair;
 pub use child::{COMMAND, start};
 pub use error::{HELD_HINT, KeeperError, LoadError, RemoteCause};
 pub use holder::Holder;
-pub use keeper::{Keeper, end_all};
+pub use keeper::{Keeper, end_all, processes};
 pub use message::ProbePoint;
 pub use object::{ObjectSettings, load};

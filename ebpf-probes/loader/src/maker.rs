@@ -81,3 +81,8 @@ fn spawn(socket: OwnedFd) -> io::Result<KeeperProcess> {
 pub(crate) fn leave(child: Child) {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner).push(child);
 }
+
+/// Keepers that are looked after.
+pub(crate) fn left() -> Vec<u32> {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).iter().map(Child::id).collect()
+}

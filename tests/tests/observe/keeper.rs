@@ -169,18 +169,8 @@ impl Running {
         })
     }
 
-    /// The processes that keep its probes.
     fn keepers(&self) -> Vec<u32> {
-        let pid = self.pid();
-        let children = fs::read_dir("/proc").unwrap();
-        let pids = children.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-        let is_one = |child: &u32| {
-            let text =
-                |name| fs::read_to_string(format!("/proc/{child}/{name}")).unwrap_or_default();
-            text("status").contains(&format!("\nPPid:\t{pid}\n"))
-                && text("cmdline").contains("keep-probes")
-        };
-        pids.filter(is_one).collect()
+        keepers_of(self.pid())
     }
 
     /// Waits until it is gone, and says so where not.
@@ -195,6 +185,25 @@ impl Drop for Running {
         // A stopped one ends so too.
         let _ = self.child.wait();
     }
+}
+
+/// The processes that keep the probes of an agent.
+fn keepers_of(agent: u32) -> Vec<u32> {
+    let children = fs::read_dir("/proc").unwrap();
+    let pids = children.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_one = |child: &u32| {
+        let text = |name| fs::read_to_string(format!("/proc/{child}/{name}")).unwrap_or_default();
+        text("status").contains(&format!("\nPPid:\t{agent}\n"))
+            && text("cmdline").contains("keep-probes")
+    };
+    pids.filter(is_one).collect()
+}
+
+/// Resident memory of a process in bytes.
+fn resident(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().strip_suffix(" kB").unwrap().trim().parse::<u64>().unwrap() * 1024
 }
 
 /// Waits until the agent's probes are gone; how long that took.
@@ -369,5 +378,35 @@ fn a_kernel_that_waits_keeps_no_agent() {
         assert!(ended && closed, "it waits with the kernel");
         running.says("the kernel still takes probes out");
         assert_unharmed(&server, server.pid(), &text);
+    });
+}
+
+/// What the agent says of its memory is that of all its processes.
+#[test]
+fn memory_of_the_keeper_is_counted() {
+    const TEST: &str = "keeper::memory_of_the_keeper_is_counted";
+    run(TEST, Release::Mysql56, |release| {
+        let Some(agent) = Agent::find(TEST) else { return };
+        let server = start(release, Config::new().pool_mib(32));
+        let pid = server.pid().to_string();
+        let mut child =
+            agent.spawn(&["trace", "--pid", &pid, "--format", "jsonl", "--refresh", "200ms"]);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let mut figures = lines.filter_map(|line| {
+            let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let told = record.pointer("/cost/agent_rss")?.as_u64()?;
+            let keeper = keepers_of(child.id()).into_iter().map(resident).sum::<u64>();
+            Some((told, resident(child.id()), keeper))
+        });
+        // Each of the numbers is of another moment; what the agent has grows at first.
+        let is_sum = |(told, own, keeper): &(u64, u64, u64)| {
+            println!("told {told}, the agent has {own} and its keeper {keeper}");
+            told.abs_diff(own + keeper) < keeper / 4
+        };
+        let counted = figures.by_ref().take(20).any(|figure| is_sum(&figure));
+        drop(figures);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(counted, "the keeper's memory is not in the figure");
     });
 }

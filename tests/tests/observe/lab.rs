@@ -8,7 +8,7 @@ use test_servers::{Config, Dataset, Release, Server, skipped};
 use userspace::observer::{ObserveOptions, Observer};
 use userspace::target::Target;
 
-/// ListCache once a release; about 40 MiB of tables.
+/// Prepared once a release; about 40 MiB of tables.
 pub(crate) const DATA: Dataset = Dataset { tables: 4, rows: 40_000 };
 
 /// How long anything is waited for that is known to come.
