@@ -84,7 +84,7 @@ pub enum Reason {
     Stale,
     /// A frame is not mapped or has no known number.
     FrameAbsent,
-    /// It has no usable place on disk.
+    /// It has no usable extent on disk.
     NotOnDisk(NotOnDisk),
     /// A number does not fit the format of the list.
     TooLarge,

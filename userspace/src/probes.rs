@@ -77,7 +77,7 @@ pub enum ProbesError {
     /// The process that keeps them says why there are none.
     #[error(transparent)]
     Kept(KeeperError),
-    /// The profile has no place for a probe that is needed.
+    /// The profile has no site for a probe that is needed.
     #[error("the profile lacks a site for `{event}`{}", reason.as_deref().map(|r| format!(": {r}")).unwrap_or_default())]
     NoSite {
         /// The event.
@@ -86,7 +86,7 @@ pub enum ProbesError {
         reason: Option<String>,
     },
     /// The argument is nowhere that the probe can read.
-    #[error("the argument of `{function}` for `{event}` has no known place")]
+    #[error("the argument of `{function}` for `{event}` has no known location")]
     NoArgument {
         /// The event.
         event: SiteRole,

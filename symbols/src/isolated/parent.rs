@@ -195,7 +195,7 @@ impl Reader<'_> {
         match self.logged.cmp(&MAX_LOG_RECORDS) {
             std::cmp::Ordering::Less => log::log!(target: "symbols", level, "{text}"),
             std::cmp::Ordering::Equal => {
-                log::warn!(target: "symbols", "more is not said of these files")
+                log::warn!(target: "symbols", "further messages about these files are not logged")
             }
             std::cmp::Ordering::Greater => {}
         }

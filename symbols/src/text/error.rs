@@ -137,7 +137,7 @@ pub enum Why {
     #[error("it does not lie in the straight line that the function begins with")]
     NotInPrologue,
     /// Too far from the start of its function for a proof.
-    #[error("it is {bytes} bytes from the start of its function, which is too far to be proven")]
+    #[error("it is {bytes} bytes from the start of its function, which is too far to be verified")]
     TooFar {
         /// The distance.
         bytes: u64,

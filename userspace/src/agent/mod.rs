@@ -239,7 +239,7 @@ impl Agent {
         let held = self.held.as_ref().filter(|held| held.number == list);
         let held = held.ok_or_else(|| {
             let hint = Some("ask for a new list".into());
-            Trouble::new(format!("list {list} is not held any more"), hint)
+            Trouble::new(format!("list {list} is no longer exported"), hint)
         })?;
         let piece = (len <= MAX_COPY_BYTES).then(|| held.piece(offset, len)).flatten();
         let piece = piece.ok_or_else(|| {

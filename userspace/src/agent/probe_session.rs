@@ -316,9 +316,9 @@ impl Thread {
                 Task::List(number) => Ok(SessionEvent::List(number, Box::new(list(&mut observer)))),
                 Task::Prepare => {
                     match observer.prepare_list() {
-                        Ok(list) => log::debug!("prepared a list: {:?}", list.steps),
+                        Ok(list) => log::debug!("refreshed the list cache: {:?}", list.steps),
                         // It is the host's list that matters, and it is not asked for yet.
-                        Err(error) => log::debug!("a list for nobody failed: {error}"),
+                        Err(error) => log::debug!("failed to refresh the list cache: {error}"),
                     }
                     Ok(SessionEvent::Prepared)
                 }

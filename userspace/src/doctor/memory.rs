@@ -54,7 +54,7 @@ fn walk(proven: Result<KernelLayout, WalkError>, pagemap_works: bool) -> Check {
             let levels = kernel.levels;
             return Check::ok(
                 NAME,
-                format!("proven against pagemap ({levels} levels); serves the list"),
+                format!("verified against pagemap ({levels} levels); serves the list"),
             );
         }
         Err(error) => error,

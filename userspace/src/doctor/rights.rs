@@ -63,7 +63,7 @@ pub(super) fn capabilities(held: Option<Capabilities>) -> Check {
         return Check::warning(
             NAME,
             "missing: CAP_DAC_READ_SEARCH (to look into the server's data files)",
-            "add it, or run as the server's user; without it pages have no place on disk",
+            "add it, or run as the server's user; without it the extents of pages on disk are not known",
         );
     }
     Check::ok(NAME, "all that are needed")

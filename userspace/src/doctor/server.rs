@@ -119,7 +119,7 @@ fn events(profile: &Profile, target: &Target) -> Check {
         Ok(Coverage::ScanOnly { lacking }) => {
             return Check::warning(
                 SITES,
-                format!("no place for a probe of {lacking}: the pool can only be scanned"),
+                format!("no site for a probe of {lacking}: the pool can only be scanned"),
                 "`poolferry symbols` shows what was found; until then each list costs a scan",
             );
         }

@@ -22,7 +22,7 @@ const MOST_TYPES: usize = 16;
 
 const FILE_SYSTEM: &str = "data file system";
 const FLUSHING: &str = "data file writes";
-const PLACES: &str = "places on disk";
+const EXTENTS: &str = "extents on disk";
 
 /// All checks of a server's files.
 pub(super) fn checks(target: &Target) -> Vec<Check> {
@@ -30,7 +30,7 @@ pub(super) fn checks(target: &Target) -> Vec<Check> {
         Ok(locator) => locator,
         Err(error) => {
             let remedy = error.hint().unwrap_or("run as root");
-            return vec![Check::fail(PLACES, causes(&error), remedy)];
+            return vec![Check::fail(EXTENTS, causes(&error), remedy)];
         }
     };
     let mounts = mounts(&locator);
@@ -45,7 +45,7 @@ pub(super) fn checks(target: &Target) -> Vec<Check> {
     let mut checks = vec![
         file_systems(known),
         flushing(&opened(target.pid, &locator)),
-        places(&tally(&mut locator), left_out),
+        extents(&counts(&mut locator), left_out),
     ];
     checks.extend(locator.disks().map(disk));
     checks
@@ -145,31 +145,31 @@ fn flushing(opened: &[Opened]) -> Check {
 
 /// How many files lie where.
 #[derive(Debug, Default)]
-struct Tally {
+struct ExtentCounts {
     on_disk: usize,
     on_share: usize,
     nowhere: BTreeMap<NotOnDisk, usize>,
 }
 
 /// Asks for the first bytes of each data file, those that the server has open first.
-fn tally(locator: &mut Locator) -> Tally {
+fn counts(locator: &mut Locator) -> ExtentCounts {
     let mut files: Vec<_> = locator
         .tablespaces()
         .files()
         .map(|(id, file)| (!file.is_open(), id, file.refused()))
         .collect();
     files.sort_unstable();
-    let mut tally = Tally::default();
+    let mut counts = ExtentCounts::default();
     for (_, file, refused) in files.into_iter().take(MOST_FILES) {
         let len_bytes = u32::try_from(FRAME_BYTES).unwrap_or(4096);
         let place = FileRange { file, offset: FileOffset(0), len_bytes };
         match refused.map_or_else(|| locator.location(place), Err) {
-            Ok(Location::Disk(_)) => tally.on_disk += 1,
-            Ok(Location::Share) => tally.on_share += 1,
-            Err(reason) => *tally.nowhere.entry(reason).or_default() += 1,
+            Ok(Location::Disk(_)) => counts.on_disk += 1,
+            Ok(Location::Share) => counts.on_share += 1,
+            Err(reason) => *counts.nowhere.entry(reason).or_default() += 1,
         }
     }
-    tally
+    counts
 }
 
 /// What would give files a place; none where it is the way of the table itself.
@@ -198,29 +198,30 @@ fn remedy_for(reason: NotOnDisk) -> Option<&'static str> {
 }
 
 /// `left_out`: files that are not even known, as there was no room for them.
-fn places(tally: &Tally, left_out: usize) -> Check {
+fn extents(counts: &ExtentCounts, left_out: usize) -> Check {
     const REMEDY: &str = "the pages of files that are left out are sent as ever; fewer tables, or \
                           shorter names, leave out none";
     let mut parts = Vec::new();
-    for (count, what) in [(tally.on_disk, "on disks"), (tally.on_share, "on shares")] {
+    for (count, what) in [(counts.on_disk, "on disks"), (counts.on_share, "on shares")] {
         if count > 0 {
             parts.push(format!("{count} {what}"));
         }
     }
-    parts.extend(tally.nowhere.iter().map(|(reason, count)| format!("{count} without ({reason})")));
+    parts
+        .extend(counts.nowhere.iter().map(|(reason, count)| format!("{count} without ({reason})")));
     if left_out > 0 {
         parts.push(format!("{left_out} left out"));
     }
     if parts.is_empty() {
-        return Check::unknown(PLACES, "no data file was found");
+        return Check::unknown(EXTENTS, "no data file was found");
     }
     let found = format!("data files: {}", parts.join(", "));
     if left_out > 0 {
-        return Check::warning(PLACES, found, REMEDY);
+        return Check::warning(EXTENTS, found, REMEDY);
     }
-    match tally.nowhere.keys().find_map(|reason| remedy_for(*reason)) {
-        Some(remedy) => Check::warning(PLACES, found, remedy),
-        None => Check::ok(PLACES, found),
+    match counts.nowhere.keys().find_map(|reason| remedy_for(*reason)) {
+        Some(remedy) => Check::warning(EXTENTS, found, remedy),
+        None => Check::ok(EXTENTS, found),
     }
 }
 
@@ -301,16 +302,19 @@ mod tests {
 
     #[test]
     fn only_what_an_operator_can_change_is_a_finding() {
-        let mut files = Tally { on_disk: 3, ..Tally::default() };
+        let mut files = ExtentCounts { on_disk: 3, ..ExtentCounts::default() };
         files.nowhere.insert(NotOnDisk::Temporary, 2);
-        let check = places(&files, 0);
+        let check = extents(&files, 0);
         assert_eq!(check.status, Fine);
         assert_eq!(check.found, "data files: 3 on disks, 2 without (temporary)");
         files.nowhere.insert(NotOnDisk::File(Unmapped::Overlay), 1);
-        assert!(places(&files, 0).remedy.unwrap().contains("volume"));
-        assert_eq!(places(&Tally { on_share: 2, ..Tally::default() }, 0).status, Fine);
-        assert_eq!(places(&Tally::default(), 0).status, Unknown);
-        let some = places(&files, 7);
+        assert!(extents(&files, 0).remedy.unwrap().contains("volume"));
+        assert_eq!(
+            extents(&ExtentCounts { on_share: 2, ..ExtentCounts::default() }, 0).status,
+            Fine
+        );
+        assert_eq!(extents(&ExtentCounts::default(), 0).status, Unknown);
+        let some = extents(&files, 7);
         assert!(some.found.contains("7 left out") && some.status == Warning, "{}", some.found);
     }
 

@@ -75,7 +75,7 @@ pub enum KernelError {
     /// pagemap, with which the walk is proven, does not work.
     #[error(transparent)]
     Pagemap(#[from] PagemapError),
-    /// Pages to prove the walk with could not be had.
-    #[error("failed to map pages to prove the walk with")]
+    /// Pages to verify the walk with could not be had.
+    #[error("failed to map pages to verify the walk with")]
     Map(#[source] io::Error),
 }

@@ -4,7 +4,7 @@
 //! (Documentation/arch/x86/x86_64/mm.rst); with KASLR it is random, aligned to 1 GiB
 //! (arch/x86/mm/kaslr.c). Where the kernel names `page_offset_base` it is read; elsewhere the
 //! candidates below a known page table are tried until walks of pages of our own agree with pagemap.
-#![expect(unsafe_code, reason = "maps pages of its own to prove the walk with, and asks CPUID")]
+#![expect(unsafe_code, reason = "maps pages of its own to verify the walk with, and asks CPUID")]
 
 use std::fs;
 

@@ -123,7 +123,7 @@ impl Locator {
         let behind = self.looker.behind();
         if behind >= SLOW {
             return Some(format!(
-                "the server's files have been looked at for {} s: names and places may be old",
+                "the server's files have been looked at for {} s: names and extents may be out of date",
                 behind.as_secs()
             ));
         }

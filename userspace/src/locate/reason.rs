@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use crate::on_disk::Unmapped;
 
-/// Why a page, or a whole data file, has no usable place on disk.
+/// Why a page, or a whole data file, has no usable extent on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NotOnDisk {
     /// No file with this space id is known: dropped, or closed and outside the data directory.

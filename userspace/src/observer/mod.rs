@@ -35,7 +35,7 @@ use crate::target::Target;
 use crate::validation::ValidationError;
 use rates::RateMeter;
 use session::{Session, Switches};
-use snapshot::Tally;
+use snapshot::BlockCounts;
 use spaces::Spaces;
 use trace::Trace;
 
@@ -148,7 +148,7 @@ pub struct Observer {
     next_files: Instant,
     notices: Vec<Text>,
     /// What the last scan found, where only scans find anything.
-    scanned: Option<Tally>,
+    scanned: Option<BlockCounts>,
 }
 
 impl Observer {
@@ -335,27 +335,27 @@ impl Observer {
         }
         self.notices.extend(self.locator.notice().map(Text::from));
         self.trace.drain();
-        let tally = if now >= self.next_scan && matches!(pool, Pool::Settled) {
-            let tally = self.tally_by_scan();
+        let counts = if now >= self.next_scan && matches!(pool, Pool::Settled) {
+            let counts = self.count_by_scan();
             self.next_scan = now + now.elapsed() * SCAN_SHARE;
-            match tally {
+            match counts {
                 // A resize may begin between the look at the pool map and the scan.
                 Err(ObserveError::Memory(error)) if !error.is_gone() => {
                     self.notices.push(format!("no scan this time: {error}").into());
-                    self.tally_without_scan()
+                    self.count_without_scan()
                 }
                 other => other?,
             }
         } else {
-            self.tally_without_scan()
+            self.count_without_scan()
         };
         if let Coverage::ScanOnly { lacking } = self.probes.coverage() {
             self.notices.push(Text::from(format!(
                 "scanned only: no probe for {lacking}; what is shown is as old as the last scan, and a list costs one"
             )));
-            self.scanned = Some(tally.clone());
+            self.scanned = Some(counts.clone());
         }
-        Ok(Arc::new(self.compose(tally)?))
+        Ok(Arc::new(self.compose(counts)?))
     }
 
     /// Notices an exit, an exec, probes that are gone, and a resize.

@@ -13,13 +13,13 @@ use crate::scan::scan;
 
 /// Blocks counted by state and table.
 #[derive(Clone)]
-pub(super) struct Tally {
+pub(super) struct BlockCounts {
     cells: Option<Vec<Cell>>,
     counts: [u64; 6],
     tables: HashMap<u32, [u64; 3]>,
 }
 
-impl Tally {
+impl BlockCounts {
     fn new(blocks: u32, cells: bool) -> Self {
         let cells = cells.then(|| vec![Cell::Other; blocks as usize]);
         Self { cells, counts: [0; 6], tables: HashMap::new() }
@@ -53,49 +53,49 @@ impl Tally {
 
 impl Observer {
     /// Counts by a scan of the descriptors, which is an audit too where there is a table.
-    pub(super) fn tally_by_scan(&mut self) -> Result<Tally, ObserveError> {
-        let mut tally = Tally::new(self.server.pool_map.blocks(), self.options.cells);
+    pub(super) fn count_by_scan(&mut self) -> Result<BlockCounts, ObserveError> {
+        let mut counts = BlockCounts::new(self.server.pool_map.blocks(), self.options.cells);
         let locator = &self.locator;
         if !self.probes.see_events() {
             let server = &self.server;
             let mut classifier = Classifier::new(server.memory(), &server.layout, None);
             scan(server.memory(), &server.layout, &server.pool_map, |block| {
                 let class = classifier.classify(&block);
-                tally.add(block.index, class, (block.space(), block.page()), locator);
+                counts.add(block.index, class, (block.space(), block.page()), locator);
             })?;
-            return Ok(tally);
+            return Ok(counts);
         }
         self.auditor.scan(&self.server, &mut self.residency, |block, class| {
-            tally.add(block.index, class, (block.space(), block.page()), locator);
+            counts.add(block.index, class, (block.space(), block.page()), locator);
         })?;
-        Ok(tally)
+        Ok(counts)
     }
 
     /// Counts without a read of the server's memory: by the residency table, or as the last scan did.
-    pub(super) fn tally_without_scan(&self) -> Tally {
+    pub(super) fn count_without_scan(&self) -> BlockCounts {
         if let Some(scanned) = &self.scanned {
             return scanned.clone();
         }
         let blocks = self.server.pool_map.blocks();
-        let mut tally = Tally::new(blocks, self.options.cells);
+        let mut counts = BlockCounts::new(blocks, self.options.cells);
         for block in 0..blocks {
             let known = self.residency.get(block);
-            tally.add(block, recorded(&known), (known.space, known.page), &self.locator);
+            counts.add(block, recorded(&known), (known.space, known.page), &self.locator);
         }
-        tally
+        counts
     }
 
-    pub(super) fn compose(&mut self, tally: Tally) -> Result<Snapshot, ObserveError> {
+    pub(super) fn compose(&mut self, counts: BlockCounts) -> Result<Snapshot, ObserveError> {
         let page = u64::from(self.server.pool_map.page_size);
         let advance = self.rates.advance(&self.probes)?;
         let totals = Totals {
-            free: tally.count(Cell::Free),
-            clean: tally.count(Cell::Clean),
-            dirty: tally.count(Cell::Dirty),
-            io: tally.count(Cell::Io),
-            ineligible: tally.count(Cell::Ineligible),
-            other: tally.count(Cell::Other),
-            eligible_bytes: tally.count(Cell::Clean) * page,
+            free: counts.count(Cell::Free),
+            clean: counts.count(Cell::Clean),
+            dirty: counts.count(Cell::Dirty),
+            io: counts.count(Cell::Io),
+            ineligible: counts.count(Cell::Ineligible),
+            other: counts.count(Cell::Other),
+            eligible_bytes: counts.count(Cell::Clean) * page,
             pool_bytes: self.server.pool_map.frame_bytes(),
         };
         let row = |(&space, pages): (&u32, &[u64; 3])| {
@@ -103,14 +103,14 @@ impl Observer {
             let [resident_bytes, dirty_bytes, eligible_bytes] = pages.map(|count| count * page);
             TableRow { space, name, resident_bytes, dirty_bytes, eligible_bytes, file_bytes }
         };
-        let tables = tally.tables.iter().map(row).collect();
+        let tables = counts.tables.iter().map(row).collect();
         let lost = advance.rows.iter().map(|probe| probe.ring_lost).sum();
         let (first_event, events) = self.trace.take(lost);
         let latency = |latency| self.options.probes.queries.then_some(latency);
         Ok(Snapshot {
             since_attach: self.attached.elapsed(),
             server: self.describe(),
-            cells: tally.cells.unwrap_or_default(),
+            cells: counts.cells.unwrap_or_default(),
             totals,
             tables,
             probes: advance.rows,

@@ -4,7 +4,7 @@ use std::fmt;
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
-        /// Why a range of a file, or the whole of it, has no usable place on disks.
+        /// Why a range of a file, or the whole of it, has no usable extent on disks.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Unmapped {
             $($(#[doc = $doc])+ $variant,)+

@@ -4,7 +4,7 @@
 //! which slots had an event since the last list (all of them, without one)
 //! the source:  looks at them (of a pool: two threads scan descriptors) -> judge -> candidates in file order
 //! one beside:  page tables of all frames, in bulk
-//! then:        candidates in file order -> place on disk -> sort by disk, among those of the last list
+//! then:        candidates in file order -> extent on disk -> sort by disk, among those of the last list
 //! two threads: each page's frames, in the order of the list, if any has moved
 //! at last:     runs, made and merged while they are written (to memory by two threads)
 //! ```

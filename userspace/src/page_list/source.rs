@@ -43,7 +43,7 @@ pub trait PageSource: Sync {
     /// The reason why there is none that could be used.
     fn range(&self, page: PageKey) -> Result<(FileRange, u32), Reason>;
 
-    /// The reason of a page whose range has no place on disks.
+    /// The reason of a page whose range has no extent on disks.
     fn unmapped(&self, reason: Unmapped) -> Reason {
         Reason::NotOnDisk(reason.into())
     }

@@ -25,10 +25,10 @@ fn pages_lie_on_the_disk(fstype: &str) -> (Loop, Mounted, Server, Locator) {
     let mounted = Mounted::made(fstype, &disk.partition());
     let server = server_on(&mounted);
     let mut locator = Locator::open(server.pid()).unwrap();
-    let tally = compare(&mut locator, Path::to_owned);
-    println!("{fstype} on {}: {tally:?}", disk.partition().display());
-    assert_eq!(tally.different, []);
-    assert!(tally.equal > 1000, "{tally:?}");
+    let counts = compare(&mut locator, Path::to_owned);
+    println!("{fstype} on {}: {counts:?}", disk.partition().display());
+    assert_eq!(counts.different, []);
+    assert!(counts.equal > 1000, "{counts:?}");
 
     let known: Vec<_> = locator.disks().cloned().collect();
     assert_eq!(known.len(), 1, "{known:?}");
@@ -80,10 +80,10 @@ fn ext4_on_a_linear_volume() {
         let mounted = Mounted::made("ext4", &volume.path());
         let server = server_on(&mounted);
         let mut locator = Locator::open(server.pid()).unwrap();
-        let tally = compare(&mut locator, Path::to_owned);
-        println!("linear volume: {tally:?}");
-        assert_eq!(tally.different, []);
-        assert!(tally.equal > 1000, "{tally:?}");
+        let counts = compare(&mut locator, Path::to_owned);
+        println!("linear volume: {counts:?}");
+        assert_eq!(counts.different, []);
+        assert!(counts.equal > 1000, "{counts:?}");
         let names: Vec<_> = locator.disks().map(|disk| disk.name.clone()).collect();
         assert!(names.iter().all(|name| disks.iter().any(|disk| disk.name() == name)), "{names:?}");
     });

@@ -19,7 +19,7 @@ struct Aligned([u8; MAX_PAGE]);
 
 /// How the pages of some spaces fared.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct PageCounts {
     /// Pages whose bytes on the disk are those of the file.
     pub(crate) equal: usize,
     /// Pages whose bytes differ.
@@ -65,10 +65,10 @@ impl WholeDisks {
 pub(crate) fn compare(
     locator: &mut Locator,
     outside: impl Fn(&Path) -> std::path::PathBuf,
-) -> Tally {
+) -> PageCounts {
     rustix::fs::sync();
     locator.refresh().unwrap();
-    let mut tally = Tally::default();
+    let mut counts = PageCounts::default();
     let mut disks = WholeDisks::default();
     let spaces: Vec<(FileId, SpaceId, u64, std::path::PathBuf)> = locator
         .tablespaces()
@@ -83,20 +83,20 @@ pub(crate) fn compare(
                 Ok(place) if place.file == id => place,
                 Ok(_) | Err(NotOnDisk::File(Unmapped::BeyondEof)) => continue,
                 Err(reason) => {
-                    *tally.refused.entry(reason).or_default() += 1;
+                    *counts.refused.entry(reason).or_default() += 1;
                     continue;
                 }
             };
             let mut expected = vec![0; usize::try_from(place.len_bytes).unwrap()];
             file.read_exact_at(&mut expected, place.offset.0).unwrap();
             match disks.read(locator, place) {
-                Ok(found) if found == expected => tally.equal += 1,
-                Ok(_) => tally.different.push((space, page)),
-                Err(reason) => *tally.refused.entry(reason).or_default() += 1,
+                Ok(found) if found == expected => counts.equal += 1,
+                Ok(_) => counts.different.push((space, page)),
+                Err(reason) => *counts.refused.entry(reason).or_default() += 1,
             }
         }
     }
-    tally
+    counts
 }
 
 /// Makes sure that the system tablespace lies on disks that can be read here.

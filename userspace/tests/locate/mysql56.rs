@@ -209,8 +209,8 @@ fn whole_disk_holds_the_pages() {
         test_servers::skipped("whole_disk_holds_the_pages", reason);
         return;
     }
-    let tally = compare(&mut locator, Path::to_owned);
-    println!("{tally:?}");
-    assert_eq!(tally.different, []);
-    assert!(tally.equal > 1000, "{tally:?}");
+    let counts = compare(&mut locator, Path::to_owned);
+    println!("{counts:?}");
+    assert_eq!(counts.different, []);
+    assert!(counts.equal > 1000, "{counts:?}");
 }

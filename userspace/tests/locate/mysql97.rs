@@ -76,12 +76,12 @@ fn spaces_of_a_server_in_its_own_root() {
         assert_eq!(general.name(), "common");
 
         let inside = Path::new("/scratch/data");
-        let tally = compare(&mut locator, |path| {
+        let counts = compare(&mut locator, |path| {
             path.strip_prefix(inside)
                 .map_or_else(|_| path.to_owned(), |rest| server.datadir().join(rest))
         });
-        println!("{tally:?}");
-        assert_eq!(tally.different, []);
-        assert!(tally.equal > 1000, "{tally:?}");
+        println!("{counts:?}");
+        assert_eq!(counts.different, []);
+        assert!(counts.equal > 1000, "{counts:?}");
     });
 }

@@ -17,6 +17,8 @@ const RETIRED: &[(&str, &str)] = &[
     ("remark", "warning"),
     ("remarks", "warnings"),
     ("scene", "fixture"),
+    ("tallies", "counters"),
+    ("tally", "counters"),
     ("trickle", "throttle"),
     ("trickling", "throttling"),
 ];
