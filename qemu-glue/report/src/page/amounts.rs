@@ -108,7 +108,7 @@ fn pages(cell: &Comparison<'_>) -> Option<Figure> {
             value: approximate(count),
         };
         let parts = vec![
-            part("restored from storage", Colour::Storage, pages.installed),
+            part("installed from storage", Colour::Storage, pages.installed),
             part("sent by QEMU before", Colour::Other(1), pages.already_present),
             part("re-dirtied", Colour::Network, pages.redirtied),
             part("listed, not skipped", Colour::Stock, pages.listed.saturating_sub(named)),

@@ -40,7 +40,7 @@ pub fn html(reports: &[Report]) -> String {
                     p {
                         "A virtual machine with a database moved between two hosts while it ran. Stock QEMU sends all of its memory over the "
                         "migration link. Poolferry leaves out the clean pages of the database's buffer pool: the destination reads them from "
-                        "storage, over the storage link, and proves each page before it counts."
+                        "storage, over the storage link, and verifies each page before it counts."
                     }
                 }
                 @if cells.is_empty() { p { "There is no record of a migration." } }

@@ -38,7 +38,7 @@ pub(super) fn runs(cell: &Comparison<'_>) -> Markup {
                 tr {
                     th { "way" } th { "run" } th { "ended" } th { "total time" } th { "whole command" } th { "downtime" }
                     th { "service gap" } th { "migration link" } th { "storage link" } th { "syncs" }
-                    th { "skipped" } th { "restored" } th { "re-dirtied" } th { "RAM that differs" }
+                    th { "skipped" } th { "installed" } th { "re-dirtied" } th { "RAM that differs" }
                 }
             }
             tbody { @for (way, run) in runs() { (row(way, run)) } }
@@ -166,16 +166,16 @@ pub(super) fn glossary() -> Markup {
             dl {
                 dt { "total time, whole command" }
                 dd {
-                    "QEMU counts from its own migrate command on. The whole command is what somebody waits who asked for the migration: the page list, the checks and the offer to the destination come before."
+                    "QEMU counts from its own migrate command on. The whole command is what somebody waits who asked for the migration: the page list, the checks and the negotiation with the destination come before."
                 }
                 dt { "skipped" }
                 dd { "QEMU was told not to send the page, before it had sent anything." }
-                dt { "restored" }
+                dt { "installed" }
                 dd {
                     "Read from storage at the destination and installed there, after its hash was found equal to that of the source's RAM."
                 }
                 dt { "re-dirtied" }
-                dd { "Skipped at first, but not proven in time: QEMU sent it as any other page." }
+                dd { "Skipped at first, but not verified in time: QEMU sent it as any other page." }
                 dt { "bitmap sync" }
                 dd { "QEMU learns which pages the guest has written since the sync before." }
                 dt { "RAM that differs" }

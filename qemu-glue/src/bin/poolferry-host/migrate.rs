@@ -99,7 +99,7 @@ enum Format {
 }
 
 /// What becomes of a migration whose driver was killed when nobody stands by.
-const ORPHAN: &str = "its migration waits, at the source, for the next `poolferry-host migrate`";
+const UNWATCHED: &str = "its migration waits, at the source, for the next `poolferry-host migrate`";
 
 /// What becomes of limits that were not put back when somebody does.
 const LEFT: &str = "QEMU still has the limits of the migration: `poolferry-host watchdog` goes on, and sets those \
@@ -208,7 +208,9 @@ async fn migrate(
         source::Update::Limits { ours } => {
             *throttled = *ours;
             if let Some(error) = unwatched.take_if(|_| *throttled) {
-                log::warn!("nobody stands by: should this program be killed, {ORPHAN}: {error:#}");
+                log::warn!(
+                    "nobody stands by: should this program be killed, {UNWATCHED}: {error:#}"
+                );
             }
         }
         update => show.update(update),

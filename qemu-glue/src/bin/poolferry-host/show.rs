@@ -224,9 +224,9 @@ impl ProgressBars {
             bar.set_prefix(name);
             bar
         };
-        let template = "{prefix:8} {bar:40} {percent:>3} %  {msg}";
+        let template = "{prefix:9} {bar:40} {percent:>3} %  {msg}";
         let network = bar("memory", template);
-        let storage = bar("restored", template);
+        let storage = bar("installed", template);
         let status = bar("", "{spinner} {msg}");
         status.enable_steady_tick(Duration::from_millis(100));
         Self { bars, network, storage, status }

@@ -1,9 +1,9 @@
 //! How long the destination may keep the migration throttled: time that it earns with each page.
 //!
-//! A limit of silence alone can be stretched: whoever settles one page in each limit holds QEMU for as many limits as
+//! A limit of silence alone can be stretched: whoever settles one page in each limit keeps QEMU throttled for as many limits as
 //! there are pages, which are years. So the limit is an account of time. It is full at first; it runs down while the
 //! destination has hashes and pages to settle; each settled page puts back what the page may take at the least rate;
-//! and it never holds more than the limit. All pages together so take no more than the limit and their bytes at the
+//! and it never has more than the limit. All pages together so take no more than the limit and their bytes at the
 //! least rate.
 //!
 //! **The least rate** is low enough for a storage that is merely slow:
@@ -17,7 +17,7 @@
 //!
 //! An average, not a moment, decides: a storage that has worked well may stand still for the whole limit, as before.
 //! QEMU's rate is what it shows while it has the whole link, smoothed, since a burst into a socket's buffer looks fast.
-//! A destination that slows QEMU's own stream down lowers the rate too: it then holds a migration that stock QEMU would
+//! A destination that slows QEMU's own stream down lowers the rate too: it then delays a migration that stock QEMU would
 //! not end sooner.
 
 use std::time::{Duration, Instant};

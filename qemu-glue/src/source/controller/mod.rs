@@ -284,7 +284,7 @@ impl Controller {
         }
     }
 
-    /// Pages cannot be proven any more: the rest is re-dirtied, the migration goes on. It is released once QEMU knows of
+    /// Pages cannot be verified any more: the rest is re-dirtied, the migration goes on. It is released once QEMU knows of
     /// what it has to send.
     fn trouble(&mut self, trouble: RestoreTrouble, out: &mut Vec<Command>) {
         let Some(skip) = self.skip.as_mut().filter(|skip| !skip.has_ended()) else { return };

@@ -275,7 +275,7 @@ impl Skip {
         out.push(Command::Send(Message::Hashes { first: first.0, hashes }));
     }
 
-    /// Nobody can prove what a thread could not read, or has left when it fell.
+    /// Nobody can verify what a thread could not read, or has left when it fell.
     pub(super) fn hashes_ended(&mut self, out: &mut Vec<Command>) {
         if self.phase == SkipPhase::Restoring {
             let unhashed = self.ledger.redirty_unhashed(self.task.zero_pages);

@@ -1,5 +1,5 @@
 //! Whatever happens in whatever order: each page is accounted for, nothing is throttled for ever, and nothing is released with
-//! pages outstanding while the VM runs. [`World`] holds each step against that.
+//! pages outstanding while the VM runs. [`World`] checks each step against that.
 
 use std::time::Duration;
 

@@ -81,7 +81,7 @@ fn ends(mut world: World, name: &str, make: Make) {
     assert!(world.released, "{name}: {:?}", world.commands);
 }
 
-/// What a thread has not read is not proven, whoever says so.
+/// What a thread has not read is not verified, whoever says so.
 #[test]
 fn pages_that_nobody_reads_are_sent() {
     let mut world = World::restoring(false);

@@ -1,5 +1,5 @@
 //! QEMU, its library, the destination and the threads that read, as far as the controller knows them. It does what
-//! it is told, and holds each command against what must be so.
+//! it is told, and checks each command against what must be so.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
