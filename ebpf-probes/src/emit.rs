@@ -5,7 +5,7 @@ use aya_ebpf::bindings::BPF_RB_NO_WAKEUP;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns};
 use aya_ebpf::programs::ProbeContext;
 use aya_log_ebpf::debug;
-use probe_abi::{Control, ProbeCounters, Probe, Record};
+use probe_abi::{Control, Probe, ProbeCounters, Record};
 
 use crate::{maps, read, walk};
 

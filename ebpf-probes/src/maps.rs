@@ -5,7 +5,7 @@ use aya_ebpf::bindings::BPF_F_MMAPABLE;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use probe_abi::{
-    ChunkRange, Control, ProbeCounters, Entry, Histogram, PROBES, PageTable, Region, ServerLayout,
+    ChunkRange, Control, Entry, Histogram, PROBES, PageTable, ProbeCounters, Region, ServerLayout,
     WALK_REGIONS, WalkTarget, WordRange,
 };
 

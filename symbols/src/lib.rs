@@ -13,7 +13,7 @@
 //! text         a site, proven in the program's own bytes before a probe goes there
 //! ```
 //!
-//! What cannot be found is a value with a [`UnresolvedReason`](reason::Reason), not an error.
+//! What cannot be found is a value with a [`UnresolvedReason`](reason::UnresolvedReason), not an error.
 
 pub mod addr;
 mod budget;

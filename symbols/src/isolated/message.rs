@@ -26,7 +26,7 @@ pub(super) struct ParseRequest {
     cache_dir: Option<SentPath>,
     /// Of the [`Budget`](crate::Budget).
     pub(super) budget_bytes: u64,
-    /// Of the [`ChildLimits`](super::Limits).
+    /// Of the [`ChildLimits`](super::ChildLimits).
     pub(super) work_bytes: u64,
     pub(super) cpu_seconds: u64,
     /// The most detailed log records that are wanted, as `log` names them.
