@@ -68,7 +68,7 @@ impl World {
         let skip = SkipTask {
             pages: PAGES,
             zero_pages: ZERO_PAGES,
-            devices: vec![ZERO_PAGES..PAGES],
+            devices: Vec::from([const { ZERO_PAGES..PAGES }]),
             unreadable: vec![range(200, 4)],
             first_pass_bytes: 1 << 30,
             silence: SILENCE,
