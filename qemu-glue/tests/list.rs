@@ -96,3 +96,19 @@ fn a_list_that_ends_early_is_an_error() {
     let (done, text, _) = list(file.path(), "jsonl");
     assert!(!done && text.contains("\"gpa\":\"0x1000\"") && !text.contains("0x5000"), "{text}");
 }
+
+#[test]
+fn what_is_no_list_is_told_with_a_remedy() {
+    for (path, remedy) in
+        [("/nosuch.bin", "check the path"), ("/etc/passwd", "poolferry pages --format bin")]
+    {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_poolferry-host"));
+        let output = command.args(["list", path]).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            !output.status.success() && said.contains("hint: ") && said.contains(remedy),
+            "{said}"
+        );
+        assert_eq!(said.matches(path).count(), 1, "{said}");
+    }
+}

@@ -32,7 +32,7 @@ pub enum Error {
         path: PathBuf,
     },
     /// A server, but none of the known versions.
-    #[error("`{path}` is a server of an unknown version; it states: {}", versions.join(", "))]
+    #[error("`{path}` is a server of an unknown version; it states: {}", first(versions))]
     UnknownVersion {
         /// The program.
         #[serde(with = "path_text")]
@@ -41,7 +41,7 @@ pub enum Error {
         versions: Vec<String>,
     },
     /// A fork of MySQL that is not known: its fields may lie elsewhere.
-    #[error("`{path}` is a server of {fork}, which is not known; it states: {}", versions.join(", "))]
+    #[error("`{path}` is a server of {fork}, which is not known; it states: {}", first(versions))]
     UnknownFork {
         /// The program.
         #[serde(with = "path_text")]
@@ -134,6 +134,11 @@ pub struct Mismatch {
     pub stored: String,
     /// What the program says.
     pub found: String,
+}
+
+/// What it states of itself; the others are those of what it is linked with.
+fn first(versions: &[String]) -> &str {
+    versions.first().map_or("none", String::as_str)
 }
 
 impl Error {

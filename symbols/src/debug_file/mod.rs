@@ -117,9 +117,10 @@ impl DebugFiles {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         self.refusals().find_map(DebugFileRefusal::hint).unwrap_or(
-            "install the server's debug symbols (Debian: the `-dbgsym` package; MySQL's and \
-             Percona's repositories: `-dbgsym` or `-debuginfo`), or set DEBUGINFOD_URLS to a \
-             server that has them",
+            "install the server's debug symbols (Debian: the `-dbgsym` package; MySQL's \
+             repositories: `-dbgsym` or `-debuginfo`), set DEBUGINFOD_URLS to a server that has \
+             them, or name a folder with its debug files (--debug-dir) or with a stored profile of \
+             it (--profiles)",
         )
     }
 

@@ -147,7 +147,10 @@ impl ElfError {
             Self::Open { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
                 Some("run as root, or give the program CAP_SYS_PTRACE to open another's executable")
             }
-            Self::Open { .. } => Some("check that the process still runs and the path is right"),
+            Self::Open { path, .. } if path.starts_with("/proc") => {
+                Some("check that the process still runs")
+            }
+            Self::Open { .. } => Some("check the path"),
             Self::NotElf { .. } => Some("name the server's program itself, not a wrapper script"),
             Self::Machine { .. } => Some("only servers built for x86-64 can be observed"),
             Self::Section { .. } => {

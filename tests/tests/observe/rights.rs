@@ -48,6 +48,10 @@ fn without_capabilities_the_program_says_what_is_missing() {
         let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
         let line = said.lines().find(|line| line.contains(&pid)).expect(&said);
         assert!(line.contains("FAIL") && !doctor.status.success(), "{said}");
+        let viewer = ["trace", "--format", "viewer", "--pid", &pid];
+        assert_clear(&without(&agent, "-net_raw", &viewer), "no terminal", "--format text");
+        let none = without(&agent, "-net_raw", &["pages", "--space", "4711", "--pid", &pid]);
+        assert!(none.status.success() && complaint(&none).contains("no page of space 4711"));
         assert_unharmed(&server, server.pid(), &text);
         assert!(without(&agent, "-net_raw", &trace).status.success(), "with all that it needs");
     });

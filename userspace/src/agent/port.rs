@@ -140,7 +140,10 @@ impl Port {
                     let text =
                         format!("failed to open the port `{}`: {error}", foreign::path(path));
                     if complaint.as_ref() != Some(&text) {
-                        log::warn!("{text}; trying on");
+                        log::warn!(
+                            "{text}; trying on (hint: give the VM `-device virtserialport,chardev=...,name=org.poolferry.0`, or \
+                             name another port with `--port`)"
+                        );
                         *complaint = Some(text);
                     }
                     return false;

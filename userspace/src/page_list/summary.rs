@@ -74,6 +74,7 @@ impl Summary {
     /// When the writer fails.
     pub fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let mib = |bytes: u64| format!("{:.1}", Mib(bytes).value());
+        writeln!(out, "{:>10} {:>12} {:>12}", "blocks", "MiB", "eligible MiB")?;
         let mut line = |name: &str, group: &Group| {
             writeln!(
                 out,
@@ -83,7 +84,7 @@ impl Summary {
                 mib(group.eligible_bytes)
             )
         };
-        line("total   (columns: blocks, MiB, eligible MiB)", &self.total)?;
+        line("total", &self.total)?;
         for (name, group) in &self.states {
             line(&format!("state {name}"), group)?;
         }

@@ -12,7 +12,7 @@ pub struct LinkRate(f64);
 
 /// Text that is no link rate.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a link rate")]
+#[error("`{0}` is not a link rate; write e.g. `1gbit` or `100mbit`")]
 pub struct BadLinkRate(String);
 
 impl BadLinkRate {

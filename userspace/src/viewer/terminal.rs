@@ -4,7 +4,7 @@
 //! Nothing here waits for a terminal that does not take its bytes: frames go through the outlet, and a
 //! terminal that has not taken the last one gets no new one.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Once, PoisonError};
@@ -69,12 +69,16 @@ impl Write for Buffer {
 impl Screen {
     /// Takes the terminal.
     pub(super) fn take() -> io::Result<Self> {
+        // Nothing is written to what is no terminal, or not ours.
+        if !io::stdout().is_terminal() {
+            return Err(io::Error::other("standard output is no terminal"));
+        }
         restore_on_panic();
+        enable_raw_mode()?;
         TAKEN.store(true, Ordering::SeqCst);
         logs::hold();
         let mut buffer = Buffer::default();
-        let taken = enable_raw_mode()
-            .and_then(|()| execute!(buffer, EnterAlternateScreen))
+        let taken = execute!(buffer, EnterAlternateScreen)
             .and_then(|()| Terminal::new(CrosstermBackend::new(buffer.clone())));
         match taken {
             Ok(terminal) => Ok(Self { terminal, buffer }),

@@ -8,6 +8,7 @@ mod links;
 mod named_code;
 mod named_tests;
 mod opens;
+mod options;
 mod paths;
 mod safety;
 mod source;
@@ -37,6 +38,7 @@ pub(crate) const RULES: &[Rule] = &[
     Rule { name: "foreign text passes its door", find: foreign::find },
     Rule { name: "no path of one machine only", find: paths::find },
     Rule { name: "the commands that the documentation names exist", find: commands::find },
+    Rule { name: "options that the documentation names exist", find: options::find },
     Rule { name: "foreign files are opened through one door", find: opens::find },
     Rule { name: "links in the documentation lead to files", find: links::find },
     Rule { name: "tests that the documentation names exist", find: named_tests::find },

@@ -10,6 +10,8 @@ use foreign::Shown;
 use page_wire::{Bounds, Device, ListReader, ReadError};
 use serde::Serialize;
 
+use crate::complaint::Hint;
+
 /// Checks a binary page list (`poolferry pages --format bin`) and shows it.
 #[derive(Args)]
 pub(crate) struct ListArgs {
@@ -41,8 +43,12 @@ struct Line<'a> {
 pub(crate) fn run(args: &ListArgs) -> Result<()> {
     let ListArgs { file, format } = args;
     let named = || format!("`{}`", foreign::path(file));
-    let input = foreign_file::open(file).with_context(|| format!("failed to open {}", named()))?;
-    let mut list = ListReader::open(input, Bounds::ANY).with_context(named)?;
+    let hinted = |hint: &'static str| move |error: anyhow::Error| error.context(Hint::new(hint));
+    let input =
+        foreign_file::open(file).map_err(anyhow::Error::from).map_err(hinted("check the path"))?;
+    let mut list = ListReader::open(input, Bounds::ANY)
+        .with_context(named)
+        .map_err(hinted("make a list with `poolferry pages --format bin -o FILE`"))?;
     let mut out = BufWriter::new(io::stdout().lock());
     let shown = match format {
         Format::Summary => summary(&mut list, &mut out),

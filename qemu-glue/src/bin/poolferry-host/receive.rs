@@ -34,7 +34,7 @@ pub(crate) struct ReceiveArgs {
     #[arg(long, value_name = "SOCKET")]
     qmp: PathBuf,
     /// Where sources connect; port 0 takes a free one.
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = listen_address)]
     listen: SocketAddr,
     /// Where QEMU is to listen, as the source reaches it; without a port it takes a free one.
     #[arg(long, value_name = "ADDR[:PORT]", value_parser = migration_address)]
@@ -99,6 +99,10 @@ pub(crate) fn disk(text: &str) -> Result<(String, Address)> {
         anyhow!("{error}; {hint}, e.g. serial:data=file:/dev/vg/data")
     })?;
     Ok((device.to_owned(), address))
+}
+
+fn listen_address(text: &str) -> Result<SocketAddr> {
+    text.parse().map_err(|_| anyhow!("write ADDRESS:PORT, e.g. 0.0.0.0:4445"))
 }
 
 /// As the source reaches it: no source connects to port 0.

@@ -4,7 +4,7 @@
 use std::env;
 use std::io;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use test_servers::{Config, Dataset, Release, Server};
 
 fn main() -> Result<()> {
@@ -14,7 +14,10 @@ fn main() -> Result<()> {
         ["mysql56", options @ ..] => (Release::Mysql56, options),
         ["mysql97", options @ ..] => (Release::Mysql97, options),
         ["mariadb", options @ ..] => (Release::Mariadb, options),
-        _ => bail!("usage: private-server mysql56|mysql97|mariadb [POOL_MIB [TABLES ROWS]]"),
+        _ => {
+            eprintln!("usage: private-server mysql56|mysql97|mariadb [POOL_MIB [TABLES ROWS]]");
+            std::process::exit(2);
+        }
     };
     let mut config = Config::new();
     if let [mib, ..] = options {

@@ -15,7 +15,7 @@ use userspace::probes::ProbeOptions;
 
 use crate::failure::{self, Failure};
 use crate::server_args::ServerArgs;
-use crate::trace::duration;
+use crate::trace::{duration, socket_address};
 
 /// Options of `poolferry agent`.
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ pub(crate) struct Args {
     #[arg(long, default_value = "1s", value_parser = duration)]
     refresh: Duration,
     /// Serve OpenMetrics on this address, e.g. `127.0.0.1:9464`.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = socket_address)]
     metrics: Option<SocketAddr>,
 }
 

@@ -102,6 +102,14 @@ mod tests {
     }
 
     #[test]
+    fn an_address_without_a_port_is_told_what_to_write() {
+        let said = refused("poolferry trace --metrics 9464");
+        assert!(said.contains("e.g. 127.0.0.1:9464"), "{said}");
+        let said = refused("poolferry trace --link-rate fast");
+        assert!(said.contains("e.g. `1gbit`"), "{said}");
+    }
+
+    #[test]
     fn a_ring_that_is_too_small_or_too_large_is_refused() {
         for ring in ["5", "4095", "4294967295"] {
             let said = refused(&format!("poolferry trace --ring {ring}"));

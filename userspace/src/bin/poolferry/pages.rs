@@ -1,6 +1,6 @@
 //! `poolferry pages`: the page list.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 use std::path::PathBuf;
 
 use safe_file::Output;
@@ -41,7 +41,27 @@ struct OutputError {
     source: io::Error,
 }
 
+/// Options that do not go together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Conflict(&'static str);
+
+/// Whether the list can be shown as it is asked for.
+fn check(args: &Args, on_terminal: bool) -> Result<(), Failure> {
+    let is_bin = args.format == ListFormat::Bin;
+    let refused = |what, hint: &str| Err(Failure::new(Conflict(what), Some(hint.to_owned())));
+    if args.summary && (is_bin || args.format == ListFormat::Csv) {
+        let what = "a summary (`--summary`) has neither the format `bin` nor `csv`";
+        return refused(what, "use `--format jsonl` for programs");
+    }
+    if is_bin && args.output.is_none() && on_terminal {
+        return refused("a binary list is not shown on a terminal", "add `-o FILE`");
+    }
+    Ok(())
+}
+
 pub(crate) fn run(args: &Args) -> Result<(), Failure> {
+    check(args, io::stdout().is_terminal())?;
     let Some(path) = &args.output else { return write(args, &mut io::stdout().lock()) };
     let refused = |source| {
         let hint = "name a file in a folder where this user may write, or a device or pipe";
@@ -83,6 +103,43 @@ fn write(args: &Args, out: &mut dyn Write) -> Result<(), Failure> {
         return Ok(out.flush()?);
     }
     let mut writer = RowWriter::new(args.format, out)?;
-    page_list::rows(&server, None, &mut locator, &mut frames, filter, |row| writer.write(row))?;
-    Ok(writer.finish()?)
+    let mut is_empty = true;
+    page_list::rows(&server, None, &mut locator, &mut frames, filter, |row| {
+        is_empty = false;
+        writer.write(row)
+    })?;
+    writer.finish()?;
+    if let Some(space) = args.space.filter(|_| is_empty) {
+        log::warn!("no page of space {space} in the pool");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn refused(line: &str, on_terminal: bool) -> String {
+        let line = Line::try_parse_from(line.split(' ')).ok().unwrap();
+        check(&line.args, on_terminal).err().map(|failure| failure.to_string()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_format_that_cannot_be_shown_is_refused() {
+        assert!(refused("pages --format bin", true).contains("hint: add `-o FILE`"));
+        assert!(refused("pages --format csv --summary", false).contains("--format jsonl"));
+        assert!(refused("pages --format bin --summary", false).contains("--summary"));
+        for fine in ["pages --format bin -o list.bin", "pages", "pages --summary"] {
+            assert_eq!(refused(fine, true), "");
+        }
+        assert_eq!(refused("pages --format bin", false), "");
+    }
 }

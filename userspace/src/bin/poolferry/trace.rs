@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long)]
     queries: bool,
     /// Serve OpenMetrics on this address, e.g. `127.0.0.1:9464`.
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = socket_address)]
     metrics: Option<SocketAddr>,
     /// Link that the estimate of a migration assumes, e.g. `1gbit`, `25gbit`.
     #[arg(long, value_name = "RATE", default_value_t = LinkRate::default())]
@@ -66,6 +66,10 @@ enum Format {
     Jsonl,
     /// Nothing, for `--metrics` alone.
     None,
+}
+
+pub(crate) fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write ADDRESS:PORT, e.g. 127.0.0.1:9464".to_owned())
 }
 
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
