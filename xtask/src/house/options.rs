@@ -10,10 +10,9 @@ use crate::workspace;
 
 /// Where the options of our programs are declared.
 const PROGRAMS: [&str; 3] =
-    ["userspace/src/bin/poolferry", "qemu-glue/src/bin/poolferry-host", "tests/servers/src/bin"];
+    ["userspace/src/bin/poolferry", "qemu-glue/src/bin/poolferry-host", "tests/lab/src"];
 /// Options of other programs that the documentation names, and those that clap adds.
-const OTHERS: [&str; 8] =
-    ["bind", "cap-add", "help", "lib", "profile", "version", "workspace", "recurse-submodules"];
+const OTHERS: [&str; 5] = ["bind", "cap-add", "enable-plugins", "help", "version"];
 
 static DECLARED: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let files =
