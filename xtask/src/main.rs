@@ -14,6 +14,7 @@ mod imports;
 mod lab;
 mod packages;
 mod pins;
+mod profile;
 mod run;
 mod running;
 mod setup;
@@ -56,6 +57,8 @@ enum Task {
     Lab(lab::Arguments),
     /// Fuzz the parsers of foreign bytes
     Fuzz(fuzz::Arguments),
+    /// Make the stored profile of a distribution's server, by building it again from its source package
+    Profile(profile::Arguments),
     /// Draw the figures of the README from real runs
     Figures(figures::Arguments),
 }
@@ -90,6 +93,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Bench(arguments) => return bench::perform(arguments),
         Task::Lab(arguments) => return lab::perform(arguments),
         Task::Fuzz(arguments) => return fuzz::perform(arguments),
+        Task::Profile(arguments) => return profile::perform(&arguments),
         Task::Figures(arguments) => return figures::perform(arguments),
     }
     Ok(ExitCode::SUCCESS)

@@ -54,6 +54,11 @@ pub(crate) fn for_lab(consent: Consent) -> Result<()> {
     plan.with_servers(&[Release::Mysql56]).with_qemus(&[Qemu::Q100]).carry_out(consent)
 }
 
+/// For building a distribution's server again.
+pub(crate) fn for_rebuild(consent: Consent) -> Result<()> {
+    Plan::default().with_packages(Purpose::Lab).carry_out(consent)
+}
+
 /// For tests and benchmarks.
 pub(crate) fn for_tests(consent: Consent) -> Result<()> {
     let plan =
