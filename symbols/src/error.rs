@@ -9,6 +9,7 @@ use crate::cause::Cause;
 use crate::debug_file::{Attempt, DebugFileRefusal, DebugFiles};
 use crate::elf::{ElfError, STORED_PROFILE};
 use crate::isolated::IsolatedError;
+use crate::kin::KinError;
 use crate::path_text;
 use crate::reason::UnresolvedReason;
 
@@ -92,6 +93,9 @@ pub enum Error {
         /// Why.
         source: DebugFileRefusal,
     },
+    /// Two builds whose code is not the same, or cannot be compared.
+    #[error(transparent)]
+    Kin(#[from] Box<KinError>),
     /// An embedded server definition is malformed.
     #[error("malformed server definition `{name}`")]
     Definition {
@@ -102,9 +106,18 @@ pub enum Error {
     },
 }
 
+impl From<KinError> for Error {
+    fn from(error: KinError) -> Self {
+        Self::Kin(Box::new(error))
+    }
+}
+
 /// A program that nothing describes.
 #[derive(Debug, thiserror::Error, Serialize, Deserialize)]
-#[error("no usable debug information and no stored profile for `{path}` (build {build}): {reason}")]
+#[error(
+    "no usable debug information and no stored profile for `{path}` (build {build}): {reason}{}",
+    kin.iter().map(|error| format!("; {error}")).collect::<String>()
+)]
 pub struct NoDebugInfo {
     /// The program.
     #[serde(with = "path_text")]
@@ -115,6 +128,8 @@ pub struct NoDebugInfo {
     pub reason: UnresolvedReason,
     /// Where debug information was looked for.
     pub tried: Vec<Attempt>,
+    /// Why it is no kin of the known builds of its series.
+    pub kin: Vec<KinError>,
     /// What would bring it.
     pub hint: Cow<'static, str>,
 }
@@ -148,12 +163,13 @@ impl Error {
         build: String,
         poor: Option<UnresolvedReason>,
         files: DebugFiles,
+        kin: Vec<KinError>,
     ) -> Self {
         let (reason, hint) = match poor {
             Some(reason) => (reason, FULL_DEBUG_INFO.into()),
             None => (files.reason(), files.hint().into()),
         };
-        Self::from(Box::new(NoDebugInfo { path, build, reason, tried: files.tried, hint }))
+        Self::from(Box::new(NoDebugInfo { path, build, reason, tried: files.tried, kin, hint }))
     }
 
     /// What the operator can do about it.
@@ -180,7 +196,7 @@ impl Error {
             Self::StoredRefused { source, .. } => source.hint().or(Some(
                 "let it be a small file of root's or of your own that nobody else may write",
             )),
-            Self::Definition { .. } => None,
+            Self::Kin(_) | Self::Definition { .. } => None,
         }
     }
 }

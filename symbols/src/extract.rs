@@ -32,7 +32,7 @@ pub(crate) fn wanted(definition: &Definition) -> WantedNames {
             .cloned()
             .chain(definition.fields.values().map(root))
             .collect(),
-        functions: definition.sites.values().map(|site| site.function.clone()).collect(),
+        functions: definition.functions().map(str::to_owned).collect(),
         globals: definition.globals.values().cloned().collect(),
         enumerators: definition.enumerators().map(str::to_owned).collect(),
     }
@@ -40,8 +40,7 @@ pub(crate) fn wanted(definition: &Definition) -> WantedNames {
 
 /// Names of functions and variables that the symbol tables are asked for.
 pub(crate) fn symbol_names(definition: &Definition) -> impl Iterator<Item = &str> {
-    let functions = definition.sites.values().map(|site| site.function.as_str());
-    functions.chain(definition.globals.values().map(String::as_str))
+    definition.functions().chain(definition.globals.values().map(String::as_str))
 }
 
 /// Makes the profile. What is not found stands in [`Profile::missing`].

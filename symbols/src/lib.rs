@@ -8,6 +8,7 @@
 //! debug_file   where its DWARF may lie      dwarf     reading it
 //! site         the instruction to probe     extract   names + DWARF -> profile
 //! stored       profiles of stripped builds  cache     profiles of earlier runs
+//! kin          a known build's profile carried over to another build of the same code
 //! resolve      all of it, in order          report    a profile, for people
 //! trust        whose files are believed
 //! text         a site, proven in the program's own bytes before a probe goes there
@@ -29,6 +30,7 @@ pub mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod isolated;
+pub mod kin;
 mod options;
 mod path_text;
 pub mod profile;

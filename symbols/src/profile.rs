@@ -139,6 +139,17 @@ pub enum Source {
         /// Name of the stored profile.
         name: String,
     },
+    /// The stored profile of another build whose code this program has too, see [`crate::kin`].
+    Kin {
+        /// Name of the stored profile.
+        name: String,
+        /// Version of that build.
+        version: String,
+        /// How many functions were compared; all are alike.
+        compared: usize,
+        /// How many of them stand at other lines of their sources.
+        moved_lines: usize,
+    },
 }
 
 /// One place to put a probe.

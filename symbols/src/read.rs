@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -74,11 +75,32 @@ pub(crate) fn read(
     } else {
         stored.or(described)
     };
-    let Some(profile) = profile else {
-        let path = program.path().to_owned();
-        return Err(Error::no_debug_info(path, binary.key(), poor, found));
+    let profile = match profile {
+        Some(profile) => profile,
+        None => match stored::kin(program, &binary, &server) {
+            Ok(profile) => profile,
+            Err(refused) => {
+                let path = program.path().to_owned();
+                return Err(Error::no_debug_info(path, binary.key(), poor, found, refused));
+            }
+        },
     };
+    clock.step("compare with known builds");
     Ok(Read { profile, steps: clock.steps, tried: found.tried })
+}
+
+/// The profile by the program's own debug information, whatever is stored for its build.
+pub(crate) fn by_own_debug_info(program: &Program) -> Result<Profile, Error> {
+    let binary = BinaryId::of(program);
+    let (definition, server) = server::recognise(program)?;
+    let mut found = debug_file::find(program, Path::new("/"), &SearchOptions::default());
+    let poor = match describe(program, &definition, &server, &binary, &mut found)? {
+        Described::Profile(profile) => return Ok(*profile),
+        Described::Poor(reason) => Some(reason),
+        Described::Nothing => None,
+    };
+    let path = program.path().to_owned();
+    Err(Error::no_debug_info(path, binary.key(), poor, found, Vec::new()))
 }
 
 /// What the debug information of a program gives.

@@ -35,6 +35,8 @@ pub enum UnresolvedReason {
     NotInProfile,
     /// The server's definition names nothing for it.
     NotInDefinition,
+    /// The known build has other code there, or uses it elsewhere.
+    OtherCode,
 }
 
 impl fmt::Display for UnresolvedReason {
@@ -55,6 +57,7 @@ impl fmt::Display for UnresolvedReason {
             ),
             Self::NotInProfile => f.write_str("not in the stored profile"),
             Self::NotInDefinition => f.write_str("not in the server's definition"),
+            Self::OtherCode => f.write_str("other code than in the known build"),
         }
     }
 }

@@ -139,6 +139,12 @@ impl fmt::Display for Origin<'_> {
             Source::OwnDwarf => f.write_str("DWARF in the program"),
             Source::DebugFile { path } => write!(f, "DWARF in {}", shown(path)),
             Source::Stored { name } => write!(f, "stored profile {}", shown(name)),
+            Source::Kin { name, version, compared, moved_lines } => write!(
+                f,
+                "stored profile {} of {}: {compared} functions compared, all alike ({moved_lines} at other lines)",
+                shown(name),
+                shown(version)
+            ),
         }
     }
 }

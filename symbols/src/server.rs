@@ -20,7 +20,8 @@ use crate::version::{Family, ServerVersion, Stated, VersionText, stated};
 pub use names::{ConditionNames, IoNames, Operand, RuleNames, StateNames};
 
 /// The embedded definitions, in the order of trying.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 3] = [
+    ("mariadb-10.11", include_str!("../servers/mariadb-10.11.toml")),
     ("mysql-5.6", include_str!("../servers/mysql-5.6.toml")),
     ("mysql-9", include_str!("../servers/mysql-9.toml")),
 ];
@@ -42,6 +43,10 @@ pub struct Definition {
     pub exports: Vec<String>,
     /// File names of the sources whose units hold the names.
     pub sources: Vec<String>,
+    /// File names of the sources whose whole code another build must have to take over a profile; none where that is not
+    /// known of these servers.
+    #[serde(default)]
+    pub compared: Vec<String>,
     /// Roles that the agent can do without.
     #[serde(default)]
     pub optional: Optional,
@@ -57,8 +62,8 @@ pub struct Definition {
     /// Enumerators that debug information may leave out, with their values by the sources.
     #[serde(default)]
     pub constants: BTreeMap<String, i64>,
-    /// Role to function.
-    pub sites: BTreeMap<SiteRole, SiteNames>,
+    /// Role to functions: an event may have several doors.
+    pub sites: BTreeMap<SiteRole, Vec<SiteNames>>,
     /// Where pools and their blocks lie.
     pub topology: Topology,
     /// What the descriptor's state word says.
@@ -91,6 +96,9 @@ pub struct SiteNames {
     pub function: String,
     /// Positions of the wanted parameters, from 0; `this` counts.
     pub args: Vec<usize>,
+    /// The field that the function does no more than store to. Debug information often does not say where the object is by
+    /// then; the instruction does.
+    pub stores: Option<FieldRole>,
 }
 
 impl Definition {
@@ -139,6 +147,11 @@ impl Definition {
         });
         let recorded = self.enums.iter().chain(self.constants.keys());
         recorded.chain(of_conditions).map(String::as_str)
+    }
+
+    /// Every function that it names.
+    pub fn functions(&self) -> impl Iterator<Item = &str> {
+        self.sites.values().flatten().map(|site| site.function.as_str())
     }
 
     /// Whether the agent needs it.
@@ -243,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_fork_is_not_taken_for_the_original() {
-        let definition = &Definition::all().unwrap()[0];
+        let definition = Definition::named("mysql-5.6").unwrap();
         let stated = |family, texts: &[&str]| {
             let text = |text: &&str| VersionText {
                 version: text.split('-').next().unwrap().parse().unwrap(),

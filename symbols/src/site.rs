@@ -16,7 +16,7 @@
 
 use iced_x86::{
     Code, Decoder, DecoderOptions, FlowControl, Formatter, GasFormatter, Instruction as Machine,
-    InstructionInfoFactory, OpAccess, Register,
+    InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register,
 };
 
 use crate::addr::{FileOff, LinkAddr};
@@ -85,6 +85,19 @@ pub fn probe_at(program: &Program, addr: LinkAddr) -> Option<ProbeAddress> {
     let mut text = String::new();
     GasFormatter::new().format(&machine, &mut text);
     Some(ProbeAddress { addr, file_offset, instruction, text, len: machine.len() })
+}
+
+/// DWARF number of the register `r` where the instruction at `addr` stores `size` bytes to `offset(r)`.
+#[must_use]
+pub fn stores_to(program: &Program, addr: LinkAddr, offset: u64, size: u64) -> Option<u16> {
+    let machine = decode(program.bytes_at(addr, PROLOGUE_BYTES), addr).next()?;
+    let is_store = machine.mnemonic() == Mnemonic::Mov && machine.op0_kind() == OpKind::Memory;
+    let fits = machine.memory_displacement64() == offset
+        && machine.memory_size().size() as u64 == size
+        && machine.memory_index() == Register::None
+        && machine.segment_prefix() == Register::None;
+    let base = DWARF_REGISTERS.iter().position(|reg| *reg == machine.memory_base())?;
+    (is_store && fits).then(|| u16::try_from(base).ok())?
 }
 
 /// The bytes from `entry` on, hexadecimal, [`CODE_BYTES`] of them or up to the end of the probed

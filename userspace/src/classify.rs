@@ -200,7 +200,8 @@ pub fn expected(block: &Block<'_>, class: &Class) -> Option<Resident> {
         State::Evicting => None,
         State::Free | State::Memory | State::NoFrame | State::Unknown => Some(Resident::FREE),
         State::Clean | State::Dirty | State::Io => {
-            if block.fails(RuleReason::Compressed) || block.is_being_read() {
+            let no_events = [RuleReason::Compressed, RuleReason::Temporary];
+            if no_events.into_iter().any(|reason| block.fails(reason)) || block.is_being_read() {
                 return None;
             }
             let dirty = block.fails(RuleReason::Dirty);

@@ -1,7 +1,7 @@
 //! Link addresses of a program and where their bytes lie in the file.
 
 use object::LittleEndian;
-use object::elf::{PF_X, PT_LOAD};
+use object::elf::{PF_W, PF_X, PT_LOAD};
 use object::read::elf::ProgramHeader;
 use object::{Object, ObjectSection};
 
@@ -40,6 +40,21 @@ impl Program {
             elf.elf_program_headers().iter().any(|segment| {
                 segment.p_type(LittleEndian) == PT_LOAD
                     && segment.p_flags(LittleEndian).0 & PF_X.0 != 0
+                    && addr
+                        .0
+                        .checked_sub(segment.p_vaddr(LittleEndian))
+                        .is_some_and(|inside| inside < segment.p_filesz(LittleEndian))
+            })
+        })
+    }
+
+    /// True when `addr` lies in a segment that the program may only read, and is no code.
+    #[must_use]
+    pub fn is_read_only(&self, addr: LinkAddr) -> bool {
+        self.elf().is_ok_and(|elf| {
+            elf.elf_program_headers().iter().any(|segment| {
+                segment.p_type(LittleEndian) == PT_LOAD
+                    && segment.p_flags(LittleEndian).0 & (PF_X.0 | PF_W.0) == 0
                     && addr
                         .0
                         .checked_sub(segment.p_vaddr(LittleEndian))

@@ -24,7 +24,7 @@ impl DebugFacts<'_, '_> {
         }
         for (role, names) in &self.definition.sites {
             let mut found = Vec::new();
-            for site in self.sites_of(names) {
+            for site in names.iter().flat_map(|names| self.sites_of(names)) {
                 match site {
                     Ok(site) => found.push(site),
                     Err((name, reason)) => {
@@ -83,11 +83,16 @@ impl DebugFacts<'_, '_> {
             }
         };
         let probe = probe.ok_or_else(|| (function.clone(), UnresolvedReason::OptimisedOut))?;
-        let args = match kind {
+        let mut args = match kind {
             // The registers of the arguments are unchanged since the entry.
             SiteKind::Function => at_entry,
             SiteKind::Clone | SiteKind::Inlined => args_at(probe.addr),
         };
+        if let (SiteKind::Inlined, Some(stored)) = (kind, self.stored_to(names, probe.addr)) {
+            for arg in args.iter_mut().filter(|arg| **arg == ArgLoc::Unknown) {
+                *arg = stored;
+            }
+        }
         if args.contains(&ArgLoc::Unknown) {
             let name = match kind {
                 SiteKind::Inlined => format!("{} in {function} at {}", names.function, copy.entry),
@@ -96,6 +101,14 @@ impl DebugFacts<'_, '_> {
             return Err((name, UnresolvedReason::OptimisedOut));
         }
         Ok(self.make(function, copy.entry, probe, kind, args))
+    }
+
+    /// The object of a copy whose code is a store to one of its fields, by that instruction.
+    fn stored_to(&self, names: &SiteNames, at: LinkAddr) -> Option<ArgLoc> {
+        let path = self.definition.fields.get(names.stores.as_ref()?)?;
+        let field = self.types.field(path).ok()?;
+        let reg = site::stores_to(self.program, at, field.offset, field.size)?;
+        Some(ArgLoc::Register { reg })
     }
 
     /// Symbol name and kind of a copy. Only the symbol table knows a clone by its suffix.

@@ -45,7 +45,7 @@ pub(crate) fn render(installed: &Installed, config: &Config, seen: &Seen<'_>) ->
             line("mysqlx", &0);
             line("auto_generate_certs", &0);
         }
-        Release::Mariadb => {}
+        Release::Mariadb | Release::MariadbSecurity => {}
     }
     // A warm-up from a dumped list would differ from one start to the next.
     text.push_str("innodb_buffer_pool_load_at_startup=0\ninnodb_buffer_pool_dump_at_shutdown=0\n");

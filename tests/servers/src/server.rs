@@ -74,8 +74,15 @@ impl Server {
     /// # Errors
     /// The release is not in the cache, or does not start; the text has the end of its log.
     pub fn start(release: Release, config: Config) -> Result<Self> {
+        Self::start_installed(release.installed()?, config)
+    }
+
+    /// Starts this very program, with a data directory of its own.
+    ///
+    /// # Errors
+    /// As for [`start`](Self::start).
+    pub fn start_installed(installed: Installed, config: Config) -> Result<Self> {
         let cache = Cache::open()?;
-        let installed = release.installed()?;
         let scratch = Scratch::new(&cache)?;
         let datadir = match &config.datadir_in {
             None => scratch.path().join("data"),
@@ -246,7 +253,7 @@ impl Server {
         let places = Places { scratch: self.scratch.path(), datadir: &self.datadir, log: &log };
         let arguments: &[&str] = match self.installed.release {
             // Its own data directory has no tables of accounts.
-            Release::Mariadb => &["--skip-grant-tables"],
+            Release::Mariadb | Release::MariadbSecurity => &["--skip-grant-tables"],
             Release::Mysql56 | Release::Mysql97 => &[],
         };
         let mut child = launch::spawn(&self.installed, &self.config, places, arguments)?;

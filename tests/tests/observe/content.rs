@@ -9,7 +9,7 @@ use test_servers::{Config, Release, Server};
 use userspace::memory::ServerAddr;
 use userspace::server::Server as Observed;
 
-use crate::lab::{self, on_each_mysql, open, warm};
+use crate::lab::{self, on_each_mysql, on_mariadb, open, warm};
 use crate::listed::{Listed, eligible, list};
 use crate::volume::{Volume, with_own_mounts};
 
@@ -117,6 +117,7 @@ fn disks_hold_the_frames(release: Release) {
 }
 
 on_each_mysql!(files_hold_the_frames);
+on_mariadb!(files_hold_the_frames: files_of_mariadb_hold_the_frames);
 
 mod disks_hold_the_frames {
     use super::{Release, lab, with_own_mounts};

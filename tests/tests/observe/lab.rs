@@ -34,6 +34,26 @@ macro_rules! on_each_mysql {
 }
 pub(crate) use on_each_mysql;
 
+/// Declares a test of `$name` for MariaDB: a build whose profile is stored, and a later one that is its kin.
+macro_rules! on_mariadb {
+    ($($name:ident: $module:ident),+ $(,)?) => {$(
+        mod $module {
+            #[test]
+            fn mariadb() {
+                let name = concat!(module_path!(), "::mariadb");
+                crate::lab::run(name, test_servers::Release::Mariadb, super::$name);
+            }
+
+            #[test]
+            fn mariadb_security() {
+                let name = concat!(module_path!(), "::mariadb_security");
+                crate::lab::run(name, test_servers::Release::MariadbSecurity, super::$name);
+            }
+        }
+    )+};
+}
+pub(crate) use on_mariadb;
+
 /// Runs a test when it is its turn; says so where it cannot run.
 pub(crate) fn run(test: &str, release: Release, body: impl FnOnce(Release)) {
     static TURN: Mutex<()> = Mutex::new(());

@@ -1,13 +1,14 @@
 //! What cannot be observed: the error says what is wrong and what would help.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
 use symbols::profile::Source;
-use symbols::role::{FieldRole, GlobalRole, SizeRole};
-use symbols::{Options, Profile};
-use test_servers::{Config, Release, Server, command, skipped};
+use symbols::role::{FieldRole, GlobalRole, SiteRole, SizeRole};
+use symbols::{Options, Profile, ProgramPaths};
+use test_servers::{Config, Installed, Release, Server, command, skipped};
 use userspace::observer::{ObserveError, ObserveOptions, Observer};
 use userspace::target::Target;
 
@@ -46,15 +47,44 @@ fn a_program_that_is_no_server_is_refused() {
     });
 }
 
-/// Of a family whose layout nothing here describes, and stripped.
+/// The program of a server, with one field moved in one function on which a stored profile rests: a store of
+/// `recv_recover_page`, which runs in recovery only.
+fn with_one_function_changed(installed: &Installed, folder: &Path) -> Installed {
+    let root = installed.root.as_ref().unwrap();
+    let copy = folder.join("root");
+    let mut links = Command::new("cp");
+    assert!(links.args(["-al"]).args([root, &copy]).status().unwrap().success());
+    let program = copy.join(installed.program.strip_prefix(root).unwrap());
+    let paths = ProgramPaths { program: &installed.program, root };
+    let profile = symbols::resolve(&paths, &bare()).unwrap().profile;
+    let mut dirty = profile.sites[&SiteRole::PageDirty].iter();
+    let site = dirty.find(|site| site.function == "recv_recover_page").unwrap();
+    let mut bytes = fs::read(&installed.program).unwrap();
+    let at = usize::try_from(site.file_offset.0).unwrap();
+    assert_eq!(bytes[at + 3], 0x10, "`{}`", site.text);
+    bytes[at + 3] = 0x18;
+    fs::remove_file(&program).unwrap();
+    fs::write(&program, bytes).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    Installed { release: installed.release, program, root: Some(copy) }
+}
+
+/// Stripped, and of a known series; but not all of its code is that of the build whose profile is stored.
 #[test]
 fn a_stripped_server_without_profile_is_refused() {
     const TEST: &str = "a_stripped_server_without_profile_is_refused";
-    run(TEST, Release::Mariadb, |release| {
-        let server = start(release, Config::new().pool_mib(32));
+    run(TEST, Release::MariadbSecurity, |release| {
+        let cache = test_servers::cache::Cache::open().unwrap();
+        let folder = tempfile::tempdir_in(cache.root()).unwrap();
+        let changed = with_one_function_changed(&release.installed().unwrap(), folder.path());
+        let server = Server::start_installed(changed, Config::new().pool_mib(32)).unwrap();
         let (error, hint) = refusal(target(&server), &bare());
         let text = error.to_string();
         assert!(text.contains("mariadbd") || text.contains("/exe"), "{text}");
+        assert!(
+            text.contains("1 of 624 functions") && text.contains("recv_recover_page"),
+            "{text}"
+        );
         assert!(hint.to_lowercase().contains("mysql") || hint.contains("debug"), "{hint}");
         assert_eq!(server.query_one("SELECT 1").unwrap(), "1");
         let Some(agent) = Agent::find(TEST) else { return };

@@ -9,7 +9,7 @@ use userspace::memory::Memory;
 use userspace::observer::Observer;
 use userspace::scan::{Block, scan};
 
-use crate::lab::{DATA, eventually, observe, on_each_mysql, settle, start};
+use crate::lab::{DATA, eventually, observe, on_each_mysql, on_mariadb, settle, start};
 
 /// What the table must say of a block; nothing where the descriptor alone does not decide.
 fn expected(block: &Block<'_>) -> Option<(u32, Option<(u32, u32)>)> {
@@ -18,12 +18,17 @@ fn expected(block: &Block<'_>) -> Option<(u32, Option<(u32, u32)>)> {
         None | Some(PageState::Free | PageState::Memory | PageState::NoFrame) => {
             Some((state::FREE, None))
         }
-        Some(PageState::Page) if block.fails(RuleReason::Compressed) || block.is_being_read() => {
+        // Nothing tells of a temporary page of MariaDB that it is changed.
+        Some(PageState::Page)
+            if block.fails(RuleReason::Compressed)
+                || block.fails(RuleReason::Temporary)
+                || block.is_being_read() =>
+        {
             None
         }
         Some(PageState::Page) => {
-            // So it is in MySQL.
-            let state = if block.oldest_lsn() == 0 { state::CLEAN } else { state::DIRTY };
+            // So it is in MySQL; in MariaDB 1 is a page that was written and is still on the list.
+            let state = if block.oldest_lsn() <= 1 { state::CLEAN } else { state::DIRTY };
             Some((state, Some((block.space(), block.page()))))
         }
     }
@@ -118,3 +123,4 @@ fn attaching_under_a_load_loses_nothing(release: Release) {
 }
 
 on_each_mysql!(the_table_loses_nothing_under_a_load, attaching_under_a_load_loses_nothing);
+on_mariadb!(the_table_loses_nothing_under_a_load: the_table_of_mariadb_loses_nothing_under_a_load);

@@ -77,6 +77,9 @@ fn resolved(resolved: &Resolved) -> Check {
         Source::OwnDwarf => String::from("its own"),
         Source::DebugFile { path } => format!("from {path}"),
         Source::Stored { name } => format!("stored profile {name}"),
+        Source::Kin { name, version, .. } => {
+            format!("stored profile {name} of {version}, whose code this build has")
+        }
     };
     let server = &profile.server;
     let mut found = format!("{} {}: {source}", server.family, server.version);

@@ -130,6 +130,7 @@ impl Observer {
             Source::OwnDwarf => "the program's own DWARF".to_owned(),
             Source::DebugFile { path } => format!("debug file {path}"),
             Source::Stored { name } => format!("stored profile {name}"),
+            Source::Kin { name, version, .. } => format!("stored profile {name} of {version}"),
         };
         let pool_map = &self.server.pool_map;
         model::ServerInfo {

@@ -14,8 +14,11 @@ fn main() -> Result<()> {
         ["mysql56", options @ ..] => (Release::Mysql56, options),
         ["mysql97", options @ ..] => (Release::Mysql97, options),
         ["mariadb", options @ ..] => (Release::Mariadb, options),
+        ["mariadb-security", options @ ..] => (Release::MariadbSecurity, options),
         _ => {
-            eprintln!("usage: private-server mysql56|mysql97|mariadb [POOL_MIB [TABLES ROWS]]");
+            eprintln!(
+                "usage: private-server mysql56|mysql97|mariadb|mariadb-security [POOL_MIB [TABLES ROWS]]"
+            );
             std::process::exit(2);
         }
     };
