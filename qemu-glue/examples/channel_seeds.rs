@@ -12,7 +12,7 @@ use std::{env, fs};
 use foreign::Name;
 use hostile::Role;
 use qemu_glue::channel::{
-    self, Finish, Finished, Hello, Message, NotInstalled, Offer, PageRange, Progress, Ready,
+    self, Finish, Finished, Message, NotInstalled, Offer, PageRange, PeerHello, Progress, Ready,
     Refused, Security, VERSION,
 };
 use qemu_glue::set::{Block, SetRun};
@@ -76,7 +76,7 @@ async fn spoken(messages: &[Message]) -> Result<Vec<u8>, Box<dyn Error>> {
 }
 
 fn hello() -> Message {
-    Message::Hello(Hello {
+    Message::Hello(PeerHello {
         version: VERSION,
         program: "0.1.0".into(),
         qemu: "10.0.2".into(),

@@ -41,12 +41,12 @@ pub struct OpenFiles {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Connection {
     Tcp(SocketAddr),
-    Unix(Listener),
+    Unix(ListeningSocket),
 }
 
 /// Who listens at a unix socket: the name that it has given to it, and the user that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listener {
+pub(crate) struct ListeningSocket {
     name: Vec<u8>,
     user: u32,
 }
@@ -122,7 +122,7 @@ impl OpenFiles {
 
     /// Whether the process has a connection to whom this socket is connected to.
     pub(crate) fn shares_listener(&self, socket: impl AsFd) -> bool {
-        let other = Listener::of(socket.as_fd());
+        let other = ListeningSocket::of(socket.as_fd());
         other.is_some_and(|other| self.peers.contains(&Connection::Unix(other)))
     }
 }
@@ -141,11 +141,11 @@ impl Connection {
             let is_ours = network.is_some() && network_of(socket.as_fd()) == network;
             return (is_tcp && is_ours).then(|| Self::Tcp(plain(address)));
         }
-        Listener::of(socket.as_fd()).map(Self::Unix)
+        ListeningSocket::of(socket.as_fd()).map(Self::Unix)
     }
 }
 
-impl Listener {
+impl ListeningSocket {
     fn of(socket: BorrowedFd<'_>) -> Option<Self> {
         let peer: SocketAddrAny = getpeername(socket).ok()??;
         let peer = SocketAddrUnix::try_from(peer).ok()?;

@@ -5,7 +5,7 @@
 
 use super::MAX_DEVICES;
 use super::length::{MAX_NAMES, MAX_WARNINGS};
-use super::message::{Finish, Finished, Hello, Offer, Progress, Ready, Refused};
+use super::message::{Finish, Finished, Offer, PeerHello, Progress, Ready, Refused};
 use migration_record::{Function, Side, Sync};
 
 /// Longest time in seconds: thirty days, longer than any migration.
@@ -27,7 +27,7 @@ pub(super) trait Clip {
     fn clipped(self) -> Self;
 }
 
-impl Clip for Hello {
+impl Clip for PeerHello {
     fn clipped(self) -> Self {
         self
     }

@@ -31,7 +31,7 @@ pub struct PageRange {
 
 /// First word of either side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Hello {
+pub struct PeerHello {
     /// [`VERSION`].
     pub version: u32,
     /// Version of `poolferry-host`.
@@ -165,7 +165,7 @@ pub struct Finished {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
     /// First word of either side.
-    Hello(Hello),
+    Hello(PeerHello),
     /// Source: what it wants to skip.
     Offer(Offer),
     /// Source: the next runs of the offer, in the order of the storage.

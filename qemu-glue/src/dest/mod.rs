@@ -34,7 +34,7 @@ mod session;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use self::admission::{Admission, Admitted, NewSource, RateLimitedLog};
-pub use self::controller::{Answer, Fate, Hash, QueueError};
+pub use self::controller::{Fate, Hash, QueueError, SettledPages};
 pub use self::devices::Override;
 pub(crate) use self::devices::{called, examine as examine_disks};
 pub use self::error::ReceiveError;

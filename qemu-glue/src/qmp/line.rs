@@ -12,12 +12,12 @@ const OBJECT: usize = 7;
 const KEPT: usize = 1 << 16;
 
 /// Reads values, one a line.
-pub(super) struct Lines<R> {
+pub(super) struct QmpLines<R> {
     stream: BufReader<R>,
     line: Vec<u8>,
 }
 
-impl<R: AsyncRead + Unpin> Lines<R> {
+impl<R: AsyncRead + Unpin> QmpLines<R> {
     pub(super) fn new(stream: R) -> Self {
         Self { stream: BufReader::with_capacity(1 << 16, stream), line: Vec::new() }
     }
@@ -80,14 +80,14 @@ mod tests {
         let zeros = |count: usize| format!("[{}]\n", vec!["0"; count].join(","));
         let (honest, hostile) = (zeros(MAX_VALUES - 1), zeros(MAX_VALUES + 1));
         let text = honest + &hostile;
-        let mut lines = Lines::new(text.as_bytes());
+        let mut lines = QmpLines::new(text.as_bytes());
         assert!(lines.next().await.unwrap().is_some());
         assert!(lines.next().await.is_err());
         // Of 8 bytes each, and over 600 once they are parsed.
         let objects = |count: usize| format!("[{}]\n", vec![r#"{"":{}}"#; count].join(","));
         let (honest, hostile) = (objects(MAX_VALUES / 20), objects(MAX_VALUES / 16));
         let text = honest + &hostile;
-        let mut lines = Lines::new(text.as_bytes());
+        let mut lines = QmpLines::new(text.as_bytes());
         assert!(lines.next().await.unwrap().is_some());
         let error = lines.next().await.unwrap_err();
         assert!(matches!(error, QmpError::TooManyValues), "{error}");

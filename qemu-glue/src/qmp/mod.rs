@@ -22,7 +22,7 @@ use std::time::Duration;
 
 pub use error::QmpError;
 pub use event::Event;
-use line::Lines;
+use line::QmpLines;
 pub use migration_address::{MigrationAddress, MigrationAddressError};
 use reader::Waiters;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 pub use version::QemuVersion;
-use writer::Writer;
+use writer::CommandWriter;
 
 /// How long a greeting may take: a socket that is free answers at once.
 const GREETING: Duration = Duration::from_secs(5);
@@ -46,7 +46,7 @@ pub struct Qmp {
     path: PathBuf,
     peer_pid: Option<u32>,
     version: QemuVersion,
-    writer: Writer,
+    writer: CommandWriter,
     waiters: Arc<Waiters>,
     events: broadcast::Sender<Event>,
     next_id: AtomicU64,
@@ -70,7 +70,7 @@ impl Qmp {
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let peer_pid = pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
         let (read, write) = stream.into_split();
-        let mut lines = Lines::new(read);
+        let mut lines = QmpLines::new(read);
         let greeting = timeout(GREETING, lines.next())
             .await
             .map_err(|_| QmpError::Busy { path: path.clone() })??
@@ -82,7 +82,7 @@ impl Qmp {
         let waiters = Arc::new(Waiters::default());
         let (events, _) = broadcast::channel(EVENTS);
         let reader = tokio::spawn(reader::read(lines, Arc::clone(&waiters), events.clone()));
-        let (writer, writes) = Writer::new(write);
+        let (writer, writes) = CommandWriter::new(write);
         let tasks = [reader, tokio::spawn(writes)];
         let next_id = AtomicU64::new(1);
         let qmp = Self { path, peer_pid, version, writer, waiters, events, next_id, tasks };

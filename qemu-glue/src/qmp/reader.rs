@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::AsyncRead;
 use tokio::sync::{broadcast, oneshot};
 
-use super::line::Lines;
+use super::line::QmpLines;
 use super::{Event, QmpError};
 
 /// QEMU's answer: the value of `return`, or the description of `error`.
@@ -82,7 +82,7 @@ impl Waiters {
 
 /// Reads until the stream ends or breaks.
 pub(super) async fn read<R: AsyncRead + Unpin>(
-    mut lines: Lines<R>,
+    mut lines: QmpLines<R>,
     waiters: Arc<Waiters>,
     events: broadcast::Sender<Event>,
 ) {

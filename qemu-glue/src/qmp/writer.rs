@@ -18,9 +18,9 @@ type QueuedCommand = (String, oneshot::Sender<io::Result<()>>);
 
 /// The queue of the task.
 #[derive(Debug)]
-pub(super) struct Writer(mpsc::Sender<QueuedCommand>);
+pub(super) struct CommandWriter(mpsc::Sender<QueuedCommand>);
 
-impl Writer {
+impl CommandWriter {
     /// The queue, and the work of the task that it belongs to; the task ends with the queue.
     pub(super) fn new<W>(stream: W) -> (Self, impl Future<Output = ()>)
     where

@@ -6,7 +6,7 @@ use std::time::Duration;
 use foreign::Name;
 use page_number::PAGE_BYTES;
 use qemu_glue::channel::{
-    self, Finish, Finished, Hello, Message, NotInstalled, Offer, Receiver, Security, Sender,
+    self, Finish, Finished, Message, NotInstalled, Offer, PeerHello, Receiver, Security, Sender,
     VERSION,
 };
 use qemu_glue::dest::{self, Limits, Options, Outcome, ReceiveError};
@@ -93,7 +93,7 @@ impl Source {
         let stream = TcpStream::connect(address).await.unwrap();
         let (sender, receiver) = channel::connect(stream, security).await.unwrap();
         let mut source = Self { sender, receiver, served: None };
-        let hello = Hello {
+        let hello = PeerHello {
             version: VERSION,
             program: "test".into(),
             qemu: "10.0.2".into(),

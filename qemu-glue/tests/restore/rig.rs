@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use page_number::{PAGE_BYTES, PageIndex};
 use qemu_glue::channel::PageRange;
-use qemu_glue::dest::{Answer, BlockFile, Fate, Limits, Restore, Target};
+use qemu_glue::dest::{BlockFile, Fate, Limits, Restore, SettledPages, Target};
 use qemu_glue::set::{Block, SetRun, SkipSet};
 use qemu_glue::storage::{Address, Storage};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -150,7 +150,7 @@ impl Rig {
 /// A restore and the answers so far.
 pub(crate) struct Running {
     pub(crate) restore: Restore,
-    pub(crate) answers: UnboundedReceiver<Vec<Answer>>,
+    pub(crate) answers: UnboundedReceiver<Vec<SettledPages>>,
     pub(crate) fates: BTreeMap<u32, Fate>,
 }
 
@@ -188,7 +188,7 @@ impl Running {
     }
 
     /// Each page has one answer only.
-    fn take(&mut self, answers: Vec<Answer>) {
+    fn take(&mut self, answers: Vec<SettledPages>) {
         for (fate, PageRange { first, count }) in answers {
             for number in first..first + count {
                 assert!(self.fates.insert(number, fate).is_none(), "{}", PageIndex(number));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 use page_number::PAGE_BYTES;
-use qemu_glue::channel::{self, Hello, Message, Offer, Refused, Security, VERSION};
+use qemu_glue::channel::{self, Message, Offer, PeerHello, Refused, Security, VERSION};
 use qemu_glue::dest::{self, Limits, Options};
 use qemu_glue::guest::GuestRam;
 use qemu_glue::qmp::Qmp;
@@ -150,7 +150,7 @@ fn offered() -> Vec<u8> {
 /// Greets, offers and hears the answer; the channel ends with this.
 async fn offer(stream: tokio::io::DuplexStream) -> Result<Message> {
     let (mut sender, mut receiver) = channel::connect(stream, &Security::Plain).await?;
-    let hello = Hello {
+    let hello = PeerHello {
         version: VERSION,
         program: "test".into(),
         qemu: "".into(),

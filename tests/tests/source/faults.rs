@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration_record::{MigrationStatus, Report};
 use page_wire::Run;
 use qemu_glue::channel::{
-    self, Hello, Message, NotInstalled, PageRange, Progress, Ready, Receiver, Security, Sender,
+    self, Message, NotInstalled, PageRange, PeerHello, Progress, Ready, Receiver, Security, Sender,
     VERSION,
 };
 use qemu_glue::multifd::Multifd;
@@ -161,7 +161,7 @@ async fn receiver_missing_and_the_uri_known(lab: &Lab) {
 pub(crate) async fn agrees(listener: TcpListener, uri: String) -> (Sender, Receiver) {
     let (stream, _) = listener.accept().await.unwrap();
     let (mut sender, mut receiver) = channel::accept(stream, &Security::Plain).await.unwrap();
-    let hello = Hello {
+    let hello = PeerHello {
         version: VERSION,
         program: "test".into(),
         qemu: "0.0.0".into(),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use page_wire::{Bounds, List};
 use qemu_glue::channel::{
-    self, Finish, Hello, Message, Offer, Receiver, Security, Sender, VERSION,
+    self, Finish, Message, Offer, PeerHello, Receiver, Security, Sender, VERSION,
 };
 use qemu_glue::guest::{GuestRam, disks};
 use qemu_glue::qmp::Qmp;
@@ -110,7 +110,7 @@ async fn hashes(ram: &Arc<GuestRam>, set: &Arc<SkipSet>) -> Vec<Hashed> {
 
 /// Gives where the destination's QEMU listens.
 async fn offer(sender: &mut Sender, answers: &mut Receiver, set: &SkipSet) -> String {
-    let hello = Hello {
+    let hello = PeerHello {
         version: VERSION,
         program: "test".into(),
         qemu: "0.0.0".into(),

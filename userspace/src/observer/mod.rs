@@ -5,6 +5,9 @@
 //!                                     then, over and over:  trace, counters, audit -> snapshot
 //! ```
 
+mod block_counts;
+mod error;
+mod options;
 mod rates;
 mod session;
 mod snapshot;
@@ -18,97 +21,25 @@ use std::time::{Duration, Instant};
 use aya_log::EbpfLogger;
 use foreign::Text;
 use probe_abi::KernelLayout;
-use thiserror::Error;
 
 use crate::audit::Auditor;
 use crate::cost::Meter;
 use crate::frames::{Frames, FramesError, Walk};
-use crate::locate::{LocateError, Locator};
-use crate::memory::MemoryError;
+use crate::locate::Locator;
 use crate::model::Snapshot;
-use crate::page_list::{self, BuildError, Built, ListCache};
+use crate::page_list::{self, Built, ListCache};
 use crate::pool_map::{PoolMap, PoolMapError};
-use crate::probes::{Coverage, ProbeOptions, Probes, ProbesError};
+use crate::probes::{Coverage, Probes};
 use crate::residency::Residency;
-use crate::server::{Server, ServerError};
+use crate::server::Server;
 use crate::target::Target;
-use crate::validation::ValidationError;
+use block_counts::BlockCounts;
+pub use error::ObserveError;
+pub use options::ObserveOptions;
 use rates::RateMeter;
 use session::{Session, Switches};
-use snapshot::BlockCounts;
 use spaces::Spaces;
 use trace::Trace;
-
-/// Observing had to end, or could not begin.
-#[derive(Debug, Error)]
-pub enum ObserveError {
-    /// The server cannot be observed.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The probes cannot be set or read.
-    #[error(transparent)]
-    Probes(#[from] ProbesError),
-    /// The descriptors cannot be read.
-    #[error("failed to read the pool")]
-    Memory(#[from] MemoryError),
-    /// The files cannot be looked at.
-    #[error(transparent)]
-    Locate(#[from] LocateError),
-    /// Frames cannot be translated.
-    #[error(transparent)]
-    Frames(#[from] FramesError),
-    /// The pool cannot be found any more.
-    #[error(transparent)]
-    PoolMap(#[from] PoolMapError),
-    /// The profile does not fit any more.
-    #[error(transparent)]
-    Validation(#[from] ValidationError),
-    /// A page list could not be made.
-    #[error(transparent)]
-    List(#[from] BuildError),
-    /// The server is gone.
-    #[error("the server (pid {pid}) has exited or executed another program")]
-    Exited {
-        /// Its process id.
-        pid: u32,
-    },
-}
-
-impl ObserveError {
-    /// What the operator can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Server(error) => error.hint(),
-            Self::Probes(error) => Some(error.hint().to_owned()),
-            Self::Memory(error) => error.hint().map(str::to_owned),
-            Self::Validation(error) => error.hint().map(str::to_owned),
-            Self::Exited { .. } => {
-                Some("start again to attach to the server's new process".to_owned())
-            }
-            _ => None,
-        }
-    }
-}
-
-/// How to observe.
-#[derive(Clone, Copy, Debug)]
-pub struct ObserveOptions {
-    /// What to attach.
-    pub probes: ProbeOptions,
-    /// Begin with trace records on.
-    pub trace: bool,
-    /// Count the run time of the eBPF programs (costs some ns a hit while it is on).
-    pub statistics: bool,
-    /// Fill in one cell a block.
-    pub cells: bool,
-}
-
-impl Default for ObserveOptions {
-    fn default() -> Self {
-        Self { probes: ProbeOptions::default(), trace: false, statistics: true, cells: false }
-    }
-}
 
 /// Most of one CPU that scanning descriptors for the live snapshot may take.
 const SCAN_SHARE: u32 = 50; // one fiftieth: 2 %

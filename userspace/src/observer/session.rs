@@ -4,8 +4,9 @@ use aya::maps::{MapData, RingBuf};
 use aya_log::EbpfLogger;
 use probe_abi::KernelLayout;
 
+use super::error::ObserveError;
+use super::options::ObserveOptions;
 use super::rates::RateMeter;
-use super::{ObserveError, ObserveOptions};
 use crate::audit::Auditor;
 use crate::pool_map::PoolMap;
 use crate::probes::Probes;

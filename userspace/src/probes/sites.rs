@@ -4,7 +4,7 @@ use probe_abi::Cookie;
 use symbols::profile::{ArgLoc, Missing, Profile, Site};
 use symbols::role::{Role, SiteRole};
 
-use super::ProbesError;
+use super::error::ProbesError;
 
 /// One program to attach: where, with which argument, at the entry or the return.
 #[derive(Debug, PartialEq, Eq)]

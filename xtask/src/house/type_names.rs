@@ -87,13 +87,6 @@ const PROGRAMS: &[Program] = &[
 ];
 
 const HOST_STILL_TWICE: &str = "
-Answer
-Device
-Facts
-Hello
-Lines
-Listener
-Writer
 ";
 
 const XTASK_STILL_TWICE: &str = "

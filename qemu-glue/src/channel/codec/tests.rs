@@ -5,7 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::channel::{Finish, Finished, Hello, Offer, Progress, Ready, Refused};
+use crate::channel::{Finish, Finished, Offer, PeerHello, Progress, Ready, Refused};
 use crate::set::Block;
 
 fn range() -> impl Strategy<Value = PageRange> {
@@ -26,7 +26,7 @@ fn control() -> impl Strategy<Value = Message> {
         |(a, b, small, big, index)| {
             let name = Name::try_from(b.raw()).unwrap();
             match index % 8 {
-                0 => Message::Hello(Hello {
+                0 => Message::Hello(PeerHello {
                     version: small,
                     program: a.clone(),
                     qemu: b,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 
-use crate::channel::{self, Hello, Message, Receiver, Refused, Security, Sender, Step};
+use crate::channel::{self, Message, PeerHello, Receiver, Refused, Security, Sender, Step};
 use crate::dest::controller::name_of;
 use crate::dest::error::ReceiveError;
 
@@ -20,7 +20,7 @@ const GREETED: Duration = Duration::from_secs(10);
 pub struct NewSource {
     pub(in crate::dest) sender: Sender,
     pub(in crate::dest) receiver: Receiver,
-    pub(in crate::dest) hello: Hello,
+    pub(in crate::dest) hello: PeerHello,
 }
 
 impl NewSource {

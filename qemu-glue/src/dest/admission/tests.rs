@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpSocket;
 
 use super::*;
-use crate::channel::{self, ChannelError, Hello, Key, Message, Receiver, Sender, VERSION};
+use crate::channel::{self, ChannelError, Key, Message, PeerHello, Receiver, Sender, VERSION};
 
 /// A source gets in so soon, whoever else is there.
 const SOON: Duration = Duration::from_secs(2);
@@ -34,7 +34,7 @@ async fn from([a, b, c]: [u8; 3], to: SocketAddr) -> TcpStream {
 }
 
 fn hello() -> Message {
-    Message::Hello(Hello {
+    Message::Hello(PeerHello {
         version: VERSION,
         program: "test".into(),
         qemu: "10.0.2".into(),

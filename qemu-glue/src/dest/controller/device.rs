@@ -8,7 +8,7 @@ const LOST: u32 = 8;
 
 /// A storage that may stall.
 #[derive(Debug)]
-pub(super) struct Device {
+pub(super) struct DeviceProgress {
     /// Where it is, for people.
     pub(super) name: String,
     /// A request has taken too long and not ended yet.
@@ -19,7 +19,7 @@ pub(super) struct Device {
     since: Instant,
 }
 
-impl Device {
+impl DeviceProgress {
     pub(super) const fn new(name: String, now: Instant) -> Self {
         Self { name, stalls: false, asked: 0, since: now }
     }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn only_one_that_is_asked_can_be_silent() {
         let mut now = Instant::now();
-        let mut device = Device::new("d".into(), now);
+        let mut device = DeviceProgress::new("d".into(), now);
         now += 2 * WAITS;
         assert!(device.has_hope(now, WAITS), "it had nothing to answer");
         device.asks(now);
@@ -93,7 +93,7 @@ mod tests {
     fn slow_is_not_late_and_lost_is() {
         let patience = Duration::from_secs(1);
         let begun = Instant::now();
-        let mut device = Device::new("d".into(), begun);
+        let mut device = DeviceProgress::new("d".into(), begun);
         (0..10).for_each(|_| device.asks(begun));
         let mut now = begun;
         for _ in 0..2 * LOST - 1 {

@@ -13,11 +13,11 @@ pub enum Fate {
 }
 
 /// What became of some pages.
-pub type Answer = (Fate, PageRange);
+pub type SettledPages = (Fate, PageRange);
 
 /// What was verified and installed of a read.
 #[derive(Debug, Default)]
 pub(in crate::dest) struct Verified {
-    pub(in crate::dest) answers: Vec<Answer>,
+    pub(in crate::dest) answers: Vec<SettledPages>,
     pub(in crate::dest) counters: Counters,
 }

@@ -14,8 +14,8 @@ use foreign::Text;
 
 use super::buffers::{Buffers, Share};
 use super::counters::Counters;
-use super::device::Device;
-use super::fate::{Answer, Fate, Verified};
+use super::device::DeviceProgress;
+use super::fate::{Fate, SettledPages, Verified};
 use super::queue::{Hash, Job, Queue, QueueError};
 use crate::channel::{NotInstalled, PageRange, Progress};
 use crate::dest::restore::Limits;
@@ -31,7 +31,7 @@ pub(in crate::dest) enum Action {
     /// Read so many bytes from there, and tell what came ([`Feed::read`]). There is a buffer for it.
     Read { id: ReadId, device: u16, place: u64, bytes: u64 },
     /// This has become of pages.
-    Answer(Vec<Answer>),
+    Answer(Vec<SettledPages>),
 }
 
 #[derive(Debug)]
@@ -57,7 +57,7 @@ enum ReadState {
 pub(in crate::dest) struct Feed {
     queue: Queue,
     /// `None` where one cannot be read.
-    devices: Vec<Option<Device>>,
+    devices: Vec<Option<DeviceProgress>>,
     buffers: Buffers,
     limits: Limits,
     reads: BTreeMap<ReadId, Read>,
@@ -74,7 +74,7 @@ impl Feed {
         now: Instant,
     ) -> Self {
         let is_read: Vec<bool> = devices.iter().map(Option::is_some).collect();
-        let device = |name: Option<String>| name.map(|name| Device::new(name, now));
+        let device = |name: Option<String>| name.map(|name| DeviceProgress::new(name, now));
         Self {
             queue: Queue::new(set),
             buffers: Buffers::new(limits.buffers, &is_read),

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 pub(super) use self::counters::Counters;
 pub(super) use self::fate::Verified;
-pub use self::fate::{Answer, Fate};
+pub use self::fate::{Fate, SettledPages};
 pub(super) use self::feed::{Action, Feed, ReadId};
 pub(super) use self::liveness::IncomingState;
 use self::liveness::Liveness;
@@ -62,7 +62,7 @@ pub(super) enum Input {
     /// The source knows that none are.
     Refused,
     /// What has become of pages.
-    Answers(Vec<Answer>),
+    Answers(Vec<SettledPages>),
     /// No answer comes any more.
     AnswersEnded,
     /// The source's hashes were not taken.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::fate::{Answer, Fate};
+use super::fate::{Fate, SettledPages};
 use crate::channel::{Message, PageRange, Progress};
 
 /// How long answers are gathered: long enough to merge ranges, short beside a bitmap sync.
@@ -14,7 +14,7 @@ const PROGRESS: Duration = Duration::from_millis(200);
 /// Answers that were not told yet.
 #[derive(Debug)]
 pub(super) struct Replies {
-    gathered: Vec<Answer>,
+    gathered: Vec<SettledPages>,
     flushed: Instant,
     told: Instant,
 }
@@ -24,7 +24,7 @@ impl Replies {
         Self { gathered: Vec::new(), flushed: now, told: now }
     }
 
-    pub(super) fn gather(&mut self, answers: Vec<Answer>) {
+    pub(super) fn gather(&mut self, answers: Vec<SettledPages>) {
         self.gathered.extend(answers);
     }
 
@@ -58,7 +58,7 @@ impl Replies {
 }
 
 /// Ranges by fate, sorted, with no two that touch.
-fn merged(answers: &mut [Answer]) -> BTreeMap<Fate, Vec<PageRange>> {
+fn merged(answers: &mut [SettledPages]) -> BTreeMap<Fate, Vec<PageRange>> {
     answers.sort_unstable_by_key(|(_, range)| range.first);
     let mut fates: BTreeMap<Fate, Vec<PageRange>> = BTreeMap::new();
     for (fate, range) in answers {

@@ -31,7 +31,7 @@ use tokio::time::{MissedTickBehavior, interval};
 pub use self::limits::Limits;
 use self::verify::verify;
 use crate::channel::{PageRange, Progress};
-use crate::dest::controller::{Action, Answer, Feed, Hash, QueueError, ReadId, Verified};
+use crate::dest::controller::{Action, Feed, Hash, QueueError, ReadId, SettledPages, Verified};
 use crate::dest::memory::Target;
 use crate::error_chain;
 use crate::set::SkipSet;
@@ -57,7 +57,7 @@ struct RestoreState {
     stopped: AtomicBool,
     /// To the driver.
     actions: UnboundedSender<Action>,
-    answers: UnboundedSender<Vec<Answer>>,
+    answers: UnboundedSender<Vec<SettledPages>>,
 }
 
 impl Restore {
@@ -70,7 +70,7 @@ impl Restore {
         devices: Vec<Option<Storage>>,
         target: Target,
         mut limits: Limits,
-    ) -> (Self, UnboundedReceiver<Vec<Answer>>) {
+    ) -> (Self, UnboundedReceiver<Vec<SettledPages>>) {
         // One page that lies between two blocks has to fit.
         let longest = devices.iter().flatten().map(Storage::longest_read).min();
         let request = limits.requests.request_bytes.min(longest.unwrap_or(u64::MAX));

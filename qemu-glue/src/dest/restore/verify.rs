@@ -3,7 +3,7 @@
 use rustix::io::Errno;
 
 use crate::channel::{NotInstalled, PageRange};
-use crate::dest::controller::{Answer, Counters, Fate, Job, Verified};
+use crate::dest::controller::{Counters, Fate, Job, SettledPages, Verified};
 use crate::dest::memory::{InstallOutcome, PAGE, Target};
 use crate::page_hash::hash_pages;
 
@@ -74,7 +74,7 @@ fn install(
     bytes: &[u8],
     mut first: u32,
     counters: &mut Counters,
-    answers: &mut Vec<Answer>,
+    answers: &mut Vec<SettledPages>,
 ) {
     target.install(block, offset, bytes, |installed, count| {
         let range = PageRange { first, count };

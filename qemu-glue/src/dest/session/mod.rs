@@ -8,7 +8,7 @@ use std::time::Instant;
 use foreign::Text;
 
 use self::prepare::{PreparedRestore, WaitingQemu};
-use crate::channel::{Hello, Message, Receiver, Refused, Sender, VERSION};
+use crate::channel::{Message, PeerHello, Receiver, Refused, Sender, VERSION};
 use crate::dest::admission::NewSource;
 use crate::dest::controller::{Controller, Offered};
 use crate::dest::event::{Observer, Outcome, ReceiveEvent};
@@ -140,10 +140,10 @@ impl<'a> ReceiveSession<'a> {
 /// Answers the first words; gives the migration's name.
 pub(in crate::dest) async fn greet(
     sender: &mut Sender,
-    theirs: Hello,
+    theirs: PeerHello,
     qemu: &Result<WaitingQemu, RestoreRefusal>,
 ) -> Result<Text, ReceiveError> {
-    let ours = Hello {
+    let ours = PeerHello {
         version: VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
         qemu: qemu.as_ref().map_or_else(|_| Text::default(), |qemu| qemu.version().into()),

@@ -10,7 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout, timeout_at};
 
 use super::prepare::PreparedRestore;
 use crate::channel::{ChannelError, Finish, Finished, Message, Receiver, Sender};
-use crate::dest::controller::{Answer, Command, Controller, IncomingState, Input, Offered};
+use crate::dest::controller::{Command, Controller, IncomingState, Input, Offered, SettledPages};
 use crate::dest::error::ReceiveError;
 use crate::dest::event::{Observer, Outcome, ReceiveEvent};
 use crate::dest::incoming::state;
@@ -155,7 +155,7 @@ struct Serving<'a> {
 /// What belongs to a restore.
 struct ActiveRestore<'a> {
     restore: &'a Restore,
-    answers: UnboundedReceiver<Vec<Answer>>,
+    answers: UnboundedReceiver<Vec<SettledPages>>,
     out: mpsc::Sender<Message>,
     peak_memory_bytes: &'a mut u64,
 }
@@ -213,7 +213,7 @@ impl Serving<'_> {
     /// What still has an answer when the restore has stopped is told.
     async fn last_answers(
         &mut self,
-        answers: &mut UnboundedReceiver<Vec<Answer>>,
+        answers: &mut UnboundedReceiver<Vec<SettledPages>>,
         out: mpsc::Sender<Message>,
     ) {
         while let Some(answers) = answers.recv().await {

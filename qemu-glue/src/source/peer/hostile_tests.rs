@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::duplex;
 use tokio::time::timeout;
 
-use crate::channel::{Finish, Hello, Key, PageRange, Security, VERSION};
+use crate::channel::{Finish, Key, PageRange, PeerHello, Security, VERSION};
 use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
 use crate::set::{Block, SetRun, SkipSet};
 use crate::source::controller::{Ledger, PeerState, Settled};
@@ -33,7 +33,7 @@ fn set() -> SkipSet {
 
 /// Offers, and hears answers to the hashes of all pages until the other goes; gives how many it settled.
 async fn migrate(link: PeerChannel, set: &SkipSet) -> Result<u64, MigrateError> {
-    let hello = Hello {
+    let hello = PeerHello {
         version: VERSION,
         program: "0.1.0".into(),
         qemu: "10.0.2".into(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use foreign::{Name, Text};
 use tokio::time::timeout;
 
-use crate::channel::{Hello, Message, Offer, Security, VERSION};
+use crate::channel::{Message, Offer, PeerHello, Security, VERSION};
 use crate::qmp::MigrationAddress;
 use crate::set::SkipSet;
 use crate::source::error::MigrateError;
@@ -39,7 +39,7 @@ pub(in crate::source) struct Negotiated {
 pub(in crate::source) async fn open(
     to: &str,
     security: &Security,
-    hello: Hello,
+    hello: PeerHello,
     checked: &Checked,
     shares: bool,
     set: &SkipSet,
@@ -52,7 +52,7 @@ pub(in crate::source) async fn open(
 pub(in crate::source) async fn negotiate(
     mut peer: PeerChannel,
     to: &str,
-    hello: Hello,
+    hello: PeerHello,
     checked: &Checked,
     shares: bool,
     set: &SkipSet,

@@ -7,7 +7,7 @@ pub mod preflight;
 use foreign::Text;
 use serde_json::Value;
 
-use crate::channel::{Hello, VERSION};
+use crate::channel::{PeerHello, VERSION};
 use crate::qmp::Qmp;
 use crate::set::SkipSet;
 use crate::source::controller::{MigrationParameters, SkipTask, Task};
@@ -115,7 +115,7 @@ async fn agree(
     }
     let nothing = SkipSet::default();
     let set = prepared.as_ref().map_or(&nothing, |prepared| &prepared.plan.set);
-    let hello = Hello {
+    let hello = PeerHello {
         version: VERSION,
         program: env!("CARGO_PKG_VERSION").into(),
         qemu: qmp.version().to_string().into(),

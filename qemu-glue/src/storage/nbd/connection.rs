@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 
-use super::negotiate::{Facts, negotiate};
+use super::negotiate::{ExportInfo, negotiate};
 use super::stream::Stream;
 use crate::open_files::OpenFiles;
 use crate::storage::address::Export;
@@ -55,7 +55,7 @@ impl Connection {
     pub(super) async fn open(
         export: &Export,
         held: Option<&OpenFiles>,
-    ) -> Result<(Self, Facts), StorageError> {
+    ) -> Result<(Self, ExportInfo), StorageError> {
         let lost = |source| StorageError::Connect { server: export.server.to_string(), source };
         let mut stream = Stream::connect(&export.server, held).await.map_err(lost)?;
         let facts = negotiate(&mut stream, export).await?;

@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use self::connection::Connection;
-use self::negotiate::Facts;
+use self::negotiate::ExportInfo;
 use super::address::Export;
 use super::buffer::Buffer;
 use super::error::StorageError;
@@ -39,7 +39,7 @@ pub(super) struct Nbd {
     export: Export,
     /// What QEMU has open, where it has named the server.
     held: Option<Arc<OpenFiles>>,
-    facts: Facts,
+    facts: ExportInfo,
     /// How many there were at first.
     count: usize,
     connections: Mutex<Vec<Arc<Connection>>>,

@@ -37,7 +37,7 @@ const MAX_REPLY_BYTES: usize = 8 << 10;
 
 /// What the server says of the export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct ExportInfo {
     /// Length in bytes.
     pub(super) length: u64,
     /// Whether several connections may be used.
@@ -49,7 +49,10 @@ pub(super) struct Facts {
 }
 
 /// Brings `stream` to transmission on `export`.
-pub(super) async fn negotiate<S>(stream: &mut S, export: &Export) -> Result<Facts, StorageError>
+pub(super) async fn negotiate<S>(
+    stream: &mut S,
+    export: &Export,
+) -> Result<ExportInfo, StorageError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -105,7 +108,7 @@ where
     }
     let (length, flags) = facts.ok_or_else(|| strange("no length of the export"))?;
     let several_connections = flags & CAN_MULTI_CONN != 0;
-    Ok(Facts { length, several_connections, longest_read, smallest_read })
+    Ok(ExportInfo { length, several_connections, longest_read, smallest_read })
 }
 
 /// The option `NBD_OPT_GO`, with the wish to hear of block sizes.
