@@ -23,6 +23,8 @@ pub(super) struct TestReport {
     section: Section,
     /// Whether a test program has begun and not given its result yet.
     in_program: bool,
+    /// Whether what is being read is the output of a test that ran a test program itself.
+    nested: bool,
     /// Whether the test whose output is being read has been counted as skipped.
     counted: bool,
     /// When the last test ended, or its program began.
@@ -47,7 +49,11 @@ enum Section {
 impl TestReport {
     /// Takes the next line of standard output, which came at `now`.
     pub(super) fn line(&mut self, line: &str, now: Instant) {
-        if is_start(line) {
+        if self.nested {
+            self.nested = !line.starts_with("test result: ");
+        } else if is_start(line) && self.section != Section::Running {
+            self.nested = true;
+        } else if is_start(line) {
             self.end_program();
             self.in_program = true;
             self.section = Section::Running;
@@ -203,6 +209,39 @@ mod tests {
 
     fn last_line(report: &TestReport) -> String {
         report.summary().lines().last().unwrap().to_owned()
+    }
+
+    /// A test may run its own program again, and print what that prints.
+    #[test]
+    fn a_test_program_in_the_output_of_a_test_does_not_count() {
+        let text = "
+running 1 test
+test a::b ... ok
+
+successes:
+
+---- a::b stdout ----
+
+running 1 test
+test a::b ... ok
+
+successes:
+    a::b
+
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.10s
+
+skipped: b: no root here
+
+successes:
+    a::b
+
+test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.20s
+";
+        let report = report(text, true);
+        assert_eq!(last_line(&report), "0 passed, 0 failed, 1 skipped");
+        // One that ends in the middle of what such a test printed has failed.
+        let cut = text.rfind("skipped").unwrap();
+        assert!(last_line(&super::tests::report(&text[..cut], true)).contains("1 failed"));
     }
 
     #[test]
