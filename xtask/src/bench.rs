@@ -86,7 +86,7 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     let release = workspace::build_release()?;
     let program = release.join("bench-observe");
     let mut variables = vec![("POOLFERRY_CACHE", Cache::open()?.root().into())];
-    for server in Release::ALL {
+    for server in Release::ALL.into_iter().filter(|server| !server.is_optional()) {
         variables.push((server.variable(), server.installed()?.program.into()));
     }
     let mut bench = packages::as_root(&program, &variables);

@@ -124,7 +124,10 @@ impl Plan {
         }
         for release in self.releases {
             println!("fetching {release}");
-            release.fetch()?;
+            match release.fetch() {
+                Err(error) if release.is_optional() => println!("going on without it: {error:#}"),
+                fetched => drop(fetched?),
+            }
         }
         for qemu in self.qemus {
             println!("fetching {qemu}");

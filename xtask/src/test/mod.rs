@@ -104,7 +104,11 @@ fn environment(library: &Path) -> Result<Vec<(String, OsString)>> {
         ("POOLFERRY_BIN".to_owned(), workspace::target().join("debug/poolferry").into()),
     ];
     for release in Release::ALL {
-        variables.push((release.variable().to_owned(), release.installed()?.program.into()));
+        match release.installed() {
+            // Its tests say that they are skipped.
+            Err(_) if release.is_optional() => {}
+            found => variables.push((release.variable().to_owned(), found?.program.into())),
+        }
     }
     Ok(variables)
 }
