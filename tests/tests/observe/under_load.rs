@@ -11,8 +11,9 @@ use userspace::scan::{Block, scan};
 
 use crate::lab::{DATA, eventually, observe, on_each_mysql, on_mariadb, settle, start};
 
-/// What the table must say of a block; nothing where the descriptor alone does not decide.
-fn expected(block: &Block<'_>) -> Option<(u32, Option<(u32, u32)>)> {
+/// What the table must say of a block; nothing where the descriptor alone does not decide. `clean` is the highest oldest LSN of a
+/// clean page.
+fn expected(block: &Block<'_>, clean: u64) -> Option<(u32, Option<(u32, u32)>)> {
     match block.holds() {
         Some(PageState::Evicting) => None,
         None | Some(PageState::Free | PageState::Memory | PageState::NoFrame) => {
@@ -27,8 +28,7 @@ fn expected(block: &Block<'_>) -> Option<(u32, Option<(u32, u32)>)> {
             None
         }
         Some(PageState::Page) => {
-            // So it is in MySQL; in MariaDB 1 is a page that was written and is still on the list.
-            let state = if block.oldest_lsn() <= 1 { state::CLEAN } else { state::DIRTY };
+            let state = if block.oldest_lsn() <= clean { state::CLEAN } else { state::DIRTY };
             Some((state, Some((block.space(), block.page()))))
         }
     }
@@ -45,8 +45,10 @@ fn is_unwritten(memory: Memory, block: &Block<'_>) -> bool {
 pub(crate) fn contradictions(observer: &Observer) -> Vec<String> {
     let (server, residency) = (observer.server(), observer.residency());
     let mut found = Vec::new();
+    // In MariaDB 1 is a page that was written and is still on the flush list.
+    let clean = u64::from(server.profile().server.family == "mariadb");
     scan(server.memory(), &server.layout, &server.pool_map, |block| {
-        let Some((state, page)) = expected(&block) else { return };
+        let Some((state, page)) = expected(&block, clean) else { return };
         let known = residency.get(block.index);
         let agrees = match page {
             None => matches!(known.state, state::FREE | state::UNSEEN),
