@@ -36,25 +36,21 @@ impl Program {
     /// True when `addr` lies in a segment that is mapped executable.
     #[must_use]
     pub fn is_code(&self, addr: LinkAddr) -> bool {
-        self.elf().is_ok_and(|elf| {
-            elf.elf_program_headers().iter().any(|segment| {
-                segment.p_type(LittleEndian) == PT_LOAD
-                    && segment.p_flags(LittleEndian).0 & PF_X.0 != 0
-                    && addr
-                        .0
-                        .checked_sub(segment.p_vaddr(LittleEndian))
-                        .is_some_and(|inside| inside < segment.p_filesz(LittleEndian))
-            })
-        })
+        self.is_in_segment(addr, |flags| flags & PF_X.0 != 0)
     }
 
     /// True when `addr` lies in a segment that the program may only read, and is no code.
     #[must_use]
     pub fn is_read_only(&self, addr: LinkAddr) -> bool {
+        self.is_in_segment(addr, |flags| flags & (PF_X.0 | PF_W.0) == 0)
+    }
+
+    /// Whether the file has bytes for `addr` in a loaded segment with such flags.
+    fn is_in_segment(&self, addr: LinkAddr, has: impl Fn(u32) -> bool) -> bool {
         self.elf().is_ok_and(|elf| {
             elf.elf_program_headers().iter().any(|segment| {
                 segment.p_type(LittleEndian) == PT_LOAD
-                    && segment.p_flags(LittleEndian).0 & (PF_X.0 | PF_W.0) == 0
+                    && has(segment.p_flags(LittleEndian).0)
                     && addr
                         .0
                         .checked_sub(segment.p_vaddr(LittleEndian))

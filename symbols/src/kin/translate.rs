@@ -11,7 +11,7 @@ use crate::profile::{ArgLoc, Global, Missing, Profile, Site, SiteKind};
 use crate::reason::UnresolvedReason;
 use crate::role::Role;
 use crate::server::Definition;
-use crate::site;
+use crate::site::{self, ProbeAddress};
 
 /// Fewest uses by which a variable is found.
 const FEWEST_USES: u32 = 3;
@@ -97,14 +97,20 @@ impl Translation<'_> {
         let probe = site::probe_at(self.program, moved(site.probe))
             .filter(|probe| probe.instruction == site.instruction)
             .ok_or_else(|| refused(Unconfirmed::NoInstruction))?;
-        Ok(Site {
+        Ok(self.moved(site, entry, probe))
+    }
+
+    /// The same site at another place.
+    fn moved(&self, site: &Site, entry: LinkAddr, probe: ProbeAddress) -> Site {
+        Site {
             entry,
             probe: probe.addr,
             file_offset: probe.file_offset,
+            instruction: probe.instruction,
             code: site::code(self.program, entry, &probe),
             text: probe.text,
             ..site.clone()
-        })
+        }
     }
 
     /// The site at the start of a function with other code, where the program exports it: its name has the types of its
@@ -121,15 +127,7 @@ impl Translation<'_> {
         });
         let keep: Vec<u16> = keep.collect::<Option<_>>()?;
         let probe = site::choose(self.program, symbol.addr, symbol.size, &keep)?;
-        Some(Site {
-            entry: symbol.addr,
-            probe: probe.addr,
-            file_offset: probe.file_offset,
-            instruction: probe.instruction,
-            code: site::code(self.program, symbol.addr, &probe),
-            text: probe.text,
-            ..site.clone()
-        })
+        Some(self.moved(site, symbol.addr, probe))
     }
 
     /// A variable: where all functions that use it agree.
