@@ -8,6 +8,7 @@
 //! It takes about an hour and is never part of a test. What it makes is small and lies in `symbols/profiles`.
 
 mod package;
+mod pool;
 mod rebuild;
 
 use std::fs;

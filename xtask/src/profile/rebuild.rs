@@ -9,6 +9,7 @@ use test_servers::command;
 use test_servers::fixture::debian;
 
 use super::package::DebianPackage;
+use super::pool::{self, Pool};
 
 /// Where Debian's own builders unpack sources; the debug information names it, and with it the build id depends on it.
 const BUILD: &str = "build/reproducible-path";
@@ -48,13 +49,22 @@ impl<'p> Rebuild<'p> {
         let _proc = Proc::mount(&self.root)?;
         let name = format!("{}={}", self.package.name, self.package.version);
         self.once("lists", || self.apt(&["update"]))?;
-        self.once("tools", || self.apt(&["install", "--no-install-recommends", "dpkg-dev"]))?;
-        let of_package = format!("{}-{}", self.package.name, self.package.version);
-        self.once(&format!("needs-{of_package}"), || {
-            self.apt(&["build-dep", "--no-install-recommends", &name])
+        self.once("tools", || {
+            self.apt(&["install", "--no-install-recommends", "dpkg-dev", "debian-keyring", "gpgv"])
         })?;
-        let stripped = self.stripped(&name, &of_package)?;
-        let source = self.source(&name, &of_package)?;
+        let of_package = format!("{}-{}", self.package.name, self.package.version);
+        let listed = format!("apt-cache madison {} | cut -d '|' -f 2", self.package.name);
+        let listed = self.output(&listed, Path::new(""))?;
+        let pool = match listed.lines().any(|version| version.trim() == self.package.version) {
+            true => None,
+            false => Some(self.pool()?),
+        };
+        let source = self.source(&name, &of_package, pool.as_ref())?;
+        self.once(&format!("needs-{of_package}"), || {
+            let folder = format!("/{}", source.display());
+            self.apt(&["build-dep", "--no-install-recommends", &folder])
+        })?;
+        let stripped = self.stripped(&name, &of_package, pool.as_ref())?;
         let program = stripped.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let date = self.output("dpkg-parsechangelog -S Timestamp", &source)?;
         let date = format!("SOURCE_DATE_EPOCH={}", date.trim());
@@ -104,13 +114,29 @@ impl<'p> Rebuild<'p> {
         command::run(&mut apt)
     }
 
+    /// Where the archive keeps what its index does not name any more.
+    fn pool(&self) -> Result<Pool> {
+        let Self { package, .. } = self;
+        let records = self.output(&format!("apt-cache showsrc {}", package.name), Path::new(""))?;
+        let pool = Pool::parse(&debian::own_archive()?, &records)?;
+        println!(
+            "`{}` has no {} {} any more; {} is asked: the source counts by its signature, the program by being the same as the rebuilt one.",
+            package.suite, package.name, package.version, pool
+        );
+        Ok(pool)
+    }
+
     /// The server in the binary package.
-    fn stripped(&self, name: &str, of_package: &str) -> Result<PathBuf> {
+    fn stripped(&self, name: &str, of_package: &str, pool: Option<&Pool>) -> Result<PathBuf> {
         let folder = PathBuf::from(BUILD).join("binary").join(of_package.replace([':', '/'], "_"));
         let whole = self.root.join(&folder);
         self.once(&format!("binary-{of_package}"), || {
             fs::create_dir_all(&whole)?;
-            self.run(&format!("apt-get download {name} && dpkg-deb --extract ./*.deb ."), &folder)
+            match pool {
+                None => self.run(&format!("apt-get download {name}"), &folder)?,
+                Some(pool) => self.run(&pool.download(&self.package.binary_file()), &folder)?,
+            }
+            self.run("dpkg-deb --extract ./*.deb .", &folder)
         })?;
         let programs = PROGRAMS.iter().map(|program| whole.join("usr/sbin").join(program));
         programs
@@ -120,15 +146,28 @@ impl<'p> Rebuild<'p> {
     }
 
     /// Folder of the source, below the root.
-    fn source(&self, name: &str, of_package: &str) -> Result<PathBuf> {
+    fn source(&self, name: &str, of_package: &str, pool: Option<&Pool>) -> Result<PathBuf> {
         let build = PathBuf::from(BUILD);
         let folder = build.join(of_package.replace([':', '/'], "_") + ".source");
         self.once(&format!("source-{of_package}"), || {
-            fs::create_dir_all(self.root.join(&folder))?;
-            self.run(&format!("apt-get source --download-only {name}"), &folder)?;
+            let whole = self.root.join(&folder);
+            fs::create_dir_all(&whole)?;
+            let mut extract = "dpkg-source --extract";
+            match pool {
+                None => self.run(&format!("apt-get source --download-only {name}"), &folder)?,
+                Some(pool) => {
+                    let description = pool.description(self.package);
+                    self.run(&pool.download(&description), &folder)?;
+                    let text = fs::read_to_string(whole.join(&description))?;
+                    for file in pool::files(&text)? {
+                        self.run(&pool.download(file), &folder)?;
+                    }
+                    extract = "dpkg-source --require-valid-signature --extract";
+                }
+            }
             let upstream = self.package.upstream();
             let into = format!("/{BUILD}/$(basename *.dsc | cut -d_ -f1)-{upstream}");
-            self.run(&format!("rm -rf {into} && dpkg-source --extract *.dsc {into}"), &folder)
+            self.run(&format!("rm -rf {into} && {extract} *.dsc {into}"), &folder)
         })?;
         let ending = format!("-{}", self.package.upstream());
         for entry in fs::read_dir(self.root.join(&build))? {
