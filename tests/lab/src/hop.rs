@@ -36,6 +36,8 @@ pub struct Hop {
     pub links: LinkBytes,
     /// The comparison of both sides' RAM; `None` where the VM ran before all of it was there.
     pub identity: Option<Identity>,
+    /// When the guest was first heard at the destination.
+    pub heard_there: Option<Instant>,
     /// The silence of the guest, without the time in which it was paused to be compared.
     pub interruption: Option<Interruption>,
     /// In which the VM was compared.
@@ -130,9 +132,17 @@ impl Laboratory {
         self.wait_for_tick(resumed).context("the VM does not run on at the destination")?;
         wait::pause(HEARD)?;
         let pause = Pause { from: ended.at, to: resumed };
-        let interruption = self.interruption(watch.begun().0, pause);
-        let hop = Hop { mode, watch, ended, links, identity, interruption, pause, qemu };
-        Ok(Attempt::Arrived(Box::new(hop)))
+        Ok(Attempt::Arrived(Box::new(Hop {
+            mode,
+            interruption: self.interruption(watch.begun().0, pause),
+            heard_there: self.first_tick_of_the_last_qemu(),
+            watch,
+            ended,
+            links,
+            identity,
+            pause,
+            qemu,
+        })))
     }
 
     /// The longest silence since `begun`, without the pause.
@@ -140,6 +150,12 @@ impl Laboratory {
         let heard = |(at, tick): &(Instant, Tick)| (pause.taken_out(*at), *tick);
         let ticks: Vec<_> = self.guest.ticks().iter().map(heard).collect();
         Interruption::between(&ticks, begun, Instant::now())
+    }
+
+    fn first_tick_of_the_last_qemu(&mut self) -> Option<Instant> {
+        let ticks = self.guest.ticks();
+        let last = ticks.iter().map(|(_, tick)| tick.qemu).max()?;
+        ticks.iter().find(|(_, tick)| tick.qemu == last).map(|(at, _)| *at)
     }
 
     fn wait_for_tick(&mut self, since: Instant) -> Result<()> {

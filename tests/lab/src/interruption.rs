@@ -46,7 +46,7 @@ mod tests {
     fn the_longest_silence_is_found() {
         let start = Instant::now();
         let tick = |number: u64, heard_ms: u64, guest_ms: u64| {
-            let tick = Tick { number, guest_ns: guest_ms * 1_000_000 };
+            let tick = Tick { number, guest_ns: guest_ms * 1_000_000, qemu: 0 };
             (start + Duration::from_millis(heard_ms), tick)
         };
         // Out of order where the sockets change.

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ pub struct Port {
     sender: Sender<GuestMessage>,
     writer: Option<UnixStream>,
     next_id: u64,
+    connections: AtomicU32,
 }
 
 impl Port {
@@ -35,7 +37,7 @@ impl Port {
     #[must_use]
     pub fn new() -> Self {
         let (sender, heard) = channel();
-        Self { heard, sender, writer: None, next_id: 0 }
+        Self { heard, sender, writer: None, next_id: 0, connections: AtomicU32::new(0) }
     }
 
     /// Connects to the port of a further QEMU. What the guest says is heard from all of them; asks go to
@@ -47,11 +49,15 @@ impl Port {
         let stream = UnixStream::connect(socket)
             .with_context(|| format!("failed to reach the guest at `{}`", socket.display()))?;
         let (reader, sender) = (BufReader::new(stream.try_clone()?), self.sender.clone());
+        let number = self.connections.fetch_add(1, Ordering::Relaxed);
         thread::spawn(move || {
             for line in reader.split(b'\n').map_while(Result::ok) {
                 let at = Instant::now();
                 // A line that a migration has cut in two is lost: each half goes to another host.
-                let Ok(told) = serde_json::from_slice(&line) else { continue };
+                let Ok(mut told) = serde_json::from_slice(&line) else { continue };
+                if let Told::Tick(tick) = &mut told {
+                    tick.qemu = number;
+                }
                 if sender.send(GuestMessage { at, told }).is_err() {
                     return;
                 }

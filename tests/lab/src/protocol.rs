@@ -93,4 +93,7 @@ pub struct Tick {
     pub number: u64,
     /// CLOCK_MONOTONIC of the guest in ns.
     pub guest_ns: u64,
+    /// The QEMU that it was heard from, in the order in which they were started. The laboratory fills it in.
+    #[serde(skip)]
+    pub qemu: u32,
 }

@@ -47,7 +47,7 @@ fn tick(port: &SharedPort, every_ms: &AtomicU32) {
         }
         let now = clock_gettime(ClockId::Monotonic);
         let nanoseconds = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
-        port.tell(&Told::Tick(Tick { number, guest_ns: nanoseconds }));
+        port.tell(&Told::Tick(Tick { number, guest_ns: nanoseconds, qemu: 0 }));
         number += 1;
         thread::sleep(Duration::from_millis(u64::from(every)));
     }
