@@ -61,6 +61,12 @@ impl DeviceProgress {
         self.stalls = true;
     }
 
+    /// Time has gone by: with requests that it has not answered, it stalls once it has said nothing for the patience, whether or not
+    /// one of them is still wanted. Those that are not keep their buffers, and without a buffer it is asked nothing more.
+    pub(super) fn look(&mut self, now: Instant, patience: Duration) {
+        self.stalls |= self.asked > 0 && self.silent(now) >= patience;
+    }
+
     /// Time in which it could have answered and did not.
     pub(super) fn silent(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.since)

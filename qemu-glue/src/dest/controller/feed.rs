@@ -198,6 +198,9 @@ impl Feed {
                 late.extend(job.pages());
             }
         }
+        for device in self.devices.iter_mut().flatten() {
+            device.look(now, self.limits.patience);
+        }
         self.give_up(&late, NotInstalled::TooLate, out);
         self.fill(now, out);
     }
