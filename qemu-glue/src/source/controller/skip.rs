@@ -338,9 +338,9 @@ impl Skip {
     /// Leaves up to `pages` pages to QEMU, those that storage would come to last; gives how many.
     pub(super) fn leave_to_network(&mut self, pages: u64, out: &mut Vec<Command>) -> u64 {
         let ranges = self.ledger.redirty_last(pages);
-        out.push(Command::Tell(Message::Redirtied(ranges.clone())));
         let left = count(&ranges);
-        self.redirty(reason::SOONER, ranges, out);
+        self.redirty(reason::SOONER, ranges.clone(), out);
+        out.push(Command::Tell(Message::Redirtied(ranges)));
         left
     }
 

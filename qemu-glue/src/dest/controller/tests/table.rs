@@ -175,6 +175,18 @@ fn hashes_that_were_not_taken_end_it() {
     assert!(world.step(Input::HashesRefused(error)).starts_with("fail: the source sent hashes"));
 }
 
+/// Who is left is told no more, whatever happens still.
+#[test]
+fn nothing_is_commanded_after_a_failure() {
+    let mut world = World::restoring();
+    world.step(Input::Answers(vec![(Fate::Installed, range(0, 4))]));
+    let error = QueueError::Beyond { first: 8, count: 4, pages: 1 };
+    assert!(world.step(Input::HashesRefused(error)).starts_with("fail: "));
+    assert_eq!(world.wait(SILENCE * 10, 4, true), "");
+    assert_eq!(world.peer(hashes(0)), "");
+    assert_eq!(world.step(Input::AnswersEnded), "");
+}
+
 /// Whatever it says: only work counts, and a migration that comes in.
 #[test]
 fn a_source_that_talks_and_does_nothing_is_left() {

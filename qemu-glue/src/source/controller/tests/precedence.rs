@@ -30,7 +30,7 @@ fn soon(world: &mut World) {
     world.controller.deadline = Some(world.now + SILENCE / 4);
 }
 
-const CASES: [Case; 16] = [
+const CASES: [Case; 21] = [
     Case {
         name: "its time is up while pages are outstanding",
         before: soon,
@@ -224,6 +224,73 @@ const CASES: [Case; 16] = [
         not_expected: &["SetParameters"],
         phase: SkipPhase::Released,
     },
+    Case {
+        name: "somebody cancels it in the moment that its time is up",
+        before: |world| {
+            soon(world);
+            world.now += SILENCE / 2;
+        },
+        then: |world| {
+            world.step(Input::Cancel("enough".to_owned()));
+            let count = world.commands.iter().filter(|command| *command == "CancelMigration");
+            assert_eq!(count.count(), 1, "{:?}", world.commands);
+        },
+        expected: &["Warn", "CancelMigration", "Disarm", "Redirty"],
+        not_expected: &["Release"],
+        phase: SkipPhase::Redirtying,
+    },
+    Case {
+        name: "cancelled after the rest was re-dirtied",
+        before: |world| world.step(Input::ChannelGone(None)),
+        then: |world| world.step(Input::Cancel("enough".to_owned())),
+        expected: &["Warn", "CancelMigration"],
+        not_expected: &["StopReading", "Disarm", "Redirty", "Release"],
+        phase: SkipPhase::Redirtying,
+    },
+    Case {
+        name: "QEMU says that it is over in the moment that its time is up",
+        before: |world| {
+            world.settle_all();
+            world.look();
+            soon(world);
+            world.now += SILENCE;
+        },
+        then: |world| {
+            world.status_is("completed");
+            world.step(Input::Stage(Stage::Completed));
+        },
+        expected: &["AskQemu", "End"],
+        not_expected: &["CancelMigration", "Warn"],
+        phase: SkipPhase::Released,
+    },
+    Case {
+        name: "it has completed when the VM may be stopped for longer",
+        before: |world| {
+            world.settle_all();
+            world.look();
+            world.sync();
+            world.ask();
+            world.now += SILENCE;
+            world.status_is("completed");
+        },
+        then: |world| world.ask(),
+        expected: &["End"],
+        not_expected: &["SetParameters"],
+        phase: SkipPhase::Released,
+    },
+    Case {
+        name: "somebody has QEMU wait before the switchover, and it is cancelled",
+        before: |world| {
+            world.settle_all();
+            world.look();
+            world.step(Input::Cancel("enough".to_owned()));
+            world.status_is("pre-switchover");
+        },
+        then: |world| world.ask(),
+        expected: &[],
+        not_expected: &["Warn", "SetParameters"],
+        phase: SkipPhase::Released,
+    },
 ];
 
 #[test]
@@ -274,6 +341,76 @@ fn load_is_split_before_it_is_throttled() {
         commands.iter().position(|command| matches!(command, Command::SetParameters(_)));
     assert!(redirtied.is_some() && redirtied < throttled, "{commands:?}");
     assert_eq!(world.controller.bandwidth, Bandwidth::Full);
+}
+
+/// It is said of a QEMU that is free to catch up, and that somebody still waits for.
+#[test]
+fn convergence_is_looked_at_last() {
+    let cases: [(&str, fn(&mut World), bool); 3] = [
+        ("released", |_| {}, true),
+        (
+            "throttled",
+            |world| world.controller.skip.as_mut().unwrap().phase = SkipPhase::Restoring,
+            false,
+        ),
+        ("cancelled", |world| world.step(Input::Cancel("enough".to_owned())), false),
+    ];
+    for (name, before, expected) in cases {
+        let mut world = World::restoring(false);
+        world.settle_all();
+        world.look();
+        before(&mut world);
+        world.commands.clear();
+        for look in 0..80 {
+            world.now += Duration::from_millis(100);
+            if look % 10 == 0 {
+                world.sync();
+            }
+            world.migration.ram.dirty_pages_rate = 10_000;
+            world.migration.ram.pages_per_second = 1000;
+            world.ask();
+        }
+        let is_said = world.commands.iter().any(|command| command == "Warn");
+        assert_eq!(is_said, expected, "{name}: {:?}", world.commands);
+    }
+}
+
+/// The hint is looked at before the clock.
+#[test]
+fn a_hint_that_comes_at_the_last_moment_counts() {
+    let mut world = World::new(false);
+    world.sync();
+    world.now += skip::HINT * 2;
+    world.look();
+    assert_eq!(world.phase(), SkipPhase::Restoring);
+    assert!(!world.commands.iter().any(|command| command == "Warn"), "{:?}", world.commands);
+}
+
+/// QEMU that has not measured its bandwidth would switch over without another sync, and so without what is re-dirtied.
+#[test]
+fn what_is_redirtied_is_taken_up_before_the_release() {
+    let mut world = World::new(false);
+    world.sync();
+    world.sync();
+    world.look();
+    world.settle_all();
+    world.look();
+    assert_eq!(world.phase(), SkipPhase::Redirtying, "four pages cannot be read");
+    world.sync();
+    world.pass_time(Duration::from_millis(10));
+    assert!(world.released);
+}
+
+/// What QEMU sends in its first pass is no reason to give it pages that are not skipped yet.
+#[test]
+fn nothing_changes_over_before_the_hint() {
+    let mut world = World::new(true);
+    for look in 0..60 {
+        world.now += Duration::from_millis(100);
+        world.migration.ram = ram(0, look << 12);
+        world.ask();
+    }
+    assert!(!world.commands.iter().any(|command| command == "Redirty"), "{:?}", world.commands);
 }
 
 /// What is not to be said is not sent to QEMU either: the destination would read what the network brings.
