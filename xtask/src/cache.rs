@@ -93,7 +93,7 @@ mod tests {
         };
         let entries = [
             entry("mariadb", 0, false),
-            entry("lab-data/4x1000", 0, false),
+            entry("lab-data/mysql56-4x1000", 0, false),
             entry("datadirs/mariadb-1", 8, false),
             entry("qemu-10.0.part", 0, true),
         ];

@@ -12,7 +12,8 @@ mod side;
 pub use files::{JSON, RecordError, find, read, replace};
 pub use keys::{json_schema, markdown};
 pub use report::{
-    Costs, Links, Machine, MigrationStatus, Pages, QemuVersions, RamIdentity, Report, SCHEMA,
+    Costs, GuestSystem, Links, Machine, MigrationStatus, Pages, QemuVersions, RamIdentity, Report,
+    SCHEMA,
 };
 pub use series::{GuestSecond, MigrationPhase, Sample, Sync, Tps, Transactions, approximate};
 pub use side::{Function, FunctionState, Side, Sides};

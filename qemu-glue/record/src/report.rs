@@ -49,6 +49,8 @@ pub struct Report {
     pub memory_bytes: u64,
     /// Size of the buffer pool in bytes.
     pub pool_bytes: Option<u64>,
+    /// What ran in the VM; empty where nobody who knows has said.
+    pub guest_system: GuestSystem,
     /// Speed to which the links were shaped.
     pub links: Links,
     /// Versions of the hypervisors.
@@ -140,6 +142,7 @@ impl Default for Report {
             reason: None,
             memory_bytes: 0,
             pool_bytes: None,
+            guest_system: GuestSystem::default(),
             links: Links::default(),
             qemu: QemuVersions::default(),
             machine: Machine::default(),
@@ -184,6 +187,16 @@ pub enum MigrationStatus {
     Failed,
     /// Somebody ended it; the VM runs on at the source.
     Cancelled,
+}
+
+/// Server and kernel of the VM.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct GuestSystem {
+    /// The server, with its version as it tells it: `MySQL 5.6.24`, `MariaDB 10.11.18-MariaDB-0+deb12u1`.
+    pub server: Text,
+    /// Release of its kernel (`uname -r`).
+    pub kernel: Text,
 }
 
 /// Speed of the links; `null` is not shaped.

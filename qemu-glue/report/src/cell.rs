@@ -3,7 +3,7 @@
 use foreign::Shown;
 
 use super::units;
-use migration_record::{Links, MigrationStatus, Report};
+use migration_record::{GuestSystem, Links, MigrationStatus, Report};
 
 /// Migrations of the same VM under the same load over the same links.
 #[derive(Debug)]
@@ -11,6 +11,7 @@ pub(crate) struct Comparison<'a> {
     pub(crate) workload: &'a str,
     pub(crate) memory_bytes: u64,
     pub(crate) pool_bytes: Option<u64>,
+    pub(crate) system: &'a GuestSystem,
     pub(crate) links: Links,
     /// Stock first, Poolferry last.
     pub(crate) ways: Vec<Way<'a>>,
@@ -42,6 +43,7 @@ pub(crate) fn cells(reports: &[Report]) -> Vec<Comparison<'_>> {
             report.workload == cell.workload
                 && cell.memory_bytes == report.memory_bytes
                 && cell.pool_bytes == report.pool_bytes
+                && *cell.system == report.guest_system
                 && cell.links == report.links
         };
         let index = cells.iter().position(of).unwrap_or_else(|| {
@@ -49,6 +51,7 @@ pub(crate) fn cells(reports: &[Report]) -> Vec<Comparison<'_>> {
                 workload: report.workload.raw(),
                 memory_bytes: report.memory_bytes,
                 pool_bytes: report.pool_bytes,
+                system: &report.guest_system,
                 links: report.links,
                 ways: Vec::new(),
             });
@@ -89,11 +92,19 @@ impl<'a> Comparison<'a> {
     /// What the runs have in common: `read only: 2 GiB VM, 1.2 GiB pool; migration link 1 Gbit/s, ...`.
     pub(crate) fn title(&self) -> String {
         let pool = self.pool_bytes.map(|pool| format!(", buffer pool {}", units::bytes(pool)));
+        let GuestSystem { server, kernel } = self.system;
+        let system =
+            [("", server), (" on Linux ", kernel)].map(|(before, text)| match text.raw() {
+                "" => String::new(),
+                _ => format!("{before}{text}"),
+            });
+        let system = system.concat();
         format!(
-            "{}{} VM{}; {}",
+            "{}{} VM{}{}{system}; {}",
             self.load().map_or_else(String::new, |load| format!("{load}: ")),
             units::bytes(self.memory_bytes),
             pool.unwrap_or_default(),
+            if system.is_empty() { "" } else { ", " },
             self.both_links(),
         )
     }
@@ -207,6 +218,19 @@ mod tests {
         let title = |workload: &str| cells(&[report(STOCK, workload, 1.0)])[0].title();
         assert!(title("idle").starts_with("Idle: 0 B VM; "), "{}", title("idle"));
         assert!(title("unknown").starts_with("0 B VM; "), "{}", title("unknown"));
+    }
+
+    #[test]
+    fn server_and_kernel_are_named_and_not_mixed() {
+        let of = |server: &str| Report {
+            guest_system: GuestSystem { server: server.into(), kernel: "6.1.0".into() },
+            ..report(STOCK, "idle", 1.0)
+        };
+        let reports = [of("MySQL 5.6.24"), of("MariaDB 10.11.18"), of("MySQL 5.6.24")];
+        let cells = cells(&reports);
+        let titles: Vec<String> = cells.iter().map(Comparison::title).collect();
+        assert!(titles[0].starts_with("Idle: 0 B VM, MySQL 5.6.24 on Linux 6.1.0; "), "{titles:?}");
+        assert_eq!(cells.iter().map(|cell| cell.ways[0].runs.len()).collect::<Vec<_>>(), [2, 1]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::Dip;
 use super::cell::{self, Comparison, STOCK, Way};
 use super::limit::Limit;
 use migration_record::{
-    Links, Machine, MigrationStatus, Report, SCHEMA, Transactions, approximate,
+    GuestSystem, Links, Machine, MigrationStatus, Report, SCHEMA, Transactions, approximate,
 };
 
 /// Name of the file.
@@ -35,6 +35,8 @@ pub struct ModeResult {
     pub memory_bytes: u64,
     /// Its buffer pool in bytes.
     pub pool_bytes: Option<u64>,
+    /// What ran in it.
+    pub guest_system: GuestSystem,
     /// Speed of the links.
     pub links: Links,
     /// Every run, failed ones too.
@@ -130,6 +132,7 @@ pub(super) fn entry(cell: &Comparison<'_>, way: &Way<'_>) -> ModeResult {
         workload: cell.workload.into(),
         memory_bytes: cell.memory_bytes,
         pool_bytes: cell.pool_bytes,
+        guest_system: cell.system.clone(),
         links: cell.links,
         runs: way.runs.iter().map(|run| one(run)).collect(),
         median: median(way),

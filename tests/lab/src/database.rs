@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use test_servers::cache::Cache;
-use test_servers::{Config, Dataset, Server, command, room};
+use test_servers::{Config, Dataset, Release, Server, command, room};
 
 use crate::image;
 use crate::size::Size;
@@ -39,12 +39,12 @@ impl Database {
     /// The database that fills `fill` of a buffer pool of `pool`; made now if it is not in the cache.
     ///
     /// # Errors
-    /// MySQL 5.6.24, sysbench or `mke2fs` is missing or fails.
-    pub fn ready(cache: &Cache, pool: Size, fill: f64) -> Result<Self> {
+    /// The server, sysbench or `mke2fs` is missing or fails.
+    pub fn ready(cache: &Cache, release: Release, pool: Size, fill: f64) -> Result<Self> {
         let dataset = dataset(pool, fill)?;
-        let inputs = format!("{dataset:?} {ROOM} 1");
-        let name = format!("lab-data/{}x{}", dataset.tables, dataset.rows);
-        let folder = cache.prepare(&name, &inputs, |folder| make(folder, dataset))?;
+        let inputs = format!("{} {dataset:?} {ROOM} 1", release.installed()?.program.display());
+        let name = format!("lab-data/{}-{}x{}", release.name(), dataset.tables, dataset.rows);
+        let folder = cache.prepare(&name, &inputs, |folder| make(folder, release, dataset))?;
         let known = fs::read(folder.join("known.json"))?;
         Ok(Self { disk: folder.join("data.raw"), known: serde_json::from_slice(&known)? })
     }
@@ -85,13 +85,13 @@ fn dataset(pool: Size, fill: f64) -> Result<Dataset> {
     Ok(Dataset { tables: TABLES, rows: thousands.max(1) * 1000 })
 }
 
-fn make(folder: &Path, dataset: Dataset) -> Result<()> {
+fn make(folder: &Path, release: Release, dataset: Dataset) -> Result<()> {
     let staging = folder.join("staging");
     fs::create_dir(&staging)?;
     // The data directory and the disk are there side by side for a moment.
     room::ensure(folder, 2 * dataset.bytes() + ROOM, "a disk with the database")?;
     let config = Config::new().pool_mib(1024).sysbench(dataset).filled_anew().datadir_in(&staging);
-    let mut server = Server::mysql56(config.option("innodb_fast_shutdown=0"))?;
+    let mut server = Server::start(release, config.option("innodb_fast_shutdown=0"))?;
     let mut known = Known { tables: dataset.tables, rows: dataset.rows, checksums: Vec::new() };
     for table in 1..=dataset.tables {
         let rows = server.query(&format!("CHECKSUM TABLE sbtest.sbtest{table}"))?;

@@ -6,11 +6,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use migration_record::GuestSystem;
+use test_servers::Release;
 
 use crate::port::{GuestMessage, Port};
 use crate::protocol::{Ask, Tick, Told};
 use crate::vm::Machine;
-use crate::wait;
+use crate::{server, wait};
 
 /// A guest without an accelerator boots within this time, on a machine that does other things.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
@@ -18,6 +20,8 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 const SERVER_LIMIT: Duration = Duration::from_secs(240);
 /// A single question is answered within this time; reading all tables is the longest.
 const ASK_LIMIT: Duration = Duration::from_secs(900);
+/// Name of the server among the programs of a guest.
+pub(crate) const SERVER: &str = "server";
 /// Time between two ticks.
 pub const TICK_MS: u32 = 10;
 
@@ -109,22 +113,33 @@ impl Guest {
         self.answer("tick", Ask::Tick { every_ms: TICK_MS }).map(drop)
     }
 
-    /// Starts MySQL and waits until it answers.
+    /// Starts the server and waits until it answers.
     ///
     /// # Errors
     /// It ends, or does not answer in time; the text has what it wrote.
-    pub fn start_mysql(&mut self) -> Result<()> {
-        let argv = ["/opt/mysql/mysqld", "--defaults-file=/lab/my.cnf"];
-        self.start("mysqld", &argv, &[("LD_LIBRARY_PATH", "/opt/mysql")])?;
+    pub fn start_server(&mut self, release: Release) -> Result<()> {
+        let (argv, env) = server::command(release);
+        self.start(SERVER, &argv, &env)?;
         let since = Instant::now();
-        while self.sql("SELECT 1").is_err() {
-            if self.how_ended("mysqld").is_some() || since.elapsed() > SERVER_LIMIT {
-                let said: Vec<_> = self.lines("mysqld").iter().map(|l| l.text.as_str()).collect();
-                bail!("MySQL does not run in the guest\n{}", said.join("\n"));
+        while let Err(error) = self.sql("SELECT 1") {
+            if self.how_ended(SERVER).is_some() || since.elapsed() > SERVER_LIMIT {
+                let said: Vec<_> = self.lines(SERVER).iter().map(|l| l.text.as_str()).collect();
+                bail!("{release} does not run in the guest\n{}\n{error:#}", said.join("\n"));
             }
             wait::pause(Duration::from_millis(500))?;
         }
         Ok(())
+    }
+
+    /// What runs in the VM, as server and kernel say it.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub(crate) fn system(&mut self, release: Release) -> Result<GuestSystem> {
+        let version = self.sql("SELECT VERSION()")?.concat();
+        let kernel = self.run(&["uname", "-r"], "")?;
+        let server = format!("{} {version}", release.family());
+        Ok(GuestSystem { server: server.into(), kernel: kernel.trim().into() })
     }
 
     /// Runs SQL statements and gives the rows of all results, cells parted by tabs.
@@ -136,6 +151,8 @@ impl Guest {
             "mariadb",
             "--no-defaults",
             "--user=root",
+            // From 11.4 on it talks to no server without a certificate, not even over a socket.
+            "--skip-ssl",
             "--batch",
             "--skip-column-names",
             "--socket=/run/mysqld.sock",

@@ -4,13 +4,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use migration_record::GuestSystem;
 use qemu_glue::agent::Reading;
 use rustix::process::Signal;
 use test_servers::cache::Cache;
 
 use crate::database::{Database, Known};
 use crate::gauge::Gauge;
-use crate::guest::Guest;
+use crate::guest::{Guest, SERVER};
 use crate::image::{Image, Tools, make_tools};
 use crate::mode::Mode;
 use crate::network::{Host, Network};
@@ -20,7 +21,7 @@ use crate::steps::step;
 use crate::storage::Storage;
 use crate::vm::{Devices, Hardware, Machine, Start};
 use crate::workload::{self, GuestSecond, Workload};
-use crate::{check, wait};
+use crate::{check, server, wait};
 
 /// Name of the agent in the guest.
 pub const AGENT: &str = "agent";
@@ -29,8 +30,6 @@ pub const AGENT: &str = "agent";
 const ATTACHED: &str = "attached to ";
 /// Symbols are read and probes set within this time, without an accelerator.
 const ATTACH_LIMIT: Duration = Duration::from_secs(180);
-/// Name of the server in the guest.
-const MYSQL: &str = "mysqld";
 /// A server writes its dirty pages and ends within this time.
 const RESTART_LIMIT: Duration = Duration::from_secs(120);
 
@@ -47,6 +46,8 @@ pub struct Laboratory {
     pub(crate) storage: Storage,
     pub(crate) network: Network,
     pub(crate) setup: Setup,
+    /// What runs in the VM, once the server has said it.
+    pub(crate) system: GuestSystem,
     running: Workload,
     written: bool,
     pub(crate) programs: Programs,
@@ -67,8 +68,10 @@ impl Laboratory {
     /// # Errors
     /// A program that is needed is missing or fails; the text says which.
     pub fn boot(cache: &Cache, setup: Setup, programs: Programs) -> Result<Self> {
-        let image = step("guest image", || Image::ready(cache))?;
-        let database = step("database", || Database::ready(cache, setup.pool, setup.fill))?;
+        let image =
+            step("guest image", || Image::ready(cache, setup.suite.as_deref(), setup.server))?;
+        let database =
+            step("database", || Database::ready(cache, setup.server, setup.pool, setup.fill))?;
         let scratch = LabFolder::new(cache)?;
         let network = step("namespaces and links", || {
             Network::new(&scratch, setup.network_rate, setup.storage_rate)
@@ -81,7 +84,8 @@ impl Laboratory {
         let tools =
             Tools { lab_guest: programs.lab_guest.clone(), poolferry: programs.poolferry.clone() };
         step("tools disk", || {
-            make_tools(&tools, setup.pool, &scratch.path().join(TOOLS))?;
+            let my_cnf = server::my_cnf(setup.server, setup.pool);
+            make_tools(&tools, &my_cnf, &scratch.path().join(TOOLS))?;
             image.make_initramfs(&scratch.path().join(INITRAMFS))
         })?;
         let hardware = Hardware {
@@ -106,6 +110,7 @@ impl Laboratory {
             storage,
             network,
             setup,
+            system: GuestSystem::default(),
             running: Workload::Idle,
             written: false,
             programs,
@@ -125,8 +130,9 @@ impl Laboratory {
     /// # Errors
     /// A program in the guest fails; the text has what it wrote.
     pub fn busy(&mut self) -> Result<()> {
-        let Self { guest, database, .. } = self;
-        step("MySQL starts", || guest.start_mysql())?;
+        let Self { guest, database, setup, .. } = self;
+        step("the server starts", || guest.start_server(setup.server))?;
+        self.system = guest.system(setup.server)?;
         step("the pool fills", || workload::warm(guest, database.known()))?;
         guest.tick()
     }
@@ -162,13 +168,14 @@ impl Laboratory {
         let guest = &mut self.guest;
         // The server writes its dirty pages when it ends; nobody waits for them before.
         workload::stop(guest, running)?;
-        step("MySQL restarts with an empty pool", || {
-            guest.signal(MYSQL, Signal::TERM)?;
-            wait::until("the end of MySQL", RESTART_LIMIT, || {
-                Ok(guest.how_ended(MYSQL).map(drop))
+        let release = self.setup.server;
+        step("the server restarts with an empty pool", || {
+            guest.signal(SERVER, Signal::TERM)?;
+            wait::until("the end of the server", RESTART_LIMIT, || {
+                Ok(guest.how_ended(SERVER).map(drop))
             })?;
             guest.run(&["sh", "-c", "echo 3 > /proc/sys/vm/drop_caches"], "")?;
-            guest.start_mysql()
+            guest.start_server(release)
         })?;
         self.load(running)
     }

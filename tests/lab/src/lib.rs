@@ -1,8 +1,8 @@
 //! A laboratory on one machine: two hypervisors and a storage server in network namespaces, links as slow as wanted, and
-//! a VM with a busy MySQL that migrates between them.
+//! a VM with a busy server that migrates between them.
 //!
 //! ```text
-//! image, database -> disks -> network, storage -> machine (boots) -> guest: mysqld, agent, sysbench, ticks
+//! image, database -> disks -> network, storage -> machine (boots) -> guest: server, agent, sysbench, ticks
 //!   -> machine (incoming) -> migration (QEMU alone or Poolferry) -> identity -> cont -> check -> report
 //! ```
 //! A migration is one hop of the VM from host to host; the next goes back. After each, with both VMs paused, the
@@ -36,6 +36,7 @@ pub mod rate;
 pub mod record;
 pub mod run;
 pub mod scratch;
+mod server;
 pub mod setup;
 pub mod size;
 pub mod steps;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::Result;
 use foreign::Text;
 use migration_record::{
-    Links, Machine, MigrationStatus, QemuVersions, RamIdentity, Report, Sample, Tps,
+    GuestSystem, Links, Machine, MigrationStatus, QemuVersions, RamIdentity, Report, Sample, Tps,
 };
 use qemu_glue::agent::{self, Reading};
 
@@ -37,6 +37,7 @@ pub fn record(
     hop: &Hop,
     heard: &LoadRecord,
     setup: &Setup,
+    system: GuestSystem,
     run: u32,
     folder: &Path,
 ) -> Result<Report> {
@@ -58,6 +59,7 @@ pub fn record(
     report.status = MigrationStatus::Completed;
     report.memory_bytes = setup.memory.bytes();
     report.pool_bytes = Some(setup.pool.bytes());
+    report.guest_system = system;
     report.links = links(setup);
     let [source, destination] = hop.qemu.clone();
     report.qemu = QemuVersions { source: source.into(), destination: destination.into() };
@@ -105,12 +107,19 @@ pub(crate) fn is_of(report: &Report, setup: &Setup) -> bool {
     report.workload == setup.workload.name()
         && report.memory_bytes == setup.memory.bytes()
         && report.pool_bytes == Some(setup.pool.bytes())
+        && report.guest_system.server.raw().starts_with(setup.server.family())
         && report.links == links(setup)
         && report.machine == machine(setup)
 }
 
 /// The record of a migration that did not complete.
-pub(crate) fn failure(setup: &Setup, mode: Mode, run: u32, error: &anyhow::Error) -> Report {
+pub(crate) fn failure(
+    setup: &Setup,
+    guest_system: GuestSystem,
+    mode: Mode,
+    run: u32,
+    error: &anyhow::Error,
+) -> Report {
     Report {
         mode: mode.name().into(),
         workload: setup.workload.name().into(),
@@ -119,6 +128,7 @@ pub(crate) fn failure(setup: &Setup, mode: Mode, run: u32, error: &anyhow::Error
         reason: Some(format!("{error:#}").into()),
         memory_bytes: setup.memory.bytes(),
         pool_bytes: Some(setup.pool.bytes()),
+        guest_system,
         links: links(setup),
         machine: machine(setup),
         ..Report::default()

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
-use migration_record::{MigrationStatus, RecordError, Report};
+use anyhow::{Context as _, Result, bail, ensure};
+use migration_record::{GuestSystem, MigrationStatus, RecordError, Report};
 use test_servers::cache::Cache;
 
 use crate::berth::Berth;
@@ -108,12 +108,25 @@ pub fn migrations(
                 // An end that the user wants is no failure of QEMU's.
                 Err(error) if is_other(mode) && wait::go_on().is_ok() => {
                     say(&format!("{} failed: {error:#}", mode.name()));
+                    let system = berth.lab().map(|lab| lab.system.clone()).unwrap_or_default();
                     // Wherever its VM is now, nobody wants to know.
                     berth.leave();
-                    failure(setup, mode, run, &error)
+                    failure(setup, system, mode, run, &error)
                 }
                 report => report?,
             };
+            let known = |of: &&Report| of.guest_system != GuestSystem::default();
+            if known(&&report)
+                && let Some(other) =
+                    reports.iter().filter(known).find(|of| of.guest_system != report.guest_system)
+            {
+                bail!(
+                    "`{}` has records of a VM with {} on Linux {}: name another folder with --out",
+                    series.out.display(),
+                    other.guest_system.server,
+                    other.guest_system.kernel
+                );
+            }
             report.write(&folder).map_err(told)?;
             identical(&report)?;
             reports.push(report);
@@ -202,7 +215,8 @@ fn one(
     wait::pause(Duration::from_secs(series.after))?;
     lab.gauge_off();
     let heard = LoadRecord { seconds: lab.seconds(), readings: lab.readings() };
-    record(&hop, &heard, setup, run, folder)
+    let system = lab.system.clone();
+    record(&hop, &heard, setup, system, run, folder)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use test_servers::Release;
 
 use crate::accelerator::Accelerator;
 use crate::rate::Rate;
@@ -22,6 +23,12 @@ pub struct Setup {
     /// How much of the pool the tables fill
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     pub fill: f64,
+    /// The server: mysql56, mysql97, mariadb, mariadb-security
+    #[arg(long, value_name = "NAME", default_value = Release::Mysql56.name())]
+    pub server: Release,
+    /// Debian suite of the guest, and with it its kernel [default: this machine's own suite]
+    #[arg(long, value_name = "SUITE")]
+    pub suite: Option<String>,
     /// Virtual CPUs
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     pub vcpus: u32,
@@ -56,6 +63,8 @@ impl Setup {
             memory: Size::mib(512),
             pool: Size::mib(200),
             fill: 0.9,
+            server: Release::Mysql56,
+            suite: None,
             vcpus: 1,
             workload,
             threads: 1,

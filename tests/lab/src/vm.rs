@@ -198,6 +198,7 @@ fn arguments(
     }
     for (node, serial, file) in [
         ("root", "pf-root", devices.image.root_disk()),
+        ("server", "pf-server", devices.image.server_disk()),
         ("tools", "pf-tools", devices.tools.to_owned()),
     ] {
         disk(&mut add, &read_only(node, &file), node, serial);

@@ -21,7 +21,7 @@ const BLOCK: u64 = 512;
 /// An entry of the cache.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Name in the cache, such as `lab-data/4x1023000`.
+    /// Name in the cache, such as `lab-data/mysql56-4x1023000`.
     pub name: String,
     /// Bytes on disk; holes take none.
     pub bytes: u64,

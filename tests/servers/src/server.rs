@@ -251,10 +251,10 @@ impl Server {
         ensure!(self.running.is_none(), "the server runs already");
         let log = self.log_file();
         let places = Places { scratch: self.scratch.path(), datadir: &self.datadir, log: &log };
-        let arguments: &[&str] = match self.installed.release {
-            // Its own data directory has no tables of accounts.
-            Release::Mariadb | Release::MariadbSecurity => &["--skip-grant-tables"],
-            Release::Mysql56 | Release::Mysql97 => &[],
+        let arguments: &[&str] = match self.installed.release.is_mariadb() {
+            // Its data directory has no tables of accounts.
+            true => &["--skip-grant-tables"],
+            false => &[],
         };
         let mut child = launch::spawn(&self.installed, &self.config, places, arguments)?;
         let watchdog = Watchdog::new(child.id(), &[self.scratch.path(), &self.datadir]);

@@ -12,6 +12,7 @@
 //! | [`hosts`] | the destination's QEMU dies, the link breaks, the user interrupts; the next migration works |
 //! | [`paper`] | the whole evaluation, in its small form |
 //! | [`results`] | no space for the record; a baseline that fails |
+//! | [`servers`] | MariaDB |
 //! | [`tables`] | tables are dropped, truncated and made meanwhile |
 //! | [`again`] | the destination's QEMU was told to listen before, or takes a stream already; small VMs of its own |
 //!
@@ -27,6 +28,7 @@ mod paper;
 mod plain;
 mod programs;
 mod results;
+mod servers;
 mod shared;
 mod storage;
 mod tables;

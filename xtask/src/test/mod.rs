@@ -29,7 +29,7 @@ const RUNNING_BYTES: u64 = 1 << 30;
 const BUILT_BYTES: u64 = 3 << 30;
 
 /// Entry of the cache that the tests make last but for data.
-const GUEST: &str = "lab-image";
+const GUEST: &str = "lab-images";
 
 /// Options of `test`.
 #[derive(Debug, clap::Args)]

@@ -21,6 +21,7 @@ disk() {
 root=/root
 mount -t ext4 -o ro "$(disk pf-root)" "$root"
 mount -t ext4 -o ro "$(disk pf-tools)" "$root/lab"
+mount -t ext4 -o ro "$(disk pf-server)" "$root/server"
 mount -t ext4 -o rw,noatime "$(disk pf-data)" "$root/data"
 
 for folder in run tmp var/log var/tmp; do mount -t tmpfs tmpfs "$root/$folder"; done
@@ -41,6 +42,11 @@ mount -t devpts devpts "$root/dev/pts"
 mount -t tracefs tracefs "$root/sys/kernel/tracing"
 mount -t bpf bpf "$root/sys/fs/bpf"
 ifconfig lo 127.0.0.1 up
+
+# A server in a root of its own sees the guest's files.
+if [ -d "$root/server/usr/sbin" ]; then
+    for folder in dev proc sys data lab run tmp var/tmp; do mount --bind "$root/$folder" "$root/server/$folder"; done
+fi
 
 # The names that udev would give to the ports (`/dev/virtio-ports/NAME`).
 mkdir -p "$root/dev/virtio-ports"

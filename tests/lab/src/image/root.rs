@@ -1,4 +1,4 @@
-//! The root disk: `debootstrap`, a kernel that is unpacked but not installed, and MySQL.
+//! The root disk: `debootstrap`, and a kernel that is unpacked but not installed.
 
 use std::fs;
 use std::path::Path;
@@ -18,17 +18,15 @@ pub(super) const EARLY: &str = "early";
 
 /// Debian's kernel for virtual machines: smaller, the same configuration for eBPF.
 const KERNEL_PACKAGE: &str = "linux-image-cloud-amd64";
-/// `libaio1` and `libncurses6` are wanted by programs of MySQL 5.6, the rest by the laboratory.
-const PACKAGES: &str = "busybox-static,kmod,libaio1,libncurses6,libnuma1,mariadb-client,sysbench";
+/// `libnuma1` is wanted by MySQL 5.6, the rest by the laboratory.
+const PACKAGES: &str = "busybox-static,kmod,libnuma1,mariadb-client,sysbench";
 /// Drivers of the VM's devices, and of the root disk's file system.
 const MODULES: &[&str] =
     &["virtio_pci", "virtio_blk", "virtio_console", "virtio_net", "virtio_balloon", "ext4"];
-/// Where MySQL lies in the guest.
-pub(super) const MYSQL: &str = "opt/mysql";
 /// Mount points of the other disks.
-const MOUNT_POINTS: [&str; 2] = ["data", "lab"];
+const MOUNT_POINTS: [&str; 3] = ["data", "lab", "server"];
 /// Nothing of these is used.
-const LEFT_OUT: [&str; 6] = [
+pub(super) const LEFT_OUT: [&str; 6] = [
     "usr/share/doc",
     "usr/share/locale",
     "usr/share/man",
@@ -37,13 +35,13 @@ const LEFT_OUT: [&str; 6] = [
     "var/lib/apt/lists",
 ];
 
-/// What the disk depends on beside suite and server.
+/// What the disk depends on beside the suite.
 pub(super) fn inputs() -> String {
-    format!("{KERNEL_PACKAGE} {PACKAGES} {MODULES:?} {MYSQL} 1")
+    format!("{KERNEL_PACKAGE} {PACKAGES} {MODULES:?} {MOUNT_POINTS:?} 1")
 }
 
 /// Makes kernel, modules and disk in `folder`.
-pub(super) fn make(folder: &Path, suite: &str, mysql: &Path) -> Result<()> {
+pub(super) fn make(folder: &Path, suite: &str) -> Result<()> {
     let root = folder.join("root");
     let archive = debian::own_archive()?;
     command::output(
@@ -57,7 +55,6 @@ pub(super) fn make(folder: &Path, suite: &str, mysql: &Path) -> Result<()> {
     let version = kernel_version(&root)?;
     fs::copy(root.join(format!("boot/vmlinuz-{version}")), folder.join(KERNEL))?;
     early(&root, &version, &folder.join(EARLY))?;
-    install_mysql(mysql, &root.join(MYSQL))?;
     for name in MOUNT_POINTS {
         fs::create_dir_all(root.join(name))?;
     }
@@ -75,29 +72,34 @@ fn in_root(root: &Path, program: &str) -> Command {
     command
 }
 
-/// Unpacks the kernel's package: installed, it would only make an initial RAM disk that nobody uses.
+/// Unpacks the kernel's packages: installed, they would only make an initial RAM disk that nobody uses.
 fn unpack_kernel(root: &Path) -> Result<()> {
-    let depends = command::output(in_root(root, "apt-cache").args([
-        "depends",
-        "--important",
-        KERNEL_PACKAGE,
-    ]))?;
-    let package = depends
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("Depends: "))
-        .with_context(|| format!("`{KERNEL_PACKAGE}` depends on no kernel"))?;
+    let depends = |package: &str, prefixes: &[&str]| -> Result<Vec<String>> {
+        let text =
+            command::output(in_root(root, "apt-cache").args(["depends", "--important", package]))?;
+        let names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+        let wanted = names.filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)));
+        Ok(wanted.map(str::to_owned).collect())
+    };
+    let mut packages = depends(KERNEL_PACKAGE, &["linux-image-"])?;
+    let image = packages.first().cloned();
+    let image = image.with_context(|| format!("`{KERNEL_PACKAGE}` depends on no kernel"))?;
+    // Debian has parted them since Linux 7.
+    packages.extend(depends(&image, &["linux-binary-", "linux-modules-"])?);
     command::output(
         in_root(root, "sh")
-            .args(["-c", "cd /tmp && apt-get -o APT::Sandbox::User= download \"$1\"", "sh"])
-            .arg(package),
+            .args(["-c", "cd /tmp && apt-get -o APT::Sandbox::User= download \"$@\"", "sh"])
+            .args(&packages),
     )?;
-    let found = fs::read_dir(root.join("tmp"))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"));
-    let file = found.with_context(|| format!("apt-get left no file of `{package}`"))?;
     // Beside the root first: the package's `/lib` would take the place of the root's link of that name.
     let unpacked = root.join("tmp/kernel");
-    command::output(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(&unpacked))?;
+    for entry in fs::read_dir(root.join("tmp"))? {
+        let file = entry?.path();
+        if file.extension().is_some_and(|extension| extension == "deb") {
+            command::output(Command::new("dpkg-deb").arg("--extract").arg(&file).arg(&unpacked))?;
+            fs::remove_file(file)?;
+        }
+    }
     let modules = ["lib/modules", "usr/lib/modules"].map(|path| unpacked.join(path));
     let modules = modules.iter().find(|path| path.is_dir()).context("a kernel without modules")?;
     fs::rename(modules, root.join("usr/lib/modules"))?;
@@ -105,8 +107,7 @@ fn unpack_kernel(root: &Path) -> Result<()> {
         let entry = entry?;
         fs::rename(entry.path(), root.join("boot").join(entry.file_name()))?;
     }
-    fs::remove_dir_all(unpacked)?;
-    Ok(fs::remove_file(file)?)
+    Ok(fs::remove_dir_all(unpacked)?)
 }
 
 /// Version of the only kernel in `root`.
@@ -142,16 +143,6 @@ fn early(root: &Path, version: &str, to: &Path) -> Result<()> {
                 done.push(path.to_owned());
             }
         }
-    }
-    Ok(())
-}
-
-/// Copies the server without the data directory that it ships.
-fn install_mysql(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for name in ["mysqld", "libaio.so.1", "share"] {
-        let mut copy = Command::new("cp");
-        command::output(copy.arg("--archive").arg(from.join(name)).arg(to))?;
     }
     Ok(())
 }

@@ -10,18 +10,12 @@ use test_servers::{Config, Dataset, Release, Server};
 fn main() -> Result<()> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let (release, options) = match arguments.as_slice() {
-        ["mysql56", options @ ..] => (Release::Mysql56, options),
-        ["mysql97", options @ ..] => (Release::Mysql97, options),
-        ["mariadb", options @ ..] => (Release::Mariadb, options),
-        ["mariadb-security", options @ ..] => (Release::MariadbSecurity, options),
-        _ => {
-            eprintln!(
-                "usage: private-server mysql56|mysql97|mariadb|mariadb-security [POOL_MIB [TABLES ROWS]]"
-            );
-            std::process::exit(2);
-        }
+    let [release, options @ ..] = arguments.as_slice() else {
+        let names = Release::ALL.map(Release::name).join("|");
+        eprintln!("usage: private-server {names} [POOL_MIB [TABLES ROWS]]");
+        std::process::exit(2);
     };
+    let release: Release = release.parse()?;
     let mut config = Config::new();
     if let [mib, ..] = options {
         config = config.pool_mib(mib.parse()?);
