@@ -21,6 +21,21 @@ pub(crate) struct Arguments {
     arguments: Vec<OsString>,
 }
 
+/// Options of `matrix`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MatrixArguments {
+    /// Options of the matrix; `--help` lists them. `--yes` installs what is missing without asking
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
+
+impl MatrixArguments {
+    /// As [`perform`].
+    pub(crate) fn perform(self) -> Result<ExitCode> {
+        run([OsString::from("matrix")].into_iter().chain(self.arguments).collect())
+    }
+}
+
 /// Sets up, builds, and becomes the laboratory, as root.
 pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     run(arguments.arguments)

@@ -55,6 +55,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Migrate a VM with a busy MySQL between two hosts on this machine, and compare its RAM
     Lab(lab::Arguments),
+    /// Migrate with each server, guest kernel and QEMU, and write docs/matrix.md
+    Matrix(lab::MatrixArguments),
     /// Fuzz the parsers of foreign bytes
     Fuzz(fuzz::Arguments),
     /// Make the stored profile of a distribution's server, by building it again from its source package
@@ -92,6 +94,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Bench(arguments) => return bench::perform(arguments),
         Task::Lab(arguments) => return lab::perform(arguments),
+        Task::Matrix(arguments) => return arguments.perform(),
         Task::Fuzz(arguments) => return fuzz::perform(arguments),
         Task::Profile(arguments) => return profile::perform(&arguments),
         Task::Figures(arguments) => return figures::perform(arguments),

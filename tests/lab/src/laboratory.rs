@@ -68,6 +68,7 @@ impl Laboratory {
     /// # Errors
     /// A program that is needed is missing or fails; the text says which.
     pub fn boot(cache: &Cache, setup: Setup, programs: Programs) -> Result<Self> {
+        step("server", || setup.server.fetch().map(drop))?;
         let image =
             step("guest image", || Image::ready(cache, setup.suite.as_deref(), setup.server))?;
         let database =

@@ -22,6 +22,7 @@ pub mod identity;
 pub mod image;
 pub mod interruption;
 pub mod laboratory;
+pub mod matrix;
 pub mod migration;
 pub mod mode;
 pub mod monitor;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use test_qemus::QemuRelease;
 use test_servers::Release;
 
 use crate::accelerator::Accelerator;
@@ -29,6 +30,9 @@ pub struct Setup {
     /// Debian suite of the guest, and with it its kernel [default: this machine's own suite]
     #[arg(long, value_name = "SUITE")]
     pub suite: Option<String>,
+    /// QEMU of both hosts: 7.2, 8.2, 10.0, 11.1
+    #[arg(long, value_name = "VERSION", default_value = "10.0")]
+    pub qemu: QemuRelease,
     /// Virtual CPUs
     #[arg(long, value_name = "COUNT", default_value_t = 2)]
     pub vcpus: u32,
@@ -65,6 +69,7 @@ impl Setup {
             fill: 0.9,
             server: Release::Mysql56,
             suite: None,
+            qemu: QemuRelease::Q100,
             vcpus: 1,
             workload,
             threads: 1,
@@ -96,17 +101,26 @@ pub struct Programs {
 
 impl Programs {
     /// Finds them where cargo puts them, beside the program that runs; each can be named by a variable of the environment.
+    /// QEMU is that which the tests have most to do with: 10.0.
     ///
     /// # Errors
     /// `lab-guest` or QEMU is not there.
     pub fn find() -> Result<Self> {
+        Self::with_qemu(QemuRelease::Q100)
+    }
+
+    /// Likewise, with a QEMU.
+    ///
+    /// # Errors
+    /// As [`find`](Self::find).
+    pub fn with_qemu(qemu: QemuRelease) -> Result<Self> {
         let own = std::env::current_exe()?;
         let beside = |name: &str| {
             // Test programs lie one folder below the others.
             own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|p| p.is_file())
         };
         let named = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
-        let qemu = test_qemus::QemuRelease::Q100.installed()?.command();
+        let qemu = qemu.fetch()?.command();
         let word = |word: &std::ffi::OsStr| word.to_string_lossy().into_owned();
         Ok(Self {
             qemu: std::iter::once(qemu.get_program()).chain(qemu.get_args()).map(word).collect(),

@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use test_servers::cache::Cache;
@@ -126,6 +127,22 @@ impl QemuRelease {
             })?;
         }
         self.installed()
+    }
+}
+
+impl FromStr for QemuRelease {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let version = |release: &Self| {
+            let (major, minor) = release.version();
+            format!("{major}.{minor}")
+        };
+        let found = Self::ALL.into_iter().find(|release| version(release) == text);
+        found.with_context(|| {
+            let all = Self::ALL.iter().map(version).collect::<Vec<_>>().join(", ");
+            format!("no QEMU `{text}` is known here: write one of {all}")
+        })
     }
 }
 

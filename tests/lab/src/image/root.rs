@@ -51,9 +51,7 @@ pub(super) fn make(folder: &Path, suite: &str) -> Result<()> {
             .arg(&archive),
     )
     .context("failed to make a Debian root for the guest")?;
-    unpack_kernel(&root)?;
-    let version = kernel_version(&root)?;
-    fs::copy(root.join(format!("boot/vmlinuz-{version}")), folder.join(KERNEL))?;
+    let version = unpack_kernel(&root, &folder.join(KERNEL))?;
     early(&root, &version, &folder.join(EARLY))?;
     for name in MOUNT_POINTS {
         fs::create_dir_all(root.join(name))?;
@@ -72,8 +70,9 @@ fn in_root(root: &Path, program: &str) -> Command {
     command
 }
 
-/// Unpacks the kernel's packages: installed, they would only make an initial RAM disk that nobody uses.
-fn unpack_kernel(root: &Path) -> Result<()> {
+/// Unpacks the kernel's packages, copies the kernel to `kernel`, and gives its version. Installed, they would only make an initial
+/// RAM disk that nobody uses.
+fn unpack_kernel(root: &Path, kernel: &Path) -> Result<String> {
     let depends = |package: &str, prefixes: &[&str]| -> Result<Vec<String>> {
         let text =
             command::output(in_root(root, "apt-cache").args(["depends", "--important", package]))?;
@@ -85,7 +84,7 @@ fn unpack_kernel(root: &Path) -> Result<()> {
     let image = packages.first().cloned();
     let image = image.with_context(|| format!("`{KERNEL_PACKAGE}` depends on no kernel"))?;
     // Debian has parted them since Linux 7.
-    packages.extend(depends(&image, &["linux-binary-", "linux-modules-"])?);
+    packages.extend(depends(&image, &["linux-base-", "linux-binary-", "linux-modules-"])?);
     command::output(
         in_root(root, "sh")
             .args(["-c", "cd /tmp && apt-get -o APT::Sandbox::User= download \"$@\"", "sh"])
@@ -102,17 +101,20 @@ fn unpack_kernel(root: &Path) -> Result<()> {
     }
     let modules = ["lib/modules", "usr/lib/modules"].map(|path| unpacked.join(path));
     let modules = modules.iter().find(|path| path.is_dir()).context("a kernel without modules")?;
+    let version = kernel_version(modules)?;
+    let images =
+        [unpacked.join(format!("boot/vmlinuz-{version}")), modules.join(&version).join("vmlinuz")];
+    let image =
+        images.iter().find(|path| path.is_file()).context("a kernel's package without a kernel")?;
+    fs::copy(image, kernel)?;
     fs::rename(modules, root.join("usr/lib/modules"))?;
-    for entry in fs::read_dir(unpacked.join("boot"))? {
-        let entry = entry?;
-        fs::rename(entry.path(), root.join("boot").join(entry.file_name()))?;
-    }
-    Ok(fs::remove_dir_all(unpacked)?)
+    fs::remove_dir_all(unpacked)?;
+    Ok(version)
 }
 
-/// Version of the only kernel in `root`.
-fn kernel_version(root: &Path) -> Result<String> {
-    let mut names = fs::read_dir(root.join("usr/lib/modules"))?;
+/// Version of the only kernel whose `modules` there are.
+fn kernel_version(modules: &Path) -> Result<String> {
+    let mut names = fs::read_dir(modules)?;
     let entry = names.next().context("the kernel's package has no modules")??;
     Ok(entry.file_name().to_string_lossy().into_owned())
 }

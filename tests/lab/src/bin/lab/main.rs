@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use lab::matrix::Matrix;
 use lab::paper::{self, Paper};
 use lab::run::{self, Series};
 use lab::setup::{Programs, Setup};
@@ -38,6 +39,8 @@ enum Task {
     },
     /// The whole evaluation: all ways to migrate, under all loads, over all links
     Paper(Paper),
+    /// Servers, kernels and QEMUs: a migration under load for each combination
+    Matrix(Matrix),
     /// A shell in the guest of `up`, on this terminal
     Shell {
         /// Where the guest's terminal is, as `up` tells
@@ -61,10 +64,15 @@ fn perform(task: Task) -> Result<()> {
     wait::end_in_order()?;
     let cache = Cache::open()?;
     match task {
-        Task::Up { setup } => up::keep(&cache, setup, Programs::find()?),
-        Task::Migrate { setup, series } => {
-            run::run(&cache, &setup, &Programs::find()?, &series).map(drop)
+        Task::Up { setup } => {
+            let programs = Programs::with_qemu(setup.qemu)?;
+            up::keep(&cache, setup, programs)
         }
+        Task::Migrate { setup, series } => {
+            let programs = Programs::with_qemu(setup.qemu)?;
+            run::run(&cache, &setup, &programs, &series).map(drop)
+        }
+        Task::Matrix(matrix) => matrix.run(&cache),
         Task::Paper(paper) => paper::run(&cache, paper, &Programs::find()?).map(drop),
         Task::Down => scratch::end_all(&cache),
         Task::Shell { socket } => shell::join(&socket),
