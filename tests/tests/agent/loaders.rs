@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use test_servers::{command, skipped};
+use qemu_glue::agent::Agent;
+use test_servers::{Server, command, skipped};
 use tests::squatter::Squat;
 
 use crate::fixture::{Fixture, warm};
@@ -14,8 +15,11 @@ use crate::several::{agent_on, attached, pids};
 /// Processes, and mappings of each that a table of 1 MiB has lines for.
 const PROCESSES: &str = "400";
 const MAPPINGS: &str = "300";
-/// A server that has come back is seen so soon: after a pause of 2 s at most, and the look itself.
+/// A server that has come back is seen so soon: after a pause of 2 s at most, and the look itself. Both bounds are beside what this machine
+/// takes without strangers.
 const SOON: Duration = Duration::from_secs(10);
+/// The agent answers so soon meanwhile.
+const AT_ONCE: Duration = Duration::from_millis(1500);
 
 /// Maps a file with a long path over and over, in as many processes as it is told to.
 const PROGRAM: &str = r#"
@@ -60,28 +64,44 @@ fn loaders_of_strangers_keep_no_server_unseen() {
     assert!(Command::new("g++").arg("-o").args([&program, &source]).status().unwrap().success());
     let file = long_path(folder.path()).display().to_string();
     let mut server = warm();
+    let process = agent_on(&fixture, &[&server], &[]);
+    let usual = comes_back(&fixture, &mut attached(&fixture, &[&server]), &mut server);
+    drop(process);
     let loaders = Squat::named("ld-x.so.2", &program).unwrap();
     let arguments = ["/nowhere/mysqld", &file, MAPPINGS, PROCESSES];
     let _loaders = loaders.start(server.datadir(), &arguments).unwrap();
     let _process = agent_on(&fixture, &[&server], &[]);
     let mut agent = attached(&fixture, &[&server]);
-    let mut slowest = Duration::ZERO;
     for _ in 0..2 {
-        server.kill().unwrap();
-        server.start_again().unwrap();
-        let since = Instant::now();
-        loop {
-            let asked = Instant::now();
-            let status = fixture.status(&mut agent);
-            slowest = slowest.max(asked.elapsed());
-            if pids(&status) == [server.pid()] {
-                break;
-            }
-            assert!(since.elapsed() < Duration::from_secs(60), "it is not seen");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        println!("seen {:.1?} after it was ready, slowest answer {slowest:.1?}", since.elapsed());
-        assert!(since.elapsed() < SOON, "{:.1?}", since.elapsed());
+        let beside = comes_back(&fixture, &mut agent, &mut server);
+        println!("{beside:.1?}, without them {usual:.1?}");
+        assert!(beside.seen < SOON + 4 * usual.seen, "{beside:.1?}, {usual:.1?}");
+        assert!(beside.answer < AT_ONCE + 4 * usual.answer, "{beside:.1?}, {usual:.1?}");
     }
-    assert!(slowest < Duration::from_millis(1500), "{slowest:.1?}");
+}
+
+/// What a server's coming back takes.
+#[derive(Debug)]
+struct Return {
+    /// From its being ready until it is seen.
+    seen: Duration,
+    /// The slowest answer of the agent meanwhile.
+    answer: Duration,
+}
+
+/// Kills the server and starts it again.
+fn comes_back(fixture: &Fixture, agent: &mut Agent, server: &mut Server) -> Return {
+    server.kill().unwrap();
+    server.start_again().unwrap();
+    let (since, mut answer) = (Instant::now(), Duration::ZERO);
+    loop {
+        let asked = Instant::now();
+        let status = fixture.status(agent);
+        answer = answer.max(asked.elapsed());
+        if pids(&status) == [server.pid()] {
+            return Return { seen: since.elapsed(), answer };
+        }
+        assert!(since.elapsed() < Duration::from_secs(60), "it is not seen");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
