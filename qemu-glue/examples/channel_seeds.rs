@@ -12,8 +12,8 @@ use std::{env, fs};
 use foreign::Name;
 use hostile::Role;
 use qemu_glue::channel::{
-    self, Finish, Finished, Message, NotInstalled, Offer, PageRange, PeerHello, Progress, Ready,
-    Refused, Security, VERSION,
+    self, Finish, Finished, Message, NotInstalled, Offer, PeerHello, Progress, Ready, Refused,
+    Security, SetRange, VERSION,
 };
 use qemu_glue::set::{Block, SetRun};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
@@ -99,13 +99,13 @@ fn of_source() -> Vec<Message> {
         Message::Runs(vec![run]),
         Message::OfferEnd,
         Message::Hashes { first: 0, hashes: vec![[7; 32]; 4] },
-        Message::Redirtied(vec![PageRange { first: 3, count: 1 }]),
+        Message::Redirtied(vec![SetRange { first: 3, count: 1 }]),
         Message::Finish(Finish { status: "completed".into(), reason: None, begun_unix_s: 1.5 }),
     ]
 }
 
 fn of_destination() -> Vec<Message> {
-    let range = PageRange { first: 0, count: 2 };
+    let range = SetRange { first: 0, count: 2 };
     let left_out = vec![(0, "no such disk".into())];
     vec![
         hello(),

@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use page_wire::ask::{Served, ServerState};
+use page_wire::protocol::{Served, ServerState};
 use serde_json::Value;
 
 use crate::agent::Agent;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use foreign::Text;
-use page_wire::ask::{LineError, Said, VERSION};
+use page_wire::protocol::{LineError, ReplyBody, VERSION};
 use thiserror::Error;
 
 /// The agent could not be asked, or has not answered as it should.
@@ -109,7 +109,7 @@ impl AgentError {
         Some(hint.into())
     }
 
-    pub(super) const fn unexpected(said: &Said) -> Self {
+    pub(super) const fn unexpected(said: &ReplyBody) -> Self {
         Self::Unexpected { kind: said.kind() }
     }
 }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use blake3::Hash;
 use foreign::Text;
 use page_number::{Gpa, PAGE_BYTES};
-use page_wire::ask::{Copied, PageList, Pinned, Steps};
+use page_wire::protocol::{Copied, PageList, Pinned, Steps};
 use page_wire::{Bounds, HEADER_BYTES};
 use serde::Serialize;
 use thiserror::Error;

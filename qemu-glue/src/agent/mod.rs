@@ -21,7 +21,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use page_wire::Bounds;
-use page_wire::ask::{Hello, MAX_COPY_BYTES, Migration, PageList, Said, Status, VERSION, What};
+use page_wire::protocol::{
+    Hello, MAX_COPY_BYTES, Migration, PageList, ReplyBody, RequestBody, Status, VERSION,
+};
 
 pub use error::AgentError;
 pub use listed::{How, ListSteps, Listed, NotInPlace};
@@ -105,7 +107,7 @@ impl Agent {
         let until = begun + timeout;
         let (said, asked) = self.ask_for_list(until).await?;
         let answer_s = asked.elapsed().as_secs_f64();
-        let Said::PageList(told) = said else { return Err(AgentError::unexpected(&said)) };
+        let ReplyBody::PageList(told) = said else { return Err(AgentError::unexpected(&said)) };
         let told = ListReply::check(*told, Bounds::of_ram(ram.ram_bytes()))?;
         let read = self.read(&told, ram, until).await;
         // Read or not, the pages are of no more use.
@@ -121,13 +123,13 @@ impl Agent {
     }
 
     /// The answer, and when it was asked for.
-    async fn ask_for_list(&mut self, until: Instant) -> Result<(Said, Instant), AgentError> {
+    async fn ask_for_list(&mut self, until: Instant) -> Result<(ReplyBody, Instant), AgentError> {
         let patience = until.min(Instant::now() + self.patience);
         let mut has_said = false;
         loop {
             let asked = Instant::now();
             let left = until.saturating_duration_since(asked);
-            match self.port.ask(What::PageList, "its page list", left).await {
+            match self.port.ask(RequestBody::PageList, "its page list", left).await {
                 Err(AgentError::Refused { what, again: true, .. }) if asked < patience => {
                     if !std::mem::replace(&mut has_said, true) {
                         let seconds = self.patience.as_secs();
@@ -169,9 +171,9 @@ impl Agent {
         let mut copying = Copying::of(told);
         while let Some((offset, len)) = copying.next(MAX_COPY_BYTES / 2) {
             let left = until.saturating_duration_since(Instant::now()).min(PIECE_WITHIN);
-            let what = What::Copy { list: told.list.list, offset, len };
+            let what = RequestBody::Copy { list: told.list.list, offset, len };
             match self.port.ask(what, "a piece of its page list", left).await? {
-                Said::Copied(piece) => copying.take(&piece, len)?,
+                ReplyBody::Copied(piece) => copying.take(&piece, len)?,
                 other => return Err(AgentError::unexpected(&other)),
             }
         }
@@ -179,9 +181,9 @@ impl Agent {
     }
 
     async fn release(&mut self, told: &PageList) -> Result<(), AgentError> {
-        let what = What::Release { list: told.list };
+        let what = RequestBody::Release { list: told.list };
         match self.port.ask(what, "the release of its page list", RELEASE_WITHIN).await? {
-            Said::Released => Ok(()),
+            ReplyBody::Released => Ok(()),
             other => Err(AgentError::unexpected(&other)),
         }
     }
@@ -191,8 +193,8 @@ impl Agent {
     /// # Errors
     /// [`AgentError`] when there is no answer.
     pub async fn status(&mut self) -> Result<Status, AgentError> {
-        match self.port.ask(What::Status, "its status", ANSWER_WITHIN).await? {
-            Said::Status(status) => Ok(*status),
+        match self.port.ask(RequestBody::Status, "its status", ANSWER_WITHIN).await? {
+            ReplyBody::Status(status) => Ok(*status),
             other => Err(AgentError::unexpected(&other)),
         }
     }
@@ -203,8 +205,8 @@ impl Agent {
     /// # Errors
     /// [`AgentError`] when it was not heard, which matters to nobody else.
     pub async fn tell(&mut self, migration: Migration) -> Result<(), AgentError> {
-        match self.port.ask(What::Migration(migration), "a nod", ANSWER_WITHIN).await? {
-            Said::Noted => Ok(()),
+        match self.port.ask(RequestBody::Migration(migration), "a nod", ANSWER_WITHIN).await? {
+            ReplyBody::Noted => Ok(()),
             other => Err(AgentError::unexpected(&other)),
         }
     }

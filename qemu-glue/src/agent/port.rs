@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use page_wire::ask::{
-    Answer, Ask, Hello, LineBuffer, MAX_ANSWER_BYTES, MAX_ASK_BYTES, Said, Trouble, VERSION, What,
-    from_line, to_line,
+use page_wire::protocol::{
+    AgentReply, AgentRequest, Hello, LineBuffer, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, ReplyBody,
+    RequestBody, Trouble, VERSION, from_line, to_line,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -42,7 +42,7 @@ impl AgentPort {
         Ok(Self {
             path: path.to_owned(),
             stream,
-            lines: LineBuffer::new(MAX_ANSWER_BYTES),
+            lines: LineBuffer::new(MAX_REPLY_BYTES),
             input: Vec::new(),
             taken: 0,
             next_id: first_id(),
@@ -60,7 +60,7 @@ impl AgentPort {
         while Instant::now() < until {
             let again = until.min(Instant::now() + wait);
             wait = GREET_SLOWLY.min(2 * wait);
-            let greeting = self.send(id, What::Hello { version: VERSION });
+            let greeting = self.send(id, RequestBody::Hello { version: VERSION });
             match timeout_at(again, greeting).await {
                 Ok(sent) => sent?,
                 Err(_) => continue,
@@ -68,7 +68,9 @@ impl AgentPort {
             loop {
                 match timeout_at(again, self.answer(what)).await {
                     Err(_) => break,
-                    Ok(Ok(Answer { id: found, what: Said::Hello(hello) })) if found == id => {
+                    Ok(Ok(AgentReply { id: found, body: ReplyBody::Hello(hello) }))
+                        if found == id =>
+                    {
                         return Ok(hello);
                     }
                     // What was meant for somebody before, whole or in part.
@@ -83,10 +85,10 @@ impl AgentPort {
     /// Asks, and waits for the answer of the same id.
     pub(super) async fn ask(
         &mut self,
-        ask: What,
+        ask: RequestBody,
         what: &'static str,
         limit: Duration,
-    ) -> Result<Said, AgentError> {
+    ) -> Result<ReplyBody, AgentError> {
         let until = Instant::now() + limit;
         let id = self.new_id();
         let answer = async {
@@ -94,13 +96,14 @@ impl AgentPort {
             loop {
                 let answer = self.answer(what).await?;
                 // Id 0: it could not read the question, and this was the last one.
-                if answer.id == id || (answer.id == 0 && matches!(answer.what, Said::Error(_))) {
-                    return Ok(answer.what);
+                if answer.id == id || (answer.id == 0 && matches!(answer.body, ReplyBody::Error(_)))
+                {
+                    return Ok(answer.body);
                 }
             }
         };
         match timeout_at(until, answer).await {
-            Ok(Ok(Said::Error(Trouble { what, hint, again }))) => {
+            Ok(Ok(ReplyBody::Error(Trouble { what, hint, again }))) => {
                 Err(AgentError::Refused { what, hint, again })
             }
             Ok(answer) => answer,
@@ -108,15 +111,16 @@ impl AgentPort {
         }
     }
 
-    async fn send(&mut self, id: u64, what: What) -> Result<(), AgentError> {
-        let ask = to_line(&Ask { id, what }, MAX_ASK_BYTES).map_err(AgentError::Garbled)?;
+    async fn send(&mut self, id: u64, what: RequestBody) -> Result<(), AgentError> {
+        let ask = to_line(&AgentRequest { id, body: what }, MAX_REQUEST_BYTES)
+            .map_err(AgentError::Garbled)?;
         // The end of a line before it: of ours, should its sending have been given up half-way.
         let line = [b"\n", &ask[..]].concat();
         self.stream.write_all(&line).await.map_err(AgentError::Io)
     }
 
     /// The next answer, whoever it is for. Nothing is lost when this is given up.
-    async fn answer(&mut self, what: &'static str) -> Result<Answer, AgentError> {
+    async fn answer(&mut self, what: &'static str) -> Result<AgentReply, AgentError> {
         loop {
             let mut rest = &self.input[self.taken..];
             let line = self.lines.take(&mut rest);

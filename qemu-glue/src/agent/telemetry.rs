@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use page_number::PAGE_BYTES;
-use page_wire::ask::{Migration, Observed, Times};
+use page_wire::protocol::{Migration, Observed, Times};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
@@ -159,7 +159,7 @@ const fn real(count: u64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use page_wire::ask::{Blocks, Kinds, PerSecond};
+    use page_wire::protocol::{Blocks, Kinds, PerSecond};
 
     use super::*;
 

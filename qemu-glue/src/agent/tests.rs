@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use page_wire::ask::{
-    Answer, Ask, Copied, GuestRun, MAX_ANSWER_BYTES, Pinned, ServerState, Steps, Trouble,
-    from_line, to_line,
+use page_wire::protocol::{
+    AgentReply, AgentRequest, Copied, GuestRun, MAX_REPLY_BYTES, Pinned, ServerState, Steps,
+    Trouble, from_line, to_line,
 };
 use page_wire::{Device, Facts, Run, encode};
 use tempfile::TempDir;
@@ -26,17 +26,17 @@ const FIRST_FRAME: u64 = 0x1000;
 
 /// What the fake agent does with an ask.
 enum Act {
-    Say(Said),
+    Say(ReplyBody),
     /// Sends bytes as they are.
     Raw(Vec<u8>),
     /// Says it under another id.
-    SayTo(u64, Said),
+    SayTo(u64, ReplyBody),
     Nothing,
     HangUp,
 }
 
 /// An agent that acts as it is told, one host after the other.
-fn fake(mut act: impl FnMut(&Ask) -> Vec<Act> + Send + 'static) -> (TempDir, PathBuf) {
+fn fake(mut act: impl FnMut(&AgentRequest) -> Vec<Act> + Send + 'static) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("port");
     let listener = UnixListener::bind(&path).unwrap();
@@ -48,9 +48,11 @@ fn fake(mut act: impl FnMut(&Ask) -> Vec<Act> + Send + 'static) -> (TempDir, Pat
                 if line.is_empty() {
                     continue;
                 }
-                let ask: Ask = from_line(line.as_bytes()).unwrap();
+                let ask: AgentRequest = from_line(line.as_bytes()).unwrap();
                 for act in act(&ask) {
-                    let said = |id, what| to_line(&Answer { id, what }, MAX_ANSWER_BYTES).unwrap();
+                    let said = |id, what| {
+                        to_line(&AgentReply { id, body: what }, MAX_REPLY_BYTES).unwrap()
+                    };
                     let bytes = match act {
                         Act::Say(what) => said(ask.id, what),
                         Act::SayTo(id, what) => said(id, what),
@@ -68,8 +70,8 @@ fn fake(mut act: impl FnMut(&Ask) -> Vec<Act> + Send + 'static) -> (TempDir, Pat
     (folder, path)
 }
 
-fn hello() -> Said {
-    Said::Hello(Hello {
+fn hello() -> ReplyBody {
+    ReplyBody::Hello(Hello {
         version: VERSION,
         program: "0.1.0".into(),
         pid: 1,
@@ -134,24 +136,24 @@ fn told(list: &[u8], runs: Vec<GuestRun>) -> PageList {
 
 /// An agent that is right in all but what `wrong` makes of the answer.
 fn nearly_right(
-    mut wrong: impl FnMut(&Ask, Said) -> Vec<Act> + Send + 'static,
+    mut wrong: impl FnMut(&AgentRequest, ReplyBody) -> Vec<Act> + Send + 'static,
 ) -> (TempDir, PathBuf, Ram) {
     let list = bytes();
     let (ram, runs) = Ram::of(&list);
     let (folder, path) = fake(move |ask| {
-        let said = match ask.what {
-            What::Hello { .. } => hello(),
-            What::PageList => Said::PageList(Box::new(told(&list, runs.clone()))),
-            What::Copy { list: 5, offset, len } => {
+        let said = match ask.body {
+            RequestBody::Hello { .. } => hello(),
+            RequestBody::PageList => ReplyBody::PageList(Box::new(told(&list, runs.clone()))),
+            RequestBody::Copy { list: 5, offset, len } => {
                 let at = usize::try_from(offset).unwrap();
                 let end = list.len().min(at + len as usize);
                 let data = STANDARD.encode(&list[at..end]);
-                Said::Copied(Copied { offset, data })
+                ReplyBody::Copied(Copied { offset, data })
             }
-            What::Copy { .. } => panic!("no such list"),
-            What::Release { .. } => Said::Released,
-            What::Migration(_) => Said::Noted,
-            What::Status => Said::Error(Trouble::new("no", None)),
+            RequestBody::Copy { .. } => panic!("no such list"),
+            RequestBody::Release { .. } => ReplyBody::Released,
+            RequestBody::Migration(_) => ReplyBody::Noted,
+            RequestBody::Status => ReplyBody::Error(Trouble::new("no", None)),
         };
         wrong(ask, said)
     });
@@ -161,7 +163,7 @@ fn nearly_right(
 /// The same, with the told list changed.
 fn telling(change: impl Fn(&mut PageList) + Send + 'static) -> (TempDir, PathBuf, Ram) {
     nearly_right(move |_, mut said| {
-        if let Said::PageList(told) = &mut said {
+        if let ReplyBody::PageList(told) = &mut said {
             change(told);
         }
         vec![Act::Say(said)]
@@ -244,7 +246,7 @@ async fn lies_about_the_list_are_errors() {
     assert!(matches!(list(&path, &NoRam(RAM)).await, Err(AgentError::Nonsense { .. })));
 }
 
-const MAX_RUNS_AND_ONE: usize = page_wire::ask::MAX_GUEST_RUNS + 1;
+const MAX_RUNS_AND_ONE: usize = page_wire::protocol::MAX_GUEST_RUNS + 1;
 
 #[tokio::test]
 async fn copies_that_are_not_what_was_asked_for_are_errors() {
@@ -255,7 +257,7 @@ async fn copies_that_are_not_what_was_asked_for_are_errors() {
     ];
     for piece in pieces {
         let (_folder, path, _ram) = nearly_right(move |_, said| match said {
-            Said::Copied(_) => vec![Act::Say(Said::Copied(piece.clone()))],
+            ReplyBody::Copied(_) => vec![Act::Say(ReplyBody::Copied(piece.clone()))],
             said => vec![Act::Say(said)],
         });
         let error = list(&path, &NoRam(RAM)).await.unwrap_err();
@@ -290,10 +292,10 @@ async fn an_agent_that_comes_late_is_greeted_again() {
 async fn what_was_meant_for_another_is_left_alone() {
     let (_folder, path, ram) = nearly_right(|ask, said| {
         let mut acts = Vec::new();
-        if matches!(ask.what, What::Hello { .. }) {
+        if matches!(ask.body, RequestBody::Hello { .. }) {
             acts.push(Act::Raw(b":\"half of an answer\"}}\n{}\n".to_vec()));
         }
-        acts.push(Act::SayTo(ask.id.wrapping_sub(1), Said::Released));
+        acts.push(Act::SayTo(ask.id.wrapping_sub(1), ReplyBody::Released));
         acts.push(Act::Say(said));
         acts
     });
@@ -303,13 +305,13 @@ async fn what_was_meant_for_another_is_left_alone() {
 #[tokio::test]
 async fn a_late_answer_is_not_taken_for_the_next_one() {
     let mut missed = None;
-    let (_folder, path, ram) = nearly_right(move |ask, said| match (ask.what, missed) {
-        (What::PageList, None) => {
+    let (_folder, path, ram) = nearly_right(move |ask, said| match (ask.body, missed) {
+        (RequestBody::PageList, None) => {
             missed = Some(ask.id);
             vec![Act::Nothing]
         }
-        (What::PageList, Some(id)) => {
-            let old = Said::Error(Trouble::new("old", None));
+        (RequestBody::PageList, Some(id)) => {
+            let old = ReplyBody::Error(Trouble::new("old", None));
             vec![Act::SayTo(id, old), Act::Say(said)]
         }
         _ => vec![Act::Say(said)],
@@ -322,19 +324,19 @@ async fn a_late_answer_is_not_taken_for_the_next_one() {
 
 #[tokio::test]
 async fn an_agent_that_dies_is_an_error() {
-    for dies_at in [What::PageList, What::Release { list: 5 }] {
+    for dies_at in [RequestBody::PageList, RequestBody::Release { list: 5 }] {
         let (_folder, path, ram) = nearly_right(move |ask, said| {
-            vec![if ask.what == dies_at { Act::HangUp } else { Act::Say(said) }]
+            vec![if ask.body == dies_at { Act::HangUp } else { Act::Say(said) }]
         });
         let listed = list(&path, &ram).await;
         match dies_at {
             // The list is here already.
-            What::Release { .. } => assert_eq!(listed.unwrap().bytes, bytes()),
+            RequestBody::Release { .. } => assert_eq!(listed.unwrap().bytes, bytes()),
             _ => assert!(matches!(listed.unwrap_err(), AgentError::Closed { .. })),
         }
     }
     let (_folder, path, _ram) = nearly_right(|_, said| match said {
-        Said::Copied(_) => vec![Act::HangUp],
+        ReplyBody::Copied(_) => vec![Act::HangUp],
         said => vec![Act::Say(said)],
     });
     assert!(matches!(list(&path, &NoRam(RAM)).await, Err(AgentError::Closed { .. })));
@@ -342,18 +344,20 @@ async fn an_agent_that_dies_is_an_error() {
 
 #[tokio::test]
 async fn nonsense_and_refusals_are_said() {
-    let (_folder, path, ram) = nearly_right(|ask, said| match ask.what {
-        What::Hello { .. } => vec![Act::Say(said)],
-        What::PageList => vec![Act::Raw(b"{\"id\":\n".to_vec())],
-        _ => vec![Act::Say(Said::Released)],
+    let (_folder, path, ram) = nearly_right(|ask, said| match ask.body {
+        RequestBody::Hello { .. } => vec![Act::Say(said)],
+        RequestBody::PageList => vec![Act::Raw(b"{\"id\":\n".to_vec())],
+        _ => vec![Act::Say(ReplyBody::Released)],
     });
     let mut agent = Agent::connect(&path).await.unwrap();
     assert!(matches!(agent.page_list(&ram, LONG).await, Err(AgentError::Garbled(_))));
     let error = agent.status().await.unwrap_err();
     assert!(matches!(error, AgentError::Unexpected { kind: "released" }));
     let (_folder, path, ram) = nearly_right(|ask, said| {
-        vec![Act::Say(match ask.what {
-            What::PageList => Said::Error(Trouble::new("no server", Some("start it".into()))),
+        vec![Act::Say(match ask.body {
+            RequestBody::PageList => {
+                ReplyBody::Error(Trouble::new("no server", Some("start it".into())))
+            }
             _ => said,
         })]
     });
@@ -364,17 +368,17 @@ async fn nonsense_and_refusals_are_said() {
 
 #[tokio::test]
 async fn a_list_that_is_about_to_come_is_waited_for_and_no_longer_than_said() {
-    let soon = || Act::Say(Said::Error(Trouble::passing("probes are being set in process 7")));
+    let soon = || Act::Say(ReplyBody::Error(Trouble::passing("probes are being set in process 7")));
     let mut asks = 0;
     let (_folder, path, ram) = nearly_right(move |ask, said| {
-        asks += u32::from(matches!(ask.what, What::PageList));
+        asks += u32::from(matches!(ask.body, RequestBody::PageList));
         vec![if asks == 1 { soon() } else { Act::Say(said) }]
     });
     let listed = list(&path, &ram).await.unwrap();
     assert_eq!((listed.bytes, listed.servers), (bytes(), vec![2]));
     assert!(listed.steps.waited_s > 0.1 && listed.steps.total_s >= listed.steps.waited_s);
     let (_folder, path, ram) = nearly_right(move |ask, said| {
-        vec![if matches!(ask.what, What::PageList) { soon() } else { Act::Say(said) }]
+        vec![if matches!(ask.body, RequestBody::PageList) { soon() } else { Act::Say(said) }]
     });
     let mut agent = Agent::connect(&path).await.unwrap().waiting(SHORT);
     let error = agent.page_list(&ram, LONG).await.unwrap_err();
@@ -383,8 +387,8 @@ async fn a_list_that_is_about_to_come_is_waited_for_and_no_longer_than_said() {
 
 #[tokio::test]
 async fn a_line_without_end_costs_no_memory() {
-    let (_folder, path, ram) = nearly_right(|ask, said| match ask.what {
-        What::PageList => vec![Act::Raw(vec![b'x'; MAX_ANSWER_BYTES + 2])],
+    let (_folder, path, ram) = nearly_right(|ask, said| match ask.body {
+        RequestBody::PageList => vec![Act::Raw(vec![b'x'; MAX_REPLY_BYTES + 2])],
         _ => vec![Act::Say(said)],
     });
     assert!(matches!(list(&path, &ram).await, Err(AgentError::Garbled(_))));
@@ -393,8 +397,8 @@ async fn a_line_without_end_costs_no_memory() {
 #[tokio::test]
 async fn another_version_is_told() {
     let (_folder, path) = fake(|_| {
-        let Said::Hello(hello) = hello() else { unreachable!() };
-        vec![Act::Say(Said::Hello(Hello { version: 99, ..hello }))]
+        let ReplyBody::Hello(hello) = hello() else { unreachable!() };
+        vec![Act::Say(ReplyBody::Hello(Hello { version: 99, ..hello }))]
     });
     let error = Agent::connect(&path).await.unwrap_err();
     assert!(matches!(error, AgentError::Version { theirs: 99, .. }));

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use super::clip::Clip;
 use super::error::ChannelError;
 use super::length::{LENGTH_BYTES, MAX_FRAME_BYTES};
-use super::{Message, NotInstalled, PageRange};
+use super::{Message, NotInstalled, SetRange};
 use crate::set::{RUN_BYTES, SetRun};
 
 const HELLO: u8 = 1;
@@ -153,7 +153,7 @@ fn lists(
     out: &mut Vec<u8>,
     kind: u8,
     head: &[u8],
-    ranges: &[PageRange],
+    ranges: &[SetRange],
 ) -> Result<(), ChannelError> {
     ranges.chunks(LIST_BYTES / RANGE_BYTES).try_for_each(|ranges| {
         frame(out, kind, |out| {
@@ -174,7 +174,7 @@ fn parsed<T: DeserializeOwned + Clip>(kind: u8, body: &[u8]) -> Result<T, Channe
 }
 
 /// Ranges, each with at least one page and none beyond the highest number.
-fn ranges(body: &[u8]) -> Option<Vec<PageRange>> {
+fn ranges(body: &[u8]) -> Option<Vec<SetRange>> {
     let (ranges, rest) = body.as_chunks::<RANGE_BYTES>();
     if !rest.is_empty() {
         return None;
@@ -183,7 +183,7 @@ fn ranges(body: &[u8]) -> Option<Vec<PageRange>> {
         let [a, b, c, d, count @ ..] = *bytes;
         let (first, count) = (u32::from_le_bytes([a, b, c, d]), u32::from_le_bytes(count));
         let sound = count > 0 && first.checked_add(count).is_some();
-        sound.then_some(PageRange { first, count })
+        sound.then_some(SetRange { first, count })
     };
     ranges.iter().map(range).collect()
 }

@@ -20,9 +20,9 @@ pub const MAX_DEVICE_BYTES: usize = 256;
 /// Most devices that are read of an offer: one more than there may be, to be refused.
 const DEVICES_READ: usize = MAX_DEVICES + 1;
 
-/// Pages `first`, `first + 1`, ... of the set, `count` of them.
+/// Pages `first`, `first + 1`, ... of the set, `count` of them. (Pages of RAM are a [`RamRange`](page_number::RamRange).)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PageRange {
+pub struct SetRange {
     /// Number of the first page.
     pub first: u32,
     /// How many, at least 1.
@@ -184,11 +184,11 @@ pub enum Message {
         hashes: Vec<[u8; 32]>,
     },
     /// Source: these pages are re-dirtied, so QEMU sends them.
-    Redirtied(Vec<PageRange>),
+    Redirtied(Vec<SetRange>),
     /// Destination: these are accounted for, installed by us or delivered by QEMU.
-    Installed(Vec<PageRange>),
+    Installed(Vec<SetRange>),
     /// Destination: these were not installed.
-    NotInstalled(NotInstalled, Vec<PageRange>),
+    NotInstalled(NotInstalled, Vec<SetRange>),
     /// Destination: how far it is.
     Progress(Progress),
     /// Source: the end.

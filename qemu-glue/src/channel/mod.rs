@@ -36,6 +36,6 @@ pub use handshake::{Security, Step, accept, accept_and_tell, connect};
 pub use key::{Key, KeyError};
 pub use length::MAX_WARNINGS;
 pub use message::{
-    Finish, Finished, MAX_DEVICE_BYTES, MAX_DEVICES, Message, NotInstalled, Offer, PageRange,
-    PeerHello, Progress, Ready, Refused, VERSION,
+    Finish, Finished, MAX_DEVICE_BYTES, MAX_DEVICES, Message, NotInstalled, Offer, PeerHello,
+    Progress, Ready, Refused, SetRange, VERSION,
 };

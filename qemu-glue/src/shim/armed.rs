@@ -11,7 +11,7 @@ use super::file::{SharedBitmap, SharedFile};
 use super::{
     LibraryRefusal, LibraryStatus, SavedParameters, SetState, ShimError, SyncTime, bitmap,
 };
-use crate::channel::PageRange;
+use crate::channel::SetRange;
 use crate::set::{Block, SkipSet};
 
 /// Bytes of runs that are written in one go.
@@ -114,7 +114,7 @@ impl Armed {
     }
 
     /// These pages are accounted for at the destination: QEMU need not send them.
-    pub fn confirm(&self, range: PageRange) {
+    pub fn confirm(&self, range: SetRange) {
         let (first, end) = self.clip(range);
         bitmap::set(self.confirmed.words(), first, end);
     }
@@ -122,7 +122,7 @@ impl Armed {
     /// These pages are to be sent by QEMU; it learns of them at its next sync. Wins over [`confirm`].
     ///
     /// [`confirm`]: Self::confirm
-    pub fn redirty(&self, range: PageRange) {
+    pub fn redirty(&self, range: SetRange) {
         let (first, end) = self.clip(range);
         bitmap::set(self.redirty.words(), first, end);
         self.file.control().redirty_asked.fetch_add(1, Release);
@@ -165,7 +165,7 @@ impl Armed {
     /// Pages that the library has re-dirtied, asked or by itself. Reads the whole bitmap: worth it when the library's figures have
     /// grown.
     #[must_use]
-    pub fn redirtied(&self) -> Vec<PageRange> {
+    pub fn redirtied(&self) -> Vec<SetRange> {
         bitmap::stretches(self.redirtied.words(), self.pages)
     }
 
@@ -179,7 +179,7 @@ impl Armed {
         self.file.save(None);
     }
 
-    fn clip(&self, range: PageRange) -> (u32, u32) {
+    fn clip(&self, range: SetRange) -> (u32, u32) {
         (range.first, range.first.saturating_add(range.count).min(self.pages))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Release};
 
-use crate::channel::PageRange;
+use crate::channel::SetRange;
 
 /// Words for `pages` bits.
 pub(super) fn words(pages: u32) -> usize {
@@ -43,8 +43,8 @@ fn count(word: u64) -> u64 {
 }
 
 /// The stretches of bits that are set among the first `pages`.
-pub(super) fn stretches(bitmap: &[AtomicU64], pages: u32) -> Vec<PageRange> {
-    let mut found: Vec<PageRange> = Vec::new();
+pub(super) fn stretches(bitmap: &[AtomicU64], pages: u32) -> Vec<SetRange> {
+    let mut found: Vec<SetRange> = Vec::new();
     for (word, mask) in masks(0, pages) {
         let mut bits = bitmap.get(word).map_or(0, |word| word.load(Acquire)) & mask;
         let base = u32::try_from(word).unwrap_or(u32::MAX).saturating_mul(u64::BITS);
@@ -55,7 +55,7 @@ pub(super) fn stretches(bitmap: &[AtomicU64], pages: u32) -> Vec<PageRange> {
             bits &= u64::MAX.checked_shl(first + ones).unwrap_or(0);
             match found.last_mut() {
                 Some(last) if last.first + last.count == base + first => last.count += ones,
-                _ => found.push(PageRange { first: base + first, count: ones }),
+                _ => found.push(SetRange { first: base + first, count: ones }),
             }
         }
     }

@@ -18,7 +18,7 @@ use page_number::PAGE_BYTES;
 use tokio::sync::{mpsc, oneshot};
 
 use super::hash::{NICE, blocks};
-use crate::channel::PageRange;
+use crate::channel::SetRange;
 use crate::guest::{GuestRam, data};
 use crate::set::SkipSet;
 use page_number::Gpa;
@@ -49,9 +49,9 @@ pub struct Stretch {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct ZeroCheck {
     /// All zeros.
-    pub(super) zero: Vec<PageRange>,
+    pub(super) zero: Vec<SetRange>,
     /// Written since they were found.
-    pub(super) written: Vec<PageRange>,
+    pub(super) written: Vec<SetRange>,
 }
 
 /// A search that goes on in a thread.
@@ -177,7 +177,7 @@ fn look_again(looks: &mut [Option<Look<'_>>], set: &SkipSet, range: Range<u32>) 
             let ranges = if zero { &mut looked.zero } else { &mut looked.written };
             match ranges.last_mut() {
                 Some(last) if last.first + last.count == first.0 + page => last.count += 1,
-                _ => ranges.push(PageRange { first: first.0 + page, count: 1 }),
+                _ => ranges.push(SetRange { first: first.0 + page, count: 1 }),
             }
         }
     }
@@ -322,7 +322,7 @@ mod tests {
         file.write_all_at(&[7], 510 * PAGE_BYTES).unwrap();
         file.write_all_at(&[7], 349 * PAGE_BYTES + 4095).unwrap();
         let mut looking = verify(&ram, &Arc::new(set), &Arc::default()).unwrap();
-        let range = |first, count| PageRange { first, count };
+        let range = |first, count| SetRange { first, count };
         let looked = looking.recv().await.unwrap();
         assert_eq!(looked.zero, [range(0, 10), range(11, 138)]);
         assert_eq!(looked.written, [range(10, 1), range(149, 1)]);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use page_number::{PAGE_BYTES, PageIndex};
-use qemu_glue::channel::PageRange;
+use qemu_glue::channel::SetRange;
 use qemu_glue::dest::{BlockFile, Fate, Limits, Restore, SettledPages, Target};
 use qemu_glue::set::{Block, SetRun, SkipSet};
 use qemu_glue::storage::{Address, Storage};
@@ -189,7 +189,7 @@ impl Running {
 
     /// Each page has one answer only.
     fn take(&mut self, answers: Vec<SettledPages>) {
-        for (fate, PageRange { first, count }) in answers {
+        for (fate, SetRange { first, count }) in answers {
             for number in first..first + count {
                 assert!(self.fates.insert(number, fate).is_none(), "{}", PageIndex(number));
             }

@@ -1,6 +1,6 @@
 //! A disk that is right, mostly.
 
-use qemu_glue::channel::{NotInstalled, PageRange};
+use qemu_glue::channel::{NotInstalled, SetRange};
 use qemu_glue::dest::{Fate, Limits, QueueError};
 
 use crate::rig::{PAGES, Rig, file, page};
@@ -53,7 +53,7 @@ async fn hashes_may_come_in_any_order() {
 async fn pages_taken_are_left_and_hashes_that_lie_are_refused() {
     let rig = Rig::new();
     let mut running = rig.restore(&file(&rig.disk()), Limits::default()).await;
-    running.restore.leave(&[PageRange { first: 100, count: 100 }]);
+    running.restore.leave(&[SetRange { first: 100, count: 100 }]);
     running.hash(0..PAGES);
     running.until(PAGES as usize - 100).await;
     assert!((100..200).all(|number| rig.ram_page(number) == [0; 4096]));

@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::time::{Duration, Instant};
 
-use qemu_glue::channel::{NotInstalled, PageRange};
+use qemu_glue::channel::{NotInstalled, SetRange};
 use qemu_glue::dest::{Fate, Limits};
 use rustix::process::Signal;
 
@@ -187,7 +187,7 @@ async fn a_queue_that_is_shared_waits_for_a_server_that_stalls() {
     running.hash(0..PAGES);
     tokio::time::sleep(3 * limits.patience).await;
     let last = PAGES - 256;
-    running.restore.leave(&[PageRange { first: last, count: 256 }]);
+    running.restore.leave(&[SetRange { first: last, count: 256 }]);
     server.signal(Signal::CONT);
     running.until(last as usize).await;
     // Two requests were on their way, of 256 pages at most.

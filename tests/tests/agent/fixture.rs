@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use page_wire::ask::{ServerState, Status};
+use page_wire::protocol::{ServerState, Status};
 use qemu_glue::agent::Agent;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;

@@ -12,7 +12,7 @@ use lab::storage::SERIAL;
 use lab::wait;
 use lab::workload::Workload;
 use page_number::{PAGE_BYTES, UNIT_SHIFT};
-use page_wire::ask::{Pinned, ServerState};
+use page_wire::protocol::{Pinned, ServerState};
 use page_wire::{Bounds, List};
 use qemu_glue::agent::{Agent, AgentError, How, Listed, NoRam, ReadRam};
 use qemu_glue::guest::GuestRam;

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use page_wire::ask::{Answer, Said, from_line};
+use page_wire::protocol::{AgentReply, ReplyBody, from_line};
 use qemu_glue::agent::{Agent, AgentError, NoRam};
 
 use crate::fixture::{Fixture, LIST_WITHIN, RAM_BYTES, warm};
@@ -44,23 +44,23 @@ fn what_is_no_ask_is_answered_with_an_error() {
     let mut answer = |ask: &str| {
         host.write_all(ask.as_bytes()).unwrap();
         let line = answers.next().unwrap().unwrap();
-        from_line::<Answer>(line.as_bytes()).unwrap()
+        from_line::<AgentReply>(line.as_bytes()).unwrap()
     };
     for nonsense in ["nonsense\n", "{}\n", "{\"id\":3,\"fly\":null}\n", "\u{0}\n"] {
-        let Answer { id: 0, what: Said::Error(trouble) } = answer(nonsense) else {
+        let AgentReply { id: 0, body: ReplyBody::Error(trouble) } = answer(nonsense) else {
             panic!("{nonsense} was answered");
         };
         assert!(trouble.hint.unwrap().contains("same version"));
     }
     let gone =
         "{\"id\":4,\"copy\":{\"list\":9,\"offset\":18446744073709551615,\"len\":4294967295}}\n";
-    let Answer { id: 4, what: Said::Error(trouble) } = answer(gone) else {
+    let AgentReply { id: 4, body: ReplyBody::Error(trouble) } = answer(gone) else {
         panic!("a list that there is not was copied");
     };
     assert!(trouble.what.contains("list 9"), "{}", trouble.what);
     let no_server = answer("{\"id\":5,\"page-list\":null}\n");
-    assert!(matches!(no_server.what, Said::Error(_)), "{no_server:?}");
-    assert!(matches!(answer("{\"id\":6,\"release\":{\"list\":1}}\n").what, Said::Released));
+    assert!(matches!(no_server.body, ReplyBody::Error(_)), "{no_server:?}");
+    assert!(matches!(answer("{\"id\":6,\"release\":{\"list\":1}}\n").body, ReplyBody::Released));
 }
 
 #[test]

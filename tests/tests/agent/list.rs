@@ -1,6 +1,6 @@
 //! The list as the host gets it against one that is made here.
 
-use page_wire::ask::Pinned;
+use page_wire::protocol::Pinned;
 use page_wire::{Bounds, HEADER_BYTES, List};
 use qemu_glue::agent::{Agent, How, Listed, NoRam, NotInPlace};
 use test_servers::Server;

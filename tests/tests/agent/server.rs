@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use page_wire::ask::{Migration, Phase, ServerState, Times};
+use page_wire::protocol::{Migration, Phase, ServerState, Times};
 use qemu_glue::agent::{AgentError, NoRam};
 use test_servers::{LoadSpec, Script, skipped};
 

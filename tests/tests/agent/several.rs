@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use page_number::UNIT_SHIFT;
-use page_wire::ask::{ServerState, Status};
+use page_wire::protocol::{ServerState, Status};
 use page_wire::{Bounds, Device, HEADER_BYTES, List, Run};
 use qemu_glue::agent::{Agent, AgentError, Listed, NoRam};
 use test_servers::{Config, PageSize, Release, Server, command, skipped};

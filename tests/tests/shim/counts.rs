@@ -1,6 +1,6 @@
 //! What QEMU sends, page by page.
 
-use qemu_glue::channel::PageRange;
+use qemu_glue::channel::SetRange;
 use qemu_glue::shim::{SetState, Shim};
 use serde_json::json;
 
@@ -79,10 +79,10 @@ async fn what_the_host_asks_for_is_sent_while_the_vm_runs(lab: &Lab) {
     hinted(&armed).await;
     // Every other hundred, then one page twice and one beyond the set.
     for first in (0..set.pages()).step_by(200) {
-        armed.redirty(PageRange { first, count: 100 });
+        armed.redirty(SetRange { first, count: 100 });
     }
-    armed.redirty(PageRange { first: 0, count: 1 });
-    armed.redirty(PageRange { first: set.pages() - 1, count: u32::MAX });
+    armed.redirty(SetRange { first: 0, count: 1 });
+    armed.redirty(SetRange { first: set.pages() - 1, count: u32::MAX });
     let left = armed.outstanding();
     let asked = u64::from(set.pages()) - left;
     wait_for("they are re-dirtied", async || armed.status().redirtied_asked == asked).await;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::FileExt as _;
 
 use page_number::PAGE_BYTES;
-use qemu_glue::channel::PageRange;
+use qemu_glue::channel::SetRange;
 use qemu_glue::set::{Block, SetRun, SkipSet};
 use qemu_glue::shim::{Armed, LibraryStatus, SetState};
 
@@ -44,8 +44,8 @@ pub(crate) fn set(block: &str, length: u64, runs: &[(u64, u32)]) -> SkipSet {
 }
 
 /// All pages of a set.
-pub(crate) fn all(set: &SkipSet) -> PageRange {
-    PageRange { first: 0, count: set.pages() }
+pub(crate) fn all(set: &SkipSet) -> SetRange {
+    SetRange { first: 0, count: set.pages() }
 }
 
 /// Puts pages into the memory of a destination that has received nothing yet, as a restore would. The

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use page_wire::ask::{
-    Answer, Ask, GuestRun, Hello, MAX_ANSWER_BYTES, MAX_ASK_BYTES, PageList, Pinned, Said,
-    ServerState, Status, Steps, VERSION, What, from_line, to_line,
+use page_wire::protocol::{
+    AgentReply, AgentRequest, GuestRun, Hello, MAX_REPLY_BYTES, MAX_REQUEST_BYTES, PageList,
+    Pinned, ReplyBody, RequestBody, ServerState, Status, Steps, VERSION, from_line, to_line,
 };
 use page_wire::{Device, Facts, Run, encode};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -46,17 +46,17 @@ pub(crate) fn start(socket: &Path, memory: &File, list: &[u8]) -> JoinHandle<()>
     };
     let said = move |what| {
         Some(match what {
-            What::Hello { .. } => hello(),
-            What::PageList => Said::PageList(Box::new(told.clone())),
-            What::Release { .. } => Said::Released,
-            What::Status => Said::Status(Box::new(Status {
+            RequestBody::Hello { .. } => hello(),
+            RequestBody::PageList => ReplyBody::PageList(Box::new(told.clone())),
+            RequestBody::Release { .. } => ReplyBody::Released,
+            RequestBody::Status => ReplyBody::Status(Box::new(Status {
                 now_ns: 0,
                 server: ServerState::Attaching { pid: 2 },
                 observed: None,
                 list: None,
                 servers: Vec::new(),
             })),
-            What::Migration(_) => Said::Noted,
+            RequestBody::Migration(_) => ReplyBody::Noted,
             other => panic!("asked for {other:?}"),
         })
     };
@@ -66,8 +66,8 @@ pub(crate) fn start(socket: &Path, memory: &File, list: &[u8]) -> JoinHandle<()>
 /// Greets on `socket`, and answers nothing else; notes whether it is asked for a list.
 pub(crate) fn silent(socket: &Path, asked: Arc<AtomicBool>) -> JoinHandle<()> {
     let said = move |what| match what {
-        What::Hello { .. } => Some(hello()),
-        What::PageList => {
+        RequestBody::Hello { .. } => Some(hello()),
+        RequestBody::PageList => {
             asked.store(true, Ordering::Relaxed);
             None
         }
@@ -77,8 +77,8 @@ pub(crate) fn silent(socket: &Path, asked: Arc<AtomicBool>) -> JoinHandle<()> {
 }
 
 /// First words of an agent that has attached to no server yet.
-pub(crate) fn hello() -> Said {
-    Said::Hello(Hello {
+pub(crate) fn hello() -> ReplyBody {
+    ReplyBody::Hello(Hello {
         version: VERSION,
         program: "test".into(),
         pid: 1,
@@ -107,7 +107,7 @@ pub(crate) fn told(list: &[u8]) -> PageList {
 /// Answers on `socket` what `said` has to say, with `padding` in each answer that has room for it.
 pub(crate) fn answer(
     socket: &Path,
-    said: impl Fn(What) -> Option<Said> + Send + Sync + 'static,
+    said: impl Fn(RequestBody) -> Option<ReplyBody> + Send + Sync + 'static,
     padding: String,
 ) -> JoinHandle<()> {
     let _ = std::fs::remove_file(socket);
@@ -119,18 +119,22 @@ pub(crate) fn answer(
     })
 }
 
-async fn serve(stream: UnixStream, said: &(impl Fn(What) -> Option<Said> + Sync), padding: &str) {
+async fn serve(
+    stream: UnixStream,
+    said: &(impl Fn(RequestBody) -> Option<ReplyBody> + Sync),
+    padding: &str,
+) {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     while let Ok(Some(line)) = lines.next_line().await {
-        assert!(line.len() <= MAX_ASK_BYTES);
+        assert!(line.len() <= MAX_REQUEST_BYTES);
         if line.trim().is_empty() {
             continue;
         }
-        let ask: Ask = from_line(line.as_bytes()).unwrap();
-        let Some(what) = said(ask.what) else { continue };
-        let mut line = to_line(&Answer { id: ask.id, what }, MAX_ANSWER_BYTES).unwrap();
-        if line.len() + padding.len() <= MAX_ANSWER_BYTES {
+        let ask: AgentRequest = from_line(line.as_bytes()).unwrap();
+        let Some(what) = said(ask.body) else { continue };
+        let mut line = to_line(&AgentReply { id: ask.id, body: what }, MAX_REPLY_BYTES).unwrap();
+        if line.len() + padding.len() <= MAX_REPLY_BYTES {
             // Before the brackets that end the answer and the line.
             line.splice(line.len() - 2..line.len() - 2, padding.bytes());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use migration_record::{MigrationStatus, Report};
 use page_wire::Run;
 use qemu_glue::channel::{
-    self, Message, NotInstalled, PageRange, PeerHello, Progress, Ready, Receiver, Security, Sender,
+    self, Message, NotInstalled, PeerHello, Progress, Ready, Receiver, Security, Sender, SetRange,
     VERSION,
 };
 use qemu_glue::multifd::Multifd;
@@ -220,7 +220,7 @@ async fn idle_receiver(fixture: &Fixture<'_>, does: Does) -> Report {
                     (Some(message), _) => message.clone(),
                     (None, None) => continue,
                     (None, Some(page)) => {
-                        let range = PageRange { first: *page, count: 1 };
+                        let range = SetRange { first: *page, count: 1 };
                         *page += 1;
                         Message::NotInstalled(NotInstalled::TooLate, vec![range])
                     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use page_wire::ask::{Copied, MAX_ANSWER_BYTES, Said, What};
+use page_wire::protocol::{Copied, MAX_REPLY_BYTES, ReplyBody, RequestBody};
 use page_wire::{Device, Facts, Run, encode, encode_head};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -33,7 +33,7 @@ fn guest(name: &'static str, list: Vec<u8>, padding: String) -> Guest {
 
 /// `text` over and over, as often as an answer has room for.
 fn filled(before: &str, text: &str, after: &str) -> String {
-    let room = MAX_ANSWER_BYTES - 4096 - before.len() - after.len();
+    let room = MAX_REPLY_BYTES - 4096 - before.len() - after.len();
     format!("{before}{}{after}", text.repeat(room / text.len()))
 }
 
@@ -65,14 +65,14 @@ fn guests() -> Vec<Guest> {
 fn start(socket: &Path, guest: Guest) -> JoinHandle<()> {
     let said = move |what| {
         Some(match what {
-            What::Hello { .. } => agent::hello(),
-            What::PageList => Said::PageList(Box::new(agent::told(&guest.list))),
-            What::Copy { offset, len, .. } => {
+            RequestBody::Hello { .. } => agent::hello(),
+            RequestBody::PageList => ReplyBody::PageList(Box::new(agent::told(&guest.list))),
+            RequestBody::Copy { offset, len, .. } => {
                 let at = usize::try_from(offset).unwrap();
                 let data = STANDARD.encode(&guest.list[at..at + len as usize]);
-                Said::Copied(Copied { offset, data })
+                ReplyBody::Copied(Copied { offset, data })
             }
-            What::Release { .. } => Said::Released,
+            RequestBody::Release { .. } => ReplyBody::Released,
             _ => return None,
         })
     };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use page_wire::ask::{MAX_LIST_BYTES, PageList, Steps};
+use page_wire::protocol::{MAX_LIST_BYTES, PageList, Steps};
 use thiserror::Error;
 
 use super::pinned_buffer::PinnedBuffer;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use page_wire::ask::Trouble;
+use page_wire::protocol::Trouble;
 
 use super::probe_session::NotAttached;
 use crate::target::Sighting;

@@ -8,7 +8,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use page_wire::ask::{Migration, Phase};
+use page_wire::protocol::{Migration, Phase};
 use safe_file::Mode;
 
 /// Where it stands.

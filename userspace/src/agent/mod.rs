@@ -39,9 +39,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use foreign::Text;
 use page_wire::MAX_DEVICES;
-use page_wire::ask::{
-    Answer, Ask, Copied, Hello, LineError, MAX_ANSWER_BYTES, MAX_COPY_BYTES, MAX_LIST_BYTES,
-    PageList, Said, Status, Trouble, VERSION, What, from_line, to_line,
+use page_wire::protocol::{
+    AgentReply, AgentRequest, Copied, Hello, LineError, MAX_COPY_BYTES, MAX_LIST_BYTES,
+    MAX_REPLY_BYTES, PageList, ReplyBody, RequestBody, Status, Trouble, VERSION, from_line,
+    to_line,
 };
 
 pub use choice::Choice;
@@ -132,7 +133,7 @@ impl Agent {
             match self.port.listen(self.pause(), stop, &others) {
                 Heard::Nothing => {}
                 Heard::Line(line) => {
-                    let ask = line.and_then(|line| from_line::<Ask>(&line));
+                    let ask = line.and_then(|line| from_line::<AgentRequest>(&line));
                     let answer = self.answer(&ask, stop);
                     self.send(&answer, stop);
                     // Who reads the log may be slow, and the host waits.
@@ -168,34 +169,36 @@ impl Agent {
         self.servers.pause().min(self.options.refresh).min(Duration::from_secs(1))
     }
 
-    fn answer(&mut self, ask: &Result<Ask, LineError>, stop: &Stop) -> Answer {
+    fn answer(&mut self, ask: &Result<AgentRequest, LineError>, stop: &Stop) -> AgentReply {
         let ask = match ask {
             Ok(ask) => ask,
             Err(error) => {
                 let hint = "host and guest need the same version of Poolferry";
-                let what = Said::Error(trouble(error, Some(hint.into())));
-                return Answer { id: 0, what };
+                let what = ReplyBody::Error(trouble(error, Some(hint.into())));
+                return AgentReply { id: 0, body: what };
             }
         };
-        if !matches!(ask.what, What::Status | What::Migration(_)) {
+        if !matches!(ask.body, RequestBody::Status | RequestBody::Migration(_)) {
             self.spoken_to = Some(Instant::now());
         }
-        Answer { id: ask.id, what: self.say(&ask.what, stop).unwrap_or_else(Said::Error) }
+        AgentReply { id: ask.id, body: self.say(&ask.body, stop).unwrap_or_else(ReplyBody::Error) }
     }
 
-    fn say(&mut self, what: &What, stop: &Stop) -> Result<Said, Trouble> {
+    fn say(&mut self, what: &RequestBody, stop: &Stop) -> Result<ReplyBody, Trouble> {
         match *what {
-            What::Hello { .. } => Ok(Said::Hello(self.hello())),
-            What::PageList => self.page_list(stop),
-            What::Copy { list, offset, len } => self.copy(list, offset, len).map(Said::Copied),
-            What::Release { list } => {
-                self.held.take_if(|held| held.number == list);
-                Ok(Said::Released)
+            RequestBody::Hello { .. } => Ok(ReplyBody::Hello(self.hello())),
+            RequestBody::PageList => self.page_list(stop),
+            RequestBody::Copy { list, offset, len } => {
+                self.copy(list, offset, len).map(ReplyBody::Copied)
             }
-            What::Status => Ok(Said::Status(Box::new(self.status(stop)))),
-            What::Migration(told) => {
+            RequestBody::Release { list } => {
+                self.held.take_if(|held| held.number == list);
+                Ok(ReplyBody::Released)
+            }
+            RequestBody::Status => Ok(ReplyBody::Status(Box::new(self.status(stop)))),
+            RequestBody::Migration(told) => {
                 migration::note(&told).map_err(|error| trouble(&error, None))?;
-                Ok(Said::Noted)
+                Ok(ReplyBody::Noted)
             }
         }
     }
@@ -213,7 +216,7 @@ impl Agent {
         }
     }
 
-    fn page_list(&mut self, stop: &Stop) -> Result<Said, Trouble> {
+    fn page_list(&mut self, stop: &Stop) -> Result<ReplyBody, Trouble> {
         self.held = None;
         let start = Instant::now();
         self.servers.look();
@@ -232,7 +235,7 @@ impl Agent {
         let (held, told) = ExportedList::make(self.lists, union, sync_s, start)
             .map_err(|error| trouble(&error, error.hint().map(Text::from)))?;
         self.held = Some(held);
-        Ok(Said::PageList(Box::new(PageList { servers: pids, ..told })))
+        Ok(ReplyBody::PageList(Box::new(PageList { servers: pids, ..told })))
     }
 
     fn copy(&self, list: u64, offset: u64, len: u32) -> Result<Copied, Trouble> {
@@ -269,10 +272,10 @@ impl Agent {
     }
 
     /// Trouble with the port is the host's to notice: it asks again, or another one does.
-    fn send(&mut self, answer: &Answer, stop: &Stop) {
-        let line = to_line(answer, MAX_ANSWER_BYTES).or_else(|error| {
-            let what = Said::Error(trouble(&error, None));
-            to_line(&Answer { id: answer.id, what }, MAX_ANSWER_BYTES)
+    fn send(&mut self, answer: &AgentReply, stop: &Stop) {
+        let line = to_line(answer, MAX_REPLY_BYTES).or_else(|error| {
+            let what = ReplyBody::Error(trouble(&error, None));
+            to_line(&AgentReply { id: answer.id, body: what }, MAX_REPLY_BYTES)
         });
         match line {
             Ok(line) => self.port.send(&line, stop),
@@ -282,12 +285,12 @@ impl Agent {
 }
 
 /// Logs what was asked and answered.
-fn note(ask: &Result<Ask, LineError>, answer: &Answer) {
+fn note(ask: &Result<AgentRequest, LineError>, answer: &AgentReply) {
     if let Ok(ask) = ask {
-        log::debug!("asked {:?}", ask.what);
+        log::debug!("asked {:?}", ask.body);
     }
-    match &answer.what {
-        Said::PageList(told) => log::info!(
+    match &answer.body {
+        ReplyBody::PageList(told) => log::info!(
             "list {} of {} pages of {} servers, {} bytes, in {:.3} s",
             told.list,
             told.pages,
@@ -295,7 +298,7 @@ fn note(ask: &Result<Ask, LineError>, answer: &Answer) {
             told.length,
             told.steps.total_s
         ),
-        Said::Error(trouble) => log::warn!("{}", trouble.what),
+        ReplyBody::Error(trouble) => log::warn!("{}", trouble.what),
         _ => {}
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 
 use io_uring::IoUring;
 use memmap2::{Advice, MmapMut, MmapOptions};
-use page_wire::ask::{self, GuestRun, MAX_GUEST_RUNS};
+use page_wire::protocol::{self, GuestRun, MAX_GUEST_RUNS};
 
 use crate::frames::{FRAME_BYTES, Frame, Pagemap, PagemapError};
 use crate::memory::ServerAddr;
@@ -56,11 +56,11 @@ impl PinnedBuffer {
     }
 
     /// How they are held.
-    pub(super) const fn how(&self) -> ask::Pinned {
+    pub(super) const fn how(&self) -> protocol::Pinned {
         match (&self.ring, self.locked) {
-            (Some(_), _) => ask::Pinned::LongTerm,
-            (None, true) => ask::Pinned::Locked,
-            (None, false) => ask::Pinned::No,
+            (Some(_), _) => protocol::Pinned::LongTerm,
+            (None, true) => protocol::Pinned::Locked,
+            (None, false) => protocol::Pinned::No,
         }
     }
 
@@ -146,7 +146,7 @@ mod tests {
         pinned.bytes_mut().fill(7);
         match pinned.how() {
             // The kernel lets go of a closed ring's memory a little later.
-            ask::Pinned::LongTerm => {
+            protocol::Pinned::LongTerm => {
                 let end = Instant::now() + Duration::from_secs(10);
                 while pinned_kib() != 3 * 1024 && Instant::now() < end {
                     thread::yield_now();

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 pub use error::PortError;
 pub use name::PortName;
-use page_wire::ask::{LineBuffer, LineError, MAX_ASK_BYTES};
+use page_wire::protocol::{LineBuffer, LineError, MAX_REQUEST_BYTES};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -71,7 +71,7 @@ impl Port {
             PortName::Device(path) => Link::Device { path, open: None, complaint: None },
             PortName::Unix(path) => Link::Socket(Socket::listen(path)?),
         };
-        Ok(Self { link, lines: LineBuffer::new(MAX_ASK_BYTES), input: Vec::new(), taken: 0 })
+        Ok(Self { link, lines: LineBuffer::new(MAX_REQUEST_BYTES), input: Vec::new(), taken: 0 })
     }
 
     /// Whether somebody holds the other end.
@@ -169,7 +169,7 @@ impl Port {
             Link::Socket(socket) if socket.stream().is_some() => socket.as_fd(),
             _ => return,
         };
-        let mut bytes = [0; MAX_ASK_BYTES];
+        let mut bytes = [0; MAX_REQUEST_BYTES];
         match rustix::io::read(fd, &mut bytes) {
             Ok(0) => self.host_gone(),
             Ok(count) => {
@@ -246,7 +246,7 @@ impl Port {
 /// Reads what a host has left behind that is gone: nobody waits for an answer, and the next host has not
 /// asked it.
 fn drain(port: &File) {
-    let mut bytes = [0; MAX_ASK_BYTES];
+    let mut bytes = [0; MAX_REQUEST_BYTES];
     // No more than the host can have left: one that comes meanwhile says its first word again.
     for _ in 0..16 {
         if !matches!(rustix::io::read(port, &mut bytes), Ok(1..)) {

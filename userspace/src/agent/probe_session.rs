@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use foreign::Text;
-use page_wire::ask::{Served, Trouble};
+use page_wire::protocol::{Served, Trouble};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::choice::Choice;

@@ -1,6 +1,6 @@
 //! Who may have how many of the servers that are observed: whoever starts many keeps nobody else's out.
 
-use page_wire::ask::MAX_SERVERS;
+use page_wire::protocol::MAX_SERVERS;
 
 use crate::target::{Account, ServerRule};
 

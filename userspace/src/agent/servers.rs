@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
-use page_wire::ask::Trouble;
+use page_wire::protocol::Trouble;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use symbols::Ends;
 

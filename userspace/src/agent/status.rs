@@ -1,6 +1,6 @@
 //! Snapshots as the host is told of them.
 
-use page_wire::ask::{Blocks, Kinds, Observed, PerSecond, Times};
+use page_wire::protocol::{Blocks, Kinds, Observed, PerSecond, Times};
 use probe_abi::Probe;
 
 use crate::model::{Latency, Snapshot};

@@ -2,7 +2,7 @@
 
 use page_number::PAGE_SHIFT;
 
-use crate::ask::MAX_LIST_BYTES;
+use crate::protocol::MAX_LIST_BYTES;
 use crate::{HEADER_BYTES, MAX_TABLE_BYTES, RUN_BYTES};
 
 const HEAD_BYTES: u64 = (HEADER_BYTES + MAX_TABLE_BYTES) as u64;

@@ -31,11 +31,11 @@
 //! and place both go on from run to run nowhere. 40 bits of frames reach 4 PiB of RAM, 48 bits of
 //! 512-byte units reach 128 PiB of disk.
 
-pub mod ask;
 mod bounds;
 mod decode;
 mod encode;
 mod length;
+pub mod protocol;
 mod reader;
 mod unite;
 

@@ -12,9 +12,9 @@ const MESSAGES: &[&str] = &[
     "qemu-glue/src/channel/message.rs",
     "qemu-glue/src/dest/event.rs",
     "qemu-glue/record/src/report.rs",
-    "userspace/wire/src/ask.rs",
-    "userspace/wire/src/ask/observed.rs",
-    "userspace/wire/src/ask/status.rs",
+    "userspace/wire/src/protocol.rs",
+    "userspace/wire/src/protocol/observed.rs",
+    "userspace/wire/src/protocol/status.rs",
 ];
 
 /// Fields of messages that are data, and bounded.
@@ -86,7 +86,7 @@ mod tests {
             assert_eq!(find_in(super::find, path, text), [0_usize; 0], "{path}");
         }
         let fields = "pub struct A {\n    pub what: String,\n    pub data: String,\n    pub hint: Option<Text>,\n}\n";
-        assert_eq!(find_in(super::find, "userspace/wire/src/ask.rs", fields), [2]);
+        assert_eq!(find_in(super::find, "userspace/wire/src/protocol.rs", fields), [2]);
         assert_eq!(find_in(super::find, "userspace/src/b.rs", fields), [0_usize; 0]);
     }
 }

@@ -8,9 +8,9 @@ use super::*;
 use crate::channel::{Finish, Finished, Offer, PeerHello, Progress, Ready, Refused};
 use crate::set::Block;
 
-fn range() -> impl Strategy<Value = PageRange> {
+fn range() -> impl Strategy<Value = SetRange> {
     (0..u32::MAX, 1..u32::MAX)
-        .prop_map(|(first, count)| PageRange { first, count: count.min(u32::MAX - first).max(1) })
+        .prop_map(|(first, count)| SetRange { first, count: count.min(u32::MAX - first).max(1) })
 }
 
 fn run() -> impl Strategy<Value = SetRun> {
@@ -115,7 +115,7 @@ proptest! {
 /// A list beyond one frame arrives whole, in messages that each fit.
 #[test]
 fn a_long_list_is_cut() {
-    let ranges: Vec<_> = (0..300_000).map(|n| PageRange { first: 2 * n, count: 1 }).collect();
+    let ranges: Vec<_> = (0..300_000).map(|n| SetRange { first: 2 * n, count: 1 }).collect();
     let mut bytes = Vec::new();
     encode(&Message::Installed(ranges.clone()), &mut bytes).unwrap();
     let mut arrived = Vec::new();

@@ -1,7 +1,7 @@
 //! What became of pages.
 
 use super::counters::Counters;
-use crate::channel::{NotInstalled, PageRange};
+use crate::channel::{NotInstalled, SetRange};
 
 /// What became of a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,7 +13,7 @@ pub enum Fate {
 }
 
 /// What became of some pages.
-pub type SettledPages = (Fate, PageRange);
+pub type SettledPages = (Fate, SetRange);
 
 /// What was verified and installed of a read.
 #[derive(Debug, Default)]

@@ -17,7 +17,7 @@ use super::counters::Counters;
 use super::device::DeviceProgress;
 use super::fate::{Fate, SettledPages, Verified};
 use super::queue::{Hash, Job, Queue, QueueError};
-use crate::channel::{NotInstalled, PageRange, Progress};
+use crate::channel::{NotInstalled, Progress, SetRange};
 use crate::dest::restore::Limits;
 use crate::set::SkipSet;
 
@@ -49,7 +49,7 @@ enum ReadState {
     /// It was late: its pages are given up, and its buffer is the storage's until it answers.
     GivenUp,
     /// Its bytes are compared with the hashes of these pages.
-    Verifying(Vec<PageRange>),
+    Verifying(Vec<SetRange>),
 }
 
 /// The restore of one set.
@@ -115,7 +115,7 @@ impl Feed {
     }
 
     /// Leaves pages to QEMU.
-    pub(in crate::dest) fn leave(&mut self, ranges: &[PageRange]) {
+    pub(in crate::dest) fn leave(&mut self, ranges: &[SetRange]) {
         ranges.iter().for_each(|range| self.queue.leave(*range));
     }
 
@@ -256,7 +256,7 @@ impl Feed {
         }
     }
 
-    fn give_up(&mut self, ranges: &[PageRange], reason: NotInstalled, out: &mut Vec<Action>) {
+    fn give_up(&mut self, ranges: &[SetRange], reason: NotInstalled, out: &mut Vec<Action>) {
         if ranges.is_empty() {
             return;
         }

@@ -44,7 +44,7 @@ pub(super) use self::queue::Job;
 pub use self::queue::{Hash, QueueError};
 use self::replies::Replies;
 use super::error::ReceiveError;
-use crate::channel::{Finish, Message, PageRange, Progress};
+use crate::channel::{Finish, Message, Progress, SetRange};
 
 /// How often the observer is told of progress.
 const TOLD: Duration = Duration::from_millis(200);
@@ -86,7 +86,7 @@ pub(super) enum Command {
     /// Restore pages with these hashes.
     Restore { first: u32, hashes: Vec<Hash> },
     /// Leave pages to QEMU.
-    Leave(Vec<PageRange>),
+    Leave(Vec<SetRange>),
     /// Tell the source.
     Send(Message),
     /// Tell the observer.
@@ -262,7 +262,7 @@ impl Controller {
 
 impl Restoring {
     /// A source leaves each page to QEMU once; without a bound, one frame could name all of them 100,000 times.
-    fn leave(&mut self, ranges: &[PageRange]) -> Result<(), ReceiveError> {
+    fn leave(&mut self, ranges: &[SetRange]) -> Result<(), ReceiveError> {
         self.left += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
         if self.left > u64::from(self.pages) {
             return Err(ReceiveError::Redirtied { pages: self.pages });

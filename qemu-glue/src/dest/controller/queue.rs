@@ -12,7 +12,7 @@ use fixedbitset::FixedBitSet;
 use page_number::PageIndex;
 use thiserror::Error;
 
-use crate::channel::PageRange;
+use crate::channel::SetRange;
 pub use crate::page_hash::Hash;
 use crate::set::SkipSet;
 use crate::storage::{Piece, Request, RequestLimits};
@@ -47,8 +47,8 @@ pub(in crate::dest) struct Job {
 
 impl Job {
     /// Its pages, in the order of its pieces.
-    pub(in crate::dest) fn pages(&self) -> Vec<PageRange> {
-        let range = |piece: &Piece| PageRange { first: piece.first.0, count: piece.pages };
+    pub(in crate::dest) fn pages(&self) -> Vec<SetRange> {
+        let range = |piece: &Piece| SetRange { first: piece.first.0, count: piece.pages };
         self.request.pieces.iter().map(range).collect()
     }
 }
@@ -114,7 +114,7 @@ impl Queue {
     }
 
     /// Leaves pages to QEMU; those that are being read already are still installed.
-    pub(super) fn leave(&mut self, range: PageRange) {
+    pub(super) fn leave(&mut self, range: SetRange) {
         let end = range.first.saturating_add(range.count).min(self.set.pages());
         if range.first < end {
             self.left.insert_range(index(range.first)..index(end));
@@ -246,8 +246,8 @@ mod tests {
     fn pages_left_to_qemu_are_not_read() {
         let mut queue = queue();
         queue.put(0, &hashes(0..100)).unwrap();
-        queue.leave(PageRange { first: 0, count: 10 });
-        queue.leave(PageRange { first: 50, count: u32::MAX });
+        queue.leave(SetRange { first: 0, count: 10 });
+        queue.leave(SetRange { first: 50, count: u32::MAX });
         assert_eq!(numbers(&queue.next(0, &LIMITS).unwrap()), (10..50).collect::<Vec<_>>());
         assert!(queue.next(0, &LIMITS).is_none());
         assert_eq!(queue.pages(), 0);

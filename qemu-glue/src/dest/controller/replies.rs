@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::fate::{Fate, SettledPages};
-use crate::channel::{Message, PageRange, Progress};
+use crate::channel::{Message, Progress, SetRange};
 
 /// How long answers are gathered: long enough to merge ranges, short beside a bitmap sync.
 const GATHERED: Duration = Duration::from_millis(5);
@@ -58,9 +58,9 @@ impl Replies {
 }
 
 /// Ranges by fate, sorted, with no two that touch.
-fn merged(answers: &mut [SettledPages]) -> BTreeMap<Fate, Vec<PageRange>> {
+fn merged(answers: &mut [SettledPages]) -> BTreeMap<Fate, Vec<SetRange>> {
     answers.sort_unstable_by_key(|(_, range)| range.first);
-    let mut fates: BTreeMap<Fate, Vec<PageRange>> = BTreeMap::new();
+    let mut fates: BTreeMap<Fate, Vec<SetRange>> = BTreeMap::new();
     for (fate, range) in answers {
         let ranges = fates.entry(*fate).or_default();
         match ranges.last_mut() {
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn ranges_of_one_fate_that_touch_are_one() {
-        let range = |first, count| PageRange { first, count };
+        let range = |first, count| SetRange { first, count };
         let differs = Fate::NotInstalled(NotInstalled::Differs);
         let mut answers = vec![
             (Fate::Installed, range(10, 5)),

@@ -30,7 +30,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 pub use self::limits::Limits;
 use self::verify::verify;
-use crate::channel::{PageRange, Progress};
+use crate::channel::{Progress, SetRange};
 use crate::dest::controller::{Action, Feed, Hash, QueueError, ReadId, SettledPages, Verified};
 use crate::dest::memory::Target;
 use crate::error_chain;
@@ -107,7 +107,7 @@ impl Restore {
     }
 
     /// Leaves pages to QEMU.
-    pub fn leave(&self, ranges: &[PageRange]) {
+    pub fn leave(&self, ranges: &[SetRange]) {
         self.shared.step(|feed, _, _| feed.leave(ranges));
     }
 

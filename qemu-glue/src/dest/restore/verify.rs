@@ -2,7 +2,7 @@
 
 use rustix::io::Errno;
 
-use crate::channel::{NotInstalled, PageRange};
+use crate::channel::{NotInstalled, SetRange};
 use crate::dest::controller::{Counters, Fate, Job, SettledPages, Verified};
 use crate::dest::memory::{InstallOutcome, PAGE, Target};
 use crate::page_hash::hash_pages;
@@ -26,7 +26,7 @@ pub(super) fn verify(
         for stretch in matches.chunk_by(|one, next| one == next) {
             let pages = u32::try_from(stretch.len()).unwrap_or(u32::MAX);
             let first = piece.first.0 + page;
-            let range = PageRange { first, count: pages };
+            let range = SetRange { first, count: pages };
             let start = from + page as usize * PAGE;
             let mut give_up = |reason| {
                 counters.not_installed += u64::from(pages);
@@ -77,7 +77,7 @@ fn install(
     answers: &mut Vec<SettledPages>,
 ) {
     target.install(block, offset, bytes, |installed, count| {
-        let range = PageRange { first, count };
+        let range = SetRange { first, count };
         first += count;
         let fate = match installed {
             InstallOutcome::Installed => {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::convergence::Lost;
 use super::trouble::RestoreTrouble;
-use crate::channel::{Message, PageRange};
+use crate::channel::{Message, SetRange};
 use crate::error_chain;
 use crate::shim::MigrationParameters;
 
@@ -18,9 +18,9 @@ pub(in crate::source) enum Command {
     /// Tell QEMU to end its migration.
     CancelMigration,
     /// Tell the library that these pages are at the destination.
-    Confirm(Vec<PageRange>),
+    Confirm(Vec<SetRange>),
     /// Have the library mark these pages as written, so that QEMU sends them.
-    Redirty(Vec<PageRange>),
+    Redirty(Vec<SetRange>),
     /// Take the set back, if no migration has taken it yet.
     Disarm,
     /// Look at the library's memory now; [`Input::Look`](super::Input::Look) is the answer.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::channel::{ChannelError, Message, PageRange};
+use crate::channel::{ChannelError, Message, SetRange};
 use crate::shim::LibraryStatus;
 use crate::source::hash::Hashed;
 use crate::source::monitor::migration_info::{MigrationInfo, Stage};
@@ -14,7 +14,7 @@ pub(in crate::source) struct Library {
     /// Its state and its figures.
     pub(in crate::source) status: LibraryStatus,
     /// Pages that it has re-dirtied, if it has re-dirtied some by itself since the look before; else none.
-    pub(in crate::source) redirtied: Vec<PageRange>,
+    pub(in crate::source) redirtied: Vec<SetRange>,
 }
 
 /// Something that has happened.

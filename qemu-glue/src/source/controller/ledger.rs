@@ -4,7 +4,7 @@ use std::ops::{Range, RangeInclusive};
 
 use fixedbitset::FixedBitSet;
 
-use crate::channel::PageRange;
+use crate::channel::SetRange;
 use crate::source::hash::{BATCH_PAGES, HashLimit};
 
 /// Pages that are hashed ahead of storage, at most: a 16th of the set, from 16 MiB of RAM to 128 MiB, which has 1 MiB of
@@ -84,7 +84,7 @@ impl Ledger {
     }
 
     /// Hashes of these pages go out now.
-    pub(in crate::source) fn hash_sent(&mut self, range: PageRange) {
+    pub(in crate::source) fn hash_sent(&mut self, range: SetRange) {
         if let Ok(range) = self.inside(range) {
             let fresh = (range.0..range.1).filter(|page| {
                 let page = *page as usize;
@@ -101,8 +101,8 @@ impl Ledger {
     /// [`LedgerError`]: the destination is not to be believed.
     pub(in crate::source) fn installed(
         &mut self,
-        range: PageRange,
-    ) -> Result<Vec<PageRange>, LedgerError> {
+        range: SetRange,
+    ) -> Result<Vec<SetRange>, LedgerError> {
         let (first, end) = self.inside(range)?;
         if !self.hashed.contains_all_in_range(index((first, end))) {
             let page = (first..end).find(|page| !self.hashed.contains(*page as usize));
@@ -120,8 +120,8 @@ impl Ledger {
     /// [`LedgerError::Beyond`].
     pub(in crate::source) fn zero(
         &mut self,
-        range: PageRange,
-    ) -> Result<Vec<PageRange>, LedgerError> {
+        range: SetRange,
+    ) -> Result<Vec<SetRange>, LedgerError> {
         let range = self.inside(range)?;
         let fresh = self.settle(range);
         self.zero += pages(&fresh);
@@ -134,8 +134,8 @@ impl Ledger {
     /// [`LedgerError::Beyond`].
     pub(in crate::source) fn redirtied(
         &mut self,
-        range: PageRange,
-    ) -> Result<Vec<PageRange>, LedgerError> {
+        range: SetRange,
+    ) -> Result<Vec<SetRange>, LedgerError> {
         let range = self.inside(range)?;
         let fresh = self.settle(range);
         self.redirtied += pages(&fresh);
@@ -143,7 +143,7 @@ impl Ledger {
     }
 
     /// The library has re-dirtied these pages, on its own or as it was asked. Gives the ranges that were not settled before.
-    pub(in crate::source) fn follow(&mut self, range: PageRange) -> Vec<PageRange> {
+    pub(in crate::source) fn follow(&mut self, range: SetRange) -> Vec<SetRange> {
         // It knows the set.
         let Ok(range) = self.inside(range) else { return Vec::new() };
         let fresh = self.settle(range);
@@ -153,7 +153,7 @@ impl Ledger {
 
     /// The last `wanted` pages of the set that are not settled are re-dirtied: first those of which no hash was asked
     /// for, as storage is about to bring the others. Gives their ranges, from the back.
-    pub(in crate::source) fn redirty_last(&mut self, wanted: u64) -> Vec<PageRange> {
+    pub(in crate::source) fn redirty_last(&mut self, wanted: u64) -> Vec<SetRange> {
         let mut ranges = Vec::new();
         let mut left = u32::try_from(wanted).unwrap_or(u32::MAX);
         for index in (0..self.devices.len()).rev() {
@@ -174,7 +174,7 @@ impl Ledger {
         first: u32,
         mut end: u32,
         left: &mut u32,
-        ranges: &mut Vec<PageRange>,
+        ranges: &mut Vec<SetRange>,
     ) -> u32 {
         loop {
             while end > first && self.settled.contains(end as usize - 1) {
@@ -202,7 +202,7 @@ impl Ledger {
     }
 
     /// Pages from `first` on whose hash was never sent are re-dirtied, unless they are settled. Gives their ranges.
-    pub(in crate::source) fn redirty_unhashed(&mut self, first: u32) -> Vec<PageRange> {
+    pub(in crate::source) fn redirty_unhashed(&mut self, first: u32) -> Vec<SetRange> {
         let mut known = self.hashed.clone();
         known.union_with(&self.settled);
         known.insert_range(..first.min(self.pages) as usize);
@@ -219,7 +219,7 @@ impl Ledger {
     }
 
     /// All pages that are not settled are re-dirtied.
-    pub(in crate::source) fn redirty_rest(&mut self) -> Vec<PageRange> {
+    pub(in crate::source) fn redirty_rest(&mut self) -> Vec<SetRange> {
         let fresh = self.settle((0, self.pages));
         self.redirtied += pages(&fresh);
         fresh
@@ -279,13 +279,13 @@ impl Ledger {
         self.redirtied
     }
 
-    fn inside(&self, range: PageRange) -> Result<(u32, u32), LedgerError> {
+    fn inside(&self, range: SetRange) -> Result<(u32, u32), LedgerError> {
         let end = range.first.checked_add(range.count).filter(|end| *end <= self.pages);
         end.map(|end| (range.first, end)).ok_or(LedgerError::Beyond(range.first))
     }
 
-    fn settle(&mut self, (first, end): (u32, u32)) -> Vec<PageRange> {
-        let mut fresh: Vec<PageRange> = Vec::new();
+    fn settle(&mut self, (first, end): (u32, u32)) -> Vec<SetRange> {
+        let mut fresh: Vec<SetRange> = Vec::new();
         let mut page = first;
         while page < end {
             let begun = page;
@@ -293,7 +293,7 @@ impl Ledger {
                 page += 1;
             }
             if page > begun {
-                fresh.push(PageRange { first: begun, count: page - begun });
+                fresh.push(SetRange { first: begun, count: page - begun });
                 let hashed = self.hashed.count_ones(index((begun, page)));
                 self.in_flight -= hashed as u64;
                 self.settled_ahead(begun..page);
@@ -324,7 +324,7 @@ const fn index((first, end): (u32, u32)) -> Range<usize> {
     first as usize..end as usize
 }
 
-fn pages(ranges: &[PageRange]) -> u64 {
+fn pages(ranges: &[SetRange]) -> u64 {
     ranges.iter().map(|range| u64::from(range.count)).sum()
 }
 
@@ -334,8 +334,8 @@ mod tests {
 
     use super::*;
 
-    const fn range(first: u32, count: u32) -> PageRange {
-        PageRange { first, count }
+    const fn range(first: u32, count: u32) -> SetRange {
+        SetRange { first, count }
     }
 
     #[test]

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use super::allowance::Allowance;
 use super::ledger::Ledger;
 use super::trouble::RestoreTrouble;
-use crate::channel::{Finished, Message, NotInstalled, PageRange, Progress};
+use crate::channel::{Finished, Message, NotInstalled, Progress, SetRange};
 
 /// Pages that have become settled.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::source) enum Settled {
     /// They are at the destination.
-    Installed(Vec<PageRange>),
+    Installed(Vec<SetRange>),
     /// They are not, and are re-dirtied.
-    NotInstalled(NotInstalled, Vec<PageRange>),
+    NotInstalled(NotInstalled, Vec<SetRange>),
 }
 
 /// The last word of a destination, within what a set and a migration can have.
@@ -133,7 +133,7 @@ impl PeerState {
     }
 
     /// Without a bound, one frame could name all pages of the set 100,000 times.
-    fn answers(&mut self, ranges: &[PageRange]) -> Result<(), RestoreTrouble> {
+    fn answers(&mut self, ranges: &[SetRange]) -> Result<(), RestoreTrouble> {
         self.answered += ranges.iter().map(|range| u64::from(range.count)).sum::<u64>();
         if self.answered > self.pages {
             return Err(RestoreTrouble::TooManyAnswers);
@@ -141,7 +141,7 @@ impl PeerState {
         Ok(())
     }
 
-    fn lives(&mut self, fresh: &[PageRange]) {
+    fn lives(&mut self, fresh: &[SetRange]) {
         self.allowance.earn(fresh.iter().map(|range| u64::from(range.count)).sum());
     }
 
@@ -168,8 +168,8 @@ mod tests {
         peer.receive(message, ledger, &mut settled).map(|()| settled)
     }
 
-    const fn range(first: u32, count: u32) -> PageRange {
-        PageRange { first, count }
+    const fn range(first: u32, count: u32) -> SetRange {
+        SetRange { first, count }
     }
 
     /// A destination that has hashes of all 100 pages.

@@ -20,7 +20,7 @@ use super::input::Library;
 use super::ledger::Ledger;
 use super::peer::{PeerState, Settled};
 use super::trouble::RestoreTrouble;
-use crate::channel::{MAX_DEVICES, Message, NotInstalled, PageRange};
+use crate::channel::{MAX_DEVICES, Message, NotInstalled, SetRange};
 use crate::set::SkipSet;
 use crate::shim::{LibraryStatus, SetState};
 use crate::source::hash::Hashed;
@@ -77,7 +77,7 @@ pub(in crate::source) struct SkipTask {
     /// most of an offer.
     pub(in crate::source) devices: Vec<Range<u32>>,
     /// Pages that the destination cannot read.
-    pub(in crate::source) unreadable: Vec<PageRange>,
+    pub(in crate::source) unreadable: Vec<SetRange>,
     /// Bytes of RAM that are in no set: all that QEMU has to send in its first pass.
     pub(in crate::source) first_pass_bytes: u64,
     /// How long the destination may settle nothing.
@@ -98,7 +98,7 @@ impl SkipTask {
         let all = set.pieces(0..set.pages());
         let unreadable = all
             .filter(|(_, run)| left_out.contains(&run.device))
-            .map(|(first, run)| PageRange { first: first.0, count: run.pages })
+            .map(|(first, run)| SetRange { first: first.0, count: run.pages })
             .collect();
         Self {
             pages: set.pages(),
@@ -198,7 +198,7 @@ impl Skip {
         out: &mut Vec<Command>,
     ) {
         self.library = Some(status);
-        let fresh: Vec<PageRange> =
+        let fresh: Vec<SetRange> =
             redirtied.into_iter().flat_map(|range| self.ledger.follow(range)).collect();
         if !fresh.is_empty() {
             log::info!("the library in QEMU has re-dirtied {} pages by itself", count(&fresh));
@@ -270,7 +270,7 @@ impl Skip {
             return;
         }
         let count = u32::try_from(hashes.len()).unwrap_or(u32::MAX);
-        self.ledger.hash_sent(PageRange { first: first.0, count });
+        self.ledger.hash_sent(SetRange { first: first.0, count });
         self.hashed += u64::from(count);
         out.push(Command::Send(Message::Hashes { first: first.0, hashes }));
     }
@@ -305,7 +305,7 @@ impl Skip {
     /// Zero pages that no thread has looked at again.
     pub(super) fn zeros_ended(&mut self, out: &mut Vec<Command>) {
         if self.phase == SkipPhase::Restoring {
-            let zeros = PageRange { first: 0, count: self.task.zero_pages };
+            let zeros = SetRange { first: 0, count: self.task.zero_pages };
             let rest = self.ledger.redirtied(zeros).unwrap_or_default();
             self.leave(reason::NOT_READ, rest, out);
         }
@@ -358,7 +358,7 @@ impl Skip {
     }
 
     /// Leaves these pages to QEMU, and tells the destination, which may wait for their hashes.
-    fn leave(&mut self, reason: &'static str, ranges: Vec<PageRange>, out: &mut Vec<Command>) {
+    fn leave(&mut self, reason: &'static str, ranges: Vec<SetRange>, out: &mut Vec<Command>) {
         if !ranges.is_empty() {
             log::error!("{} pages were not read at the source: QEMU sends them", count(&ranges));
             self.redirty(reason, ranges.clone(), out);
@@ -366,7 +366,7 @@ impl Skip {
         }
     }
 
-    fn redirty(&mut self, reason: &'static str, ranges: Vec<PageRange>, out: &mut Vec<Command>) {
+    fn redirty(&mut self, reason: &'static str, ranges: Vec<SetRange>, out: &mut Vec<Command>) {
         if !ranges.is_empty() {
             *self.redirtied.entry(reason).or_default() += count(&ranges);
             out.push(Command::Redirty(ranges));
@@ -392,7 +392,7 @@ impl Skip {
     }
 }
 
-fn count(ranges: &[PageRange]) -> u64 {
+fn count(ranges: &[SetRange]) -> u64 {
     ranges.iter().map(|range| u64::from(range.count)).sum()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use foreign::Text;
-use page_wire::ask::{self, Migration as Telemetry};
+use page_wire::protocol::{self, Migration as Telemetry};
 
 use super::skip::SkipPhase;
 use super::{Controller, LastWord};
@@ -67,11 +67,11 @@ impl Controller {
     pub(in crate::source) fn telemetry(&self) -> Option<Telemetry> {
         let skip = self.skip.as_ref()?;
         let phase = match skip.phase {
-            _ if self.cancelled.is_some() => ask::Phase::GivenUp,
-            SkipPhase::Released => ask::Phase::SwitchingOver,
-            _ if self.syncs > 1 => ask::Phase::Throttled,
+            _ if self.cancelled.is_some() => protocol::Phase::GivenUp,
+            SkipPhase::Released => protocol::Phase::SwitchingOver,
+            _ if self.syncs > 1 => protocol::Phase::Throttled,
             SkipPhase::AwaitingHint | SkipPhase::Restoring | SkipPhase::Redirtying => {
-                ask::Phase::Migrating
+                protocol::Phase::Migrating
             }
         };
         Some(Telemetry {

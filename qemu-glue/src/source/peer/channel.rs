@@ -210,11 +210,11 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::channel::PageRange;
+    use crate::channel::SetRange;
 
     /// Of almost 1 MiB.
     fn installed() -> Message {
-        Message::Installed(vec![PageRange { first: 1, count: 1 }; 130_000])
+        Message::Installed(vec![SetRange { first: 1, count: 1 }; 130_000])
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::io::duplex;
 use tokio::time::timeout;
 
-use crate::channel::{Finish, Key, PageRange, PeerHello, Security, VERSION};
+use crate::channel::{Finish, Key, PeerHello, Security, SetRange, VERSION};
 use crate::hostile::{self, BLOCK, DEVICE, PAGES, Role};
 use crate::set::{Block, SetRun, SkipSet};
 use crate::source::controller::{Ledger, PeerState, Settled};
@@ -43,7 +43,7 @@ async fn migrate(link: PeerChannel, set: &SkipSet) -> Result<u64, MigrateError> 
         negotiate(link, "there", hello, &Checked::default(), true, set).await?;
     assert!(agreed.uri.starts_with("tcp:") && agreed.devices_left_out.len() <= 64);
     let (mut peer, mut ledger) = (PeerState::new(PAGES, OVER, Instant::now()), Ledger::new(PAGES));
-    ledger.hash_sent(PageRange { first: 0, count: PAGES });
+    ledger.hash_sent(SetRange { first: 0, count: PAGES });
     let mut is_troubled = false;
     let mut once = FixedBitSet::with_capacity(PAGES as usize);
     while let Some(Ok(message)) = link.incoming.recv().await {

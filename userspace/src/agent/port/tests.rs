@@ -65,7 +65,7 @@ fn half_a_line_of_one_host_is_not_the_next_ones() {
 fn a_line_without_end_is_an_error_and_the_next_is_heard() {
     let (_folder, path, mut port, stop) = port();
     let mut host = UnixStream::connect(path).unwrap();
-    host.write_all(&[b'x'; 3 * MAX_ASK_BYTES]).unwrap();
+    host.write_all(&[b'x'; 3 * MAX_REQUEST_BYTES]).unwrap();
     assert!(matches!(heard(&mut port, &stop), Err(LineError::TooLong { .. })));
     host.write_all(b"\ngood\n").unwrap();
     assert_eq!(heard(&mut port, &stop).unwrap(), "good");

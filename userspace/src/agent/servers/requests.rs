@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use page_wire::ask::Trouble;
+use page_wire::protocol::Trouble;
 
 use super::super::Stop;
 use super::super::probe_session::{MadeList, Newest, ProbeSession, Task};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use page_wire::ask::{Served, ServerState, Trouble};
+use page_wire::protocol::{Served, ServerState, Trouble};
 
 use super::super::failed::FailureKey;
 use super::super::probe_session::ProbeSession;

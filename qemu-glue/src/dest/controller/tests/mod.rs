@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use page_number::PAGE_BYTES;
 
-use crate::channel::{Offer, PageRange};
+use crate::channel::{Offer, SetRange};
 use crate::set::{Block, SetRun, SkipSet};
 
 /// Pages of the set.
@@ -47,6 +47,6 @@ fn offer(runs: u64) -> Offer {
     }
 }
 
-const fn range(first: u32, count: u32) -> PageRange {
-    PageRange { first, count }
+const fn range(first: u32, count: u32) -> SetRange {
+    SetRange { first, count }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::skip::HINT;
 use super::super::*;
 use super::world::{PAGES, SILENCE, World, range};
-use crate::channel::{ChannelError, Finished, Message, PageRange, Refused};
+use crate::channel::{ChannelError, Finished, Message, Refused, SetRange};
 use crate::shim::SetState;
 
 type Make = fn(&mut World);
@@ -92,7 +92,7 @@ fn pages_that_nobody_reads_are_sent() {
     // All but those that are hashed, and the four that the destination cannot read.
     assert_eq!(reasons.get("not-read"), Some(&u64::from(PAGES - 84 - 4)), "{reasons:?}");
     assert_eq!(reasons.get("device-left-out"), Some(&4));
-    world.says(Message::Installed(vec![PageRange { first: 16, count: 84 }]));
+    world.says(Message::Installed(vec![SetRange { first: 16, count: 84 }]));
     world.look();
     assert!(world.released);
 }

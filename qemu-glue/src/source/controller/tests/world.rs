@@ -8,7 +8,7 @@ use fixedbitset::FixedBitSet;
 use page_number::PageIndex;
 
 use super::super::*;
-use crate::channel::{Message, PageRange};
+use crate::channel::{Message, SetRange};
 use crate::shim::{LibraryStatus, SetState};
 use crate::source::hash::Hashed;
 use crate::source::monitor::migration_info::RamStats;
@@ -25,8 +25,8 @@ pub(super) const USER: MigrationParameters = MigrationParameters {
     avail_switchover_bandwidth: None,
 };
 
-pub(super) fn range(first: u32, count: u32) -> PageRange {
-    PageRange { first, count }
+pub(super) fn range(first: u32, count: u32) -> SetRange {
+    SetRange { first, count }
 }
 
 /// Everything but the controller.
@@ -320,8 +320,8 @@ impl World {
     }
 }
 
-fn set(bits: &mut FixedBitSet, ranges: &[PageRange]) {
-    for PageRange { first, count } in ranges {
+fn set(bits: &mut FixedBitSet, ranges: &[SetRange]) {
+    for SetRange { first, count } in ranges {
         bits.insert_range(*first as usize..(first + count) as usize);
     }
 }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn line(what: What) -> String {
-    let line = to_line(&Ask { id: 7, what }, MAX_ASK_BYTES).unwrap();
+fn line(what: RequestBody) -> String {
+    let line = to_line(&AgentRequest { id: 7, body: what }, MAX_REQUEST_BYTES).unwrap();
     String::from_utf8(line).unwrap()
 }
 
@@ -26,12 +26,12 @@ fn list() -> PageList {
 
 #[test]
 fn the_text_of_the_asks_is_the_contract() {
-    assert_eq!(line(What::Hello { version: 1 }), "{\"id\":7,\"hello\":{\"version\":1}}\n");
-    assert_eq!(line(What::PageList), "{\"id\":7,\"page-list\":null}\n");
-    let copy = What::Copy { list: 3, offset: 4096, len: 10 };
+    assert_eq!(line(RequestBody::Hello { version: 1 }), "{\"id\":7,\"hello\":{\"version\":1}}\n");
+    assert_eq!(line(RequestBody::PageList), "{\"id\":7,\"page-list\":null}\n");
+    let copy = RequestBody::Copy { list: 3, offset: 4096, len: 10 };
     assert_eq!(line(copy), "{\"id\":7,\"copy\":{\"list\":3,\"offset\":4096,\"len\":10}}\n");
-    assert_eq!(line(What::Release { list: 3 }), "{\"id\":7,\"release\":{\"list\":3}}\n");
-    assert_eq!(line(What::Status), "{\"id\":7,\"status\":null}\n");
+    assert_eq!(line(RequestBody::Release { list: 3 }), "{\"id\":7,\"release\":{\"list\":3}}\n");
+    assert_eq!(line(RequestBody::Status), "{\"id\":7,\"status\":null}\n");
     let migration = Migration {
         phase: Phase::Throttled,
         skipped: 4,
@@ -40,7 +40,7 @@ fn the_text_of_the_asks_is_the_contract() {
         remaining_bytes: 9,
     };
     assert_eq!(
-        line(What::Migration(migration)),
+        line(RequestBody::Migration(migration)),
         "{\"id\":7,\"migration\":{\"phase\":\"held\",\"skipped\":4,\"placed\":2,\
          \"given_back\":1,\"remaining_bytes\":9}}\n"
     );
@@ -48,16 +48,23 @@ fn the_text_of_the_asks_is_the_contract() {
 
 #[test]
 fn asks_and_answers_survive_the_line() {
-    for what in [What::PageList, What::Status, What::Copy { list: 1, offset: 2, len: 3 }] {
-        let ask = Ask { id: u64::MAX, what };
-        assert_eq!(from_line::<Ask>(&to_line(&ask, MAX_ASK_BYTES).unwrap()).unwrap(), ask);
+    for what in [
+        RequestBody::PageList,
+        RequestBody::Status,
+        RequestBody::Copy { list: 1, offset: 2, len: 3 },
+    ] {
+        let ask = AgentRequest { id: u64::MAX, body: what };
+        assert_eq!(
+            from_line::<AgentRequest>(&to_line(&ask, MAX_REQUEST_BYTES).unwrap()).unwrap(),
+            ask
+        );
     }
     let trouble = Trouble::new("no server", None);
-    let pages = Said::PageList(Box::new(list()));
-    for what in [Said::Released, Said::Error(trouble), pages] {
-        let answer = Answer { id: 9, what };
-        let text = to_line(&answer, MAX_ANSWER_BYTES).unwrap();
-        assert_eq!(from_line::<Answer>(&text).unwrap(), answer);
+    let pages = ReplyBody::PageList(Box::new(list()));
+    for what in [ReplyBody::Released, ReplyBody::Error(trouble), pages] {
+        let answer = AgentReply { id: 9, body: what };
+        let text = to_line(&answer, MAX_REPLY_BYTES).unwrap();
+        assert_eq!(from_line::<AgentReply>(&text).unwrap(), answer);
     }
 }
 
@@ -66,15 +73,17 @@ fn asks_and_answers_survive_the_line() {
 #[test]
 fn older_sides_of_the_same_version_are_understood() {
     let hello = r#"{"id":1,"hello":{"version":1,"program":"0.1.0","pid":7,"kernel":"6.1","server":{"attaching":{"pid":9}}}}"#;
-    let Said::Hello(hello) = from_line::<Answer>(hello.as_bytes()).unwrap().what else { panic!() };
+    let ReplyBody::Hello(hello) = from_line::<AgentReply>(hello.as_bytes()).unwrap().body else {
+        panic!()
+    };
     assert_eq!(hello.servers, []);
     let error = r#"{"id":1,"error":{"what":"no","hint":null}}"#;
-    let Said::Error(trouble) = from_line::<Answer>(error.as_bytes()).unwrap().what else {
+    let ReplyBody::Error(trouble) = from_line::<AgentReply>(error.as_bytes()).unwrap().body else {
         panic!()
     };
     assert_eq!(trouble, Trouble::new("no", None));
     let status = r#"{"id":1,"status":{"now_ns":1,"server":{"attaching":{"pid":9}},"observed":null,"list":null,"later":{}}}"#;
-    let Said::Status(status) = from_line::<Answer>(status.as_bytes()).unwrap().what else {
+    let ReplyBody::Status(status) = from_line::<AgentReply>(status.as_bytes()).unwrap().body else {
         panic!()
     };
     assert_eq!(status.servers, []);
@@ -83,9 +92,11 @@ fn older_sides_of_the_same_version_are_understood() {
     assert!(from_line::<PageList>(list.as_bytes()).is_ok());
     let list = list.replace("[4711]", &format!("[{many}]"));
     assert!(from_line::<PageList>(list.as_bytes()).unwrap_err().to_string().contains("32 servers"));
-    let said = |what| String::from_utf8(to_line(&Answer { id: 1, what }, 4096).unwrap()).unwrap();
-    assert_eq!(said(Said::Error(trouble)), error.to_owned() + "\n");
-    let again = said(Said::Error(Trouble::passing("soon")));
+    let said = |what| {
+        String::from_utf8(to_line(&AgentReply { id: 1, body: what }, 4096).unwrap()).unwrap()
+    };
+    assert_eq!(said(ReplyBody::Error(trouble)), error.to_owned() + "\n");
+    let again = said(ReplyBody::Error(Trouble::passing("soon")));
     assert!(again.contains("\"again\":true"), "{again}");
 }
 
@@ -93,32 +104,33 @@ fn older_sides_of_the_same_version_are_understood() {
 fn the_longest_answers_fit_a_line() {
     let runs = vec![GuestRun((1 << 40) - 1, u32::MAX); MAX_GUEST_RUNS];
     let list = PageList { runs, length: MAX_LIST_BYTES, ..list() };
-    let answer = Answer { id: u64::MAX, what: Said::PageList(Box::new(list)) };
-    to_line(&answer, MAX_ANSWER_BYTES).unwrap();
+    let answer = AgentReply { id: u64::MAX, body: ReplyBody::PageList(Box::new(list)) };
+    to_line(&answer, MAX_REPLY_BYTES).unwrap();
     let data = "A".repeat((MAX_COPY_BYTES as usize).div_ceil(3) * 4);
-    let answer = Answer { id: u64::MAX, what: Said::Copied(Copied { offset: u64::MAX, data }) };
-    to_line(&answer, MAX_ANSWER_BYTES).unwrap();
-    assert!(to_line(&answer, MAX_ANSWER_BYTES / 4).is_err());
+    let answer =
+        AgentReply { id: u64::MAX, body: ReplyBody::Copied(Copied { offset: u64::MAX, data }) };
+    to_line(&answer, MAX_REPLY_BYTES).unwrap();
+    assert!(to_line(&answer, MAX_REPLY_BYTES / 4).is_err());
 }
 
 #[test]
 fn what_is_no_message_is_refused() {
     for text in ["", "{}", "[]", "{\"id\":1}", "{\"id\":-1,\"status\":null}", "{\"id\":1,\"x\":{}}"]
     {
-        assert!(from_line::<Ask>(text.as_bytes()).is_err(), "{text}");
-        assert!(from_line::<Answer>(text.as_bytes()).is_err(), "{text}");
+        assert!(from_line::<AgentRequest>(text.as_bytes()).is_err(), "{text}");
+        assert!(from_line::<AgentReply>(text.as_bytes()).is_err(), "{text}");
     }
     // Deep nesting must not reach the end of the stack.
-    let deep = "[".repeat(MAX_ANSWER_BYTES);
-    assert!(from_line::<Answer>(deep.as_bytes()).is_err());
+    let deep = "[".repeat(MAX_REPLY_BYTES);
+    assert!(from_line::<AgentReply>(deep.as_bytes()).is_err());
 }
 
 #[test]
 fn an_answer_says_one_thing_and_no_more_than_it_may() {
-    let read = |text: &str| from_line::<Answer>(text.as_bytes());
+    let read = |text: &str| from_line::<AgentReply>(text.as_bytes());
     // Of a later version, before and after what is said.
     let answer = read(r#"{"new":[{}],"id":7,"released":null,"newer":{"a":[1]}}"#).unwrap();
-    assert_eq!(answer, Answer { id: 7, what: Said::Released });
+    assert_eq!(answer, AgentReply { id: 7, body: ReplyBody::Released });
     for text in [
         r#"{"id":1,"released":null,"noted":null}"#,
         r#"{"id":1,"id":2,"noted":null}"#,
@@ -129,8 +141,8 @@ fn an_answer_says_one_thing_and_no_more_than_it_may() {
         assert!(read(text).is_err(), "{text}");
     }
     let said = |list: PageList| {
-        let answer = Answer { id: 1, what: Said::PageList(Box::new(list)) };
-        from_line::<Answer>(&to_line(&answer, 4 * MAX_ANSWER_BYTES).unwrap())
+        let answer = AgentReply { id: 1, body: ReplyBody::PageList(Box::new(list)) };
+        from_line::<AgentReply>(&to_line(&answer, 4 * MAX_REPLY_BYTES).unwrap())
     };
     let runs = |count: usize| said(PageList { runs: vec![GuestRun(1, 1); count], ..list() });
     assert!(runs(MAX_GUEST_RUNS).is_ok() && runs(MAX_GUEST_RUNS + 1).is_err());
@@ -177,7 +189,7 @@ proptest! {
         while let Some(line) = lines.take(&mut rest) {
             if let Ok(line) = line {
                 prop_assert!(line.len() <= 64);
-                let _ = from_line::<Answer>(&line);
+                let _ = from_line::<AgentReply>(&line);
             }
         }
         prop_assert!(rest.is_empty());
@@ -188,8 +200,8 @@ proptest! {
 fn what_the_agent_says_is_bounded_and_harmless() {
     let evil = serde_json::to_string(&foreign::hostile::big()).unwrap();
     let text = format!("{{\"id\":7,\"error\":{{\"what\":{evil},\"hint\":{evil}}}}}");
-    let answer: Answer = from_line(text.as_bytes()).unwrap();
-    let Said::Error(trouble) = answer.what else { panic!("another") };
+    let answer: AgentReply = from_line(text.as_bytes()).unwrap();
+    let ReplyBody::Error(trouble) = answer.body else { panic!("another") };
     assert!(trouble.what.raw().len() <= foreign::HELD_BYTES);
     for shown in [trouble.what.to_string(), format!("{trouble:?}")] {
         foreign::hostile::assert_harmless("an answer", shown.as_bytes(), 3 * foreign::HELD_BYTES);

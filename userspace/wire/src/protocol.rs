@@ -1,4 +1,4 @@
-//! What host and guest say to each other over a port: the host asks, the agent answers.
+//! The requests of the host and the replies of the agent, over a port of the guest.
 //!
 //! One JSON object a line, each of bounded length, either side ignoring empty lines:
 //!
@@ -14,8 +14,8 @@
 //! The list itself does not travel: it lies in pinned pages of the agent, and the answer says in which
 //! frames ([`GuestRun`]) and what its bytes hash to. Who cannot read the guest's RAM has it copied.
 //!
-//! A port may still hold bytes for somebody who asked before: an answer counts only under the id that
-//! was asked with, and ids are not used twice on a port in living memory.
+//! A port may still hold bytes for somebody who asked before: a reply counts only under the id of its
+//! request, and ids are not used twice on a port in living memory.
 
 mod bounded;
 mod lines;
@@ -39,13 +39,13 @@ pub use status::{ServerState, Status};
 /// Version of these messages; both sides must have the same. Fields that one side may do without are added under the
 /// same version: who does not know them reads on, and who misses them takes their defaults.
 pub const VERSION: u32 = 1;
-/// Longest ask in bytes, its end of line included.
-pub const MAX_ASK_BYTES: usize = 4096;
-/// Longest answer in bytes, its end of line included.
-pub const MAX_ANSWER_BYTES: usize = 4 << 20;
-/// Most runs of frames in an answer: beyond, the list is copied. (40 bytes each at most.)
+/// Longest request in bytes, its end of line included.
+pub const MAX_REQUEST_BYTES: usize = 4096;
+/// Longest reply in bytes, its end of line included.
+pub const MAX_REPLY_BYTES: usize = 4 << 20;
+/// Most runs of frames in a reply: beyond, the list is copied. (40 bytes each at most.)
 pub const MAX_GUEST_RUNS: usize = 1 << 16;
-/// Most bytes of one copy; two thirds of what fits an answer as base64.
+/// Most bytes of one copy; two thirds of what fits a reply as base64.
 pub const MAX_COPY_BYTES: u32 = 2 << 20;
 /// Longest list in bytes: 32 Mi runs, for 128 GiB of pool in single frames.
 pub const MAX_LIST_BYTES: u64 = 512 << 20;
@@ -53,20 +53,20 @@ pub const MAX_LIST_BYTES: u64 = 512 << 20;
 /// Most reasons that are read of [`PageList::left_out`]; there are some thirty.
 pub const MAX_REASONS: usize = 64;
 
-/// A question of the host.
+/// A request of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ask {
-    /// Comes back with the answer.
+pub struct AgentRequest {
+    /// Comes back with the reply.
     pub id: u64,
-    /// The question.
+    /// What it asks for.
     #[serde(flatten)]
-    pub what: What,
+    pub body: RequestBody,
 }
 
 /// What the host asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum What {
+pub enum RequestBody {
     /// Who is there?
     Hello {
         /// [`VERSION`] of the host.
@@ -94,38 +94,38 @@ pub enum What {
     Migration(Migration),
 }
 
-/// An answer of the agent. Reading one allocates no more than what it says, and a few bytes for each byte
+/// A reply of the agent. Reading one allocates no more than what it says, and a few bytes for each byte
 /// of the line, whatever that has (`bounded.rs`).
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Answer {
-    /// Id of the question; 0 where that could not be read.
+pub struct AgentReply {
+    /// Id of the request; 0 where that could not be read.
     pub id: u64,
-    /// The answer.
+    /// What it says.
     #[serde(flatten)]
-    pub what: Said,
+    pub body: ReplyBody,
 }
 
 /// What the agent says.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Said {
-    /// To [`What::Hello`].
+pub enum ReplyBody {
+    /// To [`RequestBody::Hello`].
     Hello(Hello),
-    /// To [`What::PageList`].
+    /// To [`RequestBody::PageList`].
     PageList(Box<PageList>),
-    /// To [`What::Copy`].
+    /// To [`RequestBody::Copy`].
     Copied(Copied),
-    /// To [`What::Release`].
+    /// To [`RequestBody::Release`].
     Released,
-    /// To [`What::Status`].
+    /// To [`RequestBody::Status`].
     Status(Box<Status>),
-    /// To [`What::Migration`].
+    /// To [`RequestBody::Migration`].
     Noted,
     /// To any: it could not be done.
     Error(Trouble),
 }
 
-impl Said {
+impl ReplyBody {
     /// Name of the kind, for errors.
     #[must_use]
     pub const fn kind(&self) -> &'static str {
@@ -194,7 +194,7 @@ pub struct GuestRun(pub u64, pub u32);
 /// A list that the agent holds still.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PageList {
-    /// Its number, for [`What::Copy`] and [`What::Release`].
+    /// Its number, for [`RequestBody::Copy`] and [`RequestBody::Release`].
     pub list: u64,
     /// Its length in bytes.
     pub length: u64,

@@ -25,7 +25,7 @@ pub struct Served {
     pub unit: Option<Text>,
     /// Its data directory, as it sees it.
     pub datadir: Text,
-    /// What is known of its pool, in an answer to [`What::Status`](super::What::Status).
+    /// What is known of its pool, in an answer to [`RequestBody::Status`](super::RequestBody::Status).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed: Option<Box<Observed>>,
 }

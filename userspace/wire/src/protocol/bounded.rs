@@ -9,12 +9,12 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::{Answer, GuestRun, MAX_GUEST_RUNS, Said};
+use super::{AgentReply, GuestRun, MAX_GUEST_RUNS, ReplyBody};
 
 /// Keys of an answer that are none of its kinds.
 const ID: &str = "id";
 
-impl<'de> Deserialize<'de> for Answer {
+impl<'de> Deserialize<'de> for AgentReply {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         from.deserialize_map(OfAnswer)
     }
@@ -23,13 +23,13 @@ impl<'de> Deserialize<'de> for Answer {
 struct OfAnswer;
 
 impl<'de> Visitor<'de> for OfAnswer {
-    type Value = Answer;
+    type Value = AgentReply;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an answer: an id and one thing that is said")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Answer, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<AgentReply, A::Error> {
         let (mut id, mut what) = (None, None);
         while let Some(Key(key)) = map.next_key()? {
             if what.is_some() && !matches!(key, Kind::Id | Kind::Other) {
@@ -38,19 +38,19 @@ impl<'de> Visitor<'de> for OfAnswer {
             match key {
                 Kind::Id if id.is_some() => return Err(A::Error::duplicate_field(ID)),
                 Kind::Id => id = Some(map.next_value()?),
-                Kind::Hello => what = Some(Said::Hello(map.next_value()?)),
-                Kind::PageList => what = Some(Said::PageList(map.next_value()?)),
-                Kind::Copied => what = Some(Said::Copied(map.next_value()?)),
-                Kind::Released => map.next_value().map(|()| what = Some(Said::Released))?,
-                Kind::Status => what = Some(Said::Status(map.next_value()?)),
-                Kind::Noted => map.next_value().map(|()| what = Some(Said::Noted))?,
-                Kind::Error => what = Some(Said::Error(map.next_value()?)),
+                Kind::Hello => what = Some(ReplyBody::Hello(map.next_value()?)),
+                Kind::PageList => what = Some(ReplyBody::PageList(map.next_value()?)),
+                Kind::Copied => what = Some(ReplyBody::Copied(map.next_value()?)),
+                Kind::Released => map.next_value().map(|()| what = Some(ReplyBody::Released))?,
+                Kind::Status => what = Some(ReplyBody::Status(map.next_value()?)),
+                Kind::Noted => map.next_value().map(|()| what = Some(ReplyBody::Noted))?,
+                Kind::Error => what = Some(ReplyBody::Error(map.next_value()?)),
                 Kind::Other => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         let id = id.ok_or_else(|| A::Error::missing_field(ID))?;
         let what = what.ok_or_else(|| A::Error::custom("an answer says nothing that is known"))?;
-        Ok(Answer { id, what })
+        Ok(AgentReply { id, body: what })
     }
 }
 
