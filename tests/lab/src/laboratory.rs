@@ -214,6 +214,12 @@ impl Laboratory {
         })
     }
 
+    /// What the agent in the guest has written so far.
+    pub fn agent_log(&mut self) -> String {
+        self.guest.hear();
+        self.guest.lines(AGENT).iter().map(|line| line.text.clone() + "\n").collect()
+    }
+
     /// From now on the probes in the guest are asked how the load is, until [`Self::gauge_off`].
     ///
     /// # Errors

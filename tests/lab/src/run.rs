@@ -214,6 +214,7 @@ fn one(
     }
     wait::pause(Duration::from_secs(series.after))?;
     lab.gauge_off();
+    fs::write(folder.join("agent.log"), lab.agent_log())?;
     let heard = LoadRecord { seconds: lab.seconds(), readings: lab.readings() };
     let system = lab.system.clone();
     record(&hop, &heard, setup, system, run, folder)
