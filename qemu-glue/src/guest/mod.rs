@@ -4,19 +4,13 @@
 //! into a block and an offset. It knows plain RAM from 1 MiB on only: below lie windows that firmware
 //! maps at run time (PAM, SMRAM), and they are never worth the trouble.
 
-mod backing;
 mod data;
 mod deadline;
 pub mod disks;
 mod error;
 #[cfg(test)]
 mod fake_qemu;
-mod host_memory;
-mod mapping;
-mod mtree;
-mod names;
 mod ram;
-mod ramblock;
 
 pub(crate) use data::data;
 pub use error::GuestError;

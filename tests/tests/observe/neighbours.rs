@@ -168,7 +168,7 @@ fn a_stored_profile_moves_no_probe(release: Release) {
         println!("{lie}: {whole}\n  hint: {:?}", error.hint());
         assert!(whole.contains(said), "{lie}: {whole}");
         assert!(error.hint().is_some_and(|hint| hint.contains("stored profile")), "{lie}");
-        assert_eq!(text.changed(), 0, "{lie}");
+        assert_eq!(text.left_by(std::process::id()), 0, "{lie}");
     }
     assert_unharmed(&server, server.pid(), &text);
 }

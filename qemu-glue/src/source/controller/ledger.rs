@@ -1,30 +1,12 @@
 //! What has become of each page of the set, as the source knows it.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use fixedbitset::FixedBitSet;
 
+use super::hash_window::HashWindow;
 use crate::channel::SetRange;
-use crate::source::hash::{BATCH_PAGES, HashLimit};
-
-/// Pages that are hashed ahead of storage, at most: a 16th of the set, from 16 MiB of RAM to 128 MiB, which has 1 MiB of
-/// hashes. More would not make storage faster, and pages that the network gets instead need no hash.
-const AHEAD: RangeInclusive<u64> = 1 << 12..=1 << 15;
-/// A device has its share of them, and no fewer than these: one that settles nothing uses up its own.
-const AHEAD_OF_ONE: u64 = 1 << 10;
-
-/// The pages of one device, which follow each other in the set.
-#[derive(Clone, Debug)]
-struct DevicePages {
-    pages: Range<u32>,
-    /// Pages from here on may not be hashed yet.
-    until: u32,
-    /// Pages from here on are settled.
-    tail: u32,
-    /// Pages before `until` that are not settled, and how many there may be.
-    ahead: u64,
-    most: u64,
-}
+use crate::source::hash::HashLimit;
 
 /// Two bits a page: its hash was sent; it is settled (installed, zero or re-dirtied).
 #[derive(Debug, Default)]
@@ -40,7 +22,7 @@ pub(in crate::source) struct Ledger {
     /// Pages whose hash was sent and that are not settled.
     in_flight: u64,
     /// In the order of the set; zero pages are in none.
-    devices: Vec<DevicePages>,
+    windows: Vec<HashWindow>,
     /// All pages from this one on are settled.
     tail: u32,
 }
@@ -66,21 +48,8 @@ impl Ledger {
     /// A ledger of `pages` pages, of which devices have these, in their order.
     pub(in crate::source) fn of_devices(pages: u32, devices: &[Range<u32>]) -> Self {
         let bits = || FixedBitSet::with_capacity(pages as usize);
-        let most = u64::from(pages / 16).clamp(*AHEAD.start(), *AHEAD.end());
-        let all: u64 = devices.iter().map(|of_it| u64::from(of_it.end - of_it.start)).sum();
-        let device = |of_it: &Range<u32>| {
-            let share = most * u64::from(of_it.end - of_it.start) / all.max(1);
-            let most = share.max(AHEAD_OF_ONE.min(most));
-            DevicePages {
-                pages: of_it.clone(),
-                until: of_it.start,
-                tail: of_it.end,
-                ahead: 0,
-                most,
-            }
-        };
-        let devices = devices.iter().map(device).collect();
-        Self { hashed: bits(), settled: bits(), pages, tail: pages, devices, ..Self::default() }
+        let windows = HashWindow::of_devices(pages, devices);
+        Self { hashed: bits(), settled: bits(), pages, tail: pages, windows, ..Self::default() }
     }
 
     /// Hashes of these pages go out now.
@@ -156,11 +125,11 @@ impl Ledger {
     pub(in crate::source) fn redirty_last(&mut self, wanted: u64) -> Vec<SetRange> {
         let mut ranges = Vec::new();
         let mut left = u32::try_from(wanted).unwrap_or(u32::MAX);
-        for index in (0..self.devices.len()).rev() {
-            self.trim(index);
-            let Some(DevicePages { until, tail, .. }) = self.devices.get(index) else { continue };
-            let (until, tail) = (*until, *tail);
-            self.redirty_back(until, tail, &mut left, &mut ranges);
+        let settled = &self.settled;
+        let windows = self.windows.iter_mut().rev();
+        let last: Vec<_> = windows.map(|window| window.not_asked_for(settled)).collect();
+        for pages in last {
+            self.redirty_back(pages.start, pages.end, &mut left, &mut ranges);
         }
         let first = self.redirty_back(0, self.tail, &mut left, &mut ranges);
         self.tail = first;
@@ -189,15 +158,6 @@ impl Ledger {
             ranges.extend(self.settle((end - count, end)));
             *left -= count;
             end -= count;
-        }
-    }
-
-    /// Looks from where on a device's pages are settled. They stay so, so none is looked at twice.
-    fn trim(&mut self, device: usize) {
-        if let Some(device) = self.devices.get_mut(device) {
-            while device.tail > device.until && self.settled.contains(device.tail as usize - 1) {
-                device.tail -= 1;
-            }
         }
     }
 
@@ -239,20 +199,7 @@ impl Ledger {
 
     /// How far the pages of each device may be hashed: until the destination holds enough hashes of it.
     pub(in crate::source) fn hash_limits(&mut self) -> Vec<HashLimit> {
-        let mut limits = Vec::with_capacity(self.devices.len());
-        for index in 0..self.devices.len() {
-            self.trim(index);
-            let Some(device) = self.devices.get_mut(index) else { continue };
-            while device.ahead < device.most && device.until < device.tail {
-                let end = device.until.saturating_add(BATCH_PAGES).min(device.tail);
-                let settled = self.settled.count_ones(self::index((device.until, end)));
-                device.ahead += u64::from(end - device.until) - settled as u64;
-                device.until = end;
-            }
-            let is_last = device.until >= device.tail;
-            limits.push(HashLimit { until: device.until, is_last });
-        }
-        limits
+        self.windows.iter_mut().map(|window| window.open(&self.settled)).collect()
     }
 
     /// Pages installed.
@@ -296,7 +243,10 @@ impl Ledger {
                 fresh.push(SetRange { first: begun, count: page - begun });
                 let hashed = self.hashed.count_ones(index((begun, page)));
                 self.in_flight -= hashed as u64;
-                self.settled_ahead(begun..page);
+                let fresh = begun..page;
+                HashWindow::of_pages(&mut self.windows, &fresh)
+                    .iter_mut()
+                    .for_each(|window| window.settled(&fresh));
             }
             while page < end && self.settled.contains(page as usize) {
                 page += 1;
@@ -304,19 +254,6 @@ impl Ledger {
         }
         self.settled.insert_range(index((first, end)));
         fresh
-    }
-
-    /// These pages are settled, and were not.
-    fn settled_ahead(&mut self, fresh: Range<u32>) {
-        let from = self.devices.partition_point(|device| device.pages.end <= fresh.start);
-        for device in &mut self.devices[from..] {
-            if device.pages.start >= fresh.end {
-                break;
-            }
-            let end = fresh.end.min(device.until);
-            let ahead = end.saturating_sub(fresh.start.max(device.pages.start));
-            device.ahead -= u64::from(ahead);
-        }
     }
 }
 

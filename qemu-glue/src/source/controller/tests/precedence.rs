@@ -346,7 +346,8 @@ fn load_is_split_before_it_is_throttled() {
 /// It is said of a QEMU that is free to catch up, and that somebody still waits for.
 #[test]
 fn convergence_is_looked_at_last() {
-    let cases: [(&str, fn(&mut World), bool); 3] = [
+    type Before = fn(&mut World);
+    let cases: [(&str, Before, bool); 3] = [
         ("released", |_| {}, true),
         (
             "throttled",

@@ -4,6 +4,11 @@
 //! at a mapping beyond the end of its file is killed (SIGBUS). How large they are is QEMU's word as well: more than the
 //! host's memory is not believed.
 
+mod host_memory;
+mod mapping;
+mod mtree;
+mod ramblock;
+
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::time::Instant;
@@ -11,9 +16,9 @@ use std::time::Instant;
 use page_number::{Gpa, PAGE_BYTES};
 use tokio::task::spawn_blocking;
 
+use self::mapping::{Access, AddressRange};
 use super::deadline::{self, TOLD};
-use super::mapping::{self, Access, AddressRange};
-use super::{GuestError, LOWEST, host_memory, mtree, ramblock};
+use super::{GuestError, LOWEST};
 use crate::qmp::Qmp;
 
 /// A RAM block that lies in a file which QEMU maps shared.

@@ -14,8 +14,8 @@ use std::time::Instant;
 use kernel_text::first_mapping;
 use rustix::fs::OFlags;
 
-use super::GuestError;
 use crate::descriptors::{self, Identity};
+use crate::guest::GuestError;
 
 /// Most mappings that are looked at; the kernel allows 65,530 unless it is told else.
 const MAX_MAPPINGS: usize = 1 << 17;

@@ -4,17 +4,20 @@
 //! which device has that name or address (`names.rs`), and what is behind it (`backing.rs`). Both hosts ask their own
 //! QEMU, so the two sides may reach one disk in different ways. A name that fits two disks is nobody's.
 
+mod backing;
+mod names;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
+pub use self::backing::{Claim, Unreadable};
+use self::backing::{Node, Teller};
+use self::names::Interface;
 use super::GuestError;
-use super::backing::{self, Node, Teller};
-pub use super::backing::{Claim, Unreadable};
 use super::deadline::{self, TOLD};
-use super::names::Interface;
 use crate::open_files::{LOOKED, OpenFiles};
 use crate::qmp::{Qmp, QmpError};
 

@@ -3,7 +3,7 @@
 //! QEMU says how large its RAM is, and what is taken for a list or a plan of it grows with that. A file that it maps is
 //! no proof: one of shared memory may be all hole, and as long as it likes.
 
-use super::GuestError;
+use crate::guest::GuestError;
 
 /// Memory and swap of this host in bytes. The pool of huge pages is part of its memory, also where it was taken at boot
 /// (Linux `mm/hugetlb.c`, `gather_bootmem_prealloc`).
