@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use crate::model::Snapshot;
 
 /// Connections served at once, in all and of one address. A new one always finds its place: the oldest of its
-/// address, or of the address that has most, is ended for it. Who scrapes takes milliseconds; what is old is slow.
+/// address, or of the addresses that have most, is ended for it. Who scrapes takes milliseconds; what is old is slow.
 const CLIENTS: usize = 64;
 const CLIENTS_OF_ONE: usize = 8;
 
@@ -151,7 +151,9 @@ impl Clients {
         if self.of(address) >= CLIENTS_OF_ONE {
             self.end_oldest(address);
         } else if self.open.len() >= CLIENTS
-            && let Some(most) = self.open.iter().map(|(of, _)| *of).max_by_key(|of| self.of(*of))
+            // Of several that have most, the last one here, which has the oldest: whoever has many addresses would else
+            // end whoever came just before.
+            && let Some(most) = self.open.iter().rev().map(|(of, _)| *of).max_by_key(|of| self.of(*of))
         {
             self.end_oldest(most);
         }

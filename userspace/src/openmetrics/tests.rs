@@ -253,6 +253,56 @@ async fn a_server_that_is_not_there_has_no_figures() {
     absent(told().await);
 }
 
+/// A connection from an address of this machine's own.
+async fn connect(from: &str, address: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
+    socket.connect(address).await.unwrap()
+}
+
+/// Whether the server has not ended it; it has not answered.
+async fn is_served(client: &mut TcpStream) -> bool {
+    let wait = Duration::from_millis(1);
+    timeout(wait, client.read(&mut [0; 1])).await.is_err()
+}
+
+async fn served(clients: &mut [TcpStream]) -> usize {
+    let mut served = 0;
+    for client in clients {
+        served += usize::from(is_served(client).await);
+    }
+    served
+}
+
+/// Of one address there are eight, of all together 64; and whoever has many addresses ends those that are old, not
+/// those that are new.
+#[tokio::test]
+async fn whoever_has_many_addresses_keeps_nobody_out() {
+    const SCRAPE: &[u8] = b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n";
+    let (address, _sender) = serve().await;
+    let mut slow = Vec::new();
+    for _ in 0..40 {
+        slow.push(connect("127.0.0.9", address).await);
+    }
+    // The last one is let in by then.
+    assert!(ask(address, SCRAPE).await.starts_with("HTTP/1.1 200"));
+    let of_one = served(&mut slow).await;
+    assert!(of_one <= 8, "{of_one} of one address");
+    for number in 1..=100 {
+        slow.push(connect(&format!("127.0.1.{number}"), address).await);
+    }
+    let mut scrape = connect("127.0.0.1", address).await;
+    for number in 1..=60 {
+        slow.push(connect(&format!("127.0.2.{number}"), address).await);
+    }
+    scrape.write_all(SCRAPE).await.unwrap();
+    let mut answer = String::new();
+    scrape.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer:?}");
+    let left = served(&mut slow).await;
+    assert!(left <= 64, "{left} are served");
+}
+
 /// Some say nothing, some send a head that never ends, some never read: 40 of them from one address.
 #[tokio::test]
 async fn slow_clients_do_not_keep_others_out() {
