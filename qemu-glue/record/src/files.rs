@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use foreign_file::Refusal;
 use safe_file::Mode;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -14,6 +15,9 @@ use crate::series;
 
 /// Name of a record's file.
 pub const JSON: &str = "report.json";
+
+/// Name of the file with the results of many records.
+pub const RESULTS: &str = "results.json";
 
 /// Largest record that is read: one with as many samples as are written has about 60 MB.
 const MAX_BYTES: u64 = 128 << 20;
@@ -40,6 +44,12 @@ pub enum RecordError {
         /// Why.
         #[source]
         source: serde_json::Error,
+    },
+    /// The results of many migrations, which are made of records.
+    #[error("`{}` has the results of an evaluation, and is no record of a migration", foreign::path(.path))]
+    Results {
+        /// Which file.
+        path: PathBuf,
     },
     /// Another version made it.
     #[error("`{}` has schema {found}; this program reads schemas up to {SCHEMA}", foreign::path(.path))]
@@ -73,6 +83,9 @@ impl RecordError {
             }
             Self::Access { .. } => "check that it exists and that this user may use it",
             Self::Schema { .. } => "use the version of poolferry-host that wrote it",
+            Self::Results { .. } => {
+                "name the folder of the records that it was made of: results alone make no page"
+            }
             Self::NoRecord { .. } | Self::TooLarge { .. } | Self::Nothing { .. } => {
                 "name a folder that `poolferry-host migrate --report` wrote, or a report.json"
             }
@@ -116,7 +129,10 @@ pub fn read(path: &Path) -> Result<Report, RecordError> {
     let no_record = |source| RecordError::NoRecord { path: path.to_owned(), source };
     // No tree of values on the way, which takes up to a hundred times the bytes of the file. The schema first: a
     // later one may have another shape, and that is the better message.
-    let OfSchema { schema } = serde_json::from_slice(&bytes).map_err(no_record)?;
+    let OfSchema { schema, cells } = serde_json::from_slice(&bytes).map_err(no_record)?;
+    if cells.is_some() {
+        return Err(RecordError::Results { path: path.to_owned() });
+    }
     // A reader of structs takes lists for them too.
     let schema = schema.filter(|_| bytes.trim_ascii_start().starts_with(b"{"));
     // Schema 1 is the same with two keys of other names, which are read for these.
@@ -132,11 +148,14 @@ pub fn read(path: &Path) -> Result<Report, RecordError> {
     Ok(report)
 }
 
-/// What a record of any schema has.
+/// What a record of any schema has, and what tells one from results.
 #[derive(Deserialize)]
 struct OfSchema {
     #[serde(default)]
     schema: Option<u64>,
+    /// What results have instead.
+    #[serde(default)]
+    cells: Option<IgnoredAny>,
 }
 
 /// A key whose value is null is as good as missing. (A number that JSON cannot hold is written as null too.) In
@@ -182,6 +201,10 @@ pub fn find(place: &Path) -> Result<Vec<PathBuf>, RecordError> {
     let mut found = Vec::new();
     look(place, MAX_DEPTH, &mut found)?;
     if found.is_empty() {
+        let results = place.join(RESULTS);
+        if results.is_file() {
+            return Err(RecordError::Results { path: results });
+        }
         return Err(RecordError::Nothing { path: place.to_owned() });
     }
     found.sort();

@@ -9,7 +9,7 @@ mod report;
 mod series;
 mod side;
 
-pub use files::{JSON, RecordError, find, read, replace};
+pub use files::{JSON, RESULTS, RecordError, find, read, replace};
 pub use keys::{json_schema, markdown};
 pub use report::{
     Costs, GuestSystem, Links, Machine, MigrationStatus, Pages, QemuVersions, RamIdentity, Report,

@@ -3,10 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use migration_record::{RecordError, Report, replace};
+use migration_record::{RESULTS, RecordError, Report, replace};
 
 use crate::page;
-use crate::results::{RESULTS, Results};
+use crate::results::Results;
 
 /// Name of the page's file.
 pub const HTML: &str = "report.html";
@@ -55,5 +55,22 @@ mod tests {
         assert!(
             fs::read_to_string(folder.path().join(HTML)).unwrap().contains("Live migration report")
         );
+    }
+
+    /// Taken for a record, they were replaced by a page of nothing.
+    #[test]
+    fn results_are_no_record() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write_results(folder.path(), &[Report::default()]).unwrap();
+        for place in [folder.path(), &path] {
+            let read = migration_record::find(place).and_then(|found| {
+                found.iter().map(|path| migration_record::read(path)).collect::<Result<Vec<_>, _>>()
+            });
+            let error = read.unwrap_err();
+            assert!(error.to_string().contains("has the results of an evaluation"), "{error}");
+            assert!(error.hint().contains("folder of the records"), "{}", error.hint());
+        }
+        let record = Report::default().write(folder.path()).unwrap();
+        assert_eq!(migration_record::find(folder.path()).unwrap(), [record]);
     }
 }

@@ -20,5 +20,5 @@ mod verdict;
 pub use dip::Dip;
 pub use files::{HTML, write_page, write_results};
 pub use page::html;
-pub use results::{LimitParts, Median, ModeResult, RESULTS, Results, RunResult};
+pub use results::{LimitParts, Median, ModeResult, Results, RunResult};
 pub use text::text;

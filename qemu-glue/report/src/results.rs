@@ -10,9 +10,6 @@ use migration_record::{
     GuestSystem, Links, Machine, MigrationStatus, Report, SCHEMA, Transactions, approximate,
 };
 
-/// Name of the file.
-pub const RESULTS: &str = "results.json";
-
 /// An evaluation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Results {

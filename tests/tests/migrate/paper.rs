@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use lab::paper::{self, Paper};
-use migration_report::{HTML, RESULTS};
+use migration_record::RESULTS;
+use migration_report::HTML;
 use serde_json::Value;
 use tempfile::TempDir;
 use test_servers::cache::Cache;

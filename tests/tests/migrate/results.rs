@@ -10,8 +10,9 @@ use lab::mode::Mode;
 use lab::run::{self, Check, Series};
 use lab::setup::{Programs, Setup};
 use lab::workload::Workload;
+use migration_record::RESULTS;
 use migration_record::{JSON, MigrationStatus};
-use migration_report::{HTML, RESULTS};
+use migration_report::HTML;
 use serde_json::Value;
 use test_servers::cache::Cache;
 

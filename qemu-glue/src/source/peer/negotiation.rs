@@ -6,7 +6,7 @@ use std::time::Duration;
 use foreign::{Name, Text};
 use tokio::time::timeout;
 
-use crate::channel::{Message, Offer, PeerHello, Security, VERSION};
+use crate::channel::{Message, Offer, PeerHello, Refused, Security, VERSION};
 use crate::qmp::MigrationAddress;
 use crate::set::SkipSet;
 use crate::source::error::MigrateError;
@@ -60,9 +60,7 @@ pub(in crate::source) async fn negotiate(
     send(&peer, Message::Hello(hello)).await;
     let theirs = match receive(&mut peer, to, HELLO).await? {
         Message::Hello(hello) => hello,
-        Message::Refused(refused) => {
-            return Err(MigrateError::Refused { reason: refused.reason, hint: refused.hint });
-        }
+        Message::Refused(refused) => return Err(refuses(refused)),
         other => return Err(unexpected(to, &other)),
     };
     if theirs.version != VERSION {
@@ -98,15 +96,22 @@ pub(in crate::source) async fn negotiate(
                 uri: listens(to, uri.raw())?,
                 qemu: theirs.qemu,
                 devices_left_out: Vec::new(),
-                refused: Some((refused.reason, refused.hint)),
+                refused: Some((refused.reason, there(&refused.hint))),
             },
-            None => {
-                return Err(MigrateError::Refused { reason: refused.reason, hint: refused.hint });
-            }
+            None => return Err(refuses(refused)),
         },
         other => return Err(unexpected(to, &other)),
     };
     Ok((peer, agreed))
+}
+
+fn refuses(refused: Refused) -> MigrateError {
+    MigrateError::Refused { hint: there(&refused.hint), reason: refused.reason }
+}
+
+/// The destination's advice, which is of its own QEMU and files, as it is told here.
+fn there(hint: &Text) -> Text {
+    if hint.is_empty() { Text::default() } else { format!("at the destination: {hint}").into() }
 }
 
 /// The URI by which QEMU reaches the destination's. Nothing but an address is taken from another host: of an `exec:`
