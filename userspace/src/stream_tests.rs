@@ -37,6 +37,26 @@ fn a_snapshot_is_one_object_without_cells() {
     assert!(value.get("cells").is_none() && value.get("events").is_none());
 }
 
+/// Words of a line, without figures and their units.
+fn words(line: &str) -> Vec<&str> {
+    const UNITS: [&str; 9] = ["s", "ms", "us", "ns", "/s", "k/s", "MiB", "GiB", "%)"];
+    let is_figure =
+        |word: &str| word.trim_start_matches('(').starts_with(|c: char| c.is_ascii_digit());
+    line.split_whitespace().filter(|word| !is_figure(word) && !UNITS.contains(word)).collect()
+}
+
+/// A reader of the README sees there what the program prints.
+#[test]
+fn the_sample_of_the_readme_has_the_words_of_a_line() {
+    let readme = include_str!("../../README.md");
+    let (_, sample) = readme.split_once("On the demo server, with `--queries`").unwrap();
+    let (_, sample) = sample.split_once("```text\n").unwrap();
+    let (sample, _) = sample.split_once("```").unwrap();
+    let snapshot = snapshot(false);
+    assert!(snapshot.queries.is_some() && snapshot.commits.is_some());
+    assert_eq!(words(sample), words(&snapshot_line(&snapshot)));
+}
+
 #[test]
 fn every_event_is_written_once_and_gaps_are_told() {
     let mut snapshot = snapshot(true);
