@@ -128,14 +128,16 @@ fn number(number: f64, least: f64, most: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use foreign::Text;
+    use foreign::{Name, Text};
 
     use super::*;
+    use crate::set::Block;
 
     #[test]
     fn nothing_of_another_host_is_larger_than_it_may_be() {
+        let much = Function { calls: u64::MAX, ..Function::default() };
         let side = Side {
-            functions: vec![Function::default(); 5000],
+            functions: vec![much; 5000],
             syncs: vec![Sync { begin_s: 1e308, duration_ms: f64::NAN }; 5000],
             iterations: u64::MAX,
             iterating_s: -1.0,
@@ -145,7 +147,13 @@ mod tests {
             lost: u64::MAX,
         };
         let finished = Finished {
-            progress: Progress { installed: u64::MAX, ..Progress::default() },
+            progress: Progress {
+                storage_bytes: u64::MAX,
+                installed: u64::MAX,
+                already_present: u64::MAX,
+                not_installed: u64::MAX,
+                queued: u64::MAX,
+            },
             cpu_s: f64::INFINITY,
             peak_memory_bytes: u64::MAX,
             probes: Some(Box::new(side)),
@@ -154,7 +162,12 @@ mod tests {
         let finished = finished.clipped();
         assert_eq!(finished.warnings.len(), MAX_WARNINGS);
         assert_eq!((finished.cpu_s, finished.peak_memory_bytes), (MAX_CPU_SECONDS, MAX_MEMORY));
+        let Progress { storage_bytes, installed, already_present, not_installed, queued } =
+            finished.progress;
+        let counted = [storage_bytes, installed, already_present, not_installed, queued];
+        assert_eq!(counted, [MAX_COUNT; 5]);
         let side = *finished.probes.unwrap();
+        assert_eq!([side.functions[0].calls, side.iterations, side.lost], [MAX_COUNT; 3]);
         assert_eq!((side.functions.len(), side.syncs.len()), (MAX_LINES, MAX_LINES));
         assert!(side.functions.capacity() == MAX_LINES && side.syncs.capacity() == MAX_LINES);
         assert_eq!(side.syncs[0], Sync { begin_s: MAX_SECONDS, duration_ms: 0.0 });
@@ -166,6 +179,19 @@ mod tests {
         let uri = Text::default();
         let ready = Ready { uri, devices_left_out: vec![(1, Text::default()); 5000] }.clipped();
         assert_eq!(ready.devices_left_out.len(), MAX_DEVICES);
+        let name = || Name::try_from("x").unwrap();
+        let offer = Offer {
+            blocks: vec![Block { name: String::new(), length: 1 }; 5000],
+            devices: vec![name(); 5000],
+            runs: 0,
+            capabilities: vec![name(); 5000],
+            multifd: None,
+            shares: false,
+        };
+        let offer = offer.clipped();
+        // One device more than there may be, to be refused.
+        assert_eq!((offer.blocks.len(), offer.devices.len()), (MAX_NAMES, MAX_DEVICES + 1));
+        assert_eq!(offer.capabilities.len(), MAX_NAMES);
     }
 
     #[test]

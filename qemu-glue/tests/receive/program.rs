@@ -152,6 +152,8 @@ fn what_is_wrong_is_told_at_the_start() {
     let place = Place::new();
     let none = looked_ahead(&place.path("none.qmp"), &[]);
     assert!(none.contains("none.qmp") && none.contains("poolferry-host doctor --qmp"), "{none}");
+    let is_ours = |line: &str| line.starts_with("[WARN] no migration can be restored yet");
+    assert!(none.lines().any(is_ours), "a module is named: {none}");
     let Some(qemu) = newest("what_is_wrong_is_told_at_the_start") else { return };
     let running = Vm::source(&qemu, &place);
     let said = looked_ahead(&running.socket, &[]);

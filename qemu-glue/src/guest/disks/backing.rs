@@ -296,6 +296,15 @@ mod tests {
         let unix = raw("nbd", "nbd+unix:///data?socket=/run/s o%ck").unwrap();
         let server = NbdServer::Unix("/run/s o%ck".into());
         assert_eq!(unix, Address::Nbd(Export { server, name: "data".into() }));
+        // From QEMU's folder, which is this process's.
+        let own = std::env::current_dir().unwrap().join("s");
+        let relative = "nbd+unix:///data?socket=s";
+        let server = NbdServer::Unix(own);
+        assert_eq!(
+            raw("nbd", relative).unwrap(),
+            Address::Nbd(Export { server, name: "data".into() })
+        );
+        assert!(matches!(of("nbd", relative, &[], &NOBODY), Err(Unreadable::Relative(_))));
         let twice = "nbd+unix:///a?socket=/b?socket=/c";
         assert!(matches!(raw("nbd", twice), Err(Unreadable::Told(_))));
         for text in ["nbd://h", "nbd://h:nbd/x", "nbd://:1/x", "nbd+unix://?socket=/a"] {

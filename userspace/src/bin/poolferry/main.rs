@@ -73,6 +73,9 @@ fn run(cli: Cli) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
     use clap::CommandFactory as _;
 
     use super::*;
@@ -98,6 +101,10 @@ mod tests {
             let said = refused(&format!("poolferry pages {option} /proc/self/stat"));
             assert!(said.contains("it is no folder"), "{said}");
             assert_eq!(refused(&format!("poolferry pages {option} /proc")), "");
+            let odd =
+                tempfile::Builder::new().prefix(OsStr::from_bytes(b"\xff")).tempdir().unwrap();
+            let words = ["poolferry", "pages", option].map(OsStr::new).into_iter();
+            assert!(Cli::try_parse_from(words.chain([odd.path().as_os_str()])).is_ok());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PathBufValueParser, TypedValueParser as _};
 use symbols::isolated::Isolation;
 use userspace::choose::{self, ChooseError};
 use userspace::server::Server;
@@ -56,20 +57,20 @@ impl ServerArgs {
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct SymbolArgs {
     /// Folder of stored profiles (`BUILD-ID.json` or `blake3-HASH.json`), used before built-in ones and debug files.
-    #[arg(long, value_name = "DIR", value_parser = folder)]
+    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(folder))]
     profiles: Vec<PathBuf>,
     /// Folder of debug files, besides /usr/lib/debug.
-    #[arg(long, value_name = "DIR", value_parser = folder)]
+    #[arg(long, value_name = "DIR", value_parser = PathBufValueParser::new().try_map(folder))]
     debug_dir: Vec<PathBuf>,
     /// Neither use nor write the cache of profiles.
     #[arg(long)]
     no_cache: bool,
 }
 
-/// A folder that is there.
-fn folder(text: &str) -> Result<PathBuf, String> {
-    match std::fs::metadata(text) {
-        Ok(found) if found.is_dir() => Ok(text.into()),
+/// A folder that is there; its name need not be UTF-8.
+fn folder(path: PathBuf) -> Result<PathBuf, String> {
+    match std::fs::metadata(&path) {
+        Ok(found) if found.is_dir() => Ok(path),
         Ok(_) => Err("it is no folder".to_owned()),
         Err(error) => Err(format!("{error}; name a folder that exists")),
     }
