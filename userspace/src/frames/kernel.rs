@@ -94,13 +94,15 @@ fn candidates(
     kernel: &mut KernelLayout,
     pid: u32,
 ) -> Result<Vec<u64>, WalkError> {
-    // Finding the task needs no direct map, so a page table's address can be had before it is known.
     programs.set_kernel(*kernel)?;
-    programs.find(pid)?;
     if let Some(address) = symbol("page_offset_base") {
+        // Before the process is looked for: the word lies where what was found of it will.
         let base = programs.kernel_word(address)?;
+        programs.find(pid)?;
         return Ok(base.into_iter().collect());
     }
+    // Finding the task needs no direct map, so a page table's address can be had before it is known.
+    programs.find(pid)?;
     let pgd = programs.target()?.pgd;
     let lowest = if kernel.levels == 5 { DIRECT_MAP_5 } else { DIRECT_MAP_4 };
     let top = pgd & !(GIB - 1);
