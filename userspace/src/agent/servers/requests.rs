@@ -10,6 +10,10 @@ use super::super::probe_session::{MadeList, Newest, ProbeSession, Task};
 use super::Servers;
 use crate::model::Snapshot;
 
+/// Why a list may take long, and what helps.
+const BUSY: &str =
+    "the guest has no CPU to spare, or its storage does not answer: try again when it is less busy";
+
 /// How often a stop is looked for while lists are waited for.
 const STOP_EVERY: Duration = Duration::from_millis(100);
 
@@ -75,12 +79,18 @@ impl Servers {
         let start = Instant::now();
         let mut until = start;
         let mut asked = Vec::new();
+        let mut failure = None;
         for session in self.sessions.iter_mut().filter(|session| session.identity.is_some()) {
             if session.ask(Task::List(number)) {
                 until = until.max(start + session.patience());
                 asked.push((!session.is_likely(), session.id, session.seen.pid));
             } else {
-                log::warn!("process {} does not answer: its pages are sent", session.seen.pid);
+                let what = format!(
+                    "the thread that observes process {} does not answer",
+                    session.seen.pid
+                );
+                log::warn!("{what}: its pages are sent");
+                failure = Some(Trouble::new(what, None));
             }
         }
         asked.sort_unstable();
@@ -95,7 +105,6 @@ impl Servers {
         });
         self.wanted = 0;
         let mut made = Vec::new();
-        let mut failure = None;
         for (_, id, pid) in asked {
             match self.lists.remove(&id) {
                 Some(Ok(list)) => made.push((pid, list)),
@@ -104,7 +113,12 @@ impl Servers {
                     log::warn!("the pages of process {pid} are sent: {what}");
                     failure = Some(why);
                 }
-                None => log::warn!("process {pid} has made no list: its pages are sent"),
+                None => {
+                    let waited = start.elapsed().as_secs();
+                    let what = format!("no list of process {pid} was made within {waited} s");
+                    log::warn!("{what}: its pages are sent");
+                    failure = Some(Trouble::new(what, Some(BUSY.into())));
+                }
             }
         }
         if made.is_empty() {
