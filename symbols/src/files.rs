@@ -19,7 +19,29 @@ pub struct FileConventions {
     /// Types of pages that are stored encrypted.
     encrypted_pages: Vec<u16>,
     /// What page 0 of an encrypted tablespace has behind its extent descriptors.
-    crypt_record: Option<[u8; 6]>,
+    crypt_record: Option<CryptRecord>,
+}
+
+/// What a family writes into page 0 about the encryption of a tablespace.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CryptRecord {
+    /// How the record begins.
+    magic: [u8; 6],
+    /// Bytes of a record by which nothing is encrypted: offset and value of each.
+    unencrypted: Vec<(usize, u8)>,
+}
+
+impl CryptRecord {
+    /// Bytes of a record that are looked at.
+    pub const BYTES: usize = 40;
+
+    /// Whether pages may be encrypted where a record would stand.
+    #[must_use]
+    pub fn is_encrypted(&self, found: &[u8; Self::BYTES]) -> bool {
+        let has = |(at, value): &(usize, u8)| found.get(*at) == Some(value);
+        found.starts_with(&self.magic) && !self.unencrypted.iter().all(has)
+    }
 }
 
 /// How a page lies in its file.
@@ -81,8 +103,8 @@ impl FileConventions {
 
     /// What page 0 of an encrypted tablespace has behind its extent descriptors, where the family has such a record.
     #[must_use]
-    pub const fn crypt_record(&self) -> Option<[u8; 6]> {
-        self.crypt_record
+    pub const fn crypt_record(&self) -> Option<&CryptRecord> {
+        self.crypt_record.as_ref()
     }
 }
 
@@ -110,6 +132,15 @@ mod tests {
             [14, 15, 34354, 37401, 8].map(|kind| unknown.stored(kind) == Stored::Plainly),
             [false, false, false, false, true]
         );
-        assert_eq!(unknown.crypt_record(), Some(*b"s\x0e\x0cREt"));
+        let record = unknown.crypt_record().unwrap();
+        let mut page = [0; CryptRecord::BYTES];
+        assert!(!record.is_encrypted(&page));
+        page[..6].copy_from_slice(b"s\x0e\x0cREt");
+        // Of the default, which a thread may be about to encrypt; encrypted; asked not to be.
+        assert!(record.is_encrypted(&page));
+        page[6] = 1;
+        assert!(record.is_encrypted(&page));
+        (page[6], page[32]) = (0, 2);
+        assert!(!record.is_encrypted(&page));
     }
 }

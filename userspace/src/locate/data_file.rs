@@ -8,7 +8,7 @@ use symbols::files::FileConventions;
 
 use super::candidates::FileCandidate;
 use super::flags::SpaceFlags;
-use super::header::{FirstPage, has_crypt_record, sample_page_types};
+use super::header::{FirstPage, is_encrypted, sample_page_types};
 use super::ids::SpaceId;
 use super::names::{FileRole, display_name};
 use super::proof;
@@ -208,7 +208,7 @@ fn stored_plainly(
 ) -> Result<(), NotOnDisk> {
     let page_bytes = flags.page_bytes()?;
     flags.stored_plainly()?;
-    if conventions.crypt_record().is_some_and(|record| has_crypt_record(file, page_bytes, record)) {
+    if conventions.crypt_record().is_some_and(|record| is_encrypted(file, page_bytes, record)) {
         return Err(NotOnDisk::Encrypted);
     }
     if candidate.seen.stamp.allocated_bytes < candidate.seen.stamp.size_bytes {

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use symbols::files::{FileConventions, Stored};
+use symbols::files::{CryptRecord, FileConventions, Stored};
 
 use super::flags::SpaceFlags;
 use super::ids::{PageNo, SpaceId};
@@ -106,15 +106,16 @@ pub(crate) fn sample_page_types(
     Ok(())
 }
 
-/// True when page 0 carries an encryption record that begins so, which lies behind the array of extent
-/// descriptors (`fsp_header_get_encryption_offset`).
-pub(crate) fn has_crypt_record(file: &File, page_bytes: u32, record: [u8; 6]) -> bool {
-    const DESCRIPTORS_AT: u32 = 38 + 112; // FIL header, FSP header
+/// True when page 0 says that pages may be encrypted: its record lies behind the array of extent descriptors
+/// (`FSP_HEADER_OFFSET + fsp_header_get_encryption_offset()`, fil0crypt.cc; the latter has that offset already, so it counts twice).
+pub(crate) fn is_encrypted(file: &File, page_bytes: u32, record: &CryptRecord) -> bool {
+    const DESCRIPTORS_AT: u32 = 38 + 38 + 112; // FIL header, twice, FSP header
     let extent_pages = if page_bytes <= 16 * 1024 { 1024 * 1024 / page_bytes } else { 64 };
     let descriptor_bytes = 24 + extent_pages * 2 / 8; // XDES_BITMAP, two bits a page
     let offset = DESCRIPTORS_AT + page_bytes / extent_pages * descriptor_bytes;
-    let mut found = [0; 6];
-    file.read_exact_at(&mut found, offset.into()).is_ok() && found == record
+    let mut found = [0; CryptRecord::BYTES];
+    // A file that is too short has not been written yet.
+    file.read_exact_at(&mut found, offset.into()).is_ok() && record.is_encrypted(&found)
 }
 
 pub(super) fn be32(bytes: &[u8], at: usize) -> u32 {
@@ -175,9 +176,9 @@ mod tests {
         assert_eq!(sampled, Err(NotOnDisk::PageCompressed));
 
         let record = any.crypt_record().unwrap();
-        assert!(!has_crypt_record(&file, 4096, record));
-        file.write_all_at(&record, 150 + 16 * 88).unwrap();
-        assert!(has_crypt_record(&file, 4096, record));
+        assert!(!is_encrypted(&file, 4096, record));
+        file.write_all_at(b"s\x0e\x0cREt\x01", 188 + 16 * 88).unwrap();
+        assert!(is_encrypted(&file, 4096, record));
     }
 
     proptest! {
