@@ -5,6 +5,7 @@
 //! | `page_io_complete` | `page_io_complete`, entry | read done: resident and clean; write done: clean |
 //! | `page_dirty` | `page_dirty`, `page_dirty_sorted`, entry | went onto the flush list: dirty |
 //! | `block_free` | `block_free`, entry | went back to the free list: its page left, or it held none |
+//! | `page_read_failed` | `page_read_failed`, entry | a read that has ended was a bad one: its page is not there |
 //! | `query_start`, `query_end` | `query`, entry and return | command latency |
 //! | `commit_start`, `commit_end` | `trx_commit`, entry and return | commit latency |
 //! | `empty` | anything | nothing: what a probe costs at least, for the benchmark |
@@ -49,6 +50,13 @@ pub fn page_dirty(ctx: ProbeContext) -> u32 {
 #[uprobe]
 pub fn block_free(ctx: ProbeContext) -> u32 {
     table::event(&ctx, table::Event::Free, read::argument(&ctx));
+    0
+}
+
+/// `buf_pool_t::corrupted_evict` of MariaDB, entry: the I/O state is still that of a read.
+#[uprobe]
+pub fn page_read_failed(ctx: ProbeContext) -> u32 {
+    table::event(&ctx, table::Event::ReadFailed, read::argument(&ctx));
     0
 }
 

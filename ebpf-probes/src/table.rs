@@ -20,6 +20,8 @@ pub enum Event {
     Dirty,
     /// It went back to the free list.
     Free,
+    /// The page that was being read is thrown away, as the read has ended badly.
+    ReadFailed,
 }
 
 /// Takes one event of the block whose descriptor stands at `descriptor`.
@@ -36,6 +38,7 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
         Event::IoComplete => Probe::Read,
         Event::Dirty => Probe::Dirty,
         Event::Free => Probe::Evicted,
+        Event::ReadFailed => Probe::ReadFailed,
     };
     let layout = maps::LAYOUT.load();
     let Some(control) = maps::CONTROL.get(0) else { return };
@@ -63,15 +66,23 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
             (Probe::Dirty, state::DIRTY, kept)
         }
         Event::IoComplete if known == state::DIRTY => (Probe::Written, state::CLEAN, kept),
+        // A read that failed before it had ended was not counted as one.
+        Event::ReadFailed if known != state::CLEAN => return,
+        Event::ReadFailed => {
+            let mut head = Head::new(descriptor);
+            let is_read = if head.read() { head.holds(&maps::READING.load()) } else { None };
+            match is_read {
+                Some(true) => (Probe::ReadFailed, state::FREE, kept),
+                // A page that was there leaves; the free list tells of it.
+                Some(false) => return,
+                None => return unreadable(ctx, foreign, descriptor, entry, word, kept),
+            }
+        }
         Event::Dirty | Event::IoComplete => {
             let mut head = Head::new(descriptor);
             let found = if head.read() { seen(event, &head, &layout) } else { None };
             let Some(found) = found else {
-                // Something has happened to the block: what was known of it, and what the agent
-                // has laid under it or noted of it, holds no more.
-                write(entry, word, state::UNSEEN, kept);
-                emit::fault(ctx, foreign, descriptor);
-                return;
+                return unreadable(ctx, foreign, descriptor, entry, word, kept);
             };
             found
         }
@@ -82,6 +93,21 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
     if control.trace != 0 {
         emit::page(control, probe, descriptor, index, id);
     }
+}
+
+/// Something has happened to the block: what was known of it, and what the agent has laid under it or noted of it,
+/// holds no more.
+#[inline(always)]
+fn unreadable(
+    ctx: &ProbeContext,
+    probe: Probe,
+    descriptor: u64,
+    entry: *mut Entry,
+    word: u32,
+    kept: (u32, u32),
+) {
+    write(entry, word, state::UNSEEN, kept);
+    emit::fault(ctx, probe, descriptor);
 }
 
 /// The page that leaves with a block, if one does; `word` and `kept` are those of its entry. The descriptor

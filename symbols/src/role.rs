@@ -48,6 +48,8 @@ roles! {
         PageFlushRemove = "page_flush_remove",
         /// A read or a write of a page has ended.
         PageIoComplete = "page_io_complete",
+        /// A read that has ended was a bad one: its page is thrown away.
+        PageReadFailed = "page_read_failed",
         /// A write of a page has ended.
         PageWriteComplete = "page_write_complete",
         /// A client's command.

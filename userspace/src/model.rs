@@ -148,7 +148,7 @@ pub struct ProbeRow {
 /// Page traffic a second since the last snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct Rates {
-    /// Pages read from disk (`Innodb_pages_read`).
+    /// Pages read from disk (`Innodb_pages_read`, but for reads that ended badly).
     pub reads: f64,
     /// Pages written (`Innodb_pages_written`).
     pub writes: f64,

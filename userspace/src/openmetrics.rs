@@ -219,7 +219,8 @@ fn tables(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
 }
 
 const PROBE_HITS: &str = "Events since the probes were set: pages read, pages written, pages made dirty (from clean), \
-     pages evicted (a file page left the pool, also by a drop), blocks freed that held no page, client commands, commits";
+     pages evicted (a file page left the pool, also by a drop), blocks freed that held no page, client commands, commits, \
+     reads that turned out to be bad (they count as read too)";
 
 fn probes(families: &mut Families<'_>, servers: &Servers<'_>) -> fmt::Result {
     let columns: [Column<ProbeRow>; 4] = [

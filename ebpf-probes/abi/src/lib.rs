@@ -93,10 +93,13 @@ pub enum Probe {
     /// A block that held no page went back to the free list: a memory object (`BUF_BLOCK_MEMORY`: lock and hash
     /// index heaps, compressed frames, sort and load buffers), or one that was taken and not used.
     Freed = 6,
+    /// A read that had ended, and counted as one, turns out to have ended badly: its page is not there. Its block goes
+    /// back to the free list next, as one that held no page.
+    ReadFailed = 7,
 }
 
 /// Number of [`Probe`]s.
-pub const PROBES: usize = 7;
+pub const PROBES: usize = 8;
 
 impl Probe {
     /// All probes in the order of their counters.
@@ -108,6 +111,7 @@ impl Probe {
         Self::Query,
         Self::Commit,
         Self::Freed,
+        Self::ReadFailed,
     ];
 
     /// Name for people and metrics.
@@ -121,6 +125,7 @@ impl Probe {
             Self::Query => "query",
             Self::Commit => "commit",
             Self::Freed => "freed",
+            Self::ReadFailed => "read_failed",
         }
     }
 }

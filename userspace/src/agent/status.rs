@@ -24,7 +24,7 @@ pub(super) fn observed(taken_ns: u64, snapshot: &Snapshot) -> Observed {
             other: totals.other,
         },
         events: Kinds {
-            reads: hits(Probe::Read),
+            reads: hits(Probe::Read).saturating_sub(hits(Probe::ReadFailed)),
             writes: hits(Probe::Written),
             evictions: hits(Probe::Evicted),
             dirtied: hits(Probe::Dirty),

@@ -29,6 +29,12 @@ fn rate(now: u64, before: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { now.saturating_sub(before) as f64 / seconds } else { 0.0 }
 }
 
+/// Reads that brought a page.
+const fn reads(counters: &[ProbeCounters; PROBES]) -> u64 {
+    let failed = counters[Probe::ReadFailed as usize].hits;
+    counters[Probe::Read as usize].hits.saturating_sub(failed)
+}
+
 impl RateMeter {
     /// Reads the counters and returns what is new.
     pub(super) fn advance(&mut self, probes: &Probes) -> Result<Advance, ProbesError> {
@@ -57,7 +63,7 @@ impl RateMeter {
         let advance = Advance {
             rows,
             rates: Rates {
-                reads: per_second(Probe::Read),
+                reads: rate(reads(&counters), reads(&self.counters), seconds),
                 writes: per_second(Probe::Written),
                 evictions: per_second(Probe::Evicted),
                 dirtied: per_second(Probe::Dirty),

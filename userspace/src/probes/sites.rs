@@ -17,7 +17,7 @@ pub(super) struct Plan {
     optional: bool,
 }
 
-pub(super) const RESIDENCY: [Plan; 4] = [
+pub(super) const RESIDENCY: [Plan; 5] = [
     Plan {
         program: "page_io_complete",
         event: SiteRole::PageIoComplete,
@@ -28,6 +28,12 @@ pub(super) const RESIDENCY: [Plan; 4] = [
     Plan {
         program: "page_dirty",
         event: SiteRole::PageDirtySorted,
+        argument: Some(0),
+        optional: true,
+    },
+    Plan {
+        program: "page_read_failed",
+        event: SiteRole::PageReadFailed,
         argument: Some(0),
         optional: true,
     },
@@ -42,9 +48,9 @@ pub(super) const QUERIES: [Plan; 4] = [
 ];
 
 /// Events that the residency table lives on, as far as a server has them.
-pub const RESIDENCY_EVENTS: [SiteRole; 4] = {
-    let [a, b, c, d] = &RESIDENCY;
-    [a.event, b.event, c.event, d.event]
+pub const RESIDENCY_EVENTS: [SiteRole; 5] = {
+    let [a, b, c, d, e] = &RESIDENCY;
+    [a.event, b.event, c.event, d.event, e.event]
 };
 
 /// What the probes see of a server's pages.
