@@ -27,6 +27,8 @@ pub enum PageSize {
     K8,
     /// 16384 bytes, the default of all releases.
     K16,
+    /// 65536 bytes, the most: MySQL 5.7 and later, and MariaDB.
+    K64,
 }
 
 /// Tables of sysbench's `oltp` scripts, in the schema `sbtest`.
@@ -66,6 +68,7 @@ impl PageSize {
             Self::K4 => 4096,
             Self::K8 => 8192,
             Self::K16 => 16384,
+            Self::K64 => 65536,
         }
     }
 }

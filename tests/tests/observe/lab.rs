@@ -54,6 +54,20 @@ macro_rules! on_mariadb {
 }
 pub(crate) use on_mariadb;
 
+/// Declares a test of `$name` for MariaDB: where what one build does does not differ from the next.
+macro_rules! on_one_mariadb {
+    ($($name:ident: $module:ident),+ $(,)?) => {$(
+        mod $module {
+            #[test]
+            fn mariadb() {
+                let name = concat!(module_path!(), "::mariadb");
+                crate::lab::run(name, test_servers::Release::Mariadb, super::$name);
+            }
+        }
+    )+};
+}
+pub(crate) use on_one_mariadb;
+
 /// Runs a test when it is its turn; says so where it cannot run.
 pub(crate) fn run(test: &str, release: Release, body: impl FnOnce(Release)) {
     static TURN: Mutex<()> = Mutex::new(());

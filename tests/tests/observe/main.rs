@@ -8,9 +8,11 @@
 //! | [`contract`] | the keys and types of the JSON Lines form |
 //! | [`counters`] | what the probes count against the server's own status |
 //! | [`under_load`] | the residency table against the descriptors, during and after a load |
+//! | [`stopped`] | eligible frames against the disk, while the server stands still under a load |
 //! | [`losses`] | trace records against the probes' counters, with a tiny ring |
 //! | [`prepared`] | lists that were prepared while the server was watched |
 //! | [`page_sizes`], [`tables`], [`resize`], [`isolation`] | servers that are not plain |
+//! | [`mariadb`] | temporary and compressed pages, import, undo, change buffer |
 //! | [`scanned`] | a server that no probe sees, and that is only scanned |
 //! | [`strangers`], [`rights`] | what cannot be observed, and the error that says so |
 //! | [`squatters`] | strangers' processes that are called `mysqld`, and several servers |
@@ -38,6 +40,7 @@ mod keeper;
 mod lab;
 mod listed;
 mod losses;
+mod mariadb;
 mod mute_files;
 mod neighbours;
 mod page_sizes;
@@ -48,6 +51,7 @@ mod scanned;
 mod squatters;
 mod stall;
 mod stalled;
+mod stopped;
 mod strangers;
 mod tables;
 mod text;

@@ -1,10 +1,10 @@
-//! Servers with pages of 4 KiB (one frame) and 8 KiB (two).
+//! Servers with pages of 4 KiB (one frame), 8 KiB (two) and 64 KiB.
 
 use page_wire::{Bounds, List};
 use test_servers::{Config, PageSize, Release, Server};
 
-use crate::content::assert_files_hold_the_frames;
-use crate::lab::{observe, on_each_mysql, settle, start};
+use crate::content::assert_files_hold;
+use crate::lab::{observe, on_each_mysql, on_one_mariadb, settle, start};
 use crate::listed::{eligible, list};
 use crate::under_load::assert_table_is_true;
 
@@ -23,6 +23,8 @@ pub(crate) fn fill(server: &Server, table: &str, options: &str) {
 
 fn observe_pages_of(release: Release, size: PageSize) {
     let server = start(release, Config::new().pool_mib(32).page_size(size));
+    // A profile is proven by pages that are clean.
+    settle(&server);
     let mut observer = observe(&server);
     assert_eq!(observer.server().pool_map.page_size, size.bytes());
     fill(&server, "shop.t", "");
@@ -32,7 +34,7 @@ fn observe_pages_of(release: Release, size: PageSize) {
     assert_table_is_true(&observer);
     assert_eq!(observer.audited().drift, 0);
 
-    assert_files_hold_the_frames(&server);
+    assert_files_hold(&server, (2 << 20) / size.bytes() as usize / 2);
     let frames = usize::try_from(size.bytes() / 4096).unwrap();
     let rows = list(observer.server(), Some(observer.residency()));
     assert!(rows.iter().all(|row| row.gpas.len() == frames));
@@ -61,4 +63,12 @@ fn pages_of_8_kib(release: Release) {
     observe_pages_of(release, PageSize::K8);
 }
 
+fn pages_of_64_kib(release: Release) {
+    observe_pages_of(release, PageSize::K64);
+}
+
 on_each_mysql!(pages_of_4_kib, pages_of_8_kib);
+on_one_mariadb!(
+    pages_of_4_kib: pages_of_mariadb_of_4_kib,
+    pages_of_64_kib: pages_of_mariadb_of_64_kib,
+);

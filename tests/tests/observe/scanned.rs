@@ -9,7 +9,8 @@ use userspace::locate::Locator;
 use userspace::observer::{ObserveOptions, Observer};
 use userspace::page_list::build;
 
-use crate::lab::{on_each_mysql, open, small, target};
+use crate::agent::Agent;
+use crate::lab::{on_each_mysql, on_one_mariadb, open, small, target};
 
 /// Takes the sites of an event out of a server's profile, as of one that has none.
 fn without(profile: &mut symbols::Profile, event: SiteRole) {
@@ -52,4 +53,38 @@ fn a_server_without_probe_sites_is_scanned(release: Release) {
     assert_eq!(server.query_one("SELECT 1").unwrap(), "1");
 }
 
+/// A profile of the operator's that has no place for an event: the program says that it scans, and lists what it finds.
+fn a_profile_of_the_operators_without_an_event_is_scanned(release: Release) {
+    let Some(agent) = Agent::find("a_profile_of_the_operators_without_an_event_is_scanned") else {
+        return;
+    };
+    let server = small(release);
+    let mut profile = open(&server).resolved.profile;
+    without(&mut profile, SiteRole::PageDirty);
+    let folder = tempfile::tempdir().unwrap();
+    let name = format!("{}.json", profile.binary.build_id.as_ref().unwrap());
+    std::fs::write(folder.path().join(name), serde_json::to_vec(&profile).unwrap()).unwrap();
+    let (pid, folder) = (server.pid().to_string(), folder.path().to_str().unwrap());
+    let of_server = ["--pid", &pid, "--profiles", folder];
+    let run = |command: &[&str]| {
+        let output = agent.run(&[command, &of_server].concat());
+        (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (rows, _) = run(&["pages", "--format", "jsonl"]);
+    let listed = crate::listed::parse(&rows).iter().filter(|row| row.eligible).count();
+    assert!(listed > 300, "{listed} pages are listed");
+    let (records, said) = run(&["trace", "--format", "jsonl", "--duration", "2s"]);
+    let told = "scanned only: no probe for page_dirty";
+    assert!(records.contains(told) || said.contains(told), "{records}\n{said}");
+    let records =
+        records.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let clean: Vec<u64> = records.filter_map(|record| record["totals"]["clean"].as_u64()).collect();
+    println!("{listed} listed, {clean:?} shown");
+    assert!(clean.iter().all(|clean| *clean > 300), "{clean:?}");
+}
+
 on_each_mysql!(a_server_without_probe_sites_is_scanned);
+on_one_mariadb!(
+    a_server_without_probe_sites_is_scanned: a_mariadb_without_probe_sites_is_scanned,
+    a_profile_of_the_operators_without_an_event_is_scanned: a_mariadb_whose_profile_lacks_an_event_is_scanned,
+);

@@ -6,7 +6,7 @@ use test_servers::{Config, Release, Server};
 use userspace::observer::Observer;
 
 use crate::content::assert_files_hold_the_frames;
-use crate::lab::{observe, on_each_mysql, settle, start};
+use crate::lab::{observe, on_each_mysql, on_one_mariadb, settle, start};
 use crate::listed::{Listed, list};
 use crate::page_sizes::fill;
 use crate::under_load::assert_table_is_true;
@@ -21,32 +21,32 @@ fn barracuda(release: Release) -> Config {
 }
 
 /// Space id of a table (`shop/t`), as the server's dictionary has it.
-fn space_id(server: &Server, release: Release, name: &str) -> u32 {
+pub(crate) fn space_id(server: &Server, release: Release, name: &str) -> u32 {
     let tables = match release {
-        Release::Mysql56 => "INNODB_SYS_TABLES",
-        _ => "INNODB_TABLES",
+        Release::Mysql97 => "INNODB_TABLES",
+        _ => "INNODB_SYS_TABLES",
     };
     let sql = format!("SELECT SPACE FROM information_schema.{tables} WHERE NAME = '{name}'");
     server.query_one(&sql).unwrap().parse().unwrap()
 }
 
 /// Pages of a space, as the agent lists them now.
-fn pages_in(observer: &Observer, space: u32) -> Vec<Listed> {
+pub(crate) fn pages_in(observer: &Observer, space: u32) -> Vec<Listed> {
     let rows = list(observer.server(), Some(observer.residency()));
     rows.into_iter().filter(|row| row.space == Some(space)).collect()
 }
 
 /// Pages of the file that ends with `name`, as the agent lists them now.
-fn pages_of(observer: &Observer, name: &str) -> Vec<Listed> {
+pub(crate) fn pages_of(observer: &Observer, name: &str) -> Vec<Listed> {
     let rows = list(observer.server(), Some(observer.residency()));
     rows.into_iter().filter(|row| row.file.as_ref().is_some_and(|f| f.ends_with(name))).collect()
 }
 
-fn eligible(pages: &[Listed]) -> usize {
+pub(crate) fn eligible(pages: &[Listed]) -> usize {
     pages.iter().filter(|row| row.eligible).count()
 }
 
-fn assert_true_and_without_drift(observer: &mut Observer) {
+pub(crate) fn assert_true_and_without_drift(observer: &mut Observer) {
     observer.audit().unwrap();
     assert_table_is_true(observer);
     assert_eq!(observer.audited().drift, 0, "{:?}", observer.audited());
@@ -70,11 +70,14 @@ fn pages_of_compressed_tables_are_never_eligible(release: Release) {
         }
         println!("{reasons:?}");
         assert!(packed.len() > 50, "{reasons:?}");
-        // They are called by their file, though it has no place for them.
+        // They are called by their file, though it has no place for them. MariaDB writes nothing into a new file before it writes
+        // its pages.
         let unnamed = packed
             .iter()
             .filter(|row| row.file.as_ref().is_none_or(|file| !file.ends_with("/shop/packed.ibd")));
-        assert_eq!(unnamed.count(), 0, "pages of the compressed table without its file");
+        let unnamed = unnamed.count();
+        let may_be = release == Release::Mariadb && !settled;
+        assert!(unnamed == 0 || may_be, "{unnamed} pages of the compressed table without its file");
         assert_eq!(eligible(&packed), 0, "{reasons:?}");
     }
     assert!(eligible(&pages_of(&observer, "/shop/plain.ibd")) > 200);
@@ -142,4 +145,10 @@ on_each_mysql!(
     pages_of_dropped_tables_are_never_eligible,
     truncated_tables_are_listed_as_they_are,
     renamed_tables_are_found_in_their_files,
+);
+on_one_mariadb!(
+    pages_of_compressed_tables_are_never_eligible: compressed_pages_of_mariadb_are_never_eligible,
+    pages_of_dropped_tables_are_never_eligible: dropped_pages_of_mariadb_are_never_eligible,
+    truncated_tables_are_listed_as_they_are: truncated_tables_of_mariadb_are_listed_as_they_are,
+    renamed_tables_are_found_in_their_files: renamed_tables_of_mariadb_are_found_in_their_files,
 );

@@ -16,6 +16,11 @@ pub(crate) struct Told {
     pub(crate) newest_lsn: u64,
     pub(crate) oldest_lsn: u64,
     pub(crate) io_fix: String,
+    /// MariaDB tells of a page that is free in its tablespace that there is one, and neither which nor whether it is dirty
+    /// (`i_s_innodb_buffer_page_get_info`, handler/i_s.cc, 10.11.18).
+    pub(crate) freed: bool,
+    /// The highest oldest LSN of a clean page: in MariaDB 1 is one that was written and is still on the flush list.
+    clean: u64,
 }
 
 /// All blocks by instance and index in the instance.
@@ -25,18 +30,23 @@ pub(crate) struct Told {
 pub(crate) fn ask(server: &Server) -> BTreeMap<(u32, u32), Told> {
     let sql = "SET SESSION tmp_table_size = 1073741824;
                SELECT POOL_ID, BLOCK_ID, PAGE_STATE, IO_FIX, SPACE, PAGE_NUMBER,
-                      NEWEST_MODIFICATION, OLDEST_MODIFICATION
+                      NEWEST_MODIFICATION, OLDEST_MODIFICATION, PAGE_TYPE
                FROM information_schema.INNODB_BUFFER_PAGE";
+    let is_mariadb = server.query_one("SELECT VERSION()").unwrap().contains("MariaDB");
     let number = |text: &str| text.parse::<u64>().unwrap();
     let small = |text: &str| text.parse::<u32>().unwrap();
     let rows = server.query(sql).unwrap().into_iter().map(|row| {
         let holds_page = row[2] == "FILE_PAGE";
+        let id = holds_page.then(|| (small(&row[4]), small(&row[5])));
         let told = Told {
             state: row[2].clone(),
-            id: holds_page.then(|| (small(&row[4]), small(&row[5]))),
-            newest_lsn: if holds_page { number(&row[6]) } else { 0 },
+            id,
+            // MariaDB's descriptors have none; it tells what the frame has.
+            newest_lsn: if holds_page && !is_mariadb { number(&row[6]) } else { 0 },
             oldest_lsn: if holds_page { number(&row[7]) } else { 0 },
             io_fix: row[3].clone(),
+            freed: is_mariadb && id == Some((0, 0)) && row[8] == "UNKNOWN",
+            clean: u64::from(is_mariadb),
         };
         ((small(&row[0]), small(&row[1])), told)
     });
@@ -48,7 +58,8 @@ impl Told {
     pub(crate) fn states(&self) -> &'static [&'static str] {
         match (self.state.as_str(), self.io_fix.as_str()) {
             ("FILE_PAGE", "IO_READ" | "IO_WRITE") => &["io"],
-            ("FILE_PAGE", _) if self.oldest_lsn != 0 => &["dirty"],
+            ("FILE_PAGE", _) if self.freed => &["clean", "dirty"],
+            ("FILE_PAGE", _) if self.oldest_lsn > self.clean => &["dirty"],
             ("FILE_PAGE", _) => &["clean"],
             ("NOT_USED" | "READY_FOR_USE", _) => &["free"],
             ("MEMORY", _) => &["memory"],

@@ -36,7 +36,14 @@ fn expected(block: &Block<'_>, clean: u64) -> Option<(u32, Option<(u32, u32)>)> 
 
 /// Whether a page that looks clean was taken off the flush list without having been written: its
 /// frame does not carry its newest LSN (`FIL_PAGE_LSN` at 16).
-fn is_unwritten(memory: Memory, block: &Block<'_>) -> bool {
+///
+/// MariaDB's descriptors have no newest LSN, and its frames always carry it. Its low half is written to the page's end with the
+/// page (`buf_flush_init_for_writing`; the last 8 bytes of a page of the full_crc32 form).
+fn is_unwritten(memory: Memory, block: &Block<'_>, mariadb: Option<u32>) -> bool {
+    if let Some(page_bytes) = mariadb {
+        let half = |at: u32| memory.integer(block.frame().plus(at.into()), 4).unwrap();
+        return half(20) != half(page_bytes - 8);
+    }
     let stamp = memory.integer(block.frame().plus(16), 8).unwrap().swap_bytes();
     block.newest_lsn() != 0 && stamp != block.newest_lsn()
 }
@@ -46,7 +53,9 @@ pub(crate) fn contradictions(observer: &Observer) -> Vec<String> {
     let (server, residency) = (observer.server(), observer.residency());
     let mut found = Vec::new();
     // In MariaDB 1 is a page that was written and is still on the flush list.
-    let clean = u64::from(server.profile().server.family == "mariadb");
+    let mariadb =
+        (server.profile().server.family == "mariadb").then_some(server.pool_map.page_size);
+    let clean = u64::from(mariadb.is_some());
     scan(server.memory(), &server.layout, &server.pool_map, |block| {
         let Some((state, page)) = expected(&block, clean) else { return };
         let known = residency.get(block.index);
@@ -57,7 +66,7 @@ pub(crate) fn contradictions(observer: &Observer) -> Vec<String> {
         let detached = known.state == state::DIRTY
             && state == state::CLEAN
             && page == Some((known.space, known.page))
-            && is_unwritten(server.memory(), &block);
+            && is_unwritten(server.memory(), &block, mariadb);
         if !agrees && !detached {
             found.push(format!("block {}: {known:?}, descriptor {state} {page:?}", block.index));
         }
