@@ -47,6 +47,9 @@ enum Subject {
         /// thrashing
         #[arg(long, value_name = "GROUP", num_args = 1..)]
         only: Vec<String>,
+        /// The server of all figures but those of agreement: mysql56 (the default) or mariadb
+        #[arg(long, value_name = "SERVER")]
+        server: Option<String>,
         /// Install what is missing without asking (also when there is no terminal, or with CI=true)
         #[arg(long)]
         yes: bool,
@@ -74,12 +77,12 @@ fn restore() -> Result<ExitCode> {
 
 /// Sets up, builds, and becomes the program that measures.
 pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
-    let (out, quick, only, yes) = match arguments.subject {
+    let (out, quick, only, server, yes) = match arguments.subject {
         Subject::Paper { arguments } => {
             return lab::run([OsString::from("paper")].into_iter().chain(arguments).collect());
         }
         Subject::Restore => return restore(),
-        Subject::Observe { out, quick, only, yes } => (out, quick, only, yes),
+        Subject::Observe { out, quick, only, server, yes } => (out, quick, only, server, yes),
     };
     setup::for_tests(Consent::new(yes))?;
     ebpf::build()?;
@@ -95,6 +98,9 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     }
     if quick {
         bench.arg("--quick");
+    }
+    if let Some(server) = server {
+        bench.arg("--server").arg(server);
     }
     if !only.is_empty() {
         bench.arg("--only").args(only);

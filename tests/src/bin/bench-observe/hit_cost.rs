@@ -7,7 +7,6 @@ use symbols::elf::Program;
 use symbols::profile::{ArgLoc, Instruction, Profile, Site, SiteKind};
 use symbols::role::SiteRole;
 use symbols::site::{ABI_ARGUMENTS, code, probe_at};
-use test_servers::Release;
 use userspace::cost::Meter;
 use userspace::field_layout::FieldLayout;
 use userspace::memory::ServerAddr;
@@ -23,7 +22,7 @@ use crate::report::Report;
 use crate::sample::{lower_quartile, number};
 use crate::scale::Scale;
 
-/// Events in the order of the probed functions, each with what the program of the probe does.
+/// Events in the order of the probed functions.
 const EVENTS: [SiteRole; 3] = [SiteRole::PageIoComplete, SiteRole::PageDirty, SiteRole::BlockFree];
 
 /// What stands at the functions.
@@ -39,6 +38,8 @@ enum Way {
 /// Everything that is needed to attach to the probed process.
 struct Bench {
     probed: Probed,
+    /// The probed function of each event: its instruction is of the kind that the server has.
+    functions: [usize; 3],
     target: Target,
     profile: Profile,
     layout: FieldLayout,
@@ -46,7 +47,7 @@ struct Bench {
 }
 
 pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
-    let installed = match Release::Mysql56.installed() {
+    let installed = match scale.server.installed() {
         Ok(installed) => installed,
         Err(error) => {
             report.skip("cost of a hit", error);
@@ -71,7 +72,7 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
             for (function, times) in times[turn].iter_mut().enumerate() {
                 let calls =
                     if ways[turn] == Way::Nothing { scale.calls * 100 } else { scale.calls };
-                let time = bench.probed.call(function, calls)?;
+                let time = bench.probed.call(bench.functions[function], calls)?;
                 // The first round warms up and does not count.
                 if round > 0 {
                     times.push(time);
@@ -116,7 +117,7 @@ fn run_time(report: &mut Report, bench: &mut Bench, scale: &Scale) -> Result<()>
         let Attached::Ours(probes, _table) = bench.attach(way)? else { continue };
         let mut meter = Meter::start(true);
         meter.read(probes.run_time());
-        for function in 0..EVENTS.len() {
+        for function in bench.functions {
             bench.probed.call(function, scale.calls)?;
         }
         let Some(time) = meter.read(probes.run_time()).bpf_ns_per_run else {
@@ -141,11 +142,17 @@ impl Bench {
         let layout = FieldLayout::compile(&profile)?;
         let [reading, _] = layout.io_for_probes()?;
         let probed = Probed::start(layout.for_probes().stride, reading)?;
+        let mut functions = [0, 1, 2];
+        for (function, event) in functions.iter_mut().zip(&EVENTS) {
+            let sites = profile.sites.get(event).map_or(&[][..], Vec::as_slice);
+            let is_stepped = |site: &Site| site.instruction == Instruction::SingleStepped;
+            *function += if sites.iter().all(is_stepped) { probed::STEPPED } else { 0 };
+        }
         profile.sites.clear();
         let program = std::env::current_exe().context("failed to find this program")?;
         let program = Program::open(&program)?;
-        for (event, name) in EVENTS.iter().zip(probed::NAMES) {
-            profile.sites.insert(*event, vec![site(&program, name)?]);
+        for (event, function) in EVENTS.iter().zip(functions) {
+            profile.sites.insert(*event, vec![site(&program, probed::NAMES[function])?]);
         }
         let target = Target::of(probed.pid())?;
         let chunk = Chunk {
@@ -156,7 +163,7 @@ impl Bench {
             instance: 0,
         };
         let pool_map = PoolMap { page_size: 16384, instances: 1, chunks: vec![chunk] };
-        Ok(Self { probed, target, profile, layout, pool_map })
+        Ok(Self { probed, functions, target, profile, layout, pool_map })
     }
 
     fn attach(&self, way: Way) -> Result<Attached> {
@@ -164,7 +171,8 @@ impl Bench {
             Way::Nothing => return Ok(Attached::Nothing),
             Way::Bpftrace => {
                 let program = std::env::current_exe().context("failed to find this program")?;
-                let peer = Bpftrace::attach(&program, self.probed.pid(), &probed::NAMES)?;
+                let names = self.functions.map(|function| probed::NAMES[function]);
+                let peer = Bpftrace::attach(&program, self.probed.pid(), &names)?;
                 return Ok(Attached::Peer(peer));
             }
             Way::Empty => true,

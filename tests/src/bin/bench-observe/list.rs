@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use test_servers::{Release, Server};
+use test_servers::Server;
 use userspace::frames::{FRAME_BYTES, Frame, Frames, Pagemap};
 use userspace::locate::Locator;
 use userspace::memory::ServerAddr;
@@ -50,13 +50,13 @@ struct Times {
 }
 
 pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
-    if let Err(error) = Release::Mysql56.installed() {
+    if let Err(error) = scale.server.installed() {
         report.skip("list", error);
         return Ok(());
     }
     let mut per_gib = Vec::new();
     for (index, mib) in scale.pools_mib.iter().enumerate() {
-        let server = full_pool(Release::Mysql56, *mib)?;
+        let server = full_pool(scale.server, *mib)?;
         let largest = index + 1 == scale.pools_mib.len();
         let gib = number(*mib) / 1024.0;
         let times = time(report, &server, scale, *mib, largest)?;

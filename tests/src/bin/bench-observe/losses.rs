@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use probe_abi::Probe;
-use test_servers::{Config, LoadSpec, Release, Script, Server};
+use test_servers::{Config, LoadSpec, Script, Server};
 use userspace::probes::{ProbeOptions, Probes};
 use userspace::residency::Table;
 use userspace::server::Server as Observed;
@@ -24,12 +24,12 @@ const TINY_RING_BYTES: u32 = 4096;
 const DRAIN_EVERY: Duration = Duration::from_millis(50);
 
 pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
-    if let Err(error) = Release::Mysql56.installed() {
+    if let Err(error) = scale.server.installed() {
         report.skip("losses", error);
         return Ok(());
     }
     let config = Config::new().pool_mib(scale.thrashing_mib).sysbench(scale.data);
-    let server = Server::start(Release::Mysql56, config)?;
+    let server = Server::start(scale.server, config)?;
     let observed = Observed::open(Target::of(server.pid())?, &symbols::Options::default())?;
     wait_until_quiet(&observed)?;
     let options = ProbeOptions { ring_bytes: TINY_RING_BYTES, ..ProbeOptions::default() };

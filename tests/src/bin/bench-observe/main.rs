@@ -38,6 +38,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
+use test_servers::Release;
 
 use report::Report;
 use scale::Scale;
@@ -55,6 +56,27 @@ struct Cli {
     /// Only these groups of figures.
     #[arg(long, value_enum, num_args = 1..)]
     only: Vec<Group>,
+    /// The server of all figures but those of agreement.
+    #[arg(long, value_enum, default_value_t = Subject::Mysql56)]
+    server: Subject,
+}
+
+/// A server to measure on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Subject {
+    /// MySQL 5.6.24.
+    Mysql56,
+    /// MariaDB of this machine's Debian suite.
+    Mariadb,
+}
+
+impl Subject {
+    const fn release(self) -> Release {
+        match self {
+            Self::Mysql56 => Release::Mysql56,
+            Self::Mariadb => Release::Mariadb,
+        }
+    }
 }
 
 /// A group of figures; the variants are in the order of measuring.
@@ -112,7 +134,8 @@ fn perform() -> Result<bool> {
         _ => {}
     }
     let cli = Cli::parse();
-    let scale = if cli.quick { Scale::quick() } else { Scale::full() };
+    let release = cli.server.release();
+    let scale = if cli.quick { Scale::quick(release) } else { Scale::full(release) };
     let mut report = Report::new(cli.quick);
     for group in Group::value_variants() {
         if cli.only.is_empty() || cli.only.contains(group) {

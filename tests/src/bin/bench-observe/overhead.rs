@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use test_servers::{Config, Load, LoadSpec, Release, Script, Server};
+use test_servers::{Config, Load, LoadSpec, Script, Server};
 use userspace::probes::{ProbeOptions, Probes, RESIDENCY_EVENTS};
 use userspace::residency::Table;
 use userspace::server::Server as Observed;
@@ -48,12 +48,12 @@ struct Stretch {
 }
 
 pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
-    if let Err(error) = Release::Mysql56.installed() {
+    if let Err(error) = scale.server.installed() {
         report.skip("overhead", error);
         return Ok(());
     }
     let config = Config::new().pool_mib(scale.thrashing_mib).sysbench(scale.data);
-    let server = Server::start(Release::Mysql56, config)?;
+    let server = Server::start(scale.server, config)?;
     let data = data_bytes(&server)? / number(scale.thrashing_mib << 20);
     report.add(Figure::cost("thrashing: data beside the pool", data, "x"));
     let target = Target::of(server.pid())?;

@@ -1,7 +1,7 @@
-//! A process whose functions are probed: three that do nothing, called in a row on real descriptors.
+//! A process whose functions are probed: they do nothing, and are called in a row on real descriptors.
 //!
-//! Their first instruction is `push`, as at most points of a server: the kernel emulates it, so a hit
-//! costs one trap.
+//! The first instruction of three is `push`, as at most points of a server: the kernel emulates it, so a hit
+//! costs one trap. That of three others is one that the kernel single-steps: two traps.
 #![expect(
     unsafe_code,
     reason = "functions whose first instruction is known are written in assembly"
@@ -30,9 +30,21 @@ global_asm!(
     "ret",
     ".size \\name, . - \\name",
     ".endm",
+    ".macro bench_observe_stepped name",
+    ".globl \\name",
+    ".type \\name, @function",
+    "\\name: test dl, dl",
+    "push rbp",
+    "pop rbp",
+    "ret",
+    ".size \\name, . - \\name",
+    ".endm",
     "bench_observe_nothing bench_observe_io_complete",
     "bench_observe_nothing bench_observe_dirty",
     "bench_observe_nothing bench_observe_free",
+    "bench_observe_stepped bench_observe_io_complete_stepped",
+    "bench_observe_stepped bench_observe_dirty_stepped",
+    "bench_observe_stepped bench_observe_free_stepped",
 );
 
 type Function = unsafe extern "C" fn(descriptor: u64);
@@ -41,15 +53,33 @@ unsafe extern "C" {
     fn bench_observe_io_complete(descriptor: u64);
     fn bench_observe_dirty(descriptor: u64);
     fn bench_observe_free(descriptor: u64);
+    fn bench_observe_io_complete_stepped(descriptor: u64);
+    fn bench_observe_dirty_stepped(descriptor: u64);
+    fn bench_observe_free_stepped(descriptor: u64);
 }
 
 /// Their symbols, in the same order.
-pub(crate) const NAMES: [&str; 3] =
-    ["bench_observe_io_complete", "bench_observe_dirty", "bench_observe_free"];
+pub(crate) const NAMES: [&str; 6] = [
+    "bench_observe_io_complete",
+    "bench_observe_dirty",
+    "bench_observe_free",
+    "bench_observe_io_complete_stepped",
+    "bench_observe_dirty_stepped",
+    "bench_observe_free_stepped",
+];
+
+/// From a function to the one of the same event that is single-stepped.
+pub(crate) const STEPPED: usize = 3;
 
 /// In the order of [`NAMES`].
-const FUNCTIONS: [Function; 3] =
-    [bench_observe_io_complete, bench_observe_dirty, bench_observe_free];
+const FUNCTIONS: [Function; 6] = [
+    bench_observe_io_complete,
+    bench_observe_dirty,
+    bench_observe_free,
+    bench_observe_io_complete_stepped,
+    bench_observe_dirty_stepped,
+    bench_observe_free_stepped,
+];
 
 /// Where the process has what is to be probed.
 #[derive(Clone, Debug, Serialize, Deserialize)]

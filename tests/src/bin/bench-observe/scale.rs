@@ -1,10 +1,12 @@
 //! How much is measured: all of it, or just enough to show that it works.
 
-use test_servers::Dataset;
+use test_servers::{Dataset, Release};
 
 /// Sizes and times of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Scale {
+    /// What is measured.
+    pub(crate) server: Release,
     /// Rows of each of the four tables of the agreement.
     pub(crate) agreement_rows: u32,
     /// Length of their load in seconds.
@@ -37,8 +39,9 @@ pub(crate) struct Scale {
 }
 
 impl Scale {
-    pub(crate) fn full() -> Self {
+    pub(crate) fn full(server: Release) -> Self {
         Self {
+            server,
             agreement_rows: 100_000,
             agreement_seconds: 12,
             pools_mib: vec![512, 2048, 8192],
@@ -57,8 +60,9 @@ impl Scale {
         }
     }
 
-    pub(crate) fn quick() -> Self {
+    pub(crate) fn quick(server: Release) -> Self {
         Self {
+            server,
             agreement_rows: 20_000,
             agreement_seconds: 4,
             pools_mib: vec![512, 1024],

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
-use test_servers::{Release, command};
+use test_servers::command;
 
 use crate::child::{self, Used};
 use crate::figure::{Figure, Goal};
@@ -15,7 +15,7 @@ use crate::scale::Scale;
 const MIB: f64 = 1_048_576.0;
 
 pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
-    let installed = match Release::Mysql56.installed() {
+    let installed = match scale.server.installed() {
         Ok(installed) => installed,
         Err(error) => {
             report.skip("symbols", error);
@@ -46,19 +46,19 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
         }
     }
     let wall = |runs: &[Used]| median(&runs.iter().map(|run| run.wall_ms).collect::<Vec<_>>());
-    let resolved = Figure::cost("symbols of mysqld 5.6.24, cold", wall(&ours), "ms");
+    let resolved = Figure::cost(format!("symbols of {}, cold", scale.server), wall(&ours), "ms");
     if has_gdb {
         let name = "gdb ptype /o buf_block_t";
         report.add(resolved.against(name, wall(&gdb)).goal(Goal::AtMost(0.5)));
     } else {
         report.add(resolved);
     }
-    let name = "symbols of mysqld 5.6.24, cached, whole process";
+    let name = format!("symbols of {}, cached, whole process", scale.server);
     // The program, 78 MB, is read and hashed each time: nothing that it states of itself names it.
     report.add(Figure::cost(name, wall(&cached), "ms").goal(Goal::AtMost(150.0)));
     let runs = ours.iter().chain(&cached).chain([&first]);
     let peak = runs.map(|run| run.peak_bytes).max().unwrap_or_default();
-    let name = "symbols of mysqld 5.6.24, highest memory";
+    let name = format!("symbols of {}, highest memory", scale.server);
     report.add(Figure::cost(name, number(peak) / MIB, "MiB").goal(Goal::AtMost(200.0)));
     Ok(())
 }

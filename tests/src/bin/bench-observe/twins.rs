@@ -24,7 +24,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use probe_abi::Probe;
 use rustix::fs::statfs;
-use test_servers::{Config, Load, LoadSpec, Release, Script, Server};
+use test_servers::{Config, Load, LoadSpec, Script, Server};
 use userspace::server::Server as Observed;
 use userspace::target::Target;
 
@@ -89,7 +89,7 @@ fn measure(
     pool_mib: u64,
     beside: Way,
 ) -> Result<()> {
-    if let Err(error) = Release::Mysql56.installed() {
+    if let Err(error) = scale.server.installed() {
         report.skip(names[0], error);
         return Ok(());
     }
@@ -108,7 +108,7 @@ fn twin(pool_mib: u64, scale: &Scale) -> Result<Twin> {
     if statfs(memory).is_ok_and(|about| about.f_bavail * about.f_bsize.unsigned_abs() > ROOM) {
         config = config.datadir_in(memory);
     }
-    let server = Server::start(Release::Mysql56, config)?;
+    let server = Server::start(scale.server, config)?;
     // Every page of every table, by its primary and its secondary index.
     for table in 1..=scale.data.tables {
         server.query(&format!(
