@@ -30,6 +30,9 @@ const SUITES: [&str; 3] = ["bookworm", "trixie", "sid"];
 /// QEMUs that see all writes of a guest without KVM, see `qemu_glue::source`.
 const QEMUS: [QemuRelease; 2] = [QemuRelease::Q100, QemuRelease::Q111];
 
+/// Of a reason so much is kept.
+const REASON_CHARS: usize = 300;
+
 /// Options of a matrix.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Matrix {
@@ -177,7 +180,7 @@ fn perform(cache: &Cache, cell: &MatrixCell) -> Result<MatrixResult> {
         }
     };
     let outcome = match failed {
-        Some(reason) => Outcome::Failed { reason: reason.lines().next().unwrap_or("").to_owned() },
+        Some(reason) => Outcome::Failed { reason: one_line(&reason) },
         None => Outcome::Identical {
             total_time_s: report.total_time_s,
             skipped: report.pages.skipped,
@@ -216,6 +219,12 @@ fn migrate(cache: &Cache, setup: &Setup) -> Result<Report> {
     Ok(report)
 }
 
+/// A reason as a cell of a table: what a program has written on many lines goes on one, and not all of it.
+fn one_line(reason: &str) -> String {
+    let lines: Vec<&str> = reason.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("; ").chars().take(REASON_CHARS).collect()
+}
+
 /// The day of `time`, UTC, after Howard Hinnant's `civil_from_days`.
 fn day(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -246,6 +255,12 @@ mod tests {
         for text in ["mariadb", "nosuch/sid/10.0", "mariadb/sid/9"] {
             text.parse::<MatrixCell>().unwrap_err();
         }
+    }
+
+    #[test]
+    fn reasons_stay_on_their_line() {
+        assert_eq!(one_line("the agent said:\n\n  [WARN] x\n"), "the agent said:; [WARN] x");
+        assert_eq!(one_line(&"x".repeat(1000)).len(), REASON_CHARS);
     }
 
     #[test]
