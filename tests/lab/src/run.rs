@@ -214,7 +214,11 @@ fn one(
     }
     wait::pause(Duration::from_secs(series.after))?;
     lab.gauge_off();
-    fs::write(folder.join("agent.log"), lab.agent_log())?;
+    // Poolferry's own program has made it, and nobody else.
+    fs::create_dir_all(folder)?;
+    let log = folder.join("agent.log");
+    fs::write(&log, lab.agent_log())
+        .with_context(|| format!("failed to write `{}`", log.display()))?;
     let heard = LoadRecord { seconds: lab.seconds(), readings: lab.readings() };
     let system = lab.system.clone();
     record(&hop, &heard, setup, system, run, folder)
