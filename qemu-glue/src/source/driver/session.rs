@@ -209,9 +209,7 @@ impl SkipSession {
                 self.stop_reading();
                 (self.hashes, self.zeros) = (None, None);
             }
-            Command::Send(message) => {
-                return self.peer.out.try_send(message).err().map(|_| Input::ChannelFull);
-            }
+            Command::Send(message) => return self.peer.send(message),
             // Whether it still hears does not matter.
             Command::Tell(message) => drop(self.peer.out.try_send(message)),
             // None of a session's.

@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::channel::{self, ChannelError, Finish, Message, Receiver, Security, Sender};
-use crate::source::controller::LastWord;
+use crate::source::controller::{Input, LastWord};
 use crate::source::error::MigrateError;
 
 /// How long the destination's host may take to be connected.
@@ -89,6 +90,16 @@ impl PeerChannel {
             log::warn!("the destination does not take leave");
             None
         })
+    }
+
+    /// Queues what must arrive; gives what the controller has to know where it cannot.
+    pub(in crate::source) fn send(&self, message: Message) -> Option<Input> {
+        match self.out.try_send(message) {
+            Ok(()) => None,
+            Err(TrySendError::Full(_)) => Some(Input::ChannelFull),
+            // The task that sends has met an error, which is on its way here and may be behind what came before.
+            Err(TrySendError::Closed(_)) => Some(Input::ChannelGone(None)),
+        }
     }
 
     /// Bytes on the link so far, both directions.
@@ -215,6 +226,19 @@ mod tests {
     /// Of almost 1 MiB.
     fn installed() -> Message {
         Message::Installed(vec![SetRange { first: 1, count: 1 }; 130_000])
+    }
+
+    /// Whoever is gone is not one who does not read.
+    #[tokio::test]
+    async fn a_channel_that_is_gone_is_not_a_full_one() {
+        let (out, to_send) = mpsc::channel(1);
+        let incoming = Incoming(mpsc::channel(1).1);
+        let channel = PeerChannel { out, incoming, bytes: Arc::default() };
+        assert!(channel.send(installed()).is_none());
+        assert!(matches!(channel.send(installed()), Some(Input::ChannelFull)));
+        drop(to_send);
+        let gone = channel.send(installed());
+        assert!(matches!(gone, Some(Input::ChannelGone(None))), "{gone:?}");
     }
 
     #[tokio::test]
