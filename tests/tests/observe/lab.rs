@@ -14,22 +14,24 @@ pub(crate) const DATA: Dataset = Dataset { tables: 4, rows: 40_000 };
 /// How long anything is waited for that is known to come.
 const LIMIT: Duration = Duration::from_secs(90);
 
+/// Declares the tests of `$name`, one for each of the servers named, in a module of theirs.
+macro_rules! on_servers {
+    ($name:ident in $module:ident: $($test:ident $release:ident),+) => {
+        mod $module {$(
+            #[test]
+            fn $test() {
+                let name = concat!(module_path!(), "::", stringify!($test));
+                crate::lab::run(name, test_servers::Release::$release, super::$name);
+            }
+        )+}
+    };
+}
+pub(crate) use on_servers;
+
 /// Declares a test of `$name` for each MySQL release.
 macro_rules! on_each_mysql {
     ($($name:ident),+ $(,)?) => {$(
-        mod $name {
-            #[test]
-            fn mysql56() {
-                let name = concat!(module_path!(), "::mysql56");
-                crate::lab::run(name, test_servers::Release::Mysql56, super::$name);
-            }
-
-            #[test]
-            fn mysql97() {
-                let name = concat!(module_path!(), "::mysql97");
-                crate::lab::run(name, test_servers::Release::Mysql97, super::$name);
-            }
-        }
+        crate::lab::on_servers!($name in $name: mysql56 Mysql56, mysql97 Mysql97);
     )+};
 }
 pub(crate) use on_each_mysql;
@@ -37,19 +39,7 @@ pub(crate) use on_each_mysql;
 /// Declares a test of `$name` for MariaDB: a build whose profile is stored, and a later one that is its kin.
 macro_rules! on_mariadb {
     ($($name:ident: $module:ident),+ $(,)?) => {$(
-        mod $module {
-            #[test]
-            fn mariadb() {
-                let name = concat!(module_path!(), "::mariadb");
-                crate::lab::run(name, test_servers::Release::Mariadb, super::$name);
-            }
-
-            #[test]
-            fn mariadb_security() {
-                let name = concat!(module_path!(), "::mariadb_security");
-                crate::lab::run(name, test_servers::Release::MariadbSecurity, super::$name);
-            }
-        }
+        crate::lab::on_servers!($name in $module: mariadb Mariadb, mariadb_security MariadbSecurity);
     )+};
 }
 pub(crate) use on_mariadb;
@@ -57,13 +47,7 @@ pub(crate) use on_mariadb;
 /// Declares a test of `$name` for MariaDB: where what one build does does not differ from the next.
 macro_rules! on_one_mariadb {
     ($($name:ident: $module:ident),+ $(,)?) => {$(
-        mod $module {
-            #[test]
-            fn mariadb() {
-                let name = concat!(module_path!(), "::mariadb");
-                crate::lab::run(name, test_servers::Release::Mariadb, super::$name);
-            }
-        }
+        crate::lab::on_servers!($name in $module: mariadb Mariadb);
     )+};
 }
 pub(crate) use on_one_mariadb;

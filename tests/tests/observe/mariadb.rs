@@ -1,6 +1,5 @@
 //! What MariaDB does with pages that MySQL does not, or does in another way.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::thread;
 
@@ -9,22 +8,14 @@ use userspace::observer::Observer;
 
 use crate::content::{assert_files_hold, assert_files_hold_the_frames};
 use crate::lab::{DATA, eventually, observe, on_one_mariadb, settle, start, status, touch_all};
-use crate::listed::Listed;
 use crate::page_sizes::fill;
-use crate::tables::{assert_true_and_without_drift, eligible, pages_in, pages_of, space_id};
+use crate::tables::{
+    assert_true_and_without_drift, eligible, pages_in, pages_of, reasons, space_id,
+};
 use crate::under_load::assert_table_is_true;
 
 /// `SRV_TMP_SPACE_ID`, srv0srv.h.
 const TEMPORARY: u32 = 0xffff_fffe;
-
-fn reasons(pages: &[Listed]) -> BTreeMap<String, usize> {
-    let mut reasons = BTreeMap::new();
-    for row in pages {
-        *reasons.entry(row.reason.clone().unwrap_or_else(|| "eligible".to_owned())).or_default() +=
-            1;
-    }
-    reasons
-}
 
 /// Changed without an event, in a file that nobody reads again.
 fn temporary_pages_are_never_eligible(release: Release) {

@@ -46,6 +46,16 @@ pub(crate) fn eligible(pages: &[Listed]) -> usize {
     pages.iter().filter(|row| row.eligible).count()
 }
 
+/// How many pages there are for each reason not to be eligible.
+pub(crate) fn reasons(pages: &[Listed]) -> BTreeMap<String, usize> {
+    let mut reasons = BTreeMap::new();
+    for row in pages {
+        *reasons.entry(row.reason.clone().unwrap_or_else(|| "eligible".to_owned())).or_default() +=
+            1;
+    }
+    reasons
+}
+
 pub(crate) fn assert_true_and_without_drift(observer: &mut Observer) {
     observer.audit().unwrap();
     assert_table_is_true(observer);
@@ -64,10 +74,7 @@ fn pages_of_compressed_tables_are_never_eligible(release: Release) {
         }
         assert_true_and_without_drift(&mut observer);
         let packed = pages_in(&observer, space_id(&server, release, "shop/packed"));
-        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        for row in &packed {
-            *reasons.entry(row.reason.clone().unwrap_or_default()).or_default() += 1;
-        }
+        let reasons = reasons(&packed);
         println!("{reasons:?}");
         assert!(packed.len() > 50, "{reasons:?}");
         // They are called by their file, though it has no place for them. MariaDB writes nothing into a new file before it writes
