@@ -1,10 +1,11 @@
 //! The storage behind the devices that the source names.
 
-use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use foreign::Text;
+use thiserror::Error;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout_at};
 
@@ -12,7 +13,7 @@ use super::refusal::RestoreRefusal;
 use crate::channel::{MAX_DEVICE_BYTES, MAX_DEVICES};
 use crate::error_chain;
 use crate::finding::Finding;
-use crate::guest::disks::{self, Claim, Disk};
+use crate::guest::disks::{self, Claim, Disk, Unreadable};
 use crate::open_files::OpenFiles;
 use crate::set::ZERO_DEVICE;
 use crate::storage::{Address, Storage, StorageError};
@@ -49,7 +50,7 @@ pub(super) async fn open(
     let mut storages = Vec::with_capacity(devices.len());
     let mut left_out = Vec::new();
     for (index, device) in (0..).zip(devices) {
-        let late = |_| Err(format!("not all disks were open within {} s", LIMIT.as_secs()).into());
+        let late = |_| Err(DeviceError::Late { limit: LIMIT });
         let storage =
             timeout_at(end, one(device, overrides, disks, &files)).await.unwrap_or_else(late);
         match storage {
@@ -63,9 +64,10 @@ pub(super) async fn open(
                 );
                 storages.push(Some(storage));
             }
-            Err(reason) => {
+            Err(error) => {
+                let reason = error.reason();
                 log::warn!("{} cannot be read: {reason}", foreign::shown(device));
-                left_out.push((index, reason.to_string().into()));
+                left_out.push((index, reason.into()));
                 storages.push(None);
             }
         }
@@ -80,12 +82,11 @@ pub(super) async fn open(
     Ok((storages, left_out))
 }
 
-/// What QEMU has open, or why that cannot be told.
-type QemuFiles = Result<Arc<OpenFiles>, String>;
+/// What QEMU has open; the same for all disks.
+type QemuFiles = Result<Arc<OpenFiles>, Arc<io::Error>>;
 
 async fn looked(qemu: u32) -> QemuFiles {
-    let files = OpenFiles::of(qemu).await;
-    files.map(Arc::new).map_err(|error| format!("what QEMU has open cannot be told: {error}"))
+    OpenFiles::of(qemu).await.map(Arc::new).map_err(Arc::new)
 }
 
 /// The storage of a device: where the operator says that it is, else where QEMU's own disk of that name is.
@@ -94,55 +95,72 @@ async fn one(
     overrides: &[Override],
     disks: &[Disk],
     files: &QemuFiles,
-) -> Result<Storage, Unread> {
-    let told = overrides.iter().find(|(name, _)| name == device);
-    match told {
-        Some((_, address)) => Storage::open(address).await.map_err(Unread::of),
+) -> Result<Storage, DeviceError> {
+    let named = overrides.iter().find(|(name, _)| name == device);
+    match named {
+        Some((_, address)) => Ok(Storage::open(address).await?),
         None => claimed(claim(device, disks)?, files).await,
     }
 }
 
 /// Opens what QEMU has named, where QEMU has it open.
-async fn claimed(claim: &Claim, files: &QemuFiles) -> Result<Storage, Unread> {
-    let files = files.as_ref().map_err(Clone::clone)?;
-    claim.open(files).await.map_err(Unread::of)
+async fn claimed(claim: &Claim, files: &QemuFiles) -> Result<Storage, DeviceError> {
+    let files = files.as_ref().map_err(|error| DeviceError::QemuFiles(Arc::clone(error)))?;
+    Ok(claim.open(files).await?)
 }
 
-/// Why a disk cannot be read, in words, and the remedy: both are told at the source too.
-#[derive(Debug)]
-struct Unread {
-    why: String,
-    hint: Option<&'static str>,
+/// Why a device cannot be read.
+#[derive(Debug, Error)]
+enum DeviceError {
+    /// QEMU has no such disk.
+    #[error("QEMU here has no disk of that name, or several")]
+    NoDisk,
+    /// What QEMU names cannot be read from beside it.
+    #[error("disk `{device}`")]
+    Backing {
+        /// QEMU's name of the disk.
+        device: Text,
+        /// Why.
+        #[source]
+        source: Unreadable,
+    },
+    /// The files that QEMU has open cannot be looked at.
+    #[error("what QEMU has open cannot be told")]
+    QemuFiles(#[source] Arc<io::Error>),
+    /// Its storage does not open.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// It was not its turn in time.
+    #[error("not all disks were open within {} s", limit.as_secs())]
+    Late {
+        /// The time for all of them.
+        limit: Duration,
+    },
 }
 
-impl Unread {
-    #[expect(clippy::needless_pass_by_value, reason = "the shape of `map_err`")]
-    fn of(error: StorageError) -> Self {
-        Self { why: error_chain(&error), hint: error.hint() }
-    }
-}
-
-impl From<String> for Unread {
-    fn from(why: String) -> Self {
-        Self { why, hint: None }
-    }
-}
-
-impl fmt::Display for Unread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { why, hint } = self;
-        match hint {
-            Some(hint) => write!(f, "{why}; {hint}"),
-            None => f.write_str(why),
+impl DeviceError {
+    /// What the operator can do about it.
+    const fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Storage(error) => error.hint(),
+            Self::NoDisk | Self::Backing { .. } | Self::QemuFiles(_) | Self::Late { .. } => None,
         }
+    }
+
+    /// All of it on one line, with the remedy: the source shows it too.
+    fn reason(&self) -> String {
+        let hint = self.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+        format!("{}{hint}", error_chain(self))
     }
 }
 
 /// What QEMU's own disk of that name is.
-fn claim<'a>(device: &str, disks: &'a [Disk]) -> Result<&'a Claim, String> {
-    let disk = disks::find(disks, device);
-    let disk = disk.ok_or("QEMU here has no disk of that name, or several")?;
-    disk.backing.as_ref().map_err(|why| format!("disk `{}`: {why}", disk.device))
+fn claim<'a>(device: &str, disks: &'a [Disk]) -> Result<&'a Claim, DeviceError> {
+    let disk = disks::find(disks, device).ok_or(DeviceError::NoDisk)?;
+    disk.backing.as_ref().map_err(|why| DeviceError::Backing {
+        device: disk.device.as_str().into(),
+        source: why.clone(),
+    })
 }
 
 /// What [`open`] would come to for each disk of this host, and for each that the operator names: it is opened here too.
@@ -170,7 +188,7 @@ pub(crate) async fn examine(disks: &[Disk], overrides: &[Override], qemu: u32) -
             continue;
         }
         let bytes = disks::find(disks, device).map_or(0, |disk| disk.bytes);
-        let opened = async { Storage::open(address).await.map_err(Unread::of) };
+        let opened = async { Ok(Storage::open(address).await?) };
         let opened = timeout_at(end, opened).await;
         findings.push(readable(&format!("disk {device}"), address, bytes, opened));
     }
@@ -202,14 +220,17 @@ fn readable(
     name: &str,
     address: &Address,
     bytes: u64,
-    opened: Result<Result<Storage, Unread>, Elapsed>,
+    opened: Result<Result<Storage, DeviceError>, Elapsed>,
 ) -> Finding {
     let hint = "name another place for `receive` with `--disk NAME=URI`, or mend this one";
     match opened {
         Err(_) => Finding::warning(format!("{name}: {address} does not answer"), hint),
-        Ok(Err(unread)) => Finding::warning(
-            format!("{name}: {address} cannot be read, its pages are sent: {}", unread.why),
-            unread.hint.unwrap_or(hint),
+        Ok(Err(error)) => Finding::warning(
+            format!(
+                "{name}: {address} cannot be read, its pages are sent: {}",
+                error_chain(&error)
+            ),
+            error.hint().unwrap_or(hint),
         ),
         Ok(Ok(storage)) if storage.length() < bytes => {
             let length = storage.length();
@@ -263,8 +284,8 @@ mod tests {
             refused.contains("does not have it open") && refused.contains("--disk"),
             "{refused}"
         );
-        let told = ("serial:a".to_owned(), Address::File(path.to_path_buf()));
-        assert!(open(&[told]).await.unwrap()[0].is_some());
+        let named = ("serial:a".to_owned(), Address::File(path.to_path_buf()));
+        assert!(open(&[named]).await.unwrap()[0].is_some());
         let files = std::fs::File::open(&path).unwrap();
         assert!(open(&[]).await.unwrap()[0].is_some());
         drop(files);

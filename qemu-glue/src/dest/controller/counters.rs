@@ -2,7 +2,9 @@
 
 use foreign::Text;
 
+use super::trouble::InstallTrouble;
 use crate::channel::Progress;
+use crate::error_chain;
 
 /// Warnings kept: enough to understand a failure, not one a page.
 const KEPT_WARNINGS: usize = 20;
@@ -23,8 +25,8 @@ pub(in crate::dest) struct Counters {
 
 impl Counters {
     /// Notes what happened, once; the log has all of it.
-    pub(in crate::dest) fn warn(&mut self, text: impl Into<Text>) {
-        let text = text.into();
+    pub(in crate::dest) fn warn(&mut self, trouble: &InstallTrouble) {
+        let text = Text::from(error_chain(trouble));
         log::warn!("{text}");
         self.keep(text);
     }

@@ -17,6 +17,7 @@ use super::counters::Counters;
 use super::device::DeviceProgress;
 use super::fate::{Fate, SettledPages, Verified};
 use super::queue::{Hash, Job, Queue, QueueError};
+use super::trouble::InstallTrouble;
 use crate::channel::{NotInstalled, Progress, SetRange};
 use crate::dest::restore::Limits;
 use crate::set::SkipSet;
@@ -125,7 +126,7 @@ impl Feed {
         &mut self,
         now: Instant,
         id: ReadId,
-        answer: Result<usize, String>,
+        answer: Result<usize, InstallTrouble>,
         out: &mut Vec<Action>,
     ) -> Option<Job> {
         let read = self.reads.get_mut(&id)?;
@@ -139,11 +140,11 @@ impl Feed {
                 self.counters.storage_bytes += bytes as u64;
                 Some(job)
             }
-            (Err(error), state) => {
-                self.counters.warn(error);
+            (Err(trouble), state) => {
+                self.counters.warn(&trouble);
                 self.end(id);
                 if let ReadState::Asked(job) = state {
-                    self.give_up(&job.pages(), NotInstalled::ReadFailed, out);
+                    self.give_up(&job.pages(), trouble.reason(), out);
                 }
                 None
             }
@@ -161,7 +162,7 @@ impl Feed {
         &mut self,
         now: Instant,
         id: ReadId,
-        verified: Result<Verified, String>,
+        verified: Result<Verified, InstallTrouble>,
         out: &mut Vec<Action>,
     ) {
         let Some(Read { state: ReadState::Verifying(pages), .. }) = self.end(id) else { return };
@@ -171,9 +172,9 @@ impl Feed {
                 out.push(Action::Answer(answers));
             }
             // Some of them may be installed by now: QEMU's copies overwrite those.
-            Err(error) => {
-                self.counters.warn(error);
-                self.give_up(&pages, NotInstalled::InstallFailed, out);
+            Err(trouble) => {
+                self.counters.warn(&trouble);
+                self.give_up(&pages, trouble.reason(), out);
             }
         }
         self.fill(now, out);
@@ -192,8 +193,8 @@ impl Feed {
                 continue;
             }
             device.is_late_with_one();
-            let silent = device.silent(now).as_secs_f32();
-            self.counters.warn(format!("{} has not answered for {silent:.1} s", device.name));
+            let (silent, device) = (device.silent(now), device.name.as_str().into());
+            self.counters.warn(&InstallTrouble::Late { device, silent });
             if let ReadState::Asked(job) = std::mem::replace(&mut read.state, ReadState::GivenUp) {
                 late.extend(job.pages());
             }

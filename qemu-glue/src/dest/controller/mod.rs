@@ -29,6 +29,7 @@ mod queue;
 mod replies;
 #[cfg(test)]
 mod tests;
+mod trouble;
 
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,7 @@ pub(super) use self::offer::{Offered, name_of};
 pub(super) use self::queue::Job;
 pub use self::queue::{Hash, QueueError};
 use self::replies::Replies;
+pub(super) use self::trouble::InstallTrouble;
 use super::error::ReceiveError;
 use crate::channel::{Finish, Message, Progress, SetRange};
 

@@ -31,9 +31,10 @@ use tokio::time::{MissedTickBehavior, interval};
 pub use self::limits::Limits;
 use self::verify::verify;
 use crate::channel::{Progress, SetRange};
-use crate::dest::controller::{Action, Feed, Hash, QueueError, ReadId, SettledPages, Verified};
+use crate::dest::controller::{
+    Action, Feed, Hash, InstallTrouble, QueueError, ReadId, SettledPages, Verified,
+};
 use crate::dest::memory::Target;
-use crate::error_chain;
 use crate::set::SkipSet;
 use crate::storage::{self, Buffer, BufferPool, Storage};
 
@@ -155,14 +156,14 @@ impl RestoreState {
     }
 
     /// What a device says to a read.
-    async fn answer(&self, device: u16, place: u64, bytes: u64) -> Result<Buffer, String> {
+    async fn answer(&self, device: u16, place: u64, bytes: u64) -> Result<Buffer, InstallTrouble> {
         let storage = self.devices.get(usize::from(device)).and_then(Option::as_ref);
-        let storage = storage.ok_or("there is no such device")?;
-        let buffer = self.buffers.take().await;
-        let buffer = buffer.map_err(|error| format!("no memory for a buffer: {error}"))?;
+        let storage = storage.ok_or(InstallTrouble::NoDevice)?;
+        let buffer = self.buffers.take().await.map_err(InstallTrouble::NoBuffer)?;
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        storage.read(place, bytes, buffer).await.map_err(|error| {
-            format!("reading {} failed: {}", storage.address(), error_chain(&error))
+        storage.read(place, bytes, buffer).await.map_err(|source| InstallTrouble::ReadFailed {
+            address: storage.address().to_string().into(),
+            source,
         })
     }
 }
@@ -187,11 +188,11 @@ async fn drive(shared: Arc<RestoreState>, mut actions: UnboundedReceiver<Action>
 /// Reads once, verifies and installs the pages.
 async fn read(shared: Arc<RestoreState>, id: ReadId, device: u16, place: u64, bytes: u64) {
     let answer = shared.answer(device, place, bytes).await;
-    let (told, buffer) = match answer {
+    let (answer, buffer) = match answer {
         Ok(buffer) => (Ok(buffer.filled().len()), Some(buffer)),
-        Err(error) => (Err(error), None),
+        Err(trouble) => (Err(trouble), None),
     };
-    let job = shared.step(|feed, now, out| feed.read(now, id, told, out));
+    let job = shared.step(|feed, now, out| feed.read(now, id, answer, out));
     let (Some(job), Some(buffer)) = (job, buffer) else { return };
     let Ok(permit) = Arc::clone(&shared.cpus).acquire_owned().await else { return };
     let verifying = Arc::clone(&shared);
@@ -204,7 +205,7 @@ async fn read(shared: Arc<RestoreState>, id: ReadId, device: u16, place: u64, by
         drop(permit);
     });
     if let Err(error) = verified.await {
-        let error = format!("verifying pages ended badly: {error}");
-        shared.step(|feed, now, out| feed.verified(now, id, Err(error), out));
+        let trouble = InstallTrouble::VerifyFailed(error.into());
+        shared.step(|feed, now, out| feed.verified(now, id, Err(trouble), out));
     }
 }

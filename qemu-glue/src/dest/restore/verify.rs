@@ -1,9 +1,7 @@
 //! Holds bytes of the storage against the source's hashes, and installs those that are equal.
 
-use rustix::io::Errno;
-
 use crate::channel::{NotInstalled, SetRange};
-use crate::dest::controller::{Counters, Fate, Job, SettledPages, Verified};
+use crate::dest::controller::{Counters, Fate, InstallTrouble, Job, SettledPages, Verified};
 use crate::dest::memory::{InstallOutcome, PAGE, Target};
 use crate::page_hash::hash_pages;
 
@@ -90,15 +88,10 @@ fn install(
             }
             InstallOutcome::Failed(error) => {
                 counters.not_installed += u64::from(count);
-                counters.warn(failure(error));
+                counters.warn(&InstallTrouble::InstallFailed(error.into()));
                 Fate::NotInstalled(NotInstalled::InstallFailed)
             }
         };
         answers.push((fate, range));
     });
-}
-
-fn failure(error: Errno) -> String {
-    let error = std::io::Error::from(error);
-    format!("failed to install a page in the guest's RAM: {error}")
 }

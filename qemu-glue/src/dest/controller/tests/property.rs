@@ -124,7 +124,7 @@ impl World {
                 let (id, device, bytes) = self.asked.swap_remove(number % self.asked.len());
                 self.silent[usize::from(device)] = false;
                 let bytes = usize::try_from(bytes).unwrap();
-                let answer = if ok { Ok(bytes) } else { Err("broken".to_owned()) };
+                let answer = if ok { Ok(bytes) } else { Err(InstallTrouble::NoDevice) };
                 if let Some(job) = self.feed.read(self.now, id, answer, &mut out) {
                     assert!(ok, "nothing was read");
                     self.verifying.push((id, job));
@@ -140,7 +140,8 @@ impl World {
                         .collect(),
                     counters: Counters::default(),
                 };
-                let verified = ok.then_some(verified).ok_or_else(|| "panic".to_owned());
+                let panic = || InstallTrouble::VerifyFailed(std::io::Error::other("panic"));
+                let verified = ok.then_some(verified).ok_or_else(panic);
                 self.feed.verified(self.now, id, verified, &mut out);
             }
             Happening::Answers(..) | Happening::Verified(..) => {}
