@@ -247,7 +247,7 @@ pub struct Classifier<'a> {
 
 impl<'a> Classifier<'a> {
     /// One for one scan. Without a residency table (`None`) the caller has to check the LSN of pages that were written
-    /// since they were read (`page_list/lsn.rs`).
+    /// since they were read (`page_list/source/pool.rs`).
     #[must_use]
     pub fn new(memory: Memory, layout: &'a FieldLayout, residency: Option<&'a Residency>) -> Self {
         let spaces = layout.space.as_ref().map(|space| SpaceVersions {

@@ -21,11 +21,9 @@ use page_wire::{Device, Encoder, Facts, encode_head, encoded_bytes};
 use serde::Serialize;
 
 use super::BuildError;
-use super::judged::Changes;
 use super::list_cache::{CachedList, ListCache};
 use super::located::Located;
-use super::pool::PoolSource;
-use super::source::{Harvest, PageSource};
+use super::source::{Changes, Harvest, PageSource, PoolSource};
 use crate::clock::monotonic_ns;
 use crate::frames::{FRAME_BYTES, Frames, FramesError, Pagemap};
 use crate::locate::Locator;

@@ -12,11 +12,8 @@
 
 use std::sync::Arc;
 
-use super::frame_table::FrameTable;
-use super::judged::Judged;
-use super::located::Located;
-use super::page_locator::PageLocator;
-use super::source::PageSource;
+use super::located::{FrameTable, Located, PageLocator};
+use super::source::{Judged, PageSource};
 use crate::on_disk::DiskFinder;
 
 /// Stretches that are looked up again for each list; beyond that a list made anew is quicker.

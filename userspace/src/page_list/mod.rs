@@ -2,6 +2,12 @@
 //! destination finds the same bytes. And for every other block, why not. Where pages come from is a
 //! [`PageSource`]: the buffer pool of a server is the first.
 //!
+//! | folder | noun |
+//! |---|---|
+//! | `source/` | which pages a process has: a pool's blocks, judged |
+//! | `located/` | where they lie: frames, devices, and the runs of both |
+//! | `rows/` | every block for people and programs: table, JSON Lines, CSV, summary |
+//!
 //! Two forms are made from the same classification ([`Classifier`](crate::classify::Classifier)):
 //! - [`build`]: runs of eligible pages for the host, merged and in disk order, as fast as memory can
 //!   be read ([`page_wire`] is the format);
@@ -11,33 +17,16 @@
 //! the saving of one page, never correctness; whatever is in doubt is not listed.
 
 mod build;
-mod devices;
-mod frame_table;
-mod judged;
-mod left_out;
 mod list_cache;
 mod located;
-mod lsn;
-mod output;
-mod page_locator;
-mod pool;
 mod rows;
-mod runs;
 mod source;
-mod summary;
-mod threads;
 mod union;
-mod whole;
 
 pub use build::{Built, ListSteps, build, build_from, raw_reads, rebuild};
-pub use judged::Judged;
-pub use left_out::LeftOut;
 pub use list_cache::ListCache;
-pub use output::{ListFormat, RowWriter};
-pub use pool::PoolSource;
-pub use rows::{Filter, Row, rows};
-pub use source::{Candidate, Harvest, PageKey, PageSource, SlotRange};
-pub use summary::{Group, Summary};
+pub use rows::{Filter, Group, ListFormat, Row, RowWriter, Summary, rows};
+pub use source::{Candidate, Harvest, Judged, LeftOut, PageKey, PageSource, PoolSource, SlotRange};
 pub use union::{ListRoom, Union};
 
 use thiserror::Error;
@@ -64,4 +53,17 @@ pub enum BuildError {
     /// The list does not fit its format.
     #[error(transparent)]
     Encode(#[from] page_wire::EncodeError),
+}
+
+/// Two halves of one work side by side: runs `first` here and `second` on another thread. More threads would not pay: the work is bound by
+/// memory, and the server wants its CPUs.
+fn both<A, B: Send>(first: impl FnOnce() -> A, second: impl FnOnce() -> B + Send) -> (A, B) {
+    std::thread::scope(|scope| {
+        let second = scope.spawn(second);
+        let first = first();
+        match second.join() {
+            Ok(second) => (first, second),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }

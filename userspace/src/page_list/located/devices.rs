@@ -11,7 +11,7 @@ const MAX_SHARE_FILES: usize = MAX_DEVICES - 16;
 
 /// Numbers devices as they come up, at most [`MAX_DEVICES`].
 #[derive(Default)]
-pub(super) struct DeviceTable {
+pub(in crate::page_list) struct DeviceTable {
     disks: HashMap<DeviceId, u16>,
     files: HashMap<FileId, u16>,
     count: u16,
@@ -21,7 +21,7 @@ pub(super) struct DeviceTable {
 
 impl DeviceTable {
     /// Number of a disk; `None` when the table is full.
-    pub(super) fn disk(&mut self, device: DeviceId) -> Option<u16> {
+    pub(in crate::page_list) fn disk(&mut self, device: DeviceId) -> Option<u16> {
         if let Some((last, number)) = self.last_disk
             && last == device
         {
@@ -33,7 +33,7 @@ impl DeviceTable {
     }
 
     /// Number of a file on a share; `None` when the table is full.
-    pub(super) fn file(&mut self, file: FileId) -> Option<u16> {
+    pub(in crate::page_list) fn file(&mut self, file: FileId) -> Option<u16> {
         if let Some((last, number)) = self.last_file
             && last == file
         {
@@ -45,7 +45,7 @@ impl DeviceTable {
     }
 
     /// The devices in the order of their numbers.
-    pub(super) fn to_devices(&self, finder: &DiskFinder) -> Vec<Device> {
+    pub(in crate::page_list) fn to_devices(&self, finder: &DiskFinder) -> Vec<Device> {
         let disks: HashMap<DeviceId, &Disk> = finder.disks().map(|d| (d.device, d)).collect();
         let mut devices: Vec<(u16, Device)> = Vec::new();
         for (&device, &number) in &self.disks {

@@ -3,12 +3,11 @@
 use page_wire::Run;
 
 use super::devices::DeviceTable;
-use super::runs::FrameRuns;
-use super::source::{Candidate, PageSource};
-use super::whole::{UNIT, Whole};
+use super::runs::{FrameRuns, UNIT, Whole};
 use crate::classify::Reason;
 use crate::frames::{FRAME_BYTES, Frame};
 use crate::on_disk::{DiskFinder, DiskRange, Location, Unmapped};
+use crate::page_list::source::{Candidate, PageSource};
 
 /// A stretch of a file that lies in one piece: where its first page lies says where all of them do.
 #[derive(Clone, Copy)]
@@ -37,10 +36,10 @@ pub(super) enum Extent {
 }
 
 /// Finds the places of candidates, and keeps what it found them by.
-pub(super) struct PageLocator {
+pub(in crate::page_list) struct PageLocator {
     /// In file order.
     straights: Vec<Straight>,
-    pub(super) devices: DeviceTable,
+    pub(in crate::page_list) devices: DeviceTable,
     /// Frames of a page.
     pub(super) per_page: usize,
     units: u64,
@@ -48,7 +47,7 @@ pub(super) struct PageLocator {
 
 impl PageLocator {
     /// Of pages of so many bytes.
-    pub(super) fn new(page_bytes: u32) -> Self {
+    pub(in crate::page_list) fn new(page_bytes: u32) -> Self {
         let bytes = u64::from(page_bytes);
         let frames = if bytes.is_multiple_of(FRAME_BYTES) { bytes / FRAME_BYTES } else { 0 };
         let per_page = usize::try_from(frames).unwrap_or(0);
@@ -61,12 +60,16 @@ impl PageLocator {
     }
 
     /// Number of stretches.
-    pub(super) fn straights(&self) -> usize {
+    pub(in crate::page_list) fn straights(&self) -> usize {
         self.straights.len()
     }
 
     /// Whether everything still lies where it was found: one lookup a stretch, not one a page.
-    pub(super) fn holds(&mut self, source: &impl PageSource, finder: &mut DiskFinder) -> bool {
+    pub(in crate::page_list) fn holds(
+        &mut self,
+        source: &impl PageSource,
+        finder: &mut DiskFinder,
+    ) -> bool {
         let Self { straights, devices, per_page, .. } = self;
         straights.iter().all(|straight| {
             let now = place(&straight.from, &[], *per_page, (source, finder), devices);
@@ -204,8 +207,8 @@ pub(super) fn page_frames(table: &[Frame], slot: u32, per_page: usize) -> Option
 
 #[cfg(test)]
 mod tests {
-    use super::super::source::PageKey;
     use super::*;
+    use crate::page_list::source::PageKey;
 
     #[test]
     fn places_that_do_not_fit_are_refused() {

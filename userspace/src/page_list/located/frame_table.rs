@@ -1,27 +1,27 @@
 //! The frames of a source's memory by slot. They move, so all of them are translated for each list; the table
 //! is kept to tell whether any has moved since the last.
 
-use super::source::{PageSource, SlotRange};
 use crate::frames::{FRAME_BYTES, Frame, Frames, FramesError};
 use crate::memory::ServerAddr;
+use crate::page_list::source::{PageSource, SlotRange};
 
 /// Frames that are translated at a time, and compared while they are in the cache.
 const PIECE_FRAMES: usize = 1 << 15;
 
 /// Frames by slot, as many as a page has.
 #[derive(Default)]
-pub(super) struct FrameTable {
+pub(in crate::page_list) struct FrameTable {
     frames: Vec<Frame>,
 }
 
 impl FrameTable {
     /// The frames of all slots.
-    pub(super) fn frames(&self) -> &[Frame] {
+    pub(in crate::page_list) fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
     /// Translates the memory; gives whether any frame is another than it was.
-    pub(super) fn translate(
+    pub(in crate::page_list) fn translate(
         &mut self,
         source: &impl PageSource,
         frames: &mut Frames,

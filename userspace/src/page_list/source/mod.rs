@@ -9,11 +9,17 @@
 //! A source makes one list ([`build_from`](super::build_from)), and [`Union`](super::Union) makes one of several. What
 //! the pages are, a source alone knows. The pool of an InnoDB server is one ([`PoolSource`](super::PoolSource)).
 
+mod judged;
+mod pool;
+
+use std::collections::BTreeMap;
 use std::ops::Range;
 
+pub(super) use self::judged::Changes;
+pub use self::judged::Judged;
+pub use self::pool::PoolSource;
+pub(super) use self::pool::find_detached;
 use super::BuildError;
-use super::judged::Judged;
-use super::left_out::LeftOut;
 use crate::classify::Reason;
 use crate::memory::ServerAddr;
 use crate::on_disk::{FileRange, Files, Unmapped};
@@ -98,7 +104,7 @@ pub struct Candidate {
 
 impl Candidate {
     /// Orders candidates: a number compares sooner than two.
-    pub(super) const fn order(&self) -> u64 {
+    pub(in crate::page_list) const fn order(&self) -> u64 {
         (self.key.object as u64) << 32 | self.key.page as u64
     }
 }
@@ -112,4 +118,41 @@ pub struct Harvest {
     pub left_out: LeftOut,
     /// Slots that had to be looked at.
     pub judged: u64,
+}
+
+/// Slots whose pages are not on a list, counted by reason. There are few reasons, so a list is quicker than a map.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    counts: Vec<(Reason, u64)>,
+}
+
+impl LeftOut {
+    /// Counts one.
+    #[inline]
+    pub fn add(&mut self, reason: Reason) {
+        self.add_many(reason, 1);
+    }
+
+    #[inline]
+    fn add_many(&mut self, reason: Reason, more: u64) {
+        match self.counts.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, count)) => *count += more,
+            None => self.counts.push((reason, more)),
+        }
+    }
+
+    pub(in crate::page_list) fn join(&mut self, other: Self) {
+        for (reason, count) in other.counts {
+            self.add_many(reason, count);
+        }
+    }
+
+    /// Counts by stable name.
+    pub(in crate::page_list) fn names(&self) -> BTreeMap<String, u64> {
+        let mut names = BTreeMap::new();
+        for (reason, count) in &self.counts {
+            *names.entry(reason.name().to_owned()).or_default() += count;
+        }
+        names
+    }
 }

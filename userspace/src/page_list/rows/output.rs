@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use foreign::{Text, cell, shown};
 
-use super::rows::Row;
+use super::Row;
 
 /// Form of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use foreign::Text;
 use serde::Serialize;
 
-use super::rows::Row;
+use super::Row;
 
 /// Blocks and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -3,18 +3,20 @@
 use std::ops::Range;
 use std::sync::Mutex;
 
-use super::BuildError;
-use super::judged::Judged;
-use super::lsn::find_detached;
-use super::source::{Candidate, Harvest, PageKey, PageSource, SlotRange};
-use super::threads::both;
+use super::{Candidate, Harvest, Judged, PageKey, PageSource, SlotRange};
 use crate::classify::{Classifier, Reason};
 use crate::locate::{NotOnDisk, PageNo, SpaceId, Tablespaces};
-use crate::memory::ServerAddr;
+use crate::memory::{Memory, ServerAddr};
 use crate::on_disk::{FileRange, Files};
+use crate::page_list::{BuildError, both};
 use crate::residency::Residency;
 use crate::scan::{scan_blocks, scan_buffer};
 use crate::server::Server;
+
+/// Offset of `FIL_PAGE_LSN` in a page.
+const FIL_PAGE_LSN: u64 = 16;
+/// Frames read by one system call.
+const BATCH: usize = 1024;
 
 /// Pages of a server's pool. With a residency table the probes' word is asked for each page; without one, the LSN in
 /// the frame of each page that was changed since it was read.
@@ -169,6 +171,33 @@ fn remove_detached(server: &Server, changed: &[(usize, (ServerAddr, u64))], foun
     for index in gone.into_iter().rev() {
         found.candidates.swap_remove(index);
         found.left_out.add(Reason::Detached);
+    }
+}
+
+/// The LSN test, for lists that are made without probes: calls `detached` with the index of every page whose frame does
+/// not carry its newest LSN.
+///
+/// A page that was changed and looks clean must have been written; a write stamps the page's newest LSN into its frame
+/// (`FIL_PAGE_LSN`; buf0flu.cc, `buf_flush_init_for_writing`). A page that was taken off the flush list without a write
+/// still has an older one there. `pages` are (frame, newest LSN); one that cannot be read counts as detached.
+pub(in crate::page_list) fn find_detached(
+    memory: Memory,
+    pages: &[(ServerAddr, u64)],
+    mut detached: impl FnMut(usize),
+) {
+    let mut stamps = [[0_u8; 8]; BATCH];
+    for (number, batch) in pages.chunks(BATCH).enumerate() {
+        let mut ranges: Vec<(ServerAddr, &mut [u8])> = batch
+            .iter()
+            .zip(&mut stamps)
+            .map(|((frame, _), stamp)| (frame.plus(FIL_PAGE_LSN), stamp.as_mut_slice()))
+            .collect();
+        let got = memory.read_vectored(&mut ranges).unwrap_or(0) / 8;
+        for (index, ((_, newest), stamp)) in batch.iter().zip(&stamps).enumerate() {
+            if index >= got || u64::from_be_bytes(*stamp) != *newest {
+                detached(number * BATCH + index);
+            }
+        }
     }
 }
 

@@ -25,28 +25,28 @@ pub struct Judged {
 
 /// What [`Judged::changes`] found.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(in crate::page_list) struct Changes {
     /// Slots that must be looked at, and few others between them.
-    pub(super) unknown: Vec<Range<u32>>,
+    pub(in crate::page_list) unknown: Vec<Range<u32>>,
     /// Whether slots that were on the list had an event; they are forgotten.
-    pub(super) some_left: bool,
+    pub(in crate::page_list) some_left: bool,
 }
 
 impl Changes {
     /// Of a list that begins with nothing.
-    pub(super) fn all(slots: u32) -> Self {
+    pub(in crate::page_list) fn all(slots: u32) -> Self {
         Self { unknown: std::iter::once(0..slots).collect(), some_left: false }
     }
 }
 
 impl Judged {
     /// Nothing yet of so many slots, whose words are of this edition.
-    pub(super) fn of_slots(slots: u32, edition: u64) -> Self {
+    pub(in crate::page_list) fn of_slots(slots: u32, edition: u64) -> Self {
         Self { words: (0..slots).map(|_| AtomicU32::new(0)).collect(), edition }
     }
 
     /// Whether the words are of so many slots, and of this edition.
-    pub(super) fn are_of(&self, slots: u32, edition: u64) -> bool {
+    pub(in crate::page_list) fn are_of(&self, slots: u32, edition: u64) -> bool {
         self.words.len() == slots as usize && self.edition == edition
     }
 
@@ -65,7 +65,7 @@ impl Judged {
 
     /// The slot is not on the list after all.
     #[inline]
-    pub(super) fn forget(&self, slot: u32) {
+    pub(in crate::page_list) fn forget(&self, slot: u32) {
         self.set(slot, 0);
     }
 
@@ -77,7 +77,7 @@ impl Judged {
     }
 
     /// Forgets every slot that had an event since, and tells which are to be looked at.
-    pub(super) fn changes(&self, word: impl Fn(u32) -> u32) -> Changes {
+    pub(in crate::page_list) fn changes(&self, word: impl Fn(u32) -> u32) -> Changes {
         let mut changes = Changes::default();
         for (slot, noted) in (0..).zip(&self.words) {
             let then = noted.load(Ordering::Relaxed);

@@ -1,10 +1,15 @@
 //! One row a block, in pool order, streamed: a piece of the pool is in memory at a time.
 
+mod output;
+mod summary;
+
 use foreign::Text;
 use serde::{Serialize, Serializer};
 
+pub use self::output::{ListFormat, RowWriter};
+pub use self::summary::{Group, Summary};
 use super::BuildError;
-use super::lsn::find_detached;
+use super::source::find_detached;
 use crate::classify::{Class, Classifier, Reason, State};
 use crate::frames::{FRAME_BYTES, Frame, Frames};
 use crate::locate::{Locator, NotOnDisk, PageNo, SpaceId};
