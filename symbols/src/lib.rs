@@ -22,6 +22,7 @@ mod cache;
 pub mod cause;
 pub mod debug_file;
 mod dwarf;
+mod eh_frame;
 pub mod elf;
 mod ends;
 pub mod error;

@@ -4,6 +4,7 @@ use gimli::{BaseAddresses, CfaRule, EhFrame, LittleEndian, UnwindContext, Unwind
 
 use super::location::Base;
 use crate::addr::LinkAddr;
+use crate::eh_frame::PointerBases;
 use crate::elf::{Program, Section};
 
 /// The unwind table of the program itself (debug files have none).
@@ -17,14 +18,7 @@ impl<'p> UnwindTable<'p> {
     /// Finds the table; nothing is read yet. A program without one has no answers.
     pub(crate) fn new(program: &'p Program) -> Self {
         let table = program.section(".eh_frame").ok().flatten().unwrap_or_default();
-        let mut addresses = BaseAddresses::default();
-        if let Some(address) = program.section_address(".eh_frame") {
-            addresses = addresses.set_eh_frame(address.0);
-        }
-        if let Some(address) = program.section_address(".text") {
-            addresses = addresses.set_text(address.0);
-        }
-        Self { table, addresses }
+        Self { table, addresses: PointerBases::of(program).addresses() }
     }
 
     /// The canonical frame address when the instruction at `at` is about to run.

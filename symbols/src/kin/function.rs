@@ -1,9 +1,9 @@
 //! Where the functions of a stripped program lie: the ranges of its unwind table.
 
-use gimli::{BaseAddresses, CieOrFde, EhFrame, LittleEndian, UnwindSection as _};
+use gimli::{CieOrFde, EhFrame, LittleEndian, UnwindSection as _};
 
 use super::KinError;
-use crate::addr::LinkAddr;
+use crate::eh_frame::PointerBases;
 use crate::elf::Program;
 
 /// Most ranges that are taken; a server has some fifty thousand.
@@ -30,13 +30,7 @@ impl FunctionTable {
     /// Reads them from `.eh_frame` (Linux Standard Base Core 5.0, 10.6); stripping leaves it.
     pub(super) fn of(program: &Program) -> Result<Self, KinError> {
         let section = program.section(".eh_frame")?.ok_or(KinError::NoUnwindTable)?;
-        let mut bases = BaseAddresses::default();
-        if let Some(LinkAddr(addr)) = program.section_address(".eh_frame") {
-            bases = bases.set_eh_frame(addr);
-        }
-        if let Some(LinkAddr(addr)) = program.section_address(".text") {
-            bases = bases.set_text(addr);
-        }
+        let bases = PointerBases::of(program).addresses();
         let table = EhFrame::new(&section, LittleEndian);
         let mut entries = table.entries(&bases);
         let mut extents = Vec::new();

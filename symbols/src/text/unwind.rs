@@ -6,11 +6,12 @@
 
 use std::ops::Range;
 
-use gimli::{BaseAddresses, EhFrame, EhFrameOffset, LittleEndian, UnwindSection as _};
+use gimli::{EhFrame, EhFrameOffset, LittleEndian, UnwindSection as _};
 
 use super::error::TextError;
 use super::segment::Segment;
 use crate::addr::LinkAddr;
+use crate::eh_frame::PointerBases;
 
 /// Most bytes of the table, and of its index, that are read; those of a server have some four million.
 const MAX_BYTES: u64 = 24 << 20;
@@ -71,7 +72,8 @@ impl Unwind {
         let at = near(self.index, &row[4..])?.checked_sub(self.start)?;
         let at = EhFrameOffset(usize::try_from(at).ok()?);
         let frames = EhFrame::new(&self.table, LittleEndian);
-        let bases = BaseAddresses::default().set_eh_frame_hdr(self.index).set_eh_frame(self.start);
+        let (table, index) = (Some(LinkAddr(self.start)), Some(LinkAddr(self.index)));
+        let bases = PointerBases { table, index, text: None }.addresses();
         let found = frames.fde_from_offset(&bases, at, EhFrame::cie_from_offset).ok()?;
         let range = found.initial_address()..found.end_address();
         range.contains(&addr.0).then_some(range)
