@@ -42,5 +42,6 @@ mod watchdog;
 pub use config::{Config, Dataset, Isolation, PageSize};
 pub use fixture::{Installed, Release};
 pub use load::{Load, LoadSpec, Script, Second, Summary};
+pub use my_cnf::MyCnf;
 pub use server::Server;
 pub use skip::skipped;

@@ -45,7 +45,7 @@ ifconfig lo 127.0.0.1 up
 
 # A server in a root of its own sees the guest's files.
 if [ -d "$root/server/usr/sbin" ]; then
-    for folder in dev proc sys data lab run tmp var/tmp; do mount --bind "$root/$folder" "$root/server/$folder"; done
+    for folder in @SHARED@; do mount --bind "$root/$folder" "$root/server/$folder"; done
 fi
 
 # The names that udev would give to the ports (`/dev/virtio-ports/NAME`).

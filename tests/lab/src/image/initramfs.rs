@@ -7,8 +7,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Result, ensure};
 
-/// The guest's first program.
+use super::server::SHARED;
+
+/// The guest's first program, with [`SHARED_HERE`] in it.
 const INIT: &str = include_str!("init.sh");
+/// Stands for the folders that a server in a root of its own shares with the guest.
+const SHARED_HERE: &str = "@SHARED@";
 
 /// Writes it to `file`, from what [`super::root`] has taken out of the root.
 pub(super) fn make(early: &Path, file: &Path) -> Result<()> {
@@ -22,7 +26,7 @@ pub(super) fn make(early: &Path, file: &Path) -> Result<()> {
         let module = module?;
         fs::copy(module.path(), tree.join("modules").join(module.file_name()))?;
     }
-    fs::write(tree.join("init"), INIT)?;
+    fs::write(tree.join("init"), init())?;
     fs::set_permissions(tree.join("init"), Permissions::from_mode(0o755))?;
     // The busybox that goes into it also packs it: it is linked statically and needs nothing here.
     let status = Command::new("sh")
@@ -34,4 +38,19 @@ pub(super) fn make(early: &Path, file: &Path) -> Result<()> {
         .status()?;
     ensure!(status.success(), "failed to pack the initial RAM disk: {status}");
     Ok(())
+}
+
+fn init() -> String {
+    INIT.replace(SHARED_HERE, &SHARED.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn init_has_the_shared_folders_once() {
+        assert_eq!(INIT.matches(SHARED_HERE).count(), 1);
+        assert!(init().contains("for folder in dev proc sys data lab run tmp var/tmp; do"));
+    }
 }

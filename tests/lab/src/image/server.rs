@@ -13,8 +13,8 @@ use super::root::LEFT_OUT;
 
 /// What of MySQL 5.6's own folder is used: not the data directory that it ships.
 const FILES: [&str; 3] = ["mysqld", "libaio.so.1", "share"];
-/// What a server in a root folder of its own sees of the guest, see `init.sh`.
-const SHARED: [&str; 8] = ["dev", "proc", "sys", "data", "lab", "run", "tmp", "var/tmp"];
+/// What a server in a root folder of its own sees of the guest: `init.sh` mounts them there.
+pub(super) const SHARED: [&str; 8] = ["dev", "proc", "sys", "data", "lab", "run", "tmp", "var/tmp"];
 const DISK: &str = "server.raw";
 
 /// The disk, out of the cache.
