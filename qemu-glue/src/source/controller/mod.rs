@@ -223,6 +223,10 @@ impl Controller {
     }
 
     fn ask(&mut self, now: Instant, out: &mut Vec<Command>) {
+        // A VM that has come by a migration tells of that one until the next: it has completed.
+        if !self.has_begun {
+            return;
+        }
         if !out.iter().any(|command| matches!(command, Command::AskQemu)) {
             self.asked = Some(now);
             out.push(Command::AskQemu);

@@ -94,7 +94,9 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
         // A receiver that is gone by now is known before the library hints the set.
         self.listen().await?;
         self.driver.begin(self.qmp, uri).await?;
-        self.feed(Input::Begun).await?;
+        if self.feed(Input::Begun).await? {
+            return self.ended().await;
+        }
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -106,7 +108,9 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
                 event = events.recv() => event.ok().and_then(|event| input_of(&event)),
                 _ = tick.tick() => {
                     // What lies unread has been said: QEMU's monitor may have kept us from it.
-                    self.listen().await?;
+                    if self.listen().await? {
+                        return self.ended().await;
+                    }
                     Some(self.session.as_mut().map_or(Input::Look(None), SkipSession::look))
                 }
             };
@@ -127,13 +131,14 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
         Ok(())
     }
 
-    /// Hands over what the destination has said already.
-    async fn listen(&mut self) -> Result<(), MigrateError> {
+    /// Hands over what the destination has said already. `true` once QEMU's migration has ended.
+    async fn listen(&mut self) -> Result<bool, MigrateError> {
         let waiting = self.session.as_mut().map(SkipSession::waiting).unwrap_or_default();
+        let mut has_ended = false;
         for input in waiting {
-            self.feed(input).await?;
+            has_ended |= self.feed(input).await?;
         }
-        Ok(())
+        Ok(has_ended)
     }
 
     /// Hands over what has happened, and does what comes of it. `true` once QEMU's migration has ended.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::*;
 use super::world::{PAGES, SILENCE, USER, World, ram, range};
-use crate::channel::{Message, NotInstalled};
+use crate::channel::{Message, NotInstalled, Progress};
 
 /// Whether these were told, one after the other, with others between them or not.
 fn in_order(commands: &[String], wanted: &[&str]) -> bool {
@@ -400,6 +400,25 @@ fn what_is_redirtied_is_taken_up_before_the_release() {
     world.sync();
     world.pass_time(Duration::from_millis(10));
     assert!(world.released);
+}
+
+/// QEMU tells of the migration that has brought the VM here, until it is told to migrate: that one has completed. Arming takes a busy
+/// machine long enough for a question, and the destination says something meanwhile.
+#[test]
+fn nothing_is_asked_before_qemu_migrates() {
+    let mut world = World::armed(false);
+    world.status_is("completed");
+    for _ in 0..3 {
+        world.now += Duration::from_millis(200);
+        world.says(Message::Progress(Progress::default()));
+        world.step(Input::Runs(true));
+        world.look();
+    }
+    assert!(!world.ended && world.commands == ["SetParameters"], "{:?}", world.commands);
+    world.status_is("setup");
+    world.step(Input::Begun);
+    world.pass_time(Duration::from_millis(200));
+    assert!(world.commands.iter().any(|command| command == "AskQemu"), "{:?}", world.commands);
 }
 
 /// What QEMU sends in its first pass is no reason to give it pages that are not skipped yet.

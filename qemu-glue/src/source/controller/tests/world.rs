@@ -64,6 +64,13 @@ pub(super) struct World {
 impl World {
     /// Armed, and told to migrate.
     pub(super) fn new(splits_load: bool) -> Self {
+        let mut world = Self::armed(splits_load);
+        world.step(Input::Begun);
+        world
+    }
+
+    /// Armed; QEMU has not been told to migrate.
+    pub(super) fn armed(splits_load: bool) -> Self {
         let now = Instant::now();
         let skip = SkipTask {
             pages: PAGES,
@@ -102,7 +109,6 @@ impl World {
             commands: Vec::new(),
         };
         world.step(Input::Armed);
-        world.step(Input::Begun);
         world
     }
 
