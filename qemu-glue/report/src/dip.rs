@@ -12,7 +12,7 @@ const SECOND: f64 = 1.0;
 /// The load around a migration, by transactions per second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Dip {
-    /// Median before the command that migrates.
+    /// Median before the command that migrates; the mean of a load of less than a transaction in most seconds.
     pub before_tps: f64,
     /// Lowest second from the command on, as a share of that.
     pub lowest: f64,
@@ -39,7 +39,9 @@ impl Dip {
         let last_before = before.last()?.at_s;
         let mut before: Vec<f64> = before.iter().map(|second| second.tps).collect();
         before.sort_by(f64::total_cmp);
-        let before_tps = *before.get(before.len() / 2).filter(|tps| **tps > 0.0)?;
+        let median = before.get(before.len() / 2).copied().unwrap_or(0.0);
+        let mean = before.iter().sum::<f64>() / approximate(before.len() as u64);
+        let before_tps = [median, mean].into_iter().find(|tps| *tps > 0.0)?;
         let is_back = |second: &Tps| second.tps >= BACK * before_tps;
         let back =
             after.iter().position(|second| second.at_s > run.total_time_s && is_back(second));
@@ -98,6 +100,15 @@ mod tests {
         assert_eq!((dip.lowest, dip.back_at_95_s), (0.0, Some(8.0)));
         assert!((dip.lost_s - 5.0).abs() < 1e-9, "{dip:?}");
         assert!((dip.below_95_s - 5.0).abs() < 1e-9, "{dip:?}");
+    }
+
+    #[test]
+    fn a_load_of_less_than_a_transaction_a_second_is_one() {
+        let seconds = [(-3.0, 0.0), (-2.0, 1.0), (-1.0, 0.0), (0.0, 0.0), (1.0, 0.0), (2.0, 1.0)];
+        let dip = Dip::of(&run(&seconds, 1.5, 1.5)).unwrap();
+        assert_eq!((dip.before_tps, dip.lowest, dip.back_at_95_s), (0.25, 0.0, Some(2.0)));
+        let none = seconds.map(|(at_s, _)| (at_s, 0.0));
+        assert_eq!(Dip::of(&run(&none, 1.5, 1.5)), None);
     }
 
     #[test]
