@@ -180,11 +180,11 @@ impl Error {
             Self::NotAServer { .. } => {
                 Some("name the `mysqld` itself (not a wrapper such as mysqld_safe)")
             }
-            Self::UnknownVersion { .. } => {
-                Some("MySQL 5.6 and 8.3 to 9.x are known; another needs a file in symbols/servers")
-            }
+            Self::UnknownVersion { .. } => Some(
+                "MySQL 5.6, 5.7, 8.x and 9.x are known; another needs a file in symbols/servers",
+            ),
             Self::UnknownFork { .. } => Some(
-                "a fork is not observed with MySQL's definitions; it needs a file of its own family in symbols/servers",
+                "Percona Server 5.7, 8.x and 9.x and MariaDB 10.11.12 and later of 10.11 are known; another version needs a file in symbols/servers, as a fork is observed with a definition of MySQL only where its sources have the same names",
             ),
             Self::TooManyUnits { .. } => Some(STORED_PROFILE),
             Self::Ended { .. } => None,

@@ -117,7 +117,9 @@ mod tests {
     fn families_differ() {
         let families = FileConventions::families().unwrap();
         for definition in Definition::all().unwrap() {
-            assert!(families.contains_key(definition.family.name()), "{}", definition.name);
+            for family in &definition.families {
+                assert!(families.contains_key(family.name()), "{}", definition.name);
+            }
         }
         let of = FileConventions::of_family;
         let (mysql, mariadb) = (of("mysql"), of("mariadb"));

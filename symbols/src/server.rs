@@ -5,6 +5,8 @@
 
 mod meaning;
 mod names;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -19,10 +21,13 @@ use crate::version::{Family, ServerVersion, Stated, VersionText, stated};
 
 pub use names::{ConditionNames, IoNames, Operand, RuleNames, StateNames};
 
-/// The embedded definitions, in the order of trying.
-const FILES: [(&str, &str); 3] = [
+/// The embedded definitions.
+const FILES: [(&str, &str); 6] = [
     ("mariadb-10.11", include_str!("../servers/mariadb-10.11.toml")),
     ("mysql-5.6", include_str!("../servers/mysql-5.6.toml")),
+    ("mysql-5.7", include_str!("../servers/mysql-5.7.toml")),
+    ("mysql-8.0.11", include_str!("../servers/mysql-8.0.11.toml")),
+    ("mysql-8.0.23", include_str!("../servers/mysql-8.0.23.toml")),
     ("mysql-9", include_str!("../servers/mysql-9.toml")),
 ];
 
@@ -33,8 +38,8 @@ pub struct Definition {
     /// Name of the definition: that of its file.
     #[serde(skip)]
     pub name: String,
-    /// Whose servers it is for. A fork that keeps the names has a definition of its own, or none.
-    pub family: Family,
+    /// Whose servers it is for: a fork in whose sources every name was read too. Any other has a definition of its own, or none.
+    pub families: Vec<Family>,
     /// First version it is for.
     pub from: ServerVersion,
     /// First version it is no longer for.
@@ -170,11 +175,12 @@ impl Definition {
     fn version<'t>(&self, stated: &'t Stated) -> Option<&'t VersionText> {
         let of_range = |text: &&VersionText| (self.from..self.until).contains(&text.version);
         // The server's own version is the highest of its series: older ones stand in messages.
-        stated.versions.iter().rev().find(of_range).filter(|_| self.family == stated.family)
+        let version = stated.versions.iter().rev().find(of_range);
+        version.filter(|_| self.families.contains(&stated.family))
     }
 }
 
-/// Recognises a program: the first definition of its family whose symbols it has and whose range holds a version
+/// Recognises a program: of the definitions of its family whose symbols it has, that whose range holds the highest version
 /// that it states.
 ///
 /// # Errors
@@ -189,17 +195,24 @@ pub fn recognise(program: &Program) -> Result<(Definition, ServerId), Error> {
         return Err(Error::NotAServer { path: program.path().to_owned() });
     }
     let stated = stated(program)?;
-    for definition in candidates {
-        if let Some(found) = definition.version(&stated) {
-            let server = ServerId {
-                family: definition.family.name().to_owned(),
-                version: found.text.clone(),
-                definition: definition.name.clone(),
-            };
-            return Ok((definition.clone(), server));
-        }
+    if let Some((definition, found)) = newest(&candidates, &stated) {
+        let server = ServerId {
+            family: stated.family.name().to_owned(),
+            version: found.text.clone(),
+            definition: definition.name.clone(),
+        };
+        return Ok((definition.clone(), server));
     }
     Err(unknown_version(program, stated))
+}
+
+/// The definition for the highest version, and that version: 8.0.27 states 8.0.19 too, in a message.
+fn newest<'d, 't>(
+    candidates: &[&'d Definition],
+    stated: &'t Stated,
+) -> Option<(&'d Definition, &'t VersionText)> {
+    let known = candidates.iter().filter_map(|one| Some((*one, one.version(stated)?)));
+    known.max_by_key(|(_, found)| found.version)
 }
 
 /// Whether the program exports `do_command(THD*)`, the loop that serves a client in every relative of
@@ -223,52 +236,5 @@ fn unknown_version(program: &Program, stated: Stated) -> Error {
 impl From<ElfError> for Error {
     fn from(source: ElfError) -> Self {
         Self::Elf(source)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_definition_is_well_formed() {
-        for definition in Definition::all().unwrap() {
-            let name = &definition.name;
-            assert!(definition.from < definition.until, "{name}");
-            assert!(!definition.exports.is_empty() && !definition.sources.is_empty(), "{name}");
-            let Optional { sites, fields, globals, enums } = &definition.optional;
-            assert!(sites.iter().all(|role| definition.sites.contains_key(role)), "{name}");
-            assert!(fields.iter().all(|role| definition.fields.contains_key(role)), "{name}");
-            assert!(globals.iter().all(|role| definition.globals.contains_key(role)), "{name}");
-            assert!(enums.iter().all(|name| definition.enums.contains(name)), "{name}");
-            let of_rules = definition.rules.iter().map(|rule| rule.condition.field);
-            let of_io = [definition.io.reading.field, definition.io.writing.field];
-            for field in of_rules.chain(of_io) {
-                assert!(definition.fields.contains_key(&field), "{name}: {field}");
-            }
-            let is_dirty = |rule: &RuleNames| rule.reason == crate::profile::RuleReason::Dirty;
-            assert!(definition.rules.iter().any(is_dirty), "{name} does not say what is dirty");
-            for path in definition.fields.values() {
-                assert!(path.contains('.'), "{name}: {path}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_fork_is_not_taken_for_the_original() {
-        let definition = Definition::named("mysql-5.6").unwrap();
-        let stated = |family, texts: &[&str]| {
-            let text = |text: &&str| VersionText {
-                version: text.split('-').next().unwrap().parse().unwrap(),
-                text: (*text).to_owned(),
-            };
-            let stated = Stated { family, versions: texts.iter().map(text).collect() };
-            definition.version(&stated).map(|version| version.text.clone())
-        };
-        // MariaDB 10.0 and 10.1 state the version of their InnoDB too.
-        assert_eq!(stated(Family::Mariadb, &["5.6.49", "10.1.48-MariaDB"]), None);
-        assert_eq!(stated(Family::Percona, &["5.6.24-72.2"]), None);
-        let mysql = stated(Family::Mysql, &["5.6.3", "5.6.49", "5.7.6"]);
-        assert_eq!(mysql.as_deref(), Some("5.6.49"));
     }
 }

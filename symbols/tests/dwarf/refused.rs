@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use symbols::profile::ServerId;
+use symbols::report::ProfileReport;
 use symbols::role::SiteRole;
 use symbols::{Error, Options, ProgramPaths, resolve};
 
@@ -77,12 +79,31 @@ fn of_a_fork() {
         assert!(matches!(error, Error::UnknownFork { .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains(fork) && text.contains(version), "{error}");
-        assert!(error.hint().unwrap().contains("not observed with MySQL's definitions"));
+        assert!(error.hint().unwrap().contains("a file in symbols/servers"));
     }
     let oracle = comment("MySQL Community Server (GPL)") + &server("5.6.24");
     let Some(build) = Build::with(&["g++"], &[("main.cc", &oracle)]) else { return };
     let profile = profile(&build.compile(&["-g"], &["main.cc"])).unwrap();
     assert_eq!(profile.server.family, "mysql");
+}
+
+/// Percona Server of a version that a definition covers is observed, and named as what it is.
+#[test]
+fn of_a_fork_that_is_known() {
+    let source = "extern const char version[] = \"5.7.44-48\";
+        extern const char comment[] = \"Percona Server (GPL), Release 48, Revision 497f936a373\";
+        unsigned long srv_file_format; enum enum_server_command { COM_QUERY };
+        struct THD; union COM_DATA; struct buf_page_t; unsigned used;
+        bool dispatch_command(THD *, const COM_DATA *, enum_server_command) { return used++; }
+        bool buf_page_io_complete(buf_page_t *, bool) { return used++; }
+        int main() { return version[0] + comment[0]; }";
+    let Some(build) = Build::with(&["g++"], &[("main.cc", source)]) else { return };
+    let profile = profile(&build.compile(&["-g"], &["main.cc"])).unwrap();
+    let ServerId { family, version, definition } = &profile.server;
+    assert_eq!([family, version, definition], ["percona", "5.7.44-48", "mysql-5.7"]);
+    let report = ProfileReport(&profile).to_string();
+    assert!(report.contains("percona 5.7.44-48 (mysql-5.7)"), "{report}");
+    assert!(profile.sites.contains_key(&SiteRole::PageIoComplete), "{report}");
 }
 
 #[test]
