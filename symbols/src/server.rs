@@ -39,6 +39,7 @@ pub struct Definition {
     #[serde(skip)]
     pub name: String,
     /// Whose servers it is for: a fork in whose sources every name was read too. Any other has a definition of its own, or none.
+    #[serde(rename = "family", deserialize_with = "names::one_or_more")]
     pub families: Vec<Family>,
     /// First version it is for.
     pub from: ServerVersion,

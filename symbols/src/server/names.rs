@@ -1,6 +1,6 @@
 //! What a definition says of a descriptor's fields: the words of its file.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::profile::{Op, PageState, RuleReason};
 use crate::role::FieldRole;
@@ -63,4 +63,22 @@ pub struct IoNames {
     pub reading: ConditionNames,
     /// Holds while it is being written.
     pub writing: ConditionNames,
+}
+
+/// A value by itself, or a list of them.
+pub(super) fn one_or_more<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum OneOrMore<T> {
+        One(T),
+        More(Vec<T>),
+    }
+    Ok(match OneOrMore::deserialize(deserializer)? {
+        OneOrMore::One(one) => vec![one],
+        OneOrMore::More(more) => more,
+    })
 }

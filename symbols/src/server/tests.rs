@@ -6,7 +6,7 @@ use super::*;
 fn every_definition_is_well_formed() {
     for definition in Definition::all().unwrap() {
         let name = &definition.name;
-        assert!(definition.from < definition.until, "{name}");
+        assert!(definition.from < definition.until && !definition.families.is_empty(), "{name}");
         assert!(!definition.exports.is_empty() && !definition.sources.is_empty(), "{name}");
         let Optional { sites, fields, globals, enums } = &definition.optional;
         assert!(sites.iter().all(|role| definition.sites.contains_key(role)), "{name}");
