@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::convergence::Lost;
-use super::trouble::RestoreTrouble;
+use super::skip::RestoreTrouble;
 use crate::channel::{Message, SetRange};
 use crate::error_chain;
 use crate::shim::MigrationParameters;

@@ -6,8 +6,8 @@
 //!
 //! | policy | decides on | file |
 //! |---|---|---|
-//! | the skipped pages | what is re-dirtied, when all is settled, what is trouble | `skip.rs`, `skip_task.rs`, `ledger.rs`, `peer.rs`, `allowance.rs`, `trouble.rs` |
-//! | hash window | how far ahead of storage pages are hashed | `hash_window.rs` |
+//! | the skipped pages | what is re-dirtied, when all is settled, what is trouble | `skip/`: `ledger.rs`, `peer.rs`, `allowance.rs`, `trouble.rs` |
+//! | hash window | how far ahead of storage pages are hashed | `skip/hash_window.rs` |
 //! | load split | which pages change over from storage to the network | `load_split.rs` |
 //! | throttle | QEMU's bandwidth until the switchover is released | `throttle.rs`, `parameters.rs` |
 //! | switchover | how long the VM may stand still | `switchover.rs` |
@@ -27,21 +27,15 @@
 //! And in one step: parameters are the user's before the switchover is released; QEMU is told to cancel
 //! before pages are re-dirtied.
 
-mod allowance;
 mod command;
 mod convergence;
-mod hash_window;
 mod input;
-mod ledger;
 mod load_split;
 mod parameters;
-mod peer;
 mod qemu_answer;
 mod skip;
-mod skip_task;
 mod switchover;
 mod throttle;
-mod trouble;
 mod view;
 
 use std::time::{Duration, Instant};
@@ -51,17 +45,12 @@ pub(super) use self::command::{Command, Warning};
 use self::convergence::Convergence;
 pub(super) use self::input::{Input, Library};
 use self::load_split::LoadSplit;
-pub(super) use self::peer::LastWord;
+pub(super) use self::skip::{LastWord, RestoreTrouble, SkipTask};
+#[cfg(test)]
+pub(super) use self::skip::{Ledger, PeerState, Settled};
 use self::skip::{Skip, SkipPhase, SkipProgress};
-pub(super) use self::skip_task::SkipTask;
 use self::switchover::Switchover;
 use self::throttle::{Bandwidth, Throttle};
-pub(super) use self::trouble::RestoreTrouble;
-#[cfg(test)]
-pub(super) use self::{
-    ledger::Ledger,
-    peer::{PeerState, Settled},
-};
 pub(super) use crate::shim::MigrationParameters;
 use crate::source::monitor::migration_info::{MigrationInfo, Stage};
 

@@ -15,7 +15,7 @@ const AHEAD_OF_ONE: u64 = 1 << 10;
 /// The window of one device, whose pages follow each other in the set. Which pages are settled is the ledger's to say; they
 /// stay so, and none is looked at twice.
 #[derive(Clone, Debug)]
-pub(super) struct HashWindow {
+pub(in crate::source::controller) struct HashWindow {
     pages: Range<u32>,
     /// Pages from here on may not be hashed yet.
     until: u32,
@@ -28,7 +28,10 @@ pub(super) struct HashWindow {
 
 impl HashWindow {
     /// One for each device of a set of `pages` pages, of which the devices have these, in their order.
-    pub(super) fn of_devices(pages: u32, devices: &[Range<u32>]) -> Vec<Self> {
+    pub(in crate::source::controller) fn of_devices(
+        pages: u32,
+        devices: &[Range<u32>],
+    ) -> Vec<Self> {
         let most = u64::from(pages / 16).clamp(*AHEAD.start(), *AHEAD.end());
         let all: u64 = devices.iter().map(|of_it| u64::from(of_it.end - of_it.start)).sum();
         let window = |of_it: &Range<u32>| {
@@ -40,7 +43,10 @@ impl HashWindow {
     }
 
     /// Pages that no hash was asked for, but for those at the end that are settled.
-    pub(super) fn not_asked_for(&mut self, settled: &FixedBitSet) -> Range<u32> {
+    pub(in crate::source::controller) fn not_asked_for(
+        &mut self,
+        settled: &FixedBitSet,
+    ) -> Range<u32> {
         while self.tail > self.until && settled.contains(self.tail as usize - 1) {
             self.tail -= 1;
         }
@@ -48,7 +54,7 @@ impl HashWindow {
     }
 
     /// Opens it as far as it may be, and gives its end.
-    pub(super) fn open(&mut self, settled: &FixedBitSet) -> HashLimit {
+    pub(in crate::source::controller) fn open(&mut self, settled: &FixedBitSet) -> HashLimit {
         self.not_asked_for(settled);
         while self.ahead < self.most && self.until < self.tail {
             let end = self.until.saturating_add(BATCH_PAGES).min(self.tail);
@@ -60,14 +66,17 @@ impl HashWindow {
     }
 
     /// These pages are settled, and were not.
-    pub(super) fn settled(&mut self, fresh: &Range<u32>) {
+    pub(in crate::source::controller) fn settled(&mut self, fresh: &Range<u32>) {
         let end = fresh.end.min(self.until);
         let ahead = end.saturating_sub(fresh.start.max(self.pages.start));
         self.ahead -= u64::from(ahead);
     }
 
     /// The windows that have some of these pages, of windows in their order.
-    pub(super) fn of_pages<'a>(windows: &'a mut [Self], pages: &Range<u32>) -> &'a mut [Self] {
+    pub(in crate::source::controller) fn of_pages<'a>(
+        windows: &'a mut [Self],
+        pages: &Range<u32>,
+    ) -> &'a mut [Self] {
         let first = windows.partition_point(|window| window.pages.end <= pages.start);
         let end = windows.partition_point(|window| window.pages.start < pages.end);
         &mut windows[first..end.max(first)]

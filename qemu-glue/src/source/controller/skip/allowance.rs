@@ -40,7 +40,7 @@ const SMOOTH: f64 = 0.125;
 
 /// The account of one destination.
 #[derive(Debug)]
-pub(super) struct Allowance {
+pub(in crate::source::controller) struct Allowance {
     /// The limit of silence.
     most: Duration,
     left: Duration,
@@ -58,7 +58,7 @@ pub(super) struct Allowance {
 
 impl Allowance {
     /// A full account.
-    pub(super) const fn new(most: Duration, at: Instant) -> Self {
+    pub(in crate::source::controller) const fn new(most: Duration, at: Instant) -> Self {
         Self {
             most,
             left: most,
@@ -72,7 +72,7 @@ impl Allowance {
     }
 
     /// QEMU, which has the whole link, sends so many bytes a second.
-    pub(super) fn network(&mut self, rate: f64) {
+    pub(in crate::source::controller) fn network(&mut self, rate: f64) {
         if rate.is_finite() && rate > 0.0 {
             self.network = Some(match self.network {
                 Some(before) => (rate - before).mul_add(SMOOTH, before),
@@ -88,7 +88,7 @@ impl Allowance {
     }
 
     /// So many pages have been settled.
-    pub(super) fn earn(&mut self, pages: u64) {
+    pub(in crate::source::controller) fn earn(&mut self, pages: u64) {
         if pages == 0 {
             return;
         }
@@ -104,7 +104,7 @@ impl Allowance {
 
     /// Time goes on, up to `at`; it counts where the destination has something to settle, as it had at the look before:
     /// between two looks much may pass, for instance while QEMU answers nothing.
-    pub(super) fn spend(&mut self, at: Instant, has_work: bool) {
+    pub(in crate::source::controller) fn spend(&mut self, at: Instant, has_work: bool) {
         let passed = at.saturating_duration_since(self.looked);
         self.looked = at;
         if std::mem::replace(&mut self.had_work, has_work) && has_work {
@@ -115,7 +115,7 @@ impl Allowance {
     }
 
     /// Why the destination is waited for no longer, once that is so.
-    pub(super) fn spent(&self) -> Option<RestoreTrouble> {
+    pub(in crate::source::controller) fn spent(&self) -> Option<RestoreTrouble> {
         if !self.left.is_zero() {
             return None;
         }

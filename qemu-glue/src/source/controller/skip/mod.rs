@@ -11,15 +11,22 @@
 //! QEMU takes up re-dirtied pages at its next sync. Released before that, it may switch over without one (see `throttle.rs`),
 //! and has all of them to send while the VM stands still.
 
+mod allowance;
+mod hash_window;
+mod ledger;
+mod peer;
+mod task;
+mod trouble;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+pub(in crate::source) use self::ledger::Ledger;
+pub(in crate::source) use self::peer::{LastWord, PeerState, Settled};
+pub(in crate::source) use self::task::SkipTask;
+pub(in crate::source) use self::trouble::RestoreTrouble;
 use super::command::Command;
 use super::input::Library;
-use super::ledger::Ledger;
-use super::peer::{PeerState, Settled};
-use super::skip_task::SkipTask;
-use super::trouble::RestoreTrouble;
 use crate::channel::{Message, NotInstalled, SetRange};
 use crate::shim::{LibraryStatus, SetState};
 use crate::source::hash::Hashed;
