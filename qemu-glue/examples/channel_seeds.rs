@@ -43,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 async fn spoken(messages: &[Message]) -> Result<Vec<u8>, Box<dyn Error>> {
     // The peer's first bytes come from a real peer; nothing else is heard.
     let (near, far) = duplex(ROOM);
-    let (mut heard, mut answers) = tokio::io::split(far);
+    let (mut received, mut answers) = tokio::io::split(far);
     let (own, peer) = duplex(ROOM);
     let (mut from_peer, mut to_peer) = tokio::io::split(own);
     let greeting = async {
@@ -53,12 +53,12 @@ async fn spoken(messages: &[Message]) -> Result<Vec<u8>, Box<dyn Error>> {
     let mut bytes = Vec::new();
     let relay = async {
         let mut first = vec![0; 4096];
-        let length = heard.read(&mut first).await?;
+        let length = received.read(&mut first).await?;
         bytes.extend_from_slice(&first[..length]);
         to_peer.write_all(&first[..length]).await?;
         let length = from_peer.read(&mut first).await?;
         answers.write_all(&first[..length]).await?;
-        heard.read_to_end(&mut bytes).await
+        received.read_to_end(&mut bytes).await
     };
     let speech = async {
         let (mut sender, receiver) = channel::connect(near, &Security::Plain).await?;

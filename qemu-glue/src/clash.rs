@@ -107,17 +107,17 @@ mod tests {
             let version = json!({"qemu": {"major": 10, "minor": 0, "micro": 2}});
             writeln!(out, "{}", json!({"QMP": {"version": version, "capabilities": []}})).unwrap();
             for line in BufReader::new(out.try_clone().unwrap()).lines() {
-                let Ok(Ok(asked)) = line.map(|line| serde_json::from_str::<Value>(&line)) else {
+                let Ok(Ok(request)) = line.map(|line| serde_json::from_str::<Value>(&line)) else {
                     return;
                 };
-                let value = match asked["execute"].as_str().unwrap() {
+                let value = match request["execute"].as_str().unwrap() {
                     name if name == command => answer.clone(),
                     "human-monitor-command" => json!("net0: type=user"),
                     "qom-get" => json!(""),
                     "query-sev" => json!({"enabled": false}),
                     _ => json!([]),
                 };
-                let _ = writeln!(out, "{}", json!({"id": asked["id"], "return": value}));
+                let _ = writeln!(out, "{}", json!({"id": request["id"], "return": value}));
             }
         });
         let qmp = Qmp::connect(&path).await.unwrap();

@@ -225,8 +225,8 @@ mod tests {
         let others = [open_as(OFlags::PATH), open_as(OFlags::WRONLY)];
         let seen = held().await;
         assert_eq!(Storage::open_held(&address(&own), &seen).await.unwrap().length(), 4096);
-        let said = refused(&seen, &secret).await;
-        assert!(said.contains("does not have it open"), "{said}");
+        let text = refused(&seen, &secret).await;
+        assert!(text.contains("does not have it open"), "{text}");
         // The name leads elsewhere when it is opened.
         fs::rename(&own, folder.path().join("moved")).unwrap();
         symlink(&secret, &own).unwrap();
@@ -250,7 +250,7 @@ mod tests {
             Address::Nbd(Export { server: server.clone(), name: String::new() })
         };
         // Neither server answers: an end of the time is an end of what may be asked.
-        let asked = async |held: &Arc<OpenFiles>, server: &NbdServer| {
+        let connected_to = async |held: &Arc<OpenFiles>, server: &NbdServer| {
             let address = address(server);
             let opened = Storage::open_held(&address, held);
             match tokio::time::timeout(Duration::from_millis(300), opened).await {
@@ -260,8 +260,8 @@ mod tests {
         };
         let before = held().await;
         for server in [&server, &path] {
-            let said = asked(&before, server).await;
-            assert!(said.contains("has no connection to it"), "{said}");
+            let text = connected_to(&before, server).await;
+            assert!(text.contains("has no connection to it"), "{text}");
         }
         tcp.set_nonblocking(true).unwrap();
         assert!(tcp.accept().is_err(), "nobody has come by TCP");
@@ -271,7 +271,7 @@ mod tests {
         );
         let with = held().await;
         for server in [&server, &path] {
-            assert_eq!(asked(&with, server).await, "asked", "{server}");
+            assert_eq!(connected_to(&with, server).await, "asked", "{server}");
         }
         drop((connections, unix));
     }

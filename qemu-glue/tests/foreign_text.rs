@@ -34,9 +34,9 @@ fn host(arguments: &[&OsStr]) -> Output {
 #[track_caller]
 fn check(sink: &str, arguments: &[&OsStr]) -> String {
     let output = host(arguments);
-    let said = [output.stdout, output.stderr].concat();
-    hostile::assert_harmless(sink, &said, MOST);
-    String::from_utf8(said).expect("it is UTF-8")
+    let printed = [output.stdout, output.stderr].concat();
+    hostile::assert_harmless(sink, &printed, MOST);
+    String::from_utf8(printed).expect("it is UTF-8")
 }
 
 /// Serves every connection to a new socket with `serve`, in threads that end with the test.
@@ -56,8 +56,8 @@ fn listen(folder: &TempDir, name: &str, serve: fn(&mut dyn Write, &Value)) -> Pa
                 }
                 for line in read.lines() {
                     let Ok(line) = line else { return };
-                    let Ok(asked) = serde_json::from_str(&line) else { continue };
-                    serve(&mut write, &asked);
+                    let Ok(requested) = serde_json::from_str(&line) else { continue };
+                    serve(&mut write, &requested);
                 }
             });
         }
@@ -66,8 +66,8 @@ fn listen(folder: &TempDir, name: &str, serve: fn(&mut dyn Write, &Value)) -> Pa
 }
 
 /// A QEMU that looks like one with a VM, and refuses what else is asked in hostile words.
-fn qemu(out: &mut dyn Write, asked: &Value) {
-    let answer = match asked["execute"].as_str().unwrap_or_default() {
+fn qemu(out: &mut dyn Write, requested: &Value) {
+    let answer = match requested["execute"].as_str().unwrap_or_default() {
         "query-status" => json!({"status": "running", "running": true}),
         "query-migrate-parameters" => json!({"max-bandwidth": 0, "downtime-limit": 300}),
         "query-kvm" => json!({"enabled": true, "present": true}),
@@ -81,19 +81,19 @@ fn qemu(out: &mut dyn Write, asked: &Value) {
         | "migrate-set-parameters" => json!({}),
         _ => {
             let error = json!({"class": "GenericError", "desc": hostile::big()});
-            let _ = writeln!(out, "{}", json!({"id": asked["id"], "error": error}));
+            let _ = writeln!(out, "{}", json!({"id": requested["id"], "error": error}));
             return;
         }
     };
-    let _ = writeln!(out, "{}", json!({"id": asked["id"], "return": answer}));
+    let _ = writeln!(out, "{}", json!({"id": requested["id"], "return": answer}));
 }
 
 /// A guest that writes lines of its own into the doctor's.
-fn guest(out: &mut dyn Write, asked: &Value) {
+fn guest(out: &mut dyn Write, requested: &Value) {
     let server = json!({"waiting": {"why": hostile::big(), "hint": hostile::big()}});
     let hello = json!({"version": 1, "program": hostile::TEXT, "pid": 1, "kernel": hostile::TEXT,
         "server": server});
-    let _ = writeln!(out, "{}", json!({"id": asked["id"], "hello": hello}));
+    let _ = writeln!(out, "{}", json!({"id": requested["id"], "hello": hello}));
 }
 
 /// One frame of the plain channel.
@@ -120,11 +120,11 @@ fn a_guest_and_a_qemu_write_no_lines_of_the_doctor() {
     let folder = tempfile::tempdir().unwrap();
     let (qmp, agent) = (listen(&folder, "qmp", qemu), listen(&folder, "agent", guest));
     let arguments = [os("doctor"), os("--qmp"), qmp.as_os_str(), os("--agent"), agent.as_os_str()];
-    let said = check("doctor", &arguments);
-    assert!(said.contains("\nFAIL     it has no server: evil"), "{said}");
-    assert!(said.contains("the agent answers: poolferry evil"), "{said}");
-    let said = check("doctor --json", &[&arguments[..], &[os("--json")]].concat());
-    assert!(said.contains("\"it has no server: evil"), "{said}");
+    let printed = check("doctor", &arguments);
+    assert!(printed.contains("\nFAIL     it has no server: evil"), "{printed}");
+    assert!(printed.contains("the agent answers: poolferry evil"), "{printed}");
+    let printed = check("doctor --json", &[&arguments[..], &[os("--json")]].concat());
+    assert!(printed.contains("\"it has no server: evil"), "{printed}");
 }
 
 #[test]
@@ -141,25 +141,25 @@ fn a_source_writes_no_lines_of_receive() {
         .spawn()
         .unwrap();
     let mut out = BufReader::new(receive.stdout.take().unwrap());
-    let mut said = String::new();
-    out.read_line(&mut said).unwrap();
-    let address = said.trim().strip_prefix("listening on ").unwrap().to_owned();
+    let mut printed = String::new();
+    out.read_line(&mut printed).unwrap();
+    let address = printed.trim().strip_prefix("listening on ").unwrap().to_owned();
     let mut source = TcpStream::connect(address).unwrap();
     let text = hostile::TEXT;
     let hello = json!({"version": VERSION, "program": text, "qemu": text, "migration": hostile::big()[..9000]});
     let finish = json!({"status": text, "reason": text, "begun_unix_s": 0});
     let offer = json!({"blocks": [], "devices": [], "runs": 0, "capabilities": [], "multifd": null,
         "shares": false});
-    let said =
+    let printed =
         [frame(HELLO, &hello), frame(OFFER, &offer), OFFER_END.to_vec(), frame(FINISH, &finish)];
-    source.write_all(&[PREFACE, &said.concat()].concat()).unwrap();
+    source.write_all(&[PREFACE, &printed.concat()].concat()).unwrap();
     let mut rest = Vec::new();
     out.read_to_end(&mut rest).unwrap();
     receive.stderr.take().unwrap().read_to_end(&mut rest).unwrap();
     receive.wait().unwrap();
     hostile::assert_harmless("receive", &rest, MOST);
-    let said = String::from_utf8_lossy(&rest);
-    assert!(said.contains("migration evil"), "{said}");
+    let printed = String::from_utf8_lossy(&rest);
+    assert!(printed.contains("migration evil"), "{printed}");
 }
 
 #[test]
@@ -177,15 +177,15 @@ fn a_receiver_and_a_qemu_write_no_lines_of_migrate() {
         let hello = json!({"version": VERSION, "program": text, "qemu": text, "migration": text});
         let long = &hostile::big()[..9000];
         let refused = json!({"reason": long, "hint": long, "uri": null});
-        let said = [PREFACE, &frame(HELLO, &hello), &frame(REFUSED, &refused)].concat();
-        stream.write_all(&said).unwrap();
+        let printed = [PREFACE, &frame(HELLO, &hello), &frame(REFUSED, &refused)].concat();
+        stream.write_all(&printed).unwrap();
         let _ = stream.read_to_end(&mut Vec::new());
     });
     let arguments = [os("migrate"), os("--plain"), os("--to"), os(&to), os("--qmp")];
     let more = [qmp.as_os_str(), os("--agent"), agent.as_os_str()];
-    let said = check("migrate", &[&arguments[..], &more[..]].concat());
-    assert!(said.contains("error: the destination refuses: evil"), "{said}");
-    assert!(said.contains("\nhint: at the destination: evil"), "{said}");
+    let printed = check("migrate", &[&arguments[..], &more[..]].concat());
+    assert!(printed.contains("error: the destination refuses: evil"), "{printed}");
+    assert!(printed.contains("\nhint: at the destination: evil"), "{printed}");
 }
 
 #[test]

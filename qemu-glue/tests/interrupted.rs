@@ -32,31 +32,31 @@ enum Fault {
 fn qemu(folder: &TempDir, fault: Fault) -> (PathBuf, Receiver<String>) {
     let path = folder.path().join("qmp");
     let listener = UnixListener::bind(&path).expect("it works");
-    let (told, commands) = channel();
+    let (sender, commands) = channel();
     thread::spawn(move || {
         for stream in listener.incoming() {
-            let told = told.clone();
-            thread::spawn(move || serve(stream.expect("it works"), fault, &told));
+            let sender = sender.clone();
+            thread::spawn(move || serve(stream.expect("it works"), fault, &sender));
         }
     });
     (path, commands)
 }
 
-fn serve(mut out: UnixStream, fault: Fault, told: &Sender<String>) {
+fn serve(mut out: UnixStream, fault: Fault, sender: &Sender<String>) {
     let version = json!({"qemu": {"major": 10, "minor": 0, "micro": 2}});
     let _ = writeln!(out, "{}", json!({"QMP": {"version": version, "capabilities": []}}));
     let mut status = "none";
     for line in BufReader::new(out.try_clone().expect("it works")).lines() {
         let Ok(line) = line else { return };
-        let asked: Value = serde_json::from_str(&line).expect("it works");
-        let name = asked["execute"].as_str().expect("it works");
+        let requested: Value = serde_json::from_str(&line).expect("it works");
+        let name = requested["execute"].as_str().expect("it works");
         match (name, fault) {
             ("migrate", _) => status = "active",
             ("migrate_cancel", Fault::NeverCancelled) => status = "cancelling",
             ("migrate_cancel", _) => status = "cancelled",
             _ => {}
         }
-        let _ = told.send(name.to_owned());
+        let _ = sender.send(name.to_owned());
         if fault == Fault::Mute && status == "active" {
             continue;
         }
@@ -71,7 +71,7 @@ fn serve(mut out: UnixStream, fault: Fault, told: &Sender<String>) {
             "human-monitor-command" => json!(""),
             _ => json!({}),
         };
-        let _ = writeln!(out, "{}", json!({"id": asked["id"], "return": answer}));
+        let _ = writeln!(out, "{}", json!({"id": requested["id"], "return": answer}));
     }
 }
 
@@ -90,8 +90,8 @@ fn receiver() -> String {
         let (mut stream, _) = listener.accept().expect("it works");
         let hello = json!({"version": VERSION, "program": "", "qemu": "", "migration": ""});
         let refused = json!({"reason": "no", "hint": "", "uri": "tcp:127.0.0.1:9"});
-        let said = [b"PFERRY1P", &frame(1, &hello)[..], &frame(6, &refused)].concat();
-        stream.write_all(&said).expect("it works");
+        let text = [b"PFERRY1P", &frame(1, &hello)[..], &frame(6, &refused)].concat();
+        stream.write_all(&text).expect("it works");
         let _ = stream.read_to_end(&mut Vec::new());
     });
     address
@@ -127,11 +127,11 @@ fn ends(mut child: Child, from: Instant) -> (Option<i32>, String) {
         sleep(Duration::from_millis(10));
     };
     let took = from.elapsed();
-    let mut said = String::new();
-    child.stdout.take().expect("a pipe").read_to_string(&mut said).expect("it works");
-    child.stderr.take().expect("a pipe").read_to_string(&mut said).expect("it works");
-    assert!(took < END, "it took {took:?}: {said}");
-    (status.code(), said)
+    let mut text = String::new();
+    child.stdout.take().expect("a pipe").read_to_string(&mut text).expect("it works");
+    child.stderr.take().expect("a pipe").read_to_string(&mut text).expect("it works");
+    assert!(took < END, "it took {took:?}: {text}");
+    (status.code(), text)
 }
 
 /// A migration that gets SIGTERM once QEMU was told to migrate.
@@ -141,11 +141,11 @@ fn terminated(fault: Fault) -> (String, Receiver<String>) {
     let child = migrate(&qmp, &[]);
     wait_for(&commands, "migrate");
     sleep(Duration::from_millis(300));
-    let told = Instant::now();
+    let signalled = Instant::now();
     kill_process(Pid::from_child(&child), Signal::TERM).expect("it works");
-    let (code, said) = ends(child, told);
-    assert_eq!(code, Some(1), "{said}");
-    (said, commands)
+    let (code, text) = ends(child, signalled);
+    assert_eq!(code, Some(1), "{text}");
+    (text, commands)
 }
 
 /// Whether QEMU was given other limits since it was told to cancel.
@@ -162,23 +162,23 @@ fn limits_are_back(commands: &Receiver<String>) -> bool {
 
 #[test]
 fn of_a_receiver_that_is_silent() {
-    let (said, commands) = terminated(Fault::Nothing);
-    assert!(said.contains("cancelled"), "{said}");
-    assert!(limits_are_back(&commands), "{said}");
+    let (text, commands) = terminated(Fault::Nothing);
+    assert!(text.contains("cancelled"), "{text}");
+    assert!(limits_are_back(&commands), "{text}");
 }
 
 #[test]
 fn of_a_qemu_that_is_mute() {
-    let (said, _) = terminated(Fault::Mute);
-    assert!(said.contains("QEMU has not ended it within"), "{said}");
-    assert!(said.contains("`poolferry-host watchdog` goes on"), "{said}");
+    let (text, _) = terminated(Fault::Mute);
+    assert!(text.contains("QEMU has not ended it within"), "{text}");
+    assert!(text.contains("`poolferry-host watchdog` goes on"), "{text}");
 }
 
 #[test]
 fn of_a_qemu_that_goes_on() {
-    let (said, commands) = terminated(Fault::NeverCancelled);
-    assert!(said.contains("QEMU has not ended it within"), "{said}");
-    assert!(limits_are_back(&commands), "{said}");
+    let (text, commands) = terminated(Fault::NeverCancelled);
+    assert!(text.contains("QEMU has not ended it within"), "{text}");
+    assert!(limits_are_back(&commands), "{text}");
 }
 
 #[test]
@@ -187,9 +187,9 @@ fn of_the_time_that_is_over() {
     let (qmp, commands) = qemu(&folder, Fault::Mute);
     let child = migrate(&qmp, &["--timeout", "1"]);
     wait_for(&commands, "migrate");
-    let (code, said) = ends(child, Instant::now() + Duration::from_secs(1));
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("it took longer than allowed"), "{said}");
+    let (code, text) = ends(child, Instant::now() + Duration::from_secs(1));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("it took longer than allowed"), "{text}");
 }
 
 /// What is wrong is the first thing said, and the only one.
@@ -197,10 +197,10 @@ fn of_the_time_that_is_over() {
 fn of_a_monitor_that_is_not_there() {
     let folder = tempfile::tempdir().unwrap();
     let begun = Instant::now();
-    let (code, said) = ends(migrate(&folder.path().join("qmp"), &[]), begun);
-    assert_eq!(code, Some(1), "{said}");
-    let lines: Vec<&str> = said.lines().collect();
-    let [error, hint] = lines[..] else { panic!("{said}") };
-    assert!(error.starts_with("error: failed to connect to QEMU's monitor"), "{said}");
-    assert!(hint.starts_with("hint: start QEMU with `-qmp unix:"), "{said}");
+    let (code, text) = ends(migrate(&folder.path().join("qmp"), &[]), begun);
+    assert_eq!(code, Some(1), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    let [error, hint] = lines[..] else { panic!("{text}") };
+    assert!(error.starts_with("error: failed to connect to QEMU's monitor"), "{text}");
+    assert!(hint.starts_with("hint: start QEMU with `-qmp unix:"), "{text}");
 }

@@ -104,11 +104,11 @@ fn what_is_no_list_is_told_with_a_remedy() {
     {
         let mut command = Command::new(env!("CARGO_BIN_EXE_poolferry-host"));
         let output = command.args(["list", path]).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let printed = String::from_utf8_lossy(&output.stderr);
         assert!(
-            !output.status.success() && said.contains("hint: ") && said.contains(remedy),
-            "{said}"
+            !output.status.success() && printed.contains("hint: ") && printed.contains(remedy),
+            "{printed}"
         );
-        assert_eq!(said.matches(path).count(), 1, "{said}");
+        assert_eq!(printed.matches(path).count(), 1, "{printed}");
     }
 }

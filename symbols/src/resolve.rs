@@ -9,7 +9,7 @@ use crate::debug_file::Attempt;
 use crate::debug_file::files::{FileProvider, LocalFiles};
 use crate::elf::{ElfError, FileSnapshot, Program};
 use crate::error::Error;
-use crate::isolated::Asked;
+use crate::isolated::ReadJob;
 use crate::options::Options;
 use crate::profile::Profile;
 use crate::read::{Clock, ReadStep, read};
@@ -94,8 +94,8 @@ fn look(target: &ProgramPaths<'_>, options: &Options) -> Result<Resolved, Error>
             read(&program, Rc::clone(&files) as Rc<dyn FileProvider>, search)?
         }
         Some(isolation) => {
-            let asked = Asked { path: target.program, program, budget, files: &files, options };
-            let read = isolation.read(&asked)?;
+            let job = ReadJob { path: target.program, program, budget, files: &files, options };
+            let read = isolation.read(&job)?;
             clock.step("in another process");
             read
         }

@@ -50,13 +50,13 @@ fn run(tool: &str, args: &[&str]) -> Option<String> {
 
 /// Addresses by symbol.
 fn nm(program: &Path, args: &[&str]) -> Option<BTreeMap<String, u64>> {
-    let said = run("nm", &[args, &[program.to_str().unwrap()]].concat())?;
+    let printed = run("nm", &[args, &[program.to_str().unwrap()]].concat())?;
     let symbol = |line: &str| {
         let mut words = line.split_whitespace();
         let addr = u64::from_str_radix(words.next()?, 16).ok()?;
         Some((words.nth(1)?.to_owned(), addr))
     };
-    Some(said.lines().filter_map(symbol).collect())
+    Some(printed.lines().filter_map(symbol).collect())
 }
 
 /// Sites and globals stand where nm says. Returns how many were compared.
@@ -119,9 +119,9 @@ fn mysql_5_6_24_has_the_layout_that_gdb_sees() {
     let path = folder.path().join("walk.py");
     fs::write(&path, script).unwrap();
     let args = ["-nx", "-batch", "-x", path.to_str().unwrap(), program.to_str().unwrap()];
-    let Some(said) = run("gdb", &args) else { return };
+    let Some(printed) = run("gdb", &args) else { return };
     let mut compared = 0;
-    for line in said.lines() {
+    for line in printed.lines() {
         match line.split(' ').collect::<Vec<_>>().as_slice() {
             ["field", role, at, width] => {
                 let field = &profile.fields[&FieldRole::named(role).unwrap()];
@@ -139,7 +139,7 @@ fn mysql_5_6_24_has_the_layout_that_gdb_sees() {
         }
         compared += 1;
     }
-    assert_eq!(compared, 15 + 4 + 12, "{said}");
+    assert_eq!(compared, 15 + 4 + 12, "{printed}");
 }
 
 #[test]
@@ -215,8 +215,8 @@ fn disassembly(program: &Path, profile: &Profile) -> Option<BTreeMap<u64, String
         let start = format!("--start-address={}", site.probe);
         let stop = format!("--stop-address={:#x}", site.probe.0 + 4);
         let path = program.to_str().unwrap();
-        let said = run("objdump", &["-d", "--no-show-raw-insn", &start, &stop, path])?;
-        let line = said.lines().find_map(|line| {
+        let printed = run("objdump", &["-d", "--no-show-raw-insn", &start, &stop, path])?;
+        let line = printed.lines().find_map(|line| {
             let (addr, text) = line.trim().split_once(":\t")?;
             let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
             Some((u64::from_str_radix(addr, 16).ok()?, text))

@@ -76,14 +76,14 @@ fn no_output_does_what_a_process_names_itself() -> io::Result<()> {
     ];
     for (shows, command) in commands {
         let output = poolferry(command)?;
-        let said = [output.stdout, output.stderr].concat();
+        let printed = [output.stdout, output.stderr].concat();
         let sink = format!("poolferry {:?}", command[0]);
-        if let Some(harm) = hostile::harm(&said, &[], MOST) {
+        if let Some(harm) = hostile::harm(&printed, &[], MOST) {
             panic!("{sink}: {harm}");
         }
-        assert!(!said.is_empty(), "{sink} says nothing");
+        assert!(!printed.is_empty(), "{sink} says nothing");
         if shows {
-            hostile::assert_harmless(&format!("poolferry {command:?}"), &said, MOST);
+            hostile::assert_harmless(&format!("poolferry {command:?}"), &printed, MOST);
         }
     }
     Ok(())

@@ -41,19 +41,19 @@ pub(crate) fn is_held() -> bool {
 
 fn wait_for(locks: &[&Path], patience: Duration) {
     let start = Instant::now();
-    let mut told = None;
+    let mut named = None;
     while let Some((lock, pid)) = locks.iter().find_map(|lock| Some((lock, holder(lock)?))) {
         if start.elapsed() > patience {
             return;
         }
-        if told != Some(pid) {
+        if named != Some(pid) {
             println!(
                 "waiting up to {} minutes for {}, which holds `{}`",
                 patience.as_secs() / 60,
                 name(pid),
                 lock.display()
             );
-            told = Some(pid);
+            named = Some(pid);
         }
         sleep(PAUSE);
     }

@@ -57,8 +57,8 @@ pub(crate) fn check() -> Result<()> {
     let mut skipped = BTreeSet::new();
     for folder in WORKSPACES {
         let list = built(folder, &rules.graph.targets)?;
-        let told = rules.find(&list, &mut skipped);
-        found.extend(told.into_iter().map(|what| format!("\n  {folder}: {what}")));
+        let findings = rules.find(&list, &mut skipped);
+        found.extend(findings.into_iter().map(|what| format!("\n  {folder}: {what}")));
     }
     let unused = rules.bans.skip.iter().filter(|skip| !skipped.contains(&skip.name));
     found.extend(unused.map(|skip| format!("\n  {RULES}: `{}` is in no two versions", skip.name)));

@@ -124,7 +124,7 @@ fn run_side_by_side(fuzzers: Vec<(String, Command)>) -> Result<Vec<String>> {
             println!(
                 "{} {name}: {}",
                 if status.success() { "ok    " } else { "FAILED" },
-                told(&text)
+                summary(&text)
             );
             if !status.success() {
                 println!("{}", last_lines(&text, SHOWN_LINES));
@@ -144,7 +144,7 @@ fn run_side_by_side(fuzzers: Vec<(String, Command)>) -> Result<Vec<String>> {
 }
 
 /// What libFuzzer tells at its end (`-print_final_stats=1`), in short.
-fn told(log: &str) -> String {
+fn summary(log: &str) -> String {
     let value = |key: &str| {
         let line = log.lines().rev().find_map(|line| line.strip_prefix(key))?;
         line.trim_start_matches(':').trim().parse::<u64>().ok()
@@ -286,8 +286,8 @@ mod tests {
     fn figures_are_those_of_the_end() {
         let log = "INFO: Seed: 1\nDone 9 runs in 1 second(s)\nstat::number_of_executed_units: 9\n\
                    stat::average_exec_per_sec:     9\nstat::peak_rss_mb:              46\n";
-        assert_eq!(told(log), "9 executions, 46 MiB at most");
-        assert!(told("ERROR: libFuzzer: deadly signal").contains("without"));
+        assert_eq!(summary(log), "9 executions, 46 MiB at most");
+        assert!(summary("ERROR: libFuzzer: deadly signal").contains("without"));
         assert_eq!(last_lines("a\nb\nc", 2), "b\nc");
     }
 }

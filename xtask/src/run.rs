@@ -75,7 +75,7 @@ pub(crate) fn as_root(program: &Path, command: &str) -> Command {
 
 /// Whether no server runs here that could be observed; says of those that are called so why they cannot.
 fn is_demo_wanted(program: &Path) -> Result<bool> {
-    let Running::None(reasons) = running::ask(&mut as_root(program, "doctor"))? else {
+    let Running::None(reasons) = running::examine(&mut as_root(program, "doctor"))? else {
         return Ok(false);
     };
     if !reasons.is_empty() {
@@ -105,16 +105,16 @@ fn with_demo_server(agent: &mut Command) -> Result<ExitCode> {
     );
     // Until here an interrupt ends this program, and the server's watchdog cleans up.
     let demo = Demo::start()?;
-    let told_to_end = Arc::new(AtomicBool::new(false));
-    flag::register(SIGTERM, Arc::clone(&told_to_end))?;
-    flag::register(SIGHUP, Arc::clone(&told_to_end))?;
+    let should_end = Arc::new(AtomicBool::new(false));
+    flag::register(SIGTERM, Arc::clone(&should_end))?;
+    flag::register(SIGHUP, Arc::clone(&should_end))?;
     // The terminal's Ctrl-C reaches the agent by itself; here it must only not end us before the agent.
     flag::register(SIGINT, Arc::default())?;
     let mut child = agent
         .args(["--pid", &demo.pid().to_string()])
         .spawn()
         .context("failed to start `poolferry`")?;
-    let status = wait(&mut child, &told_to_end);
+    let status = wait(&mut child, &should_end);
     drop(demo);
     status
 }
@@ -141,13 +141,13 @@ impl Demo {
 }
 
 /// Waits for the agent, and hands on to it, once, that it is to end.
-fn wait(child: &mut Child, told_to_end: &AtomicBool) -> Result<ExitCode> {
+fn wait(child: &mut Child, should_end: &AtomicBool) -> Result<ExitCode> {
     loop {
         if let Some(status) = child.try_wait()? {
             let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
             return Ok(ExitCode::from(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)));
         }
-        if told_to_end.swap(false, Ordering::Relaxed)
+        if should_end.swap(false, Ordering::Relaxed)
             && let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw)
         {
             let _ = kill_process(pid, Signal::TERM);

@@ -32,7 +32,7 @@ impl Check {
 }
 
 /// Asks the `doctor`. What it finds of the machine is nothing to us.
-pub(crate) fn ask(doctor: &mut Command) -> Result<Running> {
+pub(crate) fn examine(doctor: &mut Command) -> Result<Running> {
     let output = doctor.stderr(Stdio::inherit()).output();
     let output = output.context("failed to start `poolferry doctor`")?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -55,8 +55,8 @@ fn of(checks: Vec<Check>) -> Running {
         return Running::Observable;
     }
     let failed = checks.iter().any(|check| check.status == "FAIL");
-    let told = |check: &Check| check.status == "FAIL" || check.name == "server";
-    let reasons = checks.into_iter().filter(told).map(|check| check.found);
+    let is_reason = |check: &Check| check.status == "FAIL" || check.name == "server";
+    let reasons = checks.into_iter().filter(is_reason).map(|check| check.found);
     Running::None(if failed { reasons.collect() } else { Vec::new() })
 }
 
@@ -90,7 +90,7 @@ mod tests {
         let mut doctor = Command::new(program);
         doctor.arg("doctor");
         doctor.args(pids.iter().flat_map(|pid| ["--pid".to_owned(), pid.to_string()]));
-        ask(&mut doctor).unwrap()
+        examine(&mut doctor).unwrap()
     }
 
     #[test]

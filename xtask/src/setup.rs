@@ -12,7 +12,7 @@ use crate::packages::{self, Purpose};
 /// Whether to ask before something is installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Consent {
-    Ask,
+    Prompt,
     Given,
 }
 
@@ -20,7 +20,7 @@ impl Consent {
     /// Asks only on a terminal, and neither with `--yes` nor in CI.
     pub(crate) fn new(yes: bool) -> Self {
         let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
-        if yes || ci || !io::stdin().is_terminal() { Self::Given } else { Self::Ask }
+        if yes || ci || !io::stdin().is_terminal() { Self::Given } else { Self::Prompt }
     }
 }
 
@@ -112,7 +112,7 @@ impl Plan {
         for line in lines {
             println!("  {line}");
         }
-        if consent == Consent::Ask && !agreed()? {
+        if consent == Consent::Prompt && !agreed()? {
             bail!("nothing was installed");
         }
         let names: Vec<&str> = self.packages.iter().map(|package| package.name).collect();

@@ -183,7 +183,7 @@ fn attach(
         drop(sender.send(set.map(|links| Kept { _links: links, ebpf })));
     };
     let setting = thread::Builder::new().name("attach".to_owned()).spawn(set)?;
-    let (began, mut is_told) = (Instant::now(), false);
+    let (began, mut is_reported) = (Instant::now(), false);
     loop {
         match done.recv_timeout(LONG / 40) {
             Ok(Ok(kept)) => return Ok(Some(kept)),
@@ -196,8 +196,8 @@ fn attach(
             drop(done.recv());
             return Ok(None);
         }
-        if !is_told && began.elapsed() >= LONG {
-            is_told = true;
+        if !is_reported && began.elapsed() >= LONG {
+            is_reported = true;
             // The kernel waits in the same queue, so now this shows who only reads its map, too.
             let holder = who_holds(|| is_wanted() && !setting.is_finished());
             // Who is gone needs not know; this goes on.

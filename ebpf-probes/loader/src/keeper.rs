@@ -21,7 +21,7 @@ use crate::pair::Pair;
 /// How long a keeper may take to start and to load its programs, on a machine that is short of everything.
 const LOADING: Duration = Duration::from_secs(60);
 /// How long it may take to tell the run time.
-const ASKING: Duration = Duration::from_secs(1);
+const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// How long it may take to take the probes out. The kernel goes on with it.
 const ENDING: Duration = Duration::from_secs(10);
 
@@ -74,15 +74,15 @@ impl Keeper {
         if let Some(made) = &made {
             let _ = line.keeper.set(made.child.id());
         }
-        let (maps, told) = (BTreeMap::new(), Vec::new());
-        let mut keeper = Self { line, made, maps, programs: told };
-        match keeper.hear(Some(LOADING))?.0 {
+        let (maps, none) = (BTreeMap::new(), Vec::new());
+        let mut keeper = Self { line, made, maps, programs: none };
+        match keeper.receive(Some(LOADING))?.0 {
             KeeperReply::Ready => {}
             _ => return Err(KeeperError::Protocol),
         }
         let programs = programs.iter().map(|name| (*name).to_owned()).collect();
-        keeper.tell(&Order::Load { settings: settings.clone(), programs }, &[])?;
-        let (KeeperReply::Loaded { maps, programs }, files) = keeper.hear(Some(LOADING))? else {
+        keeper.send(&Order::Load { settings: settings.clone(), programs }, &[])?;
+        let (KeeperReply::Loaded { maps, programs }, files) = keeper.receive(Some(LOADING))? else {
             return Err(KeeperError::Protocol);
         };
         if maps.len() != files.len() {
@@ -105,11 +105,11 @@ impl Keeper {
         limit: Option<Duration>,
         waits: impl Fn(Option<Holder>),
     ) -> Result<(), KeeperError> {
-        self.tell(&Order::Attach { pid: self.line.pid, sites }, &[text])?;
+        self.send(&Order::Attach { pid: self.line.pid, sites }, &[text])?;
         let until = limit.map(|limit| Instant::now() + limit);
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            match self.hear(left)?.0 {
+            match self.receive(left)?.0 {
                 KeeperReply::Attached => return Ok(()),
                 KeeperReply::Waits(holder) => waits(holder),
                 _ => return Err(KeeperError::Protocol),
@@ -152,8 +152,8 @@ impl Keeper {
     /// # Errors
     /// When it does not answer.
     pub fn run_time(&self) -> Result<(u64, u64), KeeperError> {
-        self.tell(&Order::RunTime, &[])?;
-        match self.hear(Some(ASKING))?.0 {
+        self.send(&Order::RunTime, &[])?;
+        match self.receive(Some(ANSWER_LIMIT))?.0 {
             KeeperReply::RunTime(ns, runs) => Ok((ns, runs)),
             _ => Err(KeeperError::Protocol),
         }
@@ -173,14 +173,14 @@ impl Keeper {
         self.made.as_ref()?.exit.as_ref()?.try_clone().ok()
     }
 
-    fn tell(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), KeeperError> {
+    fn send(&self, order: &Order, files: &[BorrowedFd<'_>]) -> Result<(), KeeperError> {
         self.line.pair.send(order, files).map_err(|error| match error.kind() {
             io::ErrorKind::BrokenPipe => self.ended(),
             _ => KeeperError::Start(error),
         })
     }
 
-    fn hear(&self, limit: Option<Duration>) -> Result<(KeeperReply, Vec<OwnedFd>), KeeperError> {
+    fn receive(&self, limit: Option<Duration>) -> Result<(KeeperReply, Vec<OwnedFd>), KeeperError> {
         if let Some(limit) = limit
             && !self.line.pair.wait(limit)
         {
@@ -188,7 +188,7 @@ impl Keeper {
         }
         match self.line.pair.receive() {
             Ok(Some((KeeperReply::Failed(error), _))) => Err(error.into()),
-            Ok(Some(said)) => Ok(said),
+            Ok(Some(reply)) => Ok(reply),
             Ok(None) => Err(self.ended()),
             Err(error) => Err(KeeperError::Start(error)),
         }

@@ -38,14 +38,14 @@ const INIT: u32 = 1;
 /// # Errors
 /// [`LoadError::Unasked`].
 pub(crate) fn who_holds(is_wanted: impl Fn() -> bool) -> Result<Option<Holder>, LoadError> {
-    let may_ask_all = may_ask_all();
-    let found = first_silent("/proc", "pagemap", may_ask_all, is_wanted)?;
+    let may_query_all = may_query_all();
+    let found = first_silent("/proc", "pagemap", may_query_all, is_wanted)?;
     Ok(found.map(Holder::of))
 }
 
 /// Whether a process that refuses the question does so by a rule of the system's, such as a security module's, and not because
 /// of what this program lacks.
-fn may_ask_all() -> bool {
+fn may_query_all() -> bool {
     capabilities(None).is_ok_and(|held| held.effective.contains(CapabilitySet::SYS_PTRACE))
 }
 
@@ -53,17 +53,18 @@ fn may_ask_all() -> bool {
 fn first_silent(
     base: &'static str,
     name: &'static str,
-    may_ask_all: bool,
+    may_query_all: bool,
     is_wanted: impl Fn() -> bool,
 ) -> Result<Option<u32>, LoadError> {
-    let asked = Arc::new(AtomicU32::new(0));
+    let current = Arc::new(AtomicU32::new(0));
     let (sender, done) = channel();
-    let told = Arc::clone(&asked);
+    let progress = Arc::clone(&current);
     // Who has heard enough does not wait for this.
-    let ask = move || drop(sender.send(ask_all(Path::new(base), name, may_ask_all, &told)));
+    let query =
+        move || drop(sender.send(query_all(Path::new(base), name, may_query_all, &progress)));
     thread::Builder::new()
         .name("look".to_owned())
-        .spawn(ask)
+        .spawn(query)
         .map_err(|error| unasked(None, &error))?;
     let (mut last, mut since, mut waited) = (0, Instant::now(), Duration::ZERO);
     loop {
@@ -74,7 +75,7 @@ fn first_silent(
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
-        let now = asked.load(Ordering::Relaxed);
+        let now = current.load(Ordering::Relaxed);
         let took = since.elapsed();
         if now != last {
             waited += took.saturating_sub(QUICK);
@@ -89,22 +90,27 @@ fn first_silent(
 }
 
 /// Asks one after the other, and tells whom.
-fn ask_all(base: &Path, name: &str, may_ask_all: bool, told: &AtomicU32) -> Result<(), LoadError> {
+fn query_all(
+    base: &Path,
+    name: &str,
+    may_query_all: bool,
+    progress: &AtomicU32,
+) -> Result<(), LoadError> {
     let processes = fs::read_dir(base).map_err(|error| unasked(None, &error))?;
     for entry in processes {
         let entry = entry.map_err(|error| unasked(None, &error))?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        told.store(pid, Ordering::Relaxed);
-        match ask(&entry.path(), name) {
+        progress.store(pid, Ordering::Relaxed);
+        match query(&entry.path(), name) {
             Ok(()) => {}
-            Err(error) if may_ask_all && error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) if may_query_all && error.kind() == io::ErrorKind::PermissionDenied => {}
             Err(error) => return Err(unasked(Some(pid), &error)),
         }
     }
     // Others may be hidden, too.
-    if !may_ask_all && let Err(error) = fs::metadata(base.join(INIT.to_string())) {
+    if !may_query_all && let Err(error) = fs::metadata(base.join(INIT.to_string())) {
         return Err(unasked(Some(INIT), &error));
     }
     Ok(())
@@ -113,7 +119,7 @@ fn ask_all(base: &Path, name: &str, may_ask_all: bool, told: &AtomicU32) -> Resu
 /// Asks a process, which may have gone, or have no memory map (a thread of the kernel's).
 ///
 /// One whose first thread has ended has that map by its other threads only.
-fn ask(process: &Path, name: &str) -> io::Result<()> {
+fn query(process: &Path, name: &str) -> io::Result<()> {
     if has_answered(&process.join(name))? {
         return Ok(());
     }
@@ -152,7 +158,7 @@ mod tests {
     fn who_answers_holds_nothing() {
         let since = Instant::now();
         // Without the rights to ask all, nothing is known.
-        assert!(!may_ask_all() || who_holds(|| true) == Ok(None));
+        assert!(!may_query_all() || who_holds(|| true) == Ok(None));
         println!("all processes asked in {:?}", since.elapsed());
     }
 
@@ -182,7 +188,7 @@ mod tests {
             pipe
         }
 
-        fn ask(&self, is_wanted: bool) -> Option<u32> {
+        fn query(&self, is_wanted: bool) -> Option<u32> {
             let base: &'static str = self.0.path().to_str().unwrap().to_owned().leak();
             first_silent(base, "file", true, || is_wanted).unwrap()
         }
@@ -198,9 +204,9 @@ mod tests {
         let processes = Processes::new(&["7", "8", "self"]).answers("7");
         let pipe = processes.is_silent("8");
         let since = Instant::now();
-        assert_eq!(processes.ask(false), None);
+        assert_eq!(processes.query(false), None);
         assert!(since.elapsed() < PATIENCE);
-        assert_eq!(processes.ask(true), Some(8));
+        assert_eq!(processes.query(true), Some(8));
         assert!(since.elapsed() < 2 * PATIENCE, "{:?}", since.elapsed());
         let_go(&pipe);
     }
@@ -218,7 +224,7 @@ mod tests {
                     let_go(pipe);
                 });
             }
-            assert_eq!(processes.ask(true), None);
+            assert_eq!(processes.query(true), None);
         });
         assert!(since.elapsed() >= Duration::from_secs(2), "nobody was waited for");
     }
@@ -228,7 +234,7 @@ mod tests {
         let processes = Processes::new(&["7/task/7", "7/task/9"]);
         let pipe = processes.is_silent("7/task/9");
         fs::write(processes.0.path().join("7/file"), "").unwrap();
-        assert_eq!(processes.ask(true), Some(7));
+        assert_eq!(processes.query(true), Some(7));
         let_go(&pipe);
     }
 
@@ -236,12 +242,11 @@ mod tests {
     fn nothing_is_known_of_those_who_may_not_be_asked() {
         let processes = Processes::new(&["7"]).answers("7");
         let base: &'static str = processes.0.path().to_str().unwrap().to_owned().leak();
-        let ask = |may_ask_all| first_silent(base, "file", may_ask_all, || true);
-        let unasked =
-            |pid| matches!(ask(false), Err(LoadError::Unasked { pid: Some(of), .. }) if of == pid);
+        let query = |may_query_all| first_silent(base, "file", may_query_all, || true);
+        let unasked = |pid| matches!(query(false), Err(LoadError::Unasked { pid: Some(of), .. }) if of == pid);
         assert!(unasked(INIT), "others are hidden");
         fs::create_dir(processes.0.path().join("1")).unwrap();
-        assert_eq!(ask(false), Ok(None));
+        assert_eq!(query(false), Ok(None));
         // Root may not read this either.
         fs::create_dir_all(processes.0.path().join("8/file")).unwrap();
         assert!(unasked(8));

@@ -24,9 +24,9 @@ pub fn markdown() -> String {
     // Parts in the order in which the record names them.
     let mut named = Vec::new();
     references(&schema["properties"], parts, &mut named);
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for name in named {
-        if told.insert(name.clone())
+        if documented.insert(name.clone())
             && let Some(part) = parts.get(&name)
         {
             table(&name, part, &mut text);
@@ -110,18 +110,18 @@ mod tests {
     #[test]
     fn the_document_tells_the_keys_as_they_are() {
         let document = std::fs::read_to_string(DOCUMENT).unwrap();
-        let (_, told) = document.split_once(MARK).expect("the mark");
+        let (_, documented) = document.split_once(MARK).expect("the mark");
         let remedy =
             "docs/report.md: replace what follows the mark by `poolferry-host report --keys`";
         // Not `assert_eq`, which would print the whole document twice.
-        assert!(told == markdown(), "{remedy}");
+        assert!(documented == markdown(), "{remedy}");
     }
 
     #[test]
     fn the_version_of_the_keys_is_told_as_it_is() {
-        let told = description(&json_schema()["properties"]["schema"]);
+        let documented = description(&json_schema()["properties"]["schema"]);
         let wanted = format!("Version of these keys: {}.", crate::report::SCHEMA);
-        assert!(told.starts_with(&wanted), "{told}");
+        assert!(documented.starts_with(&wanted), "{documented}");
     }
 
     #[test]
@@ -134,8 +134,8 @@ mod tests {
         for (name, part) in schemas {
             assert!(!description(part).is_empty(), "{name}");
             for (key, property) in part["properties"].as_object().into_iter().flatten() {
-                let told = !description(property).is_empty();
-                assert!(told, "{name}.{key}");
+                let documented = !description(property).is_empty();
+                assert!(documented, "{name}.{key}");
             }
         }
         let written = serde_json::to_value(Report::default()).unwrap();

@@ -48,8 +48,8 @@ impl Dip {
         let until = &after[..back.unwrap_or(after.len())];
         let end = back.map_or(after.last()?.at_s, |back| after[back].at_s);
         // The second that is back accounts for itself.
-        let told = approximate(until.len() as u64 + u64::from(back.is_some()));
-        let silent_s = (end - last_before - told).max(0.0);
+        let rounding = approximate(until.len() as u64 + u64::from(back.is_some()));
+        let silent_s = (end - last_before - rounding).max(0.0);
         let lowest = after.iter().map(|second| second.tps).reduce(f64::min)?;
         let low = approximate(until.iter().filter(|second| !is_back(second)).count() as u64);
         let missing = until.iter().map(|second| (before_tps - second.tps).max(0.0) / before_tps);

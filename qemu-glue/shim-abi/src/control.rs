@@ -111,7 +111,7 @@ pub struct ControlPage {
     /// while the VM runs, so that QEMU always finds something to send; 0 lets it switch over.
     pub throttle: AtomicU32,
     /// Byte 72, host: grows after each change of the bitmap of pages to re-dirty.
-    pub redirty_asked: AtomicU32,
+    pub redirty_requested: AtomicU32,
     /// Byte 76, host: number of [`crate::BlockEntry`]s.
     pub blocks: AtomicU32,
     /// Byte 80, host: number of [`crate::RunEntry`]s.
@@ -141,7 +141,7 @@ pub struct ControlPage {
     /// Byte 192, library: pages hinted.
     pub hinted: AtomicU64,
     /// Byte 200, library: pages re-dirtied because the host asked.
-    pub redirtied_asked: AtomicU64,
+    pub redirtied_requested: AtomicU64,
     /// Byte 208, library: pages re-dirtied because they were not confirmed when the VM had stopped.
     pub redirtied_unconfirmed: AtomicU64,
     /// Byte 216, library: syncs at which the throttle kept QEMU from the switchover.

@@ -19,7 +19,7 @@
 //! ```text
 //! host     writes blocks, runs, counts, clears the bitmaps       armed = taken + 1
 //! library  first sync of the next migration: copies, checks      taken = armed; Hinting, Hinted | Refused
-//! host     confirmed, redirty + redirty_asked                while the migration runs
+//! host     confirmed, redirty + redirty_requested                while the migration runs
 //! library  each sync: re-dirties what is asked; with the VM stopped, or when nobody has the file
 //!          locked any more, all that is not confirmed
 //! library  clean-up of the migration                             Ended

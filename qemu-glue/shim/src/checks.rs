@@ -22,8 +22,8 @@ pub(crate) fn blocks(
     let mut found = Blocks::default();
     for (index, slot) in found.iter_mut().enumerate().take(count) {
         let number = index as u64;
-        let told = shared.block(index).ok_or(RefusalReason::UnknownBlock(number))?;
-        let name = CStr::from_bytes_until_nul(&told.name);
+        let reported = shared.block(index).ok_or(RefusalReason::UnknownBlock(number))?;
+        let name = CStr::from_bytes_until_nul(&reported.name);
         let name = name.map_err(|_| RefusalReason::UnknownBlock(number))?;
         let block = vm.block(name).ok_or(RefusalReason::UnknownBlock(number))?;
         if !block.migratable {
@@ -35,7 +35,7 @@ pub(crate) fn blocks(
         if block.page_bytes != PAGE_BYTES {
             return Err(RefusalReason::PageSize { block: number, bytes: block.page_bytes });
         }
-        if block.length != told.length {
+        if block.length != reported.length {
             return Err(RefusalReason::Length { block: number, bytes: block.length });
         }
         *slot = Some(block);

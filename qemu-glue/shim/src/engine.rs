@@ -64,8 +64,8 @@ impl<H: Hypervisor> Engine<H> {
         }
         let Some(skip) = &mut self.skip else { return };
         if self.vm.is_running() && self.shared.is_driven() {
-            let pages = skip.redirty_asked(&self.vm, control);
-            control.redirtied_asked.fetch_add(pages, Relaxed);
+            let pages = skip.redirty_requested(&self.vm, control);
+            control.redirtied_requested.fetch_add(pages, Relaxed);
             // Somebody has let it run on: the stop before was no switchover.
             control.final_sync.store(0, Relaxed);
             let throttled = control.throttle.load(Relaxed);
@@ -171,7 +171,7 @@ fn reset(control: &ControlPage) {
         &control.final_sync,
         &control.cleanup,
         &control.hinted,
-        &control.redirtied_asked,
+        &control.redirtied_requested,
         &control.redirtied_unconfirmed,
         &control.throttled,
     ];

@@ -17,20 +17,20 @@ use crate::skip::Skip;
 #[derive(Clone, Copy)]
 enum Wanted {
     /// Those that the host asks for.
-    Asked,
+    Requested,
     /// Those, and those that it has not confirmed.
     Unconfirmed,
 }
 
 impl Skip {
     /// Re-dirties what the host asks for, and says how many pages. Looks only if the host has asked anew.
-    pub(crate) fn redirty_asked(&mut self, vm: &impl Hypervisor, control: &ControlPage) -> u64 {
-        let asked = control.redirty_asked.load(Acquire);
-        if asked == self.asked_seen {
+    pub(crate) fn redirty_requested(&mut self, vm: &impl Hypervisor, control: &ControlPage) -> u64 {
+        let requested = control.redirty_requested.load(Acquire);
+        if requested == self.requested_seen {
             return 0;
         }
-        self.asked_seen = asked;
-        self.redirty(vm, Wanted::Asked)
+        self.requested_seen = requested;
+        self.redirty(vm, Wanted::Requested)
     }
 
     /// Re-dirties all that is not confirmed, and says how many pages.
@@ -69,20 +69,20 @@ impl Skip {
     /// host goes on writing its bits, so they are read once.
     fn decide(&mut self, wanted: Wanted) -> u64 {
         let mut count = 0;
-        let host = self.asked.iter().zip(self.confirmed.iter());
-        let own = self.given.iter_mut().zip(self.now.iter_mut()).zip(self.told.iter());
-        for (((asked, confirmed), ((given, now), told)), (_, mask)) in
+        let host = self.requested.iter().zip(self.confirmed.iter());
+        let own = self.given.iter_mut().zip(self.now.iter_mut()).zip(self.reported.iter());
+        for (((requested, confirmed), ((given, now), reported)), (_, mask)) in
             host.zip(own).zip(masks(0..self.pages))
         {
             let unconfirmed = match wanted {
-                Wanted::Asked => 0,
+                Wanted::Requested => 0,
                 Wanted::Unconfirmed => !confirmed.load(Acquire),
             };
-            *now = (asked.load(Acquire) | unconfirmed) & mask & !*given;
+            *now = (requested.load(Acquire) | unconfirmed) & mask & !*given;
             *given |= *now;
             // A word without news stays a hole of the file.
             if *now != 0 {
-                told.fetch_or(*now, Release);
+                reported.fetch_or(*now, Release);
             }
             count += u64::from(now.count_ones());
         }

@@ -26,13 +26,13 @@ pub(crate) struct Skip {
     /// The host's bits: installed at the destination.
     pub(crate) confirmed: SharedWords,
     /// The host's bits: to be sent after all.
-    pub(crate) asked: SharedWords,
-    /// What of them was taken over: [`ControlPage::redirty_asked`] at that time.
-    pub(crate) asked_seen: u32,
+    pub(crate) requested: SharedWords,
+    /// What of them was taken over: [`ControlPage::redirty_requested`] at that time.
+    pub(crate) requested_seen: u32,
     /// Re-dirtied, once and for all.
     pub(crate) given: Private<u64>,
     /// The same for the host, which believes it; what is re-dirtied is decided on `given` alone.
-    pub(crate) told: SharedWords,
+    pub(crate) reported: SharedWords,
     /// What is being re-dirtied right now.
     pub(crate) now: Private<u64>,
 }
@@ -62,10 +62,10 @@ impl Skip {
             runs,
             pages,
             confirmed: SharedWords::new(shared.file, CONFIRMED_AT, words)?,
-            asked: SharedWords::new(shared.file, REDIRTY_AT, words)?,
-            asked_seen: 0,
+            requested: SharedWords::new(shared.file, REDIRTY_AT, words)?,
+            requested_seen: 0,
             given,
-            told: SharedWords::new(shared.file, REDIRTIED_AT, words)?,
+            reported: SharedWords::new(shared.file, REDIRTIED_AT, words)?,
             now: Private::new(words)?,
         })
     }

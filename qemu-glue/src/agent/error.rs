@@ -109,7 +109,7 @@ impl AgentError {
         Some(hint.into())
     }
 
-    pub(super) const fn unexpected(said: &ReplyBody) -> Self {
-        Self::Unexpected { kind: said.kind() }
+    pub(super) const fn unexpected(reply: &ReplyBody) -> Self {
+        Self::Unexpected { kind: reply.kind() }
     }
 }

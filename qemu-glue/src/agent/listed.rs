@@ -67,12 +67,12 @@ pub enum How {
 pub enum NotInPlace {
     /// The guest does not know the frames, or they are too many to tell.
     #[error("the agent does not tell where its pages lie")]
-    NotTold,
+    NotGiven,
     /// The frames told are more or less than the list has.
-    #[error("the agent tells of {told} frames for a list of {needed}")]
+    #[error("the agent tells of {given} frames for a list of {needed}")]
     Count {
         /// Frames told.
-        told: u64,
+        given: u64,
         /// Frames that the list fills.
         needed: u64,
     },
@@ -116,12 +116,12 @@ impl ListReply {
     /// The bytes, proven, and how long the proof took.
     pub(super) fn read_in_place(&self, ram: &impl ReadRam) -> Result<(Vec<u8>, f64), NotInPlace> {
         if self.list.runs.is_empty() {
-            return Err(NotInPlace::NotTold);
+            return Err(NotInPlace::NotGiven);
         }
-        let told = self.list.runs.iter().map(|run| u64::from(run.1)).sum();
+        let given = self.list.runs.iter().map(|run| u64::from(run.1)).sum();
         let needed = self.list.length.div_ceil(PAGE_BYTES);
-        if told != needed {
-            return Err(NotInPlace::Count { told, needed });
+        if given != needed {
+            return Err(NotInPlace::Count { given, needed });
         }
         let mut bytes = vec![0; self.length];
         let mut rest = &mut bytes[..];
@@ -161,18 +161,18 @@ impl ListReply {
 
 /// A list that comes in pieces. Memory grows with what has come, not with what was told.
 pub(super) struct Copying<'a> {
-    told: &'a ListReply,
+    list: &'a ListReply,
     bytes: Vec<u8>,
 }
 
 impl<'a> Copying<'a> {
-    pub(super) const fn of(told: &'a ListReply) -> Self {
-        Self { told, bytes: Vec::new() }
+    pub(super) const fn of(list: &'a ListReply) -> Self {
+        Self { list, bytes: Vec::new() }
     }
 
     /// Offset and length of the next piece, in bytes.
     pub(super) fn next(&self, most: u32) -> Option<(u64, u32)> {
-        let left = self.told.length - self.bytes.len();
+        let left = self.list.length - self.bytes.len();
         let len = u32::try_from(left).unwrap_or(u32::MAX).min(most);
         (len > 0).then_some((self.bytes.len() as u64, len))
     }
@@ -194,7 +194,7 @@ impl<'a> Copying<'a> {
 
     /// The bytes, proven, and how long the proof took.
     pub(super) fn finish(self) -> Result<(Vec<u8>, f64), AgentError> {
-        let hash_s = self.told.proven(&self.bytes).ok_or(AgentError::Torn)?;
+        let hash_s = self.list.proven(&self.bytes).ok_or(AgentError::Torn)?;
         Ok((self.bytes, hash_s))
     }
 }

@@ -105,17 +105,19 @@ impl Agent {
     ) -> Result<Listed, AgentError> {
         let begun = Instant::now();
         let until = begun + timeout;
-        let (said, asked) = self.ask_for_list(until).await?;
-        let answer_s = asked.elapsed().as_secs_f64();
-        let ReplyBody::PageList(told) = said else { return Err(AgentError::unexpected(&said)) };
-        let told = ListReply::check(*told, Bounds::of_ram(ram.ram_bytes()))?;
-        let read = self.read(&told, ram, until).await;
+        let (reply, requested) = self.request_list(until).await?;
+        let answer_s = requested.elapsed().as_secs_f64();
+        let ReplyBody::PageList(page_list) = reply else {
+            return Err(AgentError::unexpected(&reply));
+        };
+        let page_list = ListReply::check(*page_list, Bounds::of_ram(ram.ram_bytes()))?;
+        let read = self.read(&page_list, ram, until).await;
         // Read or not, the pages are of no more use.
-        if let Err(error) = self.release(&told.list).await {
+        if let Err(error) = self.release(&page_list.list).await {
             log::debug!("the list was not released: {error}");
         }
         let mut listed = read?;
-        listed.steps.waited_s = (asked - begun).as_secs_f64();
+        listed.steps.waited_s = (requested - begun).as_secs_f64();
         listed.steps.answer_s = answer_s;
         listed.steps.transfer_s += (answer_s - listed.steps.guest.total_s).max(0.0);
         listed.steps.total_s = begun.elapsed().as_secs_f64();
@@ -123,15 +125,15 @@ impl Agent {
     }
 
     /// The answer, and when it was asked for.
-    async fn ask_for_list(&mut self, until: Instant) -> Result<(ReplyBody, Instant), AgentError> {
+    async fn request_list(&mut self, until: Instant) -> Result<(ReplyBody, Instant), AgentError> {
         let patience = until.min(Instant::now() + self.patience);
-        let mut has_said = false;
+        let mut has_logged = false;
         loop {
-            let asked = Instant::now();
-            let left = until.saturating_duration_since(asked);
-            match self.port.ask(RequestBody::PageList, "its page list", left).await {
-                Err(AgentError::Refused { what, again: true, .. }) if asked < patience => {
-                    if !std::mem::replace(&mut has_said, true) {
+            let requested = Instant::now();
+            let left = until.saturating_duration_since(requested);
+            match self.port.request(RequestBody::PageList, "its page list", left).await {
+                Err(AgentError::Refused { what, again: true, .. }) if requested < patience => {
+                    if !std::mem::replace(&mut has_logged, true) {
                         let seconds = self.patience.as_secs();
                         log::warn!(
                             "the guest's agent: {what}; asking again for {seconds} s at most"
@@ -139,7 +141,7 @@ impl Agent {
                     }
                     tokio::time::sleep(AGAIN_EVERY).await;
                 }
-                said => return Ok((said?, asked)),
+                reply => return Ok((reply?, requested)),
             }
         }
     }
@@ -147,32 +149,32 @@ impl Agent {
     /// In place, else copied.
     async fn read(
         &mut self,
-        told: &ListReply,
+        page_list: &ListReply,
         ram: &impl ReadRam,
         until: Instant,
     ) -> Result<Listed, AgentError> {
         let start = Instant::now();
-        match told.read_in_place(ram) {
-            Ok((bytes, hash_s)) => Ok(told.listed(bytes, How::InPlace, start, hash_s)),
+        match page_list.read_in_place(ram) {
+            Ok((bytes, hash_s)) => Ok(page_list.listed(bytes, How::InPlace, start, hash_s)),
             Err(why) => {
                 log::info!("the page list is copied: {why}");
                 let start = Instant::now();
-                let (bytes, hash_s) = self.copy(told, until).await?;
-                Ok(told.listed(bytes, How::Copied(why), start, hash_s))
+                let (bytes, hash_s) = self.copy(page_list, until).await?;
+                Ok(page_list.listed(bytes, How::Copied(why), start, hash_s))
             }
         }
     }
 
     async fn copy(
         &mut self,
-        told: &ListReply,
+        page_list: &ListReply,
         until: Instant,
     ) -> Result<(Vec<u8>, f64), AgentError> {
-        let mut copying = Copying::of(told);
+        let mut copying = Copying::of(page_list);
         while let Some((offset, len)) = copying.next(MAX_COPY_BYTES / 2) {
             let left = until.saturating_duration_since(Instant::now()).min(PIECE_WITHIN);
-            let what = RequestBody::Copy { list: told.list.list, offset, len };
-            match self.port.ask(what, "a piece of its page list", left).await? {
+            let what = RequestBody::Copy { list: page_list.list.list, offset, len };
+            match self.port.request(what, "a piece of its page list", left).await? {
                 ReplyBody::Copied(piece) => copying.take(&piece, len)?,
                 other => return Err(AgentError::unexpected(&other)),
             }
@@ -180,9 +182,9 @@ impl Agent {
         copying.finish()
     }
 
-    async fn release(&mut self, told: &PageList) -> Result<(), AgentError> {
-        let what = RequestBody::Release { list: told.list };
-        match self.port.ask(what, "the release of its page list", RELEASE_WITHIN).await? {
+    async fn release(&mut self, page_list: &PageList) -> Result<(), AgentError> {
+        let what = RequestBody::Release { list: page_list.list };
+        match self.port.request(what, "the release of its page list", RELEASE_WITHIN).await? {
             ReplyBody::Released => Ok(()),
             other => Err(AgentError::unexpected(&other)),
         }
@@ -193,7 +195,7 @@ impl Agent {
     /// # Errors
     /// [`AgentError`] when there is no answer.
     pub async fn status(&mut self) -> Result<Status, AgentError> {
-        match self.port.ask(RequestBody::Status, "its status", ANSWER_WITHIN).await? {
+        match self.port.request(RequestBody::Status, "its status", ANSWER_WITHIN).await? {
             ReplyBody::Status(status) => Ok(*status),
             other => Err(AgentError::unexpected(&other)),
         }
@@ -204,8 +206,8 @@ impl Agent {
     ///
     /// # Errors
     /// [`AgentError`] when it was not heard, which matters to nobody else.
-    pub async fn tell(&mut self, migration: Migration) -> Result<(), AgentError> {
-        match self.port.ask(RequestBody::Migration(migration), "a nod", ANSWER_WITHIN).await? {
+    pub async fn report(&mut self, migration: Migration) -> Result<(), AgentError> {
+        match self.port.request(RequestBody::Migration(migration), "a nod", ANSWER_WITHIN).await? {
             ReplyBody::Noted => Ok(()),
             other => Err(AgentError::unexpected(&other)),
         }

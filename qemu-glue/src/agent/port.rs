@@ -83,16 +83,16 @@ impl AgentPort {
     }
 
     /// Asks, and waits for the answer of the same id.
-    pub(super) async fn ask(
+    pub(super) async fn request(
         &mut self,
-        ask: RequestBody,
+        request: RequestBody,
         what: &'static str,
         limit: Duration,
     ) -> Result<ReplyBody, AgentError> {
         let until = Instant::now() + limit;
         let id = self.new_id();
         let answer = async {
-            self.send(id, ask).await?;
+            self.send(id, request).await?;
             loop {
                 let answer = self.answer(what).await?;
                 // Id 0: it could not read the question, and this was the last one.
@@ -112,10 +112,10 @@ impl AgentPort {
     }
 
     async fn send(&mut self, id: u64, what: RequestBody) -> Result<(), AgentError> {
-        let ask = to_line(&AgentRequest { id, body: what }, MAX_REQUEST_BYTES)
+        let request = to_line(&AgentRequest { id, body: what }, MAX_REQUEST_BYTES)
             .map_err(AgentError::Garbled)?;
         // The end of a line before it: of ours, should its sending have been given up half-way.
-        let line = [b"\n", &ask[..]].concat();
+        let line = [b"\n", &request[..]].concat();
         self.stream.write_all(&line).await.map_err(AgentError::Io)
     }
 

@@ -16,7 +16,7 @@ use migration_record::GuestSecond;
 /// How often the guest is asked.
 const EVERY: Duration = Duration::from_millis(250);
 /// How often it is told.
-const TOLD: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 /// Most readings that are kept: an hour of them.
 const MAX_READINGS: usize = 4 * 3600;
 /// Most of anything that a guest does in a second, and most bytes of a page of its server: what it says beyond is not so.
@@ -46,14 +46,14 @@ impl Telemetry {
     /// Begins to ask.
     #[must_use]
     pub fn begin(agent: Agent) -> Self {
-        let (news, told) = watch::channel(None);
+        let (news, updates) = watch::channel(None);
         let readings = Arc::default();
-        let task = tokio::spawn(keep(agent, told, Arc::clone(&readings)));
+        let task = tokio::spawn(keep(agent, updates, Arc::clone(&readings)));
         Self { news, readings, task }
     }
 
     /// What the guest is told next.
-    pub fn tell(&self, migration: Migration) {
+    pub fn report(&self, migration: Migration) {
         self.news.send_replace(Some(migration));
     }
 
@@ -72,7 +72,7 @@ impl Drop for Telemetry {
 
 async fn keep(
     mut agent: Agent,
-    told: watch::Receiver<Option<Migration>>,
+    updates: watch::Receiver<Option<Migration>>,
     readings: Arc<Mutex<Vec<Reading>>>,
 ) {
     let mut tick = interval(EVERY);
@@ -91,10 +91,10 @@ async fn keep(
                 readings.push(Reading { at: Instant::now(), observed: *observed });
             }
         }
-        let news = *told.borrow();
-        if let Some(news) = news.filter(|_| last.is_none_or(|last| last.elapsed() >= TOLD)) {
+        let news = *updates.borrow();
+        if let Some(news) = news.filter(|_| last.is_none_or(|last| last.elapsed() >= INTERVAL)) {
             last = Some(Instant::now());
-            if let Err(error) = agent.tell(news).await {
+            if let Err(error) = agent.report(news).await {
                 return log::info!("the guest is told no more: {error}");
             }
         }

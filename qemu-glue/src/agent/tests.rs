@@ -26,11 +26,11 @@ const FIRST_FRAME: u64 = 0x1000;
 
 /// What the fake agent does with an ask.
 enum Act {
-    Say(ReplyBody),
+    Reply(ReplyBody),
     /// Sends bytes as they are.
     Raw(Vec<u8>),
     /// Says it under another id.
-    SayTo(u64, ReplyBody),
+    ReplyTo(u64, ReplyBody),
     Nothing,
     HangUp,
 }
@@ -48,14 +48,14 @@ fn fake(mut act: impl FnMut(&AgentRequest) -> Vec<Act> + Send + 'static) -> (Tem
                 if line.is_empty() {
                     continue;
                 }
-                let ask: AgentRequest = from_line(line.as_bytes()).unwrap();
-                for act in act(&ask) {
-                    let said = |id, what| {
+                let request: AgentRequest = from_line(line.as_bytes()).unwrap();
+                for act in act(&request) {
+                    let reply = |id, what| {
                         to_line(&AgentReply { id, body: what }, MAX_REPLY_BYTES).unwrap()
                     };
                     let bytes = match act {
-                        Act::Say(what) => said(ask.id, what),
-                        Act::SayTo(id, what) => said(id, what),
+                        Act::Reply(what) => reply(request.id, what),
+                        Act::ReplyTo(id, what) => reply(id, what),
                         Act::Raw(bytes) => bytes,
                         Act::Nothing => continue,
                         Act::HangUp => continue 'hosts,
@@ -119,7 +119,7 @@ impl ReadRam for Ram {
     }
 }
 
-fn told(list: &[u8], runs: Vec<GuestRun>) -> PageList {
+fn page_list(list: &[u8], runs: Vec<GuestRun>) -> PageList {
     PageList {
         list: 5,
         length: list.len() as u64,
@@ -140,10 +140,10 @@ fn nearly_right(
 ) -> (TempDir, PathBuf, Ram) {
     let list = bytes();
     let (ram, runs) = Ram::of(&list);
-    let (folder, path) = fake(move |ask| {
-        let said = match ask.body {
+    let (folder, path) = fake(move |request| {
+        let reply = match request.body {
             RequestBody::Hello { .. } => hello(),
-            RequestBody::PageList => ReplyBody::PageList(Box::new(told(&list, runs.clone()))),
+            RequestBody::PageList => ReplyBody::PageList(Box::new(page_list(&list, runs.clone()))),
             RequestBody::Copy { list: 5, offset, len } => {
                 let at = usize::try_from(offset).unwrap();
                 let end = list.len().min(at + len as usize);
@@ -155,18 +155,18 @@ fn nearly_right(
             RequestBody::Migration(_) => ReplyBody::Noted,
             RequestBody::Status => ReplyBody::Error(Trouble::new("no", None)),
         };
-        wrong(ask, said)
+        wrong(request, reply)
     });
     (folder, path, ram)
 }
 
 /// The same, with the told list changed.
-fn telling(change: impl Fn(&mut PageList) + Send + 'static) -> (TempDir, PathBuf, Ram) {
-    nearly_right(move |_, mut said| {
-        if let ReplyBody::PageList(told) = &mut said {
-            change(told);
+fn altered(change: impl Fn(&mut PageList) + Send + 'static) -> (TempDir, PathBuf, Ram) {
+    nearly_right(move |_, mut reply| {
+        if let ReplyBody::PageList(page_list) = &mut reply {
+            change(page_list);
         }
-        vec![Act::Say(said)]
+        vec![Act::Reply(reply)]
     })
 }
 
@@ -176,7 +176,7 @@ async fn list(path: &Path, ram: &impl ReadRam) -> Result<Listed, AgentError> {
 
 #[tokio::test]
 async fn a_list_is_read_in_place() {
-    let (_folder, path, ram) = nearly_right(|_, said| vec![Act::Say(said)]);
+    let (_folder, path, ram) = nearly_right(|_, reply| vec![Act::Reply(reply)]);
     let mut agent = Agent::connect(&path).await.unwrap();
     assert_eq!(agent.hello().kernel, "6.1");
     let listed = agent.page_list(&ram, LONG).await.unwrap();
@@ -192,7 +192,7 @@ async fn a_list_is_read_in_place() {
 
 #[tokio::test]
 async fn without_ram_it_is_copied() {
-    let (_folder, path, _ram) = nearly_right(|_, said| vec![Act::Say(said)]);
+    let (_folder, path, _ram) = nearly_right(|_, reply| vec![Act::Reply(reply)]);
     let listed = list(&path, &NoRam(RAM)).await.unwrap();
     assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { .. })));
     assert_eq!(listed.bytes, bytes());
@@ -200,20 +200,20 @@ async fn without_ram_it_is_copied() {
 
 #[tokio::test]
 async fn wrong_frames_are_found_out_and_the_list_is_copied() {
-    let (_folder, path, ram) = telling(|told| told.runs[0].0 = 1);
+    let (_folder, path, ram) = altered(|page_list| page_list.runs[0].0 = 1);
     let listed = list(&path, &ram).await.unwrap();
     assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { gfn: 1, .. })));
-    let (_folder, path, ram) = telling(|told| told.runs[0].0 = u64::MAX);
+    let (_folder, path, ram) = altered(|page_list| page_list.runs[0].0 = u64::MAX);
     let listed = list(&path, &ram).await.unwrap();
     assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { .. })));
-    let (_folder, path, ram) = telling(|told| told.runs[0].1 = u32::MAX);
+    let (_folder, path, ram) = altered(|page_list| page_list.runs[0].1 = u32::MAX);
     let listed = list(&path, &ram).await.unwrap();
     assert!(matches!(listed.how, How::Copied(NotInPlace::Count { .. })));
-    let (_folder, path, ram) = telling(|told| told.runs.clear());
+    let (_folder, path, ram) = altered(|page_list| page_list.runs.clear());
     let listed = list(&path, &ram).await.unwrap();
-    assert!(matches!(listed.how, How::Copied(NotInPlace::NotTold)));
+    assert!(matches!(listed.how, How::Copied(NotInPlace::NotGiven)));
     // Pages that have moved: right frames once, other bytes in them now.
-    let (_folder, path, mut ram) = telling(|_| {});
+    let (_folder, path, mut ram) = altered(|_| {});
     ram.0[100] ^= 1;
     let listed = list(&path, &ram).await.unwrap();
     assert!(matches!(listed.how, How::Copied(NotInPlace::Hash)));
@@ -223,26 +223,27 @@ async fn wrong_frames_are_found_out_and_the_list_is_copied() {
 #[tokio::test]
 async fn lies_about_the_list_are_errors() {
     let changes: [fn(&mut PageList); 5] = [
-        |told| told.length = 0,
-        |told| told.length = u64::MAX,
+        |page_list| page_list.length = 0,
+        |page_list| page_list.length = u64::MAX,
         // One run more than the VM has pages.
-        |told| told.length = Bounds::of_ram(RAM).bytes() + 1,
-        |told| told.blake3 = "nothing".into(),
-        |told| told.blake3 = "é".repeat(32).into(),
+        |page_list| page_list.length = Bounds::of_ram(RAM).bytes() + 1,
+        |page_list| page_list.blake3 = "nothing".into(),
+        |page_list| page_list.blake3 = "é".repeat(32).into(),
     ];
     for change in changes {
-        let (_folder, path, ram) = telling(change);
+        let (_folder, path, ram) = altered(change);
         let error = list(&path, &ram).await.unwrap_err();
         assert!(matches!(error, AgentError::Nonsense { .. }), "{error}");
         assert!(error.hint().is_some());
     }
-    let (_folder, path, ram) = telling(|told| told.runs = vec![GuestRun(0, 1); MAX_RUNS_AND_ONE]);
+    let (_folder, path, ram) =
+        altered(|page_list| page_list.runs = vec![GuestRun(0, 1); MAX_RUNS_AND_ONE]);
     let error = list(&path, &ram).await.unwrap_err();
     assert!(matches!(error, AgentError::Garbled { .. }) && error.hint().is_some(), "{error}");
-    let (_folder, path, ram) = telling(|told| told.blake3 = "00".repeat(32).into());
+    let (_folder, path, ram) = altered(|page_list| page_list.blake3 = "00".repeat(32).into());
     assert!(matches!(list(&path, &ram).await.unwrap_err(), AgentError::Torn));
     // Longer than it is: what is asked for beyond its end cannot come.
-    let (_folder, path, _ram) = telling(|told| told.length += 4096);
+    let (_folder, path, _ram) = altered(|page_list| page_list.length += 4096);
     assert!(matches!(list(&path, &NoRam(RAM)).await, Err(AgentError::Nonsense { .. })));
 }
 
@@ -256,9 +257,9 @@ async fn copies_that_are_not_what_was_asked_for_are_errors() {
         Copied { offset: 0, data: "!".into() },
     ];
     for piece in pieces {
-        let (_folder, path, _ram) = nearly_right(move |_, said| match said {
-            ReplyBody::Copied(_) => vec![Act::Say(ReplyBody::Copied(piece.clone()))],
-            said => vec![Act::Say(said)],
+        let (_folder, path, _ram) = nearly_right(move |_, reply| match reply {
+            ReplyBody::Copied(_) => vec![Act::Reply(ReplyBody::Copied(piece.clone()))],
+            reply => vec![Act::Reply(reply)],
         });
         let error = list(&path, &NoRam(RAM)).await.unwrap_err();
         assert!(matches!(error, AgentError::Nonsense { .. }), "{error}");
@@ -280,23 +281,23 @@ async fn nobody_is_there() {
 
 #[tokio::test]
 async fn an_agent_that_comes_late_is_greeted_again() {
-    let mut asks = 0;
+    let mut requests = 0;
     let (_folder, path) = fake(move |_| {
-        asks += 1;
-        vec![if asks < 2 { Act::Nothing } else { Act::Say(hello()) }]
+        requests += 1;
+        vec![if requests < 2 { Act::Nothing } else { Act::Reply(hello()) }]
     });
     Agent::connect(&path).await.unwrap();
 }
 
 #[tokio::test]
 async fn what_was_meant_for_another_is_left_alone() {
-    let (_folder, path, ram) = nearly_right(|ask, said| {
+    let (_folder, path, ram) = nearly_right(|request, reply| {
         let mut acts = Vec::new();
-        if matches!(ask.body, RequestBody::Hello { .. }) {
+        if matches!(request.body, RequestBody::Hello { .. }) {
             acts.push(Act::Raw(b":\"half of an answer\"}}\n{}\n".to_vec()));
         }
-        acts.push(Act::SayTo(ask.id.wrapping_sub(1), ReplyBody::Released));
-        acts.push(Act::Say(said));
+        acts.push(Act::ReplyTo(request.id.wrapping_sub(1), ReplyBody::Released));
+        acts.push(Act::Reply(reply));
         acts
     });
     assert_eq!(list(&path, &ram).await.unwrap().bytes, bytes());
@@ -305,16 +306,16 @@ async fn what_was_meant_for_another_is_left_alone() {
 #[tokio::test]
 async fn a_late_answer_is_not_taken_for_the_next_one() {
     let mut missed = None;
-    let (_folder, path, ram) = nearly_right(move |ask, said| match (ask.body, missed) {
+    let (_folder, path, ram) = nearly_right(move |request, reply| match (request.body, missed) {
         (RequestBody::PageList, None) => {
-            missed = Some(ask.id);
+            missed = Some(request.id);
             vec![Act::Nothing]
         }
         (RequestBody::PageList, Some(id)) => {
             let old = ReplyBody::Error(Trouble::new("old", None));
-            vec![Act::SayTo(id, old), Act::Say(said)]
+            vec![Act::ReplyTo(id, old), Act::Reply(reply)]
         }
-        _ => vec![Act::Say(said)],
+        _ => vec![Act::Reply(reply)],
     });
     let mut agent = Agent::connect(&path).await.unwrap();
     let error = agent.page_list(&ram, SHORT).await.unwrap_err();
@@ -325,8 +326,8 @@ async fn a_late_answer_is_not_taken_for_the_next_one() {
 #[tokio::test]
 async fn an_agent_that_dies_is_an_error() {
     for dies_at in [RequestBody::PageList, RequestBody::Release { list: 5 }] {
-        let (_folder, path, ram) = nearly_right(move |ask, said| {
-            vec![if ask.body == dies_at { Act::HangUp } else { Act::Say(said) }]
+        let (_folder, path, ram) = nearly_right(move |request, reply| {
+            vec![if request.body == dies_at { Act::HangUp } else { Act::Reply(reply) }]
         });
         let listed = list(&path, &ram).await;
         match dies_at {
@@ -335,30 +336,30 @@ async fn an_agent_that_dies_is_an_error() {
             _ => assert!(matches!(listed.unwrap_err(), AgentError::Closed { .. })),
         }
     }
-    let (_folder, path, _ram) = nearly_right(|_, said| match said {
+    let (_folder, path, _ram) = nearly_right(|_, reply| match reply {
         ReplyBody::Copied(_) => vec![Act::HangUp],
-        said => vec![Act::Say(said)],
+        reply => vec![Act::Reply(reply)],
     });
     assert!(matches!(list(&path, &NoRam(RAM)).await, Err(AgentError::Closed { .. })));
 }
 
 #[tokio::test]
 async fn nonsense_and_refusals_are_said() {
-    let (_folder, path, ram) = nearly_right(|ask, said| match ask.body {
-        RequestBody::Hello { .. } => vec![Act::Say(said)],
+    let (_folder, path, ram) = nearly_right(|request, reply| match request.body {
+        RequestBody::Hello { .. } => vec![Act::Reply(reply)],
         RequestBody::PageList => vec![Act::Raw(b"{\"id\":\n".to_vec())],
-        _ => vec![Act::Say(ReplyBody::Released)],
+        _ => vec![Act::Reply(ReplyBody::Released)],
     });
     let mut agent = Agent::connect(&path).await.unwrap();
     assert!(matches!(agent.page_list(&ram, LONG).await, Err(AgentError::Garbled(_))));
     let error = agent.status().await.unwrap_err();
     assert!(matches!(error, AgentError::Unexpected { kind: "released" }));
-    let (_folder, path, ram) = nearly_right(|ask, said| {
-        vec![Act::Say(match ask.body {
+    let (_folder, path, ram) = nearly_right(|request, reply| {
+        vec![Act::Reply(match request.body {
             RequestBody::PageList => {
                 ReplyBody::Error(Trouble::new("no server", Some("start it".into())))
             }
-            _ => said,
+            _ => reply,
         })]
     });
     let error = list(&path, &ram).await.unwrap_err();
@@ -368,17 +369,18 @@ async fn nonsense_and_refusals_are_said() {
 
 #[tokio::test]
 async fn a_list_that_is_about_to_come_is_waited_for_and_no_longer_than_said() {
-    let soon = || Act::Say(ReplyBody::Error(Trouble::passing("probes are being set in process 7")));
-    let mut asks = 0;
-    let (_folder, path, ram) = nearly_right(move |ask, said| {
-        asks += u32::from(matches!(ask.body, RequestBody::PageList));
-        vec![if asks == 1 { soon() } else { Act::Say(said) }]
+    let soon =
+        || Act::Reply(ReplyBody::Error(Trouble::passing("probes are being set in process 7")));
+    let mut requests = 0;
+    let (_folder, path, ram) = nearly_right(move |request, reply| {
+        requests += u32::from(matches!(request.body, RequestBody::PageList));
+        vec![if requests == 1 { soon() } else { Act::Reply(reply) }]
     });
     let listed = list(&path, &ram).await.unwrap();
     assert_eq!((listed.bytes, listed.servers), (bytes(), vec![2]));
     assert!(listed.steps.waited_s > 0.1 && listed.steps.total_s >= listed.steps.waited_s);
-    let (_folder, path, ram) = nearly_right(move |ask, said| {
-        vec![if matches!(ask.body, RequestBody::PageList) { soon() } else { Act::Say(said) }]
+    let (_folder, path, ram) = nearly_right(move |request, reply| {
+        vec![if matches!(request.body, RequestBody::PageList) { soon() } else { Act::Reply(reply) }]
     });
     let mut agent = Agent::connect(&path).await.unwrap().waiting(SHORT);
     let error = agent.page_list(&ram, LONG).await.unwrap_err();
@@ -387,9 +389,9 @@ async fn a_list_that_is_about_to_come_is_waited_for_and_no_longer_than_said() {
 
 #[tokio::test]
 async fn a_line_without_end_costs_no_memory() {
-    let (_folder, path, ram) = nearly_right(|ask, said| match ask.body {
+    let (_folder, path, ram) = nearly_right(|request, reply| match request.body {
         RequestBody::PageList => vec![Act::Raw(vec![b'x'; MAX_REPLY_BYTES + 2])],
-        _ => vec![Act::Say(said)],
+        _ => vec![Act::Reply(reply)],
     });
     assert!(matches!(list(&path, &ram).await, Err(AgentError::Garbled(_))));
 }
@@ -398,7 +400,7 @@ async fn a_line_without_end_costs_no_memory() {
 async fn another_version_is_told() {
     let (_folder, path) = fake(|_| {
         let ReplyBody::Hello(hello) = hello() else { unreachable!() };
-        vec![Act::Say(ReplyBody::Hello(Hello { version: 99, ..hello }))]
+        vec![Act::Reply(ReplyBody::Hello(Hello { version: 99, ..hello }))]
     });
     let error = Agent::connect(&path).await.unwrap_err();
     assert!(matches!(error, AgentError::Version { theirs: 99, .. }));

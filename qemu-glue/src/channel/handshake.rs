@@ -60,7 +60,7 @@ pub async fn accept<S>(stream: S, security: &Security) -> Result<(Sender, Receiv
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    accept_and_tell(stream, security, &|_| ()).await
+    accept_with_steps(stream, security, &|_| ()).await
 }
 
 /// How far the other side has come in a handshake.
@@ -76,22 +76,22 @@ pub enum Step {
 ///
 /// # Errors
 /// As [`connect`].
-pub async fn accept_and_tell<S>(
+pub async fn accept_with_steps<S>(
     stream: S,
     security: &Security,
-    tell: &(dyn Fn(Step) + Sync),
+    on_step: &(dyn Fn(Step) + Sync),
 ) -> Result<(Sender, Receiver), ChannelError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    begin(stream, security, Role::Accepted, tell).await
+    begin(stream, security, Role::Accepted, on_step).await
 }
 
 async fn begin<S>(
     mut stream: S,
     security: &Security,
     role: Role,
-    tell: &(dyn Fn(Step) + Sync),
+    on_step: &(dyn Fn(Step) + Sync),
 ) -> Result<(Sender, Receiver), ChannelError>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -102,7 +102,7 @@ where
     };
     let handshake = async {
         preface(&mut stream, security.preface()).await?;
-        tell(Step::Preface);
+        on_step(Step::Preface);
         Ok(match (key, role) {
             (None, _) => (None, None),
             (Some(key), Role::Connected) => {
@@ -110,7 +110,8 @@ where
                 (Some(seal), Some(open))
             }
             (Some(key), Role::Accepted) => {
-                let (seal, open) = noise::respond(&mut stream, key, || tell(Step::Keyed)).await?;
+                let (seal, open) =
+                    noise::respond(&mut stream, key, || on_step(Step::Keyed)).await?;
                 (Some(seal), Some(open))
             }
         })

@@ -32,7 +32,7 @@ mod noise;
 pub use clip::MAX_SECONDS;
 pub use error::ChannelError;
 pub use frame::{Receiver, Sender};
-pub use handshake::{Security, Step, accept, accept_and_tell, connect};
+pub use handshake::{Security, Step, accept, accept_with_steps, connect};
 pub use key::{Key, KeyError};
 pub use length::MAX_WARNINGS;
 pub use message::{

@@ -74,8 +74,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut state = builder(key)?.build_initiator().map_err(ChannelError::Cipher)?;
-    say(stream, &mut state).await?;
-    hear(stream, &mut state).await?;
+    send(stream, &mut state).await?;
+    receive(stream, &mut state).await?;
     halves(state)
 }
 
@@ -83,15 +83,15 @@ where
 pub(super) async fn respond<S>(
     stream: &mut S,
     key: &Key,
-    heard: impl FnOnce(),
+    on_first: impl FnOnce(),
 ) -> Result<(Seal, Open), ChannelError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut state = builder(key)?.build_responder().map_err(ChannelError::Cipher)?;
-    hear(stream, &mut state).await?;
-    heard();
-    say(stream, &mut state).await?;
+    receive(stream, &mut state).await?;
+    on_first();
+    send(stream, &mut state).await?;
     halves(state)
 }
 
@@ -104,7 +104,7 @@ fn builder(key: &Key) -> Result<Builder<'_>, ChannelError> {
 /// Longest message of this handshake: an ephemeral key and a tag, with room.
 const MAX_HANDSHAKE_BYTES: usize = 128;
 
-async fn say<S>(stream: &mut S, state: &mut HandshakeState) -> Result<(), ChannelError>
+async fn send<S>(stream: &mut S, state: &mut HandshakeState) -> Result<(), ChannelError>
 where
     S: AsyncWrite + Unpin,
 {
@@ -116,7 +116,7 @@ where
     stream.flush().await.map_err(ChannelError::writing)
 }
 
-async fn hear<S>(stream: &mut S, state: &mut HandshakeState) -> Result<(), ChannelError>
+async fn receive<S>(stream: &mut S, state: &mut HandshakeState) -> Result<(), ChannelError>
 where
     S: AsyncRead + Unpin,
 {

@@ -11,7 +11,7 @@ use super::GuestError;
 
 /// How long QEMU may take in all. A question is answered within milliseconds; a bitmap sync of a large VM holds all of them up
 /// for seconds.
-pub(super) const TOLD: Duration = Duration::from_secs(60);
+pub(super) const GUEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// The answers to what `asks`, about `what`.
 ///
@@ -20,9 +20,9 @@ pub(super) const TOLD: Duration = Duration::from_secs(60);
 pub(super) async fn within<T>(
     limit: Duration,
     what: &'static str,
-    asks: impl Future<Output = Result<T, GuestError>>,
+    queries: impl Future<Output = Result<T, GuestError>>,
 ) -> Result<T, GuestError> {
-    timeout(limit, asks).await.unwrap_or(Err(GuestError::Slow { what, limit }))
+    timeout(limit, queries).await.unwrap_or(Err(GuestError::Slow { what, limit }))
 }
 
 #[cfg(test)]

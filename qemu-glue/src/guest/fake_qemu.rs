@@ -66,8 +66,8 @@ impl FakeQemu {
                 });
                 format!(" AS \"memory\", root: system\n{ram}{}", self.more_ram).into()
             }
-            ("human-monitor-command", asked) => {
-                let gpa = asked.strip_prefix("gpa2hva 0x").unwrap();
+            ("human-monitor-command", monitor_line) => {
+                let gpa = monitor_line.strip_prefix("gpa2hva 0x").unwrap();
                 let number = usize::from_str_radix(gpa, 16).unwrap() / bytes - 1;
                 let address = self.addresses.get(number).copied().unwrap_or(0x7000);
                 format!("Host virtual address for 0x{gpa} (m{number}) is {address:#x}").into()

@@ -183,7 +183,7 @@ async fn who_tells_qemu_to_quit_is_not_warned_that_it_does() {
         let logged = LOGGED.0.lock().unwrap();
         logged.iter().filter(|text| text.contains("reset by peer")).count()
     };
-    for is_told in [false, true] {
+    for is_expected in [false, true] {
         let before = broke();
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("qmp");
@@ -201,12 +201,12 @@ async fn who_tells_qemu_to_quit_is_not_warned_that_it_does() {
             lines.fill_buf().unwrap();
         });
         let qmp = Qmp::connect(&path).await.unwrap();
-        if is_told {
+        if is_expected {
             qmp.quit().await.unwrap();
         } else {
             qmp.execute("quit", json!({})).await.unwrap_err();
         }
         peer.join().unwrap();
-        assert_eq!(broke() - before, usize::from(!is_told), "{:?}", LOGGED.0.lock().unwrap());
+        assert_eq!(broke() - before, usize::from(!is_expected), "{:?}", LOGGED.0.lock().unwrap());
     }
 }

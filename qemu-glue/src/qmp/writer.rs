@@ -32,18 +32,18 @@ impl CommandWriter {
 
     /// Returns once all of `line` is written. Dropped before, it is written whole or not at all.
     pub(super) async fn write(&self, line: String) -> Result<(), QmpError> {
-        let (told, written) = oneshot::channel();
-        self.0.send((line, told)).await.map_err(|_| QmpError::Closed)?;
+        let (done, written) = oneshot::channel();
+        self.0.send((line, done)).await.map_err(|_| QmpError::Closed)?;
         written.await.map_err(|_| QmpError::Closed)?.map_err(QmpError::Io)
     }
 }
 
 async fn write<W: AsyncWrite + Unpin>(mut stream: W, mut lines: mpsc::Receiver<QueuedCommand>) {
-    while let Some((line, told)) = lines.recv().await {
+    while let Some((line, done)) = lines.recv().await {
         let written = stream.write_all(line.as_bytes()).await;
         let broken = written.is_err();
         // An error only says that the one who waited gave up.
-        let _ = told.send(written);
+        let _ = done.send(written);
         if broken {
             return;
         }

@@ -58,7 +58,7 @@ impl Armed {
         control.blocks.store(count(set.blocks().len()), Relaxed);
         control.runs.store(count(set.runs().len()), Relaxed);
         control.pages.store(pages, Relaxed);
-        control.redirty_asked.store(0, Relaxed);
+        control.redirty_requested.store(0, Relaxed);
         let [confirmed, redirty, redirtied] = file.bitmaps(pages)?;
         let generation = taken.wrapping_add(1);
         control.armed.store(generation, Release);
@@ -107,7 +107,7 @@ impl Armed {
             syncs: if taken { control.syncs.load(Relaxed) } else { 0 },
             sync_times: if taken { self.sync_times() } else { Vec::new() },
             hinted: figure(&control.hinted),
-            redirtied_asked: figure(&control.redirtied_asked),
+            redirtied_requested: figure(&control.redirtied_requested),
             redirtied_unconfirmed: unconfirmed,
             throttled: figure(&control.throttled),
         }
@@ -125,7 +125,7 @@ impl Armed {
     pub fn redirty(&self, range: SetRange) {
         let (first, end) = self.clip(range);
         bitmap::set(self.redirty.words(), first, end);
-        self.file.control().redirty_asked.fetch_add(1, Release);
+        self.file.control().redirty_requested.fetch_add(1, Release);
     }
 
     /// With `true`, QEMU finds 1 MiB of pages written at each sync while the VM runs: those below 1 MiB

@@ -83,14 +83,14 @@ mod tests {
             let left = model.iter().filter(|set| !**set).count() as u64;
             prop_assert_eq!(neither(&bitmap, &none, 300), left);
             prop_assert_eq!(neither(&none, &bitmap, 300), left);
-            let mut told = vec![false; 300];
+            let mut reported = vec![false; 300];
             let mut end = None;
             for range in stretches(&bitmap, 300) {
                 prop_assert!(range.count > 0 && end.is_none_or(|end| range.first > end), "not the longest");
                 end = Some(range.first + range.count);
-                (range.first..range.first + range.count).for_each(|bit| told[bit as usize] = true);
+                (range.first..range.first + range.count).for_each(|bit| reported[bit as usize] = true);
             }
-            prop_assert_eq!(told, model.clone());
+            prop_assert_eq!(reported, model.clone());
             for (bit, expected) in model.into_iter().enumerate() {
                 let word = bitmap[bit / 64].load(Relaxed);
                 prop_assert_eq!(word >> (bit % 64) & 1 == 1, expected, "bit {}", bit);

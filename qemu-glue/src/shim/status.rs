@@ -52,7 +52,7 @@ pub struct LibraryStatus {
     /// Pages hinted.
     pub hinted: u64,
     /// Pages re-dirtied on request; those asked for since the last sync are not in it yet.
-    pub redirtied_asked: u64,
+    pub redirtied_requested: u64,
     /// Pages re-dirtied since they were not confirmed when the VM had stopped.
     pub redirtied_unconfirmed: u64,
     /// Syncs at which the throttle kept QEMU from the switchover.

@@ -42,10 +42,10 @@ impl Canceller {
 
 impl Cancel {
     /// The reason and the moment, once there is one; never without.
-    async fn asked(&mut self) -> (String, Instant) {
+    async fn requested(&mut self) -> (String, Instant) {
         loop {
-            if let Some(asked) = self.0.borrow_and_update().clone() {
-                return asked;
+            if let Some(requested) = self.0.borrow_and_update().clone() {
+                return requested;
             }
             if self.0.changed().await.is_err() {
                 std::future::pending::<()>().await;
@@ -74,15 +74,15 @@ impl Stop {
 
     /// Why somebody wants it to end; never without a reason.
     pub(super) async fn cancelled(&mut self) -> String {
-        self.cancel.asked().await.0
+        self.cancel.requested().await.0
     }
 
     /// Why it is to end, and since when; never without a reason.
-    pub(super) async fn asked(&mut self) -> (String, Instant) {
-        let Some(limit) = self.limit else { return self.cancel.asked().await };
+    pub(super) async fn requested(&mut self) -> (String, Instant) {
+        let Some(limit) = self.limit else { return self.cancel.requested().await };
         tokio::select! {
             biased;
-            asked = self.cancel.asked() => asked,
+            requested = self.cancel.requested() => requested,
             () = sleep_until(limit) => (TOO_LONG.to_owned(), limit),
         }
     }
@@ -94,7 +94,7 @@ impl Stop {
         work: impl Future<Output = T>,
     ) -> Option<T> {
         let over = async {
-            let (_, at) = self.asked().await;
+            let (_, at) = self.requested().await;
             sleep_until(at + rest).await;
         };
         tokio::select! {
@@ -108,7 +108,7 @@ impl Stop {
     pub(super) async fn last_word<T>(&mut self, word: impl Future<Output = T>) -> Option<T> {
         let begun = Instant::now();
         let over = async {
-            let (_, at) = self.asked().await;
+            let (_, at) = self.requested().await;
             sleep_until((at.max(begun) + LAST_WORD).min(at + END)).await;
         };
         tokio::select! {

@@ -58,12 +58,12 @@ pub(super) async fn quit(qmp: &Qmp, options: &Options, record: &mut ReportBuilde
 
 /// After a migration that failed, QEMU lets the VM run on by itself; this only looks.
 pub(super) async fn runs_on(qmp: &Qmp, record: &mut ReportBuilder<'_>) {
-    let asked = tokio::time::Instant::now();
+    let requested = tokio::time::Instant::now();
     loop {
         let status = qmp.query::<Value>("query-status").await;
         match status {
             Ok(status) if status["running"] == true => return,
-            Ok(_) if asked.elapsed() < RESUME => tokio::time::sleep(RESUME / 50).await,
+            Ok(_) if requested.elapsed() < RESUME => tokio::time::sleep(RESUME / 50).await,
             Ok(status) => {
                 let status = status["status"].as_str().unwrap_or("unknown");
                 return record.warn(format!(

@@ -116,12 +116,12 @@ struct Reader {
 impl Reader {
     fn start(mut ring: RingBuf<MapData>) -> Result<Self, TimelineError> {
         let stop = Arc::new(AtomicBool::new(false));
-        let told = Arc::clone(&stop);
+        let stopped = Arc::clone(&stop);
         let read = move || {
             let (mut records, mut lost) = (Vec::new(), 0);
             loop {
                 // Asked before the ring is emptied: what is in it by now is still taken.
-                let last = told.load(Ordering::Acquire);
+                let last = stopped.load(Ordering::Acquire);
                 while let Some(item) = ring.next() {
                     match decode(&item) {
                         Some(record) if records.len() < MAX_RECORDS => records.push(record),

@@ -14,11 +14,11 @@ pub(crate) async fn overhear(
     mut far: TcpStream,
 ) -> (TcpStream, TcpStream, [u8; FIRST_WORDS]) {
     let (mut near, _) = listener.accept().await.unwrap();
-    let (mut said, mut answer) = ([0; FIRST_WORDS], [0; PREFACE]);
-    near.read_exact(&mut said[..PREFACE]).await.unwrap();
-    far.write_all(&said[..PREFACE]).await.unwrap();
+    let (mut text, mut answer) = ([0; FIRST_WORDS], [0; PREFACE]);
+    near.read_exact(&mut text[..PREFACE]).await.unwrap();
+    far.write_all(&text[..PREFACE]).await.unwrap();
     far.read_exact(&mut answer).await.unwrap();
     near.write_all(&answer).await.unwrap();
-    near.read_exact(&mut said[PREFACE..]).await.unwrap();
-    (near, far, said)
+    near.read_exact(&mut text[PREFACE..]).await.unwrap();
+    (near, far, text)
 }

@@ -121,7 +121,7 @@ where
                 for plain in framed(frame).chunks(60_000) {
                     let mut record = vec![0; plain.len() + 16];
                     seal.write_message(plain, &mut record).map_err(io::Error::other)?;
-                    say(&mut stream, &record).await?;
+                    send(&mut stream, &record).await?;
                 }
             }
             Step::Bytes(bytes) => stream.write_all(bytes).await?,
@@ -157,7 +157,7 @@ where
     for speaks in [role == Role::Source, role == Role::Destination] {
         if speaks {
             let length = state.write_message(&[], &mut message).map_err(io::Error::other)?;
-            say(stream, &message[..length]).await?;
+            send(stream, &message[..length]).await?;
         } else {
             let length = usize::from(stream.read_u16_le().await?).min(message.len());
             stream.read_exact(&mut message[..length]).await?;
@@ -168,7 +168,7 @@ where
     state.into_transport_mode().map_err(io::Error::other)
 }
 
-async fn say<S: AsyncWrite + Unpin>(stream: &mut S, message: &[u8]) -> io::Result<()> {
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, message: &[u8]) -> io::Result<()> {
     stream.write_u16_le(u16::try_from(message.len()).unwrap_or(u16::MAX)).await?;
     stream.write_all(message).await
 }

@@ -239,21 +239,21 @@ async fn doctor_opens_what_receive_will_read() {
     let node = raw_over_nbd("remote", json!({ "export": "x y", "server": server }));
     let arguments = ["-blockdev", &node, "-device", "virtio-blk-pci,drive=remote,serial=remote"];
     let vm = Vm::destination(&qemu, &place, None, &arguments);
-    let told = async |overrides: &[(String, Address)]| {
+    let examined = async |overrides: &[(String, Address)]| {
         let findings = doctor::examine(&vm.socket, None, overrides).await.unwrap();
         let remote = findings.into_iter().find(|finding| finding.what.contains("serial:remote"));
         remote.unwrap_or_else(|| panic!("nothing of the disk"))
     };
-    let finding = told(&[]).await;
+    let finding = examined(&[]).await;
     assert_eq!(finding.verdict, Verdict::Ok, "{finding:?}");
     assert!(finding.what.contains(&format!("nbd://127.0.0.1:{port}/x%20y")), "{finding:?}");
     drop(nbd);
-    let finding = told(&[]).await;
+    let finding = examined(&[]).await;
     assert_eq!(finding.verdict, Verdict::Warning, "{finding:?}");
     assert!(finding.what.contains("cannot be read"), "{finding:?}");
     // Elsewhere, as `receive --disk` is told; and elsewhere and too short.
     let at = |path: &Path| [("serial:remote".to_owned(), Address::File(path.to_owned()))];
-    assert_eq!(told(&at(&disk)).await.verdict, Verdict::Ok);
+    assert_eq!(examined(&at(&disk)).await.verdict, Verdict::Ok);
     // A name that no disk has.
     let wrong = [("serial:nope".to_owned(), Address::File(disk.clone()))];
     let findings = doctor::examine(&vm.socket, None, &wrong).await.unwrap();
@@ -261,12 +261,12 @@ async fn doctor_opens_what_receive_will_read() {
     assert_eq!(finding.verdict, Verdict::Warning, "{finding:?}");
     assert!(finding.what.contains("it has serial:data") && finding.hint.is_some(), "{finding:?}");
     // A file that is not there: the remedy stands once.
-    let finding = told(&at(&place.path("none.raw"))).await;
+    let finding = examined(&at(&place.path("none.raw"))).await;
     let text = format!("{} {}", finding.what, finding.hint.unwrap());
     assert_eq!(text.matches("--disk").count(), 1, "{text}");
     let short = place.path("short.raw");
     std::fs::File::create(&short).unwrap().set_len(4096).unwrap();
-    let finding = told(&at(&short)).await;
+    let finding = examined(&at(&short)).await;
     assert!(
         finding.verdict == Verdict::Warning && finding.what.contains("4096 bytes"),
         "{finding:?}"

@@ -83,11 +83,11 @@ async fn a_replay_takes_neither_slot_nor_monitor() {
     let (path, security) = key(&place, "key", 1);
     let mut program = Program::start(&destination.socket, &["--key", path.to_str().unwrap()]);
     let port = program.port();
-    let said = crate::source::first_words(&port, &security).await;
+    let text = crate::source::first_words(&port, &security).await;
     let mut replays = Vec::new();
     for _ in 0..3 {
         let mut replay = Blocking::connect(&port).unwrap();
-        replay.write_all(&said).unwrap();
+        replay.write_all(&text).unwrap();
         // The handshake is right, as far as it goes.
         let mut answer = [0; 58];
         replay.read_exact(&mut answer).unwrap();
@@ -168,8 +168,8 @@ async fn a_source_that_does_nothing_is_left() {
                 break;
             }
             // Progress comes until it is left.
-            let heard = source.receiver.receive();
-            if let Ok(Err(_)) = tokio::time::timeout(Duration::from_millis(100), heard).await {
+            let message = source.receiver.receive();
+            if let Ok(Err(_)) = tokio::time::timeout(Duration::from_millis(100), message).await {
                 break;
             }
         }

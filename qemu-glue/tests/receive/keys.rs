@@ -13,7 +13,7 @@ fn program(arguments: &[&str], files: &[&Path]) -> Output {
     command.args(arguments).args(files).output().unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn output_of(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes)).concat()
 }
 
@@ -36,20 +36,24 @@ fn a_key_that_keygen_made_is_taken() {
     let place = Place::new();
     let path = place.path("vm.key");
     let made = program(&["keygen"], &[&path]);
-    assert!(made.status.success(), "{}", said(&made));
-    assert!(said(&made).contains("scp -p"), "{}", said(&made));
+    assert!(made.status.success(), "{}", output_of(&made));
+    assert!(output_of(&made).contains("scp -p"), "{}", output_of(&made));
     let metadata = fs::metadata(&path).unwrap();
     assert_eq!((metadata.mode() & 0o7777, metadata.len()), (0o600, 32));
     let before = fs::read(&path).unwrap();
     let again = program(&["keygen"], &[&path]);
-    assert!(!again.status.success() && said(&again).contains("never overwritten"));
-    assert!(said(&again).lines().any(|line| line.starts_with("hint: ")), "{}", said(&again));
+    assert!(!again.status.success() && output_of(&again).contains("never overwritten"));
+    assert!(
+        output_of(&again).lines().any(|line| line.starts_with("hint: ")),
+        "{}",
+        output_of(&again)
+    );
     assert_eq!(fs::read(&path).unwrap(), before);
     let key = ["--key", path.to_str().unwrap()];
     Program::start(&place.path("none.qmp"), &key).port();
     // Past the key, `migrate` misses QEMU.
     let migrated = migrate(&place.path("none.qmp"), &path);
-    assert!(said(&migrated).contains("none.qmp"), "{}", said(&migrated));
+    assert!(output_of(&migrated).contains("none.qmp"), "{}", output_of(&migrated));
 }
 
 /// It needs no QEMU, so what is wrong with it is told even where there is none, and the fault before the remedy.
@@ -60,11 +64,11 @@ fn doctor_tells_of_the_key_without_a_qemu() {
     fs::write(&key, [7; 32]).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let none = place.path("none.qmp");
-    let told = program(&["doctor", "--qmp"], &[&none, Path::new("--key"), &key]);
-    let told = said(&told);
-    assert!(!told.is_empty() && told.contains("vm.key") && told.contains("FAIL"), "{told}");
-    let at = |what: &str| told.find(what).unwrap_or_else(|| panic!("no `{what}` in {told}"));
-    assert!(at("error: failed to connect") < at("hint: "), "{told}");
+    let text = program(&["doctor", "--qmp"], &[&none, Path::new("--key"), &key]);
+    let text = output_of(&text);
+    assert!(!text.is_empty() && text.contains("vm.key") && text.contains("FAIL"), "{text}");
+    let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("no `{what}` in {text}"));
+    assert!(at("error: failed to connect") < at("hint: "), "{text}");
 }
 
 /// Each with what it says of it.
@@ -96,12 +100,12 @@ fn a_key_of_others_is_refused_at_the_start() {
     let place = Place::new();
     for (path, word) in bad(&place) {
         for output in both(&place, &path) {
-            let said = said(&output);
-            assert!(!output.status.success() && said.contains(word), "{word}: {said}");
-            assert!(said.contains("hint: "), "{said}");
+            let output_of = output_of(&output);
+            assert!(!output.status.success() && output_of.contains(word), "{word}: {output_of}");
+            assert!(output_of.contains("hint: "), "{output_of}");
             assert!(
-                !said.contains("listening") && !said.contains("none.qmp"),
-                "first the key: {said}"
+                !output_of.contains("listening") && !output_of.contains("none.qmp"),
+                "first the key: {output_of}"
             );
         }
     }
@@ -114,11 +118,11 @@ fn doctor_looks_at_the_key() {
     let vm = Vm::destination(&qemu, &place, None, &[]);
     for (path, word) in bad(&place) {
         let output = program(&["doctor", "--qmp"], &[&vm.socket, Path::new("--key"), &path]);
-        let said = said(&output);
-        assert!(!output.status.success() && said.contains(word), "{word}: {said}");
+        let output_of = output_of(&output);
+        assert!(!output.status.success() && output_of.contains(word), "{word}: {output_of}");
     }
     let good = place.path("good");
     assert!(program(&["keygen"], &[&good]).status.success());
     let output = program(&["doctor", "--qmp"], &[&vm.socket, Path::new("--key"), &good]);
-    assert!(said(&output).contains("is valid and private"), "{}", said(&output));
+    assert!(output_of(&output).contains("is valid and private"), "{}", output_of(&output));
 }

@@ -156,16 +156,16 @@ fn what_is_wrong_is_told_at_the_start() {
     assert!(none.lines().any(is_ours), "a module is named: {none}");
     let Some(qemu) = newest("what_is_wrong_is_told_at_the_start") else { return };
     let running = Vm::source(&qemu, &place);
-    let said = looked_ahead(&running.socket, &[]);
-    assert!(said.contains("does not wait for a migration"), "{said}");
+    let text = looked_ahead(&running.socket, &[]);
+    assert!(text.contains("does not wait for a migration"), "{text}");
     let waiting = Vm::destination(&qemu, &place, None, &[]);
-    let said = looked_ahead(&waiting.socket, &[]);
-    assert!(!said.contains("doctor"), "{said}");
+    let text = looked_ahead(&waiting.socket, &[]);
+    assert!(!text.contains("doctor"), "{text}");
     let disk = format!("=file:{}", place.path("disk.raw").display());
-    let said = looked_ahead(&waiting.socket, &["--disk", &format!("serial:data{disk}")]);
-    assert!(!said.contains("doctor"), "{said}");
-    let said = looked_ahead(&waiting.socket, &["--disk", &format!("serial:nope{disk}")]);
-    assert!(said.contains("this VM has no disk `serial:nope`; it has serial:data"), "{said}");
+    let text = looked_ahead(&waiting.socket, &["--disk", &format!("serial:data{disk}")]);
+    assert!(!text.contains("doctor"), "{text}");
+    let text = looked_ahead(&waiting.socket, &["--disk", &format!("serial:nope{disk}")]);
+    assert!(text.contains("this VM has no disk `serial:nope`; it has serial:data"), "{text}");
 }
 
 #[test]
@@ -173,6 +173,6 @@ fn an_address_of_another_host_is_refused_with_a_remedy() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_poolferry-host"));
     command.args(["receive", "--plain", "--listen", "192.0.2.1:4445", "--migration-address", "h"]);
     let output = command.args(["--qmp", "/none"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("hint: name an address of this host, or 0.0.0.0"), "{said}");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("hint: name an address of this host, or 0.0.0.0"), "{text}");
 }

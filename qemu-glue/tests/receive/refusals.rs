@@ -129,9 +129,9 @@ async fn a_disk_that_is_not_here() {
 #[tokio::test(flavor = "multi_thread")]
 async fn capabilities_that_clash() {
     let test = "capabilities_that_clash";
-    let (mut asking, runs) = offer(&[(2048, 0, 64)]);
-    asking.capabilities = vec![Name::try_from("x-ignore-shared").unwrap()];
-    let wrong = Wrong { offer: Some((asking, runs)), ..Wrong::default() };
+    let (mut request, runs) = offer(&[(2048, 0, 64)]);
+    request.capabilities = vec![Name::try_from("x-ignore-shared").unwrap()];
+    let wrong = Wrong { offer: Some((request, runs)), ..Wrong::default() };
     let Some(answer) = refused(test, wrong).await else { return };
     assert!(answer.reason.contains("`x-ignore-shared` is asked for by the source"), "{answer:?}");
     let wrong = Wrong { capability: Some("x-ignore-shared"), ..Wrong::default() };

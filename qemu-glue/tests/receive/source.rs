@@ -48,9 +48,9 @@ pub(crate) async fn first_words(address: &str, security: &Security) -> [u8; FIRS
     let far = TcpStream::connect(address).await.unwrap();
     let security = security.clone();
     let source = tokio::spawn(async move { channel::connect(stream, &security).await.is_ok() });
-    let (_, _, said) = overhear(middle, far).await;
+    let (_, _, text) = overhear(middle, far).await;
     assert!(!source.await.unwrap());
-    said
+    text
 }
 
 /// An offer of runs given as pages: offset in RAM, place on disk, number.
@@ -99,24 +99,24 @@ impl Source {
             qemu: "10.0.2".into(),
             migration: "m-1".into(),
         };
-        source.say(Message::Hello(hello)).await;
-        let Message::Hello(hello) = source.hear().await else { panic!("no greeting") };
+        source.send(Message::Hello(hello)).await;
+        let Message::Hello(hello) = source.receive().await else { panic!("no greeting") };
         assert_eq!((hello.version, hello.migration.raw()), (VERSION, "m-1"));
         source
     }
 
     /// Offers, and hears what the destination says to it.
     pub(crate) async fn offer(&mut self, (offer, runs): (Offer, Vec<SetRun>)) -> Message {
-        self.say(Message::Offer(offer)).await;
-        self.say(Message::Runs(runs)).await;
-        self.say(Message::OfferEnd).await;
-        self.hear().await
+        self.send(Message::Offer(offer)).await;
+        self.send(Message::Runs(runs)).await;
+        self.send(Message::OfferEnd).await;
+        self.receive().await
     }
 
     /// Tells hashes of the disk's pages.
     pub(crate) async fn hashes(&mut self, first: u32, disk: std::ops::Range<u64>) {
         let hashes = disk.map(|number| *blake3::hash(&page(number)).as_bytes()).collect();
-        self.say(Message::Hashes { first, hashes }).await;
+        self.send(Message::Hashes { first, hashes }).await;
     }
 
     /// Numbers of installed pages, and of those that are not with the reason, until all `pages` are
@@ -124,7 +124,7 @@ impl Source {
     pub(crate) async fn answers(&mut self, pages: usize) -> (Vec<u32>, Vec<(u32, NotInstalled)>) {
         let (mut installed, mut not) = (Vec::new(), Vec::new());
         while installed.len() + not.len() < pages {
-            match self.hear().await {
+            match self.receive().await {
                 Message::Installed(ranges) => {
                     installed.extend(ranges.iter().flat_map(|r| r.first..r.first + r.count));
                 }
@@ -149,9 +149,9 @@ impl Source {
     /// [`Self::finish`] with a program.
     pub(crate) async fn finish_alone(mut self) -> Finished {
         let status = "completed".into();
-        self.say(Message::Finish(Finish { status, reason: None, begun_unix_s: 0.0 })).await;
+        self.send(Message::Finish(Finish { status, reason: None, begun_unix_s: 0.0 })).await;
         loop {
-            match self.hear().await {
+            match self.receive().await {
                 Message::Finished(finished) => return finished,
                 Message::Progress(_) => {}
                 other => panic!("{other:?}"),
@@ -165,11 +165,11 @@ impl Source {
         timeout(AT_LAST, self.served.unwrap()).await.unwrap().unwrap()
     }
 
-    pub(crate) async fn say(&mut self, message: Message) {
+    pub(crate) async fn send(&mut self, message: Message) {
         self.sender.send(&message).await.unwrap();
     }
 
-    pub(crate) async fn hear(&mut self) -> Message {
+    pub(crate) async fn receive(&mut self) -> Message {
         timeout(AT_LAST, self.receiver.receive()).await.unwrap().unwrap()
     }
 }

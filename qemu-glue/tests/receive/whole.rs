@@ -66,12 +66,12 @@ async fn pages_lie_in_the_ram_of_a_qemu_that_then_takes_a_migration() {
 pub(crate) async fn ended(qmp: &Qmp) -> String {
     let begun = Instant::now();
     loop {
-        let told: Value = qmp.query("query-migrate").await.unwrap();
-        let status = told["status"].as_str().unwrap_or_default().to_owned();
+        let info: Value = qmp.query("query-migrate").await.unwrap();
+        let status = info["status"].as_str().unwrap_or_default().to_owned();
         if ["completed", "failed", "cancelled"].contains(&status.as_str()) {
             return status;
         }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{told}");
+        assert!(begun.elapsed() < Duration::from_secs(60), "{info}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -87,9 +87,9 @@ async fn an_empty_offer_is_a_stock_migration() {
     let (mut empty, _) = offer(&[]);
     empty.blocks.clear();
     empty.devices.clear();
-    source.say(Message::Offer(empty)).await;
-    source.say(Message::OfferEnd).await;
-    let Message::Ready(ready) = source.hear().await else { panic!("not ready") };
+    source.send(Message::Offer(empty)).await;
+    source.send(Message::OfferEnd).await;
+    let Message::Ready(ready) = source.receive().await else { panic!("not ready") };
     let vm = Vm::source(&qemu, &place);
     let qmp = vm.qmp().await;
     qmp.execute("migrate", json!({ "uri": ready.uri })).await.unwrap();

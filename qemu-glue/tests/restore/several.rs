@@ -33,16 +33,16 @@ async fn time_of_both() -> Duration {
 }
 
 /// Pages of the first disk are given up or wait, those of the second are all installed.
-async fn assert_second_goes_on(test: &str, asked_before: u32) {
+async fn assert_second_goes_on(test: &str, hashed_before: u32) {
     let alone = time_of_both().await;
     let rig = Rig::split(SECOND);
     let Some(server) = Server::start(test, &rig.disk(), 8) else { return };
     let (first, second) = (server.address("data"), file(&rig.disk()));
     let mut running = rig.restore_of(&[&first, &second], few_buffers()).await;
     server.signal(Signal::STOP);
-    running.hash(0..asked_before);
-    running.until(asked_before as usize).await;
-    running.hash(asked_before..PAGES);
+    running.hash(0..hashed_before);
+    running.until(hashed_before as usize).await;
+    running.hash(hashed_before..PAGES);
     running.until_all(SECOND..PAGES, SOON + 10 * alone).await;
     assert_eq!(running.count(Fate::Installed), (PAGES - SECOND) as usize);
     assert!((SECOND..PAGES).all(|number| rig.ram_page(number) == page(number)));

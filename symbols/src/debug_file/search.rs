@@ -48,7 +48,7 @@ impl<'a> DebugSearch<'a> {
         let check = |elf: &Program| identity.check(elf, WantedFile::DebugFile);
         self.places
             .look(WantedFile::DebugFile, paths, check, &mut self.tried)
-            .or_else(|| self.ask(WantedFile::DebugFile, id.as_ref()?))
+            .or_else(|| self.request(WantedFile::DebugFile, id.as_ref()?))
     }
 
     /// The dwz alternate that `holder` names. `holder_dirs` are the folders that a relative name
@@ -67,11 +67,11 @@ impl<'a> DebugSearch<'a> {
         let check = |elf: &Program| identity.check(elf, WantedFile::Alternate);
         self.places
             .look(WantedFile::Alternate, paths, check, &mut self.tried)
-            .or_else(|| self.ask(WantedFile::Alternate, &link.id))
+            .or_else(|| self.request(WantedFile::Alternate, &link.id))
     }
 
     /// What an earlier run fetched, else the servers in their order.
-    fn ask(&mut self, wanted: WantedFile, id: &BuildId) -> Option<DebugElf> {
+    fn request(&mut self, wanted: WantedFile, id: &BuildId) -> Option<DebugElf> {
         let identity = DebugIdentity::Build(id.clone());
         let check = |elf: &Program| identity.check(elf, wanted);
         if let (Some(path), Some(read)) = (self.servers.cached(id), self.places.files().fetched(id))

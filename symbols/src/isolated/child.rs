@@ -52,7 +52,7 @@ fn answer() -> Result<(), MessageError> {
         Err(error) => Err(Box::new(IsolatedError::Start(error.into())).into()),
     };
     shorten(&mut answer);
-    tell(&ChildRequest::Done(Box::new(answer)))
+    send(&ChildRequest::Done(Box::new(answer)))
 }
 
 fn read(hello: &ParseRequest, memory: OwnedFd) -> Result<Read, Error> {
@@ -74,9 +74,9 @@ struct ParentFiles {
 
 impl ParentFiles {
     /// A file that is asked for; none where there is nothing of the kind.
-    fn file(&self, ask: &ChildRequest) -> Option<Result<FoundFile, DebugFileRefusal>> {
+    fn file(&self, request: &ChildRequest) -> Option<Result<FoundFile, DebugFileRefusal>> {
         let stopped = || DebugFileRefusal::Unread(SnapshotError::Stopped);
-        match question(ask) {
+        match question(request) {
             Ok((ParentReply::File { stamp, real_dir }, Some(memory))) => {
                 let snapshot = FileSnapshot::received(memory, stamp, &self.budget);
                 let real_dir = real_dir.map(|dir| dir.0);
@@ -112,7 +112,7 @@ impl FileProvider for ParentFiles {
 
     fn settle(&self, id: &BuildId, right: bool) {
         // The parent is gone where this fails, and the next thing that is said to it fails too.
-        let _ = tell(&ChildRequest::Settle { id: id.bytes().to_vec(), right });
+        let _ = send(&ChildRequest::Settle { id: id.bytes().to_vec(), right });
     }
 
     fn stored(&self, name: &str) -> Option<(String, Result<String, DebugFileRefusal>)> {
@@ -123,15 +123,15 @@ impl FileProvider for ParentFiles {
     }
 }
 
-fn tell(ask: &ChildRequest) -> Result<(), MessageError> {
+fn send(request: &ChildRequest) -> Result<(), MessageError> {
     let line = PARENT.get().ok_or(MessageError::Closed)?;
-    locked(line).send(ask, None, &mut wait)
+    locked(line).send(request, None, &mut wait)
 }
 
-fn question(ask: &ChildRequest) -> Result<(ParentReply, Option<OwnedFd>), MessageError> {
+fn question(request: &ChildRequest) -> Result<(ParentReply, Option<OwnedFd>), MessageError> {
     let line = PARENT.get().ok_or(MessageError::Closed)?;
     let line = locked(line);
-    line.send(ask, None, &mut wait)?;
+    line.send(request, None, &mut wait)?;
     line.receive(&mut wait)
 }
 
@@ -158,7 +158,7 @@ impl log::Log for Logger {
     fn log(&self, record: &log::Record<'_>) {
         let (level, text) = (record.level().to_string(), record.args().to_string());
         let text = text.chars().take(MAX_LOG_CHARS).collect();
-        let _ = tell(&ChildRequest::Log { level, text });
+        let _ = send(&ChildRequest::Log { level, text });
     }
 
     fn flush(&self) {}

@@ -30,7 +30,7 @@ use crate::cause::Cause;
 use crate::elf::STORED_PROFILE;
 
 pub use child::serve;
-pub(crate) use parent::Asked;
+pub(crate) use parent::ReadJob;
 
 /// The argument by which a program of ours is asked to call [`serve`].
 pub const COMMAND: &str = "read-foreign-files";

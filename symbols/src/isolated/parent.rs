@@ -52,7 +52,7 @@ struct Reader<'a> {
 }
 
 /// What a program is read with.
-pub(crate) struct Asked<'a> {
+pub(crate) struct ReadJob<'a> {
     /// For messages.
     pub(crate) path: &'a Path,
     pub(crate) program: FileSnapshot,
@@ -63,17 +63,17 @@ pub(crate) struct Asked<'a> {
 
 impl Isolation {
     /// Has a program and the files that belong to it read by another process.
-    pub(crate) fn read(&self, asked: &Asked<'_>) -> Result<Read, Error> {
-        let mut reader = self.start(&asked.options.ends).map_err(Box::new)?;
-        let read = match reader.converse(asked) {
+    pub(crate) fn read(&self, job: &ReadJob<'_>) -> Result<Read, Error> {
+        let mut reader = self.start(&job.options.ends).map_err(Box::new)?;
+        let read = match reader.converse(job) {
             Ok(read) => read?,
             Err(error) => return Err(Box::new(reader.explain(error)).into()),
         };
         let binary = &read.profile.binary;
-        let hash = asked.program.hash().to_hex();
+        let hash = job.program.hash().to_hex();
         let checked = match read.profile.check() {
             _ if binary.content_hash.as_deref() != Some(hash.as_str())
-                || binary.size != asked.program.size() =>
+                || binary.size != job.program.size() =>
             {
                 Err("its answer is of another program".to_owned())
             }
@@ -113,8 +113,8 @@ impl Isolation {
 
 impl Reader<'_> {
     /// Gives the child what it asks for, until it has an answer.
-    fn converse(&mut self, asked: &Asked<'_>) -> Result<Result<Read, Error>, MessageError> {
-        let Asked { path, program, budget, files, options } = asked;
+    fn converse(&mut self, job: &ReadJob<'_>) -> Result<Result<Read, Error>, MessageError> {
+        let ReadJob { path, program, budget, files, options } = job;
         let hello = ParseRequest::new(Given {
             program: SentPath::from(*path),
             stamp: program.stamp().clone(),
@@ -126,9 +126,9 @@ impl Reader<'_> {
         });
         self.send(&hello, Some(program.memory().as_fd()))?;
         loop {
-            let ask = self.receive()?;
+            let request = self.receive()?;
             let since = Instant::now();
-            let reply = match ask {
+            let reply = match request {
                 ChildRequest::Done(answer) => return Ok(*answer),
                 ChildRequest::Log { level, text } => {
                     self.log(&level, &text);
@@ -210,9 +210,9 @@ impl Reader<'_> {
     }
 
     fn receive(&self) -> Result<ChildRequest, MessageError> {
-        let (ask, _): (ChildRequest, Option<OwnedFd>) =
+        let (request, _): (ChildRequest, Option<OwnedFd>) =
             self.line.receive(&mut |socket, flags| self.wait(socket, flags))?;
-        Ok(ask)
+        Ok(request)
     }
 
     /// Waits for the socket, an end, or the deadline.

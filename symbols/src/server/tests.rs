@@ -41,8 +41,8 @@ fn ranges_do_not_overlap() {
         for other in &all[at + 1..] {
             let kin = one.families.iter().any(|family| other.families.contains(family));
             let overlap = one.from < other.until && other.from < one.until;
-            let told_apart = !may_have_both(one, other);
-            assert!(!(kin && overlap) || told_apart, "{} and {}", one.name, other.name);
+            let distinguished = !may_have_both(one, other);
+            assert!(!(kin && overlap) || distinguished, "{} and {}", one.name, other.name);
         }
     }
 }

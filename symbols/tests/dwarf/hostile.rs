@@ -81,9 +81,9 @@ fn intact(flags: &[&str]) -> Option<(Build, Vec<u8>)> {
 
 /// Where sections lie in the file, by `readelf`.
 fn sections(build: &Build, names: &[&str]) -> Vec<std::ops::Range<usize>> {
-    let said = build.try_run("readelf", &["-SW", "server"]).unwrap();
+    let text = build.try_run("readelf", &["-SW", "server"]).unwrap();
     let find = |name: &&str| {
-        let line = said.lines().find(|line| line.contains(&format!("{name} ")))?;
+        let line = text.lines().find(|line| line.contains(&format!("{name} ")))?;
         let mut words = line.split_once(&format!("{name} "))?.1.split_whitespace().skip(2);
         let mut hex = || usize::from_str_radix(words.next()?, 16).ok();
         let (offset, size) = (hex()?, hex()?);

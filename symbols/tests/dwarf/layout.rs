@@ -145,15 +145,15 @@ fn agrees_in(source: &str, flags: &[&str]) {
     let Some(build) = Build::with(&["g++"], &[(source, SOURCE)]) else { return };
     let server = build.compile(&[flags, &["-Wno-invalid-offsetof"]].concat(), &[source]);
     let profile = profile(&server).unwrap();
-    let said = build.try_run(server.to_str().unwrap(), &[]).unwrap();
-    let page_at = said.lines().find_map(|line| line.strip_prefix("page.at ")).unwrap();
+    let text = build.try_run(server.to_str().unwrap(), &[]).unwrap();
+    let page_at = text.lines().find_map(|line| line.strip_prefix("page.at ")).unwrap();
     let page_at: u64 = page_at.parse().unwrap();
     let field = |role: &str| {
         let field = FieldRole::named(role).and_then(|role| profile.fields.get(&role));
         field.unwrap_or_else(|| panic!("no {role}: {:?}", profile.missing))
     };
     let mut compared = 0;
-    for line in said.lines() {
+    for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
             ["page.at", _] => {}
@@ -177,7 +177,7 @@ fn agrees_in(source: &str, flags: &[&str]) {
         }
         compared += 1;
     }
-    assert_eq!(compared, 24, "{said}");
+    assert_eq!(compared, 24, "{text}");
     assert_eq!(profile.enums.get("BUF_BLOCK_FILE_PAGE"), Some(&5));
     assert_eq!(profile.globals[&GlobalRole::PageSize].size, 8);
     assert_eq!(profile.server.version, "8.4.7");

@@ -149,8 +149,8 @@ fn all_files_together_have_one_budget() {
 
 /// Writes `size` into the compression header of a section, if it has one.
 fn state_uncompressed_size(build: &Build, bytes: &mut [u8], name: &str, size: u64) {
-    let said = build.try_run("readelf", &["-SW", "server"]).unwrap();
-    let line = said.lines().find(|line| line.contains(&format!("{name} "))).expect(name);
+    let output = build.try_run("readelf", &["-SW", "server"]).unwrap();
+    let line = output.lines().find(|line| line.contains(&format!("{name} "))).expect(name);
     let mut words = line.split_once(name).unwrap().1.split_whitespace().skip(2);
     let at = usize::from_str_radix(words.next().unwrap(), 16).unwrap();
     // Elf64_Chdr: ch_type, ch_reserved, ch_size.

@@ -134,10 +134,13 @@ fn run_under_gdb(build: &Build, profile: &Profile) -> (Vec<String>, Vec<String>)
     }
     script.push_str("run\n");
     std::fs::write(build.path("script"), script).unwrap();
-    let said = build.try_run("gdb", &["-nx", "-batch", "-x", "script", "server"]).unwrap();
+    let output = build.try_run("gdb", &["-nx", "-batch", "-x", "script", "server"]).unwrap();
     let of = |prefix: &str| -> Vec<String> {
-        let mut seen: Vec<String> =
-            said.lines().filter_map(|line| line.strip_prefix(prefix)).map(str::to_owned).collect();
+        let mut seen: Vec<String> = output
+            .lines()
+            .filter_map(|line| line.strip_prefix(prefix))
+            .map(str::to_owned)
+            .collect();
         seen.dedup();
         seen
     };

@@ -20,17 +20,17 @@ fuzz_target!(|bytes: &[u8]| {
         let (mut offer, mut runs) = (None, Vec::new());
         // It ends: each message takes bytes, and their end is an error.
         while let Ok(message) = receiver.receive().await {
-            hear(message, &mut offer, &mut runs);
+            receive(message, &mut offer, &mut runs);
         }
     });
 });
 
 /// What is told stays within its bounds, whatever it is.
-fn hear(message: Message, offer: &mut Option<Offer>, runs: &mut Vec<SetRun>) {
+fn receive(message: Message, offer: &mut Option<Offer>, runs: &mut Vec<SetRun>) {
     let short = |raw: &str| assert!(raw.len() <= HELD_BYTES);
     match message {
         Message::Hello(hello) => [hello.program, hello.qemu, hello.migration].iter().for_each(|text| short(text.raw())),
-        Message::Offer(told) => *offer = Some(told),
+        Message::Offer(offered) => *offer = Some(offered),
         Message::Runs(more) if runs.len() + more.len() <= RUNS => runs.extend(more),
         Message::OfferEnd => {
             let Some(Offer { blocks, devices, .. }) = offer.take() else { return };

@@ -28,7 +28,7 @@ pub fn database(guest: &mut Guest, known: &Known, written: bool) -> Result<()> {
         }
     }
     // One client for all: without an accelerator each takes a while to start.
-    let said = guest.sql(&sql)?;
-    ensure!(said == wanted, "after the migration the tables are {said:#?}, not {wanted:#?}");
+    let text = guest.sql(&sql)?;
+    ensure!(text == wanted, "after the migration the tables are {text:#?}, not {wanted:#?}");
     Ok(())
 }

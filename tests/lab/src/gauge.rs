@@ -26,7 +26,7 @@ impl Gauge {
     pub(crate) fn begin(port: PathBuf) -> Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let ask = move || {
+        let measure = move || {
             runtime.block_on(async {
                 // Without an agent there is nothing to tell; what wants it says so elsewhere.
                 let Ok(agent) = Agent::connect_within(&port, CONNECT_LIMIT).await else {
@@ -37,7 +37,7 @@ impl Gauge {
                 telemetry.readings()
             })
         };
-        let thread = thread::Builder::new().name("gauge".to_owned()).spawn(ask);
+        let thread = thread::Builder::new().name("gauge".to_owned()).spawn(measure);
         Ok(Self { stop, thread: thread.context("no thread to ask the guest")? })
     }
 

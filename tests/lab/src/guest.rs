@@ -10,7 +10,7 @@ use migration_record::GuestSystem;
 use test_servers::Release;
 
 use crate::port::{GuestMessage, Port};
-use crate::protocol::{Ask, Tick, Told};
+use crate::protocol::{GuestReply, GuestRequest, Tick};
 use crate::vm::Machine;
 use crate::{server, wait};
 
@@ -19,7 +19,7 @@ const BOOT_LIMIT: Duration = Duration::from_secs(180);
 /// The server answers within this time.
 const SERVER_LIMIT: Duration = Duration::from_secs(240);
 /// A single question is answered within this time; reading all tables is the longest.
-const ASK_LIMIT: Duration = Duration::from_secs(900);
+const ANSWER_LIMIT: Duration = Duration::from_secs(900);
 /// Name of the server among the programs of a guest.
 pub(crate) const SERVER: &str = "server";
 /// Time between two ticks.
@@ -54,7 +54,10 @@ impl Guest {
         port.speak_to(stream);
         let up = wait::until("the guest is up", BOOT_LIMIT, || {
             machine.process().still_runs()?;
-            Ok(port.hear().any(|heard| matches!(heard.told, Told::Hello)).then_some(()))
+            Ok(port
+                .receive()
+                .any(|message| matches!(message.reply, GuestReply::Hello))
+                .then_some(()))
         });
         up.with_context(|| format!("the guest does not boot:\n{}", machine.console()))?;
         Ok(Self { port, lines: BTreeMap::new(), ended: BTreeMap::new(), ticks: Vec::new() })
@@ -80,7 +83,7 @@ impl Guest {
     pub fn run(&mut self, argv: &[&str], input: &str) -> Result<String> {
         let argv: Vec<String> = argv.iter().map(|word| (*word).to_owned()).collect();
         let what = argv.join(" ");
-        self.answer(&what, Ask::Run { argv, input: input.to_owned() })
+        self.answer(&what, GuestRequest::Run { argv, input: input.to_owned() })
     }
 
     /// Starts a program in the guest.
@@ -88,12 +91,12 @@ impl Guest {
     /// # Errors
     /// It cannot be started.
     pub fn start(&mut self, name: &str, argv: &[&str], env: &[(&str, &str)]) -> Result<()> {
-        self.hear();
+        self.receive();
         self.lines.remove(name);
         self.ended.remove(name);
         let argv = argv.iter().map(|word| (*word).to_owned()).collect();
         let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        self.answer(name, Ask::Start { name: name.to_owned(), argv, env }).map(drop)
+        self.answer(name, GuestRequest::Start { name: name.to_owned(), argv, env }).map(drop)
     }
 
     /// Sends a signal to a program that was started.
@@ -101,8 +104,8 @@ impl Guest {
     /// # Errors
     /// It was never started, or has ended.
     pub fn signal(&mut self, name: &str, signal: rustix::process::Signal) -> Result<()> {
-        let ask = Ask::Signal { name: name.to_owned(), signal: signal.as_raw() };
-        self.answer(name, ask).map(drop)
+        let request = GuestRequest::Signal { name: name.to_owned(), signal: signal.as_raw() };
+        self.answer(name, request).map(drop)
     }
 
     /// Begins to tick.
@@ -110,7 +113,7 @@ impl Guest {
     /// # Errors
     /// The guest does not answer.
     pub fn tick(&mut self) -> Result<()> {
-        self.answer("tick", Ask::Tick { every_ms: TICK_MS }).map(drop)
+        self.answer("tick", GuestRequest::Tick { every_ms: TICK_MS }).map(drop)
     }
 
     /// Starts the server and waits until it answers.
@@ -123,8 +126,8 @@ impl Guest {
         let since = Instant::now();
         while let Err(error) = self.sql("SELECT 1") {
             if self.how_ended(SERVER).is_some() || since.elapsed() > SERVER_LIMIT {
-                let said: Vec<_> = self.lines(SERVER).iter().map(|l| l.text.as_str()).collect();
-                bail!("{release} does not run in the guest\n{}\n{error:#}", said.join("\n"));
+                let log: Vec<_> = self.lines(SERVER).iter().map(|l| l.text.as_str()).collect();
+                bail!("{release} does not run in the guest\n{}\n{error:#}", log.join("\n"));
             }
             wait::pause(Duration::from_millis(500))?;
         }
@@ -172,39 +175,41 @@ impl Guest {
     }
 
     /// Takes note of what has come.
-    pub fn hear(&mut self) {
+    pub fn receive(&mut self) {
         let Self { port, lines, ended, ticks } = self;
-        for heard in port.hear() {
-            note(heard, lines, ended, ticks);
+        for message in port.receive() {
+            note(message, lines, ended, ticks);
         }
     }
 
     /// Lines that the program `name` has written so far.
     pub fn lines(&mut self, name: &str) -> &[Line] {
-        self.hear();
+        self.receive();
         self.lines.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// How the program `name` has ended, if it has.
     pub fn how_ended(&mut self, name: &str) -> Option<&str> {
-        self.hear();
+        self.receive();
         self.ended.get(name).map(String::as_str)
     }
 
     /// All ticks so far, with their arrival here.
     pub fn ticks(&mut self) -> &[(Instant, Tick)] {
-        self.hear();
+        self.receive();
         &self.ticks
     }
 
-    fn answer(&mut self, what: &str, ask: Ask) -> Result<String> {
-        let wanted = self.port.ask(ask)?;
+    fn answer(&mut self, what: &str, request: GuestRequest) -> Result<String> {
+        let wanted = self.port.request(request)?;
         let Self { port, lines, ended, ticks } = self;
-        port.listen(&format!("the guest's answer to `{what}`"), ASK_LIMIT, |heard| {
-            match heard.told {
-                Told::Done { id, output } if id == wanted => return Ok(Some(output)),
-                Told::Failed { id, reason } if id == wanted => bail!("in the guest: {reason}"),
-                _ => note(heard, lines, ended, ticks),
+        port.listen(&format!("the guest's answer to `{what}`"), ANSWER_LIMIT, |message| {
+            match message.reply {
+                GuestReply::Done { id, output } if id == wanted => return Ok(Some(output)),
+                GuestReply::Failed { id, reason } if id == wanted => {
+                    bail!("in the guest: {reason}")
+                }
+                _ => note(message, lines, ended, ticks),
             }
             Ok(None)
         })
@@ -212,18 +217,18 @@ impl Guest {
 }
 
 fn note(
-    heard: GuestMessage,
+    message: GuestMessage,
     lines: &mut BTreeMap<String, Vec<Line>>,
     ended: &mut BTreeMap<String, String>,
     ticks: &mut Vec<(Instant, Tick)>,
 ) {
-    match heard.told {
-        Told::Line { name, text } => {
-            lines.entry(name).or_default().push(Line { at: heard.at, text })
+    match message.reply {
+        GuestReply::Line { name, text } => {
+            lines.entry(name).or_default().push(Line { at: message.at, text })
         }
-        Told::Ended { name, status } => drop(ended.insert(name, status)),
-        Told::Tick(tick) => ticks.push((heard.at, tick)),
+        GuestReply::Ended { name, status } => drop(ended.insert(name, status)),
+        GuestReply::Tick(tick) => ticks.push((message.at, tick)),
         // Answers that nobody waits for any more.
-        Told::Hello | Told::Done { .. } | Told::Failed { .. } => {}
+        GuestReply::Hello | GuestReply::Done { .. } | GuestReply::Failed { .. } => {}
     }
 }

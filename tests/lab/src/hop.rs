@@ -21,7 +21,7 @@ use crate::{baseline, wait};
 /// A migration ends within this time, whatever the link.
 const LIMIT: Duration = Duration::from_secs(600);
 /// Ticks that are heard after the VM goes on, so that a late silence counts too.
-const HEARD: Duration = Duration::from_secs(1);
+const LAST_TICKS: Duration = Duration::from_secs(1);
 
 /// A migration that has brought the VM to the other host.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub struct Hop {
     /// The comparison of both sides' RAM; `None` where the VM ran before all of it was there.
     pub identity: Option<Identity>,
     /// When the guest was first heard at the destination.
-    pub heard_there: Option<Instant>,
+    pub ran_there: Option<Instant>,
     /// The silence of the guest, without the time in which it was paused to be compared.
     pub interruption: Option<Interruption>,
     /// In which the VM was compared.
@@ -130,12 +130,12 @@ impl Laboratory {
         // The source goes, as after any migration.
         drop(std::mem::replace(&mut self.machine, destination));
         self.wait_for_tick(resumed).context("the VM does not run on at the destination")?;
-        wait::pause(HEARD)?;
+        wait::pause(LAST_TICKS)?;
         let pause = Pause { from: ended.at, to: resumed };
         Ok(Attempt::Arrived(Box::new(Hop {
             mode,
             interruption: self.interruption(watch.begun().0, pause),
-            heard_there: self.first_tick_of_the_last_qemu(),
+            ran_there: self.first_tick_of_the_last_qemu(),
             watch,
             ended,
             links,
@@ -147,8 +147,8 @@ impl Laboratory {
 
     /// The longest silence since `begun`, without the pause.
     fn interruption(&mut self, begun: Instant, pause: Pause) -> Option<Interruption> {
-        let heard = |(at, tick): &(Instant, Tick)| (pause.taken_out(*at), *tick);
-        let ticks: Vec<_> = self.guest.ticks().iter().map(heard).collect();
+        let received = |(at, tick): &(Instant, Tick)| (pause.taken_out(*at), *tick);
+        let ticks: Vec<_> = self.guest.ticks().iter().map(received).collect();
         Interruption::between(&ticks, begun, Instant::now())
     }
 

@@ -202,15 +202,15 @@ impl Laboratory {
         let guest = &mut self.guest;
         step("the agent attaches", || {
             guest.start(AGENT, &["/lab/poolferry", "agent", "--queries", "--verbose"], &[])?;
-            let mut said = Vec::new();
+            let mut log = Vec::new();
             let attached = wait::until("the agent's probes", ATTACH_LIMIT, || {
-                said = guest.lines(AGENT).iter().map(|line| line.text.clone()).collect();
+                log = guest.lines(AGENT).iter().map(|line| line.text.clone()).collect();
                 if let Some(status) = guest.how_ended(AGENT) {
                     bail!("the agent ended in the guest: {status}");
                 }
-                Ok(said.iter().any(|line| line.contains(ATTACHED)).then_some(()))
+                Ok(log.iter().any(|line| line.contains(ATTACHED)).then_some(()))
             });
-            attached.with_context(|| format!("the agent in the guest said:\n{}", said.join("\n")))
+            attached.with_context(|| format!("the agent in the guest said:\n{}", log.join("\n")))
         })
     }
 

@@ -21,7 +21,7 @@ use crate::mode::Mode;
 use crate::run::{Check, Series, migrations};
 use crate::setup::{Programs, Setup};
 use crate::size::Size;
-use crate::steps::say;
+use crate::steps::print_line;
 use crate::wait;
 use crate::workload::Workload;
 
@@ -153,9 +153,9 @@ impl Matrix {
             if !self.again && results.iter().any(|result| result.cell == name) {
                 continue;
             }
-            say(&format!("\ncell {} of {}: {name}", number + 1, cells.len()));
+            print_line(&format!("\ncell {} of {}: {name}", number + 1, cells.len()));
             let result = perform(cache, cell)?;
-            say(&format!("{:?}", result.outcome));
+            print_line(&format!("{:?}", result.outcome));
             results.retain(|other| other.cell != name);
             results.push(result);
             let rank = |result: &MatrixResult| {

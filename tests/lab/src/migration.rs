@@ -53,22 +53,22 @@ pub struct Ongoing<'a> {
     pub driver: &'a mut Process,
     /// Set to true, it ends the wait; the migration goes on for itself, or does not.
     pub abandon: bool,
-    told: PathBuf,
+    output: PathBuf,
 }
 
 impl Ongoing<'_> {
     /// What `poolferry-host migrate` has told so far: one JSON object a line.
     #[must_use]
-    pub fn told(&self) -> String {
-        fs::read_to_string(&self.told).unwrap_or_default()
+    pub fn output(&self) -> String {
+        fs::read_to_string(&self.output).unwrap_or_default()
     }
 
     /// The highest number that was told under `key` so far.
     #[must_use]
     pub fn highest(&self, key: &str) -> u64 {
         let label = format!("\"{key}\":");
-        let told = self.told();
-        let numbers = told.split(label.as_str()).skip(1).filter_map(|rest| {
+        let output = self.output();
+        let numbers = output.split(label.as_str()).skip(1).filter_map(|rest| {
             rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
         });
         numbers.max().unwrap_or(0)
@@ -118,7 +118,7 @@ pub(crate) fn migrate(
         options.extend(["--compress", "zstd"].map(str::to_owned));
     }
     let mut driver = drive(lab, destination, folder, &migration.starter, &options)?;
-    let told = folder.join(TOLD);
+    let output = folder.join(OUTPUT);
     let mut ended = wait::until("the end of the migration", limit, || {
         if let Some(ended) = watch.look(&mut lab.machine)? {
             return Ok(Some(ended));
@@ -130,7 +130,7 @@ pub(crate) fn migrate(
                 receiver: &mut receiver,
                 driver: &mut driver,
                 abandon: false,
-                told: told.clone(),
+                output: output.clone(),
             };
             fault(&mut ongoing)?;
             if ongoing.abandon {
@@ -169,7 +169,7 @@ fn finish(name: &str, program: &mut Process, migration: &Migration<'_>) -> Resul
 }
 
 /// File in the folder of a migration with what `poolferry-host migrate` tells.
-const TOLD: &str = "migrate.jsonl";
+const OUTPUT: &str = "migrate.jsonl";
 
 /// Starts the receiver at the destination and waits until it listens.
 fn receive(
@@ -219,7 +219,7 @@ fn drive(
         .arg(folder)
         .args(further)
         .stdin(Stdio::null())
-        .stdout(File::create(folder.join(TOLD))?);
+        .stdout(File::create(folder.join(OUTPUT))?);
     let log = folder.join("migrate.log");
     command.stderr(File::create(&log)?);
     Process::start_as_it_is(command, "`poolferry-host migrate`", &log)

@@ -10,10 +10,10 @@ use crate::mode::Mode;
 use crate::part::{Cell, Part};
 use crate::rate::Rate;
 use crate::record::machine_memory;
-use crate::run::{Check, Series, migrations, told};
+use crate::run::{Check, Series, explained, migrations};
 use crate::setup::Programs;
 use crate::size::{MIB, Size};
-use crate::steps::say;
+use crate::steps::print_line;
 use crate::workload::Workload;
 
 /// Options of an evaluation.
@@ -101,10 +101,10 @@ pub fn run(cache: &Cache, paper: Paper, programs: &Programs) -> Result<Vec<Repor
     let mut reports = Vec::new();
     for (number, cell) in cells.iter().enumerate() {
         let name = cell.name();
-        say(&format!("\ncell {} of {}: {name}", number + 1, cells.len()));
+        print_line(&format!("\ncell {} of {}: {name}", number + 1, cells.len()));
         let memory = machine_memory().map(|bytes| Size::mib(bytes / MIB));
         if let Some(memory) = memory.filter(|memory| *memory < cell.needs()) {
-            say(&format!("left out: it needs {}, this machine has {memory}", cell.needs()));
+            print_line(&format!("left out: it needs {}, this machine has {memory}", cell.needs()));
             continue;
         }
         let (before, after) = around(&paper, cell);
@@ -124,11 +124,11 @@ pub fn run(cache: &Cache, paper: Paper, programs: &Programs) -> Result<Vec<Repor
             out: paper.out.join(name),
         };
         reports.extend(migrations(cache, &cell.setup, programs, &series)?);
-        migration_report::write_page(&paper.out, &reports).map_err(told)?;
-        migration_report::write_results(&paper.out, &reports).map_err(told)?;
+        migration_report::write_page(&paper.out, &reports).map_err(explained)?;
+        migration_report::write_results(&paper.out, &reports).map_err(explained)?;
     }
-    say(&migration_report::text(&reports));
-    say(&format!("results and page: {}", paper.out.display()));
+    print_line(&migration_report::text(&reports));
+    print_line(&format!("results and page: {}", paper.out.display()));
     Ok(reports)
 }
 

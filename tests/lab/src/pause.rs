@@ -38,8 +38,8 @@ mod tests {
         let at = |seconds| zero + Duration::from_secs(seconds);
         let pause = Pause { from: at(10), to: at(14) };
         assert_eq!(pause.length(), Duration::from_secs(4));
-        for (heard, without) in [(3, 3), (10, 10), (12, 10), (14, 10), (15, 11), (20, 16)] {
-            assert_eq!(pause.taken_out(at(heard)), at(without), "{heard}");
+        for (received, without) in [(3, 3), (10, 10), (12, 10), (14, 10), (15, 11), (20, 16)] {
+            assert_eq!(pause.taken_out(at(received)), at(without), "{received}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::protocol::{Ask, Told, Wanted};
+use crate::protocol::{GuestReply, GuestRequest, NumberedRequest};
 use crate::wait;
 
 /// What the guest said, and when it arrived at this host.
@@ -19,13 +19,13 @@ pub struct GuestMessage {
     /// When the line was read.
     pub at: Instant,
     /// What it says.
-    pub told: Told,
+    pub reply: GuestReply,
 }
 
 /// Talks with the guest, wherever it is.
 #[derive(Debug)]
 pub struct Port {
-    heard: Receiver<GuestMessage>,
+    messages: Receiver<GuestMessage>,
     sender: Sender<GuestMessage>,
     writer: Option<UnixStream>,
     next_id: u64,
@@ -36,8 +36,8 @@ impl Port {
     /// Without any QEMU yet.
     #[must_use]
     pub fn new() -> Self {
-        let (sender, heard) = channel();
-        Self { heard, sender, writer: None, next_id: 0, connections: AtomicU32::new(0) }
+        let (sender, messages) = channel();
+        Self { messages, sender, writer: None, next_id: 0, connections: AtomicU32::new(0) }
     }
 
     /// Connects to the port of a further QEMU. What the guest says is heard from all of them; asks go to
@@ -54,11 +54,11 @@ impl Port {
             for line in reader.split(b'\n').map_while(Result::ok) {
                 let at = Instant::now();
                 // A line that a migration has cut in two is lost: each half goes to another host.
-                let Ok(mut told) = serde_json::from_slice(&line) else { continue };
-                if let Told::Tick(tick) = &mut told {
+                let Ok(mut reply) = serde_json::from_slice(&line) else { continue };
+                if let GuestReply::Tick(tick) = &mut reply {
                     tick.qemu = number;
                 }
-                if sender.send(GuestMessage { at, told }).is_err() {
+                if sender.send(GuestMessage { at, reply }).is_err() {
                     return;
                 }
             }
@@ -75,9 +75,9 @@ impl Port {
     ///
     /// # Errors
     /// QEMU is gone.
-    pub fn ask(&mut self, ask: Ask) -> Result<u64> {
+    pub fn request(&mut self, request: GuestRequest) -> Result<u64> {
         self.next_id += 1;
-        let wanted = Wanted { id: self.next_id, ask };
+        let wanted = NumberedRequest { id: self.next_id, request };
         let mut line = serde_json::to_vec(&wanted)?;
         line.push(b'\n');
         let writer = self.writer.as_mut().context("no guest to speak to")?;
@@ -86,8 +86,8 @@ impl Port {
     }
 
     /// All that was heard since the last call.
-    pub fn hear(&self) -> impl Iterator<Item = GuestMessage> + '_ {
-        self.heard.try_iter()
+    pub fn receive(&self) -> impl Iterator<Item = GuestMessage> + '_ {
+        self.messages.try_iter()
     }
 
     /// Waits until `pick` takes something of what is heard; everything goes to `pick`, in order.
@@ -103,8 +103,10 @@ impl Port {
         let since = Instant::now();
         while since.elapsed() < limit {
             wait::go_on()?;
-            let Ok(heard) = self.heard.recv_timeout(Duration::from_millis(50)) else { continue };
-            if let Some(value) = pick(heard)? {
+            let Ok(message) = self.messages.recv_timeout(Duration::from_millis(50)) else {
+                continue;
+            };
+            if let Some(value) = pick(message)? {
                 return Ok(value);
             }
         }

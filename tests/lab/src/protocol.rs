@@ -7,17 +7,17 @@ pub const PORT: &str = "/dev/virtio-ports/org.poolferry.lab";
 
 /// The laboratory wants something.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct NumberedRequest {
     /// Comes back with the answer.
     pub id: u64,
     /// What.
-    pub ask: Ask,
+    pub request: GuestRequest,
 }
 
 /// What the guest can do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Ask {
+pub enum GuestRequest {
     /// Run a program to its end; the answer is its standard output.
     Run {
         /// Program and arguments.
@@ -25,7 +25,7 @@ pub enum Ask {
         /// Standard input.
         input: String,
     },
-    /// Start a program; its lines come as [`Told::Line`], its end as [`Told::Ended`].
+    /// Start a program; its lines come as [`GuestReply::Line`], its end as [`GuestReply::Ended`].
     Start {
         /// Names it.
         name: String,
@@ -51,7 +51,7 @@ pub enum Ask {
 /// What the guest says.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Told {
+pub enum GuestReply {
     /// It is up.
     Hello,
     /// It did what was asked.

@@ -35,7 +35,7 @@ pub struct LoadRecord {
 /// Poolferry has written no record.
 pub fn record(
     hop: &Hop,
-    heard: &LoadRecord,
+    received: &LoadRecord,
     setup: &Setup,
     system: GuestSystem,
     run: u32,
@@ -67,7 +67,7 @@ pub fn record(
     report.total_time_s = total_s;
     report.command_s = Some(end_s);
     report.downtime_ms = figure("downtime");
-    report.interruption_ms = hop.interruption.map(|found| found.heard.as_secs_f64() * 1000.0);
+    report.interruption_ms = hop.interruption.map(|found| found.received.as_secs_f64() * 1000.0);
     report.network_bytes = hop.links.network;
     report.dirty_syncs = hop.ended.statistics["ram"]["dirty-sync-count"].as_u64().unwrap_or(0);
     report.ram_identity = hop.identity.as_ref().map(|identity| RamIdentity {
@@ -85,8 +85,8 @@ pub fn record(
         report.storage_bytes = 0;
         report.samples = samples(hop, before_s);
     }
-    report.tps = tps(hop, &heard.seconds, before_s);
-    guest(&mut report, hop, &heard.readings, before_s);
+    report.tps = tps(hop, &received.seconds, before_s);
+    guest(&mut report, hop, &received.readings, before_s);
     if let Some(found) = hop.interruption {
         report.warnings.push(Text::from(format!(
             "Longest gap between two ticks by the guest's own clock: {:.0} ms.",

@@ -12,7 +12,7 @@ use crate::berth::Berth;
 use crate::mode::Mode;
 use crate::record::{LoadRecord, failure, is_of, record};
 use crate::setup::{Programs, Setup};
-use crate::steps::say;
+use crate::steps::print_line;
 use crate::wait;
 
 /// Options of a series.
@@ -68,10 +68,10 @@ pub fn run(
     series: &Series,
 ) -> Result<Vec<Report>> {
     let reports = migrations(cache, setup, programs, series)?;
-    let page = migration_report::write_page(&series.out, &reports).map_err(told)?;
-    migration_report::write_results(&series.out, &reports).map_err(told)?;
-    say(&migration_report::text(&reports));
-    say(&format!("records and page: {}", page.display()));
+    let page = migration_report::write_page(&series.out, &reports).map_err(explained)?;
+    migration_report::write_results(&series.out, &reports).map_err(explained)?;
+    print_line(&migration_report::text(&reports));
+    print_line(&format!("records and page: {}", page.display()));
     Ok(reports)
 }
 
@@ -99,7 +99,7 @@ pub fn migrations(
                 reports.push(report);
                 continue;
             }
-            say(&format!("run {run}, {}", mode.name()));
+            print_line(&format!("run {run}, {}", mode.name()));
             if series.fresh {
                 berth.leave();
             }
@@ -107,7 +107,7 @@ pub fn migrations(
             let report = match report {
                 // An end that the user wants is no failure of QEMU's.
                 Err(error) if is_other(mode) && wait::go_on().is_ok() => {
-                    say(&format!("{} failed: {error:#}", mode.name()));
+                    print_line(&format!("{} failed: {error:#}", mode.name()));
                     let system = berth.lab().map(|lab| lab.system.clone()).unwrap_or_default();
                     // Wherever its VM is now, nobody wants to know.
                     berth.leave();
@@ -127,7 +127,7 @@ pub fn migrations(
                     other.guest_system.kernel
                 );
             }
-            report.write(&folder).map_err(told)?;
+            report.write(&folder).map_err(explained)?;
             identical(&report)?;
             reports.push(report);
             if series.check == Check::Each
@@ -146,7 +146,7 @@ pub fn migrations(
 }
 
 /// The remedy first, as everywhere.
-pub(crate) fn told(error: RecordError) -> anyhow::Error {
+pub(crate) fn explained(error: RecordError) -> anyhow::Error {
     let hint = error.hint();
     anyhow::Error::new(error).context(format!("no record of what was done; {hint}"))
 }
@@ -157,7 +157,7 @@ fn kept(folder: &Path, setup: &Setup, mode: Mode) -> Result<Option<Report>> {
     if !path.exists() {
         return Ok(None);
     }
-    let report = migration_record::read(&path).map_err(told)?;
+    let report = migration_record::read(&path).map_err(explained)?;
     // Poolferry's own record, to which the laboratory has not yet added its part, has no proof.
     if report.status != MigrationStatus::Completed
         || report.ram_identity.is_some() != mode.is_compared()
@@ -219,9 +219,9 @@ fn one(
     let log = folder.join("agent.log");
     fs::write(&log, lab.agent_log())
         .with_context(|| format!("failed to write `{}`", log.display()))?;
-    let heard = LoadRecord { seconds: lab.seconds(), readings: lab.readings() };
+    let load = LoadRecord { seconds: lab.seconds(), readings: lab.readings() };
     let system = lab.system.clone();
-    record(&hop, &heard, setup, system, run, folder)
+    record(&hop, &load, setup, system, run, folder)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 /// Prints a line.
 #[expect(clippy::print_stdout, reason = "the laboratory tells what it does")]
-pub fn say(line: &str) {
+pub fn print_line(line: &str) {
     println!("{line}");
 }
 
@@ -18,6 +18,6 @@ pub fn step<T>(name: &str, step: impl FnOnce() -> Result<T>) -> Result<T> {
     let since = Instant::now();
     let done = step();
     let mark = if done.is_ok() { "" } else { "  FAILED" };
-    say(&format!("{:8.1} s  {name}{mark}", since.elapsed().as_secs_f64()));
+    print_line(&format!("{:8.1} s  {name}{mark}", since.elapsed().as_secs_f64()));
     done
 }

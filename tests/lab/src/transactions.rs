@@ -12,14 +12,14 @@ const SECOND: f64 = 1.0;
 /// `told` are the load's seconds, `counted` when the probes answered and how many commits they had seen by then. One
 /// answer before the migration and one after it suffice: the probes go on counting while nobody asks. A second that the
 /// edge of the time cuts counts by the part that lies inside.
-pub(crate) fn count(told: &[Tps], counted: &[(f64, u64)]) -> Option<Transactions> {
-    let time = told.first()?.at_s - SECOND..=told.last()?.at_s;
+pub(crate) fn count(reported: &[Tps], counted: &[(f64, u64)]) -> Option<Transactions> {
+    let time = reported.first()?.at_s - SECOND..=reported.last()?.at_s;
     let mut both = counted.iter().filter(|(at_s, _)| time.contains(at_s));
     let &(begin, first) = both.next()?;
     let &(end, last) = both.next_back()?;
     let mut by_load = 0.0;
     let mut before = f64::NEG_INFINITY;
-    for second in told {
+    for second in reported {
         // Two reports that came together are two seconds still: the first was late.
         let from = before.max(second.at_s - SECOND).min(second.at_s);
         let length = second.at_s - from;
@@ -40,14 +40,15 @@ pub(crate) fn count(told: &[Tps], counted: &[(f64, u64)]) -> Option<Transactions
 mod tests {
     use super::*;
 
-    fn told(seconds: &[(f64, f64)]) -> Vec<Tps> {
+    fn reported(seconds: &[(f64, f64)]) -> Vec<Tps> {
         seconds.iter().map(|&(at_s, tps)| Tps { at_s, tps, latency_ms: None }).collect()
     }
 
     #[test]
     fn both_count_the_same_time() {
-        let told = told(&[(0.0, 50.0), (1.0, 100.0), (2.0, 100.0), (3.0, 200.0), (4.0, 80.0)]);
-        let found = count(&told, &[(0.5, 1000), (1.5, 7), (3.5, 1390)]).unwrap();
+        let reported =
+            reported(&[(0.0, 50.0), (1.0, 100.0), (2.0, 100.0), (3.0, 200.0), (4.0, 80.0)]);
+        let found = count(&reported, &[(0.5, 1000), (1.5, 7), (3.5, 1390)]).unwrap();
         assert_eq!((found.seconds, found.by_probes), (3.0, 390));
         assert!((found.by_load - 390.0).abs() < 1e-9, "{found:?}");
     }
@@ -55,14 +56,14 @@ mod tests {
     #[test]
     fn a_pause_and_a_late_report_lose_nothing() {
         // The VM stood still from 1 to 2.5; the report of the second after came late, together with the next.
-        let told = told(&[(1.0, 100.0), (3.6, 100.0), (3.6, 100.0), (4.6, 100.0)]);
-        let found = count(&told, &[(0.5, 0), (4.1, 300)]).unwrap();
+        let reported = reported(&[(1.0, 100.0), (3.6, 100.0), (3.6, 100.0), (4.6, 100.0)]);
+        let found = count(&reported, &[(0.5, 0), (4.1, 300)]).unwrap();
         assert!((found.by_load - 300.0).abs() < 1e-9, "{found:?}");
     }
 
     #[test]
     fn what_one_of_them_has_not_seen_is_not_compared() {
-        let load = told(&[(1.0, 100.0), (2.0, 100.0)]);
+        let load = reported(&[(1.0, 100.0), (2.0, 100.0)]);
         let counted = [(-0.5, 0), (0.5, 1000), (1.5, 1100), (2.5, 9000)];
         let found = count(&load, &counted).unwrap();
         assert_eq!((found.seconds, found.by_probes, found.by_load), (1.0, 100, 100.0));

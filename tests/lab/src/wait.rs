@@ -12,7 +12,7 @@ use signal_hook::flag;
 /// Time between two looks at a condition.
 const POLL: Duration = Duration::from_millis(20);
 
-static TOLD_TO_END: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
+static SHOULD_END: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// From now on Ctrl-C, SIGTERM and SIGHUP end what is waited for with an error, so that every value is dropped in order.
 ///
@@ -21,8 +21,8 @@ static TOLD_TO_END: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 pub fn end_in_order() -> Result<()> {
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // The second one ends the process at once; the watchdog then cleans up.
-        flag::register_conditional_shutdown(signal, 1, Arc::clone(&TOLD_TO_END))?;
-        flag::register(signal, Arc::clone(&TOLD_TO_END))?;
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&SHOULD_END))?;
+        flag::register(signal, Arc::clone(&SHOULD_END))?;
     }
     Ok(())
 }
@@ -32,7 +32,7 @@ pub fn end_in_order() -> Result<()> {
 /// # Errors
 /// The user wants an end.
 pub fn go_on() -> Result<()> {
-    if TOLD_TO_END.load(Ordering::Relaxed) {
+    if SHOULD_END.load(Ordering::Relaxed) {
         bail!("interrupted");
     }
     Ok(())

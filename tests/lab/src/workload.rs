@@ -140,11 +140,11 @@ pub fn seconds(guest: &mut Guest) -> Vec<GuestSecond> {
 
 fn still_runs(guest: &mut Guest) -> Result<()> {
     let Some(status) = guest.how_ended(NAME).map(str::to_owned) else { return Ok(()) };
-    let said: Vec<_> =
+    let log: Vec<_> =
         guest.lines(NAME).iter().rev().take(8).map(|line| line.text.clone()).collect();
     bail!(
         "sysbench ended in the guest: {status}\n{}",
-        said.into_iter().rev().collect::<Vec<_>>().join("\n")
+        log.into_iter().rev().collect::<Vec<_>>().join("\n")
     )
 }
 

@@ -85,7 +85,7 @@ impl Qemu {
     ///
     /// # Errors
     /// It does not run, or tells no version.
-    pub fn asked_version(&self) -> Result<(u32, u32)> {
+    pub fn reported_version(&self) -> Result<(u32, u32)> {
         let text = command::output(self.command().arg("-version"))?;
         parse_version(&text).with_context(|| format!("no version in `{}`", text.trim_end()))
     }

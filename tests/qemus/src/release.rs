@@ -118,7 +118,7 @@ impl QemuRelease {
                 debian::fetch(folder, suite, PACKAGES)?;
                 let root = folder.join("root");
                 let qemu = Qemu::found(self, root.join(PROGRAM), Some(root))?;
-                let (major, minor) = qemu.asked_version()?;
+                let (major, minor) = qemu.reported_version()?;
                 ensure!(
                     (major, minor) == self.version(),
                     "Debian {suite} has QEMU {major}.{minor} now; this fixture is for {self}"

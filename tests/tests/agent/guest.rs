@@ -29,7 +29,7 @@ async fn ram(lab: &mut Laboratory) -> Result<GuestRam> {
 }
 
 /// Asks until the probes are set; the list that comes then.
-async fn ask(lab: &mut Laboratory, ram: &impl ReadRam) -> Result<Listed> {
+async fn request(lab: &mut Laboratory, ram: &impl ReadRam) -> Result<Listed> {
     let mut agent = Agent::connect(&lab.machine().agent()).await?;
     for _ in 0..200 {
         if matches!(agent.status().await?.server, ServerState::Attached { .. }) {
@@ -73,10 +73,10 @@ fn against_disk(listed: &Listed, ram: &GuestRam, disk: &File) -> Result<(u64, u6
 }
 
 /// All that is asked of one VM, as booting one takes long.
-fn asked(fixture: &Fixture, lab: &mut Laboratory) -> Result<()> {
+fn requested(fixture: &Fixture, lab: &mut Laboratory) -> Result<()> {
     lab.start_agent()?;
     let guest = fixture.runtime.block_on(ram(lab))?;
-    let listed = fixture.runtime.block_on(ask(lab, &guest))?;
+    let listed = fixture.runtime.block_on(request(lab, &guest))?;
     assert!(matches!(listed.how, How::InPlace), "{:?}", listed.how);
     assert_eq!(listed.pinned, Pinned::LongTerm);
     assert!(listed.pages > 5000, "{} pages", listed.pages);
@@ -87,7 +87,7 @@ fn asked(fixture: &Fixture, lab: &mut Laboratory) -> Result<()> {
     assert_eq!(differing, 0);
 
     // Another host, which does not read RAM; the port is the same.
-    let copied = fixture.runtime.block_on(ask(lab, &NoRam(RAM_BYTES)))?;
+    let copied = fixture.runtime.block_on(request(lab, &NoRam(RAM_BYTES)))?;
     assert!(matches!(copied.how, How::Copied(_)));
     assert_eq!(copied.pages, listed.pages);
 
@@ -101,7 +101,7 @@ fn asked(fixture: &Fixture, lab: &mut Laboratory) -> Result<()> {
     let error = fixture.runtime.block_on(silent).unwrap_err();
     assert!(matches!(error, AgentError::Silent { .. }), "{error}");
     lab.start_agent()?;
-    assert_eq!(fixture.runtime.block_on(ask(lab, &guest))?.pages, listed.pages);
+    assert_eq!(fixture.runtime.block_on(request(lab, &guest))?.pages, listed.pages);
     drop(guest);
 
     // The VM moves, with an agent that knows nothing of it.
@@ -109,7 +109,7 @@ fn asked(fixture: &Fixture, lab: &mut Laboratory) -> Result<()> {
     let hop = lab.hop(Mode::Stock, folder.path())?;
     assert!(hop.identity.is_some_and(|identity| identity.differing_bytes == 0));
     let guest = fixture.runtime.block_on(ram(lab))?;
-    let moved = fixture.runtime.block_on(ask(lab, &guest))?;
+    let moved = fixture.runtime.block_on(request(lab, &guest))?;
     assert!(matches!(moved.how, How::InPlace), "{:?}", moved.how);
     let (pages, differing) = against_disk(&moved, &guest, &disk)?;
     println!("after the migration {pages} pages of RAM listed, {differing} differ from the disk");
@@ -130,7 +130,7 @@ fn a_guests_list_is_read_in_place_before_and_after_a_migration() {
         let mut lab = Laboratory::boot(&Cache::open()?, Setup::small(Workload::Idle), programs)?;
         lab.busy()?;
         lab.load(Workload::Idle)?;
-        asked(&fixture, &mut lab)
+        requested(&fixture, &mut lab)
     };
     boot().unwrap_or_else(|error: anyhow::Error| panic!("{error:#}"));
 }

@@ -41,8 +41,8 @@ fn what_is_no_ask_is_answered_with_an_error() {
     let _process = fixture.agent(&["--pid", "4194304"]);
     let mut host = UnixStream::connect(fixture.path()).unwrap();
     let mut answers = BufReader::new(host.try_clone().unwrap()).lines();
-    let mut answer = |ask: &str| {
-        host.write_all(ask.as_bytes()).unwrap();
+    let mut answer = |request: &str| {
+        host.write_all(request.as_bytes()).unwrap();
         let line = answers.next().unwrap().unwrap();
         from_line::<AgentReply>(line.as_bytes()).unwrap()
     };

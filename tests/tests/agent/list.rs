@@ -40,7 +40,7 @@ fn assert_is_made_here(fixture: &Fixture, agent: &mut Agent, server: &Server, mu
     panic!("frames never rest");
 }
 
-fn tell(listed: &Listed) {
+fn print_costs(listed: &Listed) {
     let steps = listed.steps;
     println!(
         "{} bytes of list, {:?}, {:?}: {:.1} ms, of which transfer {:.2} ms; {:?}",
@@ -64,9 +64,9 @@ fn the_list_lies_in_the_frames_that_the_agent_tells() {
     let mut agent = fixture.attached();
     for _ in 0..2 {
         let memory = Memory::of(process.pid());
-        let asked = fixture.runtime.block_on(agent.page_list(&memory, LIST_WITHIN));
-        let listed = asked.unwrap();
-        tell(&listed);
+        let result = fixture.runtime.block_on(agent.page_list(&memory, LIST_WITHIN));
+        let listed = result.unwrap();
+        print_costs(&listed);
         assert!(matches!(listed.how, How::InPlace), "{:?}", listed.how);
         assert_ne!(listed.pinned, Pinned::No);
         let list = List::parse(&listed.bytes, Bounds::ANY).unwrap();
@@ -88,7 +88,7 @@ fn a_host_without_ram_gets_the_same_list() {
     let _process = fixture.agent_on(&server);
     let mut agent = fixture.attached();
     let listed = fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap();
-    tell(&listed);
+    print_costs(&listed);
     assert!(matches!(listed.how, How::Copied(NotInPlace::Ram { .. })), "{:?}", listed.how);
     assert_is_made_here(&fixture, &mut agent, &server, listed.bytes);
 }

@@ -95,9 +95,9 @@ fn comes_back(fixture: &Fixture, agent: &mut Agent, server: &mut Server) -> Retu
     server.start_again().unwrap();
     let (since, mut answer) = (Instant::now(), Duration::ZERO);
     loop {
-        let asked = Instant::now();
+        let begun = Instant::now();
         let status = fixture.status(agent);
-        answer = answer.max(asked.elapsed());
+        answer = answer.max(begun.elapsed());
         if pids(&status) == [server.pid()] {
             return Return { seen: since.elapsed(), answer };
         }

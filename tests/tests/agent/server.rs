@@ -23,7 +23,7 @@ fn figures_of_a_load_are_the_servers_own() {
         fixture.agent(&["--queries", "--refresh", "200ms", "--pid", &server.pid().to_string()]);
     let mut agent = fixture.attached();
     let before = fixture.status(&mut agent).observed.unwrap();
-    let asked_before = questions(&server);
+    let queries_before = questions(&server);
     let clean = before.blocks.clean;
     assert!(clean > 2000 && before.blocks.dirty == 0, "{:?}", before.blocks);
 
@@ -36,7 +36,7 @@ fn figures_of_a_load_are_the_servers_own() {
     };
     assert!(eventually(busy), "nothing is seen of the load");
     load.wait().unwrap();
-    let asked = questions(&server) - asked_before;
+    let counted = questions(&server) - queries_before;
 
     // A snapshot is some tenths of a second old, which are thousands of commands.
     let count = |times: &Option<Times>| times.as_ref().unwrap().count;
@@ -49,10 +49,10 @@ fn figures_of_a_load_are_the_servers_own() {
     };
     assert!(eventually(is_over), "commands without a load");
     let seen = count(&after.queries) - count(&before.queries);
-    println!("{seen} commands seen, {asked} counted by the server, up to {highest:.0} a second");
+    println!("{seen} commands seen, {counted} counted by the server, up to {highest:.0} a second");
     // The questions about questions, and statements that prepare or close, are counted on one side
     // only; a handful a connection.
-    assert!(seen.abs_diff(asked) <= asked / 100 + 100, "{seen} of {asked}");
+    assert!(seen.abs_diff(counted) <= counted / 100 + 100, "{seen} of {counted}");
     assert!(after.taken_ns > before.taken_ns && after.since_attach_s > before.since_attach_s);
     assert_eq!(after.drift, 0);
     settle(&server);
@@ -77,7 +77,7 @@ fn a_migration_that_the_host_tells_of_is_shown_in_the_guest() {
         redirtied: 1,
         remaining_bytes: 1 << 20,
     };
-    fixture.runtime.block_on(agent.tell(migration)).unwrap();
+    fixture.runtime.block_on(agent.report(migration)).unwrap();
     let pid = server.pid().to_string();
     let shown = fixture.run(&["trace", "--format", "jsonl", "--duration", "3s", "--pid", &pid]);
     assert!(shown.contains("3999 of 4000 skipped pages"), "{shown}");

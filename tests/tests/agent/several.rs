@@ -245,10 +245,10 @@ fn a_servers_list_does_not_wait_for_squatters() {
     // Squatters that come later disturb nothing.
     squatters.push(sleepers.start(server.datadir(), &["1000"]).unwrap());
     for _ in 0..3 {
-        let asked = Instant::now();
+        let begun = Instant::now();
         let listed = list(&fixture, &mut agent);
         assert_eq!(listed.servers, [server.pid()]);
-        assert!(listed.pages > 2000 && asked.elapsed() < Duration::from_secs(5));
+        assert!(listed.pages > 2000 && begun.elapsed() < Duration::from_secs(5));
         sleep(Duration::from_millis(300));
     }
     assert_eq!(pids(&fixture.status(&mut agent)), [server.pid()]);
@@ -267,16 +267,16 @@ fn squatters_alone_are_told_and_not_waited_for() {
     let datadir = folder.path().display().to_string();
     let _process = fixture.agent(&["--datadir", &datadir]);
     let mut agent = fixture.connect();
-    let told = || match fixture.status(&mut agent).server {
+    let is_reported = || match fixture.status(&mut agent).server {
         ServerState::Waiting { why, .. } => why.raw().contains("none of 2 processes is a server"),
         _ => false,
     };
-    assert!(eventually(told), "{:?}", fixture.status(&mut agent).server);
-    let asked = Instant::now();
+    assert!(eventually(is_reported), "{:?}", fixture.status(&mut agent).server);
+    let begun = Instant::now();
     let error =
         fixture.runtime.block_on(agent.page_list(&NoRam(RAM_BYTES), LIST_WITHIN)).unwrap_err();
     assert!(matches!(error, AgentError::Refused { again: false, .. }), "{error}");
-    assert!(asked.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(5));
 }
 
 #[test]

@@ -126,11 +126,11 @@ impl Pair {
         source.execute("migrate-set-parameters", json!({ "max-bandwidth": 1_u64 << 30 })).await?;
         let begun = Instant::now();
         loop {
-            let told: Value = source.query("query-migrate").await?;
-            match told["status"].as_str() {
+            let info: Value = source.query("query-migrate").await?;
+            match info["status"].as_str() {
                 Some("completed") => break,
-                Some("failed" | "cancelled") => bail!("the migration did not complete: {told}"),
-                _ => ensure!(begun.elapsed() < LIMIT, "the migration does not end: {told}"),
+                Some("failed" | "cancelled") => bail!("the migration did not complete: {info}"),
+                _ => ensure!(begun.elapsed() < LIMIT, "the migration does not end: {info}"),
             }
             sleep(Duration::from_millis(50)).await;
         }
@@ -228,8 +228,8 @@ async fn the_next_attempt_is_a_stock_one() -> Result<()> {
     for qemu in releases("again::the_next_attempt_is_a_stock_one") {
         let pair = Pair::start(&qemu).await?;
         let first = ready(pair.attempt().await?)?;
-        let told = qemu_glue::doctor::examine(&pair.destination.socket, None, &[]).await?;
-        assert!(told.iter().any(|found| found.what.contains("listens already")), "{told:?}");
+        let info = qemu_glue::doctor::examine(&pair.destination.socket, None, &[]).await?;
+        assert!(info.iter().any(|found| found.what.contains("listens already")), "{info:?}");
         for _ in 0..2 {
             let answer = refused(pair.attempt().await?)?;
             assert_eq!(

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::shared::{Needs, migrated, run};
 
 /// Whether all is well, and every finding as `verdict: what`.
-fn told(qmp: &Path, agent: Option<&Path>) -> Result<(bool, String)> {
+fn examined(qmp: &Path, agent: Option<&Path>) -> Result<(bool, String)> {
     let program = Programs::find()?.poolferry_host.context("`poolferry-host` is not built")?;
     let mut doctor = Command::new(program);
     doctor.args(["doctor", "--json", "--qmp"]).arg(qmp);
@@ -40,12 +40,12 @@ fn both_hosts(lab: &mut Laboratory) -> Result<()> {
     lab.load(Workload::Idle)?;
     let mut destination = lab.destination(Mode::Poolferry)?;
     let (qmp, agent) = (lab.machine().qmp(), lab.machine().agent());
-    let (works, text) = told(&qmp, Some(&agent))?;
+    let (works, text) = examined(&qmp, Some(&agent))?;
     assert!(works, "{text}");
     for word in ["`running`", "library is loaded, and free", "mem0", "attached to mysql 5.6.24"] {
         assert!(text.contains(word), "no word of {word:?}: {text}");
     }
-    let (works, text) = told(&destination.qmp(), None)?;
+    let (works, text) = examined(&destination.qmp(), None)?;
     assert!(works, "{text}");
     for word in ["`inmigrate`", "mem0", "pages can be installed"] {
         assert!(text.contains(word), "no word of {word:?}: {text}");
@@ -53,7 +53,7 @@ fn both_hosts(lab: &mut Laboratory) -> Result<()> {
 
     for (machine, agent) in [(lab.machine(), Some(&*agent)), (&mut destination, None)] {
         postcopy(machine, true)?;
-        let (works, text) = told(&machine.qmp(), agent)?;
+        let (works, text) = examined(&machine.qmp(), agent)?;
         assert!(!works && text.contains("postcopy-ram"), "{text}");
         postcopy(machine, false)?;
     }

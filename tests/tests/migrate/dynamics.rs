@@ -261,15 +261,15 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
     lab.load(Workload::Rw)?;
     shape(lab, Rate::UNLIMITED, "100mbit".parse()?)?;
     let begun = Instant::now();
-    let (mut slow, mut told) = (false, None);
+    let (mut slow, mut output) = (false, None);
     let migration = Migration::with_fault(|ongoing| {
         // Once QEMU has sent all of it: over such a link that would take minutes.
-        if !slow && ongoing.told().contains(THROTTLED) {
+        if !slow && ongoing.output().contains(THROTTLED) {
             slow = true;
             ongoing.lab.network().reshape(Link::Migration, "8mbit".parse()?)?;
         }
-        if told.is_none() && ongoing.told().contains(OUTRUN) {
-            told = Some(begun.elapsed());
+        if output.is_none() && ongoing.output().contains(OUTRUN) {
+            output = Some(begun.elapsed());
             ongoing.lab.network().reshape(Link::Migration, Rate::UNLIMITED)?;
         }
         Ok(())
@@ -277,9 +277,12 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
     let hop = arrives(lab, migration)?;
     shape(lab, Rate::UNLIMITED, Rate::UNLIMITED)?;
     let report = record(lab)?;
-    println!("told after {told:?}, over after {:.1} s: {:?}", report.total_time_s, report.warnings);
+    println!(
+        "told after {output:?}, over after {:.1} s: {:?}",
+        report.total_time_s, report.warnings
+    );
     assert!(hop.ended.driver.is_some_and(|status| status.success()), "{:?}", hop.ended);
-    assert!(told.is_some(), "nobody was told");
+    assert!(output.is_some(), "nobody was told");
     let warning = report.warnings.iter().find(|warning| warning.contains(OUTRUN));
     assert!(warning.is_some_and(|warning| warning.contains("--downtime-limit")), "{warning:?}");
     // Over a fast link it is caught up with, and nothing is said.

@@ -45,7 +45,7 @@ fn postcopy(lab: &mut Laboratory) -> Result<()> {
     lab.machine().monitor().execute("migrate-set-parameters", slowly)?;
     let hop = lab.hop(Mode::Postcopy, &folder)?;
     assert_eq!(hop.identity, None, "a VM that runs cannot be compared");
-    let ran = hop.heard_there.context("the guest was not heard at the destination")?;
+    let ran = hop.ran_there.context("the guest was not heard at the destination")?;
     let (begun, _) = hop.watch.begun();
     let looks = hop.watch.looks();
     let all = looks.iter().map(|look| look.remaining).max().unwrap_or(0);

@@ -23,7 +23,7 @@ enum Phase {
 
 fn reached(ongoing: &Ongoing<'_>, phase: Phase) -> bool {
     match phase {
-        Phase::Offer => ongoing.told().contains("\"name\":\"negotiation\""),
+        Phase::Offer => ongoing.output().contains("\"name\":\"negotiation\""),
         Phase::FirstInstalled => ongoing.highest("installed_pages") > 0,
         Phase::HalfInstalled => {
             let to_place = ongoing.highest("skipped_pages") - ongoing.highest("zero_pages");

@@ -30,14 +30,14 @@ fn no_space(lab: &mut Laboratory) -> Result<()> {
     let at = folder.display().to_string();
     let starter = ["sh", "-c", FULL, &at].map(str::to_owned).to_vec();
     let hop = arrives(lab, Migration { starter, ..Migration::with_fault(|_| Ok(())) })?;
-    let said = fs::read_to_string(folder.join("migrate.log"))?;
-    println!("{said}");
+    let text = fs::read_to_string(folder.join("migrate.log"))?;
+    println!("{text}");
     let status = hop.ended.driver.context("the driver's end was not seen")?;
-    assert_eq!(status.code(), Some(1), "{said}");
+    assert_eq!(status.code(), Some(1), "{text}");
     for word in ["the migration completed", "make room", JSON, "No space left"] {
-        assert!(said.contains(word), "no word of {word:?}: {said}");
+        assert!(text.contains(word), "no word of {word:?}: {text}");
     }
-    assert!(!said.contains("panicked"), "{said}");
+    assert!(!text.contains("panicked"), "{text}");
     assert!(!folder.join(JSON).exists(), "the disk was not full");
     Ok(())
 }

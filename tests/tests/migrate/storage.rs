@@ -95,7 +95,7 @@ fn stalled(lab: &mut Laboratory) -> Result<()> {
     let receive = elsewhere(lab);
     let mut stopped = false;
     let fault = |ongoing: &mut lab::migration::Ongoing<'_>| {
-        if !stopped && ongoing.told().contains("\"name\":\"first pass\"") {
+        if !stopped && ongoing.output().contains("\"name\":\"first pass\"") {
             server.signal(Signal::STOP);
             stopped = true;
         }

@@ -37,7 +37,7 @@ fn dropped_truncated_and_made_meanwhile() {
         let mut begun = false;
         let migration = Migration::with_fault(|ongoing| {
             // The list is made, the hosts agree; nothing is skipped yet.
-            if !begun && ongoing.told().contains("\"name\":\"negotiation\"") {
+            if !begun && ongoing.output().contains("\"name\":\"negotiation\"") {
                 begun = true;
                 ongoing.lab.guest().start(NAME, &["sh", "-c", TURN], &[])?;
             }

@@ -13,35 +13,36 @@ use crate::lab::{
 };
 use crate::listed::{Listed, list};
 use crate::page_sizes::fill;
-use crate::told::{Told, ask, is_scratch};
+use crate::reported::{Reported, by_server, is_scratch};
 
 /// Looks at most, until the pool stands still around one question.
 const LOOKS: usize = 40;
 
 /// The server's word for each block of the list, in its order.
-fn by_block(pool_map: &PoolMap, told: &BTreeMap<(u32, u32), Told>) -> Vec<Told> {
+fn by_block(pool_map: &PoolMap, reported: &BTreeMap<(u32, u32), Reported>) -> Vec<Reported> {
     let mut first = BTreeMap::new();
     let mut list = Vec::new();
     for chunk in &pool_map.chunks {
         let start = *first.entry(chunk.instance).or_insert(chunk.first);
         for inside in 0..chunk.blocks {
-            list.push(told[&(chunk.instance, chunk.first - start + inside)].clone());
+            list.push(reported[&(chunk.instance, chunk.first - start + inside)].clone());
         }
     }
-    assert_eq!(list.len(), told.len(), "the server tells of more blocks than the pool map has");
+    assert_eq!(list.len(), reported.len(), "the server tells of more blocks than the pool map has");
     list
 }
 
 /// Whether the list says of a block what the server says.
-fn agrees(row: &Listed, told: &Told) -> bool {
-    if !told.states().contains(&row.state.as_str()) {
+fn agrees(row: &Listed, reported: &Reported) -> bool {
+    if !reported.states().contains(&row.state.as_str()) {
         return false;
     }
-    if told.freed {
+    if reported.freed {
         let reason = row.reason.as_deref();
         return row.id().is_some() && matches!(reason, Some("freed" | "temporary"));
     }
-    row.id() == told.id && (row.newest_lsn, row.oldest_lsn) == (told.newest_lsn, told.oldest_lsn)
+    row.id() == reported.id
+        && (row.newest_lsn, row.oldest_lsn) == (reported.newest_lsn, reported.oldest_lsn)
 }
 
 /// Every block that holds a page, by index, as the raw descriptors have it.
@@ -59,7 +60,7 @@ fn descriptors(server: &Observed) -> Vec<(u32, (u32, u32), u64)> {
 /// The pool around one question to the server.
 struct Look {
     before: Vec<Listed>,
-    told: Vec<Told>,
+    reported: Vec<Reported>,
     descriptors: Vec<(u32, (u32, u32), u64)>,
     after: Vec<Listed>,
 }
@@ -67,31 +68,33 @@ struct Look {
 impl Look {
     fn at(server: &test_servers::Server, observed: &Observed) -> Self {
         let before = list(observed, None);
-        let told = by_block(&observed.pool_map, &ask(server));
+        let reported = by_block(&observed.pool_map, &by_server(server));
         let descriptors = descriptors(observed);
         let after = list(observed, None);
-        assert_eq!((before.len(), after.len()), (told.len(), told.len()));
-        Self { before, told, descriptors, after }
+        assert_eq!((before.len(), after.len()), (reported.len(), reported.len()));
+        Self { before, reported, descriptors, after }
     }
 
     /// Every block with its two rows and the server's word, but for those in which the server
     /// built its answer.
-    fn blocks(&self) -> impl Iterator<Item = (&Listed, &Told, &Listed)> {
-        let both = self.before.iter().zip(&self.told).zip(&self.after);
-        both.map(|((before, told), after)| (before, told, after)).filter(|(before, told, after)| {
-            ![before.id(), told.id, after.id()].into_iter().any(is_scratch)
-        })
+    fn blocks(&self) -> impl Iterator<Item = (&Listed, &Reported, &Listed)> {
+        let both = self.before.iter().zip(&self.reported).zip(&self.after);
+        both.map(|((before, reported), after)| (before, reported, after)).filter(
+            |(before, reported, after)| {
+                ![before.id(), reported.id, after.id()].into_iter().any(is_scratch)
+            },
+        )
     }
 
     /// The blocks that are in the one row what they are in the other.
-    fn still(&self) -> impl Iterator<Item = (&Listed, &Told)> {
+    fn still(&self) -> impl Iterator<Item = (&Listed, &Reported)> {
         let still = self.blocks().filter(|(before, _, after)| before.held() == after.held());
-        still.map(|(_, told, after)| (after, told))
+        still.map(|(_, reported, after)| (after, reported))
     }
 
     fn assert_agreement(&self) {
         let different: Vec<_> =
-            self.still().filter(|(row, told)| !agrees(row, told)).take(5).collect();
+            self.still().filter(|(row, reported)| !agrees(row, reported)).take(5).collect();
         assert!(different.is_empty(), "{different:#?}");
     }
 }
@@ -109,7 +112,7 @@ fn assert_same(server: &test_servers::Server, observed: &Observed) -> usize {
         look.blocks().filter(|(before, _, after)| before.held() != after.held()).take(3).collect();
     assert!(moved.is_empty(), "the pool never stands still: {moved:#?}");
     look.assert_agreement();
-    let freed = look.told.iter().filter(|told| told.freed).count();
+    let freed = look.reported.iter().filter(|reported| reported.freed).count();
     let dirty = look.after.iter().filter(|row| row.state == "dirty").count();
     println!("{} blocks agree, {freed} of freed pages, {dirty} dirty", look.after.len());
     let listed = look.after.iter().filter_map(|row| Some((row.block, row.id()?, row.oldest_lsn)));
@@ -140,7 +143,7 @@ fn freed_pages_are_listed_as_such(release: Release) {
     let found = eventually(|| {
         let look = Look::at(&server, &observed);
         look.assert_agreement();
-        freed = look.still().filter(|(_, told)| told.freed).count();
+        freed = look.still().filter(|(_, reported)| reported.freed).count();
         freed > 100
     });
     println!("{freed} freed pages agree");
@@ -161,7 +164,7 @@ fn dirty_pages_are_listed_as_the_server_tells_it(release: Release) {
     look.assert_agreement();
     let of_state = |state| look.still().filter(|(row, _)| row.state == state).count();
     let (dirty, clean) = (of_state("dirty"), of_state("clean"));
-    println!("{dirty} dirty and {clean} clean of {} blocks stood still", look.told.len());
+    println!("{dirty} dirty and {clean} clean of {} blocks stood still", look.reported.len());
     assert!(dirty > 100 && clean > 1000, "{dirty} dirty, {clean} clean");
     assert!(look.still().all(|(row, _)| row.state != "dirty" || !row.eligible));
 }

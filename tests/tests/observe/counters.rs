@@ -146,17 +146,17 @@ impl Scales {
             ("queries", server.queries, probes.queries, rate(&snapshot.queries)),
             ("commits", server.commits, probes.commits, rate(&snapshot.commits)),
         ];
-        for (name, says, counted, rate) in pairs {
+        for (name, own, counted, rate) in pairs {
             // DROP takes dirty pages off the flush list without a write, and nobody counts them. So does MariaDB with pages that
             // have become free, above all of undo logs.
-            let (says, more) = match name == "dirtied" {
-                true if self.is_mariadb && what.contains("thrashing") => (says, server.created),
+            let (own, more) = match name == "dirtied" {
+                true if self.is_mariadb && what.contains("thrashing") => (own, server.created),
                 // There is room for all pages: what is evicted is a page that is gone for good, and was not written.
-                true if self.is_mariadb => (says + server.evictions, 0.0),
-                true if what.contains("DDL") => (says, f64::INFINITY),
-                _ => (says, 0.0),
+                true if self.is_mariadb => (own + server.evictions, 0.0),
+                true if what.contains("DDL") => (own, f64::INFINITY),
+                _ => (own, 0.0),
             };
-            self.compare(what, name, says, counted, more);
+            self.compare(what, name, own, counted, more);
             self.compare(what, &format!("{name} a second"), counted, rate * seconds, 0.0);
         }
         let text = openmetrics::encode(vec![snapshot.clone()]).unwrap();
@@ -170,17 +170,17 @@ impl Scales {
         ] {
             let mut lines = text.lines().filter(|line| line.starts_with(family));
             let line = lines.find(|line| line.contains(operation)).unwrap();
-            let told: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
-            assert!((told - rate).abs() < 1e-6, "{line} against {rate}");
+            let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!((value - rate).abs() < 1e-6, "{line} against {rate}");
         }
         probes
     }
 
     /// Holds what was counted against what the server says, to which `more` may be added.
-    fn compare(&mut self, what: &str, name: &str, says: f64, counted: f64, more: f64) {
-        let slack = 0.02 * says + SLACK;
-        if counted < says - slack || counted > says + more + slack {
-            let wrong = format!("{what}: {name}: {counted:.0} against {says:.0} (and {more:.0})");
+    fn compare(&mut self, what: &str, name: &str, own: f64, counted: f64, more: f64) {
+        let slack = 0.02 * own + SLACK;
+        if counted < own - slack || counted > own + more + slack {
+            let wrong = format!("{what}: {name}: {counted:.0} against {own:.0} (and {more:.0})");
             self.wrong.push(wrong);
         }
     }
@@ -268,13 +268,13 @@ fn reads_that_end_badly_are_neither_reads_nor_evictions(release: Release) {
         [Probe::Read, Probe::ReadFailed, Probe::Evicted].map(|probe| hits(&observer, probe));
     let ended = ended - counted;
     let of_page = |event: &&userspace::model::TraceEvent| event.page.is_some();
-    let told = snapshot.events.iter().filter(|event| event.probe == "read_failed");
-    let told = told.filter(of_page).count() as u64;
+    let value = snapshot.events.iter().filter(|event| event.probe == "read_failed");
+    let value = value.filter(of_page).count() as u64;
     println!(
-        "{read} read, {ended} ended, {failed} of them badly ({told} in the trace), {evicted} evicted"
+        "{read} read, {ended} ended, {failed} of them badly ({value} in the trace), {evicted} evicted"
     );
     assert!(failed > 20, "{failed} reads ended badly");
-    assert_eq!((ended, evicted, told), (read, 0, failed));
+    assert_eq!((ended, evicted, value), (read, 0, failed));
     #[expect(clippy::cast_precision_loss, reason = "counts of a test")]
     let good = (ended - failed) as f64;
     let shown = snapshot.rates.reads * seconds;

@@ -101,8 +101,8 @@ fn the_program_ends_with_the_server(release: Release) {
     server.shut_down().unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(!output.status.success());
-    let said = complaint(&output);
-    assert!(said.contains("has exited") && said.contains("hint:"), "{said}");
+    let text = complaint(&output);
+    assert!(text.contains("has exited") && text.contains("hint:"), "{text}");
 }
 
 on_each_mysql!(

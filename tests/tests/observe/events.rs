@@ -8,7 +8,7 @@ use crate::lab::{DATA, on_each_mysql, start};
 
 /// What a stream of records says.
 #[derive(Debug, Default)]
-struct Told {
+struct Records {
     snapshots: u64,
     with_events: u64,
     events: u64,
@@ -18,28 +18,28 @@ struct Told {
 }
 
 /// Reads records; at each snapshot, what the gaps have said so far is what the ring has lost.
-fn read(text: &str) -> Told {
-    let (mut told, mut new) = (Told::default(), 0);
+fn read(text: &str) -> Records {
+    let (mut records, mut new) = (Records::default(), 0);
     for line in text.lines() {
         let record: Value = serde_json::from_str(line).unwrap();
         match record["record"].as_str().unwrap() {
             "event" => new += 1,
             "gap" => {
-                told.gaps += 1;
-                told.missing += record["events"].as_u64().unwrap_or(1);
+                records.gaps += 1;
+                records.missing += record["events"].as_u64().unwrap_or(1);
             }
             "snapshot" => {
-                told.snapshots += 1;
-                told.with_events += u64::from(new > 0);
-                told.events += std::mem::take(&mut new);
+                records.snapshots += 1;
+                records.with_events += u64::from(new > 0);
+                records.events += std::mem::take(&mut new);
                 let probes = record["probes"].as_array().unwrap();
                 let lost: u64 = probes.iter().map(|p| p["ring_lost"].as_u64().unwrap()).sum();
-                assert_eq!(told.missing, lost, "{told:?}");
+                assert_eq!(records.missing, lost, "{records:?}");
             }
             other => panic!("{other}"),
         }
     }
-    told
+    records
 }
 
 fn gaps_are_what_the_ring_lost(release: Release) {
@@ -62,10 +62,10 @@ fn gaps_are_what_the_ring_lost(release: Release) {
             "--ring",
             ring,
         ]);
-        let told = read(&String::from_utf8(output.stdout).unwrap());
-        println!("ring of {ring} bytes: {told:?}");
-        assert!(told.with_events > 3 && told.events > 100, "{told:?}");
-        told
+        let records = read(&String::from_utf8(output.stdout).unwrap());
+        println!("ring of {ring} bytes: {records:?}");
+        assert!(records.with_events > 3 && records.events > 100, "{records:?}");
+        records
     };
     assert_eq!(trace("16777216").gaps, 0);
     assert!(trace("4096").missing > 0);

@@ -88,10 +88,10 @@ fn several_are_listed(one: &Server, other: &Server) {
     assert!(error.hint().unwrap().contains("--pid"));
     let Some(agent) = Agent::find("one_of_two_servers_is_observed_alone") else { return };
     let output = agent.try_run(&["pages"]);
-    let said = complaint(&output);
+    let message = complaint(&output);
     assert!(!output.status.success());
     for server in [one, other] {
-        assert!(said.contains(&format!("--pid {}", server.pid())), "{said}");
+        assert!(message.contains(&format!("--pid {}", server.pid())), "{message}");
     }
 }
 

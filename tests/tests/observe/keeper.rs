@@ -133,13 +133,13 @@ impl Running {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (sender, lines) = channel();
-        let said = BufReader::new(child.stderr.take().unwrap()).lines();
-        thread::spawn(move || said.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        let message = BufReader::new(child.stderr.take().unwrap()).lines();
+        thread::spawn(move || message.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
         Self { child, lines, port, _folder: folder }
     }
 
     /// Waits for a line with these words.
-    fn says(&self, words: &str) -> String {
+    fn logs(&self, words: &str) -> String {
         let until = Instant::now() + Duration::from_secs(30);
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -224,7 +224,7 @@ fn an_agent_that_is_held_leaves_no_probes() {
         for signal in [Signal::KILL, Signal::TERM] {
             let Some(mut trap) = Trap::unreadable(TEST, &server) else { return };
             let running = Running::start(&agent, &[server.pid(), trap.pid]);
-            running.says("attached to");
+            running.logs("attached to");
             assert!(eventually(|| running.is_held()), "it does not read the stranger's memory");
             sleep(Duration::from_millis(200));
             let (held, probes) = (running.is_held(), text.changed());
@@ -260,7 +260,7 @@ fn probes_live_and_die_with_agent_and_keeper() {
         let server = start(release, Config::new().pool_mib(32));
         let text = Text::of(&open(&server));
         let running = Running::start(&agent, &[server.pid()]);
-        running.says("attached to");
+        running.logs("attached to");
         let keepers = running.keepers();
         assert!(keepers.len() == 1 && text.changed() >= 3, "{keepers:?}");
         let name = fs::read_to_string(format!("/proc/{}/comm", keepers[0])).unwrap();
@@ -277,10 +277,10 @@ fn probes_live_and_die_with_agent_and_keeper() {
         let since = Instant::now();
         kill_process(keeper, Signal::KILL).unwrap();
         let took = gone(&text, &running, since);
-        let said = running.says("the process that keeps the probes has ended");
-        println!("keeper killed: probes gone after {took:?}; {said}");
-        assert!(said.contains("(signal 9)"), "{said}");
-        running.says("attached to");
+        let message = running.logs("the process that keeps the probes has ended");
+        println!("keeper killed: probes gone after {took:?}; {message}");
+        assert!(message.contains("(signal 9)"), "{message}");
+        running.logs("attached to");
         println!("set again after {:?}", since.elapsed());
         assert!(running.keepers() != keepers && text.changed() >= 3);
 
@@ -329,7 +329,7 @@ fn nobody_is_waited_for_to_set_probes() {
             let running = Running::start(&agent, &[server.pid()]);
             nobody_waits_for(&mut trap, &running, &text);
             trap.end();
-            running.says("attached to");
+            running.logs("attached to");
             assert!(text.changed() >= 3);
             running.signal(Signal::TERM);
             running.end();
@@ -339,21 +339,21 @@ fn nobody_is_waited_for_to_set_probes() {
 }
 
 fn nobody_waits_for(trap: &mut Trap, running: &Running, text: &Text) {
-    let mut said = String::new();
+    let mut message = String::new();
     let slowest = slowest_fork(|| {
         // A kernel that waits is let go in time; all that a slow machine does before it sets probes comes before.
-        let heard = within(Duration::from_secs(20), || {
+        let is_logged = within(Duration::from_secs(20), || {
             let line = running.lines.try_recv().unwrap_or_default();
             let is_it = line.contains("does not let go of its memory map");
-            said = if is_it { line } else { std::mem::take(&mut said) };
+            message = if is_it { line } else { std::mem::take(&mut message) };
             is_it
         });
-        if !heard {
+        if !is_logged {
             trap.end();
         }
     });
-    println!("slowest fork {slowest:?}; {said}");
-    assert!(said.contains(&format!("process {} of user nobody", trap.pid)), "{said}");
+    println!("slowest fork {slowest:?}; {message}");
+    assert!(message.contains(&format!("process {} of user nobody", trap.pid)), "{message}");
     assert!(slowest < Duration::from_secs(2), "{slowest:?}");
     assert_eq!(text.left_by(running.pid()), 0);
 }
@@ -367,7 +367,7 @@ fn a_kernel_that_waits_keeps_no_agent() {
         let server = start(release, Config::new().pool_mib(32));
         let text = Text::of(&open(&server));
         let mut running = Running::start(&agent, &[server.pid()]);
-        running.says("attached to");
+        running.logs("attached to");
         let Some(mut trap) = Trap::held(TEST, &server) else { return };
         // All that fork wait from here on, so nothing else is done.
         let since = running.signal(Signal::TERM);
@@ -376,7 +376,7 @@ fn a_kernel_that_waits_keeps_no_agent() {
         trap.end();
         println!("ended {ended}, port closed {closed} after {took:?}");
         assert!(ended && closed, "it waits with the kernel");
-        running.says("the kernel still takes probes out");
+        running.logs("the kernel still takes probes out");
         assert_unharmed(&server, server.pid(), &text);
     });
 }
@@ -394,14 +394,14 @@ fn memory_of_the_keeper_is_counted() {
         let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         let mut figures = lines.filter_map(|line| {
             let record: serde_json::Value = serde_json::from_str(&line).unwrap();
-            let told = record.pointer("/cost/agent_rss")?.as_u64()?;
+            let rss = record.pointer("/cost/agent_rss")?.as_u64()?;
             let keeper = keepers_of(child.id()).into_iter().map(resident).sum::<u64>();
-            Some((told, resident(child.id()), keeper))
+            Some((rss, resident(child.id()), keeper))
         });
         // Each of the numbers is of another moment; what the agent has grows at first.
-        let is_sum = |(told, own, keeper): &(u64, u64, u64)| {
-            println!("told {told}, the agent has {own} and its keeper {keeper}");
-            told.abs_diff(own + keeper) < keeper / 4
+        let is_sum = |(rss, own, keeper): &(u64, u64, u64)| {
+            println!("told {rss}, the agent has {own} and its keeper {keeper}");
+            rss.abs_diff(own + keeper) < keeper / 4
         };
         let counted = figures.by_ref().take(20).any(|figure| is_sum(&figure));
         drop(figures);

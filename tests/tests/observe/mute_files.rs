@@ -21,7 +21,7 @@ const LONG: Duration = Duration::from_secs(10);
 /// The program and its file systems; whoever waits for them is let go at the end.
 pub(crate) struct Mute {
     mounter: Child,
-    said: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
     pid: u32,
 }
 
@@ -34,11 +34,11 @@ impl Mute {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = BufReader::new(mounter.stdout.take().unwrap());
+        let mut output = BufReader::new(mounter.stdout.take().unwrap());
         let mut line = String::new();
-        said.read_line(&mut line).unwrap();
+        output.read_line(&mut line).unwrap();
         match line.trim().parse() {
-            Ok(pid) => Some(Self { mounter, said, pid }),
+            Ok(pid) => Some(Self { mounter, output, pid }),
             Err(_) => {
                 assert_eq!(mounter.wait().unwrap().code(), Some(77), "{line}");
                 skipped(test, format_args!("no FUSE of a user: {}", line.trim()));
@@ -55,7 +55,7 @@ impl Mute {
     pub(crate) fn fall_silent(&mut self) {
         self.mounter.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
         let mut line = String::new();
-        self.said.read_line(&mut line).unwrap();
+        self.output.read_line(&mut line).unwrap();
         assert_eq!(line, "mute\n");
     }
 
@@ -114,9 +114,9 @@ fn a_users_overlay_is_not_asked() {
             .map(drop)
             .map_err(|error| (text(&error), error.hint().map(str::to_owned)))
     });
-    let (said, hint) = copied.unwrap_err();
-    println!("{said}; hint: {hint:?}");
-    assert!(said.contains("overlay that a user has mounted"), "{said}");
+    let (output, hint) = copied.unwrap_err();
+    println!("{output}; hint: {hint:?}");
+    assert!(output.contains("overlay that a user has mounted"), "{output}");
     assert!(hint.is_some_and(|hint: String| hint.contains("that root has mounted")));
     let held = mute.looked("a held file", move |pid| foreign_file::held_by(&proc(pid, "exe")));
     assert!(matches!(held, Err(foreign_file::Refusal::FileSystem { .. })), "{held:?}");
@@ -154,9 +154,10 @@ fn agent_ends(release: Release) {
         let mut child =
             agent.spawn(&["agent", "--pid", &pid, "--pid", &muted, "--port", &port, "-vv"]);
         let (sender, lines) = channel();
-        let said = BufReader::new(child.stderr.take().unwrap()).lines();
-        let reading =
-            thread::spawn(move || said.map_while(Result::ok).all(|line| sender.send(line).is_ok()));
+        let output = BufReader::new(child.stderr.take().unwrap()).lines();
+        let reading = thread::spawn(move || {
+            output.map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
         let (mut attached, mut refused) = (false, false);
         while !(attached && refused) {
             let Ok(line) = lines.recv_timeout(LONG) else { break };

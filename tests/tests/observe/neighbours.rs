@@ -147,7 +147,7 @@ fn a_stored_profile_moves_no_probe(release: Release) {
         ("no start of a function", here + 0x40, 0, "`_Z20buf_page_io_complete"),
     ];
     let folder = tempfile::tempdir().unwrap();
-    for (lie, entry, way, said) in lies {
+    for (lie, entry, way, message) in lies {
         let mut wrong = right.clone();
         move_to(&mut wrong.sites.get_mut(&role).unwrap()[0], &program, entry, way);
         let hash = wrong.binary.content_hash.as_ref().map(|hash| format!("blake3-{hash}"));
@@ -166,7 +166,7 @@ fn a_stored_profile_moves_no_probe(release: Release) {
             cause = error.source();
         }
         println!("{lie}: {whole}\n  hint: {:?}", error.hint());
-        assert!(whole.contains(said), "{lie}: {whole}");
+        assert!(whole.contains(message), "{lie}: {whole}");
         assert!(error.hint().is_some_and(|hint| hint.contains("stored profile")), "{lie}");
         assert_eq!(text.left_by(std::process::id()), 0, "{lie}");
     }

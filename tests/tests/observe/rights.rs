@@ -16,12 +16,12 @@ fn without(agent: &Agent, capabilities: &str, arguments: &[&str]) -> Output {
 }
 
 fn assert_clear(output: &Output, what: &str, remedy: &str) {
-    let said = complaint(output);
-    println!("{said}");
-    assert!(!output.status.success() && output.stdout.is_empty(), "{said}");
-    assert!(said.starts_with("error: ") && said.contains(what), "{said}");
-    assert!(said.contains("\nhint: ") && said.contains(remedy), "{said}");
-    assert!(!said.contains("panicked"), "{said}");
+    let message = complaint(output);
+    println!("{message}");
+    assert!(!output.status.success() && output.stdout.is_empty(), "{message}");
+    assert!(message.starts_with("error: ") && message.contains(what), "{message}");
+    assert!(message.contains("\nhint: ") && message.contains(remedy), "{message}");
+    assert!(!message.contains("panicked"), "{message}");
 }
 
 #[test]
@@ -45,9 +45,9 @@ fn without_capabilities_the_program_says_what_is_missing() {
         let any = ["trace", "--format", "text", "--duration", "1s"];
         assert_clear(&without(&agent, "-sys_ptrace", &any), &pid, "CAP_SYS_PTRACE");
         let doctor = without(&agent, "-sys_ptrace", &["doctor"]);
-        let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
-        let line = said.lines().find(|line| line.contains(&pid)).expect(&said);
-        assert!(line.contains("FAIL") && !doctor.status.success(), "{said}");
+        let message = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        let line = message.lines().find(|line| line.contains(&pid)).expect(&message);
+        assert!(line.contains("FAIL") && !doctor.status.success(), "{message}");
         let viewer = ["trace", "--format", "viewer", "--pid", &pid];
         assert_clear(&without(&agent, "-net_raw", &viewer), "no terminal", "--format text");
         let none = without(&agent, "-net_raw", &["pages", "--space", "4711", "--pid", &pid]);

@@ -30,8 +30,8 @@ fn a_server_without_probe_sites_is_scanned(release: Release) {
     let mut observer = Observer::on(opened, ObserveOptions::default()).unwrap();
     assert_eq!(observer.probes().sites(), 0, "some events would be no truth");
     let snapshot = observer.snapshot().unwrap();
-    let said: Vec<_> = snapshot.notices.iter().map(ToString::to_string).collect();
-    assert!(said.iter().any(|notice| notice.contains("scanned only: no probe for page_dirty")));
+    let log: Vec<_> = snapshot.notices.iter().map(ToString::to_string).collect();
+    assert!(log.iter().any(|notice| notice.contains("scanned only: no probe for page_dirty")));
     let totals = snapshot.totals;
     assert!(totals.clean > 100, "{totals:?}");
     assert_eq!(observer.audit().unwrap(), 0);
@@ -73,9 +73,9 @@ fn a_profile_of_the_operators_without_an_event_is_scanned(release: Release) {
     let (rows, _) = run(&["pages", "--format", "jsonl"]);
     let listed = crate::listed::parse(&rows).iter().filter(|row| row.eligible).count();
     assert!(listed > 300, "{listed} pages are listed");
-    let (records, said) = run(&["trace", "--format", "jsonl", "--duration", "2s"]);
-    let told = "scanned only: no probe for page_dirty";
-    assert!(records.contains(told) || said.contains(told), "{records}\n{said}");
+    let (records, log) = run(&["trace", "--format", "jsonl", "--duration", "2s"]);
+    let expected = "scanned only: no probe for page_dirty";
+    assert!(records.contains(expected) || log.contains(expected), "{records}\n{log}");
     let records =
         records.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
     let clean: Vec<u64> = records.filter_map(|record| record["totals"]["clean"].as_u64()).collect();

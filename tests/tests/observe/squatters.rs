@@ -56,8 +56,8 @@ fn a_squatter_beside_a_server_is_passed_over() {
         assert!(found.contains(&format!("pid {}", server.pid())), "{found}");
         // Who asks for it gets it.
         let of_nobody = agent.try_run(&["pages", "--datadir", &datadir, "--user", "65534"]);
-        let said = complaint(&of_nobody);
-        assert!(said.contains("no database server") && !of_nobody.status.success(), "{said}");
+        let text = complaint(&of_nobody);
+        assert!(text.contains("no database server") && !of_nobody.status.success(), "{text}");
         let by_pid = agent.try_run(&["pages", "--pid", &squatters[0].pid().to_string()]);
         assert!(complaint(&by_pid).contains("no database server"));
     });
@@ -102,18 +102,18 @@ fn several_servers_are_named_with_what_tells_them_apart() {
         let sleepers = squat(Path::new(SLEEP));
         let _squatter = squatters(&sleepers, &one, 1);
         let datadirs = [&one, &other].map(|server| server.datadir().display().to_string());
-        let said = agent.try_run(&["pages", "--datadir", &datadirs[0], "--datadir", &datadirs[1]]);
-        let said = complaint(&said);
-        println!("{said}");
-        assert!(said.starts_with("error: 2 servers are running\n  --pid "), "{said}");
+        let text = agent.try_run(&["pages", "--datadir", &datadirs[0], "--datadir", &datadirs[1]]);
+        let text = complaint(&text);
+        println!("{text}");
+        assert!(text.starts_with("error: 2 servers are running\n  --pid "), "{text}");
         for (server, version) in [(&one, "mysql 5.6.24"), (&other, "mysql 9.7.4")] {
-            let line = said.lines().find(|line| line.contains(&format!("--pid {}", server.pid())));
-            let line = line.unwrap_or_else(|| panic!("not named: {said}"));
+            let line = text.lines().find(|line| line.contains(&format!("--pid {}", server.pid())));
+            let line = line.unwrap_or_else(|| panic!("not named: {text}"));
             for part in [version, "  user root  unit ", "  datadir /"] {
                 assert!(line.contains(part), "{part}: {line}");
             }
         }
-        assert!(said.contains("--datadir, --user or --unit"), "{said}");
+        assert!(text.contains("--datadir, --user or --unit"), "{text}");
         for datadir in &datadirs {
             agent.run(&["pages", "--summary", "--datadir", datadir]);
         }

@@ -99,10 +99,10 @@ fn every_signal_ends_every_command() {
             sleep(Duration::from_millis(300));
             for (program, signal) in programs.iter_mut().zip(SIGNALS) {
                 let (status, took) = ended(&mut program.child, signal);
-                let said = status.map_or("never ends".to_owned(), |status| status.to_string());
-                println!("{line}: {signal:?} {took:.2?} {said}");
+                let end = status.map_or("never ends".to_owned(), |status| status.to_string());
+                println!("{line}: {signal:?} {took:.2?} {end}");
                 if status.is_none() || took > LIMIT {
-                    late.push(format!("{line}: {signal:?} {took:.2?} {said}"));
+                    late.push(format!("{line}: {signal:?} {took:.2?} {end}"));
                 }
                 if line.contains("viewer") && status.is_some() {
                     let received = program.stalled.read();
@@ -146,11 +146,11 @@ fn metrics_and_probes_go_on() {
         assert!(eventually(|| hits() > Some(first + 100.0)), "the snapshot stands still");
         println!("100 hits more after {:?}", begun.elapsed());
         let mut read = String::new();
-        let told = eventually(|| {
+        let is_reported = eventually(|| {
             read.push_str(&program.stalled.read());
             read.contains(r#"{"record":"gap","events":"#)
         });
-        assert!(told, "no word of what was missed in {} bytes", read.len());
+        assert!(is_reported, "no word of what was missed in {} bytes", read.len());
         let (status, took) = ended(&mut program.child, Signal::TERM);
         assert!(status.is_some_and(|status| status.success()) && took < LIMIT, "{took:?}");
     });

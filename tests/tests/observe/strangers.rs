@@ -89,9 +89,9 @@ fn a_stripped_server_without_profile_is_refused() {
         assert_eq!(server.query_one("SELECT 1").unwrap(), "1");
         let Some(agent) = Agent::find(TEST) else { return };
         let output = agent.try_run(&["pages", "--pid", &server.pid().to_string()]);
-        let said = complaint(&output);
+        let message = complaint(&output);
         assert!(!output.status.success() && output.stdout.is_empty());
-        assert!(said.starts_with("error: ") && said.contains("\nhint: "), "{said}");
+        assert!(message.starts_with("error: ") && message.contains("\nhint: "), "{message}");
     });
 }
 

@@ -29,7 +29,7 @@ async fn hinted_pages_are_not_sent(lab: &Lab) {
     assert_eq!(differing_bytes(&source, &destination), 0);
     let status = armed.status();
     assert_eq!((status.state, status.hinted), (SetState::Ended, u64::from(set.pages())));
-    assert_eq!((status.redirtied_asked, status.redirtied_unconfirmed), (0, 0));
+    assert_eq!((status.redirtied_requested, status.redirtied_unconfirmed), (0, 0));
     assert!(status.hint_begun_ns < status.hint_returned_ns, "{status:?}");
     assert!(status.final_sync_ns > status.hint_returned_ns, "{status:?}");
     assert!(status.syncs >= 2, "{status:?}");
@@ -84,8 +84,8 @@ async fn what_the_host_asks_for_is_sent_while_the_vm_runs(lab: &Lab) {
     armed.redirty(SetRange { first: 0, count: 1 });
     armed.redirty(SetRange { first: set.pages() - 1, count: u32::MAX });
     let left = armed.outstanding();
-    let asked = u64::from(set.pages()) - left;
-    wait_for("they are re-dirtied", async || armed.status().redirtied_asked == asked).await;
+    let requested = u64::from(set.pages()) - left;
+    wait_for("they are re-dirtied", async || armed.status().redirtied_requested == requested).await;
     assert!(source.runs().await);
     armed.set_throttle(false);
     source.set_parameters(json!({"downtime-limit": 300, "max-bandwidth": 1 << 30})).await;

@@ -38,16 +38,16 @@ pub(crate) fn list_of(serials: &[&str], mut runs: Vec<Run>) -> Vec<u8> {
 pub(crate) fn start(socket: &Path, memory: &File, list: &[u8]) -> JoinHandle<()> {
     memory.write_all_at(list, LIST_AT).unwrap();
     let frames = u32::try_from(list.len().div_ceil(4096)).unwrap();
-    let told = PageList {
+    let page_list = PageList {
         runs: vec![GuestRun(LIST_AT >> 12, frames)],
         pinned: Pinned::LongTerm,
         servers: vec![2],
-        ..told(list)
+        ..page_list(list)
     };
-    let said = move |what| {
+    let reply = move |what| {
         Some(match what {
             RequestBody::Hello { .. } => hello(),
-            RequestBody::PageList => ReplyBody::PageList(Box::new(told.clone())),
+            RequestBody::PageList => ReplyBody::PageList(Box::new(page_list.clone())),
             RequestBody::Release { .. } => ReplyBody::Released,
             RequestBody::Status => ReplyBody::Status(Box::new(Status {
                 now_ns: 0,
@@ -60,20 +60,20 @@ pub(crate) fn start(socket: &Path, memory: &File, list: &[u8]) -> JoinHandle<()>
             other => panic!("asked for {other:?}"),
         })
     };
-    answer(socket, said, String::new())
+    answer(socket, reply, String::new())
 }
 
 /// Greets on `socket`, and answers nothing else; notes whether it is asked for a list.
-pub(crate) fn silent(socket: &Path, asked: Arc<AtomicBool>) -> JoinHandle<()> {
-    let said = move |what| match what {
+pub(crate) fn silent(socket: &Path, is_requested: Arc<AtomicBool>) -> JoinHandle<()> {
+    let reply = move |what| match what {
         RequestBody::Hello { .. } => Some(hello()),
         RequestBody::PageList => {
-            asked.store(true, Ordering::Relaxed);
+            is_requested.store(true, Ordering::Relaxed);
             None
         }
         _ => None,
     };
-    answer(socket, said, String::new())
+    answer(socket, reply, String::new())
 }
 
 /// First words of an agent that has attached to no server yet.
@@ -89,7 +89,7 @@ pub(crate) fn hello() -> ReplyBody {
 }
 
 /// What is told of a list that lies nowhere in the guest's memory.
-pub(crate) fn told(list: &[u8]) -> PageList {
+pub(crate) fn page_list(list: &[u8]) -> PageList {
     PageList {
         list: 1,
         length: list.len() as u64,
@@ -107,21 +107,21 @@ pub(crate) fn told(list: &[u8]) -> PageList {
 /// Answers on `socket` what `said` has to say, with `padding` in each answer that has room for it.
 pub(crate) fn answer(
     socket: &Path,
-    said: impl Fn(RequestBody) -> Option<ReplyBody> + Send + Sync + 'static,
+    reply: impl Fn(RequestBody) -> Option<ReplyBody> + Send + Sync + 'static,
     padding: String,
 ) -> JoinHandle<()> {
     let _ = std::fs::remove_file(socket);
     let listener = UnixListener::bind(socket).unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            serve(stream, &said, &padding).await;
+            serve(stream, &reply, &padding).await;
         }
     })
 }
 
 async fn serve(
     stream: UnixStream,
-    said: &(impl Fn(RequestBody) -> Option<ReplyBody> + Sync),
+    reply: &(impl Fn(RequestBody) -> Option<ReplyBody> + Sync),
     padding: &str,
 ) {
     let (read, mut write) = stream.into_split();
@@ -131,9 +131,10 @@ async fn serve(
         if line.trim().is_empty() {
             continue;
         }
-        let ask: AgentRequest = from_line(line.as_bytes()).unwrap();
-        let Some(what) = said(ask.body) else { continue };
-        let mut line = to_line(&AgentReply { id: ask.id, body: what }, MAX_REPLY_BYTES).unwrap();
+        let request: AgentRequest = from_line(line.as_bytes()).unwrap();
+        let Some(what) = reply(request.body) else { continue };
+        let mut line =
+            to_line(&AgentReply { id: request.id, body: what }, MAX_REPLY_BYTES).unwrap();
         if line.len() + padding.len() <= MAX_REPLY_BYTES {
             // Before the brackets that end the answer and the line.
             line.splice(line.len() - 2..line.len() - 2, padding.bytes());

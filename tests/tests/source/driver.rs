@@ -20,13 +20,15 @@ use crate::lab::{Lab, on_each_qemu, wait_for};
 on_each_qemu!(killed_while_restoring, killed_before_the_migration, watched);
 
 /// Variables that tell the process that is to be killed what to do.
-const TOLD: [&str; 3] = ["POOLFERRY_TEST_QMP", "POOLFERRY_TEST_AGENT", "POOLFERRY_TEST_TO"];
+const VARIABLES: [&str; 3] = ["POOLFERRY_TEST_QMP", "POOLFERRY_TEST_AGENT", "POOLFERRY_TEST_TO"];
 
 /// The process that the tests kill: this test, in another process.
 #[test]
 #[ignore = "the process that other tests start and kill"]
 fn process() {
-    let [Some(qmp), Some(agent), Some(to)] = TOLD.map(|name| env::var(name).ok()) else { return };
+    let [Some(qmp), Some(agent), Some(to)] = VARIABLES.map(|name| env::var(name).ok()) else {
+        return;
+    };
     let options = Options {
         qmp: qmp.into(),
         mode: MigrationMode::Poolferry(Route {
@@ -61,7 +63,10 @@ impl Driver {
         };
         let mut command = Command::new(env::current_exe().unwrap());
         command.args(["--exact", "driver::process", "--ignored", "--nocapture"]);
-        command.env(TOLD[0], &options.qmp).env(TOLD[1], &route.agent).env(TOLD[2], to);
+        command
+            .env(VARIABLES[0], &options.qmp)
+            .env(VARIABLES[1], &route.agent)
+            .env(VARIABLES[2], to);
         Self(command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap())
     }
 
@@ -167,9 +172,9 @@ async fn killed_while_restoring(lab: &Lab) {
 async fn killed_before_the_migration(lab: &Lab) {
     let mut fixture = Fixture::new(lab, Setting::default()).await;
     let (address, receiver) = fixture.receiver().await;
-    let asked = fixture.silent_agent();
+    let is_requested = fixture.silent_agent();
     let mut driver = Driver::start(&fixture.options(address), "127.0.0.1:1");
-    wait_for("the list is asked for", async || asked.load(Ordering::Relaxed)).await;
+    wait_for("the list is asked for", async || is_requested.load(Ordering::Relaxed)).await;
     driver.kill();
     receiver.abort();
     fixture.list(&agent::list(SERIAL, honest()));

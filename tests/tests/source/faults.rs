@@ -47,7 +47,7 @@ fn slow() -> Setting {
     Setting { bandwidth: Some(8 << 20), ..Setting::default() }
 }
 
-fn says(report: &Report, text: &str) {
+fn assert_warns(report: &Report, text: &str) {
     let found = report.warnings.iter().any(|warning| warning.contains(text));
     assert!(found, "no `{text}` in {:#?}", report.warnings);
 }
@@ -58,7 +58,7 @@ async fn agent_missing(lab: &Lab) {
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
     assert_eq!(report.pages.skipped, 0);
-    says(&report, "the whole memory goes by network");
+    assert_warns(&report, "the whole memory goes by network");
 }
 
 async fn library_missing(lab: &Lab) {
@@ -66,7 +66,7 @@ async fn library_missing(lab: &Lab) {
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
     assert_eq!(report.pages.skipped, 0);
-    says(&report, "has not loaded libpoolferry_qemu.so");
+    assert_warns(&report, "has not loaded libpoolferry_qemu.so");
 }
 
 /// Overlaps, addresses outside RAM and below 1 MiB, wrong places, and the same page over and over.
@@ -94,7 +94,7 @@ async fn empty_list(lab: &Lab) {
     fixture.list(&agent::list(SERIAL, Vec::new()));
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
-    says(&report, "it is empty");
+    assert_warns(&report, "it is empty");
 }
 
 async fn storage_stale(lab: &Lab) {
@@ -131,8 +131,8 @@ async fn receiver_missing(lab: &Lab) {
 pub(crate) async fn listening(fixture: &Fixture<'_>) -> String {
     let uri = json!({ "uri": "tcp:127.0.0.1:0" });
     fixture.destination.execute("migrate-incoming", uri).await;
-    let told = fixture.destination.execute("query-migrate", json!({})).await;
-    format!("tcp:127.0.0.1:{}", told["socket-address"][0]["port"].as_str().unwrap())
+    let events = fixture.destination.execute("query-migrate", json!({})).await;
+    format!("tcp:127.0.0.1:{}", events["socket-address"][0]["port"].as_str().unwrap())
 }
 
 fn route(options: &mut Options) -> &mut Route {
@@ -154,7 +154,7 @@ async fn receiver_missing_and_the_uri_known(lab: &Lab) {
     let report = source::migrate(&options, cancel, &mut |_| {}).await.unwrap();
     fixture.assert_identical(&report).await;
     assert_eq!(report.pages.skipped, 0);
-    says(&report, "the whole memory goes by network: failed to reach");
+    assert_warns(&report, "the whole memory goes by network: failed to reach");
 }
 
 /// Takes the offer of a source that connects, and says that QEMU listens at `uri`.
@@ -208,7 +208,7 @@ async fn idle_receiver(fixture: &Fixture<'_>, does: Does) -> Report {
         let mut tick = tokio::time::interval(pause);
         loop {
             let message = tokio::select! {
-                said = receiver.receive() => match said {
+                received = receiver.receive() => match received {
                     Ok(Message::Hashes { first, .. }) => {
                         page.get_or_insert(first);
                         continue;
@@ -245,7 +245,7 @@ fn receiver_settles_a_page_now_and_then() {
     lab::run("faults::receiver_settles_a_page_now_and_then", QemuRelease::Q100, async |lab| {
         let fixture = Fixture::new(&lab, Setting::default()).await;
         let report = idle_receiver(&fixture, Does::Drips).await;
-        says(&report, "KiB of memory a second");
+        assert_warns(&report, "KiB of memory a second");
         let late = report.redirtied_by_reason.get("too-late").copied().unwrap_or_default();
         assert!((1..100).contains(&late), "{:?}", report.redirtied_by_reason);
     });
@@ -262,7 +262,7 @@ async fn receiver_only_chats(lab: &Lab) {
         queued: u64::MAX,
     };
     let report = idle_receiver(&fixture, Does::Chats(Message::Progress(most))).await;
-    says(&report, "the destination settled no page for 1 s");
+    assert_warns(&report, "the destination settled no page for 1 s");
     assert!(report.storage_bytes <= 64 << 30, "{} bytes of storage", report.storage_bytes);
     assert!(report.pages.already_present <= report.pages.skipped, "{:?}", report.pages);
 }
@@ -273,7 +273,7 @@ fn receiver_reads_nothing() {
     lab::run("faults::receiver_reads_nothing", QemuRelease::Q100, async |lab| {
         let fixture = Fixture::new(&lab, Setting::default()).await;
         let report = idle_receiver(&fixture, Does::Nothing).await;
-        says(&report, "the destination settled no page for 1 s");
+        assert_warns(&report, "the destination settled no page for 1 s");
     });
 }
 
@@ -334,7 +334,7 @@ async fn without_receiver(fixture: &Fixture<'_>, when: fn(&Update) -> bool) -> R
     let report = fixture.migrate_to(address, cancel, &mut cut).await.unwrap();
     assert!(receiver.await.unwrap().is_err());
     fixture.assert_identical(&report).await;
-    says(&report, "the rest of the memory goes by network");
+    assert_warns(&report, "the rest of the memory goes by network");
     report
 }
 
@@ -385,9 +385,9 @@ async fn receiver_dies_while_restoring(lab: &Lab) {
     let (mut observer, _) = watch(|_| false);
     let (_canceller, cancel) = cancellation();
     let killer = receiver.abort_handle();
-    let (mut seen, mut told) = watch(hinted);
+    let (mut seen, mut events) = watch(hinted);
     let kill = tokio::spawn(async move {
-        told.recv().await;
+        events.recv().await;
         killer.abort();
     });
     let mut both = |update: &Update| {
@@ -407,9 +407,9 @@ async fn destination_dies(lab: &Lab) {
     let (address, receiver) = fixture.receiver().await;
     let (_canceller, cancel) = cancellation();
     let pid = rustix::process::Pid::from_raw(fixture.destination.pid.cast_signed()).unwrap();
-    let (mut seen, mut told) = watch(hinted);
+    let (mut seen, mut events) = watch(hinted);
     let kill = tokio::spawn(async move {
-        told.recv().await;
+        events.recv().await;
         rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     });
     let report = fixture.migrate_to(address, cancel, &mut seen).await.unwrap();
@@ -427,9 +427,9 @@ async fn cancelled(lab: &Lab) {
     let mut fixture = Fixture::new(lab, slow()).await;
     let (address, receiver) = fixture.receiver().await;
     let (canceller, cancel) = cancellation();
-    let (mut seen, mut told) = watch(hinted);
+    let (mut seen, mut events) = watch(hinted);
     let interrupt = tokio::spawn(async move {
-        told.recv().await;
+        events.recv().await;
         canceller.cancel("interrupted");
     });
     let report = fixture.migrate_to(address, cancel, &mut seen).await.unwrap();
@@ -454,5 +454,5 @@ async fn postcopy_on(lab: &Lab) {
     let report = fixture.migrate().await;
     fixture.assert_identical(&report).await;
     assert_eq!(report.pages.skipped, 0);
-    says(&report, "`postcopy-ram` is on");
+    assert_warns(&report, "`postcopy-ram` is on");
 }

@@ -107,9 +107,9 @@ impl<'a> Fixture<'a> {
     /// The agent answers no request for its list from now on; gives whether there was one.
     pub(crate) fn silent_agent(&mut self) -> Arc<AtomicBool> {
         self.no_agent();
-        let asked = Arc::new(AtomicBool::new(false));
-        self.agent = Some(agent::silent(&self.agent_socket(), Arc::clone(&asked)));
-        asked
+        let is_requested = Arc::new(AtomicBool::new(false));
+        self.agent = Some(agent::silent(&self.agent_socket(), Arc::clone(&is_requested)));
+        is_requested
     }
 
     /// Nobody answers any more.

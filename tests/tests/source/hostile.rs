@@ -63,10 +63,10 @@ fn guests() -> Vec<Guest> {
 
 /// Answers as an agent does, and what pads it besides.
 fn start(socket: &Path, guest: Guest) -> JoinHandle<()> {
-    let said = move |what| {
+    let reply = move |what| {
         Some(match what {
             RequestBody::Hello { .. } => agent::hello(),
-            RequestBody::PageList => ReplyBody::PageList(Box::new(agent::told(&guest.list))),
+            RequestBody::PageList => ReplyBody::PageList(Box::new(agent::page_list(&guest.list))),
             RequestBody::Copy { offset, len, .. } => {
                 let at = usize::try_from(offset).unwrap();
                 let data = STANDARD.encode(&guest.list[at..at + len as usize]);
@@ -76,7 +76,7 @@ fn start(socket: &Path, guest: Guest) -> JoinHandle<()> {
             _ => return None,
         })
     };
-    agent::answer(socket, said, guest.padding)
+    agent::answer(socket, reply, guest.padding)
 }
 
 /// The program, which lies beside the tests' own folder unless it is named.

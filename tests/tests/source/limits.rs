@@ -97,12 +97,12 @@ async fn under_way(lab: &Lab) {
     let before = settings(&fixture).await;
     let (_canceller, cancel) = cancellation();
     let mut warnings = Vec::new();
-    let mut told = |update: &Update| {
+    let mut observe = |update: &Update| {
         if let Update::Warning { text } = update {
             warnings.push(text.clone());
         }
     };
-    let error = refused(&fixture, "127.0.0.1:1".to_owned(), cancel, &mut told).await;
+    let error = refused(&fixture, "127.0.0.1:1".to_owned(), cancel, &mut observe).await;
     assert!(matches!(error, MigrateError::UnderWay { .. }), "{error} {warnings:?}");
     assert_eq!(settings(&fixture).await, before);
     assert_eq!(status().await, "active");

@@ -14,17 +14,17 @@ on_each_qemu!(begins, ends);
 /// Somebody at another monitor of the source's QEMU.
 struct Somebody<'a> {
     vm: &'a Vm,
-    told: Vec<&'static str>,
+    calls: Vec<&'static str>,
 }
 
 impl Driver for Somebody<'_> {
     async fn begin(&mut self, _: &Qmp, uri: &str) -> Result<(), QmpError> {
-        self.told.push("begin");
+        self.calls.push("begin");
         self.vm.qmp.execute("migrate", json!({ "uri": uri })).await.map(drop)
     }
 
     async fn cancel(&mut self, _: &Qmp) -> Result<(), QmpError> {
-        self.told.push("cancel");
+        self.calls.push("cancel");
         self.vm.qmp.execute("migrate_cancel", json!({})).await.map(drop)
     }
 }
@@ -32,12 +32,12 @@ impl Driver for Somebody<'_> {
 /// Pages are skipped and arrive as when this program tells QEMU.
 async fn begins(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
-    let mut somebody = Somebody { vm: &fixture.source, told: Vec::new() };
+    let mut somebody = Somebody { vm: &fixture.source, calls: Vec::new() };
     let (address, receiver) = fixture.receiver().await;
     let (_canceller, cancel) = cancellation();
     let options = fixture.options(address);
     let migrated = source::migrate_with(&mut somebody, &options, cancel, &mut |_| {}).await;
-    assert_eq!(somebody.told, ["begin"]);
+    assert_eq!(somebody.calls, ["begin"]);
     receiver.await.unwrap().unwrap();
     let report = migrated.unwrap();
     fixture.assert_identical(&report).await;
@@ -48,7 +48,7 @@ async fn begins(lab: &Lab) {
 async fn ends(lab: &Lab) {
     let fixture =
         Fixture::new(lab, Setting { bandwidth: Some(8 << 20), ..Setting::default() }).await;
-    let mut somebody = Somebody { vm: &fixture.source, told: Vec::new() };
+    let mut somebody = Somebody { vm: &fixture.source, calls: Vec::new() };
     let (address, receiver) = fixture.receiver().await;
     let (canceller, cancel) = cancellation();
     let mut observer = |update: &Update| {
@@ -58,7 +58,7 @@ async fn ends(lab: &Lab) {
     };
     let options = fixture.options(address);
     let migrated = source::migrate_with(&mut somebody, &options, cancel, &mut observer).await;
-    assert_eq!(somebody.told, ["begin", "cancel"]);
+    assert_eq!(somebody.calls, ["begin", "cancel"]);
     drop(receiver);
     assert_eq!(migrated.unwrap().status, migration_record::MigrationStatus::Cancelled);
     fixture.assert_runs_on().await;

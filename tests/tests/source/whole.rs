@@ -17,7 +17,7 @@ on_each_qemu!(idle, busy, differing, paused_before_switchover, guest_reset, stoc
 
 /// Before 9.0 (commit 03bfc2188f), QEMU without KVM can itself miss what the guest writes.
 fn misses_writes(lab: &Lab) -> bool {
-    lab.qemu.asked_version().unwrap() < (9, 0)
+    lab.qemu.reported_version().unwrap() < (9, 0)
 }
 
 /// All that is listed is skipped, and arrives.
@@ -83,8 +83,9 @@ async fn paused_before_switchover(lab: &Lab) {
     let (report, ()) = tokio::join!(fixture.migrate(), somebody);
     fixture.assert_identical(&report).await;
     assert_eq!(report.pages.installed, PAGES);
-    let said = report.warnings.iter().any(|warning| warning.contains("pause-before-switchover"));
-    assert!(said, "{:#?}", report.warnings);
+    let is_reported =
+        report.warnings.iter().any(|warning| warning.contains("pause-before-switchover"));
+    assert!(is_reported, "{:#?}", report.warnings);
 }
 
 /// Somebody resets the VM while its pages are skipped: it begins anew, and writes over them.
@@ -95,7 +96,7 @@ async fn guest_reset(lab: &Lab) {
     let fixture = Fixture::new(lab, setting).await;
     let (address, _receiver) = fixture.receiver().await;
     let (_canceller, cancel) = cancellation();
-    let (sender, mut told) = mpsc::unbounded_channel();
+    let (sender, mut events) = mpsc::unbounded_channel();
     let mut observer = |update: &Update| {
         if matches!(update, Update::Snapshot(snapshot) if snapshot.skipped_pages > 0) {
             let _ = sender.send(());
@@ -103,7 +104,7 @@ async fn guest_reset(lab: &Lab) {
     };
     let migration = fixture.migrate_to(address, cancel, &mut observer);
     let reset = async {
-        told.recv().await;
+        events.recv().await;
         fixture.source.execute("system_reset", json!({})).await;
     };
     let (report, ()) = tokio::join!(migration, reset);

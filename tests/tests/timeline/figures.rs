@@ -23,7 +23,7 @@ const AT_SOURCE: [QemuFunction; 6] = [
 /// Syncs, downtime and total time of both ways to look at a migration.
 pub(crate) async fn agree_with_qmp(qemu: &Qemu) {
     let migrated = migrate(qemu).await;
-    let (source, destination, told) = (migrated.source, migrated.destination, migrated.told);
+    let (source, destination, info) = (migrated.source, migrated.destination, migrated.info);
     let [from, to] = &migrated.calls;
     for function in AT_SOURCE {
         assert_eq!(from.state(function), FunctionState::Fired, "{}", function.name());
@@ -36,9 +36,9 @@ pub(crate) async fn agree_with_qmp(qemu: &Qemu) {
     // 11.1 does not count the last sync, which it makes while the VM stands still: no MIGRATION_PASS
     // comes after STOP there, and one does up to 10.0.
     let uncounted = u64::from(qemu.release() == QemuRelease::Q111);
-    let syncs = told["ram"]["dirty-sync-count"].as_u64().unwrap() + uncounted;
+    let syncs = info["ram"]["dirty-sync-count"].as_u64().unwrap() + uncounted;
     assert_eq!(source.syncs.len() as u64, syncs, "{source:?}");
-    assert!(syncs >= 2, "{told}");
+    assert!(syncs >= 2, "{info}");
     assert!(source.syncs.iter().all(|sync| sync.duration_ms > 0.0), "{:?}", source.syncs);
     assert!(destination.syncs.is_empty(), "{:?}", destination.syncs);
     assert!(source.iterations > 0 && source.iterating_s > 0.0);
@@ -46,7 +46,7 @@ pub(crate) async fn agree_with_qmp(qemu: &Qemu) {
     let stop_s = source.vm_stop_s.unwrap();
     let ended_s = source.ended_s.unwrap();
     let start_s = destination.vm_start_s.unwrap();
-    let figure = |name: &str| told[name].as_f64().unwrap();
+    let figure = |name: &str| info[name].as_f64().unwrap();
     let (downtime_ms, seen_ms) = (figure("downtime"), (ended_s - stop_s) * 1000.0);
     let (total_ms, ended_ms) = (figure("total-time"), ended_s * 1000.0);
     println!(

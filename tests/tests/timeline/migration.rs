@@ -14,7 +14,7 @@ use crate::vm::Vm;
 /// What both told.
 pub(crate) struct Migrated {
     /// `query-migrate` of the source.
-    pub(crate) told: Value,
+    pub(crate) info: Value,
     pub(crate) calls: [Calls; 2],
     /// The calls of source and destination since the `migrate` command.
     pub(crate) source: Side,
@@ -40,10 +40,10 @@ pub(crate) async fn migrate(qemu: &Qemu) -> Migrated {
     sleep(Duration::from_secs(3)).await;
     let fast = json!({"max-bandwidth": 64 << 20, "downtime-limit": 300});
     source.execute("migrate-set-parameters", fast).await;
-    let told = source.migrated().await;
+    let info = source.migrated().await;
     // The destination starts its VM after the source has ended.
     sleep(Duration::from_millis(500)).await;
     let calls = recorders.map(|recorder| recorder.finish().unwrap());
     let [from, to] = calls.each_ref().map(|calls| calls.side(begun_ns));
-    Migrated { told, calls, source: from, destination: to }
+    Migrated { info, calls, source: from, destination: to }
 }

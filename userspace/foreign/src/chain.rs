@@ -20,16 +20,16 @@ pub struct Chain<'a>(pub &'a (dyn Error + 'static));
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let between = if f.alternate() { "\n  caused by: " } else { ": " };
-        let mut said = of(self.0).at_most(CAUSE_BYTES).to_string();
-        f.write_str(&said)?;
+        let mut written = of(self.0).at_most(CAUSE_BYTES).to_string();
+        f.write_str(&written)?;
         let mut source = self.0.source();
         for _ in 0..CAUSES {
             let Some(cause) = source else { break };
             let text = of(cause).at_most(CAUSE_BYTES).to_string();
-            if !said.contains(&text) {
+            if !written.contains(&text) {
                 write!(f, "{between}{text}")?;
             }
-            said = text;
+            written = text;
             source = cause.source();
         }
         Ok(())

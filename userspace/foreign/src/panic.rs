@@ -18,7 +18,7 @@ pub(crate) fn hook() {
 /// The same, with whole lines given to `write`.
 pub fn hook_to(write: fn(&str)) {
     panic::set_hook(Box::new(move |info| {
-        let mut text = format!("{}\n", told(info));
+        let mut text = format!("{}\n", describe(info));
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {
             text.push_str(&format!("{}\n", of(&backtrace).lines().at_most(1 << 20)));
@@ -27,7 +27,7 @@ pub fn hook_to(write: fn(&str)) {
     }));
 }
 
-fn told(info: &PanicHookInfo<'_>) -> String {
+fn describe(info: &PanicHookInfo<'_>) -> String {
     let thread = thread::current();
     let place = info.location().map(ToString::to_string).unwrap_or_default();
     let message = info.payload_as_str().unwrap_or("no message");

@@ -71,7 +71,7 @@ impl Outlet {
             state.dropped += 1;
             return;
         }
-        state.tell_dropped();
+        state.report_dropped();
         state.queue.extend(message);
         self.awake(state);
     }
@@ -176,7 +176,7 @@ impl Outlet {
         let mut state = self.lock();
         loop {
             if state.queue.is_empty() {
-                state.tell_dropped();
+                state.report_dropped();
             }
             if state.queue.is_empty() {
                 state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -226,7 +226,7 @@ impl State {
         self.queue.is_empty() || self.queue.len().saturating_add(bytes) <= room
     }
 
-    fn tell_dropped(&mut self) {
+    fn report_dropped(&mut self) {
         if self.dropped > 0 {
             let note = (self.note)(self.dropped);
             self.queue.extend(note.as_bytes());

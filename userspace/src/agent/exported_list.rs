@@ -79,7 +79,7 @@ impl ExportedList {
             Vec::new()
         });
         let frames_s = lap();
-        let told = PageList {
+        let reply = PageList {
             list: number,
             length: bytes,
             blake3: hash.to_hex().as_str().into(),
@@ -104,7 +104,7 @@ impl ExportedList {
                 total_s: start.elapsed().as_secs_f64(),
             },
         };
-        Ok((Self { number, memory, until: Instant::now() + HELD_FOR }, told))
+        Ok((Self { number, memory, until: Instant::now() + HELD_FOR }, reply))
     }
 
     /// Bytes of it; `None` where it has none.

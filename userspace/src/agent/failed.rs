@@ -14,7 +14,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The same where it was a third that held it up, who may let go at any time.
 const LONGEST_HELD: Duration = Duration::from_secs(2);
 /// Failures that are told where there is no server.
-const TOLD: usize = 4;
+const NAMED: usize = 4;
 
 /// One process running one program, whatever account it has changed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,7 +95,7 @@ impl Failed {
         let each = |(key, failure): &(&FailureKey, &Failure)| {
             format!("process {}: {}", key.pid, failure.last.why.what)
         };
-        let each: Vec<String> = all.iter().take(TOLD).map(each).collect();
+        let each: Vec<String> = all.iter().take(NAMED).map(each).collect();
         let count = all.len();
         let what = format!("none of {count} processes is a server: {}", each.join("; "));
         let hint = "`poolferry doctor --pid PID` in the guest tells what one of them lacks";
@@ -148,7 +148,7 @@ mod tests {
         failed.note(key(100), NotAttached { is_other: true, ..failure("other", false) });
         let why = failed.why().unwrap();
         assert!(why.what.contains("none of 99 processes"), "{why:?}");
-        assert_eq!(why.what.raw().matches("process ").count(), TOLD);
+        assert_eq!(why.what.raw().matches("process ").count(), NAMED);
         assert!(why.hint.is_some());
     }
 }

@@ -17,9 +17,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Asks for looks and takes what they found.
 pub(super) struct Finder {
-    asks: Sender<()>,
+    requests: Sender<()>,
     looks: Receiver<Look>,
-    is_asked: bool,
+    is_requested: bool,
 }
 
 /// What a look has found.
@@ -32,10 +32,10 @@ impl Finder {
     /// Starts the thread, which looks when it is asked, and rings `wake` when it has looked. It ends with this value, or
     /// with its look.
     pub(super) fn start(rule: ServerRule, wake: Arc<Wake>) -> io::Result<Self> {
-        let (asks, asked) = channel();
+        let (requests, requested) = channel();
         let (send, looks) = channel();
         let look = move || {
-            while let Ok(()) = asked.recv() {
+            while let Ok(()) = requested.recv() {
                 let start = Instant::now();
                 let candidates = rule.candidates();
                 if send.send(Look { candidates, took: start.elapsed() }).is_err() {
@@ -45,23 +45,23 @@ impl Finder {
             }
         };
         thread::Builder::new().name("processes".to_owned()).spawn(look)?;
-        Ok(Self { asks, looks, is_asked: false })
+        Ok(Self { requests, looks, is_requested: false })
     }
 
     /// Asks for a look, unless one is under way.
-    pub(super) fn ask(&mut self) {
-        self.is_asked = self.is_asked || self.asks.send(()).is_ok();
+    pub(super) fn request(&mut self) {
+        self.is_requested = self.is_requested || self.requests.send(()).is_ok();
     }
 
     /// Whether a look is under way.
-    pub(super) const fn is_asked(&self) -> bool {
-        self.is_asked
+    pub(super) const fn is_requested(&self) -> bool {
+        self.is_requested
     }
 
     /// What has been found since it was asked for.
     pub(super) fn take(&mut self) -> Option<Look> {
         let look = self.looks.try_recv().ok()?;
-        self.is_asked = false;
+        self.is_requested = false;
         Some(look)
     }
 }
@@ -84,13 +84,13 @@ mod tests {
         let wake = Arc::new(Wake::new().unwrap());
         let me = std::process::id();
         let mut finder = Finder::start(ServerRule::pid(me), Arc::clone(&wake)).unwrap();
-        assert!(finder.take().is_none() && !finder.is_asked());
-        finder.ask();
-        finder.ask();
-        assert!(finder.is_asked());
+        assert!(finder.take().is_none() && !finder.is_requested());
+        finder.request();
+        finder.request();
+        assert!(finder.is_requested());
         poll(&mut [PollFd::new(&*wake, PollFlags::IN)], None).unwrap();
         let look = finder.take().unwrap();
-        assert!(!finder.is_asked() && finder.take().is_none());
+        assert!(!finder.is_requested() && finder.take().is_none());
         assert_eq!(look.candidates.unwrap(), [Sighting::of(me).unwrap()]);
     }
 

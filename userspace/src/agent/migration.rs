@@ -33,10 +33,10 @@ fn note_in(folder: &Path, migration: &Migration) -> io::Result<()> {
 /// A line for people, while this VM migrates.
 #[must_use]
 pub fn notice() -> Option<String> {
-    told_in(Path::new(FOLDER), FRESH).map(|migration| line(&migration))
+    noted_in(Path::new(FOLDER), FRESH).map(|migration| line(&migration))
 }
 
-fn told_in(folder: &Path, fresh: Duration) -> Option<Migration> {
+fn noted_in(folder: &Path, fresh: Duration) -> Option<Migration> {
     let file = File::open(folder.join(FILE)).ok()?;
     // A clock that went back makes it fresh; the next one told will be.
     let age = file.metadata().ok()?.modified().ok()?.elapsed().unwrap_or_default();
@@ -69,7 +69,7 @@ mod tests {
     fn what_was_told_is_shown_for_a_while() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("run");
-        assert_eq!(told_in(&folder, FRESH), None);
+        assert_eq!(noted_in(&folder, FRESH), None);
         let mut migration = Migration {
             phase: Phase::Throttled,
             skipped: 40,
@@ -78,15 +78,15 @@ mod tests {
             remaining_bytes: 5 << 20,
         };
         note_in(&folder, &migration).unwrap();
-        assert_eq!(told_in(&folder, FRESH), Some(migration));
-        assert_eq!(told_in(&folder, Duration::ZERO), None);
+        assert_eq!(noted_in(&folder, FRESH), Some(migration));
+        assert_eq!(noted_in(&folder, Duration::ZERO), None);
         let shown = line(&migration);
         assert!(shown.contains("30 of 40") && shown.contains("5 MiB"), "{shown}");
         migration.phase = Phase::GivenUp;
         note_in(&folder, &migration).unwrap();
-        assert!(line(&told_in(&folder, FRESH).unwrap()).contains("given up"));
+        assert!(line(&noted_in(&folder, FRESH).unwrap()).contains("given up"));
         std::fs::write(folder.join(FILE), "{").unwrap();
-        assert_eq!(told_in(&folder, FRESH), None);
+        assert_eq!(noted_in(&folder, FRESH), None);
     }
 
     #[test]

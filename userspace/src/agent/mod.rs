@@ -54,7 +54,7 @@ use crate::model::Snapshot;
 use crate::observer::ObserveOptions;
 use crate::page_list::{ListRoom, Union};
 use exported_list::ExportedList;
-use port::{Heard, Port};
+use port::{Port, Received};
 use servers::Servers;
 use trouble::trouble;
 
@@ -131,13 +131,13 @@ impl Agent {
             self.look();
             let others: Vec<_> = self.servers.descriptors().collect();
             match self.port.listen(self.pause(), stop, &others) {
-                Heard::Nothing => {}
-                Heard::Line(line) => {
-                    let ask = line.and_then(|line| from_line::<AgentRequest>(&line));
-                    let answer = self.answer(&ask, stop);
+                Received::Nothing => {}
+                Received::Line(line) => {
+                    let request = line.and_then(|line| from_line::<AgentRequest>(&line));
+                    let answer = self.answer(&request, stop);
                     self.send(&answer, stop);
                     // Who reads the log may be slow, and the host waits.
-                    note(&ask, &answer);
+                    note(&request, &answer);
                 }
             }
         }
@@ -169,22 +169,25 @@ impl Agent {
         self.servers.pause().min(self.options.refresh).min(Duration::from_secs(1))
     }
 
-    fn answer(&mut self, ask: &Result<AgentRequest, LineError>, stop: &Stop) -> AgentReply {
-        let ask = match ask {
-            Ok(ask) => ask,
+    fn answer(&mut self, request: &Result<AgentRequest, LineError>, stop: &Stop) -> AgentReply {
+        let request = match request {
+            Ok(request) => request,
             Err(error) => {
                 let hint = "host and guest need the same version of Poolferry";
                 let what = ReplyBody::Error(trouble(error, Some(hint.into())));
                 return AgentReply { id: 0, body: what };
             }
         };
-        if !matches!(ask.body, RequestBody::Status | RequestBody::Migration(_)) {
+        if !matches!(request.body, RequestBody::Status | RequestBody::Migration(_)) {
             self.spoken_to = Some(Instant::now());
         }
-        AgentReply { id: ask.id, body: self.say(&ask.body, stop).unwrap_or_else(ReplyBody::Error) }
+        AgentReply {
+            id: request.id,
+            body: self.reply(&request.body, stop).unwrap_or_else(ReplyBody::Error),
+        }
     }
 
-    fn say(&mut self, what: &RequestBody, stop: &Stop) -> Result<ReplyBody, Trouble> {
+    fn reply(&mut self, what: &RequestBody, stop: &Stop) -> Result<ReplyBody, Trouble> {
         match *what {
             RequestBody::Hello { .. } => Ok(ReplyBody::Hello(self.hello())),
             RequestBody::PageList => self.page_list(stop),
@@ -196,8 +199,8 @@ impl Agent {
                 Ok(ReplyBody::Released)
             }
             RequestBody::Status => Ok(ReplyBody::Status(Box::new(self.status(stop)))),
-            RequestBody::Migration(told) => {
-                migration::note(&told).map_err(|error| trouble(&error, None))?;
+            RequestBody::Migration(telemetry) => {
+                migration::note(&telemetry).map_err(|error| trouble(&error, None))?;
                 Ok(ReplyBody::Noted)
             }
         }
@@ -232,10 +235,10 @@ impl Agent {
         for index in without.into_iter().rev() {
             log::warn!("no room for the pages of process {}: they are sent", pids.remove(index));
         }
-        let (held, told) = ExportedList::make(self.lists, union, sync_s, start)
+        let (held, list) = ExportedList::make(self.lists, union, sync_s, start)
             .map_err(|error| trouble(&error, error.hint().map(Text::from)))?;
         self.held = Some(held);
-        Ok(ReplyBody::PageList(Box::new(PageList { servers: pids, ..told })))
+        Ok(ReplyBody::PageList(Box::new(PageList { servers: pids, ..list })))
     }
 
     fn copy(&self, list: u64, offset: u64, len: u32) -> Result<Copied, Trouble> {
@@ -285,18 +288,18 @@ impl Agent {
 }
 
 /// Logs what was asked and answered.
-fn note(ask: &Result<AgentRequest, LineError>, answer: &AgentReply) {
-    if let Ok(ask) = ask {
-        log::debug!("asked {:?}", ask.body);
+fn note(request: &Result<AgentRequest, LineError>, answer: &AgentReply) {
+    if let Ok(request) = request {
+        log::debug!("asked {:?}", request.body);
     }
     match &answer.body {
-        ReplyBody::PageList(told) => log::info!(
+        ReplyBody::PageList(list) => log::info!(
             "list {} of {} pages of {} servers, {} bytes, in {:.3} s",
-            told.list,
-            told.pages,
-            told.servers.len(),
-            told.length,
-            told.steps.total_s
+            list.list,
+            list.pages,
+            list.servers.len(),
+            list.length,
+            list.steps.total_s
         ),
         ReplyBody::Error(trouble) => log::warn!("{}", trouble.what),
         _ => {}

@@ -34,7 +34,7 @@ const SEND_TIME: Duration = Duration::from_secs(30);
 const WRITE_BYTES: usize = 32 << 10;
 
 /// What came within the time given.
-pub(super) enum Heard {
+pub(super) enum Received {
     /// A line, or one that was too long.
     Line(Result<Vec<u8>, LineError>),
     /// Nothing.
@@ -55,7 +55,7 @@ enum Link {
     Device {
         path: PathBuf,
         open: Option<Device>,
-        complaint: Option<String>,
+        failure: Option<String>,
     },
     Socket(Socket),
 }
@@ -68,7 +68,7 @@ struct Device {
 impl Port {
     pub(super) fn new(name: PortName) -> Result<Self, PortError> {
         let link = match name {
-            PortName::Device(path) => Link::Device { path, open: None, complaint: None },
+            PortName::Device(path) => Link::Device { path, open: None, failure: None },
             PortName::Unix(path) => Link::Socket(Socket::listen(path)?),
         };
         Ok(Self { link, lines: LineBuffer::new(MAX_REQUEST_BYTES), input: Vec::new(), taken: 0 })
@@ -88,15 +88,15 @@ impl Port {
         wait: Duration,
         stop: &Stop,
         others: &[BorrowedFd<'_>],
-    ) -> Heard {
+    ) -> Received {
         if let Some(line) = self.next_line() {
-            return Heard::Line(line);
+            return Received::Line(line);
         }
         if !self.wait_readable(wait, stop, others) {
-            return Heard::Nothing;
+            return Received::Nothing;
         }
         self.read();
-        self.next_line().map_or(Heard::Nothing, Heard::Line)
+        self.next_line().map_or(Received::Nothing, Received::Line)
     }
 
     fn next_line(&mut self) -> Option<Result<Vec<u8>, LineError>> {
@@ -127,24 +127,24 @@ impl Port {
 
     /// Opens the device where it is not open, and asks whether the host is there.
     fn find_host(&mut self) -> bool {
-        let Link::Device { path, open, complaint } = &mut self.link else { return false };
+        let Link::Device { path, open, failure } = &mut self.link else { return false };
         let device = match open {
             Some(device) => device,
             none => match name::find(path).and_then(|path| open_port(&path)) {
                 Ok(file) => {
                     log::info!("listening on `{}`", foreign::path(path));
-                    *complaint = None;
+                    *failure = None;
                     none.insert(Device { file, host: false })
                 }
                 Err(error) => {
                     let text =
                         format!("failed to open the port `{}`: {error}", foreign::path(path));
-                    if complaint.as_ref() != Some(&text) {
+                    if failure.as_ref() != Some(&text) {
                         log::warn!(
                             "{text}; trying on (hint: give the VM `-device virtserialport,chardev=...,name=org.poolferry.0`, or \
                              name another port with `--port`)"
                         );
-                        *complaint = Some(text);
+                        *failure = Some(text);
                     }
                     return false;
                 }

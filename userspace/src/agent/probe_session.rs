@@ -163,13 +163,13 @@ impl ProbeSession {
     }
 
     /// Hands out a task, unless it is at one that does not end.
-    pub(super) fn ask(&mut self, task: Task) -> bool {
-        let asked = !self.is_stuck() && self.tasks.send(task).is_ok();
-        if asked {
+    pub(super) fn request(&mut self, task: Task) -> bool {
+        let sent = !self.is_stuck() && self.tasks.send(task).is_ok();
+        if sent {
             self.pending += 1;
             self.busy.get_or_insert_with(Instant::now);
         }
-        asked
+        sent
     }
 
     /// It has done a task.
@@ -235,7 +235,7 @@ impl ProbeSession {
     pub(super) fn look_after_probes(&mut self) {
         // Once: one that is held finds out with its next task.
         self.probes = None;
-        self.ask(Task::Snapshot);
+        self.request(Task::Snapshot);
     }
 
     /// As the host is told, once the probes are set.
@@ -263,12 +263,12 @@ struct Thread {
 impl Drop for Thread {
     /// However it ends.
     fn drop(&mut self) {
-        self.say(SessionEvent::Ended);
+        self.send(SessionEvent::Ended);
     }
 }
 
 impl Thread {
-    fn say(&self, event: SessionEvent) {
+    fn send(&self, event: SessionEvent) {
         // Nobody listens any more when the agent ends.
         let _ = self.news.send(News(self.id, event));
         self.wake.set();
@@ -290,7 +290,7 @@ impl Thread {
                 let is_other = matches!(error, TargetError::NotNamed { .. });
                 let why = trouble(&error, error.hint().map(Text::from));
                 let why = NotAttached { is_passing, is_other, ..NotAttached::because(why) };
-                return self.say(SessionEvent::NotAttached(why));
+                return self.send(SessionEvent::NotAttached(why));
             }
         };
         let mut observer = match Observer::attach(target.clone(), &choice.symbols, options) {
@@ -301,13 +301,13 @@ impl Thread {
                 let why = trouble(&error, error.hint().map(Text::from));
                 let is_held = matches!(error, ObserveError::Probes(ProbesError::Held { .. }));
                 let why = NotAttached { is_passing, is_held, ..NotAttached::because(why) };
-                return self.say(SessionEvent::NotAttached(why));
+                return self.send(SessionEvent::NotAttached(why));
             }
         };
         let server = observer.server();
         let (version, pool_bytes) = (server.version(), server.pool_map.frame_bytes());
         let identity = Box::new(ServerIdentity { target, version, pool_bytes });
-        self.say(SessionEvent::Attached(identity, observer.probes().gone()));
+        self.send(SessionEvent::Attached(identity, observer.probes().gone()));
         while let Ok(task) = tasks.recv() {
             let done = match task {
                 Task::Snapshot => observer
@@ -324,11 +324,11 @@ impl Thread {
                 }
             };
             match done {
-                Ok(event) => self.say(event),
+                Ok(event) => self.send(event),
                 Err(error) => {
                     let why = trouble(&error, error.hint().map(Text::from));
                     let has_exited = matches!(error, ObserveError::Exited { .. });
-                    return self.say(SessionEvent::Lost(Loss { why, has_exited }));
+                    return self.send(SessionEvent::Lost(Loss { why, has_exited }));
                 }
             }
         }

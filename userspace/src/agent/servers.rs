@@ -67,8 +67,8 @@ pub(super) struct Servers {
     /// Why there is no candidate.
     none: Option<Trouble>,
     /// What was last said of servers that are not there.
-    said: Option<Trouble>,
-    has_said_many: bool,
+    reported: Option<Trouble>,
+    has_reported_many: bool,
     /// Lists as they come, by server.
     lists: BTreeMap<u64, Result<MadeList, Trouble>>,
     wanted: u64,
@@ -102,8 +102,8 @@ impl Servers {
             began: Sighting::of(std::process::id()).map_or(0, |own| own.started),
             lost: None,
             none: None,
-            said: None,
-            has_said_many: false,
+            reported: None,
+            has_reported_many: false,
             lists: BTreeMap::new(),
             wanted: 0,
             has_new_snapshot: false,
@@ -123,7 +123,7 @@ impl Servers {
     }
 
     /// Takes in news, and notices who has exited.
-    fn hear(&mut self) {
+    fn receive(&mut self) {
         self.wake.clear();
         while let Ok(news) = self.news.try_recv() {
             self.take(news);
@@ -161,7 +161,7 @@ impl Servers {
                 self.failed.forget(FailureKey::of(&session.seen));
                 session.attached(*identity, probes);
                 self.turns.end(&id);
-                (self.lost, self.said) = (None, None);
+                (self.lost, self.reported) = (None, None);
             }
             SessionEvent::NotAttached(last) => self.fail(id, last),
             SessionEvent::Snapshot(ns, snapshot) => {

@@ -65,10 +65,10 @@ pub(super) fn type_information(bytes: Option<&[u8]>) -> Check {
     let Some(bytes) = bytes else {
         return Check::warning(NAME, "no /sys/kernel/btf/vmlinux", REMEDY);
     };
-    let asked = Btf::parse(bytes).and_then(|btf| {
+    let result = Btf::parse(bytes).and_then(|btf| {
         MEMBERS.iter().try_for_each(|(of, member)| btf.offset(of, member).map(drop))
     });
-    match asked {
+    match result {
         Ok(()) => {
             Check::ok(NAME, format!("{} KiB, with all members asked for", bytes.len() / 1024))
         }

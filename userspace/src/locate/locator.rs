@@ -81,7 +81,7 @@ impl Locator {
     /// # Errors
     /// [`LocateError`] when the process cannot be looked at.
     pub fn refresh(&mut self) -> Result<FileChanges, LocateError> {
-        self.looker.ask();
+        self.looker.request();
         self.take(self.patience)
     }
 
@@ -92,7 +92,7 @@ impl Locator {
     /// [`LocateError`] when the process cannot be looked at.
     pub fn poll(&mut self, patience: Duration) -> Result<bool, LocateError> {
         if self.looker.behind().is_zero() {
-            self.looker.ask();
+            self.looker.request();
         }
         let before = Arc::clone(&self.tablespaces);
         self.take(patience)?;

@@ -17,9 +17,9 @@ type Outcome = Result<(Arc<Tablespaces>, FileChanges), LocateError>;
 
 /// Asks for looks and takes what they found.
 pub(super) struct Looker {
-    asks: Sender<u64>,
+    requests: Sender<u64>,
     looks: Receiver<(u64, Outcome)>,
-    asked: u64,
+    requested: u64,
     done: u64,
     /// When the look was asked for that is not done yet.
     since: Instant,
@@ -28,13 +28,13 @@ pub(super) struct Looker {
 impl Looker {
     /// Starts the thread, which looks only when asked. It ends with this value, or with its look.
     pub(super) fn start(process: Arc<Process>, first: Arc<Tablespaces>) -> io::Result<Self> {
-        let (asks, asked) = channel();
+        let (requests, requested) = channel();
         let (send, looks) = channel();
         let look = move || {
             let (mut search, mut known) = (FileSearch::default(), first);
-            while let Ok(mut number) = asked.recv() {
+            while let Ok(mut number) = requested.recv() {
                 // Whoever has asked meanwhile is answered with the others.
-                while let Ok(newer) = asked.try_recv() {
+                while let Ok(newer) = requested.try_recv() {
                     number = newer;
                 }
                 let found = search.look(&process, &known).map(|(found, changes)| {
@@ -47,22 +47,22 @@ impl Looker {
             }
         };
         thread::Builder::new().name("files".to_owned()).spawn(look)?;
-        Ok(Self { asks, looks, asked: 0, done: 0, since: Instant::now() })
+        Ok(Self { requests, looks, requested: 0, done: 0, since: Instant::now() })
     }
 
     /// Asks for a look.
-    pub(super) fn ask(&mut self) {
-        if self.done == self.asked {
+    pub(super) fn request(&mut self) {
+        if self.done == self.requested {
             self.since = Instant::now();
         }
-        self.asked += 1;
+        self.requested += 1;
         // A thread that is gone shows where its look is waited for.
-        let _ = self.asks.send(self.asked);
+        let _ = self.requests.send(self.requested);
     }
 
     /// Time since a look was asked for that is not done yet.
     pub(super) fn behind(&self) -> Duration {
-        if self.done == self.asked { Duration::ZERO } else { self.since.elapsed() }
+        if self.done == self.requested { Duration::ZERO } else { self.since.elapsed() }
     }
 
     /// What has been found since the last call, if anything; waits no longer than `patience` for the
@@ -70,7 +70,7 @@ impl Looker {
     pub(super) fn take(&mut self, patience: Duration) -> Option<Outcome> {
         let until = Instant::now() + patience;
         let mut newest: Option<Outcome> = None;
-        while self.done < self.asked {
+        while self.done < self.requested {
             let look = match self.looks.try_recv() {
                 Err(TryRecvError::Empty) => {
                     match self.looks.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -81,7 +81,7 @@ impl Looker {
                 look => look.ok(),
             };
             let Some((number, found)) = look else {
-                self.done = self.asked;
+                self.done = self.requested;
                 return Some(Err(LocateError::Looker));
             };
             self.done = number;

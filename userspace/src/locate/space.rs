@@ -81,8 +81,8 @@ impl Space {
     /// Adds the later files of the system tablespace, each at the page number that its own pages prove,
     /// as long as the space is said to go on.
     fn add_parts(&mut self, files: &BTreeMap<FileId, Arc<DataFile>>) {
-        let said = |part: &FilePart| files.get(&part.file).and_then(|file| file.system());
-        let end = self.parts.first().and_then(said).map_or(0, |(_, pages)| pages);
+        let declared = |part: &FilePart| files.get(&part.file).and_then(|file| file.system());
+        let end = self.parts.first().and_then(declared).map_or(0, |(_, pages)| pages);
         let mut later: Vec<_> = files
             .iter()
             .filter_map(|(id, file)| match file.header {

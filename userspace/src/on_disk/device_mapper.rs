@@ -67,7 +67,7 @@ pub(crate) fn table(device: DeviceId) -> io::Result<Vec<DmTarget>> {
     let control = File::options().read(true).write(true).open(CONTROL)?;
     let mut bytes = 16 * 1024;
     while bytes <= MAX_TABLE_BYTES {
-        let (header, buffer) = ask(&control, device, bytes)?;
+        let (header, buffer) = query(&control, device, bytes)?;
         if header.flags & BUFFER_FULL == 0 {
             let start = usize::try_from(header.data_start).unwrap_or(usize::MAX);
             let data = buffer.get(start..).unwrap_or_default();
@@ -78,7 +78,7 @@ pub(crate) fn table(device: DeviceId) -> io::Result<Vec<DmTarget>> {
     Err(invalid())
 }
 
-fn ask(control: &File, device: DeviceId, bytes: usize) -> io::Result<(Header, Vec<u8>)> {
+fn query(control: &File, device: DeviceId, bytes: usize) -> io::Result<(Header, Vec<u8>)> {
     const WORD: usize = size_of::<u64>();
     let header = Header {
         version: [4, 0, 0],

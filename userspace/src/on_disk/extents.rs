@@ -33,12 +33,12 @@ impl Extents {
     pub(crate) fn of(file: &File) -> Result<Self, Unmapped> {
         let mut map = Self::default();
         let mut too_many = false;
-        let asked = for_each_extent(file, |raw| {
+        let result = for_each_extent(file, |raw| {
             map.push(raw);
             too_many = map.extents.len() > MAX_EXTENTS;
             !too_many
         });
-        match asked {
+        match result {
             Ok(()) if too_many => Err(Unmapped::ExtentsTooMany),
             Ok(()) => {
                 map.extents.shrink_to_fit();

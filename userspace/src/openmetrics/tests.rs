@@ -186,7 +186,7 @@ async fn serve() -> (SocketAddr, watch::Sender<Arc<Snapshot>>) {
 }
 
 /// Sends bytes as they are; the whole answer.
-async fn ask(address: SocketAddr, request: &[u8]) -> String {
+async fn exchange(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // a server that has answered early may close while this is still sending
     let _ = stream.write_all(request).await;
@@ -209,10 +209,10 @@ async fn answers_good_and_bad_requests() {
     ];
     for (request, status) in cases {
         let shown = String::from_utf8_lossy(&request[..request.len().min(40)]);
-        let answer = ask(address, request).await;
+        let answer = exchange(address, request).await;
         assert!(answer.starts_with(status), "{shown:?}: {answer:?}");
     }
-    let good = ask(address, cases[0].0).await;
+    let good = exchange(address, cases[0].0).await;
     assert!(good.contains(CONTENT_TYPE) && good.ends_with("# EOF\n"));
 }
 
@@ -223,7 +223,7 @@ async fn the_newest_snapshot_is_handed_out_and_the_last_one_stays() {
     newer.audit.drift = 77;
     sender.send(Arc::new(newer)).unwrap();
     drop(sender);
-    let answer = ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let answer = exchange(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
     assert!(
         answer.contains(&format!("poolferry_audit_drift_blocks_total{{{OWN}}} 77\n")),
         "{answer}"
@@ -236,7 +236,7 @@ async fn a_server_that_is_not_there_has_no_figures() {
     let server = MetricsServer::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = server.address();
     tokio::spawn(server.run(receiver));
-    let told = || ask(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
+    let scraped = || exchange(address, b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n");
     let absent = |answer: String| {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -244,13 +244,13 @@ async fn a_server_that_is_not_there_has_no_figures() {
         assert_eq!(series, ["poolferry_up 0.0"]);
         assert!(body.ends_with("# EOF\n"), "{body}");
     };
-    absent(told().await);
+    absent(scraped().await);
     sender.send(vec![Arc::new(snapshot())]).unwrap();
-    let answer = told().await;
+    let answer = scraped().await;
     assert!(answer.contains("\npoolferry_up 1.0\n"), "{answer}");
     assert!(answer.contains("\npoolferry_audit_scans_total{"), "{answer}");
     sender.send(Vec::new()).unwrap();
-    absent(told().await);
+    absent(scraped().await);
 }
 
 /// A connection from an address of this machine's own.
@@ -285,7 +285,7 @@ async fn whoever_has_many_addresses_keeps_nobody_out() {
         slow.push(connect("127.0.0.9", address).await);
     }
     // The last one is let in by then.
-    assert!(ask(address, SCRAPE).await.starts_with("HTTP/1.1 200"));
+    assert!(exchange(address, SCRAPE).await.starts_with("HTTP/1.1 200"));
     let of_one = served(&mut slow).await;
     assert!(of_one <= 8, "{of_one} of one address");
     for number in 1..=100 {
@@ -311,8 +311,8 @@ async fn slow_clients_do_not_keep_others_out() {
     let mut slow = Vec::new();
     for number in 0..40 {
         let mut client = TcpStream::connect(address).await.unwrap();
-        let says: &[u8] = [b"".as_slice(), b"GET /metrics HTTP/1.1\r\nx: ", SCRAPE][number % 3];
-        client.write_all(says).await.unwrap();
+        let bytes: &[u8] = [b"".as_slice(), b"GET /metrics HTTP/1.1\r\nx: ", SCRAPE][number % 3];
+        client.write_all(bytes).await.unwrap();
         slow.push(client);
     }
     for from in ["127.0.0.1:0", "127.0.0.2:0"] {

@@ -135,7 +135,7 @@ pub async fn run(
             },
             event = keyboard.next() => match event {
                 Some(Ok(TerminalEvent::Key(key))) if keys::is_suspend(key) => {
-                    suspend::ask();
+                    suspend::request();
                     Input::Redraw
                 }
                 Some(Ok(TerminalEvent::Key(key))) => Input::Key(key),

@@ -57,7 +57,7 @@ impl Wishes {
 }
 
 /// Ctrl-Z was typed: the whole job is asked to stop, this process too.
-pub(super) fn ask() {
+pub(super) fn request() {
     // Nobody is left to ask where it fails.
     let _ = kill_current_process_group(Signal::TSTP);
 }

@@ -56,10 +56,10 @@ fn none() {
 fn lines_only() {
     let Some(lab) = Lab::with("lines_only", &["-g1"]) else { return };
     assert_eq!(kind(&lab), Err(UnresolvedReason::LinesOnly));
-    let said = lab.look(&lab.program());
-    assert!(said.errors.contains("lines only (-g1)"), "{}", said.errors);
-    assert!(said.errors.contains("--profiles"), "{}", said.errors);
-    assert!(!said.errors.contains("BUF_BLOCK_FILE_PAGE"), "{}", said.errors);
+    let outcome = lab.look(&lab.program());
+    assert!(outcome.errors.contains("lines only (-g1)"), "{}", outcome.errors);
+    assert!(outcome.errors.contains("--profiles"), "{}", outcome.errors);
+    assert!(!outcome.errors.contains("BUF_BLOCK_FILE_PAGE"), "{}", outcome.errors);
 }
 
 #[test]

@@ -36,7 +36,7 @@ pub(crate) struct Lab {
 
 /// What the agent made of a file.
 #[derive(Debug)]
-pub(crate) struct Said {
+pub(crate) struct Outcome {
     pub(crate) status: ExitStatus,
     pub(crate) errors: String,
     pub(crate) took: Duration,
@@ -81,7 +81,7 @@ impl Lab {
     }
 
     /// `poolferry symbols` on a file.
-    pub(crate) fn look(&self, program: &Path) -> Said {
+    pub(crate) fn look(&self, program: &Path) -> Outcome {
         let mut agent = Command::new(POOLFERRY);
         agent.args(["symbols", "--no-cache"]).arg(program);
         watch(&mut agent)
@@ -103,7 +103,7 @@ pub(crate) fn resolve(program: &Path, options: &Options) -> Result<Resolved, sym
 }
 
 /// Runs a program to its end, and sees how much memory it has at most.
-pub(crate) fn watch(program: &mut Command) -> Said {
+pub(crate) fn watch(program: &mut Command) -> Outcome {
     let start = Instant::now();
     let mut child =
         program.stdout(Stdio::null()).stderr(Stdio::piped()).stdin(Stdio::null()).spawn().unwrap();
@@ -123,7 +123,7 @@ pub(crate) fn watch(program: &mut Command) -> Said {
         thread::sleep(Duration::from_millis(1));
     };
     let took = start.elapsed();
-    Said { status: exit, errors: errors.join().unwrap(), took, peak }
+    Outcome { status: exit, errors: errors.join().unwrap(), took, peak }
 }
 
 /// A number in a file of `/proc`.

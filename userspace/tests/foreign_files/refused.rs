@@ -12,7 +12,7 @@ use symbols::isolated::Isolation;
 use symbols::{Error, Options};
 use test_servers::skipped;
 
-use crate::lab::{Lab, POOLFERRY, Said, abbreviations, options, resolve, tiny_units, zeros};
+use crate::lab::{Lab, Outcome, POOLFERRY, abbreviations, options, resolve, tiny_units, zeros};
 
 /// What a hostile file may cost the agent beside what any file does.
 const MOST: u64 = 64 << 20;
@@ -20,17 +20,22 @@ const MOST: u64 = 64 << 20;
 /// Looks at a file that must be refused with a remedy; the agent is as large as with the model. Gives what it says, and how long the
 /// model took.
 #[track_caller]
-fn refused(lab: &Lab, program: &Path, why: &str) -> (Said, Duration) {
+fn refused(lab: &Lab, program: &Path, why: &str) -> (Outcome, Duration) {
     let model = lab.look(&lab.program());
     let normal = model.peak;
-    let said = lab.look(program);
-    println!("{program:?}: {:?}, {} KiB, normal {}", said.took, said.peak >> 10, normal >> 10);
-    assert_eq!(said.status.code(), Some(1), "{said:?}");
-    assert!(said.errors.contains(why), "{}", said.errors);
-    assert!(said.errors.contains("hint: "), "{}", said.errors);
-    assert!(said.errors.lines().count() <= 6, "{}", said.errors);
-    assert!(said.peak <= normal + MOST, "{} KiB, normally {}", said.peak >> 10, normal >> 10);
-    (said, model.took)
+    let outcome = lab.look(program);
+    println!(
+        "{program:?}: {:?}, {} KiB, normal {}",
+        outcome.took,
+        outcome.peak >> 10,
+        normal >> 10
+    );
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:?}");
+    assert!(outcome.errors.contains(why), "{}", outcome.errors);
+    assert!(outcome.errors.contains("hint: "), "{}", outcome.errors);
+    assert!(outcome.errors.lines().count() <= 6, "{}", outcome.errors);
+    assert!(outcome.peak <= normal + MOST, "{} KiB, normally {}", outcome.peak >> 10, normal >> 10);
+    (outcome, model.took)
 }
 
 #[test]
@@ -41,12 +46,12 @@ fn a_sparse_file_of_12_tib() {
     if let Err(error) = OpenOptions::new().write(true).open(&path).unwrap().set_len(12 << 40) {
         return skipped("a_sparse_file_of_12_tib", format!("no file is that large: {error}"));
     }
-    let (said, normal) = refused(&lab, &path, "13194139533312 bytes long");
+    let (outcome, normal) = refused(&lab, &path, "13194139533312 bytes long");
     // Those bytes would take hours.
     assert!(
-        said.took < Duration::from_secs(3) + 4 * normal,
+        outcome.took < Duration::from_secs(3) + 4 * normal,
         "{:?}, normally {normal:?}",
-        said.took
+        outcome.took
     );
 }
 
@@ -97,9 +102,10 @@ fn a_million_broken_units() {
     for (count, why) in [(1_000_000, "more than 500000 units"), (400_000, "cannot be read")] {
         let units = tiny_units(count, u32::MAX, 1);
         let path = lab.changed("broken", &[(".debug_info", &units, false)]);
-        let (said, _) = refused(&lab, &path, why);
-        let told = said.errors.contains("400000 units of the debug information are left out");
-        assert_eq!(told, count == 400_000, "{}", said.errors);
+        let (outcome, _) = refused(&lab, &path, why);
+        let is_reported =
+            outcome.errors.contains("400000 units of the debug information are left out");
+        assert_eq!(is_reported, count == 400_000, "{}", outcome.errors);
     }
 }
 
@@ -121,10 +127,10 @@ fn a_file_that_is_cut_short_all_the_time() {
                 file.write_all_at(&whole, 0).unwrap();
             }
         });
-        let said: Vec<Said> = (0..20).map(|_| lab.look(&path)).collect();
+        let outcome: Vec<Outcome> = (0..20).map(|_| lab.look(&path)).collect();
         done.store(true, Ordering::Relaxed);
-        for said in said {
-            assert_eq!(said.status.signal(), None, "{}", said.errors);
+        for outcome in outcome {
+            assert_eq!(outcome.status.signal(), None, "{}", outcome.errors);
         }
     });
 }

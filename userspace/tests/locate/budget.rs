@@ -47,8 +47,8 @@ fn look(pid: u32) -> (String, u64) {
         thread::sleep(Duration::from_millis(1));
     }
     let output = child.wait_with_output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    (said.split_whitespace().collect::<Vec<_>>().join(" "), peak)
+    let printed = String::from_utf8(output.stdout).unwrap();
+    (printed.split_whitespace().collect::<Vec<_>>().join(" "), peak)
 }
 
 /// Looks at a process whose files are hostile: it costs no more than it may.
@@ -58,10 +58,10 @@ fn costs_little(pid: u32) -> String {
     table(plain.path(), "t.ibd", 5);
     let (_, normal) = look(Observed::in_folder(plain.path()).pid());
     let since = Instant::now();
-    let (said, peak) = look(pid);
+    let (printed, peak) = look(pid);
     println!("{} KiB, normally {}, in {:.1?}", peak >> 10, normal >> 10, since.elapsed());
-    assert!(peak <= normal + MOST, "{} KiB, normally {}: {said}", peak >> 10, normal >> 10);
-    said
+    assert!(peak <= normal + MOST, "{} KiB, normally {}: {printed}", peak >> 10, normal >> 10);
+    printed
 }
 
 /// A folder below `base` whose path has almost `length` bytes.
@@ -87,8 +87,8 @@ fn sixty_thousand_long_names() {
     let folder = folder();
     tables(&folder.path().join("shop"), 60_000, |n| format!("{n:06}{}.ibd", "x".repeat(236)));
     let observed = Observed::in_folder(folder.path());
-    let said = costs_little(observed.pid());
-    assert!(said.contains("left out"), "{said}");
+    let printed = costs_little(observed.pid());
+    assert!(printed.contains("left out"), "{printed}");
 }
 
 /// So many files in a database.
@@ -156,16 +156,16 @@ fn fifty_thousand_folders() {
         mkdirat(&base, format!("{number:06}{}", "x".repeat(240)), Mode::RWXU).unwrap();
     }
     let observed = Observed::in_folder(folder.path());
-    let said = costs_little(observed.pid());
-    assert!(said.contains("left out"), "{said}");
+    let printed = costs_little(observed.pid());
+    assert!(printed.contains("left out"), "{printed}");
 }
 
 #[test]
 fn thousands_of_long_mounts() {
-    let ((ask, asked), (say, answer)) = (channel(), channel());
+    let ((requests, pids), (replies, answer)) = (channel(), channel());
     // Who looks does not have these mounts.
     let outside =
-        thread::spawn(move || asked.iter().for_each(|pid| say.send(costs_little(pid)).unwrap()));
+        thread::spawn(move || pids.iter().for_each(|pid| replies.send(costs_little(pid)).unwrap()));
     with_own_mounts("thousands_of_long_mounts", &[], move || {
         let folder = tempfile::tempdir().unwrap();
         rustix::mount::mount("none", folder.path(), "tmpfs", MountFlags::empty(), None).unwrap();
@@ -178,10 +178,10 @@ fn thousands_of_long_mounts() {
         }
         table(folder.path(), "t.ibd", 5).set_len(8 * 16384).unwrap();
         let observed = Observed::in_folder(folder.path());
-        ask.send(observed.pid()).unwrap();
-        let said: String = answer.recv().unwrap();
-        assert!(said.contains("1 without (unsupported-filesystem)"), "{said}");
-        assert!(said.contains("tmpfs on none"), "{said}");
+        requests.send(observed.pid()).unwrap();
+        let printed: String = answer.recv().unwrap();
+        assert!(printed.contains("1 without (unsupported-filesystem)"), "{printed}");
+        assert!(printed.contains("tmpfs on none"), "{printed}");
     });
     outside.join().unwrap();
 }
@@ -223,6 +223,6 @@ fn thousands_of_open_files_with_long_paths() {
     let long = deep(folder.path(), 4000);
     let observed =
         with_descriptors((0..18_000).map(|number| long.join(format!("{number}.ibd"))), 1);
-    let said = costs_little(observed.pid());
-    assert!(said.contains("left out"), "{said}");
+    let printed = costs_little(observed.pid());
+    assert!(printed.contains("left out"), "{printed}");
 }

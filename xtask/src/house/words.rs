@@ -1,5 +1,9 @@
 //! One term for one thing: words that the project once had of its own, where the field has another.
 
+use std::collections::BTreeSet;
+
+use proc_macro2::{TokenStream, TokenTree};
+
 use super::source::{Finding, Source};
 
 /// The word, and what to say for it.
@@ -23,6 +27,30 @@ const RETIRED: &[(&str, &str)] = &[
     ("trickling", "throttling"),
 ];
 
+/// Words that no function, type or variable is called by, and what to call it.
+const RETIRED_IN_NAMES: &[(&str, &str)] = &[
+    ("ask", "request, or query"),
+    ("asked", "requested, or queried"),
+    ("asking", "requesting, or queries"),
+    ("asks", "requests"),
+    ("hear", "receive"),
+    ("heard", "received"),
+    ("hearing", "receiving"),
+    ("hears", "receives"),
+    ("said", "output, text, or reply"),
+    ("say", "write, send, or log"),
+    ("saying", "writing, or sending"),
+    ("says", "writes, or sends"),
+    ("tell", "send, report, or notify"),
+    ("teller", "what it is that reports"),
+    ("telling", "sending, or reporting"),
+    ("tells", "sends, or reports"),
+    ("told", "reported, or reply"),
+];
+
+/// Names of more words are those of tests, which are sentences.
+const MOST_WORDS: usize = 3;
+
 /// Files that speak of what was (keys of older records too), the one with the library's magic number, and this one.
 const EXEMPT: [&str; 6] = [
     "CHANGELOG.md",
@@ -44,7 +72,50 @@ pub(super) fn find(source: &Source<'_>) -> Vec<Finding> {
         })?;
         Some(Finding { line, message: format!("`{word}` is called {instead}") })
     };
-    source.lines().filter_map(retired).collect()
+    let mut findings: Vec<Finding> = source.lines().filter_map(retired).collect();
+    if source.is("rs") {
+        findings.extend(names(source));
+    }
+    findings
+}
+
+/// Names of Rust that have a word of [`RETIRED_IN_NAMES`].
+fn names(source: &Source<'_>) -> Vec<Finding> {
+    let mut names = BTreeSet::new();
+    // What does not parse does not build either.
+    collect(source.text.parse().unwrap_or_default(), &mut names);
+    let found = |(line, text): (usize, &str)| {
+        let code = text.split("//").next().unwrap_or_default();
+        let is_part = |letter: char| letter.is_alphanumeric() || letter == '_';
+        let name = code.split(|letter| !is_part(letter)).find(|name| names.contains(*name))?;
+        let (_, instead) = retired_in(name)?;
+        Some(Finding { line, message: format!("`{name}`: the field's word is {instead}") })
+    };
+    source.lines().filter_map(found).collect()
+}
+
+fn collect(tokens: TokenStream, names: &mut BTreeSet<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => collect(group.stream(), names),
+            TokenTree::Ident(name) => {
+                let name = name.to_string();
+                if retired_in(&name).is_some() {
+                    names.insert(name);
+                }
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => {}
+        }
+    }
+}
+
+fn retired_in(name: &str) -> Option<&'static (&'static str, &'static str)> {
+    let words: Vec<&str> = words(name).filter(|word| !word.is_empty()).collect();
+    if words.len() > MOST_WORDS {
+        return None;
+    }
+    let is_in = |word: &str| words.iter().any(|own| own.eq_ignore_ascii_case(word));
+    RETIRED_IN_NAMES.iter().find(|(word, _)| is_in(word))
 }
 
 /// The words of a line, those inside of names too: `give_up`, `GiveUp`, `GIVE_UP`.
@@ -70,5 +141,14 @@ mod tests {
         for elsewhere in ["CHANGELOG.md", "a.toml"] {
             assert_eq!(find_in(super::find, elsewhere, text), [0_usize; 0], "{elsewhere}");
         }
+    }
+
+    #[test]
+    fn retired_names_are_found_and_prose_is_not() {
+        let text = "//! It is told.\nfn tell() {}\nlet a = \"told\"; // heard\nstruct DiskTeller;\n\
+                    const ASK: u8 = 1;\nfn nobody_is_told_of_it() {}\nlet untold = task;\n\
+                    log!(\"{said}\", said);\n";
+        assert_eq!(find_in(super::find, "userspace/src/a.rs", text), [2, 4, 5, 8]);
+        assert_eq!(find_in(super::find, "docs/a.md", text), [0_usize; 0]);
     }
 }

@@ -95,14 +95,14 @@ fn from_items(
 
 /// Where a module without a block stands: what `#[path]` says, `NAME.rs` or `NAME/mod.rs`.
 fn file_of(child: &syn::ItemMod, file: &Path, folder: &Path) -> PathBuf {
-    let told = child.attrs.iter().find_map(|attribute| match &attribute.meta {
+    let stated = child.attrs.iter().find_map(|attribute| match &attribute.meta {
         syn::Meta::NameValue(meta) if meta.path.is_ident("path") => match &meta.value {
             syn::Expr::Lit(syn::ExprLit { lit: syn::Lit::Str(path), .. }) => Some(path.value()),
             _ => None,
         },
         _ => None,
     });
-    if let Some(path) = told {
+    if let Some(path) = stated {
         return file.with_file_name(path);
     }
     let flat = folder.join(format!("{}.rs", child.ident));

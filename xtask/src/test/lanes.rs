@@ -19,7 +19,7 @@ pub(super) struct Job {
 }
 
 /// What a lane tells.
-enum Told {
+enum Event {
     Line(String),
     /// How a job ended.
     Ended(TestReport),
@@ -31,37 +31,37 @@ pub(super) fn run(mut jobs: Vec<Job>, out: &mut impl Write) -> Result<TestReport
     let alone = jobs.split_off(jobs.partition_point(|job| job.turn < Turn::Alone));
     let beside = jobs.split_off(jobs.partition_point(|job| job.turn == Turn::Longest));
     let mut report = TestReport::default();
-    let (tell, told) = mpsc::channel();
+    let (sender, events) = mpsc::channel();
     let both = [
         {
-            let tell = tell.clone();
-            thread::spawn(move || lane(jobs, &tell, Shown::AtOnce))
+            let sender = sender.clone();
+            thread::spawn(move || lane(jobs, &sender, Shown::AtOnce))
         },
         {
-            let tell = tell;
-            thread::spawn(move || lane(beside, &tell, Shown::AtTheEnd))
+            let sender = sender;
+            thread::spawn(move || lane(beside, &sender, Shown::AtTheEnd))
         },
     ];
-    listen(&told, &mut report, out)?;
+    listen(&events, &mut report, out)?;
     for lane in both {
         lane.join().unwrap_or_else(|_| anyhow::bail!("a thread that runs tests panicked"))?;
     }
-    let (tell, told) = mpsc::channel();
-    let last = thread::spawn(move || lane(alone, &tell, Shown::AtOnce));
-    listen(&told, &mut report, out)?;
+    let (sender, events) = mpsc::channel();
+    let last = thread::spawn(move || lane(alone, &sender, Shown::AtOnce));
+    listen(&events, &mut report, out)?;
     last.join().unwrap_or_else(|_| anyhow::bail!("a thread that runs tests panicked"))?;
     Ok(report)
 }
 
 fn listen(
-    told: &mpsc::Receiver<Told>,
+    events: &mpsc::Receiver<Event>,
     report: &mut TestReport,
     out: &mut impl Write,
 ) -> Result<()> {
-    for told in told {
-        match told {
-            Told::Line(line) => out.write_all(line.as_bytes())?,
-            Told::Ended(of_job) => report.add(of_job),
+    for event in events {
+        match event {
+            Event::Line(line) => out.write_all(line.as_bytes())?,
+            Event::Ended(of_job) => report.add(of_job),
         }
     }
     Ok(())
@@ -75,7 +75,7 @@ enum Shown {
 }
 
 /// Runs jobs one after the other.
-fn lane(jobs: Vec<Job>, tell: &Sender<Told>, shown: Shown) -> Result<()> {
+fn lane(jobs: Vec<Job>, sender: &Sender<Event>, shown: Shown) -> Result<()> {
     for mut job in jobs {
         let begun = Instant::now();
         let mut kept = format!("\n     Running {}\n", job.name);
@@ -90,13 +90,13 @@ fn lane(jobs: Vec<Job>, tell: &Sender<Told>, shown: Shown) -> Result<()> {
             report.line(text.trim_end(), Instant::now());
             kept.push_str(&text);
             if shown == Shown::AtOnce {
-                let _ = tell.send(Told::Line(std::mem::take(&mut kept)));
+                let _ = sender.send(Event::Line(std::mem::take(&mut kept)));
             }
             line.clear();
         }
         report.end(child.wait()?.success(), &job.name, begun.elapsed());
-        let _ = tell.send(Told::Line(kept));
-        let _ = tell.send(Told::Ended(report));
+        let _ = sender.send(Event::Line(kept));
+        let _ = sender.send(Event::Ended(report));
     }
     Ok(())
 }

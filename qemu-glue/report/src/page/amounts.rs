@@ -139,11 +139,11 @@ fn list(cell: &Comparison<'_>) -> Option<Figure> {
 
 fn steps(run: &Report) -> Vec<BarPart> {
     let rank = |name: &str| STEPS.iter().position(|step| *step == name).unwrap_or(STEPS.len());
-    let told = run.list_s.iter().filter(|(name, _)| **name != *TOTAL);
-    let mut steps: Vec<(&str, f64)> = told.map(|(name, s)| (name.raw(), *s)).collect();
+    let timed = run.list_s.iter().filter(|(name, _)| **name != *TOTAL);
+    let mut steps: Vec<(&str, f64)> = timed.map(|(name, s)| (name.raw(), *s)).collect();
     steps.sort_by_key(|(name, _)| rank(name));
-    let told: f64 = steps.iter().map(|(_, seconds)| seconds).sum();
-    let rest = run.list_s.get(TOTAL).map_or(0.0, |total| total - told);
+    let timed: f64 = steps.iter().map(|(_, seconds)| seconds).sum();
+    let rest = run.list_s.get(TOTAL).map_or(0.0, |total| total - timed);
     if rest > 0.0 {
         steps.push(("between the steps", rest));
     }

@@ -8,9 +8,9 @@ use migration_record::{FunctionState, MigrationStatus, Report, Side};
 
 /// Why pages were re-dirtied, in the run of median time of each way.
 pub(super) fn reasons(cell: &Comparison<'_>) -> Markup {
-    let told: Vec<_> = cell.ways.iter().filter_map(Way::typical).collect();
+    let typical: Vec<_> = cell.ways.iter().filter_map(Way::typical).collect();
     html! {
-        @for run in told.iter().filter(|run| !run.redirtied_by_reason.is_empty()) {
+        @for run in typical.iter().filter(|run| !run.redirtied_by_reason.is_empty()) {
             h3 { "Why pages were re-dirtied" }
             table {
                 thead { tr { th { "reason" } th { "pages" } th { "of those skipped" } } }

@@ -50,14 +50,14 @@ proptest! {
         bench.arm(&runs);
         bench.sync();
         prop_assert_eq!(bench.hinted().len(), page_of.len());
-        let (mut confirmed, mut asked, mut back) =
+        let (mut confirmed, mut requested, mut back) =
             (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         let mut redirtied = |bench: &Bench, wanted: &BTreeSet<u32>| {
             let new: BTreeSet<u32> = wanted.difference(&back).copied().collect();
             let pages: Vec<_> = new.iter().map(|page| (0, page_of[*page as usize])).collect();
             back.extend(new);
             prop_assert_eq!(bench.marked(), pages);
-            prop_assert_eq!(bench.told(count), back.iter().copied().collect::<Vec<_>>());
+            prop_assert_eq!(bench.reported(count), back.iter().copied().collect::<Vec<_>>());
             Ok(back.len() as u64)
         };
         for step in steps {
@@ -68,26 +68,26 @@ proptest! {
                 }
                 Step::Redirty(page) if page < count => {
                     bench.redirty(page);
-                    asked.insert(page);
+                    requested.insert(page);
                 }
                 Step::Sync => {
                     bench.sync();
-                    redirtied(&bench, &asked)?;
+                    redirtied(&bench, &requested)?;
                 }
                 Step::Pause => {
                     bench.qemu.stopped.set(true);
                     bench.sync();
                     bench.qemu.stopped.set(false);
                     let left = (0..count).filter(|page| !confirmed.contains(page));
-                    redirtied(&bench, &left.chain(asked.iter().copied()).collect())?;
+                    redirtied(&bench, &left.chain(requested.iter().copied()).collect())?;
                 }
                 Step::Confirm(_) | Step::Redirty(_) => {}
             }
         }
         bench.finish();
         let left = (0..count).filter(|page| !confirmed.contains(page));
-        let total = redirtied(&bench, &left.chain(asked.iter().copied()).collect())?;
-        let told = [&bench.control.redirtied_asked, &bench.control.redirtied_unconfirmed];
-        prop_assert_eq!(told.map(|figure| figure.load(Relaxed)).iter().sum::<u64>(), total);
+        let total = redirtied(&bench, &left.chain(requested.iter().copied()).collect())?;
+        let reported = [&bench.control.redirtied_requested, &bench.control.redirtied_unconfirmed];
+        prop_assert_eq!(reported.map(|figure| figure.load(Relaxed)).iter().sum::<u64>(), total);
     }
 }

@@ -153,7 +153,7 @@ impl Bench {
     }
 
     /// Pages that the host is told to be re-dirtied.
-    pub(crate) fn told(&self, pages: u32) -> Vec<u32> {
+    pub(crate) fn reported(&self, pages: u32) -> Vec<u32> {
         let mut bytes = vec![0; pages.div_ceil(8) as usize];
         self.file.read_exact_at(&mut bytes, REDIRTIED_AT as u64).unwrap();
         (0..pages).filter(|page| bytes[*page as usize / 8] >> (page % 8) & 1 == 1).collect()
@@ -165,7 +165,7 @@ impl Bench {
 
     pub(crate) fn redirty(&self, page: u32) {
         self.set_bit(REDIRTY_AT, page);
-        self.control.redirty_asked.fetch_add(1, Release);
+        self.control.redirty_requested.fetch_add(1, Release);
     }
 
     /// The host's program is gone, as after `kill -9`.

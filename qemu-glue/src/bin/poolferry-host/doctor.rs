@@ -9,7 +9,7 @@ use qemu_glue::doctor::{self, Finding, Verdict};
 use qemu_glue::storage::Address;
 use tokio::runtime::Runtime;
 
-use crate::complaint::Hint;
+use crate::failure::Hint;
 use crate::receive::disk;
 
 /// Check whether a VM here can migrate without its buffer pool, or be received here; changes nothing.

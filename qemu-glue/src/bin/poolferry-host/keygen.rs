@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use qemu_glue::channel::{Key, KeyError, Security};
 
-use crate::complaint::Hint;
+use crate::failure::Hint;
 
 /// Make a key for the channel between `migrate` and `receive`.
 ///
@@ -23,11 +23,11 @@ pub(crate) struct KeygenArgs {
 pub(crate) fn run(args: &KeygenArgs) -> Result<()> {
     Key::make(&args.file).map_err(explained)?;
     let name = foreign::path(&args.file);
-    let told = format!(
+    let text = format!(
         "{name} is a new key: copy it to the other host (`scp -p`), and give `--key` to `receive` there and to \
          `migrate` here\n"
     );
-    outlet::stdout().push(told.as_bytes());
+    outlet::stdout().push(text.as_bytes());
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use foreign::Shown;
 use page_wire::{Bounds, Device, ListReader, ReadError};
 use serde::Serialize;
 
-use crate::complaint::Hint;
+use crate::failure::Hint;
 
 /// Checks a binary page list (`poolferry pages --format bin`) and shows it.
 #[derive(Args)]

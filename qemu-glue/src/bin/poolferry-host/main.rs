@@ -1,7 +1,7 @@
 //! `poolferry-host`: the hypervisors' side. It migrates VMs, and reads what guests hand over.
 
-mod complaint;
 mod doctor;
+mod failure;
 mod keygen;
 mod list;
 mod migrate;
@@ -50,7 +50,7 @@ fn main() {
     let log = Box::new(outlet::stderr().writer());
     foreign::logger(cli.verbose).target(env_logger::Target::Pipe(log)).init();
     let went_well = run(&cli.command).unwrap_or_else(|error| {
-        complaint::tell(&error);
+        failure::report(&error);
         false
     });
     outlet::exit(i32::from(!went_well))

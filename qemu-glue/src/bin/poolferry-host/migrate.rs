@@ -12,7 +12,7 @@ use qemu_glue::multifd::Multifd;
 use qemu_glue::qmp::MigrationAddress;
 use qemu_glue::source::{self, MigrateError, MigrationMode, Options, Route, cancellation};
 
-use crate::complaint::Hint;
+use crate::failure::Hint;
 use crate::keygen;
 use crate::show::{Jsonl, Plain, ProgressBars, Show};
 use crate::watchdog::Running;
@@ -215,7 +215,7 @@ async fn migrate(
         }
         update => show.update(update),
     };
-    source::migrate(options, cancel, &mut observer).await.map_err(told)
+    source::migrate(options, cancel, &mut observer).await.map_err(explained)
 }
 
 /// `HOST:PORT`; both have to be there.
@@ -291,7 +291,7 @@ fn security(args: &MigrateArgs) -> Result<Security> {
     keygen::security(args.key.as_deref())
 }
 
-fn told(error: MigrateError) -> anyhow::Error {
+fn explained(error: MigrateError) -> anyhow::Error {
     match error.hint() {
         Some(hint) => anyhow::Error::new(error).context(Hint::new(hint)),
         None => anyhow!(error),
@@ -313,8 +313,11 @@ mod tests {
     #[test]
     fn all_missing_options_are_told_at_once() {
         let line = Line::try_parse_from(["migrate", "--qmp", "/none"]).ok().unwrap();
-        let said = format!("{:#}", options(&line.args).err().unwrap());
-        assert!(["--agent", "--to", "--key"].iter().all(|option| said.contains(option)), "{said}");
+        let message = format!("{:#}", options(&line.args).err().unwrap());
+        assert!(
+            ["--agent", "--to", "--key"].iter().all(|option| message.contains(option)),
+            "{message}"
+        );
     }
 
     #[test]

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-use crate::complaint::{Hint, complain};
+use crate::failure::{Hint, complain};
 use crate::keygen;
 
 /// How long no source is served after so many have failed or had nothing restored in a row, each time, and at most.
@@ -263,7 +263,7 @@ impl Output {
                 serde_json::json!({ "event": "listening", "address": address }).to_string()
             }
         };
-        say(&line);
+        print_line(&line);
     }
 
     fn event(&mut self, event: &ReceiveEvent) {
@@ -272,7 +272,7 @@ impl Output {
             ReceiveFormat::Text => self.text(event),
         };
         if let Some(line) = line {
-            say(&line);
+            print_line(&line);
         }
     }
 
@@ -304,7 +304,7 @@ impl Output {
     }
 }
 
-fn say(line: &str) {
+fn print_line(line: &str) {
     outlet::stdout().push(format!("{line}\n").as_bytes());
 }
 
@@ -336,8 +336,8 @@ mod tests {
     #[test]
     fn no_source_is_sent_to_port_zero() {
         for wrong in ["host:0", "192.0.2.2:0", "[::1]:0", "host:00"] {
-            let said = migration_address(wrong).unwrap_err().to_string();
-            assert!(said.contains("HOST:PORT"), "{wrong}: {said}");
+            let message = migration_address(wrong).unwrap_err().to_string();
+            assert!(message.contains("HOST:PORT"), "{wrong}: {message}");
         }
         for right in ["host", "192.0.2.2:4444", "::", "fe80::0", "[::1]", "host:10"] {
             assert!(migration_address(right).is_ok(), "{right}");
@@ -347,8 +347,8 @@ mod tests {
     #[test]
     fn a_disk_without_a_place_is_told_what_to_write() {
         for wrong in ["foo", "serial:data=/dev/vg/data"] {
-            let said = disk(wrong).unwrap_err().to_string();
-            assert!(said.contains("e.g. serial:data=file:/dev/vg/data"), "{said}");
+            let message = disk(wrong).unwrap_err().to_string();
+            assert!(message.contains("e.g. serial:data=file:/dev/vg/data"), "{message}");
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use migration_record::RecordError;
 
-use crate::complaint::Hint;
+use crate::failure::Hint;
 
 /// Makes report.html and results.json (medians, ratios) from report.json files, and prints what they say.
 #[derive(Args)]
@@ -37,14 +37,14 @@ pub(crate) fn run(args: &ReportArgs) -> Result<()> {
     }
     let mut records = Vec::new();
     for place in &args.places {
-        for path in migration_record::find(place).map_err(told)? {
-            records.push(migration_record::read(&path).map_err(told)?);
+        for path in migration_record::find(place).map_err(explained)? {
+            records.push(migration_record::read(&path).map_err(explained)?);
         }
     }
     let folder = args.out.as_deref().or(args.places.first().map(|place| folder_of(place)));
     let folder = folder.context("no folder for the page")?;
-    migration_report::write_results(folder, &records).map_err(told)?;
-    let page = migration_report::write_page(folder, &records).map_err(told)?;
+    migration_report::write_results(folder, &records).map_err(explained)?;
+    let page = migration_report::write_page(folder, &records).map_err(explained)?;
     print(&format!("{}\n{}\n", migration_report::text(&records), foreign::path(&page)))
 }
 
@@ -56,7 +56,7 @@ fn folder_of(place: &Path) -> &Path {
     }
 }
 
-fn told(error: RecordError) -> anyhow::Error {
+fn explained(error: RecordError) -> anyhow::Error {
     let hint = Hint::new(error.hint());
     anyhow::Error::new(error).context("no report").context(hint)
 }

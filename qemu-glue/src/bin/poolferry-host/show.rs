@@ -34,7 +34,7 @@ impl Jsonl {
 
 fn json_line(value: &impl Serialize) {
     if let Ok(text) = foreign::json_text(value) {
-        say(&text);
+        print_line(&text);
     }
 }
 
@@ -77,25 +77,25 @@ pub(crate) struct Plain {
 impl Show for Plain {
     fn update(&mut self, update: &Update) {
         match update {
-            Update::Step { name } => say(name),
-            Update::Warning { text } => say(&format!("  {text}")),
+            Update::Step { name } => print_line(name),
+            Update::Warning { text } => print_line(&format!("  {text}")),
             Update::Limits { .. } => {}
             Update::Snapshot(snapshot) => {
                 if self.last_s.is_none_or(|last| snapshot.at_s - last >= 1.0) {
                     self.last_s = Some(snapshot.at_s);
-                    say(&line(snapshot));
+                    print_line(&line(snapshot));
                 }
             }
         }
     }
 
     fn end(&mut self, report: &Report) {
-        say(&migration_report::text(std::slice::from_ref(report)));
+        print_line(&migration_report::text(std::slice::from_ref(report)));
     }
 }
 
 /// A migration neither waits for a reader that stalls nor ends with one that goes away.
-fn say(text: &str) {
+fn print_line(text: &str) {
     outlet::stdout().push(format!("{text}\n").as_bytes());
 }
 
@@ -278,6 +278,6 @@ impl Show for ProgressBars {
         self.status.finish_and_clear();
         self.network.abandon();
         self.storage.abandon();
-        say(&migration_report::text(std::slice::from_ref(report)));
+        print_line(&migration_report::text(std::slice::from_ref(report)));
     }
 }

@@ -98,20 +98,20 @@ mod tests {
     fn parrot() -> (Running, ChildStdout) {
         let mut command = Command::new("cat");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let said = child.stdout.take().unwrap();
-        (Running(child), said)
+        let output = child.stdout.take().unwrap();
+        (Running(child), output)
     }
 
     #[test]
     fn a_watchdog_is_sent_away_only_by_who_says_so() {
-        let mut told = Vec::new();
-        let (watchdog, mut said) = parrot();
+        let mut bytes = Vec::new();
+        let (watchdog, mut output) = parrot();
         drop(watchdog);
-        said.read_to_end(&mut told).unwrap();
-        assert_eq!(told, b"", "its pipe has ended, as when the driver is killed");
-        let (watchdog, mut said) = parrot();
+        output.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, b"", "its pipe has ended, as when the driver is killed");
+        let (watchdog, mut output) = parrot();
         watchdog.done();
-        said.read_to_end(&mut told).unwrap();
-        assert_eq!(told, [DONE]);
+        output.read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes, [DONE]);
     }
 }

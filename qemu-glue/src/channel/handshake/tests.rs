@@ -40,21 +40,21 @@ fn long() -> Message {
 
 async fn talk(security: &Security, other: &Security) {
     let (one, two) = both(security, other).await;
-    let (mut send, mut hear_back) = one.unwrap();
-    let (mut send_back, mut hear) = two.unwrap();
+    let (mut send, mut receiver_back) = one.unwrap();
+    let (mut send_back, mut receiver) = two.unwrap();
     let finish =
         Message::Finish(Finish { status: "completed".into(), reason: None, begun_unix_s: 0.0 });
     let there = async {
         send.send(&Message::OfferEnd).await.unwrap();
         send.send(&long()).await.unwrap();
-        assert_eq!(hear_back.receive().await.unwrap(), finish);
+        assert_eq!(receiver_back.receive().await.unwrap(), finish);
         send.close().await.unwrap();
     };
     let back = async {
-        assert_eq!(hear.receive().await.unwrap(), Message::OfferEnd);
-        assert_eq!(hear.receive().await.unwrap(), long());
+        assert_eq!(receiver.receive().await.unwrap(), Message::OfferEnd);
+        assert_eq!(receiver.receive().await.unwrap(), long());
         send_back.send(&finish).await.unwrap();
-        assert!(matches!(hear.receive().await, Err(ChannelError::Closed)));
+        assert!(matches!(receiver.receive().await, Err(ChannelError::Closed)));
     };
     tokio::join!(there, back);
 }
@@ -126,9 +126,9 @@ async fn a_changed_record_ends_the_channel() {
         middle_other.write_all(&bytes[..length]).await.unwrap();
     });
     let ends = tokio::join!(connect(one, &security), accept(other, &security));
-    let ((mut send, _), (_, mut hear)) = (ends.0.unwrap(), ends.1.unwrap());
+    let ((mut send, _), (_, mut receiver)) = (ends.0.unwrap(), ends.1.unwrap());
     send.send(&Message::OfferEnd).await.unwrap();
-    assert!(matches!(hear.receive().await, Err(ChannelError::Forged)));
+    assert!(matches!(receiver.receive().await, Err(ChannelError::Forged)));
 }
 
 #[tokio::test]
@@ -137,14 +137,14 @@ async fn an_end_inside_a_message_is_no_end() {
     other.write_all(b"PFERRY1P").await.unwrap();
     other.write_all(&[100, 0, 0, 0, 4]).await.unwrap();
     other.shutdown().await.unwrap();
-    let (_, mut hear) = accept(one, &Security::Plain).await.unwrap();
-    assert!(matches!(hear.receive().await, Err(ChannelError::Truncated)));
+    let (_, mut receiver) = accept(one, &Security::Plain).await.unwrap();
+    assert!(matches!(receiver.receive().await, Err(ChannelError::Truncated)));
 }
 
 #[tokio::test]
 async fn a_frame_beyond_the_limit_is_refused_unread() {
     let (one, mut other) = duplex(1000);
     other.write_all(b"PFERRY1P\xff\xff\xff\x7f").await.unwrap();
-    let (_, mut hear) = accept(one, &Security::Plain).await.unwrap();
-    assert!(matches!(hear.receive().await, Err(ChannelError::TooLong(_))));
+    let (_, mut receiver) = accept(one, &Security::Plain).await.unwrap();
+    assert!(matches!(receiver.receive().await, Err(ChannelError::TooLong(_))));
 }

@@ -32,20 +32,21 @@ impl NewSource {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        Self::accept_and_tell(stream, security, &|_| ()).await
+        Self::accept_with_steps(stream, security, &|_| ()).await
     }
 
     /// [`Self::accept`], which tells each step of the handshake as soon as it is seen.
-    pub(super) async fn accept_and_tell<S>(
+    pub(super) async fn accept_with_steps<S>(
         stream: S,
         security: &Security,
-        tell: &(dyn Fn(Step) + Sync),
+        on_step: &(dyn Fn(Step) + Sync),
     ) -> Result<Self, ReceiveError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let accepted = async {
-            let (sender, mut receiver) = channel::accept_and_tell(stream, security, tell).await?;
+            let (sender, mut receiver) =
+                channel::accept_with_steps(stream, security, on_step).await?;
             match receiver.receive().await? {
                 Message::Hello(hello) => Ok(Self { sender, receiver, hello }),
                 other => {

@@ -51,7 +51,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// How long a source host may be gone before the channel counts as broken.
 const GONE_AFTER: Duration = Duration::from_secs(20);
 /// How often it is told how many strangers there were.
-const TOLD: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Listens for sources, until it is dropped.
 pub struct Admission {
@@ -123,7 +123,7 @@ type HandshakeEnd = Result<(), (SocketAddr, ReceiveError)>;
 async fn admit(listener: TcpListener, gate: Arc<Gate>) {
     let mut unheard = Unheard::default();
     let mut strangers = RateLimitedLog::new("connections that were no source's");
-    let mut tick = interval(TOLD);
+    let mut tick = interval(LOG_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -133,7 +133,7 @@ async fn admit(listener: TcpListener, gate: Arc<Gate>) {
                     if let Err(error) = keep_alive(&stream) {
                         log::debug!("failed to set up the connection of {peer}: {error}");
                     }
-                    if unheard.hear(Arc::clone(&gate), stream, peer) {
+                    if unheard.handshake(Arc::clone(&gate), stream, peer) {
                         strangers.warn("crowded out", || format!("{peer} came, and there was no room: another went"));
                     }
                 }
@@ -159,9 +159,14 @@ fn explained(peer: SocketAddr, error: &ReceiveError) -> String {
 
 impl Gate {
     /// Hears one, and waits for its turn.
-    async fn hear(&self, stream: TcpStream, peer: SocketAddr, reached: &Reached) -> HandshakeEnd {
-        let tell = |step| reached.set(step);
-        let accepted = NewSource::accept_and_tell(stream, &self.security, &tell).await;
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        peer: SocketAddr,
+        reached: &Reached,
+    ) -> HandshakeEnd {
+        let on_step = |step| reached.set(step);
+        let accepted = NewSource::accept_with_steps(stream, &self.security, &on_step).await;
         let source = accepted.map_err(|error| (peer, error))?;
         reached.greet();
         let busy = "the receiver serves another migration";
@@ -224,7 +229,7 @@ impl Reached {
 
 impl Unheard {
     /// Hears one more; whether another had to go for it.
-    fn hear(&mut self, gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) -> bool {
+    fn handshake(&mut self, gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) -> bool {
         let host = host(peer.ip());
         let goes = self.goes_for(host);
         if let Some(goes) = goes {
@@ -232,7 +237,7 @@ impl Unheard {
         }
         let reached = Arc::<Reached>::default();
         let reaches = Arc::clone(&reached);
-        let task = self.tasks.spawn(async move { gate.hear(stream, peer, &reaches).await });
+        let task = self.tasks.spawn(async move { gate.handshake(stream, peer, &reaches).await });
         self.peers.insert(self.next, Newcomer { host, since: Instant::now(), task, reached });
         self.next += 1;
         goes.is_some()

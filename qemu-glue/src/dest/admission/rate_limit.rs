@@ -16,7 +16,7 @@ pub struct RateLimitedLog {
 
 #[derive(Default)]
 struct Kind {
-    told: Option<Instant>,
+    logged: Option<Instant>,
     untold: u64,
 }
 
@@ -51,9 +51,9 @@ impl RateLimitedLog {
 
     fn is_due(&mut self, kind: &'static str) -> bool {
         let kind = self.kinds.entry(kind).or_default();
-        let is_due = kind.told.is_none_or(|told| told.elapsed() >= QUIET);
+        let is_due = kind.logged.is_none_or(|logged| logged.elapsed() >= QUIET);
         if is_due {
-            kind.told = Some(Instant::now());
+            kind.logged = Some(Instant::now());
         } else {
             kind.untold += 1;
         }
@@ -65,7 +65,7 @@ impl RateLimitedLog {
         let untold = self.kinds.iter_mut().filter(|(_, kind)| kind.untold > 0);
         untold
             .map(|(name, kind)| {
-                kind.told = Some(Instant::now());
+                kind.logged = Some(Instant::now());
                 format!("{} more {what}: {name}", std::mem::take(&mut kind.untold))
             })
             .collect()
@@ -79,8 +79,8 @@ mod tests {
     #[test]
     fn a_flood_is_a_line_and_a_number() {
         let mut log = RateLimitedLog::new("connections");
-        let told = (0..32_000).filter(|_| log.is_due("strangers")).count();
-        assert_eq!(told, 1);
+        let logged = (0..32_000).filter(|_| log.is_due("strangers")).count();
+        assert_eq!(logged, 1);
         assert!(log.is_due("silent"), "another kind");
         assert_eq!(log.lines(), ["31999 more connections: strangers"]);
         assert_eq!(log.lines(), Vec::<String>::new());

@@ -58,8 +58,8 @@ async fn stopped(to: SocketAddr, security: &Security) -> (Stopped, [u8; FIRST_WO
         let (mut sender, receiver) = channel::connect(stream, &security).await?;
         sender.send(&hello()).await.map(|()| (sender, receiver))
     });
-    let (near, far, said) = overhear(middle, from([9, 9, 9], to).await).await;
-    (Stopped { near, far, source }, said)
+    let (near, far, recorded) = overhear(middle, from([9, 9, 9], to).await).await;
+    (Stopped { near, far, source }, recorded)
 }
 
 struct Stopped {
@@ -104,11 +104,11 @@ async fn silent_connections_keep_nobody_out() {
 async fn a_recorded_first_message_gets_nobody_in() {
     let security = key();
     let (mut admission, to) = start(&security).await;
-    let (_, said) = stopped(to, &security).await;
+    let (_, recorded) = stopped(to, &security).await;
     let mut replays = Vec::new();
     for number in 0..40 {
         let mut replay = from([0, 7, number], to).await;
-        replay.write_all(&said).await.unwrap();
+        replay.write_all(&recorded).await.unwrap();
         // It is answered: the handshake is right as far as anybody can tell by now.
         let mut answer = [0; 8 + 50];
         replay.read_exact(&mut answer).await.unwrap();
@@ -128,8 +128,8 @@ async fn one_source_at_a_time_and_the_next_is_told() {
     let (mut admission, to) = start(&security).await;
     let (_first, admitted) = tokio::join!(source(to, &security), admission.next());
     let (_sender, mut receiver) = source(to, &security).await;
-    let told = timeout(SLOT * 2, receiver.receive()).await.unwrap().unwrap();
-    let Message::Refused(refused) = told else { panic!("{told:?}") };
+    let reply = timeout(SLOT * 2, receiver.receive()).await.unwrap().unwrap();
+    let Message::Refused(refused) = reply else { panic!("{reply:?}") };
     assert!(refused.reason.contains("another migration") && refused.uri.is_none(), "{refused:?}");
     drop(admitted);
     gets_in(&mut admission, to, &security).await;
@@ -159,7 +159,7 @@ impl Crowd {
         let to = self.listener.local_addr().unwrap();
         let stream = TcpStream::connect(to).await.unwrap();
         let _ = self.listener.accept().await.unwrap();
-        self.unheard.hear(Arc::clone(&self.gate), stream, (address.into(), 1).into())
+        self.unheard.handshake(Arc::clone(&self.gate), stream, (address.into(), 1).into())
     }
 
     fn has(&self, address: impl Into<IpAddr>) -> usize {
@@ -264,24 +264,24 @@ fn networks_and_addresses_are_told_apart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_many_networks_keeps_no_source_from_its_handshake() {
     let security = key();
-    for (heard, flood) in [(PREFACE, 0), (FIRST_WORDS, 0), (FIRST_WORDS, PREFACE)] {
+    for (forwarded, flood) in [(PREFACE, 0), (FIRST_WORDS, 0), (FIRST_WORDS, PREFACE)] {
         let (mut admission, to) = start(&security).await;
-        let (mut stopped, said) = stopped(to, &security).await;
-        stopped.far.write_all(&said[PREFACE..heard]).await.unwrap();
+        let (mut stopped, recorded) = stopped(to, &security).await;
+        stopped.far.write_all(&recorded[PREFACE..forwarded]).await.unwrap();
         let mut strangers = Vec::new();
         for number in 0..u16::try_from(UNHEARD).unwrap() * 3 / 2 {
             let [high, low] = number.to_be_bytes();
             let mut stranger = from([1 + high, low, 1], to).await;
-            stranger.write_all(&said[..flood]).await.unwrap();
+            stranger.write_all(&recorded[..flood]).await.unwrap();
             strangers.push(stranger);
         }
-        stopped.far.write_all(&said[heard..]).await.unwrap();
+        stopped.far.write_all(&recorded[forwarded..]).await.unwrap();
         let mut both = (stopped.near, stopped.far);
         tokio::spawn(async move {
             tokio::io::copy_bidirectional(&mut both.0, &mut both.1).await.is_ok()
         });
         let admitted = timeout(SOON, admission.next()).await;
-        let who = format!("after {heard} bytes, among strangers that say {flood}");
+        let who = format!("after {forwarded} bytes, among strangers that say {flood}");
         let admitted = admitted.unwrap_or_else(|_| panic!("a source had to go {who}"));
         assert_eq!(admitted.source.hello.migration, "m-1");
         assert!(stopped.source.await.unwrap().is_ok());

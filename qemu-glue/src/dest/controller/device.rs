@@ -14,14 +14,14 @@ pub(super) struct DeviceProgress {
     /// A request has taken too long and not ended yet.
     stalls: bool,
     /// Requests that it has not answered.
-    asked: usize,
+    outstanding: usize,
     /// When the storage answered last, or was asked after it had nothing to answer.
     since: Instant,
 }
 
 impl DeviceProgress {
     pub(super) const fn new(name: String, now: Instant) -> Self {
-        Self { name, stalls: false, asked: 0, since: now }
+        Self { name, stalls: false, outstanding: 0, since: now }
     }
 
     /// Whether it has to answer first before it is asked again.
@@ -35,17 +35,17 @@ impl DeviceProgress {
     }
 
     /// Before it is asked there is no silence.
-    pub(super) const fn asks(&mut self, now: Instant) {
-        if self.asked == 0 {
+    pub(super) const fn requested(&mut self, now: Instant) {
+        if self.outstanding == 0 {
             self.since = now;
         }
-        self.asked += 1;
+        self.outstanding += 1;
     }
 
     /// Also an error is an answer: the next request will tell more.
     pub(super) const fn answers(&mut self, now: Instant) {
         self.since = now;
-        self.asked = self.asked.saturating_sub(1);
+        self.outstanding = self.outstanding.saturating_sub(1);
         self.stalls = false;
     }
 
@@ -64,7 +64,7 @@ impl DeviceProgress {
     /// Time has gone by: with requests that it has not answered, it stalls once it has said nothing for the patience, whether or not
     /// one of them is still wanted. Those that are not keep their buffers, and without a buffer it is asked nothing more.
     pub(super) fn look(&mut self, now: Instant, patience: Duration) {
-        self.stalls |= self.asked > 0 && self.silent(now) >= patience;
+        self.stalls |= self.outstanding > 0 && self.silent(now) >= patience;
     }
 
     /// Time in which it could have answered and did not.
@@ -85,11 +85,11 @@ mod tests {
         let mut device = DeviceProgress::new("d".into(), now);
         now += 2 * WAITS;
         assert!(device.has_hope(now, WAITS), "it had nothing to answer");
-        device.asks(now);
+        device.requested(now);
         device.is_late_with_one();
         assert!(device.has_hope(now, WAITS), "it was asked only now");
         now += 2 * WAITS;
-        device.asks(now);
+        device.requested(now);
         assert!(!device.has_hope(now, WAITS), "a further request changes nothing");
         device.answers(now);
         assert!(device.has_hope(now, WAITS), "it answers again");
@@ -100,7 +100,7 @@ mod tests {
         let patience = Duration::from_secs(1);
         let begun = Instant::now();
         let mut device = DeviceProgress::new("d".into(), begun);
-        (0..10).for_each(|_| device.asks(begun));
+        (0..10).for_each(|_| device.requested(begun));
         let mut now = begun;
         for _ in 0..2 * LOST - 1 {
             now += patience / 2;

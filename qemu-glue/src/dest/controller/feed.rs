@@ -46,7 +46,7 @@ struct Read {
 #[derive(Debug)]
 enum ReadState {
     /// The device has not answered.
-    Asked(Job),
+    Requested(Job),
     /// It was late: its pages are given up, and its buffer is the storage's until it answers.
     GivenUp,
     /// Its bytes are compared with the hashes of these pages.
@@ -135,7 +135,7 @@ impl Feed {
         }
         let state = std::mem::replace(&mut read.state, ReadState::GivenUp);
         let job = match (answer, state) {
-            (Ok(bytes), ReadState::Asked(job)) => {
+            (Ok(bytes), ReadState::Requested(job)) => {
                 read.state = ReadState::Verifying(job.pages());
                 self.counters.storage_bytes += bytes as u64;
                 Some(job)
@@ -143,7 +143,7 @@ impl Feed {
             (Err(trouble), state) => {
                 self.counters.warn(&trouble);
                 self.end(id);
-                if let ReadState::Asked(job) = state {
+                if let ReadState::Requested(job) = state {
                     self.give_up(&job.pages(), trouble.reason(), out);
                 }
                 None
@@ -187,7 +187,7 @@ impl Feed {
             let Some(Some(device)) = self.devices.get_mut(usize::from(read.device)) else {
                 continue;
             };
-            if !matches!(read.state, ReadState::Asked(_))
+            if !matches!(read.state, ReadState::Requested(_))
                 || !device.is_late(now, read.begun, self.limits.patience)
             {
                 continue;
@@ -195,7 +195,9 @@ impl Feed {
             device.is_late_with_one();
             let (silent, device) = (device.silent(now), device.name.as_str().into());
             self.counters.warn(&InstallTrouble::Late { device, silent });
-            if let ReadState::Asked(job) = std::mem::replace(&mut read.state, ReadState::GivenUp) {
+            if let ReadState::Requested(job) =
+                std::mem::replace(&mut read.state, ReadState::GivenUp)
+            {
                 late.extend(job.pages());
             }
         }
@@ -226,13 +228,13 @@ impl Feed {
                         self.give_up_waiting(index, NotInstalled::TooLate, out);
                     }
                 }
-                Some(_) => while self.ask(now, index, out) {},
+                Some(_) => while self.request(now, index, out) {},
             }
         }
     }
 
     /// Asks a device for its next pages; whether there are some, and a buffer for them.
-    fn ask(&mut self, now: Instant, index: u16, out: &mut Vec<Action>) -> bool {
+    fn request(&mut self, now: Instant, index: u16, out: &mut Vec<Action>) -> bool {
         let Some(share) = self.buffers.take(index.into()) else { return false };
         let job = self.queue.next(index, &self.limits.requests);
         let device = self.devices.get_mut(usize::from(index)).and_then(Option::as_mut);
@@ -240,13 +242,15 @@ impl Feed {
             self.buffers.give(index.into(), share);
             return false;
         };
-        device.asks(now);
+        device.requested(now);
         let id = ReadId(self.next);
         self.next += 1;
         let (place, bytes) = (job.request.place, job.request.bytes());
         out.push(Action::Read { id, device: index, place, bytes });
-        self.reads
-            .insert(id, Read { device: index, share, begun: now, state: ReadState::Asked(job) });
+        self.reads.insert(
+            id,
+            Read { device: index, share, begun: now, state: ReadState::Requested(job) },
+        );
         true
     }
 

@@ -36,25 +36,25 @@ pub(super) struct Liveness {
     /// QEMU has told once that all has come in; the source's last word is due.
     is_over: bool,
     /// QEMU is being asked.
-    is_asked: bool,
+    is_queried: bool,
 }
 
 impl Liveness {
     /// A clock that begins now.
     pub(super) const fn new(silence: Duration, now: Instant) -> Self {
         let (since, came) = (now, now);
-        Self { silence, since, came, work: 0, unknown: 0, is_over: false, is_asked: false }
+        Self { silence, since, came, work: 0, unknown: 0, is_over: false, is_queried: false }
     }
 
     /// So much work was done so far: whether QEMU is to be asked whether a migration comes in.
-    pub(super) fn asks(&mut self, now: Instant, work: u64) -> bool {
+    pub(super) fn is_query_due(&mut self, now: Instant, work: u64) -> bool {
         if work > self.work {
             (self.work, self.since, self.unknown) = (work, now, 0);
         }
         let waits = now.saturating_duration_since(self.came) >= self.silence * 2;
-        let asks = !self.is_asked && (self.is_silent(now) || waits);
-        self.is_asked |= asks;
-        asks
+        let is_query_due = !self.is_queried && (self.is_silent(now) || waits);
+        self.is_queried |= is_query_due;
+        is_query_due
     }
 
     /// QEMU was asked, and answered this, or nothing. An error ends the service.
@@ -63,7 +63,7 @@ impl Liveness {
         now: Instant,
         state: Option<IncomingState>,
     ) -> Result<(), ReceiveError> {
-        self.is_asked = false;
+        self.is_queried = false;
         let is_silent = self.is_silent(now);
         if state.is_some() {
             self.unknown = 0;
@@ -109,7 +109,7 @@ mod tests {
         let mut now = Instant::now();
         let mut liveness = Liveness::new(SILENCE, now);
         for look in 0..20 * silences {
-            if liveness.asks(now, work(look)) {
+            if liveness.is_query_due(now, work(look)) {
                 liveness.follow(now, state)?;
             }
             now += SILENCE / 20;

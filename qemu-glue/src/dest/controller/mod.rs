@@ -49,7 +49,7 @@ use super::error::ReceiveError;
 use crate::channel::{Finish, Message, Progress, SetRange};
 
 /// How often the observer is told of progress.
-const TOLD: Duration = Duration::from_millis(200);
+const OBSERVE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Something that has happened.
 #[derive(Debug)]
@@ -94,7 +94,7 @@ pub(super) enum Command {
     /// Tell the observer.
     Observe(Progress),
     /// Ask QEMU whether a migration comes in.
-    AskQemu,
+    QueryQemu,
     /// Restore no more: the source has said how the migration ended.
     Finish(Finish),
     /// Leave the source.
@@ -173,7 +173,7 @@ impl Controller {
             return Ok(());
         }
         match input {
-            Input::Peer(message) => self.hear(now, message, out)?,
+            Input::Peer(message) => self.receive(now, message, out)?,
             Input::Ready { pages } => {
                 self.phase = Phase::Restoring(Restoring { pages, left: 0 });
                 self.liveness = Some(Liveness::new(self.silence, now));
@@ -198,7 +198,7 @@ impl Controller {
         Ok(())
     }
 
-    fn hear(
+    fn receive(
         &mut self,
         now: Instant,
         message: Message,
@@ -206,7 +206,7 @@ impl Controller {
     ) -> Result<(), ReceiveError> {
         match (&mut self.phase, message) {
             (Phase::Offer(offering), message) => {
-                if let Some(offered) = offering.hear(now, message)? {
+                if let Some(offered) = offering.receive(now, message)? {
                     self.phase = Phase::Preparing;
                     out.push(Command::Prepare(Box::new(offered)));
                 }
@@ -247,15 +247,15 @@ impl Controller {
         if is_restoring && has_room {
             out.extend(self.replies.due(now, progress).map(Command::Send));
         }
-        if now.saturating_duration_since(self.observed) >= TOLD {
+        if now.saturating_duration_since(self.observed) >= OBSERVE_INTERVAL {
             self.observed = now;
             if is_restoring {
                 out.push(Command::Observe(progress));
             }
             // Pages that differ are no work: any bytes serve as their hashes.
             let work = progress.installed + progress.already_present;
-            if self.liveness.as_mut().is_some_and(|liveness| liveness.asks(now, work)) {
-                out.push(Command::AskQemu);
+            if self.liveness.as_mut().is_some_and(|liveness| liveness.is_query_due(now, work)) {
+                out.push(Command::QueryQemu);
             }
         }
         Ok(())

@@ -53,7 +53,7 @@ impl Offering {
     }
 
     /// The offer and the set that it describes, once all of it has come.
-    pub(super) fn hear(
+    pub(super) fn receive(
         &mut self,
         now: Instant,
         message: Message,

@@ -16,12 +16,12 @@ const PROGRESS: Duration = Duration::from_millis(200);
 pub(super) struct Replies {
     gathered: Vec<SettledPages>,
     flushed: Instant,
-    told: Instant,
+    reported: Instant,
 }
 
 impl Replies {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { gathered: Vec::new(), flushed: now, told: now }
+        Self { gathered: Vec::new(), flushed: now, reported: now }
     }
 
     pub(super) fn gather(&mut self, answers: Vec<SettledPages>) {
@@ -38,8 +38,8 @@ impl Replies {
         if now.saturating_duration_since(self.flushed) >= GATHERED {
             self.flushed = now;
             due.extend(self.flush());
-            if now.saturating_duration_since(self.told) >= PROGRESS {
-                self.told = now;
+            if now.saturating_duration_since(self.reported) >= PROGRESS {
+                self.reported = now;
                 due.push(Message::Progress(progress));
             }
         }

@@ -15,7 +15,7 @@ use crate::multifd::Multifd;
 use crate::qmp::{MigrationAddress, Qmp, QmpError};
 
 /// How often QEMU is asked for the port that it got, 20 ms apart.
-const ASKED: u32 = 100;
+const ATTEMPTS: u32 = 100;
 
 /// Gives QEMU the source's settings and lets it listen; gives the URI for the source.
 pub(in crate::dest) async fn listen(
@@ -33,7 +33,7 @@ pub(in crate::dest) async fn listen(
     if address.port != 0 {
         return Ok(uri);
     }
-    for _ in 0..ASKED {
+    for _ in 0..ATTEMPTS {
         let reply: Value = qmp.query("query-migrate").await.map_err(failed)?;
         if let Some(port) = state::port(&reply) {
             return Ok(address.with(port));

@@ -59,10 +59,10 @@ pub(in crate::dest) async fn waits(qmp: &Qmp) -> Result<(), RestoreRefusal> {
 }
 
 /// No capability is on here, or `asked` for by the source, with which restoring is wrong.
-pub(in crate::dest) async fn settings(qmp: &Qmp, asked: &[Name]) -> Result<(), RestoreRefusal> {
+pub(in crate::dest) async fn settings(qmp: &Qmp, requested: &[Name]) -> Result<(), RestoreRefusal> {
     let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
     for name in CAPABILITIES {
-        let wanted = if asked.iter().any(|asked| asked == name) {
+        let wanted = if requested.iter().any(|requested| requested == name) {
             "asked for by the source"
         } else if all.iter().any(|own| own["capability"] == name && own["state"] == true) {
             "set at the destination"

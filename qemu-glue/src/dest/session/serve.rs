@@ -81,7 +81,7 @@ pub(super) async fn restore(
     let mut sending = JoinSet::new();
     sending.spawn(send(sender, waiting));
     let mut peak_memory_bytes = usage::memory_bytes();
-    let mut serving = Serving { controller, receiver, qmp: &qmp, asking: JoinSet::new() };
+    let mut serving = Serving { controller, receiver, qmp: &qmp, queries: JoinSet::new() };
     let mut restoring = ActiveRestore {
         restore: &restore,
         answers,
@@ -132,7 +132,7 @@ pub(super) async fn stand_by(
 ) -> Result<Outcome, ReceiveError> {
     let Channel { sender, receiver, mut controller, qmp } = channel;
     controller.step(Instant::now(), Input::Refused);
-    let mut serving = Serving { controller, receiver, qmp: &qmp, asking: JoinSet::new() };
+    let mut serving = Serving { controller, receiver, qmp: &qmp, queries: JoinSet::new() };
     let finish = serving.follow(None, &mut |_| {}).await?;
     let finished = Finished {
         warnings: vec![error_chain(&refusal).into()],
@@ -149,7 +149,7 @@ struct Serving<'a> {
     receiver: Receiver,
     qmp: &'a Path,
     /// What QEMU is asked.
-    asking: JoinSet<Option<IncomingState>>,
+    queries: JoinSet<Option<IncomingState>>,
 }
 
 /// What belongs to a restore.
@@ -183,7 +183,7 @@ impl Serving<'_> {
                     progress: restoring.as_ref().map(|it| it.restore.progress()).unwrap_or_default(),
                     has_room: restoring.as_ref().is_some_and(|it| it.out.capacity() >= WAITING / 2),
                 },
-                Some(told) = self.asking.join_next() => Input::Incoming(told.ok().flatten()),
+                Some(answer) = self.queries.join_next() => Input::Incoming(answer.ok().flatten()),
                 Some(answers) = answers => Input::Answers(answers),
                 message = self.receiver.receive() => Input::Peer(message?),
             };
@@ -194,8 +194,8 @@ impl Serving<'_> {
                     match command {
                         Command::Finish(finish) => return Ok(finish),
                         Command::Fail(error) => return Err(error),
-                        Command::AskQemu => {
-                            drop(self.asking.spawn(incoming_state(self.qmp.to_owned())))
+                        Command::QueryQemu => {
+                            drop(self.queries.spawn(incoming_state(self.qmp.to_owned())))
                         }
                         command => {
                             let Some(restoring) = &mut restoring else { continue };
@@ -248,7 +248,7 @@ impl ActiveRestore<'_> {
                 observer(&ReceiveEvent::Progress(progress));
             }
             // None of the restore's.
-            Command::Prepare(_) | Command::AskQemu | Command::Finish(_) | Command::Fail(_) => {}
+            Command::Prepare(_) | Command::QueryQemu | Command::Finish(_) | Command::Fail(_) => {}
         }
         None
     }
@@ -279,14 +279,14 @@ async fn end(
     let (side, warning) = probe_session.end(zero_ns(finish.begun_unix_s)).await;
     finished.probes = side.map(Box::new);
     finished.warnings.extend(warning.map(Text::from));
-    let said = async {
+    let exchange = async {
         let mut sender = sender.ok_or(ChannelError::Closed)?;
         sender.send(&Message::Finished(finished.clone())).await?;
         sender.close().await
     };
     // The source may be gone by now: that changes nothing.
     let late = |_| Err(ChannelError::NotTaken(LAST_WORD.as_secs()));
-    if let Err(error) = timeout(LAST_WORD, said).await.unwrap_or_else(late) {
+    if let Err(error) = timeout(LAST_WORD, exchange).await.unwrap_or_else(late) {
         log::info!("the source did not wait for the last word: {error}");
     }
     Outcome { migration: Text::default(), finish, finished, refused: None }

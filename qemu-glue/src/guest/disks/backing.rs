@@ -54,7 +54,7 @@ impl fmt::Display for Claim {
 }
 
 /// The QEMU that tells of its disks.
-pub(super) struct Teller<'a> {
+pub(super) struct DiskOwner<'a> {
     /// Its process.
     pub(super) pid: u32,
     /// What that has open, where it can be looked at.
@@ -78,7 +78,7 @@ pub enum Unreadable {
     Relative(Text),
     /// QEMU's text of it may mean several things, or is none that is known.
     #[error("QEMU tells of it as `{0}`, which says too little")]
-    Told(Text),
+    Unclear(Text),
 }
 
 impl Unreadable {
@@ -96,8 +96,8 @@ impl Unreadable {
         }
     }
 
-    fn told(text: &str) -> Self {
-        Self::Told(text.into())
+    fn unclear(text: &str) -> Self {
+        Self::Unclear(text.into())
     }
 }
 
@@ -112,31 +112,31 @@ pub(super) fn of(
     driver: &str,
     text: &str,
     nodes: &[Node],
-    qemu: &Teller<'_>,
+    qemu: &DiskOwner<'_>,
 ) -> Result<Address, Unreadable> {
     match driver {
         "raw" | "file" | "host_device" | "nbd" => {}
         _ => return Err(Unreadable::Format(driver.into())),
     }
     if let Some(json) = text.strip_prefix("json:") {
-        let options: Value = serde_json::from_str(json).map_err(|_| Unreadable::told(text))?;
+        let options: Value = serde_json::from_str(json).map_err(|_| Unreadable::unclear(text))?;
         return of_options(&options, qemu, MAX_DEPTH)
-            .unwrap_or_else(|| Err(Unreadable::told(text)));
+            .unwrap_or_else(|| Err(Unreadable::unclear(text)));
     }
     if driver != "raw" {
         return of_text(driver, text, qemu);
     }
     // The text is that of the protocol below: which one, its own node says.
     let mut protocols = nodes.iter().filter(|node| node.text == text && node.driver != "raw");
-    let first = protocols.next().ok_or_else(|| Unreadable::told(text))?;
+    let first = protocols.next().ok_or_else(|| Unreadable::unclear(text))?;
     if protocols.any(|node| node.driver != first.driver) {
-        return Err(Unreadable::told(text));
+        return Err(Unreadable::unclear(text));
     }
     of_text(&first.driver, text, qemu)
 }
 
 /// Of a protocol's own text.
-fn of_text(driver: &str, text: &str, qemu: &Teller<'_>) -> Result<Address, Unreadable> {
+fn of_text(driver: &str, text: &str, qemu: &DiskOwner<'_>) -> Result<Address, Unreadable> {
     match driver {
         "file" | "host_device" => file(text, qemu),
         "nbd" => {
@@ -144,7 +144,7 @@ fn of_text(driver: &str, text: &str, qemu: &Teller<'_>) -> Result<Address, Unrea
                 Some(rest) => unix_text(rest),
                 None => text.strip_prefix("nbd://").and_then(tcp_text),
             };
-            let (server, name) = server.ok_or_else(|| Unreadable::told(text))?;
+            let (server, name) = server.ok_or_else(|| Unreadable::unclear(text))?;
             export(server, name, qemu)
         }
         _ => Err(Unreadable::Format(driver.into())),
@@ -173,7 +173,7 @@ fn tcp(host: &str, port: &str) -> Option<NbdServer> {
 /// Of options, as `json:` texts have them; `None` where they are not understood.
 fn of_options(
     options: &Value,
-    qemu: &Teller<'_>,
+    qemu: &DiskOwner<'_>,
     depth: u8,
 ) -> Option<Result<Address, Unreadable>> {
     match options["driver"].as_str()? {
@@ -216,7 +216,7 @@ fn is_zero(offset: &Value) -> bool {
     offset.is_null() || offset.as_u64() == Some(0) || offset == "0"
 }
 
-fn export(server: NbdServer, name: &str, qemu: &Teller<'_>) -> Result<Address, Unreadable> {
+fn export(server: NbdServer, name: &str, qemu: &DiskOwner<'_>) -> Result<Address, Unreadable> {
     let server = match server {
         NbdServer::Unix(path) if path.is_relative() => {
             NbdServer::Unix(at_qemu(qemu.pid, &path).ok_or_else(|| relative(&path))?)
@@ -228,10 +228,10 @@ fn export(server: NbdServer, name: &str, qemu: &Teller<'_>) -> Result<Address, U
 
 /// A path as QEMU was given it. A relative one counts only when it leads to a file that QEMU has open: QEMU may have
 /// gone elsewhere since (`-daemonize`), or see other mounts than we do.
-fn file(text: &str, qemu: &Teller<'_>) -> Result<Address, Unreadable> {
+fn file(text: &str, qemu: &DiskOwner<'_>) -> Result<Address, Unreadable> {
     let path = Path::new(text);
     if text.is_empty() || text.starts_with("/dev/fdset/") {
-        return Err(Unreadable::told(text));
+        return Err(Unreadable::unclear(text));
     }
     if path.is_absolute() {
         return Ok(Address::File(path.to_owned()));
@@ -261,7 +261,7 @@ mod tests {
 
     use super::*;
 
-    const NOBODY: Teller<'static> = Teller { pid: 0, held: None };
+    const NOBODY: DiskOwner<'static> = DiskOwner { pid: 0, held: None };
 
     fn node(driver: &str, text: &str) -> Node {
         Node { driver: driver.into(), text: text.into() }
@@ -272,7 +272,7 @@ mod tests {
         let nodes = [node("raw", text), node("file", "/other"), node(protocol, text)];
         let pid = std::process::id();
         let held = OpenFiles::look(pid, Instant::now() + Duration::from_secs(10)).unwrap();
-        of("raw", text, &nodes, &Teller { pid, held: Some(&held) })
+        of("raw", text, &nodes, &DiskOwner { pid, held: Some(&held) })
     }
 
     fn nbd(host: &str, name: &str) -> Address {
@@ -306,9 +306,9 @@ mod tests {
         );
         assert!(matches!(of("nbd", relative, &[], &NOBODY), Err(Unreadable::Relative(_))));
         let twice = "nbd+unix:///a?socket=/b?socket=/c";
-        assert!(matches!(raw("nbd", twice), Err(Unreadable::Told(_))));
+        assert!(matches!(raw("nbd", twice), Err(Unreadable::Unclear(_))));
         for text in ["nbd://h", "nbd://h:nbd/x", "nbd://:1/x", "nbd+unix://?socket=/a"] {
-            assert!(matches!(raw("nbd", text), Err(Unreadable::Told(_))), "{text}");
+            assert!(matches!(raw("nbd", text), Err(Unreadable::Unclear(_))), "{text}");
         }
     }
 
@@ -325,10 +325,10 @@ mod tests {
         let tls = json!({ "driver": "nbd", "host": "h", "tls-creds": "tls0" });
         assert_eq!(of_json(tls), Err(Unreadable::Tls));
         let hidden = json!({ "driver": "nbd", "server.path": "/s", "server.abstract": true });
-        assert!(matches!(of_json(hidden), Err(Unreadable::Told(_))));
+        assert!(matches!(of_json(hidden), Err(Unreadable::Unclear(_))));
         let qcow2 = json!({ "driver": "raw", "file": { "driver": "qcow2" } });
         assert_eq!(of_json(qcow2), Err(Unreadable::Format("qcow2".into())));
-        assert!(matches!(of("raw", "json:{{{", &[], &NOBODY), Err(Unreadable::Told(_))));
+        assert!(matches!(of("raw", "json:{{{", &[], &NOBODY), Err(Unreadable::Unclear(_))));
     }
 
     #[test]
@@ -362,8 +362,8 @@ mod tests {
         assert_eq!(raw("ssh", "ssh://h/a"), Err(Unreadable::Format("ssh".into())));
         assert_eq!(of("qcow2", "/srv/a", &[], &NOBODY), Err(Unreadable::Format("qcow2".into())));
         let both = [node("file", "/a"), node("host_device", "/a")];
-        assert!(matches!(of("raw", "/a", &both, &NOBODY), Err(Unreadable::Told(_))));
-        assert!(matches!(raw("file", "/dev/fdset/3"), Err(Unreadable::Told(_))));
+        assert!(matches!(of("raw", "/a", &both, &NOBODY), Err(Unreadable::Unclear(_))));
+        assert!(matches!(raw("file", "/dev/fdset/3"), Err(Unreadable::Unclear(_))));
     }
 
     #[test]

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 pub use self::backing::{Claim, Unreadable};
-use self::backing::{Node, Teller};
+use self::backing::{DiskOwner, Node};
 use self::names::Interface;
 use super::GuestError;
-use super::deadline::{self, TOLD};
+use super::deadline::{self, GUEST_LIMIT};
 use crate::open_files::{LOOKED, OpenFiles};
 use crate::qmp::{Qmp, QmpError};
 
@@ -94,7 +94,7 @@ pub fn twins(disks: &[Disk]) -> BTreeMap<&str, Vec<&str>> {
 /// # Errors
 /// When QEMU does not answer, or takes longer than 60 s for all of it; a disk that makes no sense is left out.
 pub async fn of(qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
-    within(TOLD, qmp).await
+    within(GUEST_LIMIT, qmp).await
 }
 
 /// [`of`] with another limit.
@@ -110,15 +110,15 @@ async fn all(qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
     let functions = pci_functions(&optional(qmp.execute("query-pci", json!({})).await)?);
     // 0 is nobody: relative paths are then not followed.
     let pid = qmp.peer_pid().unwrap_or(0);
-    let told = spawn_blocking(move || {
+    let reading = spawn_blocking(move || {
         let held = OpenFiles::look(pid, Instant::now() + LOOKED).ok();
-        let qemu = Teller { pid, held: held.as_ref() };
+        let qemu = DiskOwner { pid, held: held.as_ref() };
         let blocks = elements(&blocks).take(MAX_DISKS);
         blocks.filter_map(|block| disk(block, &nodes, &qemu)).collect::<Vec<_>>()
     });
     let mut disks = Vec::new();
     let mut namespaces = Vec::new();
-    for mut disk in told.await.map_err(GuestError::Fell)? {
+    for mut disk in reading.await.map_err(GuestError::Fell)? {
         let path = match disk.device.strip_prefix('/') {
             Some(_) => disk.device.clone(),
             None => format!("/machine/peripheral/{}", disk.device),
@@ -185,7 +185,7 @@ fn node(node: &Value) -> Option<Node> {
 }
 
 /// One element of `query-block`; `None` without device or device.
-fn disk(block: &Value, nodes: &[Node], qemu: &Teller<'_>) -> Option<Disk> {
+fn disk(block: &Value, nodes: &[Node], qemu: &DiskOwner<'_>) -> Option<Disk> {
     let inserted = &block["inserted"];
     let short = |text: &&str| text.len() <= MAX_NAME;
     let device = block["qdev"].as_str().filter(|device| !device.is_empty()).filter(short)?;

@@ -52,10 +52,10 @@ mod tests {
     fn refused(ram: Result<GuestRam, GuestError>) {
         let ram = ram.map(|ram| (ram.total_bytes(), ram.pages()));
         let error = ram.expect_err("bytes of RAM, and pages that are shared");
-        let said = error.to_string();
-        println!("{said}");
+        let text = error.to_string();
+        println!("{text}");
         // 100 TiB, and in the one case 100 MiB more.
-        assert!(said.contains(" 104857") && said.contains("MiB"), "{said}");
+        assert!(text.contains(" 104857") && text.contains("MiB"), "{text}");
         assert!(error.hint().is_some_and(|hint| hint.contains("stock")));
     }
 

@@ -17,7 +17,7 @@ use page_number::{Gpa, PAGE_BYTES};
 use tokio::task::spawn_blocking;
 
 use self::mapping::{Access, AddressRange};
-use super::deadline::{self, TOLD};
+use super::deadline::{self, GUEST_LIMIT};
 use super::{GuestError, LOWEST};
 use crate::qmp::Qmp;
 
@@ -77,7 +77,7 @@ impl GuestRam {
     /// [`GuestError`] when no RAM is shared, it is more than the host's memory, its files cannot be opened, or QEMU's
     /// answers take longer than 60 s.
     pub async fn of(qmp: &Qmp, pid: u32) -> Result<Self, GuestError> {
-        deadline::within(TOLD, "RAM", Self::open(qmp, pid, Access::Read)).await
+        deadline::within(GUEST_LIMIT, "RAM", Self::open(qmp, pid, Access::Read)).await
     }
 
     /// [`Self::of`] with another limit.
@@ -95,7 +95,7 @@ impl GuestRam {
     /// # Errors
     /// As for [`Self::of`].
     pub async fn writable(qmp: &Qmp, pid: u32) -> Result<Self, GuestError> {
-        deadline::within(TOLD, "RAM", Self::open(qmp, pid, Access::ReadWrite)).await
+        deadline::within(GUEST_LIMIT, "RAM", Self::open(qmp, pid, Access::ReadWrite)).await
     }
 
     async fn open(qmp: &Qmp, pid: u32, access: Access) -> Result<Self, GuestError> {
@@ -139,7 +139,7 @@ impl GuestRam {
         let pieces: Vec<AddressRange> =
             named_blocks.iter().filter_map(|(_, piece)| *piece).collect();
         // The kernel's answers wait for locks of QEMU's memory, and there may be many.
-        let until = Instant::now() + TOLD;
+        let until = Instant::now() + GUEST_LIMIT;
         let files = spawn_blocking(move || mapping::files(pid, &pieces, access, until));
         let mut files = files.await.map_err(GuestError::Fell)??.into_iter();
         let mut ram = Self { blocks: Vec::new(), windows: Vec::new(), total_bytes };

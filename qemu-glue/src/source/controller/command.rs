@@ -12,7 +12,7 @@ use crate::shim::MigrationParameters;
 #[derive(Debug)]
 pub(in crate::source) enum Command {
     /// Ask QEMU how far it is; [`Input::Qemu`](super::Input::Qemu) is the answer.
-    AskQemu,
+    QueryQemu,
     /// Set QEMU's migration parameters.
     SetParameters(MigrationParameters),
     /// Tell QEMU to end its migration.
@@ -34,7 +34,7 @@ pub(in crate::source) enum Command {
     /// Send this; [`Input::ChannelFull`](super::Input::ChannelFull) where the channel has no room.
     Send(Message),
     /// Send this if there is room.
-    Tell(Message),
+    Notify(Message),
     /// The next step of the migration begins, for the report.
     Enter(&'static str),
     /// Say this to the user and in the report.

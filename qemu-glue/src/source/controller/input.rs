@@ -26,7 +26,7 @@ pub(in crate::source) enum Input {
     Begun,
     /// Some time has gone by; what the library's memory says now, where a set is armed.
     Look(Option<Box<Library>>),
-    /// QEMU's answer to [`AskQemu`](super::Command::AskQemu).
+    /// QEMU's answer to [`QueryQemu`](super::Command::QueryQemu).
     Qemu {
         /// All of one moment.
         migration: Box<MigrationInfo>,

@@ -55,9 +55,9 @@ pub(super) use crate::shim::MigrationParameters;
 use crate::source::monitor::migration_info::{MigrationInfo, Stage};
 
 /// How often QEMU is asked.
-const ASK: Duration = Duration::from_millis(100);
+const QUERY: Duration = Duration::from_millis(100);
 /// How often while it has not told its bandwidth, and is throttled for that.
-const ASK_EARLY: Duration = Duration::from_millis(20);
+const QUERY_EARLY: Duration = Duration::from_millis(20);
 
 const BYTES_PER_MEGABIT: f64 = 125_000.0;
 
@@ -94,7 +94,7 @@ pub(super) struct Controller {
     step: &'static str,
     /// QEMU's last answer, and when it was asked.
     qemu: MigrationInfo,
-    asked: Option<Instant>,
+    queried: Option<Instant>,
     syncs: u64,
     /// When its time is up.
     deadline: Option<Instant>,
@@ -102,7 +102,7 @@ pub(super) struct Controller {
     has_begun: bool,
     cancelled: Option<String>,
     is_stopped: bool,
-    has_told_pause: bool,
+    has_reported_pause: bool,
     has_ended: bool,
 }
 
@@ -123,13 +123,13 @@ impl Controller {
             convergence: Convergence::default(),
             step: "",
             qemu: MigrationInfo::default(),
-            asked: None,
+            queried: None,
             syncs: 0,
             deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
             has_begun: false,
             cancelled: None,
             is_stopped: false,
-            has_told_pause: false,
+            has_reported_pause: false,
             has_ended: false,
         }
     }
@@ -155,7 +155,7 @@ impl Controller {
                 self.follow_qemu(now, *migration, channel_has_room, &mut out);
             }
             Input::Pass(pass) => self.pass(now, pass, &mut out),
-            Input::Stage(stage) if stage != Stage::Running => self.ask(now, &mut out),
+            Input::Stage(stage) if stage != Stage::Running => self.query(now, &mut out),
             Input::Stage(_) => {}
             Input::Runs(runs) => self.runs(now, runs, &mut out),
             Input::Cancel(reason) => self.cancel(reason, &mut out),
@@ -175,9 +175,11 @@ impl Controller {
         }
         // QEMU's answer is no reason to ask it again at once.
         if !answered
-            && self.asked.is_some_and(|asked| now.saturating_duration_since(asked) >= self.every())
+            && self
+                .queried
+                .is_some_and(|queried| now.saturating_duration_since(queried) >= self.every())
         {
-            self.ask(now, &mut out);
+            self.query(now, &mut out);
         }
         out
     }
@@ -208,17 +210,17 @@ impl Controller {
 
     /// How often QEMU is asked.
     fn every(&self) -> Duration {
-        if self.skip.is_some() && !self.has_measured() { ASK_EARLY } else { ASK }
+        if self.skip.is_some() && !self.has_measured() { QUERY_EARLY } else { QUERY }
     }
 
-    fn ask(&mut self, now: Instant, out: &mut Vec<Command>) {
-        // A VM that has come by a migration tells of that one until the next: it has completed.
+    fn query(&mut self, now: Instant, out: &mut Vec<Command>) {
+        // A VM that has come by a migration reports that one, as completed, until the next.
         if !self.has_begun {
             return;
         }
-        if !out.iter().any(|command| matches!(command, Command::AskQemu)) {
-            self.asked = Some(now);
-            out.push(Command::AskQemu);
+        if !out.iter().any(|command| matches!(command, Command::QueryQemu)) {
+            self.queried = Some(now);
+            out.push(Command::QueryQemu);
         }
     }
 
@@ -234,7 +236,7 @@ impl Controller {
     }
 
     fn begin(&mut self, now: Instant) {
-        self.asked = Some(now);
+        self.queried = Some(now);
         self.with_skip(|skip| skip.begin(now));
     }
 
@@ -250,14 +252,14 @@ impl Controller {
     fn pass(&mut self, now: Instant, pass: u64, out: &mut Vec<Command>) {
         self.syncs = self.syncs.max(pass);
         if self.bandwidth == Bandwidth::Full || self.switchover.is_gentle() {
-            self.ask(now, out);
+            self.query(now, out);
         }
     }
 
     /// Somebody has stopped the VM, or lets it run on; at the end, QEMU has stopped it for the switchover.
     fn runs(&mut self, now: Instant, runs: bool, out: &mut Vec<Command>) {
         self.is_stopped = !runs;
-        self.ask(now, out);
+        self.query(now, out);
     }
 
     fn look(&mut self, now: Instant, library: Option<Box<Library>>, out: &mut Vec<Command>) {

@@ -99,11 +99,11 @@ mod tests {
                 assert!(throttled.max_bandwidth / 1000 * throttled.downtime_limit < 1 << 20);
                 assert!(user == 0 || throttled.max_bandwidth <= user);
                 // Where QEMU can be told what to reckon with.
-                let told = MigrationParameters {
+                let set = MigrationParameters {
                     avail_switchover_bandwidth: Some(0),
                     ..parameters(user, 300)
                 };
-                let throttled = told.throttled(bandwidth);
+                let throttled = set.throttled(bandwidth);
                 let reckoned = throttled.avail_switchover_bandwidth.unwrap();
                 assert!(reckoned > 0 && reckoned / 1000 * throttled.downtime_limit < 1 << 20);
                 assert!(user == 0 || throttled.max_bandwidth <= user);

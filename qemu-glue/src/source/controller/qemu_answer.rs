@@ -48,10 +48,10 @@ impl Controller {
     }
 
     fn paused(&mut self, out: &mut Vec<Command>) {
-        if !self.has_told_pause && self.cancelled.is_none() {
+        if !self.has_reported_pause && self.cancelled.is_none() {
             out.push(Command::Warn(Warning::Paused));
         }
-        self.has_told_pause = true;
+        self.has_reported_pause = true;
     }
 
     fn running(&mut self, now: Instant, has_room: bool, out: &mut Vec<Command>) {

@@ -72,11 +72,11 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
         uri: &str,
         stop: &Stop,
     ) -> Result<MigrationEnd, MigrateError> {
-        let (mut waits, mut asks) = (stop.clone(), stop.clone());
-        if let Some(ended) = waits.within(CANCELLING, self.follow(uri, &mut asks)).await {
+        let (mut waits, mut requests) = (stop.clone(), stop.clone());
+        if let Some(ended) = waits.within(CANCELLING, self.follow(uri, &mut requests)).await {
             return ended;
         }
-        let (reason, _) = asks.asked().await;
+        let (reason, _) = requests.requested().await;
         // Its figures were waited for.
         let migration = self.controller.qemu().clone();
         if migration.stage() == Stage::Completed {
@@ -166,7 +166,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
     /// Does one thing; gives what comes of it.
     async fn perform(&mut self, command: Command) -> Result<Option<Input>, MigrateError> {
         match command {
-            Command::AskQemu => {
+            Command::QueryQemu => {
                 let answer = MigrationInfo::of(self.qmp).await;
                 let answer = self.survivable(answer.map(Some))?;
                 let session = self.session.as_ref();
@@ -211,7 +211,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
         let mut snapshot = self.controller.snapshot();
         if let (Some(session), Some(telemetry)) = (&self.session, self.controller.telemetry()) {
             snapshot.network_bytes += session.channel_bytes();
-            session.telemetry().tell(telemetry);
+            session.telemetry().report(telemetry);
         }
         self.record.snapshot(snapshot);
     }

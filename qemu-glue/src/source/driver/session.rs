@@ -211,9 +211,9 @@ impl SkipSession {
             }
             Command::Send(message) => return self.peer.send(message),
             // Whether it still hears does not matter.
-            Command::Tell(message) => drop(self.peer.out.try_send(message)),
+            Command::Notify(message) => drop(self.peer.out.try_send(message)),
             // None of a session's.
-            Command::AskQemu
+            Command::QueryQemu
             | Command::SetParameters(_)
             | Command::CancelMigration
             | Command::Enter(_)

@@ -251,7 +251,7 @@ mod tests {
         );
         let (mut channel, (mut sender, _receiver)) = (opened.0.unwrap(), opened.1.unwrap());
         sender.send(&Message::Progress(channel::Progress::default())).await.unwrap();
-        let says = tokio::spawn(async move {
+        let sending = tokio::spawn(async move {
             for _ in 0..FRAMES {
                 sender.send(&installed()).await.unwrap();
             }
@@ -264,7 +264,7 @@ mod tests {
             sleep(Duration::from_millis(200)).await;
         }
         assert!(before < 8 << 20, "{before} bytes were taken that nobody looks at");
-        assert!(!says.is_finished());
+        assert!(!sending.is_finished());
         let mut received = 0;
         while let Some(Ok(message)) = channel.incoming.recv().await {
             received += u64::from(message == installed());

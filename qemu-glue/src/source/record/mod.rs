@@ -34,7 +34,7 @@ pub(in crate::source) struct ReportBuilder<'a> {
     pub(in crate::source) report: Report,
     observer: &'a mut (dyn FnMut(&Update) + Send),
     /// When it was asked for.
-    asked: Instant,
+    requested: Instant,
     /// The step of QEMU's migration.
     entered: &'static str,
     /// Steps with their begin and end.
@@ -55,7 +55,7 @@ impl<'a> ReportBuilder<'a> {
         Self {
             report,
             observer,
-            asked: Instant::now(),
+            requested: Instant::now(),
             entered: "",
             steps,
             begun: None,
@@ -217,7 +217,7 @@ impl<'a> ReportBuilder<'a> {
     pub(in crate::source) fn ended(&mut self, migration: &MigrationInfo) {
         let report = &mut self.report;
         report.total_time_s = real(migration.total_time) / 1e3;
-        let before = self.begun.map(|(begun, _)| begun.saturating_duration_since(self.asked));
+        let before = self.begun.map(|(begun, _)| begun.saturating_duration_since(self.requested));
         report.command_s = before.map(|before| before.as_secs_f64() + report.total_time_s);
         report.downtime_ms = real(migration.downtime);
         report.network_bytes = migration.ram.transferred + report.channel_bytes;

@@ -21,7 +21,7 @@ pub use watchdog::{DONE, Watchdog};
 
 /// How long QEMU may take to cancel, and how often it is asked.
 const CANCELLING: Duration = Duration::from_secs(30);
-const ASK: Duration = Duration::from_millis(50);
+const QUERY_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a watchdog may have the library for itself.
 const RESERVED: Duration = Duration::from_secs(2);
 
@@ -69,7 +69,9 @@ async fn library(qmp: &Qmp) -> Option<Shim> {
     loop {
         match Shim::find(pid).await {
             // A watchdog is about to put the parameters back.
-            Err(ShimError::Reserved { .. }) if begun.elapsed() < RESERVED => sleep(ASK).await,
+            Err(ShimError::Reserved { .. }) if begun.elapsed() < RESERVED => {
+                sleep(QUERY_INTERVAL).await
+            }
             opened => return opened.ok(),
         }
     }
@@ -86,6 +88,6 @@ async fn cancel(qmp: &Qmp) -> Result<(), MigrateError> {
         if begun.elapsed() > CANCELLING {
             return Err(MigrateError::UnderWay { status: migration.status.into() });
         }
-        sleep(ASK).await;
+        sleep(QUERY_INTERVAL).await;
     }
 }

@@ -20,7 +20,7 @@ pub const DONE: u8 = b'.';
 
 /// How long QEMU's monitor may take to let go of the driver that died, and how often it is asked.
 const TAKE_OVER: Duration = Duration::from_secs(30);
-const ASK: Duration = Duration::from_millis(100);
+const QUERY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Who waits for the end of one driver.
 #[derive(Debug)]
@@ -59,7 +59,7 @@ impl Watchdog {
         loop {
             match self.put_back(qmp).await {
                 Err(error) if error.nobody_listens() => return Ok(false),
-                Err(_) if gone.elapsed() < TAKE_OVER => sleep(ASK).await,
+                Err(_) if gone.elapsed() < TAKE_OVER => sleep(QUERY_INTERVAL).await,
                 result => return result,
             }
         }

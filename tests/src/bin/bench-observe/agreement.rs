@@ -127,13 +127,13 @@ fn look(
         resident::by_server(server)?;
         wait_until_quiet(observer.server())?;
         let before = resident::by_descriptors(observer.server())?;
-        let told = resident::by_server(server)?;
+        let reported = resident::by_server(server)?;
         let (list, eligible) =
             resident::by_list(observer.server(), observer.residency(), locator, frames)?;
         let table = resident::by_table(observer.residency());
         let descriptors = resident::by_descriptors(observer.server())?;
         if before == descriptors {
-            return Ok(Looks { descriptors, server: told, list, table, eligible });
+            return Ok(Looks { descriptors, server: reported, list, table, eligible });
         }
     }
     bail!("the server was never at rest from one look to the next, in {TRIES} tries")

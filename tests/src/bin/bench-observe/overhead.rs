@@ -64,7 +64,7 @@ pub(crate) fn measure(report: &mut Report, scale: &Scale) -> Result<()> {
     ] {
         let ways = ways(report, name, &server, &observed);
         let stretches = run(&server, &observed, workload, &ways, scale)?;
-        tell(report, name, &ways, &stretches);
+        report_on(report, name, &ways, &stretches);
     }
     Ok(())
 }
@@ -164,7 +164,7 @@ pub(crate) fn hits(attached: &Attached) -> Result<Vec<u64>> {
     Ok(counters.iter().map(|counter| counter.hits).collect())
 }
 
-fn tell(report: &mut Report, name: &str, ways: &[Way], stretches: &[Stretch]) {
+fn report_on(report: &mut Report, name: &str, ways: &[Way], stretches: &[Stretch]) {
     let all = |way| -> Vec<f64> {
         let of_way = stretches.iter().filter(|stretch| stretch.way == way);
         of_way.map(|stretch| stretch.tps).collect()

@@ -97,7 +97,7 @@ fn measure(
     for (name, workload) in names.into_iter().zip([Script::ReadOnly, Script::ReadWrite]) {
         let case = Case { name, workload, beside };
         let stretches = run(&twins, &case, scale)?;
-        tell(report, &case, &stretches);
+        report_on(report, &case, &stretches);
     }
     Ok(())
 }
@@ -183,7 +183,7 @@ fn cpu_s(pid: u32) -> Result<f64> {
     Ok(number(ticks) / number(rustix::param::clock_ticks_per_second()))
 }
 
-fn tell(report: &mut Report, case: &Case, pairs: &[[Stretch; 2]]) {
+fn report_on(report: &mut Report, case: &Case, pairs: &[[Stretch; 2]]) {
     let name = case.name;
     let beside = if case.beside == Way::Empty { "empty probes" } else { "without" };
     let compare = |of: fn(&Did) -> f64| {

@@ -17,10 +17,10 @@ fn port() -> (TempDir, PathBuf, Port, Stop) {
 }
 
 /// Listens until a line comes.
-fn heard(port: &mut Port, stop: &Stop) -> Result<String, LineError> {
+fn received(port: &mut Port, stop: &Stop) -> Result<String, LineError> {
     let until = Instant::now() + WAIT;
     while Instant::now() < until {
-        if let Heard::Line(line) = port.listen(Duration::from_millis(100), stop, &[]) {
+        if let Received::Line(line) = port.listen(Duration::from_millis(100), stop, &[]) {
             return line.map(|line| String::from_utf8(line).unwrap());
         }
     }
@@ -32,11 +32,11 @@ fn lines_come_and_answers_go() {
     let (_folder, path, mut port, stop) = port();
     let mut host = UnixStream::connect(path).unwrap();
     host.write_all(b"one\n\ntwo\nthr").unwrap();
-    assert_eq!(heard(&mut port, &stop).unwrap(), "one");
-    assert_eq!(heard(&mut port, &stop).unwrap(), "two");
+    assert_eq!(received(&mut port, &stop).unwrap(), "one");
+    assert_eq!(received(&mut port, &stop).unwrap(), "two");
     assert!(port.has_host());
     host.write_all(b"ee\n").unwrap();
-    assert_eq!(heard(&mut port, &stop).unwrap(), "three");
+    assert_eq!(received(&mut port, &stop).unwrap(), "three");
     port.send(b"answer\n", &stop);
     let mut line = String::new();
     BufReader::new(host).read_line(&mut line).unwrap();
@@ -48,11 +48,11 @@ fn half_a_line_of_one_host_is_not_the_next_ones() {
     let (_folder, path, mut port, stop) = port();
     let mut first = UnixStream::connect(&path).unwrap();
     first.write_all(b"whole\nhalf").unwrap();
-    assert_eq!(heard(&mut port, &stop).unwrap(), "whole");
+    assert_eq!(received(&mut port, &stop).unwrap(), "whole");
     drop(first);
     let mut second = UnixStream::connect(&path).unwrap();
     second.write_all(b"mine\n").unwrap();
-    assert_eq!(heard(&mut port, &stop).unwrap(), "mine");
+    assert_eq!(received(&mut port, &stop).unwrap(), "mine");
     // An answer to nobody is lost, and no harm.
     drop(second);
     while port.has_host() {
@@ -66,9 +66,9 @@ fn a_line_without_end_is_an_error_and_the_next_is_heard() {
     let (_folder, path, mut port, stop) = port();
     let mut host = UnixStream::connect(path).unwrap();
     host.write_all(&[b'x'; 3 * MAX_REQUEST_BYTES]).unwrap();
-    assert!(matches!(heard(&mut port, &stop), Err(LineError::TooLong { .. })));
+    assert!(matches!(received(&mut port, &stop), Err(LineError::TooLong { .. })));
     host.write_all(b"\ngood\n").unwrap();
-    assert_eq!(heard(&mut port, &stop).unwrap(), "good");
+    assert_eq!(received(&mut port, &stop).unwrap(), "good");
 }
 
 #[test]
@@ -101,6 +101,6 @@ fn a_socket_left_behind_is_replaced_and_a_used_one_is_not() {
 fn a_device_that_is_not_there_yet_is_waited_for() {
     let name = PortName::Device("/dev/virtio-ports/org.poolferry.no-such".into());
     let (mut port, stop) = (Port::new(name).unwrap(), Stop::new().unwrap());
-    assert!(matches!(port.listen(Duration::from_millis(1), &stop, &[]), Heard::Nothing));
+    assert!(matches!(port.listen(Duration::from_millis(1), &stop, &[]), Received::Nothing));
     assert!(!port.has_host());
 }

@@ -34,7 +34,7 @@ impl Servers {
     pub(in crate::agent) fn refresh(&mut self, age: Duration) {
         for session in self.sessions.iter_mut().filter(|session| session.is_idle()) {
             if session.newest.as_ref().is_none_or(|newest| newest.at.elapsed() >= age) {
-                session.ask(Task::Snapshot);
+                session.request(Task::Snapshot);
             }
         }
     }
@@ -45,14 +45,17 @@ impl Servers {
         let is_old = |session: &ProbeSession| {
             session.newest.as_ref().is_none_or(|newest| newest.at <= oldest)
         };
-        let mut asked = Vec::new();
+        let mut requested = Vec::new();
         for session in self.sessions.iter_mut().filter(|w| w.is_ready() && is_old(w)) {
-            if session.ask(Task::Snapshot) {
-                asked.push(session.id);
+            if session.request(Task::Snapshot) {
+                requested.push(session.id);
             }
         }
         self.wait(until, stop, |servers| {
-            servers.sessions.iter().any(|session| asked.contains(&session.id) && is_old(session))
+            servers
+                .sessions
+                .iter()
+                .any(|session| requested.contains(&session.id) && is_old(session))
         });
     }
 
@@ -60,7 +63,7 @@ impl Servers {
     pub(in crate::agent) fn prepare(&mut self, every: Duration) {
         for session in self.sessions.iter_mut().filter(|session| session.is_idle()) {
             if session.prepared.is_none_or(|prepared| prepared.elapsed() >= every) {
-                session.ask(Task::Prepare);
+                session.request(Task::Prepare);
             }
         }
     }
@@ -78,12 +81,12 @@ impl Servers {
         self.wanted = number;
         let start = Instant::now();
         let mut until = start;
-        let mut asked = Vec::new();
+        let mut requested = Vec::new();
         let mut failure = None;
         for session in self.sessions.iter_mut().filter(|session| session.identity.is_some()) {
-            if session.ask(Task::List(number)) {
+            if session.request(Task::List(number)) {
                 until = until.max(start + session.patience());
-                asked.push((!session.is_likely(), session.id, session.seen.pid));
+                requested.push((!session.is_likely(), session.id, session.seen.pid));
             } else {
                 let what = format!(
                     "the thread that observes process {} does not answer",
@@ -93,19 +96,19 @@ impl Servers {
                 failure = Some(Trouble::new(what, None));
             }
         }
-        asked.sort_unstable();
+        requested.sort_unstable();
         let has_patience = |session: &ProbeSession| start.elapsed() < session.patience();
         self.wait(until, stop, |servers| {
             let mut sessions = servers.sessions.iter();
             sessions.any(|session| {
-                asked.iter().any(|(_, id, _)| *id == session.id)
+                requested.iter().any(|(_, id, _)| *id == session.id)
                     && !servers.lists.contains_key(&session.id)
                     && has_patience(session)
             })
         });
         self.wanted = 0;
         let mut made = Vec::new();
-        for (_, id, pid) in asked {
+        for (_, id, pid) in requested {
             match self.lists.remove(&id) {
                 Some(Ok(list)) => made.push((pid, list)),
                 Some(Err(why)) => {
@@ -130,7 +133,7 @@ impl Servers {
 
     /// Takes in news until `until`, as long as `is_awaited`.
     fn wait(&mut self, until: Instant, stop: &Stop, is_awaited: impl Fn(&Self) -> bool) {
-        self.hear();
+        self.receive();
         while is_awaited(self) && !stop.is_set() {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -139,7 +142,7 @@ impl Servers {
             if let Ok(news) = self.news.recv_timeout(left.min(STOP_EVERY)) {
                 self.take(news);
             }
-            self.hear();
+            self.receive();
         }
     }
 }

@@ -21,12 +21,12 @@ const LOOKING: Duration = Duration::from_secs(1);
 impl Servers {
     /// Takes in what has happened, and has servers looked for where it is time.
     pub(in crate::agent) fn look(&mut self) {
-        self.hear();
+        self.receive();
         if let Some(look) = self.finder.take() {
             self.take_candidates(look);
         }
-        if self.next_look.is_some_and(|at| Instant::now() >= at) && !self.finder.is_asked() {
-            self.finder.ask();
+        if self.next_look.is_some_and(|at| Instant::now() >= at) && !self.finder.is_requested() {
+            self.finder.request();
             self.next_look = None;
         }
     }
@@ -34,7 +34,7 @@ impl Servers {
     /// How long [`look`](Self::look) would change nothing, unless a descriptor says else.
     pub(in crate::agent) fn pause(&self) -> Duration {
         match self.next_look {
-            Some(at) if !self.finder.is_asked() => at.saturating_duration_since(Instant::now()),
+            Some(at) if !self.finder.is_requested() => at.saturating_duration_since(Instant::now()),
             _ => LOOKING,
         }
     }
@@ -65,7 +65,7 @@ impl Servers {
         for seen in candidates {
             self.consider(seen);
         }
-        self.say();
+        self.report();
         // Another look may be wanted at once: a server has gone meanwhile.
         self.next_look.get_or_insert(next);
     }
@@ -78,7 +78,7 @@ impl Servers {
         }
         let new = Tenant { user: seen.user, is_likely: seen.is_likely() };
         if !self.quota.has_room(self.sessions.iter().map(ProbeSession::tenant), new) {
-            if !seen.is_loader && !std::mem::replace(&mut self.has_said_many, true) {
+            if !seen.is_loader && !std::mem::replace(&mut self.has_reported_many, true) {
                 log::warn!("{}", quota::full());
             }
             return;

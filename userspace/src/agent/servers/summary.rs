@@ -15,15 +15,15 @@ const ATTACHING: Duration = Duration::from_secs(30);
 
 impl Servers {
     /// Logs why there is no server, once.
-    pub(super) fn say(&mut self) {
+    pub(super) fn report(&mut self) {
         if self.attached().next().is_some() || self.attaching().next().is_some() {
             return;
         }
         let why = self.why();
-        if self.said.as_ref() != Some(&why) {
+        if self.reported.as_ref() != Some(&why) {
             let hint = why.hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default();
             log::warn!("waiting for a server: {}{hint}", why.what);
-            self.said = Some(why);
+            self.reported = Some(why);
         }
     }
 

@@ -67,8 +67,8 @@ async fn answer(args: &Args) -> Result<(), Failure> {
     let show = move |snapshots: Vec<Arc<Snapshot>>| drop(newest.send(snapshots));
     let agent = Agent::new(args.port.clone(), options, show)?;
     let stop = Stop::new()?;
-    let told = stop.clone();
-    let answering = thread::spawn(move || agent.run(&told));
+    let stopped = stop.clone();
+    let answering = thread::spawn(move || agent.run(&stopped));
     let mut endings = Endings::watch()?;
     tokio::select! {
         () = serve(metrics, snapshots) => {}

@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> bool {
     match show(&report, args.json) {
         Ok(()) | Err(Failure::BrokenPipe) => report.works,
         Err(failure) => {
-            failure.tell();
+            failure.report();
             false
         }
     }

@@ -38,7 +38,7 @@ impl Failure {
     }
 
     /// Says it on standard error.
-    pub(crate) fn tell(&self) {
+    pub(crate) fn report(&self) {
         outlet::stderr().push(self.to_string().as_bytes());
     }
 }

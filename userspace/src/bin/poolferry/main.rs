@@ -65,7 +65,7 @@ fn run(cli: Cli) -> bool {
     match done {
         Ok(()) | Err(Failure::BrokenPipe) => true,
         Err(failure) => {
-            failure.tell();
+            failure.report();
             false
         }
     }
@@ -93,13 +93,13 @@ mod tests {
     #[test]
     fn a_folder_that_is_not_there_is_refused_at_the_start() {
         for option in ["--profiles", "--debug-dir"] {
-            let said = refused(&format!("poolferry pages {option} /nosuch"));
+            let message = refused(&format!("poolferry pages {option} /nosuch"));
             assert!(
-                said.contains("/nosuch") && said.contains("name a folder that exists"),
-                "{said}"
+                message.contains("/nosuch") && message.contains("name a folder that exists"),
+                "{message}"
             );
-            let said = refused(&format!("poolferry pages {option} /proc/self/stat"));
-            assert!(said.contains("it is no folder"), "{said}");
+            let message = refused(&format!("poolferry pages {option} /proc/self/stat"));
+            assert!(message.contains("it is no folder"), "{message}");
             assert_eq!(refused(&format!("poolferry pages {option} /proc")), "");
             let odd =
                 tempfile::Builder::new().prefix(OsStr::from_bytes(b"\xff")).tempdir().unwrap();
@@ -110,17 +110,17 @@ mod tests {
 
     #[test]
     fn an_address_without_a_port_is_told_what_to_write() {
-        let said = refused("poolferry trace --metrics 9464");
-        assert!(said.contains("e.g. 127.0.0.1:9464"), "{said}");
-        let said = refused("poolferry trace --link-rate fast");
-        assert!(said.contains("e.g. `1gbit`"), "{said}");
+        let message = refused("poolferry trace --metrics 9464");
+        assert!(message.contains("e.g. 127.0.0.1:9464"), "{message}");
+        let message = refused("poolferry trace --link-rate fast");
+        assert!(message.contains("e.g. `1gbit`"), "{message}");
     }
 
     #[test]
     fn a_ring_that_is_too_small_or_too_large_is_refused() {
         for ring in ["5", "4095", "4294967295"] {
-            let said = refused(&format!("poolferry trace --ring {ring}"));
-            assert!(said.contains("4096"), "{said}");
+            let message = refused(&format!("poolferry trace --ring {ring}"));
+            assert!(message.contains("4096"), "{message}");
         }
         assert_eq!(refused("poolferry trace --ring 4096"), "");
     }

@@ -40,12 +40,12 @@ impl Health {
     /// One line; everything that is not zero in red.
     pub(super) fn line(self, scans: u64, palette: Palette) -> Line<'static> {
         if self.is_good() {
-            let said = match scans {
+            let words = match scans {
                 0 => "no losses · not audited yet".to_owned(),
                 1 => "no losses · no drift in 1 audit".to_owned(),
                 _ => format!("no losses · no drift in {} audits", units::count(scans)),
             };
-            return Line::styled(said, palette.dim());
+            return Line::styled(words, palette.dim());
         }
         let counts = [
             ("drift", self.drift),

@@ -53,10 +53,10 @@ fn asks_and_answers_survive_the_line() {
         RequestBody::Status,
         RequestBody::Copy { list: 1, offset: 2, len: 3 },
     ] {
-        let ask = AgentRequest { id: u64::MAX, body: what };
+        let request = AgentRequest { id: u64::MAX, body: what };
         assert_eq!(
-            from_line::<AgentRequest>(&to_line(&ask, MAX_REQUEST_BYTES).unwrap()).unwrap(),
-            ask
+            from_line::<AgentRequest>(&to_line(&request, MAX_REQUEST_BYTES).unwrap()).unwrap(),
+            request
         );
     }
     let trouble = Trouble::new("no server", None);
@@ -92,11 +92,11 @@ fn older_sides_of_the_same_version_are_understood() {
     assert!(from_line::<PageList>(list.as_bytes()).is_ok());
     let list = list.replace("[4711]", &format!("[{many}]"));
     assert!(from_line::<PageList>(list.as_bytes()).unwrap_err().to_string().contains("32 servers"));
-    let said = |what| {
+    let encoded = |what| {
         String::from_utf8(to_line(&AgentReply { id: 1, body: what }, 4096).unwrap()).unwrap()
     };
-    assert_eq!(said(ReplyBody::Error(trouble)), error.to_owned() + "\n");
-    let again = said(ReplyBody::Error(Trouble::passing("soon")));
+    assert_eq!(encoded(ReplyBody::Error(trouble)), error.to_owned() + "\n");
+    let again = encoded(ReplyBody::Error(Trouble::passing("soon")));
     assert!(again.contains("\"again\":true"), "{again}");
 }
 
@@ -140,11 +140,11 @@ fn an_answer_says_one_thing_and_no_more_than_it_may() {
     ] {
         assert!(read(text).is_err(), "{text}");
     }
-    let said = |list: PageList| {
+    let encoded = |list: PageList| {
         let answer = AgentReply { id: 1, body: ReplyBody::PageList(Box::new(list)) };
         from_line::<AgentReply>(&to_line(&answer, 4 * MAX_REPLY_BYTES).unwrap())
     };
-    let runs = |count: usize| said(PageList { runs: vec![GuestRun(1, 1); count], ..list() });
+    let runs = |count: usize| encoded(PageList { runs: vec![GuestRun(1, 1); count], ..list() });
     assert!(runs(MAX_GUEST_RUNS).is_ok() && runs(MAX_GUEST_RUNS + 1).is_err());
 }
 

@@ -45,7 +45,7 @@ struct World {
     now: Instant,
     waits: Duration,
     /// Reads that the device has not answered: which, since when, and how many bytes.
-    asked: Vec<(ReadId, u16, u64)>,
+    requested: Vec<(ReadId, u16, u64)>,
     verifying: Vec<(ReadId, Job)>,
     hashed: Vec<bool>,
     /// Left before they were read, perhaps.
@@ -65,7 +65,7 @@ impl World {
             feed: Feed::new(set(), names.collect(), limits, now),
             now,
             waits,
-            asked: Vec::new(),
+            requested: Vec::new(),
             verifying: Vec::new(),
             hashed: vec![false; PAGES as usize],
             left: vec![false; PAGES as usize],
@@ -80,7 +80,7 @@ impl World {
                 Action::Read { id, device, bytes, .. } => {
                     assert!(device + 1 < DEVICES, "one that cannot be read is asked");
                     assert!(!self.silent[usize::from(device)], "one that stalls is asked");
-                    self.asked.push((id, device, bytes));
+                    self.requested.push((id, device, bytes));
                 }
                 Action::Answer(answers) => {
                     for (fate, pages) in answers {
@@ -96,7 +96,7 @@ impl World {
                 }
             }
         }
-        assert!(self.asked.len() + self.verifying.len() <= BUFFERS, "more reads than buffers");
+        assert!(self.requested.len() + self.verifying.len() <= BUFFERS, "more reads than buffers");
     }
 
     fn step(&mut self, event: &Happening) {
@@ -120,8 +120,8 @@ impl World {
                 let end = (first + count).min(PAGES) as usize;
                 self.left[first as usize..end].fill(true);
             }
-            Happening::Answers(number, ok) if !self.asked.is_empty() => {
-                let (id, device, bytes) = self.asked.swap_remove(number % self.asked.len());
+            Happening::Answers(number, ok) if !self.requested.is_empty() => {
+                let (id, device, bytes) = self.requested.swap_remove(number % self.requested.len());
                 self.silent[usize::from(device)] = false;
                 let bytes = usize::try_from(bytes).unwrap();
                 let answer = if ok { Ok(bytes) } else { Err(InstallTrouble::NoDevice) };
@@ -164,7 +164,7 @@ impl World {
 /// What is under way ends, and devices answer.
 fn end_well(world: &mut World) {
     for _ in 0..10_000 {
-        if world.asked.is_empty() && world.verifying.is_empty() {
+        if world.requested.is_empty() && world.verifying.is_empty() {
             break;
         }
         world.step(&Happening::Answers(0, true));
@@ -226,7 +226,7 @@ fn a_device_that_keeps_all_its_buffers_has_an_end() {
 fn the_other_device_goes_on() {
     let mut world = World::new(WAITS);
     world.step(&Happening::Hashes(0..PAGES));
-    let of = |world: &World, device| world.asked.iter().position(|(_, of, _)| *of == device);
+    let of = |world: &World, device| world.requested.iter().position(|(_, of, _)| *of == device);
     for _ in 0..100 {
         world.step(&Happening::Time(1000));
         if let Some(read) = of(&world, 1) {
@@ -257,15 +257,15 @@ proptest! {
     /// A source that sends what it likes, beside a QEMU with no migration, and nothing installed: it is left in time, and
     /// nothing is commanded after the end but what is still to be said.
     #[test]
-    fn a_source_has_an_end(said in prop::collection::vec((0..6_u8, 0..PAGES, 1..40_u32, 0..3000_u64), 0..200)) {
+    fn a_source_has_an_end(inputs in prop::collection::vec((0..6_u8, 0..PAGES, 1..40_u32, 0..3000_u64), 0..200)) {
         let silence = Duration::from_secs(60);
         let mut now = Instant::now();
         let begun = now;
         let mut controller = Controller::new(PAGES.into(), silence, now);
         controller.phase = Phase::Preparing;
         controller.step(now, Input::Ready { pages: PAGES });
-        let (mut ended, mut gathered, mut told) = (false, 0, 0);
-        let mut work = said.into_iter();
+        let (mut ended, mut gathered, mut reported) = (false, 0, 0);
+        let mut work = inputs.into_iter();
         while !ended && now < begun + silence * 3 {
             let (kind, first, count, ms) = work.next().unwrap_or((0, 0, 1, 500));
             now += Duration::from_millis(ms);
@@ -276,13 +276,13 @@ proptest! {
                 _ => Input::Tick { progress: Progress::default(), has_room: kind == 0 },
             };
             let mut commands = controller.step(now, input);
-            if commands.iter().any(|command| matches!(command, Command::AskQemu)) {
+            if commands.iter().any(|command| matches!(command, Command::QueryQemu)) {
                 commands.extend(controller.step(now, Input::Incoming(Some(IncomingState::Inactive))));
             }
             for command in commands {
                 match command {
                     Command::Send(Message::NotInstalled(_, ranges)) => {
-                        told += ranges.iter().map(|range| range.count).sum::<u32>();
+                        reported += ranges.iter().map(|range| range.count).sum::<u32>();
                     }
                     Command::Fail(_) => ended = true,
                     _ => prop_assert!(!ended),
@@ -290,7 +290,7 @@ proptest! {
             }
         }
         prop_assert!(ended, "it is served for ever");
-        prop_assert!(told <= gathered, "more is told than there was");
+        prop_assert!(reported <= gathered, "more is told than there was");
         prop_assert!(controller.step(now, Input::Peer(Message::OfferEnd)).is_empty());
     }
 }

@@ -57,7 +57,7 @@ fn name(command: &Command) -> String {
         }
         Command::Send(message) => format!("send {}", name_of(message)),
         Command::Observe(_) => "observe".into(),
-        Command::AskQemu => "ask".into(),
+        Command::QueryQemu => "ask".into(),
         Command::Finish(_) => "finish".into(),
         Command::Fail(error) => format!("fail: {error}"),
     }
@@ -86,10 +86,10 @@ fn an_offer_is_as_long_as_it_says_and_no_longer_than_qemu() {
             "refuse: ",
         ),
     ];
-    for (runs, said, expected) in cases {
+    for (runs, output, expected) in cases {
         let mut world = World::greeted();
         assert_eq!(world.peer(Message::Offer(offer(runs))), "");
-        let done: Vec<_> = said.into_iter().map(|message| world.peer(message)).collect();
+        let done: Vec<_> = output.into_iter().map(|message| world.peer(message)).collect();
         assert!(done.last().unwrap().starts_with(expected), "{done:?}, not {expected}");
     }
     assert!(World::greeted().peer(Message::OfferEnd).contains("instead of an offer"));
@@ -109,8 +109,8 @@ fn an_offer_has_a_time_to_begin_and_one_to_end() {
         assert_eq!(world.peer(Message::Runs(Vec::new())), "");
     }
     world.now += Duration::from_secs(1);
-    let said = world.peer(Message::Runs(Vec::new()));
-    assert!(said.contains("60 s went by without all of its offer"), "{said}");
+    let output = world.peer(Message::Runs(Vec::new()));
+    assert!(output.contains("60 s went by without all of its offer"), "{output}");
     assert_eq!(world.peer(Message::OfferEnd), "", "nothing after the end");
 }
 
@@ -128,8 +128,8 @@ fn each_page_is_left_once() {
 fn what_is_said_out_of_turn_ends_it() {
     for message in [Message::OfferEnd, Message::Installed(vec![range(0, 1)]), Message::Runs(runs())]
     {
-        let said = World::restoring().peer(message);
-        assert!(said.starts_with("fail: the source sent"), "{said}");
+        let output = World::restoring().peer(message);
+        assert!(output.starts_with("fail: the source sent"), "{output}");
     }
     let mut world = World::greeted();
     world.step(Input::Refused);
@@ -200,8 +200,8 @@ fn a_source_that_talks_and_does_nothing_is_left() {
     assert_eq!(world.wait(SILENCE / 10, 0, false), "observe", "it is asked once at a time");
     assert_eq!(world.step(Input::Incoming(Some(IncomingState::Active))), "");
     assert_eq!(world.wait(SILENCE, 0, false), "observe, ask");
-    let said = world.step(Input::Incoming(Some(IncomingState::Inactive)));
-    assert!(said.contains("10 s went by without anything of use"), "{said}");
+    let output = world.step(Input::Incoming(Some(IncomingState::Inactive)));
+    assert!(output.contains("10 s went by without anything of use"), "{output}");
 }
 
 /// Pages that were settled while QEMU was asked count before its answer.
@@ -210,8 +210,8 @@ fn work_goes_before_silence() {
     let mut world = World::restoring();
     assert_eq!(world.wait(SILENCE, 0, false), "observe, ask");
     assert_eq!(world.wait(SILENCE / 10, 1, false), "observe");
-    let said = world.step(Input::Incoming(Some(IncomingState::Inactive)));
-    assert!(said.contains("without a migration"), "the reason is the other one: {said}");
+    let output = world.step(Input::Incoming(Some(IncomingState::Inactive)));
+    assert!(output.contains("without a migration"), "the reason is the other one: {output}");
     let mut world = World::restoring();
     assert_eq!(world.wait(SILENCE, 1, false), "observe", "it has worked meanwhile");
 }

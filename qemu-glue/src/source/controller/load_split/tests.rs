@@ -46,27 +46,27 @@ fn play_seen(paper: &Paper, seen: fn(f64) -> bool) -> Outcome {
     let start = Instant::now();
     let mut split = LoadSplit::default();
     let (mut at, mut settled, mut sent, mut given) = (0.0, 0.0, 0.0, 0.0);
-    let (mut pass, mut zeros, mut asked) = (paper.first_pass, paper.zeros, 0.0);
+    let (mut pass, mut zeros, mut requested) = (paper.first_pass, paper.zeros, 0.0);
     // A pass that was given nothing is sent throttled: next to nothing.
     let (mut syncs, mut again, mut throttled) = (1, 0.0, false);
     let count = |bytes: f64| whole(bytes / 4096.0);
-    let over = |settled: f64, given: f64, asked: f64, pass: f64, throttled: bool| {
-        let qemu = asked + if throttled { 0.0 } else { pass };
+    let over = |settled: f64, given: f64, requested: f64, pass: f64, throttled: bool| {
+        let qemu = requested + if throttled { 0.0 } else { pass };
         paper.skipped - settled - given <= 4096.0 && qemu <= 4096.0
     };
-    while !over(settled, given, asked, pass, throttled) && at < 10_000.0 {
+    while !over(settled, given, requested, pass, throttled) && at < 10_000.0 {
         settled = (settled + (paper.storage)(at) * LOOK).min(paper.skipped - given);
-        if throttled && asked > 0.0 {
+        if throttled && requested > 0.0 {
             (throttled, again) = (false, again + paper.again);
         }
         let full = pass > 0.0 && !throttled;
         let now = if full { ((paper.network)(at) * LOOK).min(pass) } else { 0.0 };
         sent += now;
         pass -= now;
-        if pass <= 0.0 && (full || asked > 0.0) {
+        if pass <= 0.0 && (full || requested > 0.0) {
             zeros = 0.0;
-            throttled = asked == 0.0;
-            pass = std::mem::take(&mut asked) + paper.again;
+            throttled = requested == 0.0;
+            pass = std::mem::take(&mut requested) + paper.again;
             (syncs, again) = (syncs + 1, again + if throttled { 0.0 } else { paper.again });
         }
         at += LOOK;
@@ -79,13 +79,13 @@ fn play_seen(paper: &Paper, seen: fn(f64) -> bool) -> Outcome {
             settled: count(settled),
             outstanding,
             sent: whole(sent),
-            remaining: whole(pass + zeros + asked),
+            remaining: whole(pass + zeros + requested),
             full,
             syncs,
         });
         assert!(pages <= outstanding);
         split.given(pages);
-        asked += real(pages) * 4096.0;
+        requested += real(pages) * 4096.0;
         given += real(pages) * 4096.0;
     }
     Outcome { seconds: at, given, again }

@@ -43,7 +43,7 @@ impl HashWindow {
     }
 
     /// Pages that no hash was asked for, but for those at the end that are settled.
-    pub(in crate::source::controller) fn not_asked_for(
+    pub(in crate::source::controller) fn not_requested(
         &mut self,
         settled: &FixedBitSet,
     ) -> Range<u32> {
@@ -55,7 +55,7 @@ impl HashWindow {
 
     /// Opens it as far as it may be, and gives its end.
     pub(in crate::source::controller) fn open(&mut self, settled: &FixedBitSet) -> HashLimit {
-        self.not_asked_for(settled);
+        self.not_requested(settled);
         while self.ahead < self.most && self.until < self.tail {
             let end = self.until.saturating_add(BATCH_PAGES).min(self.tail);
             let of_them = settled.count_ones(self.until as usize..end as usize);

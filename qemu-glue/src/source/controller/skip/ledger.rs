@@ -127,7 +127,7 @@ impl Ledger {
         let mut left = u32::try_from(wanted).unwrap_or(u32::MAX);
         let settled = &self.settled;
         let windows = self.windows.iter_mut().rev();
-        let last: Vec<_> = windows.map(|window| window.not_asked_for(settled)).collect();
+        let last: Vec<_> = windows.map(|window| window.not_requested(settled)).collect();
         for pages in last {
             self.redirty_back(pages.start, pages.end, &mut left, &mut ranges);
         }
@@ -222,7 +222,7 @@ impl Ledger {
 
     /// Those of them that we have asked for.
     #[must_use]
-    pub(in crate::source) const fn asked_pages(&self) -> u64 {
+    pub(in crate::source) const fn requested_pages(&self) -> u64 {
         self.redirtied
     }
 
@@ -289,7 +289,7 @@ mod tests {
         // Installed stays installed.
         assert_eq!(ledger.redirtied(range(8, 4)), Ok(vec![range(10, 2)]));
         assert_eq!(ledger.redirty_rest(), [range(12, 88)]);
-        assert_eq!((ledger.outstanding(), ledger.asked_pages()), (0, 90));
+        assert_eq!((ledger.outstanding(), ledger.requested_pages()), (0, 90));
     }
 
     #[test]
@@ -374,7 +374,7 @@ mod tests {
         ledger.redirtied(range(95, 5)).unwrap();
         let missing = [range(6, 4), range(30, 10), range(90, 5)];
         assert_eq!(ledger.redirty_unhashed(6), missing, "the zero pages are another thread's");
-        assert_eq!((ledger.asked_pages(), ledger.outstanding()), (24, 62));
+        assert_eq!((ledger.requested_pages(), ledger.outstanding()), (24, 62));
         assert_eq!(ledger.redirty_unhashed(6), []);
         assert_eq!(ledger.in_flight, 60);
         assert_eq!(Ledger::new(0).redirty_unhashed(3), []);
@@ -389,7 +389,7 @@ mod tests {
         assert_eq!(ledger.redirty_last(0), []);
         ledger.installed(range(0, 84)).unwrap();
         assert_eq!(ledger.redirty_last(u64::MAX), [range(84, 1)]);
-        assert_eq!((ledger.outstanding(), ledger.asked_pages()), (0, 11));
+        assert_eq!((ledger.outstanding(), ledger.requested_pages()), (0, 11));
         assert_eq!(ledger.redirty_last(1), []);
     }
 

@@ -132,8 +132,8 @@ impl Skip {
 
     /// Pages re-dirtied that QEMU has not learnt of yet.
     pub(super) fn not_taken_up(&self) -> u64 {
-        let taken_up = self.library.as_ref().map_or(0, |library| library.redirtied_asked);
-        self.ledger.asked_pages().saturating_sub(taken_up)
+        let taken_up = self.library.as_ref().map_or(0, |library| library.redirtied_requested);
+        self.ledger.requested_pages().saturating_sub(taken_up)
     }
 
     /// What the library's memory says. Pages that it has re-dirtied by itself, as it does when the VM was stopped, are settled: QEMU
@@ -148,7 +148,7 @@ impl Skip {
             redirtied.into_iter().flat_map(|range| self.ledger.follow(range)).collect();
         if !fresh.is_empty() {
             log::info!("the library in QEMU has re-dirtied {} pages by itself", count(&fresh));
-            out.push(Command::Tell(Message::Redirtied(fresh)));
+            out.push(Command::Notify(Message::Redirtied(fresh)));
         }
     }
 
@@ -286,7 +286,7 @@ impl Skip {
         let ranges = self.ledger.redirty_last(pages);
         let left = count(&ranges);
         self.redirty(reason::SOONER, ranges.clone(), out);
-        out.push(Command::Tell(Message::Redirtied(ranges)));
+        out.push(Command::Notify(Message::Redirtied(ranges)));
         left
     }
 
@@ -297,7 +297,7 @@ impl Skip {
         let rest = self.ledger.redirty_rest();
         if !rest.is_empty() {
             self.redirty(reason, rest.clone(), out);
-            out.push(Command::Tell(Message::Redirtied(rest)));
+            out.push(Command::Notify(Message::Redirtied(rest)));
         }
         self.taken_up_after = None;
         out.push(Command::ReadLibrary);
@@ -308,7 +308,7 @@ impl Skip {
         if !ranges.is_empty() {
             log::error!("{} pages were not read at the source: QEMU sends them", count(&ranges));
             self.redirty(reason, ranges.clone(), out);
-            out.push(Command::Tell(Message::Redirtied(ranges)));
+            out.push(Command::Notify(Message::Redirtied(ranges)));
         }
     }
 

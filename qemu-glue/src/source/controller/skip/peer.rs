@@ -210,10 +210,10 @@ mod tests {
         let again = receive(&mut peer, Message::Installed(vec![range(0, 41)]), &mut ledger);
         assert!(again.unwrap_err().to_string().contains("more pages than the set has"));
         let differ = |many| Message::NotInstalled(NotInstalled::Differs, many);
-        for say in [differ, Message::Installed] {
+        for answer in [differ, Message::Installed] {
             let (mut peer, mut ledger) = hashed();
             let many = vec![range(0, 100); 1 << 17];
-            assert!(receive(&mut peer, say(many), &mut ledger).is_err());
+            assert!(receive(&mut peer, answer(many), &mut ledger).is_err());
             assert_eq!(ledger.outstanding(), 100, "not even the first of them");
         }
     }

@@ -71,7 +71,7 @@ const CASES: [Case; 21] = [
         },
         then: |world| {
             world.status_is("completed");
-            world.ask();
+            world.query();
         },
         expected: &[],
         not_expected: &["CancelMigration", "Warn"],
@@ -89,7 +89,7 @@ const CASES: [Case; 21] = [
         name: "the destination is silent with pages in flight",
         before: |world| world.hash(16, 100),
         then: |world| world.pass_time(SILENCE * 2),
-        expected: &["Warn", "StopReading", "Disarm", "Redirty", "Tell", "ReadLibrary"],
+        expected: &["Warn", "StopReading", "Disarm", "Redirty", "Notify", "ReadLibrary"],
         not_expected: &["Release"],
         phase: SkipPhase::Redirtying,
     },
@@ -139,13 +139,13 @@ const CASES: [Case; 21] = [
         name: "the rest is re-dirtied, and QEMU was throttled",
         before: |world| {
             world.hash(16, 100);
-            world.says(Message::NotInstalled(NotInstalled::Differs, vec![range(16, 4)]));
-            world.ask();
+            world.peer_sends(Message::NotInstalled(NotInstalled::Differs, vec![range(16, 4)]));
+            world.query();
             assert!(world.parameters.max_bandwidth < 1 << 20, "{:?}", world.parameters);
             world.step(Input::ChannelGone(None));
         },
         then: |world| {
-            world.ask();
+            world.query();
             let full = world.parameters.max_bandwidth;
             assert!(full + 2 > USER.max_bandwidth, "QEMU has {full}");
         },
@@ -158,18 +158,18 @@ const CASES: [Case; 21] = [
         before: |world| {
             world.hash(16, 100);
             world.status_is("completed");
-            world.ask();
+            world.query();
             world.commands.clear();
         },
         then: |world| world.pass_time(SILENCE * 2),
         expected: &[],
-        not_expected: &["Warn", "Redirty", "AskQemu"],
+        not_expected: &["Warn", "Redirty", "QueryQemu"],
         phase: SkipPhase::Released,
     },
     Case {
         name: "somebody stops the VM: QEMU has the whole link, as nothing is written again",
         before: |world| {
-            world.ask();
+            world.query();
             assert!(world.parameters.max_bandwidth < 1 << 20, "{:?}", world.parameters);
         },
         then: |world| {
@@ -177,7 +177,7 @@ const CASES: [Case; 21] = [
             world.step(Input::Runs(false));
             assert_eq!(world.parameters.max_bandwidth, USER.max_bandwidth);
         },
-        expected: &["AskQemu", "SetParameters"],
+        expected: &["QueryQemu", "SetParameters"],
         not_expected: &["Release", "Warn", "Redirty"],
         phase: SkipPhase::Restoring,
     },
@@ -192,7 +192,7 @@ const CASES: [Case; 21] = [
             world.now += SILENCE * 2;
             world.look();
         },
-        expected: &["Tell", "StopReading", "SetParameters", "Release"],
+        expected: &["Notify", "StopReading", "SetParameters", "Release"],
         not_expected: &["Warn", "Redirty"],
         phase: SkipPhase::Released,
     },
@@ -202,7 +202,7 @@ const CASES: [Case; 21] = [
             world.status_is("failed");
             world.migration.ram.mbps = 0.0;
         },
-        then: |world| world.ask(),
+        then: |world| world.query(),
         expected: &["End"],
         not_expected: &["SetParameters", "Release"],
         phase: SkipPhase::Released,
@@ -216,8 +216,8 @@ const CASES: [Case; 21] = [
             world.commands.clear();
         },
         then: |world| {
-            world.ask();
-            world.ask();
+            world.query();
+            world.query();
             assert_eq!(world.commands, ["Warn"], "it is said once");
         },
         expected: &["Warn"],
@@ -259,7 +259,7 @@ const CASES: [Case; 21] = [
             world.status_is("completed");
             world.step(Input::Stage(Stage::Completed));
         },
-        expected: &["AskQemu", "End"],
+        expected: &["QueryQemu", "End"],
         not_expected: &["CancelMigration", "Warn"],
         phase: SkipPhase::Released,
     },
@@ -269,11 +269,11 @@ const CASES: [Case; 21] = [
             world.settle_all();
             world.look();
             world.sync();
-            world.ask();
+            world.query();
             world.now += SILENCE;
             world.status_is("completed");
         },
-        then: |world| world.ask(),
+        then: |world| world.query(),
         expected: &["End"],
         not_expected: &["SetParameters"],
         phase: SkipPhase::Released,
@@ -286,7 +286,7 @@ const CASES: [Case; 21] = [
             world.step(Input::Cancel("enough".to_owned()));
             world.status_is("pre-switchover");
         },
-        then: |world| world.ask(),
+        then: |world| world.query(),
         expected: &[],
         not_expected: &["Warn", "SetParameters"],
         phase: SkipPhase::Released,
@@ -369,10 +369,10 @@ fn convergence_is_looked_at_last() {
             }
             world.migration.ram.dirty_pages_rate = 10_000;
             world.migration.ram.pages_per_second = 1000;
-            world.ask();
+            world.query();
         }
-        let is_said = world.commands.iter().any(|command| command == "Warn");
-        assert_eq!(is_said, expected, "{name}: {:?}", world.commands);
+        let is_warned = world.commands.iter().any(|command| command == "Warn");
+        assert_eq!(is_warned, expected, "{name}: {:?}", world.commands);
     }
 }
 
@@ -410,7 +410,7 @@ fn nothing_is_asked_before_qemu_migrates() {
     world.status_is("completed");
     for _ in 0..3 {
         world.now += Duration::from_millis(200);
-        world.says(Message::Progress(Progress::default()));
+        world.peer_sends(Message::Progress(Progress::default()));
         world.step(Input::Runs(true));
         world.look();
     }
@@ -418,7 +418,7 @@ fn nothing_is_asked_before_qemu_migrates() {
     world.status_is("setup");
     world.step(Input::Begun);
     world.pass_time(Duration::from_millis(200));
-    assert!(world.commands.iter().any(|command| command == "AskQemu"), "{:?}", world.commands);
+    assert!(world.commands.iter().any(|command| command == "QueryQemu"), "{:?}", world.commands);
 }
 
 /// What QEMU sends in its first pass is no reason to give it pages that are not skipped yet.
@@ -428,7 +428,7 @@ fn nothing_changes_over_before_the_hint() {
     for look in 0..60 {
         world.now += Duration::from_millis(100);
         world.migration.ram = ram(0, look << 12);
-        world.ask();
+        world.query();
     }
     assert!(!world.commands.iter().any(|command| command == "Redirty"), "{:?}", world.commands);
 }
@@ -440,7 +440,7 @@ fn nothing_changes_over_while_the_channel_is_full() {
     world.channel = false;
     for _ in 0..60 {
         world.now += Duration::from_millis(100);
-        world.ask();
+        world.query();
     }
     assert!(!world.commands.iter().any(|command| command == "Redirty"), "{:?}", world.commands);
     assert_eq!(world.skip().ledger.outstanding(), u64::from(PAGES) - 4);

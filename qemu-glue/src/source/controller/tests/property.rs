@@ -18,7 +18,7 @@ enum Event {
     Time(u64),
     Sync,
     Look,
-    Ask,
+    Query,
     Pass,
     Hashes(u32, u32),
     HashesEnded,
@@ -27,7 +27,7 @@ enum Event {
     /// Of pages that it has the hashes of.
     Installed(u32, u32),
     /// Of any pages, also beyond the set.
-    Says(bool, u32, u32),
+    PeerSends(bool, u32, u32),
     Chats,
     ChannelGone,
     ChannelFills(bool),
@@ -53,14 +53,14 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0..70_000_u64).prop_map(Time),
         6 => Just(Sync),
         6 => Just(Look),
-        6 => Just(Ask),
+        6 => Just(Query),
         2 => Just(Pass),
         6 => pages().prop_map(|(first, count)| Hashes(first, count)),
         1 => Just(HashesEnded),
         3 => (0..ZERO_PAGES, 1..20_u32, any::<bool>()).prop_map(|(f, c, zero)| Zeros(f, c, zero)),
         1 => Just(ZerosEnded),
         6 => pages().prop_map(|(first, count)| Installed(first, count)),
-        1 => (any::<bool>(), 0..PAGES + 10, 0..300_u32).prop_map(|(p, f, c)| Says(p, f, c)),
+        1 => (any::<bool>(), 0..PAGES + 10, 0..300_u32).prop_map(|(p, f, c)| PeerSends(p, f, c)),
         2 => Just(Chats),
         1 => Just(ChannelGone),
         1 => any::<bool>().prop_map(ChannelFills),
@@ -81,7 +81,7 @@ fn play(world: &mut World, event: Event) {
         Event::Time(millis) => world.pass_time(Duration::from_millis(millis)),
         Event::Sync => world.sync(),
         Event::Look => world.look(),
-        Event::Ask => world.ask(),
+        Event::Query => world.query(),
         Event::Pass => world.step(Input::Pass(world.syncs.into())),
         Event::Hashes(first, count) => world.hash(first, count.min(PAGES - first)),
         Event::HashesEnded if world.reads => world.step(Input::HashesEnded),
@@ -94,16 +94,19 @@ fn play(world: &mut World, event: Event) {
         Event::Installed(first, count) => {
             let end = world.hashed.min(first + count);
             if first < end {
-                world.says(Message::Installed(vec![range(first, end - first)]));
+                world.peer_sends(Message::Installed(vec![range(first, end - first)]));
             }
         }
-        Event::Says(true, first, count) => {
-            world.says(Message::Installed(vec![range(first, count)]))
+        Event::PeerSends(true, first, count) => {
+            world.peer_sends(Message::Installed(vec![range(first, count)]))
         }
-        Event::Says(false, first, count) => {
-            world.says(Message::NotInstalled(NotInstalled::Differs, vec![range(first, count)]));
+        Event::PeerSends(false, first, count) => {
+            world.peer_sends(Message::NotInstalled(
+                NotInstalled::Differs,
+                vec![range(first, count)],
+            ));
         }
-        Event::Chats => world.says(Message::Progress(Default::default())),
+        Event::Chats => world.peer_sends(Message::Progress(Default::default())),
         Event::ChannelGone => world.step(Input::ChannelGone(None)),
         Event::ChannelFills(has_room) => world.channel = has_room,
         Event::Refused if world.library == SetState::Armed => world.library = SetState::Refused,
@@ -129,7 +132,7 @@ fn play(world: &mut World, event: Event) {
 fn ends(world: &mut World, status: &str) {
     if !world.ended {
         world.status_is(status);
-        world.ask();
+        world.query();
     }
 }
 

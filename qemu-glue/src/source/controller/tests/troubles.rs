@@ -41,18 +41,18 @@ const WHILE_RESTORING: [(&str, Make); 11] = [
         world.hash(16, 10);
         world.pass_time(SILENCE * 2);
     }),
-    ("peer-ended", |world| world.says(Message::Finished(Finished::default()))),
+    ("peer-ended", |world| world.peer_sends(Message::Finished(Finished::default()))),
     ("peer-gave-up", |world| {
         let (reason, hint) = ("no more".into(), "".into());
-        world.says(Message::Refused(Refused { reason, hint, uri: None }));
+        world.peer_sends(Message::Refused(Refused { reason, hint, uri: None }));
     }),
-    ("peer-not-believed", |world| world.says(Message::OfferEnd)),
+    ("peer-not-believed", |world| world.peer_sends(Message::OfferEnd)),
     // Beyond the set, and of pages whose hash it has not.
-    ("peer-not-believed", |world| world.says(Message::Installed(vec![range(PAGES - 1, 2)]))),
-    ("peer-not-believed", |world| world.says(Message::Installed(vec![range(100, 1)]))),
+    ("peer-not-believed", |world| world.peer_sends(Message::Installed(vec![range(PAGES - 1, 2)]))),
+    ("peer-not-believed", |world| world.peer_sends(Message::Installed(vec![range(100, 1)]))),
     ("peer-not-believed", |world| {
         let many = vec![range(0, PAGES); 2];
-        world.says(Message::NotInstalled(crate::channel::NotInstalled::TooLate, many));
+        world.peer_sends(Message::NotInstalled(crate::channel::NotInstalled::TooLate, many));
     }),
     ("no-thread", |world| world.step(Input::NoThread(io::ErrorKind::WouldBlock.into()))),
 ];
@@ -92,7 +92,7 @@ fn pages_that_nobody_reads_are_sent() {
     // All but those that are hashed, and the four that the destination cannot read.
     assert_eq!(reasons.get("not-read"), Some(&u64::from(PAGES - 84 - 4)), "{reasons:?}");
     assert_eq!(reasons.get("device-left-out"), Some(&4));
-    world.says(Message::Installed(vec![SetRange { first: 16, count: 84 }]));
+    world.peer_sends(Message::Installed(vec![SetRange { first: 16, count: 84 }]));
     world.look();
     assert!(world.released);
 }

@@ -39,10 +39,10 @@ pub(super) struct World {
     pub(super) syncs: u32,
     pub(super) confirmed: FixedBitSet,
     /// To be re-dirtied, as the host has asked.
-    pub(super) asked: FixedBitSet,
+    pub(super) requested: FixedBitSet,
     /// Re-dirtied by the library.
     pub(super) redirtied: FixedBitSet,
-    redirtied_asked: u64,
+    redirtied_requested: u64,
     redirtied_unconfirmed: u64,
     /// Likewise, as far as the host has looked.
     known_redirtied: FixedBitSet,
@@ -91,9 +91,9 @@ impl World {
             library: SetState::Armed,
             syncs: 0,
             confirmed: bits(),
-            asked: bits(),
+            requested: bits(),
             redirtied: bits(),
-            redirtied_asked: 0,
+            redirtied_requested: 0,
             redirtied_unconfirmed: 0,
             known_redirtied: bits(),
             known_unconfirmed: 0,
@@ -119,7 +119,7 @@ impl World {
         world.sync();
         world.migration.ram.mbps = 900.0;
         world.look();
-        world.ask();
+        world.query();
         assert_eq!(world.phase(), SkipPhase::Restoring);
         world.commands.clear();
         world
@@ -151,12 +151,12 @@ impl World {
 
     fn perform(&mut self, command: Command) -> Option<Input> {
         match command {
-            Command::AskQemu => return Some(self.answer()),
+            Command::QueryQemu => return Some(self.answer()),
             Command::ReadLibrary => return Some(self.library()),
             Command::SetParameters(parameters) => self.parameters = parameters,
             Command::CancelMigration => self.is_cancelled = true,
             Command::Confirm(ranges) => set(&mut self.confirmed, &ranges),
-            Command::Redirty(ranges) => set(&mut self.asked, &ranges),
+            Command::Redirty(ranges) => set(&mut self.requested, &ranges),
             Command::Disarm => self.is_armed &= self.library != SetState::Armed,
             Command::Release => self.release(),
             Command::StartReading => {
@@ -172,7 +172,7 @@ impl World {
             }
             Command::Send(other) => panic!("{other:?}"),
             Command::End => self.ended = true,
-            Command::Tell(_) | Command::Enter(_) | Command::Warn(_) => {}
+            Command::Notify(_) | Command::Enter(_) | Command::Warn(_) => {}
         }
         None
     }
@@ -192,7 +192,7 @@ impl World {
     /// Pages of which the library knows nothing.
     pub(super) fn outstanding(&self) -> usize {
         let mut known = self.confirmed.clone();
-        known.union_with(&self.asked);
+        known.union_with(&self.requested);
         known.union_with(&self.redirtied);
         PAGES as usize - known.count_ones(..)
     }
@@ -201,15 +201,15 @@ impl World {
     fn check(&self) {
         let ledger = &self.skip().ledger;
         let mut known = self.confirmed.clone();
-        known.union_with(&self.asked);
+        known.union_with(&self.requested);
         known.union_with(&self.known_redirtied);
         let settled = known.count_ones(..) as u64;
         let account = ledger.installed_pages() + ledger.zero_pages() + ledger.redirtied_pages();
         assert_eq!(account, settled, "the ledger and the library differ");
         assert_eq!(ledger.outstanding(), u64::from(PAGES) - settled);
         let redirtied: u64 = self.skip().redirtied().values().sum();
-        assert_eq!(redirtied, ledger.asked_pages(), "each has a reason");
-        let both = self.confirmed.intersection(&self.asked).count();
+        assert_eq!(redirtied, ledger.requested_pages(), "each has a reason");
+        let both = self.confirmed.intersection(&self.requested).count();
         assert_eq!(both, 0, "confirmed and re-dirtied");
     }
 
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// As if QEMU was asked now.
-    pub(super) fn ask(&mut self) {
+    pub(super) fn query(&mut self) {
         self.step(self.answer());
     }
 
@@ -270,9 +270,9 @@ impl World {
         if self.library != SetState::Hinted {
             return;
         }
-        let mut now = self.asked.clone();
+        let mut now = self.requested.clone();
         now.difference_with(&self.redirtied);
-        self.redirtied_asked += now.count_ones(..) as u64;
+        self.redirtied_requested += now.count_ones(..) as u64;
         self.redirtied.union_with(&now);
         if !self.runs {
             let mut rest = self.confirmed.clone();
@@ -291,7 +291,7 @@ impl World {
         }
     }
 
-    pub(super) fn says(&mut self, message: Message) {
+    pub(super) fn peer_sends(&mut self, message: Message) {
         self.step(Input::Peer(message));
     }
 
@@ -303,7 +303,10 @@ impl World {
             zero,
             written: Vec::new(),
         }));
-        self.says(Message::Installed(vec![range(ZERO_PAGES, 200 - ZERO_PAGES), range(204, 52)]));
+        self.peer_sends(Message::Installed(vec![
+            range(ZERO_PAGES, 200 - ZERO_PAGES),
+            range(204, 52),
+        ]));
         assert_eq!(self.outstanding(), 0);
     }
 
@@ -319,7 +322,7 @@ impl World {
             syncs: self.syncs,
             sync_times: Vec::new(),
             hinted: if hinted { PAGES.into() } else { 0 },
-            redirtied_asked: self.redirtied_asked,
+            redirtied_requested: self.redirtied_requested,
             redirtied_unconfirmed: self.redirtied_unconfirmed,
             throttled: 0,
         }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use lab::protocol::{Ask, PORT, Told, Wanted};
+use lab::protocol::{GuestReply, GuestRequest, NumberedRequest, PORT};
 
 use crate::port::SharedPort;
 use crate::programs::RunningPrograms;
@@ -27,13 +27,13 @@ fn main() -> Result<()> {
         ticker: Ticker::new(port.clone()),
         port,
     };
-    guest.port.tell(&Told::Hello);
+    guest.port.send(&GuestReply::Hello);
     let mut lines = BufReader::new(file);
     let mut line = String::new();
     loop {
         match lines.read_line(&mut line) {
             Ok(_) if line.ends_with('\n') => {
-                guest.hear(&line);
+                guest.handle(&line);
                 line.clear();
             }
             // Nobody has the other end open: the VM has just arrived, or the laboratory is slow.
@@ -50,15 +50,15 @@ struct Guest {
 }
 
 impl Guest {
-    fn hear(&mut self, line: &str) {
+    fn handle(&mut self, line: &str) {
         // A line that was cut by a migration has no id to answer to; the laboratory's own limit ends its wait.
-        let Ok(Wanted { id, ask }) = serde_json::from_str(line) else { return };
-        let done = match ask {
+        let Ok(NumberedRequest { id, request }) = serde_json::from_str(line) else { return };
+        let done = match request {
             // Answers by itself, when the program has ended.
-            Ask::Run { argv, input } => return self.programs.run(id, argv, input),
-            Ask::Start { name, argv, env } => self.programs.start(name, &argv, env),
-            Ask::Signal { name, signal } => self.programs.signal(&name, signal),
-            Ask::Tick { every_ms } => self.ticker.every(every_ms),
+            GuestRequest::Run { argv, input } => return self.programs.run(id, argv, input),
+            GuestRequest::Start { name, argv, env } => self.programs.start(name, &argv, env),
+            GuestRequest::Signal { name, signal } => self.programs.signal(&name, signal),
+            GuestRequest::Tick { every_ms } => self.ticker.every(every_ms),
         };
         self.port.answer(id, done.map(|()| String::new()));
     }

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use anyhow::{Context as _, Result};
-use lab::protocol::Told;
+use lab::protocol::GuestReply;
 use rustix::process::{Pid, Signal, kill_process};
 use test_servers::command;
 
@@ -54,12 +54,12 @@ impl RunningPrograms {
                 let mut lines = BufReader::new(pipe).split(b'\n');
                 while let Some(Ok(line)) = lines.next() {
                     let text = String::from_utf8_lossy(&line).into_owned();
-                    port.tell(&Told::Line { name: name.clone(), text });
+                    port.send(&GuestReply::Line { name: name.clone(), text });
                 }
             });
         }
         let port = self.port.clone();
-        thread::spawn(move || tell_end(&port, name, child));
+        thread::spawn(move || report_end(&port, name, child));
         Ok(())
     }
 
@@ -93,10 +93,10 @@ fn build(argv: &[String]) -> Result<Command> {
     Ok(command)
 }
 
-fn tell_end(port: &SharedPort, name: String, mut child: Child) {
+fn report_end(port: &SharedPort, name: String, mut child: Child) {
     let status = match child.wait() {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
-    port.tell(&Told::Ended { name, status });
+    port.send(&GuestReply::Ended { name, status });
 }

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use lab::protocol::{Tick, Told};
+use lab::protocol::{GuestReply, Tick};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::port::SharedPort;
@@ -47,7 +47,7 @@ fn tick(port: &SharedPort, every_ms: &AtomicU32) {
         }
         let now = clock_gettime(ClockId::Monotonic);
         let nanoseconds = now.tv_sec.unsigned_abs() * 1_000_000_000 + now.tv_nsec.unsigned_abs();
-        port.tell(&Told::Tick(Tick { number, guest_ns: nanoseconds, qemu: 0 }));
+        port.send(&GuestReply::Tick(Tick { number, guest_ns: nanoseconds, qemu: 0 }));
         number += 1;
         thread::sleep(Duration::from_millis(u64::from(every)));
     }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use lab::steps::say;
+use lab::steps::print_line;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::retry_on_intr;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
@@ -24,7 +24,7 @@ pub(crate) fn join(socket: &Path) -> Result<()> {
     let mut guest = UnixStream::connect(socket).with_context(|| {
         format!("no guest behind `{}`; `lab up` tells where it is", socket.display())
     })?;
-    say("Ctrl-] ends it; the viewer is `poolferry trace`.");
+    print_line("Ctrl-] ends it; the viewer is `poolferry trace`.");
     let size = tcgetwinsize(&here)?;
     let raw = Raw::set()?;
     // The guest does not hear of the size by itself, and a viewer wants it.
@@ -34,8 +34,8 @@ pub(crate) fn join(socket: &Path) -> Result<()> {
     let mut out = io::stdout();
     let mut bytes = [0; 4096];
     loop {
-        let (typed, told) = either(&here, &guest)?;
-        if told {
+        let (typed, printed) = either(&here, &guest)?;
+        if printed {
             let count = guest.read(&mut bytes)?;
             if count == 0 {
                 break;
@@ -54,7 +54,7 @@ pub(crate) fn join(socket: &Path) -> Result<()> {
         }
     }
     drop(raw);
-    say("");
+    print_line("");
     Ok(())
 }
 

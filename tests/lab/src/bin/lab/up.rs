@@ -5,7 +5,7 @@ use lab::laboratory::Laboratory;
 use lab::mode::Mode;
 use lab::network::Host;
 use lab::setup::{Programs, Setup};
-use lab::steps::say;
+use lab::steps::print_line;
 use lab::wait;
 use test_servers::cache::Cache;
 
@@ -22,16 +22,16 @@ pub(crate) fn keep(cache: &Cache, setup: Setup, programs: Programs) -> Result<()
     let destination = lab.destination(Mode::Poolferry)?;
     let source = lab.machine();
     for (name, machine) in [("source", &*source), ("destination", &destination)] {
-        say(&format!("\n{name}: monitor `{}`", machine.qmp().display()));
-        say(&format!("  agent's port `{}`", machine.agent().display()));
-        say(&format!("  shell: cargo xtask lab shell {}", machine.shell().display()));
+        print_line(&format!("\n{name}: monitor `{}`", machine.qmp().display()));
+        print_line(&format!("  agent's port `{}`", machine.agent().display()));
+        print_line(&format!("  shell: cargo xtask lab shell {}", machine.shell().display()));
     }
     for host in [Host::A, Host::B] {
         let space = lab.network().of(host);
-        say(&format!("\nhost {}: ip netns exec {space} COMMAND", host.site()));
-        say(&format!("  address on the migration link {}", host.migration_address()));
+        print_line(&format!("\nhost {}: ip netns exec {space} COMMAND", host.site()));
+        print_line(&format!("  address on the migration link {}", host.migration_address()));
     }
-    say("\nCtrl-C, or `cargo xtask lab down` elsewhere, ends it.");
+    print_line("\nCtrl-C, or `cargo xtask lab down` elsewhere, ends it.");
     loop {
         // An end that the user wants is no failure.
         if wait::go_on().is_err() {

@@ -10,7 +10,7 @@ use test_servers::Server;
 /// One block. `BLOCK_ID` counts all blocks of an instance in the order of its chunks
 /// (`i_s_innodb_fill_buffer_pool`, handler/i_s.cc, 5.6.24 and 9.7).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct Reported {
     pub(crate) state: String,
     pub(crate) id: Option<(u32, u32)>,
     pub(crate) newest_lsn: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Told {
 ///
 /// 9.7 builds the answer in a temporary table of InnoDB, and so in the pool that it describes
 /// ([`is_scratch`]). The larger its memory for such tables, the fewer pages that takes.
-pub(crate) fn ask(server: &Server) -> BTreeMap<(u32, u32), Told> {
+pub(crate) fn by_server(server: &Server) -> BTreeMap<(u32, u32), Reported> {
     let sql = "SET SESSION tmp_table_size = 1073741824;
                SELECT POOL_ID, BLOCK_ID, PAGE_STATE, IO_FIX, SPACE, PAGE_NUMBER,
                       NEWEST_MODIFICATION, OLDEST_MODIFICATION, PAGE_TYPE
@@ -38,7 +38,7 @@ pub(crate) fn ask(server: &Server) -> BTreeMap<(u32, u32), Told> {
     let rows = server.query(sql).unwrap().into_iter().map(|row| {
         let holds_page = row[2] == "FILE_PAGE";
         let id = holds_page.then(|| (small(&row[4]), small(&row[5])));
-        let told = Told {
+        let reported = Reported {
             state: row[2].clone(),
             id,
             // MariaDB's descriptors have none; it tells what the frame has.
@@ -48,12 +48,12 @@ pub(crate) fn ask(server: &Server) -> BTreeMap<(u32, u32), Told> {
             freed: is_mariadb && id == Some((0, 0)) && row[8] == "UNKNOWN",
             clean: u64::from(is_mariadb),
         };
-        ((small(&row[0]), small(&row[1])), told)
+        ((small(&row[0]), small(&row[1])), reported)
     });
     rows.collect()
 }
 
-impl Told {
+impl Reported {
     /// The states that the list may give this block.
     pub(crate) fn states(&self) -> &'static [&'static str] {
         match (self.state.as_str(), self.io_fix.as_str()) {

@@ -21,7 +21,7 @@ impl fmt::Display for Hint {
 }
 
 /// The error with its causes, then the remedy.
-pub(crate) fn tell(error: &anyhow::Error) {
+pub(crate) fn report(error: &anyhow::Error) {
     let hint = error.downcast_ref::<Hint>();
     let first = error.chain().nth(usize::from(hint.is_some()));
     if let Some(first) = first {
