@@ -32,7 +32,7 @@ use aya_ebpf::macros::{raw_tracepoint, uprobe, uretprobe};
 use aya_ebpf::programs::{ProbeContext, RawTracePointContext, RetProbeContext};
 use probe_abi::Probe;
 
-/// `buf_page_io_complete`, entry: the I/O state still tells which kind of I/O has ended.
+/// `buf_page_io_complete`, entry: the I/O state still shows which kind of I/O has ended.
 #[uprobe]
 pub fn page_io_complete(ctx: ProbeContext) -> u32 {
     table::event(&ctx, table::Event::IoComplete, read::argument(&ctx));

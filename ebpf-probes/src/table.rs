@@ -26,11 +26,11 @@ pub enum Event {
 
 /// Takes one event of the block whose descriptor stands at `descriptor`.
 ///
-/// The descriptor itself is read only where the entry does not tell the same: a read of the server's
+/// The descriptor itself is read only where the entry does not have the same: a read of the server's
 /// memory costs more than all else here, and a block keeps its page until it is freed. So what became
 /// dirty after it was read, and what was written after it became dirty, is the page of the entry. While
-/// probes are being set ([`Control::settled`]) no entry tells anything. Where the descriptor cannot be
-/// read, the entry says so: nothing is known of the block then. Where an event was lost all the same, the
+/// probes are being set ([`Control::settled`]) no entry is valid. Where the descriptor cannot be
+/// read, the entry is marked unknown. Where an event was lost all the same, the
 /// list finds another page in the descriptor and leaves it out, and the audit repairs the entry.
 #[inline(always)]
 pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
@@ -73,7 +73,7 @@ pub fn event(ctx: &ProbeContext, event: Event, descriptor: u64) {
             let is_read = if head.read() { head.holds(&maps::READING.load()) } else { None };
             match is_read {
                 Some(true) => (Probe::ReadFailed, state::FREE, kept),
-                // A page that was there leaves; the free list tells of it.
+                // A page that was there leaves; the free list reports it.
                 Some(false) => return,
                 None => return unreadable(ctx, foreign, descriptor, entry, word, kept),
             }
@@ -111,7 +111,7 @@ fn unreadable(
 }
 
 /// The page that leaves with a block, if one does; `word` and `kept` are those of its entry. The descriptor
-/// does not tell: its state is that of a memory object by now, and its id is reset (8.0 on) or stale.
+/// does not show it: its state is that of a memory object by now, and its id is reset (8.0 on) or stale.
 #[inline(always)]
 fn left(index: u32, word: u32, kept: (u32, u32)) -> Option<(u32, u32)> {
     let known = state::of(word);
@@ -134,7 +134,7 @@ fn left(index: u32, word: u32, kept: (u32, u32)) -> Option<(u32, u32)> {
     (holds && (found == state::CLEAN || found == state::DIRTY)).then_some(id)
 }
 
-/// What the descriptor says of an event: which it is, the state that follows, and the page.
+/// What the descriptor shows of an event: which it is, the state that follows, and the page.
 #[inline(always)]
 fn seen(event: Event, head: &Head, layout: &ServerLayout) -> Option<(Probe, u32, (u32, u32))> {
     let (probe, state) = match event {
@@ -152,7 +152,7 @@ fn seen(event: Event, head: &Head, layout: &ServerLayout) -> Option<(Probe, u32,
     Some((probe, state, (head.half(layout.space)?, head.half(layout.page)?)))
 }
 
-/// Writes an entry so that a reader can tell a half-written one: busy, contents, final word.
+/// Writes an entry so that a reader can recognise a half-written one: busy, contents, final word.
 ///
 /// x86-64 keeps stores in order, and volatile keeps the compiler from reordering them; the JIT emits
 /// them one to one.

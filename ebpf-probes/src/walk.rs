@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The tables are read without their locks. A table that is freed meanwhile gives a wrong frame, not
-//! a fault: what a walk says is a hint, as everything in the page list is.
+//! a fault: the result of a walk is a hint, as everything in the page list is.
 //! Bits of an entry: Intel SDM vol. 3A, table 4-15 ff.; Linux `arch/x86/include/asm/pgtable_types.h`.
 
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel};

@@ -121,7 +121,7 @@ fn walk_region(kernel: &KernelLayout, pgd: u64, va: u64, slot: u32) -> Region {
     }
     let Some(megabytes) = entry(table_of(kernel, gigabyte), va, 21) else { return fault };
     if megabytes & LEAF != 0 {
-        // Not present but a leaf: PROT_NONE, or on its way elsewhere. The agent tells.
+        // Not present but a leaf: PROT_NONE, or on its way elsewhere. The agent decides.
         return Region { kind: region::HUGE_2M, entry: megabytes };
     }
     if megabytes & PRESENT == 0 {

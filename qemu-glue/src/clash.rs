@@ -1,6 +1,6 @@
 //! What does not go together with skipped pages: one table for the source, the destination and both doctors.
 //!
-//! The library in QEMU has its own list ([`shim_abi::SETTINGS`]), as it asks QEMU itself at the last moment.
+//! The library in QEMU has its own list ([`shim_abi::SETTINGS`]), as it queries QEMU itself at the last moment.
 
 use serde_json::{Value, json};
 
@@ -39,7 +39,7 @@ pub(crate) enum Clash {
 /// All of it that this QEMU has.
 ///
 /// # Errors
-/// When the monitor fails, or QEMU does not tell.
+/// When the monitor fails, or QEMU does not report it.
 pub(crate) async fn pinned(qmp: &Qmp) -> Result<Vec<Clash>, QmpError> {
     let mut found = Vec::new();
     for folder in ["/machine/peripheral", "/machine/peripheral-anon"] {

@@ -1,6 +1,6 @@
-//! What another process has open, as the kernel tells of it.
+//! What another process has open, as the kernel reports it.
 //!
-//! No file system is asked about a descriptor (`AT_STATX_DONT_SYNC`), none is opened, and whoever has very many of them
+//! No request goes to the file system of a descriptor (`AT_STATX_DONT_SYNC`), none is opened, and whoever has very many of them
 //! is looked at until a deadline only.
 
 use std::fs;

@@ -1,4 +1,4 @@
-//! Whether the buffer pool of a VM can be skipped, or a waiting QEMU be restored: told before anybody migrates, each
+//! Whether the buffer pool of a VM can be skipped, or a waiting QEMU be restored: checked before a migration, each
 //! finding with its remedy.
 //!
 //! What can be tried is tried: RAM is mapped, the library found and given up again, the agent greeted, a userfaultfd
@@ -29,7 +29,7 @@ impl From<preflight::PreflightFinding> for Finding {
 }
 
 /// Looks at the QEMU behind the monitor `qmp`: at one that waits for a VM as a destination, where disks are read, those of
-/// `overrides` where these say; at any other as a source, and then at the guest's agent behind `agent` too.
+/// `overrides` where these name them; at any other as a source, and then at the guest's agent behind `agent` too.
 ///
 /// # Errors
 /// [`QmpError`] when the monitor cannot be used.
@@ -84,7 +84,7 @@ async fn source(qmp: &Qmp, pid: u32, agent: Option<&Path>, findings: &mut Vec<Fi
     }
     let Some(agent) = agent else {
         let hint = "name the socket of its chardev with `--agent`";
-        return findings.push(Finding::warning("the guest's agent was not asked", hint));
+        return findings.push(Finding::warning("the guest's agent was not checked", hint));
     };
     findings.extend(guest(agent).await);
 }

@@ -1,8 +1,8 @@
-//! What QEMU has open itself, which is all that its word is good for.
+//! What QEMU has open itself: only that is read of what it names.
 //!
 //! QEMU names its disks by paths and addresses, and `receive` opens them with rights that QEMU may not have: whoever has
 //! taken over a QEMU could so have root read any file, and learn from a peer's hashes what stands in it. So a file that
-//! QEMU names is read only where QEMU's process has that very file open for reading, and a server is asked only where
+//! QEMU names is read only where QEMU's process has that very file open for reading, and a server is contacted only where
 //! QEMU's process has a connection (of TCP, or a unix stream) to it. What the operator names (`--disk`) is another matter.
 //!
 //! A descriptor is looked at by a copy of it (pidfd_getfd(2)), so that it is one thing from the first question to the
@@ -32,7 +32,7 @@ const MOST: usize = 1 << 18;
 #[derive(Debug)]
 pub struct OpenFiles {
     pidfd: OwnedFd,
-    /// By identity; each is looked at again when it is asked for.
+    /// By identity; each is looked at again when it is needed.
     files: Vec<(Identity, Descriptor)>,
     peers: Vec<Connection>,
 }

@@ -20,7 +20,7 @@ pub(crate) fn cpu_s() -> f64 {
     seconds + nanoseconds / 1e9
 }
 
-/// The most memory that this process has had since the last call, in bytes; `None` where the kernel does not tell.
+/// The most memory that this process has had since the last call, in bytes; `None` where the kernel does not report it.
 #[cfg(test)]
 pub(crate) fn peak_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;

@@ -64,8 +64,8 @@ pub enum Error {
         /// The most that are read.
         limit: usize,
     },
-    /// Nobody waits for the profile any more: the process has ended, or we are told to.
-    #[error("`{path}` is not looked at any more: its process has ended, or we are told to stop")]
+    /// Nobody waits for the profile any more: the process has ended, or this program stops.
+    #[error("`{path}` is not looked at any more: its process has ended, or this program stops")]
     Ended {
         /// The program.
         #[serde(with = "path_text")]

@@ -22,7 +22,7 @@ pub(crate) struct DebugFacts<'a, 'd> {
     pub(crate) symbols: &'a SymbolTable,
 }
 
-/// The names that a definition asks the debug information for.
+/// The names that a definition needs of the debug information.
 pub(crate) fn wanted(definition: &Definition) -> WantedNames {
     let root = |path: &String| path.split('.').next().unwrap_or_default().to_owned();
     WantedNames {
@@ -38,7 +38,7 @@ pub(crate) fn wanted(definition: &Definition) -> WantedNames {
     }
 }
 
-/// Names of functions and variables that the symbol tables are asked for.
+/// Names of functions and variables that are looked up in the symbol tables.
 pub(crate) fn symbol_names(definition: &Definition) -> impl Iterator<Item = &str> {
     definition.functions().chain(definition.globals.values().map(String::as_str))
 }

@@ -1,4 +1,4 @@
-//! What data files hold that their first pages do not tell, as data: `servers/files.toml`.
+//! What data files hold that their first pages do not show, as data: `servers/files.toml`.
 
 use std::collections::BTreeMap;
 

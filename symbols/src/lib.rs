@@ -4,7 +4,7 @@
 //! elf          the program, read into memory     budget    how much all files may take
 //! role         what is looked for in a server
 //! version      which version it states     server    which names that version uses (data)
-//! files        what data files hold that their headers do not tell (data)
+//! files        what data files hold that their headers do not show (data)
 //! debug_file   where its DWARF may lie      dwarf     reading it
 //! site         the instruction to probe     extract   names + DWARF -> profile
 //! stored       profiles of stripped builds  cache     profiles of earlier runs

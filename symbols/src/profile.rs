@@ -51,7 +51,7 @@ pub struct Profile {
     pub states: Vec<States>,
     /// What makes a resident page eligible, in order; the first that fails names the reason.
     pub rules: Vec<CleanRule>,
-    /// How reads and writes are told apart; none where an enumerator of it was not found.
+    /// How reads and writes are distinguished; none where an enumerator of it was not found.
     pub io: Option<Io>,
     /// What was looked for and not found, and why.
     pub missing: Vec<Missing>,

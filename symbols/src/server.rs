@@ -45,7 +45,7 @@ pub struct Definition {
     pub from: ServerVersion,
     /// First version it is no longer for.
     pub until: ServerVersion,
-    /// Symbols that every such server has: what tells it from other programs.
+    /// Symbols that every such server has: what distinguishes it from other programs.
     pub exports: Vec<String>,
     /// File names of the sources whose units hold the names.
     pub sources: Vec<String>,
@@ -74,9 +74,9 @@ pub struct Definition {
     pub topology: Topology,
     /// What the descriptor's state word says.
     pub states: Vec<StateNames>,
-    /// The clean rule, in the order of asking.
+    /// The clean rule, in the order of evaluation.
     pub rules: Vec<RuleNames>,
-    /// How the descriptor tells reads from writes.
+    /// How the descriptor distinguishes reads from writes.
     pub io: IoNames,
 }
 

@@ -27,7 +27,7 @@ use crate::profile::Instruction;
 const PROLOGUE_BYTES: usize = 64;
 
 /// Bytes of a function's start that a profile keeps: many functions begin alike, so those up to the
-/// probe would tell few of them apart.
+/// probe would distinguish few of them.
 pub const CODE_BYTES: usize = 32;
 
 /// Longest function whose jumps are looked at, in bytes; beyond it the entry is probed.

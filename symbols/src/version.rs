@@ -1,7 +1,7 @@
 //! Which server, and which version of it, a program says it is.
 //!
 //! Forks keep MySQL's names and numbers, and change what lies behind them: Percona Server 5.6.24-72.2 exports what MySQL 5.6.24 does.
-//! They tell themselves apart by texts that a client is shown: MariaDB by its version (`10.1.48-MariaDB`), Percona by the
+//! They are distinguished by texts that a client is shown: MariaDB by its version (`10.1.48-MariaDB`), Percona by the
 //! comment beside it, which CMake compiles in (`version_comment`: `Percona Server (GPL), Release 72.2, Revision 8d0f85b`).
 //!
 //! MySQL and MariaDB copy their version to the global `server_version` at start (`sql/mysqld.cc`,

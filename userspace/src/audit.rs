@@ -5,7 +5,7 @@
 //! a block whose table entry and descriptor both stay as they are and still contradict each other has
 //! lost an update: *drift*. Drift is counted and repaired (the scan's word is laid under the entry).
 //!
-//! One contradiction is no drift: the table says dirty, the descriptor clean, and the frame does not
+//! One contradiction is no drift: the table has dirty, the descriptor clean, and the frame does not
 //! carry the newest LSN. That page was taken off the flush list without a write, and the table is
 //! right that the disk does not hold it.
 
@@ -165,7 +165,7 @@ impl Auditor {
     }
 }
 
-/// A block that differs: its index, its entry's word and what its descriptor says.
+/// A block that differs: its index, its entry's word and its descriptor's state.
 type Suspect = (u32, u32, Resident);
 
 /// Reads the descriptors of `suspects`, which are in the order of their blocks, once more; gives those
@@ -207,12 +207,12 @@ fn retain_same(now: &mut Vec<Suspect>, before: &[Suspect]) {
     });
 }
 
-/// What the table must say of a block; nothing where it need not say anything.
+/// What the table must have of a block; nothing where it need not have anything.
 fn truth(block: &Block<'_>) -> Option<Resident> {
     expected(block, &described(block))
 }
 
-/// Whether the table says something else.
+/// Whether the table differs.
 fn differs(truth: &Resident, residency: &Residency, block: u32) -> bool {
     compare(truth, &residency.get(block)) != Agreement::Agrees
 }

@@ -81,7 +81,7 @@ impl ChooseError {
             Self::Target(error) => error.hint().map(str::to_owned),
             Self::Server(error) => error.hint(),
             Self::None { .. } => {
-                Some("`poolferry doctor --pid PID` tells what one of them lacks".to_owned())
+                Some("`poolferry doctor --pid PID` shows what one of them lacks".to_owned())
             }
             Self::Several { .. } => Some(
                 "choose one with --pid, or by --datadir, --user or --unit; one is shown at a time"
@@ -171,7 +171,7 @@ fn candidates(rule: &ServerRule) -> Result<Vec<Target>, TargetError> {
     }
     let (mut loaders, others): (Vec<_>, Vec<_>) =
         seen.into_iter().partition(|seen| seen.is_loader && rule.pids.is_empty());
-    // One that is asked for alone may say why it cannot be looked at.
+    // One that is chosen alone shows why it cannot be looked at.
     let mut error = None;
     let mut found = Vec::new();
     for seen in others {

@@ -2,8 +2,8 @@
 //! reason why its page stays in a migration.
 //!
 //! ```text
-//! descriptor ── described ──> Class (state, reason)          what the server says
-//!     └──────── expected ───> Resident ── compare ── entry   whether the probes say the same
+//! descriptor ── described ──> Class (state, reason)          what the server has
+//!     └──────── expected ───> Resident ── compare ── entry   whether the probes have the same
 //! both ──────── Classifier ─> Class                          for list, rows, viewer and audit
 //! ```
 //!
@@ -70,7 +70,7 @@ impl State {
 /// Why a block is not on the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// It holds no page; the state says what it holds.
+    /// It holds no page; the state has what it holds.
     State(State),
     /// It fails the clean rule.
     Rule(RuleReason),
@@ -149,7 +149,7 @@ impl Class {
     }
 }
 
-/// What a descriptor alone says.
+/// What a descriptor alone shows.
 #[must_use]
 #[inline]
 pub fn described(block: &Block<'_>) -> Class {
@@ -180,7 +180,7 @@ fn described_page(block: &Block<'_>) -> Class {
     }
 }
 
-/// What an entry of the residency table alone says.
+/// What an entry of the residency table alone shows.
 #[must_use]
 pub const fn recorded(entry: &Resident) -> Class {
     match entry.state {
@@ -192,7 +192,7 @@ pub const fn recorded(entry: &Resident) -> Class {
     }
 }
 
-/// What the residency table must say of a block of this class; nothing where it need not say anything.
+/// What the residency table must have of a block of this class; nothing where it need not have anything.
 #[must_use]
 pub fn expected(block: &Block<'_>, class: &Class) -> Option<Resident> {
     match class.state {
@@ -211,19 +211,19 @@ pub fn expected(block: &Block<'_>, class: &Class) -> Option<Resident> {
     }
 }
 
-/// How what the table says compares with what it must say.
+/// How the table compares with what it must have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Agreement {
-    /// Both say the same.
+    /// Both have the same.
     Agrees,
-    /// The table says dirty and the descriptor clean, of the same page: taken off the flush list without a write, or
+    /// The table has dirty and the descriptor clean, of the same page: taken off the flush list without a write, or
     /// an event is in flight.
     Detached,
     /// They contradict each other.
     Differs,
 }
 
-/// Holds an entry against what it must say. What page a free block held does not matter.
+/// Compares an entry with what it must have. What page a free block held does not matter.
 #[must_use]
 pub fn compare(expected: &Resident, entry: &Resident) -> Agreement {
     let same_page = (expected.space, expected.page) == (entry.space, entry.page);

@@ -48,7 +48,7 @@ pub struct BlockLayout {
 }
 
 impl BlockLayout {
-    /// What the state word says; nothing where no range has its value.
+    /// The state of the state word; nothing where no range has its value.
     #[must_use]
     #[inline]
     pub fn page_state(&self, descriptor: &[u8]) -> Option<PageState> {
@@ -146,7 +146,7 @@ const MAX_SIZE: u64 = 1 << 20;
 /// Most bytes of a block descriptor, of which a pool has millions; debug builds have some thousand.
 const MAX_BLOCK: u64 = 16 << 10;
 
-/// Size taken for a struct whose size the profile does not say; only bounds reads of it.
+/// Size taken for a struct whose size is not in the profile; only bounds reads of it.
 const UNKNOWN_SIZE: u64 = 1 << 16;
 
 impl FieldLayout {
@@ -242,17 +242,17 @@ impl FieldLayout {
         }
     }
 
-    /// How the eBPF programs tell reads and writes: conditions of both.
+    /// How the eBPF programs recognise reads and writes: conditions of both.
     ///
     /// # Errors
-    /// When they cannot compare as the profile says.
+    /// When they cannot compare as the profile requires.
     pub fn io_for_probes(&self) -> Result<[probe_abi::WordRange; 2], LayoutError> {
         let (reading, writing) = (&self.block.reading, &self.block.writing);
         Ok([reading.for_probes()?, writing.for_probes()?])
     }
 }
 
-/// Looks roles up and turns absence into an error that says why.
+/// Looks roles up and turns absence into an error with the reason.
 struct Finder<'a> {
     profile: &'a Profile,
 }

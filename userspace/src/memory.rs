@@ -38,7 +38,7 @@ pub enum MemoryError {
         pid: u32,
         /// Start of the range.
         addr: ServerAddr,
-        /// Bytes asked for.
+        /// Bytes requested.
         len: usize,
         /// The kernel's reason.
         #[source]
@@ -51,7 +51,7 @@ pub enum MemoryError {
         pid: u32,
         /// Start of the range.
         addr: ServerAddr,
-        /// Bytes asked for.
+        /// Bytes requested.
         len: usize,
         /// Bytes read.
         got: usize,

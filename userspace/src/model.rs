@@ -14,7 +14,7 @@ pub struct Snapshot {
     pub since_attach: Duration,
     /// The server.
     pub server: ServerInfo,
-    /// One cell a block in pool order; empty where nobody asked for the map.
+    /// One cell a block in pool order; empty where the map was not requested.
     #[serde(skip)]
     pub cells: Vec<Cell>,
     /// Blocks and bytes by state.
@@ -25,11 +25,11 @@ pub struct Snapshot {
     pub probes: Vec<ProbeRow>,
     /// Page traffic since the last snapshot.
     pub rates: Rates,
-    /// Latency of client commands, when asked for.
+    /// Latency of client commands, when requested.
     pub queries: Option<Latency>,
-    /// Latency of commits, when asked for.
+    /// Latency of commits, when requested.
     pub commits: Option<Latency>,
-    /// What the audit of table against descriptors says.
+    /// The result of the audit of table against descriptors.
     pub audit: Audit,
     /// What observing costs.
     pub cost: Cost,
@@ -235,7 +235,7 @@ pub struct TraceEvent {
     /// Latency in ns (queries and commits).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency_ns: Option<u64>,
-    /// Physical frame number, where the walk was asked for.
+    /// Physical frame number, where the walk was requested.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pfn: Option<u64>,
 }

@@ -34,7 +34,7 @@ pub const TABLES: usize = 50;
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The snapshots in the text format of OpenMetrics 1.0, with its end mark. Without one, no server is
-/// observed: `poolferry_up` says so, and there are no figures.
+/// observed: `poolferry_up` is 0, and there are no figures.
 ///
 /// # Errors
 /// None in practice: the text goes to memory. The encoder's own error is passed on all the same.

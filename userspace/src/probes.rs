@@ -4,7 +4,7 @@
 //! ending. It ends with this one, however this one ends, and the kernel then takes the probes out of the server's text. This
 //! process holds maps only.
 //!
-//! A probe is set by a [`ProvenSite`] and nothing else: whatever the profile says, and wherever it came
+//! A probe is set by a [`ProvenSite`] and nothing else: whatever the profile has, and wherever it came
 //! from, the program's own bytes must have an instruction of that function there.
 
 mod error;
@@ -60,7 +60,7 @@ pub static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), 
 pub(crate) struct Settings {
     /// Offsets in the server.
     pub(crate) layout: ServerLayout,
-    /// How reads and writes are told apart.
+    /// How reads and writes are distinguished.
     pub(crate) io: [WordRange; 2],
     /// Entries of the residency table.
     pub(crate) blocks: u32,
@@ -226,7 +226,7 @@ impl Probes {
         self.sites
     }
 
-    /// Tells the probes where the descriptors lie.
+    /// Gives the probes the places of the descriptors.
     ///
     /// # Errors
     /// When a map refuses it.
@@ -343,7 +343,7 @@ impl Probes {
     }
 }
 
-/// Says why setting probes takes long.
+/// Logs why setting probes takes long.
 fn waits(target: &Target, holder: Option<Holder>) {
     let whom = match holder {
         Some(Holder { pid, user }) => format!("process {pid} of user {}", Account(user)),

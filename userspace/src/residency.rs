@@ -1,5 +1,5 @@
 //! The residency table as the agent sees it: the probes' table in kernel memory, and under it what
-//! the agent's own scan said of blocks that had no event since.
+//! the agent's own scan found of blocks that had no event since.
 //!
 //! The agent never writes the probes' table. A scan's finding is laid *under* the entry, in a table of its own, together
 //! with the entry's sequence number at that time; the next event of the block has another number and

@@ -39,7 +39,7 @@ impl Block<'_> {
         truncate(self.layout.page.read(self.bytes))
     }
 
-    /// LSN of the oldest unwritten change, as the server keeps it; what is dirty says [`Block::fails`].
+    /// LSN of the oldest unwritten change, as the server keeps it; [`Block::fails`] decides what is dirty.
     #[must_use]
     pub fn oldest_lsn(&self) -> u64 {
         self.layout.oldest_lsn.map_or(0, |slot| slot.read(self.bytes))
@@ -51,7 +51,7 @@ impl Block<'_> {
         self.layout.newest_lsn.map_or(0, |slot| slot.read(self.bytes))
     }
 
-    /// What the state word says that the block holds; nothing where the profile does not know its value.
+    /// What the block holds by its state word; nothing where the profile does not know its value.
     #[must_use]
     #[inline]
     pub fn holds(&self) -> Option<PageState> {
@@ -99,7 +99,7 @@ impl Block<'_> {
     }
 }
 
-/// A value that the profile says has at most 32 bits.
+/// A value of at most 32 bits by the profile.
 #[expect(clippy::cast_possible_truncation, reason = "the layout's field is 32 bits wide")]
 const fn truncate(value: u64) -> u32 {
     value as u32

@@ -1,6 +1,6 @@
 //! Snapshots as records on a byte stream, for programs and for terminals that are none.
 //!
-//! `jsonl` writes one object a line, told apart by `record`:
+//! `jsonl` writes one object a line; the key `record` has its kind:
 //!
 //! | record | keys | when |
 //! |---|---|---|

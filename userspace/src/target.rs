@@ -126,7 +126,7 @@ impl Target {
     }
 
     /// Whether it looks like a server of the machine's own: its program is root's, and it runs as an account of the
-    /// system. Anybody's process may be a server; this only says whose turn is first.
+    /// system. Anybody's process may be a server; this only decides whose turn is first.
     #[must_use]
     pub const fn is_likely(&self) -> bool {
         self.program_is_roots && self.user.is_of_the_system()

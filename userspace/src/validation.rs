@@ -1,4 +1,4 @@
-//! The validation of a profile: what the descriptors say must stand in the frames.
+//! The validation of a profile: what the descriptors have must stand in the frames.
 //!
 //! Every page in a frame carries its own page number and space id (`FIL_PAGE_OFFSET` at 4,
 //! `FIL_PAGE_SPACE_ID` at 34, big-endian; fil0fil.h). A profile with a wrong offset or stride cannot
@@ -80,7 +80,7 @@ pub struct Validation {
 /// Compares up to 1024 pages spread over the pool; at least 99 % must agree.
 ///
 /// A page that leaves its frame between the two looks proves nothing: where the two disagree, the descriptor is
-/// read again, and only one that still says the same counts.
+/// read again, and only one that is still the same counts.
 ///
 /// # Errors
 /// When they do not, or nothing could be compared.
@@ -123,7 +123,7 @@ struct Sampled {
 }
 
 impl Sampled {
-    /// What the descriptor says, of a page that is in no transit.
+    /// What the descriptor has, of a page that is in no transit.
     fn of(block: &Block<'_>) -> Self {
         Self { index: block.index, space: block.space(), page: block.page(), frame: block.frame() }
     }

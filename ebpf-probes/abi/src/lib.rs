@@ -14,7 +14,7 @@ pub mod qemu;
 /// The numbers are the ABI: the low [`STATE_BITS`] bits of [`Entry::word`].
 pub mod state {
     /// No probe has seen this block yet, or only while some of them were not set ([`super::Control::settled`]),
-    /// or the last one could not read its descriptor: the agent's own scan says what it is.
+    /// or the last one could not read its descriptor: the agent's own scan finds what it is.
     pub const UNSEEN: u32 = 0;
     /// Returned to the free list.
     pub const FREE: u32 = 1;
@@ -43,9 +43,9 @@ pub const STATE_BITS: u32 = 3;
 /// reader takes `word`, then the rest, then `word` again, and believes them when both are the same
 /// and not [`state::BUSY`].
 ///
-/// Another table of the same form is laid under it: written by the agent only, it says what its scans found in
+/// Another table of the same form is laid under it: written by the agent only, it has what its scans found in
 /// blocks that had no event since (the sequence number is that of the probes' entry then). Probes look at it
-/// where their own entry says nothing.
+/// where their own entry has nothing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Entry {
@@ -138,7 +138,7 @@ pub struct Record {
     pub time_ns: u64,
     /// Descriptor address for page events; latency in ns for queries.
     pub value: u64,
-    /// Physical frame number of the page's first 4 KiB where the walk was asked for, else 0.
+    /// Physical frame number of the page's first 4 KiB where the walk was requested, else 0.
     pub pfn: u64,
     /// [`Probe`] that wrote it.
     pub probe: u32,

@@ -19,7 +19,7 @@ pub struct CallRecord {
     pub reserved: u32,
 }
 
-/// Which end of a call a record tells of.
+/// Which end of a call a record is about.
 pub mod edge {
     /// The function was entered.
     pub const ENTRY: u32 = 0;

@@ -21,14 +21,14 @@ use crate::message::{KeeperReply, Order, ProbePoint};
 use crate::object::{ObjectSettings, load};
 use crate::pair::Pair;
 
-/// The argument by which a program of ours is asked to be a keeper.
+/// The argument that makes a program of ours a keeper.
 pub const COMMAND: &str = "keep-probes";
 
 /// What the process is called where processes are listed: 15 bytes at most (`PR_SET_NAME`, prctl(2)).
 const NAME: &std::ffi::CStr = c"poolferry-keep";
 /// Orders that set no probe come at once, or the one who would give them is held.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Setting probes that takes longer is told.
+/// Setting probes that takes longer is logged.
 const LONG: Duration = Duration::from_secs(2);
 
 /// Whether this program can be a keeper.
@@ -42,7 +42,7 @@ pub fn start(object: &[u8]) {
         return;
     }
     let went_well = become_one().and_then(|socket| keep(&Pair::of(socket), object));
-    // There is nobody to tell.
+    // There is no reader.
     std::process::exit(i32::from(went_well.is_err()));
 }
 
@@ -55,7 +55,7 @@ fn become_one() -> io::Result<OwnedFd> {
     close_inherited();
     ignore_signals();
     close_at_signal();
-    // It was started by a link to the program, whose name says nothing.
+    // It was started by a link to the program, whose name means nothing.
     rustix::thread::set_name(NAME)?;
     // The maker may have ended before this. Its process is then being killed, and gives no order.
     set_parent_process_death_signal(Some(Signal::USR1))?;
@@ -131,7 +131,7 @@ fn load_all(
     Ok(ebpf)
 }
 
-/// The maps go to who asked. Programs that are loaded have their own hold of them.
+/// The maps go to the process that requested them. Programs that are loaded have their own hold of them.
 fn hand_over(pair: &Pair, ebpf: &mut Ebpf) -> io::Result<()> {
     let names: Vec<String> = ebpf.maps().map(|(name, _)| name.to_owned()).collect();
     let maps = names.into_iter().filter_map(|name| Some((data(ebpf.take_map(&name)?)?, name)));
@@ -159,7 +159,7 @@ struct Kept {
     ebpf: Ebpf,
 }
 
-/// Sets probes; nothing where they cannot be set, which is told, or nobody wants them any more.
+/// Sets probes; nothing where they cannot be set, which is reported, or are not needed any more.
 fn attach(
     pair: &Pair,
     mut ebpf: Ebpf,

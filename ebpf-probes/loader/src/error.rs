@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::holder::Holder;
 
-/// Most characters of a text that are kept: the last words of the verifier say what is wrong.
+/// Most characters of a text that are kept: the end of the verifier's log has the reason.
 const MAX_CHARS: usize = 4000;
 /// Most causes behind each other.
 const MAX_CAUSES: usize = 8;
 
-/// What the kernel or a library said, as text with its own causes: an error that another process sends.
+/// An error of the kernel or a library, as text with its own causes: an error that another process sends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoteCause {
     text: String,
@@ -104,7 +104,7 @@ pub enum KeeperError {
     /// It cannot be started, or not be spoken to.
     #[error("failed to start the process that keeps the probes")]
     Start(#[source] io::Error),
-    /// It says why there are none.
+    /// Its reply has the reason.
     #[error(transparent)]
     Refused(#[from] LoadError),
     /// The probes are gone with it.
@@ -119,7 +119,7 @@ pub enum KeeperError {
         /// The time that it had.
         limit: Duration,
     },
-    /// It says what it must not say.
+    /// Its reply is not one to the request.
     #[error("the process that keeps the probes answers with something else than it was asked for")]
     Protocol,
     /// A map is missing or refused an access.

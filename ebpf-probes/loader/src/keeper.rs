@@ -20,7 +20,7 @@ use crate::pair::Pair;
 
 /// How long a keeper may take to start and to load its programs, on a machine that is short of everything.
 const LOADING: Duration = Duration::from_secs(60);
-/// How long it may take to tell the run time.
+/// How long the answer with the run time may take.
 const ANSWER_LIMIT: Duration = Duration::from_secs(1);
 /// How long it may take to take the probes out. The kernel goes on with it.
 const ENDING: Duration = Duration::from_secs(10);
@@ -265,7 +265,7 @@ pub fn processes() -> Vec<u32> {
     kept.chain(maker::left()).collect()
 }
 
-/// At the end of the program: tells all keepers to take their probes out, whoever has them, and waits for that; there are none
+/// At the end of the program: makes all keepers remove their probes, whoever has them, and waits for that; there are none
 /// after. The probed processes of those that the kernel holds for longer than `limit`.
 pub fn end_all(limit: Duration) -> Vec<u32> {
     let lines: Vec<Arc<Line>> = {

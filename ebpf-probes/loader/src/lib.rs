@@ -17,7 +17,7 @@
 //! the process whatever the others wait for. A process that is stopped keeps its probes. A keeper for which the kernel waits ends when
 //! the kernel goes on, and not before: one that is killed there leaves traps behind.
 //!
-//! A program that has not said that it can be run again ([`start`]), such as a test, keeps probes in a thread.
+//! A program that has not called [`start`], so that it cannot be run again, such as a test, keeps probes in a thread.
 
 mod child;
 mod error;

@@ -3,11 +3,11 @@
 //! To set or take out a probe, the kernel takes the lock of the memory map of every process that maps the probed file, one
 //! after the other (`register_for_each_vma`, kernel/events/uprobes.c), in a wait that nothing ends, and `fork` of the whole
 //! machine waits meanwhile. A process holds that lock in its own `mmap`, for as long as the file system of the mapped file
-//! takes, and that may be its own FUSE. So each process is asked first, in a way that takes the same lock and can be given up:
+//! takes, and that may be its own FUSE. So a file of each process is read first, which takes the same lock and can be given up:
 //! `/proc/PID/pagemap` of an address where nothing is (`pagemap_read`: `mmap_read_lock_killable`; Linux 6.17 reads `maps`
 //! without).
 //!
-//! Which files a process maps its memory map tells, so one that does not answer counts as one that maps the program.
+//! Its memory map shows which files a process maps, so one that does not answer counts as one that maps the program.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -33,7 +33,7 @@ const QUICK: Duration = Duration::from_millis(20);
 /// The process that every other can see, unless others are hidden from it (`hidepid`, proc(5)).
 const INIT: u32 = 1;
 
-/// Asks every process; the one that does not answer, or none. Ends early where nobody wants to know any more.
+/// Queries every process; returns the one that does not answer, or none. Ends early where the answer is not needed any more.
 ///
 /// # Errors
 /// [`LoadError::Unasked`].
@@ -59,7 +59,7 @@ fn first_silent(
     let current = Arc::new(AtomicU32::new(0));
     let (sender, done) = channel();
     let progress = Arc::clone(&current);
-    // Who has heard enough does not wait for this.
+    // A caller that has its answer does not wait for this.
     let query =
         move || drop(sender.send(query_all(Path::new(base), name, may_query_all, &progress)));
     thread::Builder::new()
@@ -71,7 +71,7 @@ fn first_silent(
         match done.recv_timeout(QUICK / 2) {
             Ok(all) => return all.map(|()| None),
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(unasked(None, &io::Error::other("the thread that asks has ended")));
+                return Err(unasked(None, &io::Error::other("the thread that queries has ended")));
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -89,7 +89,7 @@ fn first_silent(
     }
 }
 
-/// Asks one after the other, and tells whom.
+/// Queries one after the other, and stores which one.
 fn query_all(
     base: &Path,
     name: &str,
@@ -116,7 +116,7 @@ fn query_all(
     Ok(())
 }
 
-/// Asks a process, which may have gone, or have no memory map (a thread of the kernel's).
+/// Queries a process, which may have gone, or have no memory map (a thread of the kernel's).
 ///
 /// One whose first thread has ended has that map by its other threads only.
 fn query(process: &Path, name: &str) -> io::Result<()> {
@@ -157,9 +157,9 @@ mod tests {
     #[test]
     fn who_answers_holds_nothing() {
         let since = Instant::now();
-        // Without the rights to ask all, nothing is known.
+        // Without the rights to query all, nothing is known.
         assert!(!may_query_all() || who_holds(|| true) == Ok(None));
-        println!("all processes asked in {:?}", since.elapsed());
+        println!("all processes queried in {:?}", since.elapsed());
     }
 
     /// A folder of processes, some of which answer once somebody writes to their pipe.

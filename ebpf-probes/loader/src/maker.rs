@@ -48,7 +48,7 @@ fn order(order: Order) -> io::Result<Result<(), std::sync::mpsc::SendError<Order
             let (sender, received) = channel::<Order>();
             let obey = move || {
                 for Order { socket, made } in received {
-                    // Who asked may have gone.
+                    // The requester may have gone.
                     drop(made.send(spawn(socket)));
                 }
             };

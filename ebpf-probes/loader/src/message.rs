@@ -1,4 +1,4 @@
-//! What a keeper is told, and what it says.
+//! The messages to a keeper, and its replies.
 
 use serde::{Deserialize, Serialize};
 
@@ -19,18 +19,18 @@ pub struct ProbePoint {
     pub cookie: Option<u64>,
 }
 
-/// What a keeper is told, in this order.
+/// The orders to a keeper, in this order.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Order {
     /// Makes the maps and loads these programs.
     Load { settings: ObjectSettings, programs: Vec<String> },
     /// Sets probes in process `pid`; the file comes with it.
     Attach { pid: u32, sites: Vec<ProbePoint> },
-    /// Tells the programs' run time, at any time after.
+    /// Requests the programs' run time, at any time after.
     RunTime,
 }
 
-/// What it says.
+/// A reply of a keeper.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum KeeperReply {
     /// It ends with its maker from here on.

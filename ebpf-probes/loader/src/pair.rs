@@ -109,9 +109,9 @@ impl Pair {
         }
     }
 
-    /// The other end hears that nothing more comes.
+    /// The other end reads the end of the stream.
     pub(crate) fn close(&self) {
-        // One that is gone needs not be told.
+        // One that is gone needs no message.
         let _ = shutdown(&self.0, Shutdown::Write);
     }
 }

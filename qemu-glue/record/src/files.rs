@@ -148,7 +148,7 @@ pub fn read(path: &Path) -> Result<Report, RecordError> {
     Ok(report)
 }
 
-/// What a record of any schema has, and what tells one from results.
+/// What a record of any schema has, and what distinguishes one from results.
 #[derive(Deserialize)]
 struct OfSchema {
     #[serde(default)]

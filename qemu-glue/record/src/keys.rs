@@ -1,4 +1,4 @@
-//! The keys of a record, told by the types themselves.
+//! The keys of a record, described by the types themselves.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -57,13 +57,13 @@ pub struct Report {
     pub qemu: QemuVersions,
     /// Where it ran.
     pub machine: Machine,
-    /// From the `migrate` command to the end of the migration in seconds, as QEMU tells it
+    /// From the `migrate` command to the end of the migration in seconds, as QEMU reports it
     /// (`query-migrate`: `total-time`).
     pub total_time_s: f64,
     /// From the wish to migrate to the end of the migration in seconds, on a clock outside of QEMU: with the list, the checks and
     /// whatever else comes before the `migrate` command. `null`: nobody looked at a clock.
     pub command_s: Option<f64>,
-    /// How long the VM ran on neither side in milliseconds, as QEMU tells it (`query-migrate`:
+    /// How long the VM ran on neither side in milliseconds, as QEMU reports it (`query-migrate`:
     /// `downtime`).
     pub downtime_ms: f64,
     /// Longest gap in the service by the guest's own clock around the switchover, in milliseconds.
@@ -193,7 +193,7 @@ pub enum MigrationStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct GuestSystem {
-    /// The server, with its version as it tells it: `MySQL 5.6.24`, `MariaDB 10.11.18-MariaDB-0+deb12u1`.
+    /// The server, with its version as it reports it: `MySQL 5.6.24`, `MariaDB 10.11.18-MariaDB-0+deb12u1`.
     pub server: Text,
     /// Release of its kernel (`uname -r`).
     pub kernel: Text,
@@ -209,7 +209,7 @@ pub struct Links {
     pub storage_bits_per_s: Option<u64>,
 }
 
-/// Versions as `query-version` tells them.
+/// Versions as `query-version` reports them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct QemuVersions {
@@ -243,7 +243,7 @@ pub struct Machine {
 pub struct Pages {
     /// The guest's list named them.
     pub listed: u64,
-    /// QEMU was told to leave them out.
+    /// QEMU got the hint to leave them out.
     pub skipped: u64,
     /// All zeros, which the destination has without being sent any.
     pub zero: u64,

@@ -71,12 +71,12 @@ pub struct Transactions {
     pub seconds: f64,
     /// Commits that the probes in the guest counted.
     pub by_probes: u64,
-    /// Transactions that the load told of.
+    /// Transactions that the load reported.
     pub by_load: f64,
 }
 
 impl Transactions {
-    /// What the probes counted too much, as a part of what the load told of; negative: too little.
+    /// What the probes counted too much, as a part of what the load reported; negative: too little.
     #[must_use]
     pub fn apart(&self) -> f64 {
         approximate(self.by_probes) / self.by_load - 1.0

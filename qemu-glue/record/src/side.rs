@@ -34,9 +34,9 @@ pub struct Side {
     pub iterations: u64,
     /// Seconds spent in them together.
     pub iterating_s: f64,
-    /// When the VM was told to stop for the switchover.
+    /// When the VM was stopped for the switchover.
     pub vm_stop_s: Option<f64>,
-    /// When the VM was told to run.
+    /// When the VM was started.
     pub vm_start_s: Option<f64>,
     /// When the migration took its last state.
     pub ended_s: Option<f64>,
@@ -56,7 +56,7 @@ pub struct Function {
     pub calls: u64,
 }
 
-/// Whether a probe on a function tells anything.
+/// Whether a probe on a function reports anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FunctionState {

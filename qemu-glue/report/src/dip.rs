@@ -6,7 +6,7 @@ use migration_record::{Report, Tps, approximate};
 
 /// A load is back when it does so much of what it did before.
 const BACK: f64 = 0.95;
-/// What one report tells of.
+/// The span of one report.
 const SECOND: f64 = 1.0;
 
 /// The load around a migration, by transactions per second.
@@ -16,7 +16,7 @@ pub struct Dip {
     pub before_tps: f64,
     /// Lowest second from the command on, as a share of that.
     pub lowest: f64,
-    /// Seconds below 95 % of it, those among them that the load told nothing of.
+    /// Seconds below 95 % of it, those among them without a report of the load.
     pub below_95_s: f64,
     /// From QEMU's `migrate` to the first second after the migration that is back at 95 %; `null`:
     /// not while it was looked at.

@@ -75,7 +75,7 @@ impl Shared {
             unsafe { libc::flock(self.file, libc::LOCK_UN) };
             return false;
         }
-        // Any other error tells nothing: then nothing is skipped, which is never wrong.
+        // Any other error leaves it open: then nothing is skipped, which is never wrong.
         crate::mapping::errno() == libc::EWOULDBLOCK.unsigned_abs().into()
     }
 

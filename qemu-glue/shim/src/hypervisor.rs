@@ -1,4 +1,4 @@
-//! What the engine asks of QEMU; tests have another one.
+//! What the engine needs of QEMU; tests have another one.
 
 use core::ffi::CStr;
 

@@ -8,7 +8,7 @@
 //!                                         precopy_notify
 //! ```
 //! It never waits, never fails a callback, allocates no more than the armed set needs, and hints
-//! nothing on any doubt. What it cannot do it tells by [`shim_abi::RefusalReason`]. Whatever happens to the
+//! nothing on any doubt. What it cannot do it reports by [`shim_abi::RefusalReason`]. Whatever happens to the
 //! host's program, at the last sync every page that was hinted and not confirmed is re-dirtied: then
 //! QEMU sends it.
 #![cfg_attr(not(test), no_std)]

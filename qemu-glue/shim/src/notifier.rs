@@ -1,4 +1,4 @@
-//! QEMU's list of those that it tells of a migration, and our place in it.
+//! QEMU's list of migration notifiers, and our place in it.
 #![expect(unsafe_code, reason = "a node of QEMU's list, and what its calls share")]
 
 use core::cell::UnsafeCell;
@@ -51,7 +51,7 @@ pub(crate) fn install(entry: LoadedBy) {
         return;
     }
     let Ok(shared) = Shared::create() else {
-        // The host will say that there is no library; this says why.
+        // The host will report that there is no library; this is the reason.
         const TEXT: &[u8] = b"poolferry: no memory to share with the host's program\n";
         // SAFETY: the text and its length.
         unsafe { libc::write(2, TEXT.as_ptr().cast(), TEXT.len()) };

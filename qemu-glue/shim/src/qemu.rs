@@ -123,7 +123,7 @@ struct VersionInfo {
     package: *const c_void,
 }
 
-/// QEMU's version; `None` if it does not say. What it allocates for the answer, some hundred bytes, is
+/// QEMU's version; `None` if it does not report it. What it allocates for the answer, some hundred bytes, is
 /// left to it.
 pub(crate) fn version() -> Option<Version> {
     type Query = unsafe extern "C" fn(*mut c_void) -> *const VersionInfo;

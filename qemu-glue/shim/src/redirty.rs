@@ -1,6 +1,6 @@
 //! Re-dirtying: pages are marked as written, so that the sync that follows takes them up and QEMU sends them.
 //!
-//! On TCG the mark also says that a page has no translated code left (`memory_region_set_dirty`, 7.2 to
+//! On TCG the mark also means that a page has no translated code left (`memory_region_set_dirty`, 7.2 to
 //! 11.0). If it does have some and the migration does not complete, a guest that changes that code may go
 //! on with the old; buffer pools hold no code.
 
@@ -16,14 +16,14 @@ use crate::skip::Skip;
 /// Which pages to re-dirty.
 #[derive(Clone, Copy)]
 enum Wanted {
-    /// Those that the host asks for.
+    /// Those that the host requests.
     Requested,
     /// Those, and those that it has not confirmed.
     Unconfirmed,
 }
 
 impl Skip {
-    /// Re-dirties what the host asks for, and says how many pages. Looks only if the host has asked anew.
+    /// Re-dirties what the host requests; returns how many pages. Looks only if there is a new request.
     pub(crate) fn redirty_requested(&mut self, vm: &impl Hypervisor, control: &ControlPage) -> u64 {
         let requested = control.redirty_requested.load(Acquire);
         if requested == self.requested_seen {
@@ -33,7 +33,7 @@ impl Skip {
         self.redirty(vm, Wanted::Requested)
     }
 
-    /// Re-dirties all that is not confirmed, and says how many pages.
+    /// Re-dirties all that is not confirmed; returns how many pages.
     pub(crate) fn redirty_unconfirmed(&mut self, vm: &impl Hypervisor) -> u64 {
         self.redirty(vm, Wanted::Unconfirmed)
     }

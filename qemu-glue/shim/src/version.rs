@@ -2,7 +2,7 @@
 
 use shim_abi::{NEWEST_QEMU, OLDEST_QEMU};
 
-/// As `qmp_query_version` tells it.
+/// As `qmp_query_version` reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Version {
     pub(crate) major: u32,
@@ -18,7 +18,7 @@ impl Version {
 
     /// A plugin interface number within the range that this version accepts (`plugins/loader.c` and
     /// `include/qemu/qemu-plugin.h`: 0..=1 up to 8.2, 2..=4 or more for 9.0 to 11.0, 7 only in 11.1).
-    /// For a later version it is a guess; QEMU itself says so at its start if the guess is wrong.
+    /// For a later version it is a guess; QEMU itself reports it at its start if the guess is wrong.
     pub(crate) fn plugin_interface(self) -> i32 {
         match (self.major, self.minor) {
             (..=8, _) => 1,

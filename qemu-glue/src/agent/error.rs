@@ -8,7 +8,7 @@ use foreign::Text;
 use page_wire::protocol::{LineError, ReplyBody, VERSION};
 use thiserror::Error;
 
-/// The agent could not be asked, or has not answered as it should.
+/// The agent could not be reached, or has not answered as it should.
 #[derive(Debug, Error)]
 pub enum AgentError {
     /// Nobody listens on the port's socket.
@@ -57,12 +57,12 @@ pub enum AgentError {
     #[error("the agent's answer cannot be read")]
     Garbled(#[source] LineError),
     /// The answer to another question.
-    #[error("the agent answers `{kind}`, which was not asked for")]
+    #[error("the agent answers `{kind}`, which was not requested")]
     Unexpected {
         /// Which kind of answer.
         kind: &'static str,
     },
-    /// The agent says that it cannot, and why.
+    /// The agent refuses, with its reason.
     #[error("the guest's agent: {what}")]
     Refused {
         /// Its words.
@@ -72,7 +72,7 @@ pub enum AgentError {
         /// Whether it expects that to pass in a moment.
         again: bool,
     },
-    /// An answer that contradicts itself or what was asked.
+    /// An answer that contradicts itself or the request.
     #[error("the agent's answer makes no sense: {what}")]
     Nonsense {
         /// What is wrong with it.
@@ -98,7 +98,7 @@ impl AgentError {
                  to the port's socket"
             }
             Self::Closed { .. } => "see whether QEMU still runs",
-            Self::Timeout { .. } => "see what `poolferry agent` says in the guest, and try again",
+            Self::Timeout { .. } => "read the log of `poolferry agent` in the guest, and try again",
             Self::Version { .. } => "install the same version of Poolferry in the guest and here",
             Self::Garbled(_) | Self::Nonsense { .. } | Self::Unexpected { .. } | Self::Torn => {
                 "see that the guest runs the same version of Poolferry, and its own agent"

@@ -1,4 +1,4 @@
-//! From what the agent tells of its list to the list's bytes.
+//! From the agent's reply about its list to the list's bytes.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -27,11 +27,11 @@ pub struct Listed {
     pub how: How,
     /// How the guest held the pages.
     pub pinned: Pinned,
-    /// Number of database pages on it, as the agent says.
+    /// Number of database pages on it, as the agent reports.
     pub pages: u64,
-    /// Process ids of the servers whose pages are on it, as the agent says.
+    /// Process ids of the servers whose pages are on it, as the agent reports.
     pub servers: Vec<u32>,
-    /// Blocks of the pools that are not on it, by reason, as the agent says.
+    /// Blocks of the pools that are not on it, by reason, as the agent reports.
     pub left_out: BTreeMap<Text, u64>,
 }
 
@@ -40,7 +40,7 @@ pub struct Listed {
 pub struct ListSteps {
     /// Until the agent had a server to make a list of.
     pub waited_s: f64,
-    /// In the guest, as the agent says.
+    /// In the guest, as the agent reports.
     pub guest: Steps,
     /// From the question to the whole answer, the guest's steps included.
     pub answer_s: f64,
@@ -65,13 +65,13 @@ pub enum How {
 /// Why a list was not read in place.
 #[derive(Debug, Error)]
 pub enum NotInPlace {
-    /// The guest does not know the frames, or they are too many to tell.
-    #[error("the agent does not tell where its pages lie")]
+    /// The guest does not know the frames, or they are too many for a reply.
+    #[error("the agent does not report where its pages lie")]
     NotGiven,
-    /// The frames told are more or less than the list has.
-    #[error("the agent tells of {given} frames for a list of {needed}")]
+    /// The reply names more or fewer frames than the list has.
+    #[error("the agent reports {given} frames for a list of {needed}")]
     Count {
-        /// Frames told.
+        /// Frames of the reply.
         given: u64,
         /// Frames that the list fills.
         needed: u64,
@@ -89,7 +89,7 @@ pub enum NotInPlace {
     Hash,
 }
 
-/// What the agent tells of its list, as far as that can be checked before it is read.
+/// The agent's reply about its list, checked as far as possible before the list is read.
 pub(super) struct ListReply {
     pub(super) list: PageList,
     length: usize,
@@ -159,7 +159,7 @@ impl ListReply {
     }
 }
 
-/// A list that comes in pieces. Memory grows with what has come, not with what was told.
+/// A list that comes in pieces. Memory grows with the bytes that have arrived, not with the length that the reply states.
 pub(super) struct Copying<'a> {
     list: &'a ListReply,
     bytes: Vec<u8>,
@@ -177,16 +177,16 @@ impl<'a> Copying<'a> {
         (len > 0).then_some((self.bytes.len() as u64, len))
     }
 
-    /// Takes the piece that was asked for, of `len` bytes.
+    /// Takes the piece that was requested, of `len` bytes.
     pub(super) fn take(&mut self, piece: &Copied, len: u32) -> Result<(), AgentError> {
         let nonsense = |what: &str| AgentError::Nonsense { what: what.into() };
         if piece.offset != self.bytes.len() as u64 {
-            return Err(nonsense("another piece of the list than was asked for"));
+            return Err(nonsense("another piece of the list than was requested"));
         }
         let data =
             STANDARD.decode(&piece.data).map_err(|_| nonsense("a piece that is no base64"))?;
         if u32::try_from(data.len()) != Ok(len) {
-            return Err(nonsense("a piece of another length than was asked for"));
+            return Err(nonsense("a piece of another length than was requested"));
         }
         self.bytes.extend_from_slice(&data);
         Ok(())

@@ -1,14 +1,14 @@
-//! The guest's agent, asked over the VM's virtio-serial port.
+//! Requests to the guest's agent over the VM's virtio-serial port.
 //!
 //! ```text
-//! connect ─ hello ─> page_list ─┬─ read in place, by the frames that the agent tells ─┐
+//! connect ─ hello ─> page_list ─┬─ read in place, at the frames of its reply ─┐
 //!                               └─ else copied, piece by piece ───────────────────────┴─ hash ─> Listed
 //! ```
-//! Nothing that the agent says is believed: lengths and counts are bounded before anything is allocated,
+//! No reply of the agent is trusted: lengths and counts are bounded before anything is allocated,
 //! addresses are read through [`ReadRam`], which knows the VM's RAM, and the bytes count only when they
-//! hash to what was told (a list that has moved, or changes while it is read, does not). What the list
-//! *says* is for its reader to clip and to prove. Every wait has an end; an answer that comes after
-//! that is recognised by its id and left alone, so an agent may be asked again after any error but
+//! hash in its reply (a list that has moved, or changes while it is read, does not). What the list
+//! *contains* is for its reader to clip and to prove. Every wait has an end; an answer that comes after
+//! that is recognised by its id and ignored, so a request may follow any error but
 //! [`AgentError::Closed`] and [`AgentError::Io`].
 
 mod error;
@@ -33,16 +33,16 @@ pub use telemetry::{Reading, Telemetry, seconds, seconds_from};
 use listed::{Copying, ListReply};
 use port::AgentPort;
 
-/// How long the agent has to say that it is there; it answers asks one after the other, and the one
+/// How long the agent has to greet; it answers requests one after the other, and the one
 /// before may have been for a list.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// For short answers.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 /// For each piece of a list that is copied.
 const PIECE_WITHIN: Duration = Duration::from_secs(10);
-/// A list that the agent says is about to come, as its server is being attached to or starts, is waited for so long.
+/// A list that the agent has announced, as its server is being attached to or starts, is waited for so long.
 const COMING_WITHIN: Duration = Duration::from_secs(10);
-/// How often it is asked for meanwhile.
+/// How often it is requested meanwhile.
 const AGAIN_EVERY: Duration = Duration::from_millis(200);
 /// Courtesy: the agent gives the pages back by itself later.
 const RELEASE_WITHIN: Duration = Duration::from_secs(2);
@@ -78,7 +78,7 @@ impl Agent {
         Ok(Self { port, hello, patience: COMING_WITHIN })
     }
 
-    /// What it said of itself.
+    /// Its greeting.
     #[must_use]
     pub const fn hello(&self) -> &Hello {
         &self.hello
@@ -94,10 +94,10 @@ impl Agent {
     /// The guest's page list of this moment, complete and unchanged: the bytes that
     /// [`page_wire::List::parse`] reads. `timeout` is for all of it, the copying included.
     ///
-    /// An agent that is about to have a server, as that was restarted a moment ago, is asked again for ten seconds.
+    /// An agent that is about to have a server, as that was restarted a moment ago, gets the request again for ten seconds.
     ///
     /// # Errors
-    /// [`AgentError`] when there is no list, with the guest's own words where it has said why.
+    /// [`AgentError`] when there is no list, with the guest's own words where it has given a reason.
     pub async fn page_list(
         &mut self,
         ram: &impl ReadRam,
@@ -124,7 +124,7 @@ impl Agent {
         Ok(listed)
     }
 
-    /// The answer, and when it was asked for.
+    /// The answer, and when it was requested.
     async fn request_list(&mut self, until: Instant) -> Result<(ReplyBody, Instant), AgentError> {
         let patience = until.min(Instant::now() + self.patience);
         let mut has_logged = false;
@@ -201,11 +201,11 @@ impl Agent {
         }
     }
 
-    /// Tells how the migration goes, for people in the guest; at least every ten seconds, or they take
+    /// Reports how the migration goes, for people in the guest; at least every ten seconds, or they take
     /// it to be over.
     ///
     /// # Errors
-    /// [`AgentError`] when it was not heard, which matters to nobody else.
+    /// [`AgentError`] when it was not received. The migration does not depend on it.
     pub async fn report(&mut self, migration: Migration) -> Result<(), AgentError> {
         match self.port.request(RequestBody::Migration(migration), "a nod", ANSWER_WITHIN).await? {
             ReplyBody::Noted => Ok(()),

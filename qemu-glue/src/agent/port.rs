@@ -49,7 +49,7 @@ impl AgentPort {
         })
     }
 
-    /// Says hello until the agent does too.
+    /// Sends the hello until the agent answers with its own.
     pub(super) async fn greet(&mut self, limit: Duration) -> Result<Hello, AgentError> {
         let until = Instant::now() + limit;
         let silent = AgentError::Silent { path: self.path.clone(), limit };
@@ -82,7 +82,7 @@ impl AgentPort {
         Err(silent)
     }
 
-    /// Asks, and waits for the answer of the same id.
+    /// Sends a request, and waits for the reply of the same id.
     pub(super) async fn request(
         &mut self,
         request: RequestBody,

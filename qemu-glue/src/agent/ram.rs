@@ -1,4 +1,4 @@
-//! Reading guest RAM at the addresses that the guest tells.
+//! Reading guest RAM at the addresses that the guest reports.
 
 use std::error::Error;
 

@@ -1,4 +1,4 @@
-//! Guest telemetry: the guest is told how its migration goes, and asked how its server does.
+//! Guest telemetry: sends the guest how its migration goes, and requests how its server does.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,19 +13,19 @@ use super::Agent;
 use crate::channel::MAX_SECONDS;
 use migration_record::GuestSecond;
 
-/// How often the guest is asked.
+/// How often the guest gets a request.
 const EVERY: Duration = Duration::from_millis(250);
-/// How often it is told.
+/// How often an update is sent.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Most readings that are kept: an hour of them.
 const MAX_READINGS: usize = 4 * 3600;
-/// Most of anything that a guest does in a second, and most bytes of a page of its server: what it says beyond is not so.
+/// Most of anything that a guest does in a second, and most bytes of a page of its server: higher figures are clipped.
 const MAX_PER_S: f64 = 1e9;
 const MAX_PAGE_BYTES: u64 = 64 << 10;
 /// Rates are made over this time of the guest's clock at least.
 const SECOND_NS: u64 = 1_000_000_000;
 
-/// What the guest's probes said at one moment.
+/// The readings of the guest's probes at one moment.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// When the answer came.
@@ -34,7 +34,7 @@ pub struct Reading {
     pub observed: Observed,
 }
 
-/// Asks and tells in a task of its own: nothing waits for the guest.
+/// Requests and reports in a task of its own: nothing waits for the guest.
 #[derive(Debug)]
 pub struct Telemetry {
     news: watch::Sender<Option<Migration>>,
@@ -43,7 +43,7 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Begins to ask.
+    /// Starts the requests.
     #[must_use]
     pub fn begin(agent: Agent) -> Self {
         let (news, updates) = watch::channel(None);
@@ -52,7 +52,7 @@ impl Telemetry {
         Self { news, readings, task }
     }
 
-    /// What the guest is told next.
+    /// What is sent to the guest next.
     pub fn report(&self, migration: Migration) {
         self.news.send_replace(Some(migration));
     }
@@ -83,7 +83,7 @@ async fn keep(
         let status = agent.status().await;
         let observed = match status {
             Ok(status) => status.observed,
-            Err(error) => return log::info!("the guest is asked no more: {error}"),
+            Err(error) => return log::info!("the guest gets no more requests: {error}"),
         };
         if let Some(observed) = observed {
             let mut readings = readings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,7 +95,7 @@ async fn keep(
         if let Some(news) = news.filter(|_| last.is_none_or(|last| last.elapsed() >= INTERVAL)) {
             last = Some(Instant::now());
             if let Err(error) = agent.report(news).await {
-                return log::info!("the guest is told no more: {error}");
+                return log::info!("the guest gets no more updates: {error}");
             }
         }
     }

@@ -35,7 +35,7 @@ enum Act {
     HangUp,
 }
 
-/// An agent that acts as it is told, one host after the other.
+/// An agent with scripted acts, one host after the other.
 fn fake(mut act: impl FnMut(&AgentRequest) -> Vec<Act> + Send + 'static) -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("port");
@@ -160,7 +160,7 @@ fn nearly_right(
     (folder, path, ram)
 }
 
-/// The same, with the told list changed.
+/// The same, with the list of the reply changed.
 fn altered(change: impl Fn(&mut PageList) + Send + 'static) -> (TempDir, PathBuf, Ram) {
     nearly_right(move |_, mut reply| {
         if let ReplyBody::PageList(page_list) = &mut reply {

@@ -1,4 +1,4 @@
-//! What the other host may tell: numbers and lists of a size that a migration can have.
+//! What the other host may send: numbers and lists of a size that a migration can have.
 //!
 //! Texts are bounded by their type. A control message is clipped as it is read, before anything keeps, logs or reports it. What only a set can bound, pages
 //! and bytes of it, is bounded by who knows the set ([`Progress::within`]).
@@ -21,7 +21,7 @@ const MAX_UNIX_SECONDS: f64 = 4_102_444_800.0;
 /// Most bitmap syncs and functions of a time line.
 const MAX_LINES: usize = 4096;
 
-/// Something that the other host has told, made as small as it may be.
+/// A value that the other host has sent, clipped to what it may be.
 pub(super) trait Clip {
     /// It, clipped. What was within all bounds stays as it is.
     fn clipped(self) -> Self;

@@ -14,7 +14,7 @@ pub enum ChannelError {
     Io {
         /// `read from` or `write to`.
         doing: &'static str,
-        /// What the stream said.
+        /// The stream's error.
         #[source]
         source: io::Error,
     },
@@ -100,7 +100,7 @@ impl ChannelError {
             | Self::Closed
             | Self::Truncated
             | Self::NotTaken(_)
-            | Self::Silent(_) => "look at what `poolferry-host` says on the other host",
+            | Self::Silent(_) => "read the output of `poolferry-host` on the other host",
             Self::Stranger(_) => "install the same version of `poolferry-host` on both hosts",
             Self::Security { .. } => "give `--key FILE` on both hosts, with the same key",
             Self::WrongKey | Self::Rejected => "copy the key file from one host to the other",

@@ -10,7 +10,7 @@ use super::frame::{Receiver, Sender};
 use super::key::Key;
 use super::noise;
 
-/// First seven bytes of either side; the eighth says how it goes on.
+/// First seven bytes of either side; the eighth selects how it goes on.
 const PREFACE: [u8; 7] = *b"PFERRY1";
 const PLAIN: u8 = b'P';
 const NOISE: u8 = b'N';
@@ -72,7 +72,7 @@ pub enum Step {
     Keyed,
 }
 
-/// [`accept`], which tells each step of the other side as soon as it has been seen.
+/// [`accept`], which reports each step of the other side as soon as it has been seen.
 ///
 /// # Errors
 /// As [`connect`].
@@ -122,7 +122,7 @@ where
     Ok((Sender::new(write, seal), Receiver::new(read, open)))
 }
 
-/// Says the first bytes and holds the other side's against them.
+/// Sends the first bytes and compares the other side's with them.
 async fn preface<S>(stream: &mut S, ours: u8) -> Result<(), ChannelError>
 where
     S: AsyncRead + AsyncWrite + Unpin,

@@ -1,4 +1,4 @@
-//! What the hosts say to each other.
+//! The messages between the hosts.
 
 use foreign::{Name, Text};
 use page_number::PAGE_BYTES;

@@ -1,4 +1,4 @@
-//! The channel between the two hosts: messages over one stream, encrypted unless told otherwise.
+//! The channel between the two hosts: messages over one stream, encrypted unless `--plain` is given.
 //!
 //! ```text
 //! source                              destination

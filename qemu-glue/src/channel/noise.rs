@@ -79,7 +79,7 @@ where
     halves(state)
 }
 
-/// The handshake from the side that was connected to; `heard` is called once the other's first message is right.
+/// The handshake from the side that was connected to; `on_first` is called once the other's first message is right.
 pub(super) async fn respond<S>(
     stream: &mut S,
     key: &Key,

@@ -89,7 +89,7 @@ async fn looked(qemu: u32) -> QemuFiles {
     OpenFiles::of(qemu).await.map(Arc::new).map_err(Arc::new)
 }
 
-/// The storage of a device: where the operator says that it is, else where QEMU's own disk of that name is.
+/// The storage of a device: at the operator's address, else where QEMU's own disk of that name is.
 async fn one(
     device: &str,
     overrides: &[Override],
@@ -125,7 +125,7 @@ enum DeviceError {
         source: Unreadable,
     },
     /// The files that QEMU has open cannot be looked at.
-    #[error("what QEMU has open cannot be told")]
+    #[error("failed to look at QEMU's open files")]
     QemuFiles(#[source] Arc<io::Error>),
     /// Its storage does not open.
     #[error(transparent)]
@@ -170,7 +170,7 @@ pub(crate) async fn examine(disks: &[Disk], overrides: &[Override], qemu: u32) -
     let mut findings = Vec::new();
     for disk in disks {
         let name = format!("disk `{}` ({})", disk.device, called(disk));
-        // What the operator says goes before.
+        // The operator's address takes precedence.
         if overrides.iter().any(|(device, _)| disk.is(device)) {
             continue;
         }

@@ -19,7 +19,7 @@ pub enum ReceiveError {
         /// The source's.
         theirs: u32,
     },
-    /// The other side said something else than its turn was.
+    /// The other side sent a message out of turn.
     #[error("the source sent {got} instead of {expected}")]
     OutOfTurn {
         /// What came.
@@ -44,7 +44,7 @@ pub enum ReceiveError {
     /// More or fewer runs than the offer has.
     #[error("the source offered {offered} runs and sent {sent}")]
     Runs {
-        /// As its offer says.
+        /// As in its offer.
         offered: u64,
         /// As they came, at least.
         sent: u64,
@@ -75,7 +75,7 @@ impl ReceiveError {
             Self::Version { .. } => {
                 Some("install the same version of `poolferry-host` on both hosts")
             }
-            Self::Silent { .. } => Some("look at what `poolferry-host` says on the source host"),
+            Self::Silent { .. } => Some("read the output of `poolferry-host` on the source host"),
             Self::OutOfTurn { .. }
             | Self::Hashes(_)
             | Self::Redirtied { .. }

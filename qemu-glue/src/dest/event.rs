@@ -1,4 +1,4 @@
-//! What the destination tells its operator.
+//! What the destination reports to its operator.
 
 use foreign::Text;
 use serde::Serialize;
@@ -6,14 +6,14 @@ use serde::Serialize;
 use crate::channel::{Finish, Finished, Progress, Ready};
 use crate::set::SkipSet;
 
-/// Is told of everything.
+/// Receives all events.
 pub type Observer<'a> = &'a mut (dyn FnMut(&ReceiveEvent) + Send);
 
 /// Something that has happened.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum ReceiveEvent {
-    /// A source has connected and said hello.
+    /// A source has connected and sent its hello.
     Connected {
         /// The migration's name.
         migration: Text,
@@ -61,7 +61,7 @@ impl ReceiveEvent {
 pub struct Outcome {
     /// Its name.
     pub migration: Text,
-    /// As the source told it.
+    /// As the source reported it.
     pub finish: Finish,
     /// What was restored.
     pub finished: Finished,

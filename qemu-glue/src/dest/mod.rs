@@ -10,7 +10,7 @@
 //!   delivered by QEMU (I3). Everything else is answered `NotInstalled` with the reason, or not at all,
 //!   and the source re-dirties it (I1).
 //! - The pages of the set are holes when QEMU begins to listen; nothing is punched after that, nor for a
-//!   later source: QEMU listens once, and one that was told to is never prepared again (`incoming/state.rs`).
+//!   later source: QEMU listens once, and one that had the command is never prepared again (`incoming/state.rs`).
 //! - A page's hash is taken once.
 //! - When [`receive`] returns, nothing is installed any more.
 //!
@@ -50,7 +50,7 @@ use self::session::ReceiveSession;
 /// Serves the migration of the source that has connected `stream`.
 ///
 /// # Errors
-/// [`ReceiveError`] when the channel ends before the source has said how the migration ended.
+/// [`ReceiveError`] when the channel ends before the source has sent how the migration ended.
 pub async fn receive<S>(
     stream: S,
     options: &Options,

@@ -25,7 +25,7 @@ pub enum RestoreRefusal {
         /// Of `query-status`.
         status: String,
     },
-    /// QEMU was told to listen by an attempt before this one, and it is told once: what is in its memory
+    /// An attempt before this one made QEMU listen, which works once: what is in its memory
     /// by now is not known.
     #[error("QEMU listens already, for an attempt before this one")]
     Listens,
@@ -151,7 +151,7 @@ pub enum RestoreRefusal {
     /// QEMU does not listen.
     #[error("QEMU does not listen for the migration on `{uri}`")]
     Listen {
-        /// What it was told.
+        /// What it should have set.
         uri: String,
         /// Why.
         #[source]

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 /// (`mapping_seek_hole_data`, mm/filemap.c, Linux 5.15 to 6.18).
 ///
 /// # Errors
-/// What lseek(2) says.
+/// The answer of lseek(2).
 pub(crate) fn data(file: &File, from: u64) -> io::Result<Option<Range<u64>>> {
     match seek(file, SeekFrom::Data(from)) {
         Ok(start) => Ok(Some(start..seek(file, SeekFrom::Hole(start))?)),

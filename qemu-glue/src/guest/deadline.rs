@@ -1,6 +1,6 @@
-//! One deadline for all that is asked of QEMU about one thing.
+//! One deadline for all queries to QEMU about one thing.
 //!
-//! A question has its own, and how many there are is QEMU's to say: it names RAM blocks and disks. One that answers each of some
+//! A query has its own, and QEMU decides how many there are: it names RAM blocks and disks. One that answers each of some
 //! thousand questions late would hold its caller for a day.
 
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::GuestError;
 /// for seconds.
 pub(super) const GUEST_LIMIT: Duration = Duration::from_secs(60);
 
-/// The answers to what `asks`, about `what`.
+/// The answers to `queries`, about `what`.
 ///
 /// # Errors
-/// As of `asks`, and [`GuestError::Slow`].
+/// As of `queries`, and [`GuestError::Slow`].
 pub(super) async fn within<T>(
     limit: Duration,
     what: &'static str,

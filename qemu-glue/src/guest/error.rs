@@ -11,13 +11,13 @@ use crate::qmp::QmpError;
 /// The VM cannot be seen from the host as it has to be.
 #[derive(Debug, Error)]
 pub enum GuestError {
-    /// QEMU did not tell.
+    /// QEMU did not answer in time.
     #[error(transparent)]
     Qmp(#[from] QmpError),
     /// QEMU answers, and makes no end.
-    #[error("QEMU did not tell of its {what} within {} s", limit.as_secs_f64())]
+    #[error("QEMU did not report its {what} within {} s", limit.as_secs_f64())]
     Slow {
-        /// What it was asked about.
+        /// What the query was about.
         what: &'static str,
         /// How long all of its answers may take.
         limit: Duration,
@@ -41,12 +41,12 @@ pub enum GuestError {
     },
     /// It claims more RAM than this host can hold.
     #[error(
-        "QEMU says that this VM has {} MiB of RAM, and the host has {} MiB of memory and swap",
+        "QEMU reports {} MiB of RAM for this VM, and the host has {} MiB of memory and swap",
         claimed >> 20,
         held >> 20
     )]
     TooLarge {
-        /// RAM of the VM in bytes, as QEMU says.
+        /// RAM of the VM in bytes, as QEMU reports.
         claimed: u64,
         /// Memory and swap of the host in bytes.
         held: u64,
@@ -72,7 +72,7 @@ pub enum GuestError {
         /// Why.
         error: io::Error,
     },
-    /// The file is not where QEMU's mappings say.
+    /// The file is not where QEMU's mappings have it.
     #[error("RAM block `{block}` does not lie in the file that QEMU maps for it")]
     Elsewhere {
         /// The block.

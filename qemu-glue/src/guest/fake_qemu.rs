@@ -1,4 +1,4 @@
-//! A QEMU for tests that has much to be asked about, and says what no QEMU does.
+//! A QEMU for tests that makes many queries necessary, and answers as no QEMU does.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::sleep;
 /// Things that it names; about each there is a question.
 pub(super) const MANY: usize = 100;
 
-/// What it says.
+/// Its answers.
 pub(super) struct FakeQemu {
     /// How long each answer takes.
     pub(super) late: Duration,

@@ -11,7 +11,7 @@ use thiserror::Error;
 pub(super) const MAX_LINE: u64 = 16 << 20;
 
 /// Most values of a line, those of its arrays and objects counted one by one: each takes up to 100 bytes. Of the
-/// answers that are asked for, `query-block` and `query-named-block-nodes` have about 200 for each disk.
+/// answers to our queries, `query-block` and `query-named-block-nodes` have about 200 for each disk.
 pub(super) const MAX_VALUES: usize = 1 << 18;
 
 /// A command could not be given or was refused.

@@ -1,10 +1,10 @@
-//! What QEMU says unasked.
+//! QEMU's events.
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-/// Longest name of an event, and of a state that it tells, in bytes.
+/// Longest name of an event, and of a state that it names, in bytes.
 const MAX_NAME: usize = 64;
 
 /// An event. Of its data, only what is of use here is kept: as many events wait as a listener may lag behind.
@@ -12,7 +12,7 @@ const MAX_NAME: usize = 64;
 pub struct Event {
     /// Its name, e.g. `MIGRATION`.
     pub name: Box<str>,
-    /// When, by QEMU's wall clock since 1970; zero where QEMU could not tell.
+    /// When, by QEMU's wall clock since 1970; zero where QEMU could not read it.
     pub at: Duration,
     status: Option<Box<str>>,
     pass: Option<u64>,
@@ -35,13 +35,13 @@ impl Event {
         })
     }
 
-    /// The new state of the migration, when this event tells one.
+    /// The new state of the migration, when this event has one.
     #[must_use]
     pub fn migration_status(&self) -> Option<&str> {
         self.status.as_deref()
     }
 
-    /// Number of the bitmap sync that has just ended, when this event tells one; the first is 1.
+    /// Number of the bitmap sync that has just ended, when this event has one; the first is 1.
     #[must_use]
     pub const fn migration_pass(&self) -> Option<u64> {
         self.pass

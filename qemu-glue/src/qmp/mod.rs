@@ -2,7 +2,7 @@
 //!
 //! One task reads: it hands each answer to the caller that waits for its id, and each event to all who
 //! listen. Another writes, so that a caller who is cancelled leaves neither half a command nor a waiter behind. QEMU serves one client per socket, so a greeting that does not come means that somebody
-//! else is connected. What QEMU says is bounded in length and its shape is checked, not trusted.
+//! else is connected. QEMU's answers are bounded in length, and their shape is checked.
 //!
 //! Protocol: `docs/interop/qmp-spec.rst` of QEMU 7.2 to 11.1.
 
@@ -154,7 +154,7 @@ impl Qmp {
         }
     }
 
-    /// Tells QEMU to end, which also ends this connection.
+    /// Sends `quit`, which also ends this connection.
     ///
     /// # Errors
     /// As for [`Self::execute`]; not when QEMU is gone before it has answered.

@@ -20,7 +20,7 @@ pub(super) type Reply = Result<Value, Text>;
 pub(super) struct Waiters {
     /// `None` once the connection has ended.
     senders: Mutex<Option<HashMap<u64, oneshot::Sender<Reply>>>>,
-    /// QEMU was told to quit: that its connection breaks is no trouble.
+    /// `quit` was sent: a connection that breaks is no trouble.
     quits: AtomicBool,
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn read<R: AsyncRead + Unpin>(
 
 fn dispatch(mut value: Value, bytes: usize, waiters: &Waiters, events: &broadcast::Sender<Event>) {
     if let Some(event) = Event::of(&value) {
-        // An error only says that nobody listens.
+        // An error only means that there is no receiver.
         let _ = events.send(event);
         return;
     }
@@ -114,6 +114,6 @@ fn dispatch(mut value: Value, bytes: usize, waiters: &Waiters, events: &broadcas
         Some(result) => Ok(result.take()),
         None => Err(value["error"]["desc"].as_str().unwrap_or("without a reason").into()),
     };
-    // An error only says that the one who waited gave up.
+    // An error only means that the waiter gave up.
     let _ = waiter.send(answer);
 }

@@ -174,7 +174,7 @@ impl log::Log for Logged {
     fn flush(&self) {}
 }
 
-/// A QEMU that quits leaves commands unread, and so resets the connection: no trouble for who told it to.
+/// A QEMU that quits leaves commands unread, and so resets the connection: no trouble for the side that sent `quit`.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_tells_qemu_to_quit_is_not_warned_that_it_does() {
     let _ = log::set_logger(&LOGGED);

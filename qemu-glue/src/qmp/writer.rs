@@ -13,7 +13,7 @@ use super::QmpError;
 /// Commands that wait to be written; who has more waits.
 const QUEUE: usize = 16;
 
-/// A command in one line, and who is told that it was written.
+/// A command in one line, and the channel for the outcome of writing it.
 type QueuedCommand = (String, oneshot::Sender<io::Result<()>>);
 
 /// The queue of the task.
@@ -42,7 +42,7 @@ async fn write<W: AsyncWrite + Unpin>(mut stream: W, mut lines: mpsc::Receiver<Q
     while let Some((line, done)) = lines.recv().await {
         let written = stream.write_all(line.as_bytes()).await;
         let broken = written.is_err();
-        // An error only says that the one who waited gave up.
+        // An error only means that the waiter gave up.
         let _ = done.send(written);
         if broken {
             return;

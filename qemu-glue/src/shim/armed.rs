@@ -79,7 +79,7 @@ impl Armed {
         let control = self.file.control();
         let taken = control.taken.load(Acquire) == self.generation;
         let state = match shim_abi::LibraryState::from_u32(control.state.load(Acquire)) {
-            // The library looks at what it has taken, and says what comes of it next.
+            // The library checks what it has taken, and reports the result next.
             Some(shim_abi::LibraryState::Ready | shim_abi::LibraryState::Hinting) if taken => {
                 SetState::Hinting
             }
@@ -155,14 +155,14 @@ impl Armed {
         }
     }
 
-    /// Pages of the set neither confirmed nor asked to be re-dirtied; all of them before the hint. Reads both bitmaps:
+    /// Pages of the set neither confirmed nor requested to be re-dirtied; all of them before the hint. Reads both bitmaps:
     /// they are the account, and nobody keeps another.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
         bitmap::neither(self.confirmed.words(), self.redirty.words(), self.pages)
     }
 
-    /// Pages that the library has re-dirtied, asked or by itself. Reads the whole bitmap: worth it when the library's figures have
+    /// Pages that the library has re-dirtied, on request or by itself. Reads the whole bitmap: worth it when the library's figures have
     /// grown.
     #[must_use]
     pub fn redirtied(&self) -> Vec<SetRange> {

@@ -180,7 +180,7 @@ fn find(pid: u32) -> Result<Found, ShimError> {
     let failed = |source| ShimError::Descriptors { pid, source };
     for descriptor in descriptors::of(pid, Instant::now() + LOOKED).map_err(failed)? {
         let descriptor = descriptor.map_err(failed)?;
-        // The kernel's name of it is asked first: it costs little.
+        // The kernel's name of it is read first: it costs little.
         if descriptor.name().is_ok_and(|name| name.as_os_str() == LINK)
             && let Ok(found) = foreign_file::held_by(&descriptor.link())
             && found.kind() == Kind::File

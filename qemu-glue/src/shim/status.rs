@@ -1,4 +1,4 @@
-//! What the library says of an armed set.
+//! The library's report on an armed set.
 
 use super::LibraryRefusal;
 
@@ -29,7 +29,7 @@ pub struct SyncTime {
     pub ended_ns: Option<u64>,
 }
 
-/// What the library says of an armed set. Times are in ns of `CLOCK_MONOTONIC`, `None` if it has not
+/// The library's report on an armed set. Times are in ns of `CLOCK_MONOTONIC`, `None` if it has not
 /// happened; counts are of pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LibraryStatus {
@@ -51,7 +51,7 @@ pub struct LibraryStatus {
     pub sync_times: Vec<SyncTime>,
     /// Pages hinted.
     pub hinted: u64,
-    /// Pages re-dirtied on request; those asked for since the last sync are not in it yet.
+    /// Pages re-dirtied on request; those requested since the last sync are not in it yet.
     pub redirtied_requested: u64,
     /// Pages re-dirtied since they were not confirmed when the VM had stopped.
     pub redirtied_unconfirmed: u64,

@@ -1,4 +1,4 @@
-//! How a migration is told to end before its end, and what it has time for then.
+//! How a migration is cancelled, and what it has time for then.
 //!
 //! Who ends it waits for the end: whatever QEMU and the destination do, all that follows is over [`END`] later.
 
@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep_until};
 
 use super::controller::TOO_LONG;
 
-/// QEMU has ended its migration so long after it was told to, or is not waited for.
+/// QEMU has so long to end its migration after `migrate_cancel`; then nothing waits for it.
 pub(super) const CANCELLING: Duration = Duration::from_millis(1600);
 /// Its settings are put back by then, or are left as they are.
 pub(super) const PUT_BACK: Duration = Duration::from_millis(2100);
-/// How long the destination is heard, at most.
+/// How long messages of the destination are received, at most.
 const LAST_WORD: Duration = Duration::from_secs(1);
 /// Nothing is waited for after it.
 pub(super) const END: Duration = Duration::from_millis(2500);
@@ -54,7 +54,7 @@ impl Cancel {
     }
 }
 
-/// Ends waiting for one migration: as it is told, or after the time that it is allowed. That QEMU is then told to cancel it is the
+/// Ends waiting for one migration: on request, or after the time that it is allowed. Sending `migrate_cancel` then is the
 /// controller's to decide.
 #[derive(Clone, Debug)]
 pub(super) struct Stop {

@@ -13,7 +13,7 @@ use crate::qmp::QmpError;
 /// [`Self::NotEnded`].
 #[derive(Debug, Error)]
 pub enum MigrateError {
-    /// QEMU cannot be asked, or refused something.
+    /// QEMU cannot be queried, or refused a command.
     #[error(transparent)]
     Qmp(#[from] QmpError),
     /// A migration goes on already.
@@ -44,7 +44,7 @@ pub enum MigrateError {
         /// Why.
         error: ChannelError,
     },
-    /// It said something else than it should.
+    /// It sent something else than it should.
     #[error("{to} answered with something unexpected: {what}")]
     Unexpected {
         /// Its address.
@@ -63,7 +63,7 @@ pub enum MigrateError {
     /// Somebody ended it before it began.
     #[error("ended before the migration began")]
     Cancelled,
-    /// Somebody ended it, and QEMU did not say in time that it has: nobody knows whether it goes on.
+    /// Somebody ended it, and QEMU did not confirm it in time: it is not known whether it goes on.
     #[error(
         "the migration was to end ({reason}), and QEMU has not ended it within {} s",
         limit.as_secs_f64()
@@ -92,7 +92,7 @@ impl MigrateError {
                 Some("a VM that has migrated away, or has not arrived yet, is at the other host")
             }
             Self::Connect { .. } => Some(
-                "start `poolferry-host receive` beside the destination's QEMU first; or tell where that QEMU \
+                "start `poolferry-host receive` beside the destination's QEMU first; or name where that QEMU \
                      listens (`--uri tcp:HOST:PORT`), and without a receiver the whole memory goes there",
             ),
             Self::Channel { error, .. } => error.hint(),

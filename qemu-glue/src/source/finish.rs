@@ -1,4 +1,4 @@
-//! The end: the destination is told, and of two QEMUs one runs the VM.
+//! The end: the destination gets the outcome, and of two QEMUs one runs the VM.
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use super::record::ReportBuilder;
 use crate::channel::Finish;
 use crate::qmp::Qmp;
 
-/// What `query-status` says of a VM that has not gone back to running after a failed migration is asked
+/// The `query-status` of a VM that has not gone back to running after a failed migration is asked
 /// for as long.
 const RESUME: Duration = Duration::from_secs(5);
 
-/// Tells the destination how it ended, and writes down the end.
+/// Sends the destination how it ended, and records the end.
 pub(super) async fn notify(
     Driven { ended, mut controller, session, listener }: Driven,
     stop: &mut Stop,

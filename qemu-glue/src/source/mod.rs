@@ -1,6 +1,6 @@
 //! The source: skips what storage has, drives QEMU's migration, and reports.
 //!
-//! [`migrate`] reads as its phases. All decisions are those of one state machine (`controller/`); who tells QEMU to migrate is a
+//! [`migrate`] reads as its phases. All decisions are those of one state machine (`controller/`); who sends QEMU `migrate` is a
 //! [`Driver`]. Until QEMU takes the `migrate` command nothing has changed for the
 //! VM, and whatever fails of ours turns the migration into a stock one. From then on QEMU is
 //! throttled while pages are outstanding; whatever fails releases it (see `controller/`).
@@ -30,7 +30,7 @@ pub use record::progress::{Snapshot, Update};
 pub use recovery::{DONE, Watchdog};
 use run::MigrateRun;
 
-/// Migrates a VM and tells `observer` how it goes. The report says whether it completed.
+/// Migrates a VM and reports to `observer` how it goes. The report has whether it completed.
 ///
 /// # Errors
 /// [`MigrateError`] when the migration did not begin; the VM then runs on at the source, and its next
@@ -44,7 +44,7 @@ pub async fn migrate(
     migrate_with(&mut Ourselves, options, cancel, observer).await
 }
 
-/// [`migrate`], where `driver` tells QEMU to begin and to end.
+/// [`migrate`], where `driver` makes QEMU begin and end.
 ///
 /// # Errors
 /// As [`migrate`].

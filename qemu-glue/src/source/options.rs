@@ -1,4 +1,4 @@
-//! What a migration is told.
+//! The options of a migration.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Set probes on QEMU's functions, for the report's time line.
     pub probes: bool,
-    /// Keep the source QEMU with its paused VM after the migration, instead of telling it to quit.
+    /// Keep the source QEMU with its paused VM after the migration, instead of sending it `quit`.
     pub leave_paused: bool,
 }
 

@@ -23,7 +23,7 @@ use crate::guest::{GuestRam, data};
 use crate::set::SkipSet;
 use page_number::Gpa;
 
-/// Fewer zero pages in a row are left to QEMU, which tells each in 9 bytes; a run of the set has 24.
+/// Fewer zero pages in a row are left to QEMU, which sends each in 9 bytes; a run of the set has 24.
 const WORTH: u64 = 8;
 /// Pages that are read at once where the one before was zero.
 const AHEAD: u64 = 32;
@@ -31,7 +31,7 @@ const AHEAD: u64 = 32;
 const HEAD: usize = 64;
 /// Pages between two questions whether it is enough.
 const AT_A_TIME: u64 = 1 << 10;
-/// Pages that are told at once after they have been looked at again.
+/// Pages that are reported at once after a second look.
 const BATCH: u32 = 1 << 14;
 
 /// Zero pages of a block that follow each other.
@@ -77,7 +77,7 @@ pub(super) fn search(ram: &Arc<GuestRam>) -> ZeroSearch {
 }
 
 impl ZeroSearch {
-    /// What is found within `limit`; where that is not all, QEMU tells the rest page by page. Nothing when the
+    /// What is found within `limit`; where that is not all, QEMU sends the rest page by page. Nothing when the
     /// thread has failed.
     pub(super) async fn within(mut self, limit: Duration) -> Vec<Stretch> {
         match tokio::time::timeout(limit, &mut self.found).await {
@@ -184,7 +184,7 @@ fn look_again(looks: &mut [Option<Look<'_>>], set: &SkipSet, range: Range<u32>) 
     looked
 }
 
-/// Tells zero pages of a block apart; it is quick when they are asked for in ascending order.
+/// Finds the zero pages of a block; it is quick when pages are queried in ascending order.
 struct Look<'a> {
     ram: &'a GuestRam,
     block: usize,

@@ -80,7 +80,7 @@ impl Buffer {
         self.memory.as_mut().map_or(&mut [], |memory| &mut memory[..])
     }
 
-    /// Says how much a read has put there.
+    /// Sets how much a read has put there.
     pub(super) fn set_filled(&mut self, bytes: usize) {
         self.filled = bytes.min(self.capacity());
     }

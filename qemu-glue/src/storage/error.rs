@@ -31,7 +31,7 @@ pub enum StorageError {
     Protocol {
         /// `host:port` or the path of a socket.
         server: String,
-        /// What it said instead.
+        /// What it sent instead.
         what: String,
     },
     /// An NBD server does not give the export.

@@ -42,7 +42,7 @@ impl Storage {
     /// Opens it, and for NBD as many connections as the server allows.
     ///
     /// # Errors
-    /// [`StorageError`] names the storage and what it said.
+    /// [`StorageError`] names the storage and its error.
     pub async fn open(address: &Address) -> Result<Self, StorageError> {
         Self::open_if(address, None).await
     }

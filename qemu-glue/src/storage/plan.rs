@@ -15,7 +15,7 @@ use crate::set::SetRun;
 pub struct RequestLimits {
     /// Most bytes of a request, its alignment included.
     pub request_bytes: u64,
-    /// Bytes between two pages that are rather read for nothing than asked around.
+    /// Bytes between two pages that are rather read for nothing than skipped by another request.
     pub gap_bytes: u64,
 }
 
@@ -65,7 +65,7 @@ impl Request {
         (request, pages)
     }
 
-    /// Adds pages of `run` from its start, as many as fit, and says how many that are; 0 when the run
+    /// Adds pages of `run` from its start, as many as fit; returns how many that are; 0 when the run
     /// does not follow closely.
     pub fn add(&mut self, first: PageIndex, run: &SetRun, limits: &RequestLimits) -> u32 {
         let follows = run.device == self.device

@@ -1,4 +1,4 @@
-//! Reads through io_uring: submitted by whoever asks, collected by one task.
+//! Reads through io_uring: submitted by the callers, collected by one task.
 
 #![expect(unsafe_code, reason = "the kernel writes to a buffer after the call that names it")]
 
@@ -139,7 +139,7 @@ impl Ring {
                     Ok(buffer)
                 }
             };
-            // Who asked may have given up.
+            // The requester may have given up.
             let _ = answer.send(result);
         }
     }
@@ -159,7 +159,7 @@ async fn collect(shared: Arc<RingState>) {
     loop {
         let Ok(mut ready) = shared.completed.readable().await else { return };
         let mut count = [0; 8];
-        // The count says nothing that the queue does not say; reading it arms the descriptor again.
+        // The count has nothing that the queue does not have; reading it arms the descriptor again.
         match ready.try_io(|fd| Ok(rustix::io::read(fd, &mut count)?)) {
             Ok(Ok(_)) => shared.lock().collect(),
             Ok(Err(error)) => return log::error!("failed to wait for io_uring: {error}"),

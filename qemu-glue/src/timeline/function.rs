@@ -1,4 +1,4 @@
-//! The functions of QEMU that tell the story of a migration.
+//! The functions of QEMU that mark the steps of a migration.
 
 /// One of them. All are exported by builds whose modules need the program's symbols (Debian, Ubuntu,
 /// Fedora); seen in 7.2, 10.0 and 11.1.

@@ -120,7 +120,7 @@ impl Reader {
         let read = move || {
             let (mut records, mut lost) = (Vec::new(), 0);
             loop {
-                // Asked before the ring is emptied: what is in it by now is still taken.
+                // Read before the ring is emptied: what is in it by now is still taken.
                 let last = stopped.load(Ordering::Acquire);
                 while let Some(item) = ring.next() {
                     match decode(&item) {

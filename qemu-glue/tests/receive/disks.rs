@@ -57,7 +57,7 @@ async fn disks_are_called_what_the_guest_sees() {
         assert_eq!(names("n3"), "wwid:naa.5000c50015591234", "{release}");
         assert_eq!(names("n4"), "serial:3f1a1d0e-7b52-4c5e-9", "{release}");
         assert_eq!(names("n5"), "serial:nvme-with-20-letters", "{release}");
-        // Whose namespace it is cannot be told from outside: of two controllers it is nobody's.
+        // Whose namespace it is cannot be seen from outside: of two controllers it is nobody's.
         let mut namespace = of(&disks, "n6").names.clone();
         namespace.sort();
         assert_eq!(namespace, ["serial:nvme-with-20-letters", "serial:other"], "{release}");
@@ -72,7 +72,7 @@ async fn disks_are_called_what_the_guest_sees() {
         assert_eq!(find("wwid:naa.5000c50015591234"), Some("n3"));
         let findings = doctor::examine(&vm.socket, None, &[]).await.unwrap();
         let twins =
-            findings.iter().find(|finding| finding.what.contains("cannot tell disks apart"));
+            findings.iter().find(|finding| finding.what.contains("cannot distinguish disks"));
         assert_eq!(twins.unwrap().verdict, Verdict::Warning, "{findings:#?}");
     }
 }

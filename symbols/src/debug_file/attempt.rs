@@ -57,7 +57,7 @@ pub enum DebugFileRefusal {
     /// It cannot be looked at or opened.
     #[error("cannot be opened")]
     Open(#[source] Cause),
-    /// More files were asked for than any program has.
+    /// More files were requested than any program has.
     #[error("not looked at: more than {0} files were asked for")]
     TooMany(usize),
     /// It was not read, or not to its end.

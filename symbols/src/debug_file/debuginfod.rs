@@ -140,7 +140,7 @@ pub(super) fn fetch(url: &str, config: &Debuginfod) -> Result<NamedTempFile, Fet
 }
 
 /// Moves a file that was checked to its name in the cache, whole or not at all. Nobody else may write to the
-/// cache: it is looked up before any server is asked.
+/// cache: it is looked up before any request to a server.
 pub(super) fn keep(
     file: NamedTempFile,
     id: &BuildId,

@@ -1,6 +1,6 @@
-//! Where a search gets the files that it asks for.
+//! Where a search gets the files that it needs.
 //!
-//! [`LocalFiles`] opens them. A process that may not, and parses for another, asks that one
+//! [`LocalFiles`] opens them. A process that may not, and parses for another, requests them of that one
 //! (`isolated`), so every look goes through this trait.
 
 use std::cell::{Cell, RefCell};
@@ -29,7 +29,7 @@ use crate::profile::MAX_PROFILE_BYTES;
 use crate::small_file::{self, SmallFileError};
 use crate::trust::Trust;
 
-/// Most files that are asked for in one search. A server has about 20 sources of interest, each
+/// Most files that one search requests. A server has about 20 sources of interest, each
 /// of which may be a split unit with four places.
 const MAX_REQUESTS: usize = 2000;
 
@@ -98,7 +98,7 @@ pub(crate) struct LocalFiles {
 }
 
 impl LocalFiles {
-    /// Opens the roots of a program; one that cannot be opened is told in `tried`.
+    /// Opens the roots of a program; one that cannot be opened is noted in `tried`.
     pub(crate) fn open(
         program: &Path,
         target_root: &Path,

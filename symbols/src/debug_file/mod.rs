@@ -16,7 +16,7 @@
 //! - A file is believed only when its build id is the wanted one, or its CRC-32 where the program
 //!   has no build id, or its unit's id for split DWARF. Never by its name.
 //! - What was refused stays in [`DebugFiles::tried`], with the reason.
-//! - Nothing is asked of a server unless the options name it.
+//! - No request goes to a server unless the options name it.
 
 mod attempt;
 mod candidates;

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub struct SearchOptions {
     /// Folders of debug files, looked up below the target's root and below the observer's.
     pub debug_dirs: Vec<PathBuf>,
-    /// The servers to ask when no folder has the file.
+    /// The servers to query when no folder has the file.
     pub debuginfod: Debuginfod,
     /// Users whose files are believed, besides root and the user of this process: the one that the
     /// server runs as. None where no server runs: then the owner of the program.
@@ -35,12 +35,12 @@ impl SearchOptions {
     }
 }
 
-/// How debuginfod servers are asked. Without URLs none is, and nothing leaves the machine.
+/// How debuginfod servers are queried. Without URLs none is, and nothing leaves the machine.
 ///
 /// The variables are those of elfutils' client (debuginfod-client-config(7)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Debuginfod {
-    /// Base URLs in the order of asking (`DEBUGINFOD_URLS`, separated by spaces).
+    /// Base URLs in the order of the queries (`DEBUGINFOD_URLS`, separated by spaces).
     pub urls: Vec<String>,
     /// Folder that keeps what was fetched, laid out as a debug folder (`.build-id/xx/yyyy.debug`),
     /// so that gdb's `debug-file-directory` can name it too (`DEBUGINFOD_CACHE_PATH`). It is looked

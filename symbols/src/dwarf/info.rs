@@ -56,7 +56,7 @@ struct Slot<'d> {
 }
 
 /// Units of a file that cannot be read, or not to their end: a file may have a million of them, so
-/// they are counted, and told once.
+/// they are counted, and logged once.
 #[derive(Debug, Default)]
 struct Broken {
     count: usize,
@@ -173,7 +173,7 @@ impl<'d> DebugInfo<'d> {
         }
     }
 
-    /// Tells what could not be read: one line a file.
+    /// Logs what could not be read: one line a file.
     pub(crate) fn warn_of_broken_units(&self) {
         for file in &self.files {
             let broken = file.broken.borrow();

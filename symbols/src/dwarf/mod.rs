@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! sections   bytes of one file (program, debug file, dwz alternate, .dwo), decompressed
-//! info       units of all files, parsed when asked for; references between them
+//! info       units of all files, parsed when needed; references between them
 //! choose     which units matter, by the names of their sources; split: their .dwo parts
 //! index      one walk over the chosen units: where the wanted names stand
 //! types      size of a type, offset of a member path, bit-fields (bits)

@@ -121,7 +121,7 @@ pub enum ElfError {
     },
 }
 
-/// The remedy where a file asks for more than it may have.
+/// The remedy where a file needs more than it may have.
 pub(crate) const STORED_PROFILE: &str = "make a stored profile on another machine (`poolferry symbols --json`) \
                               and name its folder with --profiles";
 

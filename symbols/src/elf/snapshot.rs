@@ -277,7 +277,7 @@ fn regular(stat: &Stat) -> Result<u64, SnapshotError> {
         return Err(SnapshotError::TooLarge { size });
     }
     let kept = kept(stat);
-    // Some file systems do not tell.
+    // Some file systems do not report them.
     if size > SMALL && kept != 0 && kept < size / HOLLOW {
         return Err(SnapshotError::Hollow { size, kept });
     }

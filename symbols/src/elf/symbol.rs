@@ -29,7 +29,7 @@ pub struct Symbol {
     pub kind: SymbolKind,
 }
 
-/// The defined symbols of a program that were asked for, by name.
+/// The defined symbols of a program that were requested, by name.
 #[derive(Debug, Default)]
 pub struct SymbolTable {
     by_name: HashMap<String, Vec<Symbol>>,

@@ -30,7 +30,7 @@ const MAX_LOG_CHARS: usize = 1000;
 static PARENT: OnceLock<Mutex<ChildMessage>> = OnceLock::new();
 
 /// Reads files for the process that started this one, over the socket at standard input, with no
-/// rights and within limits. Whether that went well: where not, there is nobody to tell.
+/// rights and within limits. Whether that went well: where not, nothing can be reported.
 pub fn serve() -> bool {
     answer().is_ok()
 }
@@ -73,7 +73,7 @@ struct ParentFiles {
 }
 
 impl ParentFiles {
-    /// A file that is asked for; none where there is nothing of the kind.
+    /// A requested file; none where there is nothing of the kind.
     fn file(&self, request: &ChildRequest) -> Option<Result<FoundFile, DebugFileRefusal>> {
         let stopped = || DebugFileRefusal::Unread(SnapshotError::Stopped);
         match question(request) {

@@ -12,7 +12,7 @@
 //!
 //! The child is our own program again ([`serve`]), with one socket and nothing else. The parent does
 //! not believe it: requests are counted, messages have a length, only ELF files are handed out, and
-//! the answer must be of the program that was asked about. Memory, processor time and time are
+//! the answer must be about the requested program. Memory, processor time and time are
 //! limited, and the parent stops waiting as soon as one of its [`Ends`](crate::Ends) is there.
 
 mod child;
@@ -32,7 +32,7 @@ use crate::elf::STORED_PROFILE;
 pub use child::serve;
 pub(crate) use parent::ReadJob;
 
-/// The argument by which a program of ours is asked to call [`serve`].
+/// The argument that makes a program of ours call [`serve`].
 pub const COMMAND: &str = "read-foreign-files";
 
 /// How foreign files are read by another process.

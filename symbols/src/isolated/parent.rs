@@ -112,7 +112,7 @@ impl Isolation {
 }
 
 impl Reader<'_> {
-    /// Gives the child what it asks for, until it has an answer.
+    /// Answers the child's requests, until it has a result.
     fn converse(&mut self, job: &ReadJob<'_>) -> Result<Result<Read, Error>, MessageError> {
         let ReadJob { path, program, budget, files, options } = job;
         let hello = ParseRequest::new(Given {

@@ -114,7 +114,7 @@ fn is_near_branch(machine: &Instruction) -> bool {
     matches!(machine.op0_kind(), OpKind::NearBranch64)
 }
 
-/// Whether the name of a source stands at `addr`: what a failed assertion is told, and instrumented latches.
+/// Whether the name of a source stands at `addr`: an argument of failed assertions, and of instrumented latches.
 fn names_source(program: &Program, addr: LinkAddr) -> bool {
     let text = program.bytes_at(addr, MAX_FILE_NAME);
     let Some(end) = text.iter().position(|byte| *byte == 0) else { return false };

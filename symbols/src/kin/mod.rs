@@ -38,7 +38,7 @@ use crate::elf::Program;
 use crate::profile::Profile;
 use crate::server::Definition;
 
-/// Most names of changed functions that are told.
+/// Most names of changed functions that an error has.
 const MOST_NAMES: usize = 5;
 
 /// How a profile was carried over.

@@ -144,7 +144,7 @@ pub enum BlockTopology {
     Extents(u64),
 }
 
-/// How a descriptor tells, while an I/O has just ended, which one it was.
+/// How a descriptor shows, while an I/O has just ended, which one it was.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Io {
     /// Holds while the page is being read.

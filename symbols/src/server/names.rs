@@ -55,7 +55,7 @@ pub struct RuleNames {
     pub reason: RuleReason,
 }
 
-/// How reads and writes are told apart.
+/// How reads and writes are distinguished.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IoNames {

@@ -62,7 +62,7 @@ pub struct ProgramText {
     unwind_header: Option<Range<u64>>,
     /// `.symtab` and `.dynsym`.
     tables: Vec<Symbols>,
-    /// Names of functions by where they start, of those that were asked about.
+    /// Names of functions by where they start, of those that were requested.
     names: RefCell<BTreeMap<u64, Vec<String>>>,
     /// What may still be read, in bytes.
     left: Cell<u64>,

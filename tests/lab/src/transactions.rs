@@ -9,7 +9,7 @@ const SECOND: f64 = 1.0;
 /// What both counted between the probes' first answer and their last of those in the load's time; `None` where that is
 /// no time at all.
 ///
-/// `told` are the load's seconds, `counted` when the probes answered and how many commits they had seen by then. One
+/// `reported` are the load's seconds, `counted` when the probes answered and how many commits they had seen by then. One
 /// answer before the migration and one after it suffice: the probes go on counting while nobody asks. A second that the
 /// edge of the time cuts counts by the part that lies inside.
 pub(crate) fn count(reported: &[Tps], counted: &[(f64, u64)]) -> Option<Transactions> {

@@ -104,7 +104,7 @@ pub(crate) fn page_list(list: &[u8]) -> PageList {
     }
 }
 
-/// Answers on `socket` what `said` has to say, with `padding` in each answer that has room for it.
+/// Answers on `socket` with what `reply` returns, with `padding` in each answer that has room for it.
 pub(crate) fn answer(
     socket: &Path,
     reply: impl Fn(RequestBody) -> Option<ReplyBody> + Send + Sync + 'static,

@@ -28,7 +28,7 @@
 //! A file system that another user's program answers for answers when that user likes, and who waits for it cannot
 //! even be killed. So FUSE, shares and overlays are read only where root has mounted them, as a cluster's share or a
 //! container is; of what a user has mounted, in a user namespace or by `fusermount`, nothing is asked, not even a
-//! name. A share of root's may hang as well, but by the choice of who runs the machine. How they are told apart is
+//! name. A share of root's may hang as well, but by the choice of who runs the machine. How they are distinguished is
 //! said in `mounts.rs`.
 
 mod found;

@@ -20,7 +20,7 @@ const COUNTS: Duration = Duration::from_secs(1);
 const MOST_VIEWS: usize = 4;
 /// Mounts of a view that are remembered, some 40 bytes each: `fs.mount-max`.
 const MOST_MOUNTS: usize = 100_000;
-/// Reasons of a view that are told apart: a user gives its FUSE file systems what names it likes.
+/// Reasons of a view that are counted apart: a user gives its FUSE file systems what names it likes.
 const MOST_REASONS: usize = 64;
 /// Mounts that a view does not name, and that are searched for all the same: they may be newer.
 const MOST_UNNAMED: u32 = 16;

@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::shown::of;
 
-/// Most causes that are told.
+/// Most causes that are shown.
 const CAUSES: usize = 20;
 
 /// Longest text of each, in bytes: the kernel's verifier has much to say.

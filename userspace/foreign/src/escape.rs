@@ -137,7 +137,7 @@ enum Class {
 }
 
 /// The standard library knows which characters print (`library/core/src/unicode/printable.py`: not of
-/// the categories Cc, Cf, Cs, Co, Cn, Zl, Zp, Zs) and which combine, and tells by what it escapes.
+/// the categories Cc, Cf, Cs, Co, Cn, Zl, Zp, Zs) and which combine, and derives from that what it escapes.
 fn class(letter: char) -> Class {
     if letter.is_ascii() || invisible(letter) {
         return Class::Other;

@@ -7,7 +7,7 @@ use std::thread;
 
 use crate::shown::{of, shown};
 
-/// From now on panics are told through this door, on one line each. `RUST_BACKTRACE` works as ever.
+/// From now on panics are logged through this door, on one line each. `RUST_BACKTRACE` works as ever.
 pub(crate) fn hook() {
     // Standard error may be closed; there is nowhere left to say so.
     hook_to(|text| {

@@ -1,4 +1,4 @@
-//! What the kernel tells of a process in text (`/proc/PID/...`), of which its owner decides how long it is.
+//! The kernel's text files about a process (`/proc/PID/...`), whose length the process's owner controls.
 //!
 //! It has as many mounts, mappings, groups and locks as it likes, and each of their paths may be as long as paths are.
 

@@ -10,7 +10,7 @@
 //!
 //! | who writes | how | when the reader stalls |
 //! |---|---|---|
-//! | events, progress, logs, complaints | [`Outlet::push`], [`Outlet::writer`] | dropped, counted, told |
+//! | events, progress, logs, complaints | [`Outlet::push`], [`Outlet::writer`] | dropped, counted, reported |
 //! | records of a stream | [`Outlet::sink`] | that task waits, no other |
 //! | frames of a terminal | [`Outlet::is_drained`], then [`Outlet::push`] | no new frame is drawn |
 //!

@@ -30,7 +30,7 @@ struct State {
     queue: VecDeque<u8>,
     /// Pieces that found no room since the last note.
     dropped: u64,
-    /// What tells of them, as a whole line.
+    /// The line that reports them.
     note: fn(u64) -> String,
     /// Nothing is written any more.
     failed: Option<Errno>,
@@ -55,7 +55,7 @@ impl Outlet {
         Self { fd, state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// What a reader is told of messages that were dropped: a line made of their number. Set where lines
+    /// The notice of messages that were dropped: a line made of their number. Set where lines
     /// have a form.
     pub fn set_note(&self, note: fn(u64) -> String) {
         self.lock().note = note;
@@ -219,7 +219,7 @@ impl State {
         self.failed.is_some() || (self.queue.is_empty() && self.dropped == 0)
     }
 
-    /// Once something was dropped, half of the room has to be free again: else a slow reader would be told
+    /// Once something was dropped, half of the room has to be free again: else a slow reader would be notified
     /// of every second message that it is missing.
     fn has_room(&self, bytes: usize) -> bool {
         let room = if self.dropped > 0 { ROOM / 2 } else { ROOM };
@@ -248,7 +248,7 @@ fn write_some(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
             Ok(0) => return Err(Errno::IO),
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
-                // Whatever comes of it, the next write tells.
+                // The next write shows the outcome.
                 let _ = poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None);
             }
             other => return other,

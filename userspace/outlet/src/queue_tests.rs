@@ -95,7 +95,7 @@ async fn a_sink_waits_and_loses_nothing() {
     assert!(reading.join().unwrap().0);
 }
 
-/// Of a full disk a stream is told, and of a reader that is gone.
+/// A stream gets the error of a full disk, and of a reader that is gone.
 #[tokio::test]
 async fn a_sink_fails_with_the_reason() {
     static FULL: OnceLock<File> = OnceLock::new();

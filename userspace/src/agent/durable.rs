@@ -2,7 +2,7 @@
 //!
 //! A page that mysqld has written without O_DIRECT is clean for it while the disk has older bytes. So
 //! before a list is made the file systems of its data files are written out (`syncfs`): then the disk
-//! has what the list says. What is written after that is proven page by page, as everything is.
+//! has what is on the list. What is written after that is proven page by page, as everything is.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -24,7 +24,7 @@ pub(super) struct SyncError {
 
 impl SyncError {
     pub(super) fn hint(&self) -> &'static str {
-        "the guest's kernel log says what its disk answers"
+        "the guest's kernel log has the errors of its disk"
     }
 }
 

@@ -47,9 +47,9 @@ pub(super) struct ExportedList {
 }
 
 impl ExportedList {
-    /// Makes the list of this moment, and what is told of it.
+    /// Makes the list of this moment, and the reply about it.
     ///
-    /// `sync_s` is the longest time that writing out a server's files took, `start` when the list was asked for.
+    /// `sync_s` is the longest time that writing out a server's files took, `start` when the list was requested.
     pub(super) fn make(
         number: u64,
         union: Union,

@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The same where it was a third that held it up, who may let go at any time.
 const LONGEST_HELD: Duration = Duration::from_secs(2);
-/// Failures that are told where there is no server.
+/// Failures that are named where there is no server.
 const NAMED: usize = 4;
 
 /// One process running one program, whatever account it has changed to.
@@ -98,7 +98,7 @@ impl Failed {
         let each: Vec<String> = all.iter().take(NAMED).map(each).collect();
         let count = all.len();
         let what = format!("none of {count} processes is a server: {}", each.join("; "));
-        let hint = "`poolferry doctor --pid PID` in the guest tells what one of them lacks";
+        let hint = "`poolferry doctor --pid PID` in the guest shows what one of them lacks";
         (count > 0).then(|| Trouble::new(what, Some(hint.into())))
     }
 }

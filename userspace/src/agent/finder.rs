@@ -15,7 +15,7 @@ const SHARE: u32 = 20; // one twentieth: 5 %
 /// unless servers would be unseen for longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// Asks for looks and takes what they found.
+/// Requests looks and takes what they found.
 pub(super) struct Finder {
     requests: Sender<()>,
     looks: Receiver<Look>,
@@ -29,7 +29,7 @@ pub(super) struct Look {
 }
 
 impl Finder {
-    /// Starts the thread, which looks when it is asked, and rings `wake` when it has looked. It ends with this value, or
+    /// Starts the thread, which looks on request, and rings `wake` when it has looked. It ends with this value, or
     /// with its look.
     pub(super) fn start(rule: ServerRule, wake: Arc<Wake>) -> io::Result<Self> {
         let (requests, requested) = channel();
@@ -48,7 +48,7 @@ impl Finder {
         Ok(Self { requests, looks, is_requested: false })
     }
 
-    /// Asks for a look, unless one is under way.
+    /// Requests a look, unless one is under way.
     pub(super) fn request(&mut self) {
         self.is_requested = self.is_requested || self.requests.send(()).is_ok();
     }
@@ -58,7 +58,7 @@ impl Finder {
         self.is_requested
     }
 
-    /// What has been found since it was asked for.
+    /// What has been found since the request.
     pub(super) fn take(&mut self) -> Option<Look> {
         let look = self.looks.try_recv().ok()?;
         self.is_requested = false;

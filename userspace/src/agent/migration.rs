@@ -1,7 +1,7 @@
-//! What the host has told of a migration, for `poolferry trace` in the same guest.
+//! The host's telemetry of a migration, for `poolferry trace` in the same guest.
 //!
-//! A small file in /run, written by the agent, read by whoever draws. The host does not say goodbye
-//! when the VM has moved, so what has not been told for a while counts no more.
+//! A small file in /run, written by the agent, read by whoever draws. The host does not send a goodbye
+//! when the VM has moved, so telemetry that is not fresh is ignored.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -14,12 +14,12 @@ use safe_file::Mode;
 /// Where it stands.
 const FOLDER: &str = "/run/poolferry";
 const FILE: &str = "migration.json";
-/// A host that migrates tells more often than that.
+/// A host that migrates sends it more often than that.
 const FRESH: Duration = Duration::from_secs(15);
 /// More than such a file has.
 const MOST_BYTES: u64 = 4096;
 
-/// Writes what was told.
+/// Stores telemetry.
 pub(super) fn note(migration: &Migration) -> io::Result<()> {
     note_in(Path::new(FOLDER), migration)
 }
@@ -38,7 +38,7 @@ pub fn notice() -> Option<String> {
 
 fn noted_in(folder: &Path, fresh: Duration) -> Option<Migration> {
     let file = File::open(folder.join(FILE)).ok()?;
-    // A clock that went back makes it fresh; the next one told will be.
+    // A clock that went back makes it fresh; the next one will be.
     let age = file.metadata().ok()?.modified().ok()?.elapsed().unwrap_or_default();
     let mut text = Vec::new();
     file.take(MOST_BYTES).read_to_end(&mut text).ok()?;

@@ -1,19 +1,19 @@
 //! `poolferry agent`: answers the host while the VM runs, and while it moves.
 //!
 //! ```text
-//! port (virtio-serial) ─ line ─> ask ─> Agent::say ─┬─ hello, status ──> snapshots of the pools
+//! port (virtio-serial) ─ line ─> request ─> Agent::reply ─┬─ hello, status ──> snapshots of the pools
 //!                                                   └─ page-list ──┐
 //! servers (waits, attaches, loses, waits again) ─ a thread each ───┤
 //!   durable (syncfs) ─> page list ─┐                               │
 //!   durable (syncfs) ─> page list ─┴─> one list of all ─> pinned memory ─> its frames and hash ─> answer
 //! ```
 //! The list does not cross the port. It is written once, into pages that the kernel cannot move
-//! (`pinned`), and the host reads it there; only frames and hash are told. A host that cannot read
+//! (`pinned`), and the host reads it there; the reply has only frames and hash. A host that cannot read
 //! the guest's RAM has the bytes copied.
 //!
 //! Nothing here ends but by a signal: a server that is not there yet, exits or is restarted, a port
 //! that does not exist yet, a host that goes away in the middle of a line and another that comes, all
-//! of these are states. One thread answers, and an ask waits for the one before it; each server has a thread of its own,
+//! of these are states. One thread answers, and a request waits for the one before it; each server has a thread of its own,
 //! so none of them keeps the others waiting.
 
 mod choice;
@@ -60,15 +60,15 @@ use trouble::trouble;
 
 /// How often snapshots are taken while nobody looks: an audit now and then keeps the table honest.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
-/// A snapshot younger than this answers an ask for the status.
+/// A snapshot younger than this answers a request for the status.
 const FRESH: Duration = Duration::from_millis(200);
-/// An ask for the status waits so long for newer ones.
+/// A request for the status waits so long for newer ones.
 const SNAPSHOTS_WITHIN: Duration = Duration::from_secs(1);
 /// A list notes what it has judged, so that the next one reads only what has changed since: one is
 /// made now and then for nobody, and the host's comes sooner.
 const PREPARE_EVERY: Duration = Duration::from_secs(30);
-/// Nothing that takes long begins before a host that has just greeted, or asked for a list, has been silent for
-/// as long: it is about to ask for more.
+/// Nothing that takes long begins before a host that has just greeted, or requested a list, has been silent for
+/// as long: it is about to request more.
 const COURTESY: Duration = Duration::from_millis(500);
 /// What a list may have: beyond, servers are left out whole.
 const ROOM: ListRoom = ListRoom { devices: MAX_DEVICES, bytes: MAX_LIST_BYTES };
@@ -96,7 +96,7 @@ pub struct Agent {
     servers: Servers,
     held: Option<ExportedList>,
     lists: u64,
-    /// When the host last asked for something that it does not ask all the time.
+    /// When the host last sent a request that it does not send all the time.
     spoken_to: Option<Instant>,
     show: Show,
 }
@@ -124,7 +124,7 @@ impl Agent {
         })
     }
 
-    /// Answers until told to stop; then takes the probes out of the servers.
+    /// Answers until it is stopped; then takes the probes out of the servers.
     pub fn run(mut self, stop: &Stop) {
         self.servers.until(stop);
         while !stop.is_set() {
@@ -274,7 +274,7 @@ impl Agent {
         }
     }
 
-    /// Trouble with the port is the host's to notice: it asks again, or another one does.
+    /// The host notices trouble with the port, and repeats its request.
     fn send(&mut self, answer: &AgentReply, stop: &Stop) {
         let line = to_line(answer, MAX_REPLY_BYTES).or_else(|error| {
             let what = ReplyBody::Error(trouble(&error, None));
@@ -287,10 +287,10 @@ impl Agent {
     }
 }
 
-/// Logs what was asked and answered.
+/// Logs request and reply.
 fn note(request: &Result<AgentRequest, LineError>, answer: &AgentReply) {
     if let Ok(request) = request {
-        log::debug!("asked {:?}", request.body);
+        log::debug!("request {:?}", request.body);
     }
     match &answer.body {
         ReplyBody::PageList(list) => log::info!(

@@ -30,7 +30,7 @@ impl PinnedBuffer {
     /// When there is no memory.
     pub(super) fn new(len: usize) -> io::Result<Self> {
         let memory = MmapOptions::new().len(len.max(1)).map_anon()?;
-        // Fewer frames to tell. No matter where huge pages are off.
+        // Fewer frames in the reply. No matter where huge pages are off.
         let _ = memory.advise(Advice::HugePage);
         let mut pinned = Self { ring: None, memory, locked: false };
         pinned.populate();
@@ -75,7 +75,7 @@ impl PinnedBuffer {
     /// The frames, in the order of the bytes; empty when there are more runs than an answer holds.
     ///
     /// # Errors
-    /// When the kernel does not tell them.
+    /// When the kernel does not report them.
     pub(super) fn frames(&self) -> Result<Vec<GuestRun>, PagemapError> {
         let count = self.memory.len().div_ceil(usize::try_from(FRAME_BYTES).unwrap_or(usize::MAX));
         let mut frames = vec![Frame::ABSENT; count];

@@ -1,7 +1,7 @@
 //! The port to the host: a virtio-serial port, or a unix socket in its place.
 //!
 //! What the guest's driver does (drivers/char/virtio_console.c, Linux 6.1 and 6.18): a port can be
-//! opened once at a time (EBUSY). While nobody holds the host's end, `poll` says POLLHUP at once (and POLLIN
+//! opened once at a time (EBUSY). While the host's end is closed, `poll` reports POLLHUP at once (and POLLIN
 //! with it, data or not), `read` gives what is left and then 0 bytes and a non-blocking `write` gives EAGAIN; nothing wakes whoever waits for the
 //! host to come, so that is looked for now and then. After a migration the port is the same and the
 //! host's end is another: for us a host that went and one that came.
@@ -125,7 +125,7 @@ impl Port {
         }
     }
 
-    /// Opens the device where it is not open, and asks whether the host is there.
+    /// Opens the device where it is not open, and checks whether the host is there.
     fn find_host(&mut self) -> bool {
         let Link::Device { path, open, failure } = &mut self.link else { return false };
         let device = match open {
@@ -235,7 +235,7 @@ impl Port {
         self.forget();
     }
 
-    /// What a host that is gone has begun to say is not for the next one.
+    /// A message that a host has begun before it went is discarded.
     fn forget(&mut self) {
         self.lines.clear();
         self.input.clear();
@@ -247,7 +247,7 @@ impl Port {
 /// asked it.
 fn drain(port: &File) {
     let mut bytes = [0; MAX_REQUEST_BYTES];
-    // No more than the host can have left: one that comes meanwhile says its first word again.
+    // No more than the host can have left: one that comes meanwhile repeats its first message.
     for _ in 0..16 {
         if !matches!(rustix::io::read(port, &mut bytes), Ok(1..)) {
             return;
@@ -268,7 +268,7 @@ fn timespec(time: Duration) -> Timespec {
     }
 }
 
-/// What `poll` says of one descriptor.
+/// The result of `poll` for one descriptor.
 fn events(fd: BorrowedFd<'_>, wanted: PollFlags, wait: Duration) -> PollFlags {
     let mut fds = [PollFd::from_borrowed_fd(fd, wanted)];
     match poll(&mut fds, Some(&timespec(wait))) {

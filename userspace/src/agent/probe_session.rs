@@ -26,7 +26,7 @@ use crate::page_list::Built;
 use crate::probes::ProbesError;
 use crate::target::{Sighting, Target, TargetError};
 
-/// What a server is asked for.
+/// A request to a server's thread.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Task {
     /// A snapshot of now.
@@ -37,7 +37,7 @@ pub(super) enum Task {
     Prepare,
 }
 
-/// What a thread says; the number is the thread's.
+/// An event of a thread; the number is the thread's.
 pub(super) struct News(pub(super) u64, pub(super) SessionEvent);
 
 pub(super) enum SessionEvent {
@@ -231,14 +231,14 @@ impl ProbeSession {
         self.probes.as_ref().map(|probes| probes.as_fd())
     }
 
-    /// Has the thread look after its probes, which says that they are gone.
+    /// Makes the thread check its probes, which then reports that they are gone.
     pub(super) fn look_after_probes(&mut self) {
         // Once: one that is held finds out with its next task.
         self.probes = None;
         self.request(Task::Snapshot);
     }
 
-    /// As the host is told, once the probes are set.
+    /// As the host gets it, once the probes are set.
     pub(super) fn served(&self) -> Option<Served> {
         let ServerIdentity { version, target, .. } = self.identity.as_ref()?;
         let Target { pid, user, unit, cwd, .. } = target;
@@ -317,7 +317,7 @@ impl Thread {
                 Task::Prepare => {
                     match observer.prepare_list() {
                         Ok(list) => log::debug!("refreshed the list cache: {:?}", list.steps),
-                        // It is the host's list that matters, and it is not asked for yet.
+                        // Only the host's list matters, and it is not requested yet.
                         Err(error) => log::debug!("failed to refresh the list cache: {error}"),
                     }
                     Ok(SessionEvent::Prepared)

@@ -55,7 +55,7 @@ impl Quota {
     }
 }
 
-/// What is said once where there is no room.
+/// What is logged once where there is no room.
 pub(super) fn full() -> String {
     format!(
         "{MAX_SERVERS} servers are observed at most, {MAX_OF_ONE} of one account, and {MAX_STRANGERS} that do not look \

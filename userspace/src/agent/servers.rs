@@ -5,7 +5,7 @@
 //!   ^                                                │ failed: again later      │ exited, or failed
 //!   └────────────────────────────────────────────────┴──────────────────────────┘
 //! ```
-//! `search` is how servers come, `asks` what they are asked for, `told` what is said of them.
+//! `search` is how servers are found, `requests` what is requested of them, `summary` what is reported of them.
 //!
 //! A process is known by its id, its start and its program. One that has failed is looked at again, later each time; one
 //! that is only starting soon.
@@ -60,13 +60,13 @@ pub(super) struct Servers {
     /// Unset while a look is under way and no other is wanted after it.
     next_look: Option<Instant>,
     has_looked: bool,
-    /// When the agent was started, as a process tells it.
+    /// When the agent was started, by the clock of process start times.
     began: u64,
     /// When a server that may come back was lost.
     lost: Option<Instant>,
     /// Why there is no candidate.
     none: Option<Trouble>,
-    /// What was last said of servers that are not there.
+    /// What was last reported of servers that are not there.
     reported: Option<Trouble>,
     has_reported_many: bool,
     /// Lists as they come, by server.
@@ -150,7 +150,7 @@ impl Servers {
             self.threads -= 1;
             self.turns.end(&id);
         }
-        // Who has exited was forgotten at once, and its thread may still say something.
+        // A server that has exited was forgotten at once, and its thread may still send events.
         let Some(session) = self.sessions.iter_mut().find(|session| session.id == id) else {
             return;
         };

@@ -1,4 +1,4 @@
-//! Snapshots as the host is told of them.
+//! Snapshots as the host gets them.
 
 use page_wire::protocol::{Blocks, Kinds, Observed, PerSecond, Times};
 use probe_abi::Probe;

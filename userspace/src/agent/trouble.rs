@@ -1,4 +1,4 @@
-//! Errors as the host is told of them.
+//! Errors as the host gets them.
 
 use std::error::Error;
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-/// Rung by any thread, heard by one.
+/// Rung by any thread, waited for by one.
 #[derive(Debug)]
 pub(super) struct Wake(OwnedFd);
 

@@ -14,7 +14,7 @@ fn mysql() -> Profile {
     Profile::from_json(text.as_bytes()).unwrap()
 }
 
-/// MariaDB 10.11.12 and later: one word tells state, I/O and fix count in ranges, another space and page, and a page
+/// MariaDB 10.11.12 and later: one word has state, I/O and fix count in ranges, another space and page, and a page
 /// that was written stays on the flush list with an LSN of 1.
 fn mariadb() -> Profile {
     let mut profile = mysql();

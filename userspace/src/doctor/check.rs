@@ -15,7 +15,7 @@ pub enum CheckStatus {
     Warning,
     /// Observing does not work.
     Fail,
-    /// The machine does not say; whether it matters, other checks tell.
+    /// Not known on this machine; other checks show whether it matters.
     Unknown,
 }
 
@@ -66,7 +66,7 @@ pub struct Report {
     pub works: bool,
     /// What holds for every server on this machine.
     pub machine: Vec<Check>,
-    /// What holds for the chosen server; the first check says which it is.
+    /// What holds for the chosen server; the first check names it.
     pub server: Vec<Check>,
 }
 

@@ -9,7 +9,7 @@
 //! | `server` | debug information, the proof of the pool, probe sites |
 //! | `storage` | flush method, file system, disks |
 //!
-//! What can be tried is tried, on this process: what a setting is said to mean differs between
+//! What can be tried is tried, on this process: the meaning of a setting differs between
 //! distributions. Settings are read to name the remedy. The checks that only read take the text that
 //! the kernel gives; a server is looked at and nothing is attached to it.
 

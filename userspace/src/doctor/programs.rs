@@ -84,7 +84,7 @@ enum HitError {
     NoProgram,
     #[error("failed to attach a uprobe with a cookie to our own program")]
     Attach(#[source] ProgramError),
-    #[error("failed to read what the kernel says of a program")]
+    #[error("failed to read the kernel's information on a program")]
     Info(#[source] ProgramError),
 }
 

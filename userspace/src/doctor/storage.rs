@@ -56,7 +56,7 @@ fn mounts(locator: &Locator) -> BTreeSet<u64> {
     locator.tablespaces().files().map(|(_, file)| file.candidate.seen.stamp.mount).collect()
 }
 
-/// Adds type and source of each mount, from the text of `mountinfo` (proc_pid_mountinfo(5)); a few tell what there is.
+/// Adds type and source of each mount, from the text of `mountinfo` (proc_pid_mountinfo(5)); a few are enough.
 fn add_types(
     known: &mut BTreeSet<String>,
     mounts: &BTreeSet<u64>,
@@ -115,7 +115,7 @@ fn open_flags(fdinfo: &str) -> Option<u32> {
     u32::from_str_radix(line.trim(), 8).ok()
 }
 
-/// Whether writes bypass the page cache. `innodb_flush_method` alone does not tell: the server goes
+/// Whether writes bypass the page cache. `innodb_flush_method` alone does not decide it: the server goes
 /// on without `O_DIRECT` where the file system refuses it (`os_file_set_nocache`, os0file.cc).
 fn flushing(opened: &[Opened]) -> Check {
     const REMEDY: &str = "set innodb_flush_method=O_DIRECT on a file system that has it; without it, \

@@ -15,7 +15,7 @@ pub enum LayoutError {
         what: &'static str,
         /// Its role.
         role: String,
-        /// Why, where the profile says so.
+        /// Why, where the profile has the reason.
         reason: Option<String>,
     },
     /// A field does not lie in its type.
@@ -31,7 +31,7 @@ pub enum LayoutError {
         bounds: u64,
     },
     /// A probe can compare for equality and with a range, of a field that lies in one aligned word.
-    #[error("the probes cannot compare `{field}` as the profile says")]
+    #[error("the probes cannot compare `{field}` as the profile requires")]
     NotForProbes {
         /// The field.
         field: FieldRole,

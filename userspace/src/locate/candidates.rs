@@ -31,7 +31,7 @@ const MAX_PATH_BYTES: u64 = 4096;
 /// Shortest file that has a page (the smallest pages have 1 KiB, compressed).
 const LEAST_BYTES: u64 = 1024;
 /// Most names in the data directory and its databases that are looked at in one look: 200,000 tables are the most that
-/// were ever heard of.
+/// were ever seen.
 const MOST_NAMES: usize = 500_000;
 /// What the names of a folder may take that are kept for the next look.
 const LISTED_BYTES: usize = 8 << 20;

@@ -1,4 +1,4 @@
-//! One data file: what its name and its first page say.
+//! One data file: what its name and its first page show.
 
 use std::fs::File;
 use std::path::Path;
@@ -29,7 +29,7 @@ pub struct DataFile {
 pub(crate) enum Inspected {
     /// A space of its own, or a file that is called like one.
     File(Box<DataFile>),
-    /// Perhaps a later file of the system tablespace: [`DataFile::part_of_system`] tells.
+    /// Perhaps a later file of the system tablespace: [`DataFile::part_of_system`] decides.
     Part(FileCandidate),
     /// None of InnoDB's.
     Stranger(FileCandidate),
@@ -85,7 +85,7 @@ impl DataFile {
     }
 
     /// The file as a later one of the system tablespace, whose pages have these flags; `None` where it
-    /// is none. One that was never used says nothing, and is believed by its name.
+    /// is none. One that was never used has nothing, and counts by its name.
     pub(crate) fn part_of_system(
         candidate: FileCandidate,
         flags: SpaceFlags,
@@ -150,7 +150,7 @@ impl DataFile {
         self.candidate.seen.stamp.size_bytes
     }
 
-    /// The space that the file says it belongs to.
+    /// The space that the file claims to belong to.
     #[must_use]
     pub fn space(&self) -> Option<SpaceId> {
         match self.header {

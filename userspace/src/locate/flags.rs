@@ -1,4 +1,4 @@
-//! `FSP_SPACE_FLAGS`, the word in a space's first page that says how its pages are stored.
+//! `FSP_SPACE_FLAGS`, the word in a space's first page that describes how its pages are stored.
 //!
 //! ```text
 //! MySQL 5.6 to 9.x         0 post-antelope | 1-4 zip ssize | 5 atomic blobs | 6-9 page ssize
@@ -7,7 +7,7 @@
 //! MariaDB full_crc32       0-3 page ssize | 4 always 1 | 5-7 page-compression algorithm
 //! ```
 //!
-//! Bit 4 tells the last form from the others: a zip ssize is at most 5 and never sets it.
+//! Bit 4 distinguishes the last form from the others: a zip ssize is at most 5 and never sets it.
 
 use super::reason::NotOnDisk;
 
@@ -39,7 +39,7 @@ impl SpaceFlags {
         }
     }
 
-    /// Whether frames of this space lie on disk as they are, as far as the flags tell.
+    /// Whether frames of this space lie on disk as they are, as far as the flags show.
     ///
     /// # Errors
     /// The reason why they do not.

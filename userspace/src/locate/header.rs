@@ -10,7 +10,7 @@
 //! ```
 //!
 //! All big-endian; fil0fil.h and fsp0fsp.h, unchanged from MySQL 5.6 to 9.x and in MariaDB. What else proves
-//! that they mean what they say is in `proof`.
+//! that they are true is proven in `proof`.
 //! The bytes are foreign: every answer here is a value, whatever they are.
 
 use std::fs::File;
@@ -30,10 +30,10 @@ const HEADER_BYTES: usize = 58;
 const TYPE_BYTES: usize = 26;
 /// `FIL_PAGE_TYPE` of page 0.
 pub(super) const FSP_HDR: u16 = 8;
-/// How many pages of a file with holes are looked at for a stored form that flags do not tell.
+/// How many pages of a file with holes are looked at for a stored form that flags do not show.
 const SAMPLED_PAGES: u64 = 16;
 
-/// What the first page says.
+/// What the first page has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FirstPage {
     /// Page 0 of a space, which has so many pages when all of its files are counted.
@@ -78,7 +78,7 @@ impl FirstPage {
     }
 }
 
-/// Looks at pages spread over a file for stored forms that the space flags do not tell.
+/// Looks at pages spread over a file for stored forms that the space flags do not show.
 ///
 /// MySQL keeps `COMPRESSION=` in the data dictionary only; on disk it shows per page, as
 /// its `FIL_PAGE_TYPE` and a punched hole. Reading the type of every page is too dear for a list, so
@@ -106,7 +106,7 @@ pub(crate) fn sample_page_types(
     Ok(())
 }
 
-/// True when page 0 says that pages may be encrypted: its record lies behind the array of extent descriptors
+/// True when page 0 marks that pages may be encrypted: its record lies behind the array of extent descriptors
 /// (`FSP_HEADER_OFFSET + fsp_header_get_encryption_offset()`, fil0crypt.cc; the latter has that offset already, so it counts twice).
 pub(crate) fn is_encrypted(file: &File, page_bytes: u32, record: &CryptRecord) -> bool {
     const DESCRIPTORS_AT: u32 = 38 + 38 + 112; // FIL header, twice, FSP header
@@ -153,7 +153,7 @@ mod tests {
     }
 
     /// A later system file carries its first page number; one that was only stamped with a log
-    /// position says nothing.
+    /// position means nothing.
     #[test]
     fn later_system_files_say_where_they_start() {
         let mut page = [0; HEADER_BYTES];
@@ -183,7 +183,7 @@ mod tests {
 
     proptest! {
         /// Whatever the bytes are, there is an answer, and space 0 is only ever claimed by a page
-        /// that says so twice.
+        /// that has it twice.
         #[test]
         fn hostile_pages_have_an_answer(bytes in prop::collection::vec(any::<u8>(), HEADER_BYTES)) {
             let page: [u8; HEADER_BYTES] = bytes.try_into().unwrap();

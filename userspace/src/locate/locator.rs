@@ -12,7 +12,7 @@ use super::reason::NotOnDisk;
 use super::tablespaces::{FileChanges, Tablespaces};
 use crate::on_disk::{Disk, DiskFinder, FileId, FileRange, Location, Process, Share};
 
-/// How long the files of a server are waited for where nobody says else.
+/// How long the files of a server are waited for by default.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A look that takes longer is worth a word.
 const SLOW: Duration = Duration::from_secs(5);
@@ -147,7 +147,7 @@ impl Locator {
         self.finder.share_of(file)
     }
 
-    /// File and offset of a page; asks nobody.
+    /// File and offset of a page, without a system call.
     ///
     /// # Errors
     /// The reason why the page has no place.
@@ -169,7 +169,7 @@ impl Locator {
     }
 }
 
-/// What to say of files that there was no room for.
+/// The notice of files that there was no room for.
 fn left_out(tablespaces: &Tablespaces) -> Option<String> {
     let count = tablespaces.left_out();
     (count > 0).then(|| {

@@ -1,5 +1,5 @@
 //! The thread that looks at the server's files: a directory of 200,000 takes seconds, and a share whose
-//! server is away takes any time. Who asks waits as long as it likes and goes on with what was known.
+//! server is away takes any time. A caller waits as long as it likes and goes on with what was known.
 
 use std::io;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use crate::on_disk::Process;
 /// What a look has led to.
 type Outcome = Result<(Arc<Tablespaces>, FileChanges), LocateError>;
 
-/// Asks for looks and takes what they found.
+/// Requests looks and takes what they found.
 pub(super) struct Looker {
     requests: Sender<u64>,
     looks: Receiver<(u64, Outcome)>,
     requested: u64,
     done: u64,
-    /// When the look was asked for that is not done yet.
+    /// When the look was requested that is not done yet.
     since: Instant,
 }
 
 impl Looker {
-    /// Starts the thread, which looks only when asked. It ends with this value, or with its look.
+    /// Starts the thread, which looks only on request. It ends with this value, or with its look.
     pub(super) fn start(process: Arc<Process>, first: Arc<Tablespaces>) -> io::Result<Self> {
         let (requests, requested) = channel();
         let (send, looks) = channel();
         let look = move || {
             let (mut search, mut known) = (FileSearch::default(), first);
             while let Ok(mut number) = requested.recv() {
-                // Whoever has asked meanwhile is answered with the others.
+                // Requests that came meanwhile are answered together.
                 while let Ok(newer) = requested.try_recv() {
                     number = newer;
                 }
@@ -50,7 +50,7 @@ impl Looker {
         Ok(Self { requests, looks, requested: 0, done: 0, since: Instant::now() })
     }
 
-    /// Asks for a look.
+    /// Requests a look.
     pub(super) fn request(&mut self) {
         if self.done == self.requested {
             self.since = Instant::now();
@@ -60,13 +60,13 @@ impl Looker {
         let _ = self.requests.send(self.requested);
     }
 
-    /// Time since a look was asked for that is not done yet.
+    /// Time since the request of a look that is not done yet.
     pub(super) fn behind(&self) -> Duration {
         if self.done == self.requested { Duration::ZERO } else { self.since.elapsed() }
     }
 
     /// What has been found since the last call, if anything; waits no longer than `patience` for the
-    /// look that was asked for last.
+    /// look that was requested last.
     pub(super) fn take(&mut self, patience: Duration) -> Option<Outcome> {
         let until = Instant::now() + patience;
         let mut newest: Option<Outcome> = None;

@@ -1,5 +1,5 @@
 //! The data files of an InnoDB server: from (space id, page number) to a file and an offset, for a server that is not
-//! asked and does not notice. Where that lies on disks is the business of [`crate::on_disk`].
+//! involved and does not notice. Where that lies on disks is the business of [`crate::on_disk`].
 //!
 //! ```text
 //! process ─ candidates ─ header, proof ─ space ─> tablespaces   (space, page) -> file, offset
@@ -13,7 +13,7 @@
 //! guesses: where something is not understood the answer is a [`NotOnDisk`] reason.
 //!
 //! # What is believed
-//! A file is what its pages prove (`proof`), whatever its name is; names only say which files are opened
+//! A file is what its pages prove (`proof`), whatever its name is; names only select which files are opened
 //! that the server has not open, and what to call them. All of a data directory is foreign: its owner may
 //! swap a file for a link, a pipe or a device at any moment. So files are opened through the crate
 //! `foreign_file` only, and looked at in a thread of their own (`looker`).

@@ -1,4 +1,4 @@
-//! What a file's name says: its part in the server, and the table's name for people.
+//! What a file's name means: its part in the server, and the table's name for people.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(crate) enum FileRole {
     Temporary,
     /// Any other name: one that the operator may have given to a file of the system tablespace.
     Other,
-    /// A name that says it is none: doublewrite and redo files, other engines' files, logs. Of two files
+    /// A name of something else: doublewrite and redo files, other engines' files, logs. Of two files
     /// with the same content it is the other one.
     Foreign,
 }

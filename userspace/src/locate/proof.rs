@@ -1,8 +1,8 @@
-//! What proves that a file is the server's and that its header means what it says.
+//! What proves that a file is the server's and that its header is true.
 //!
 //! A name proves nothing: operators name the files of the system tablespace as they like, and the first
 //! bytes of a binary log read as a page number and space 0. A header alone proves little: it must carry a
-//! checksum, and the file be as long as it says. The system tablespace, whose claim needs no more than two
+//! checksum, and the file be as long as its header has it. The system tablespace, whose claim needs no more than two
 //! zeros, is also known by the pages that every one has (fsp0types.h): that of the insert buffer's bitmap
 //! (1), the segment inodes (2) and the transaction system (5).
 
@@ -43,7 +43,7 @@ pub(super) fn of_space(file: &File, header: FirstPage) -> Result<(), NotOnDisk> 
         let proven = be16(&whole, 24) == FSP_HDR && SYSTEM_PAGES.into_iter().all(is_there);
         return if proven { Ok(()) } else { Err(NotOnDisk::HeaderInvalid) };
     }
-    // A file is made longer before its header says so. The system tablespace has several files.
+    // A file grows before its header has the new length. The system tablespace has several files.
     let long_enough =
         file.metadata().is_ok_and(|now| now.len() >= u64::from(pages) * u64::from(page_bytes));
     if long_enough { Ok(()) } else { Err(NotOnDisk::HeaderInvalid) }

@@ -30,7 +30,7 @@ pub enum NotOnDisk {
     HeaderUnwritten,
     /// The file's first page is not that of a data file.
     HeaderInvalid,
-    /// The space flags say something this version does not know.
+    /// The space flags have a value that this version does not know.
     UnknownFlags,
     /// The file, or the page's range of it, has no place. A page may also lie between two files of its space.
     File(Unmapped),

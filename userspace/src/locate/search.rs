@@ -1,6 +1,6 @@
 //! Looking at the server's files, over and over.
 //!
-//! The data files say themselves which space they are. A look at all of them costs a few system
+//! The data files have the number of their space. A look at all of them costs a few system
 //! calls a file; the first page is read again only where the change time does not prove that the
 //! file is as it was.
 

@@ -52,7 +52,7 @@ impl Space {
         self.refused == Some(NotOnDisk::AmbiguousSpace)
     }
 
-    /// Puts the spaces together from what the files say of themselves.
+    /// Puts the spaces together from the files' own headers.
     pub(crate) fn assemble(files: &BTreeMap<FileId, Arc<DataFile>>) -> FxHashMap<SpaceId, Self> {
         let mut spaces: FxHashMap<SpaceId, (u8, Self)> = FxHashMap::default();
         for (id, file) in files {
@@ -79,7 +79,7 @@ impl Space {
     }
 
     /// Adds the later files of the system tablespace, each at the page number that its own pages prove,
-    /// as long as the space is said to go on.
+    /// as long as the space goes on by its header.
     fn add_parts(&mut self, files: &BTreeMap<FileId, Arc<DataFile>>) {
         let declared = |part: &FilePart| files.get(&part.file).and_then(|file| file.system());
         let end = self.parts.first().and_then(declared).map_or(0, |(_, pages)| pages);

@@ -1,7 +1,7 @@
 //! The table of a device-mapper device (LVM): which sectors of it are which sectors of what.
 //!
-//! Asked of the kernel itself, by `DM_TABLE_STATUS` on its control device. Layouts and values from
-//! `include/uapi/linux/dm-ioctl.h`, interface version 4. Asking needs CAP_SYS_ADMIN and changes
+//! Read from the kernel itself, by `DM_TABLE_STATUS` on its control device. Layouts and values from
+//! `include/uapi/linux/dm-ioctl.h`, interface version 4. That needs CAP_SYS_ADMIN and changes
 //! nothing.
 
 #![expect(unsafe_code, reason = "an ioctl with a variable-length buffer, which no crate wraps")]

@@ -17,7 +17,7 @@ use super::ids::{DeviceId, DiskOffset};
 use super::sysfs::Node;
 use super::unmapped::Unmapped;
 
-/// The attribute that tells disks apart which have the same number one after the other.
+/// The attribute that distinguishes disks which have the same number one after the other.
 const SEQUENCE: &str = "diskseq";
 /// Layers that are followed; the kernel itself allows no endless stack.
 const MAX_DEPTH: u32 = 8;
@@ -115,7 +115,7 @@ impl Segment {
     }
 }
 
-/// The block devices of this kernel, as far as they have been asked for.
+/// The block devices of this kernel, as far as they were needed.
 pub(crate) struct Disks {
     sysfs: PathBuf,
     table: fn(DeviceId) -> io::Result<Vec<DmTarget>>,
@@ -220,7 +220,7 @@ impl Disks {
 
     fn identify(&self, device: DeviceId) -> Option<Known> {
         let node = Node::of(&self.sysfs, device)?;
-        // Before all else: a disk that is exchanged meanwhile is asked for again.
+        // Before all else: a disk that is exchanged meanwhile is read again.
         let sequence = node.number(SEQUENCE);
         let hardware_path = node.hardware_path(&self.sysfs);
         let pci = hardware_path.as_deref().unwrap_or_default().split('/');

@@ -197,7 +197,7 @@ fn a_disk_is_asked_again_only_when_it_may_be_another() {
     assert_eq!(serial(Some("7\n"), "a\n"), "a");
     assert_eq!(serial(Some("7\n"), "b\n"), "a", "the same disk");
     assert_eq!(serial(Some("8\n"), "b\n"), "b");
-    // A kernel that does not tell.
+    // A kernel without the attribute.
     assert_eq!(serial(None, "c\n"), "c");
     fs::write(folder.join("diskseq"), "8\n").unwrap();
     assert_eq!(serial(None, "d\n"), "d");

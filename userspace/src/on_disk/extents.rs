@@ -26,7 +26,7 @@ pub(crate) struct Extents {
 }
 
 impl Extents {
-    /// Asks the file system.
+    /// Queries the file system.
     ///
     /// # Errors
     /// The reason why the file has no map that could be used.

@@ -15,7 +15,7 @@ use std::io;
 use std::mem::{offset_of, size_of};
 use std::os::fd::AsRawFd;
 
-/// Extents asked for at once: a table of 2 GiB usually has fewer.
+/// Extents requested at once: a table of 2 GiB usually has fewer.
 const BATCH: u32 = 512;
 
 pub(crate) const LAST: u32 = 0x1;
@@ -27,7 +27,7 @@ pub(crate) const NOT_ALIGNED: u32 = 0x100;
 pub(crate) const DATA_INLINE: u32 = 0x200;
 pub(crate) const DATA_TAIL: u32 = 0x400;
 pub(crate) const UNWRITTEN: u32 = 0x800;
-/// Only how the kernel counted the extents; says nothing of where they are.
+/// Only how the kernel counted the extents; not where they are.
 pub(crate) const MERGED: u32 = 0x1000;
 pub(crate) const SHARED: u32 = 0x2000;
 
@@ -94,7 +94,7 @@ pub(crate) fn for_each_extent(
         request.header.length = u64::MAX - start;
         request.header.mapped_extents = 0;
         // SAFETY: the descriptor is open for as long as `file` is borrowed. The pointer is to a
-        // whole `Request`, of the layout asserted above, so that the kernel, told `extent_count`,
+        // whole `Request`, of the layout asserted above, so that the kernel, given `extent_count`,
         // writes within it; every bit pattern is valid for its fields.
         let answer = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FIEMAP, &raw mut *request) };
         if answer != 0 {

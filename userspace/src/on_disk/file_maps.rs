@@ -1,4 +1,4 @@
-//! Where the bytes of files lie on their devices, as far as it was asked for.
+//! Where the bytes of files lie on their devices, as far as it was needed.
 
 use std::time::{Duration, Instant};
 

@@ -32,7 +32,7 @@ pub struct FileRange {
 pub enum Location {
     /// These ranges of whole disks, in the order of the bytes.
     Disk(DiskRanges),
-    /// A share: file and offset say where; [`DiskFinder::share_of`] names the file there.
+    /// A share: file and offset are the place; [`DiskFinder::share_of`] names the file there.
     Share,
 }
 

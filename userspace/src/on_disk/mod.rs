@@ -1,4 +1,4 @@
-//! Where a range of a file lies on whole disks, for a process that is not asked and does not notice.
+//! Where a range of a file lies on whole disks, for a process that is not involved and does not notice.
 //!
 //! ```text
 //!          process ─ seen_file ─┐                file id -> stamp, path, descriptor
@@ -17,7 +17,7 @@
 //!
 //! # How the process is left alone
 //! Files are opened for reading only, through the crate `foreign_file`, and closed at once: a file that is dropped
-//! gives its blocks back. No map is asked for with `FIEMAP_FLAG_SYNC`, which would write the file's dirty pages out.
+//! gives its blocks back. No map is requested with `FIEMAP_FLAG_SYNC`, which would write the file's dirty pages out.
 //!
 //! # What makes a map old
 //! A map is used again while size, allocated blocks and change time are what they were, for at most

@@ -90,7 +90,7 @@ pub(crate) struct Names<'a> {
     pub(crate) outside: &'a Path,
 }
 
-/// Who sees a mount where it is said to be.
+/// Who sees a mount at its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Inside,

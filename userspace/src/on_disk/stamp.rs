@@ -1,4 +1,4 @@
-//! What `statx` says of a file, and whether that can be trusted to show the next change.
+//! The result of `statx` for a file, and whether that can be trusted to show the next change.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -40,7 +40,7 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Looks at `path` relative to `dir`; a final symbolic link is followed unless `flags` say not.
+    /// Looks at `path` relative to `dir`; a final symbolic link is followed unless `flags` forbid it.
     pub(crate) fn of(
         dir: impl std::os::fd::AsFd,
         path: impl Arg,

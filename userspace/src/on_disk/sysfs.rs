@@ -1,4 +1,4 @@
-//! What sysfs says of one block device. All of it is short text that the kernel or a disk's firmware
+//! What sysfs has on one block device. All of it is short text that the kernel or a disk's firmware
 //! wrote; the firmware's is foreign.
 
 use std::fs::{self, File};

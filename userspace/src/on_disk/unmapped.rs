@@ -44,13 +44,13 @@ reasons! {
     ExtentEncoded = "extent-encoded",
     /// Stored within the file system's own metadata, or not aligned to blocks.
     ExtentInline = "extent-inline",
-    /// The file system does not say where the data is.
+    /// The file system does not report where the data is.
     ExtentUnknown = "extent-unknown",
     /// More extents than this program is ready to keep.
     ExtentsTooMany = "extents-too-many",
     /// The file system moves data on every write (btrfs, bcachefs, ZFS).
     CopyOnWrite = "copy-on-write",
-    /// The file lies on an overlay, which does not say on which of its layers.
+    /// The file lies on an overlay, which does not report on which of its layers.
     Overlay = "overlay",
     /// A file system whose extents are not known to be addresses on one disk.
     UnsupportedFilesystem = "unsupported-filesystem",

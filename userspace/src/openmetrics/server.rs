@@ -1,6 +1,6 @@
 //! `GET /metrics` over HTTP/1.1.
 //!
-//! Whoever asks gets the newest snapshot that there is, or that there is none; nothing waits for the
+//! Every request gets the newest snapshot, or the answer that there is none; nothing waits for the
 //! collector, and the collector waits for nobody. A client costs bounded memory and time: at most [`CLIENTS`] at once,
 //! a limited head, a limited time to send it and to take the answer; a request's body is not read.
 
@@ -47,7 +47,7 @@ pub enum MetricsError {
     /// The address cannot be listened on.
     #[error("failed to listen on {address} for metrics")]
     Listen {
-        /// The address asked for.
+        /// The requested address.
         address: SocketAddr,
         /// The system's answer.
         source: io::Error,

@@ -101,7 +101,7 @@ fn what_was_not_asked_for_is_not_there() {
     }
 }
 
-/// Another server changes nothing of a server's series; two that look alike are told apart.
+/// Another server changes nothing of a server's series; two that look alike are distinguished.
 #[test]
 fn each_server_has_series_of_its_own() {
     let first = Arc::new(snapshot());

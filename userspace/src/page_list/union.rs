@@ -1,4 +1,4 @@
-//! One list of several servers': what a host asks for is of the whole VM.
+//! One list of several servers': a host's request is for the whole VM.
 //!
 //! A server's list stays as it is; only its devices get the numbers of the list of all, and the runs the order of all
 //! disks. Two servers on one disk so become one stretch of it.

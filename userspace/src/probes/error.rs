@@ -50,7 +50,7 @@ pub enum ProbesError {
         /// Who runs it.
         user: Account,
     },
-    /// The process that keeps them says why there are none.
+    /// The process that keeps them reports why there are none.
     #[error(transparent)]
     Kept(KeeperError),
     /// The profile has no site for a probe that is needed.
@@ -58,7 +58,7 @@ pub enum ProbesError {
     NoSite {
         /// The event.
         event: SiteRole,
-        /// Why, where the profile says so.
+        /// Why, where the profile has the reason.
         reason: Option<String>,
     },
     /// The argument is nowhere that the probe can read.
@@ -78,7 +78,7 @@ pub enum ProbesError {
         #[source]
         source: Box<SiteError>,
     },
-    /// The probes cannot do what the profile says.
+    /// The probes cannot do what the profile requires.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The server's program cannot be looked at, or is another by now.
@@ -96,7 +96,7 @@ pub enum ProbesError {
 }
 
 /// The remedy where the kernel refuses something.
-const DOCTOR: &str = "`poolferry doctor` tells which capability or kernel option is missing";
+const DOCTOR: &str = "`poolferry doctor` shows which capability or kernel option is missing";
 
 impl From<KeeperError> for ProbesError {
     fn from(error: KeeperError) -> Self {

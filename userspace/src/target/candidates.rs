@@ -7,8 +7,8 @@ use super::sighting::Sighting;
 use crate::target::Target;
 
 impl ServerRule {
-    /// Every process that it allows, as far as a first look tells; those first that look most like a server of the
-    /// machine's own, those last of which nothing is known but a loader's name. [`settle`](Self::settle) tells more.
+    /// Every process that it allows, as far as a first look shows; those first that look most like a server of the
+    /// machine's own, those last of which nothing is known but a loader's name. [`settle`](Self::settle) finds more.
     ///
     /// # Errors
     /// When there is none.

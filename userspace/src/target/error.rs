@@ -31,7 +31,7 @@ pub enum TargetError {
     /// The process is not there.
     #[error("no process {pid}")]
     Gone {
-        /// The pid asked for.
+        /// The requested pid.
         pid: u32,
     },
     /// The process could not be looked at.
@@ -109,7 +109,7 @@ fn processes(pids: &[u32]) -> String {
     format!("{noun} {}{rest}", named.join(", "))
 }
 
-/// Whether we hold the capability that the kernel asks for (`__ptrace_may_access`, kernel/ptrace.c).
+/// Whether we hold the capability that the kernel requires (`__ptrace_may_access`, kernel/ptrace.c).
 fn may_trace() -> bool {
     rustix::thread::capabilities(None)
         .is_ok_and(|held| held.effective.contains(rustix::thread::CapabilitySet::SYS_PTRACE))

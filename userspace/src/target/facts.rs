@@ -1,4 +1,4 @@
-//! What the kernel tells of a process at once, whatever the process is like.
+//! What the kernel reports of a process at once, whatever the process is like.
 
 use std::path::Path;
 

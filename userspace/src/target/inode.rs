@@ -13,7 +13,7 @@ pub(super) struct PathOwner {
     pub(super) is_roots: bool,
 }
 
-/// Looks at what `path` leads to by what the kernel knows already: no file system is asked, which might not answer.
+/// Looks at what `path` leads to by what the kernel knows already: no request goes to a file system, which might not answer.
 pub(super) fn inode(path: &Path) -> io::Result<PathOwner> {
     let wanted = StatxFlags::INO | StatxFlags::UID | StatxFlags::MODE;
     let found = statx(CWD, path, AtFlags::STATX_DONT_SYNC, wanted)?;

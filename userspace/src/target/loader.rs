@@ -1,8 +1,8 @@
 //! A server that was started through the dynamic loader: `ld-linux-x86-64.so.2 /path/mysqld`.
 //!
 //! The kernel then knows the loader as the program (`/proc/PID/exe`), and the server is one of the files
-//! that it maps. Which one, the command line says; the file itself is taken from the mapping, so what the
-//! command line says can only choose among what the process really runs.
+//! that it maps. The command line has which one; the file itself is taken from the mapping, so what the
+//! command line has can only choose among what the process really runs.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -48,12 +48,12 @@ pub(super) fn is_loader(exe: &Path) -> bool {
     starts && name.windows(3).any(|part| part == b".so")
 }
 
-/// What the loader that process `pid` is has loaded; none where that cannot be told, or has none of `names`.
+/// What the loader that process `pid` is has loaded; none where that is not known, or has none of `names`.
 pub(super) fn program_of(pid: u32, names: Option<&[String]>) -> Option<Loaded> {
     let command = head(format!("/proc/{pid}/cmdline"), MAX_COMMAND).ok()?;
     let named = named(&command)?;
     let file_name = Path::new(OsStr::from_bytes(named)).file_name()?;
-    // Most programs behind a loader are no servers, and one word tells.
+    // Most programs behind a loader are no servers, and one word shows it.
     if names.is_some_and(|names| !names.iter().any(|name| file_name == name.as_str())) {
         return None;
     }

@@ -12,7 +12,7 @@ use super::unit;
 pub const SERVER_NAMES: [&str; 3] = ["mysqld", "mariadbd", "mysqld-debug"];
 
 /// Which servers are meant. Of each kind any of the values will do, and kinds narrow each other; a kind without
-/// values says nothing. It says who may be looked at, not who is a server: that is proven.
+/// values has no effect. It selects who may be looked at, not who is a server: that is proven.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerRule {
     /// Process ids.

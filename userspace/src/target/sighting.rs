@@ -1,7 +1,7 @@
 //! A process that may be a server as far as its name goes.
 //!
 //! Anybody may call a program by a server's name, or by that of the dynamic loader, as often as they like. So a first
-//! look at a process asks only what the kernel answers at once whatever the process is like, and keeps a few bytes. What
+//! look at a process reads only what the kernel answers at once whatever the process is like, and keeps a few bytes. What
 //! takes longer, its command line and its mappings, is looked at later, when it is the turn of its account.
 
 use std::fs;
@@ -23,7 +23,7 @@ const MOST_STATUS: u64 = 4096;
 const MOST_COMM: u64 = 64;
 const COMM_BYTES: usize = 15;
 
-/// What a first look at a process tells.
+/// What a first look at a process shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
     /// Process id in the observer's pid namespace.
@@ -94,7 +94,7 @@ impl Sighting {
     #[must_use]
     pub fn all(names: &[String]) -> Vec<Self> {
         let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-        // Most processes have another program, and one look tells.
+        // Most processes have another program, and one look shows it.
         let may_have_name =
             |exe: &Path| loader::is_loader(exe) || names.iter().any(|name| is_named(exe, name));
         pids(entries)
@@ -124,7 +124,7 @@ impl Sighting {
             .collect()
     }
 
-    /// Whether it looks like a server of the machine's own, as [`Target::is_likely`](super::Target::is_likely) tells; what
+    /// Whether it looks like a server of the machine's own, as [`Target::is_likely`](super::Target::is_likely) has it; what
     /// a loader has loaded is not known yet.
     #[must_use]
     pub const fn is_likely(&self) -> bool {

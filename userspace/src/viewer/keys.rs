@@ -4,7 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::pane::Pane;
 
-/// What a key asks for.
+/// The action of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Quit,
@@ -153,7 +153,7 @@ pub(super) fn is_interrupt(key: KeyEvent) -> bool {
     key.code == Char('c') && key.modifiers == KeyModifiers::CONTROL
 }
 
-/// Ctrl-Z, likewise: raw mode leaves to us what it asks for.
+/// Ctrl-Z, likewise: raw mode leaves its action to us.
 pub(super) fn is_suspend(key: KeyEvent) -> bool {
     key.code == Char('z')
         && key.modifiers == KeyModifiers::CONTROL

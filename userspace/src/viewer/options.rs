@@ -25,7 +25,7 @@ pub struct ViewerOptions {
 }
 
 impl Default for ViewerOptions {
-    /// 1 Gbit/s, a snapshot a second, no tracing, colours and characters as the environment says.
+    /// 1 Gbit/s, a snapshot a second, no tracing, colours and characters as the environment sets them.
     fn default() -> Self {
         Self {
             link_rate: LinkRate::default(),

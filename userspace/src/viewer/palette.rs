@@ -22,7 +22,7 @@ pub enum Colors {
 }
 
 impl Colors {
-    /// What the environment asks for: `NO_COLOR` (set and not empty, see no-color.org) and
+    /// The environment's settings: `NO_COLOR` (set and not empty, see no-color.org) and
     /// `TERM=dumb` mean none; `COLORTERM` announces 24 bits.
     #[must_use]
     pub fn from_env() -> Self {
@@ -119,7 +119,7 @@ impl Palette {
     /// Colour of a part of the map that stands for several blocks.
     ///
     /// The weight of a state is its count to the power of 3/4: a few dirty pages among a hundred
-    /// clean ones must tint their cell, and the cell must still be told for a clean one.
+    /// clean ones must tint their cell, and the cell must still look like a clean one.
     pub(super) fn mix(self, counts: &[u32; STATES]) -> Color {
         let mut sum = [0.0; 3];
         let mut weights = 0.0;

@@ -1,6 +1,6 @@
-//! Job control: the viewer stops when its user or `kill -TSTP` asks, and goes on when the shell says so.
+//! Job control: the viewer stops on Ctrl-Z or `kill -TSTP`, and goes on when the shell continues it.
 //!
-//! In raw mode the terminal makes no signal of Ctrl-Z, so the viewer does (`ask`), for its whole job as the terminal
+//! In raw mode the terminal makes no signal of Ctrl-Z, so the viewer does (`request`), for its whole job as the terminal
 //! would. The signal is caught, as the terminal has to be given back first; then the process stops itself (`stop`).
 //! Nothing is to be done about the background: taking the terminal there is what the kernel stops a job for (SIGTTOU).
 
@@ -48,7 +48,7 @@ impl Wishes {
         }
     }
 
-    /// Stops this process until it is told to go on; does nothing where no shell could say so (an orphaned process
+    /// Stops this process until it is continued; does nothing where no shell could continue it (an orphaned process
     /// group), as without a handler.
     pub(super) fn stop(&mut self) {
         self.own = true;
@@ -56,9 +56,9 @@ impl Wishes {
     }
 }
 
-/// Ctrl-Z was typed: the whole job is asked to stop, this process too.
+/// Ctrl-Z was typed: the whole job gets the signal to stop, this process too.
 pub(super) fn request() {
-    // Nobody is left to ask where it fails.
+    // A failure changes nothing.
     let _ = kill_current_process_group(Signal::TSTP);
 }
 

@@ -61,7 +61,7 @@ fn every_character_of_5_6_is_decoded() {
     assert_eq!(checked, 0x1_0000 - 0x800 - 1);
 }
 
-/// The same of the folders of databases, as 9.7 does not tell by SQL: all letters that have a code of
+/// The same of the folders of databases, which 9.7 does not show by SQL: all letters that have a code of
 /// their own, with their neighbours.
 #[test]
 fn every_letter_of_9_7_is_decoded() {

@@ -11,10 +11,10 @@
 //!          {"id":12,"migration":{"phase":"held",...}}         {"id":12,"noted":null}
 //!                                              or, to any     {"id":8,"error":{"what":...,"hint":...}}
 //! ```
-//! The list itself does not travel: it lies in pinned pages of the agent, and the answer says in which
+//! The list itself does not travel: it lies in pinned pages of the agent, and the reply has in which
 //! frames ([`GuestRun`]) and what its bytes hash to. Who cannot read the guest's RAM has it copied.
 //!
-//! A port may still hold bytes for somebody who asked before: a reply counts only under the id of its
+//! A port may still hold bytes for an earlier requester: a reply counts only under the id of its
 //! request, and ids are not used twice on a port in living memory.
 
 mod bounded;
@@ -58,12 +58,12 @@ pub const MAX_REASONS: usize = 64;
 pub struct AgentRequest {
     /// Comes back with the reply.
     pub id: u64,
-    /// What it asks for.
+    /// The request.
     #[serde(flatten)]
     pub body: RequestBody,
 }
 
-/// What the host asks.
+/// A request of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RequestBody {
@@ -94,18 +94,18 @@ pub enum RequestBody {
     Migration(Migration),
 }
 
-/// A reply of the agent. Reading one allocates no more than what it says, and a few bytes for each byte
+/// A reply of the agent. Reading one allocates no more than its contents, and a few bytes for each byte
 /// of the line, whatever that has (`bounded.rs`).
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AgentReply {
     /// Id of the request; 0 where that could not be read.
     pub id: u64,
-    /// What it says.
+    /// The reply.
     #[serde(flatten)]
     pub body: ReplyBody,
 }
 
-/// What the agent says.
+/// The contents of a reply.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ReplyBody {

@@ -23,7 +23,7 @@ pub enum ReadError {
 
 /// A list of which header and devices table were read; it gives the runs.
 ///
-/// What it gave before an error stood in the list, and no more can be said of it.
+/// What it gave before an error stood in the list, and no more is known of it.
 pub struct ListReader<R> {
     input: BufReader<R>,
     facts: Facts,

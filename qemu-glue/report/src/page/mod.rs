@@ -113,7 +113,7 @@ mod tests {
     fn no_figure_is_there_without_data() {
         let page = html(&[Report::default()]);
         assert_eq!(drawings(&page), 0);
-        assert!(page.contains("failed"), "the run is not told");
+        assert!(page.contains("failed"), "the run is not shown");
         assert!(html(&[]).contains("no record"));
     }
 

@@ -1,4 +1,4 @@
-//! Tables: every run, why pages were re-dirtied, what the probes tell, where it ran.
+//! Tables: every run, why pages were re-dirtied, what the probes counted, where it ran.
 
 use maud::{Markup, html};
 
@@ -169,7 +169,7 @@ pub(super) fn glossary() -> Markup {
                     "QEMU counts from its own migrate command on. The whole command is what somebody waits who asked for the migration: the page list, the checks and the negotiation with the destination come before."
                 }
                 dt { "skipped" }
-                dd { "QEMU was told not to send the page, before it had sent anything." }
+                dd { "QEMU got the hint not to send the page, before it had sent anything." }
                 dt { "installed" }
                 dd {
                     "Read from storage at the destination and installed there, after its hash was found equal to that of the source's RAM."

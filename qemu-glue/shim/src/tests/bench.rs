@@ -152,7 +152,7 @@ impl Bench {
         self.control.armed.store(self.control.taken.load(Relaxed) + 1, Release);
     }
 
-    /// Pages that the host is told to be re-dirtied.
+    /// Pages that are reported to the host as re-dirtied.
     pub(crate) fn reported(&self, pages: u32) -> Vec<u32> {
         let mut bytes = vec![0; pages.div_ceil(8) as usize];
         self.file.read_exact_at(&mut bytes, REDIRTIED_AT as u64).unwrap();

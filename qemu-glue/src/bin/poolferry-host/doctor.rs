@@ -35,7 +35,7 @@ pub(crate) struct DoctorArgs {
 
 /// Whether nothing fails.
 pub(crate) fn run(args: &DoctorArgs) -> Result<bool> {
-    // The key needs no QEMU, so it is told of even where there is none.
+    // The key needs no QEMU, so its state is reported even without one.
     let key = args.key.as_deref().map(doctor::key);
     let runtime = Runtime::new().context("failed to start")?;
     let findings = runtime.block_on(doctor::examine(&args.qmp, args.agent.as_deref(), &args.disk));

@@ -1,10 +1,10 @@
-//! What is said on standard error: an error with its causes, and the remedy.
+//! What is printed on standard error: an error with its causes, and the remedy.
 
 use std::fmt;
 
 use foreign::Text;
 
-/// The remedy of an error, as its last context: told on a line of its own.
+/// The remedy of an error, as its last context: printed on a line of its own.
 #[derive(Debug)]
 pub(crate) struct Hint(Text);
 
@@ -32,7 +32,7 @@ pub(crate) fn report(error: &anyhow::Error) {
     }
 }
 
-/// Says it on standard error, which nobody waits for.
+/// Prints it on standard error; a slow reader delays nothing.
 pub(crate) fn complain(text: &str) {
     outlet::stderr().push(format!("{text}\n").as_bytes());
 }

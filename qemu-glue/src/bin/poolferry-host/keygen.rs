@@ -31,7 +31,7 @@ pub(crate) fn run(args: &KeygenArgs) -> Result<()> {
     Ok(())
 }
 
-/// The protection that `--key` asks for; `--plain` without.
+/// The protection of `--key`; that of `--plain` without one.
 pub(crate) fn security(key: Option<&Path>) -> Result<Security> {
     key.map_or(Ok(Security::Plain), |path| Key::read(path).map(Security::Key).map_err(explained))
 }

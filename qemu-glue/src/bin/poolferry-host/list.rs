@@ -102,7 +102,7 @@ fn summary(list: &mut ListReader<File>, out: &mut impl io::Write) -> Result<(), 
     let facts = list.facts();
     let mut bytes = [0_u64; page_wire::MAX_DEVICES];
     let mut highest = 0;
-    // All of it is looked at before anything is said.
+    // All of it is checked before anything is printed.
     while let Some(run) = list.next_run()? {
         // 32 Mi runs of 64 GiB are less than 64 bits hold.
         bytes[usize::from(run.device()) % page_wire::MAX_DEVICES] += run.bytes();

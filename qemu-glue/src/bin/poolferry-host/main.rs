@@ -56,7 +56,7 @@ fn main() {
     outlet::exit(i32::from(!went_well))
 }
 
-/// Runs the command; whether it came to what was asked for.
+/// Runs the command; returns whether it did what was requested.
 fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Migrate(args) => return migrate::run(args),

@@ -125,7 +125,7 @@ pub(crate) fn run(args: &MigrateArgs) -> Result<bool> {
     // A read that a dead storage never answers must not keep the process.
     runtime.shutdown_background();
     let completed = report.as_ref().is_ok_and(|report| report.status == MigrationStatus::Completed);
-    // A watchdog that is not told acts, as it does when this program falls.
+    // A watchdog that gets no message acts, as it does when this program crashes.
     match watchdog {
         Some(watchdog) if completed || !throttled => watchdog.done(),
         Some(_) => log::warn!("{LEFT}"),
@@ -173,7 +173,7 @@ fn last_line(report: &Report, page: Option<&Path>) -> String {
     line
 }
 
-/// Writes record and page; where that fails, the error says how the migration itself ended.
+/// Writes record and page; where that fails, the error has how the migration itself ended.
 fn write(report: &Report, folder: &Path) -> Result<()> {
     let written = report
         .write(folder)
@@ -189,8 +189,8 @@ fn write(report: &Report, folder: &Path) -> Result<()> {
     })
 }
 
-/// `throttled` says whether QEMU has other limits than before, at the end and meanwhile. Why nobody watches them (`unwatched`) is told
-/// when there are any: a migration that does not begin has one reason, and that is said first.
+/// `throttled`: whether QEMU has other limits than before, at the end and meanwhile. Why no watchdog runs (`unwatched`) is reported
+/// when there are any: a migration that does not begin has one reason, which is reported first.
 async fn migrate(
     options: &Options,
     show: &mut dyn Show,
@@ -270,7 +270,7 @@ fn options(args: &MigrateArgs) -> Result<Options> {
     })
 }
 
-/// Connections of QEMU's stream where only its compression is asked for.
+/// Connections of QEMU's stream where only compression is requested.
 const CONNECTIONS: u32 = 4;
 
 fn multifd(args: &MigrateArgs) -> Option<Multifd> {

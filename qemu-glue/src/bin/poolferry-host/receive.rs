@@ -184,7 +184,7 @@ fn not_listening(error: std::io::Error, address: SocketAddr) -> anyhow::Error {
         .context(Hint::new(hint))
 }
 
-/// `serves` says whether a migration is under way.
+/// `serves`: whether a migration is under way.
 async fn migrations(
     listener: TcpListener,
     options: &Options,

@@ -9,7 +9,7 @@ use migration_record::RecordError;
 
 use crate::failure::Hint;
 
-/// Makes report.html and results.json (medians, ratios) from report.json files, and prints what they say.
+/// Makes report.html and results.json (medians, ratios) from report.json files, and prints a summary.
 #[derive(Args)]
 pub(crate) struct ReportArgs {
     /// Folders in or below which report.json files lie, or such files; what can be compared comes

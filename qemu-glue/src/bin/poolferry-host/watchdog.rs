@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use clap::Args;
 use qemu_glue::source::{DONE, Options, Watchdog};
 
-/// What it says when it has read the limits, and before the reason when it cannot.
+/// Its output when it has read the limits, and before the reason when it cannot.
 const READY: &str = "ready";
 const NOTHING: &str = "nothing to watch: ";
 
@@ -32,7 +32,7 @@ async fn stand_by(args: &WatchdogArgs) -> Result<()> {
     let watchdog = match Watchdog::new(&args.qmp, parent_id()).await {
         Ok(watchdog) => watchdog,
         Err(error) => {
-            // The driver may meet the same: what is said first is for it to say.
+            // The driver may meet the same error, and reports it first.
             let line = format!("{NOTHING}{}\n", foreign::shown(&error.to_string()));
             outlet::stdout().push(line.as_bytes());
             return Ok(());
@@ -67,20 +67,20 @@ impl Running {
         // From here on it is ended with this value.
         let watchdog = Self(child);
         let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line).context("it says nothing")?;
+        BufReader::new(stdout).read_line(&mut line).context("it prints nothing")?;
         match line.trim_end() {
             READY => Ok(watchdog),
             other => match other.strip_prefix(NOTHING) {
                 Some(reason) => Err(anyhow!("{}", foreign::shown(reason))),
-                None => Err(anyhow!("it has failed; what it says is above")),
+                None => Err(anyhow!("it has failed; its own messages are above")),
             },
         }
     }
 
-    /// QEMU has the user's limits, or no migration to come: the watchdog is told, and ends.
+    /// QEMU has the user's limits, or no migration to come: the watchdog gets a message, and ends.
     pub(crate) fn done(mut self) {
         if let Some(mut driver) = self.0.stdin.take() {
-            // One that is gone needs not be told.
+            // One that has exited needs no message.
             let _ = driver.write_all(&[DONE]);
         }
         let _ = self.0.wait();
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// Something that says what it is told, in place of a watchdog.
+    /// A program that prints what it reads, in place of a watchdog.
     fn parrot() -> (Running, ChildStdout) {
         let mut command = Command::new("cat");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

@@ -1,7 +1,7 @@
 //! The first words of a source: until they have come it is nobody.
 //!
 //! With a key, the hello is the first proof that the other side has it. The first message of the handshake is none: it
-//! stays right when it is said again, so whoever has recorded one can say it. What follows it is encrypted with what this
+//! stays right when it is sent again, so a recording of one can be replayed. What follows it is encrypted with what this
 //! side chose anew.
 
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct NewSource {
 }
 
 impl NewSource {
-    /// Hears the source that has connected `stream`.
+    /// Does the handshake with the source that has connected `stream`.
     ///
     /// # Errors
     /// [`ReceiveError`] when it is none, has no key, or has not greeted after 10 s.
@@ -35,7 +35,7 @@ impl NewSource {
         Self::accept_with_steps(stream, security, &|_| ()).await
     }
 
-    /// [`Self::accept`], which tells each step of the handshake as soon as it is seen.
+    /// [`Self::accept`], which reports each step of the handshake as soon as it is seen.
     pub(super) async fn accept_with_steps<S>(
         stream: S,
         security: &Security,
@@ -59,7 +59,7 @@ impl NewSource {
         timeout(GREETED, accepted).await.map_err(silent)?
     }
 
-    /// Sends it away. That it hears this is not certain.
+    /// Sends it away. It may not receive that.
     pub(super) async fn refuse(mut self, reason: &str, hint: &str) {
         let refused = Refused { reason: reason.into(), hint: hint.into(), uri: None };
         if self.sender.send(&Message::Refused(refused)).await.is_ok() {

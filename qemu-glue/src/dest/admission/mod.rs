@@ -1,18 +1,18 @@
-//! Lets sources in: they are heard side by side, and served one after the other.
+//! Lets sources in: handshakes run side by side, sources are served one after the other.
 //!
 //! ```text
 //! accept -> handshake and hello (10 s, side by side, few of an address) -> the slot (3 s) -> Admitted
 //! ```
 //! Who has not greeted has a socket and a few KiB of this program, and nothing of QEMU. There is room for a bounded number of
-//! them, and who goes when there is none is not for the strangers to say. The first rule that tells decides:
+//! them, and strangers must not choose who goes when there is none. The first rule that distinguishes them decides:
 //!
-//! 1. who has said nothing of this protocol for [`MUTE`], where a source speaks at once;
+//! 1. who has sent nothing of this protocol for [`MUTE`], where a source sends at once;
 //! 2. one of the network that has most (an IPv4 /24, an IPv6 /48), and in it one of the address that has most;
-//! 3. who has come least far: the first bytes anybody can say, but the first message takes the key or a recording;
+//! 3. who has come least far: anyone can send the first bytes, but the first message takes the key or a recording;
 //! 4. the oldest.
 //!
 //! So a flood has to come from as many networks as there is room, within the time that a source needs for its handshake, and
-//! say what a source with the key says.
+//! send what a source with the key sends.
 
 mod hello;
 mod rate_limit;
@@ -37,10 +37,10 @@ use crate::channel::{Security, Step};
 use crate::dest::error::ReceiveError;
 use crate::error_chain;
 
-/// Most sources that are heard at a time and have not greeted, and most of them of one address.
+/// Most sources that are in their handshake at a time and have not greeted, and most of them of one address.
 const UNHEARD: usize = 256;
 const UNHEARD_OF_ONE: usize = 8;
-/// How long one may say nothing of this protocol before it goes first.
+/// How long one may send nothing of this protocol before it goes first.
 const MUTE: Duration = Duration::from_secs(1);
 /// Most sources that have greeted and wait.
 const WAITING: usize = 8;
@@ -50,7 +50,7 @@ const SLOT: Duration = Duration::from_secs(3);
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long a source host may be gone before the channel counts as broken.
 const GONE_AFTER: Duration = Duration::from_secs(20);
-/// How often it is told how many strangers there were.
+/// How often the number of strangers is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Listens for sources, until it is dropped.
@@ -80,7 +80,7 @@ impl Admitted {
 }
 
 impl Admission {
-    /// Hears those that connect to `listener`. Must be called in a runtime.
+    /// Accepts those that connect to `listener`. Must be called in a runtime.
     #[must_use]
     pub fn start(listener: TcpListener, security: Security) -> Self {
         let (sender, admitted) = mpsc::channel(1);
@@ -129,7 +129,7 @@ async fn admit(listener: TcpListener, gate: Arc<Gate>) {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
-                    // One that is gone already tells by itself that it is.
+                    // One that is gone already is noticed when it is served.
                     if let Err(error) = keep_alive(&stream) {
                         log::debug!("failed to set up the connection of {peer}: {error}");
                     }
@@ -158,7 +158,7 @@ fn explained(peer: SocketAddr, error: &ReceiveError) -> String {
 }
 
 impl Gate {
-    /// Hears one, and waits for its turn.
+    /// Does the handshake with one, and waits for its turn.
     async fn handshake(
         &self,
         stream: TcpStream,
@@ -170,7 +170,7 @@ impl Gate {
         let source = accepted.map_err(|error| (peer, error))?;
         reached.greet();
         let busy = "the receiver serves another migration";
-        let hint = "wait for its end, or look at what `poolferry-host receive` says there";
+        let hint = "wait for its end, or read the output of `poolferry-host receive` there";
         let Ok(_waits) = self.waiting.try_acquire() else {
             source.refuse(busy, hint).await;
             return Ok(());
@@ -186,7 +186,7 @@ impl Gate {
     }
 }
 
-/// Those that are heard, in the order in which they came.
+/// Those in their handshake, in the order in which they came.
 #[derive(Default)]
 struct Unheard {
     tasks: JoinSet<HandshakeEnd>,
@@ -207,7 +207,7 @@ impl Newcomer {
     }
 }
 
-/// How far one has come: 0 while it has said nothing of this protocol, then the [`Step`]s, then its hello.
+/// How far one has come: 0 while it has sent nothing of this protocol, then the [`Step`]s, then its hello.
 #[derive(Default)]
 struct Reached(AtomicU8);
 
@@ -228,7 +228,7 @@ impl Reached {
 }
 
 impl Unheard {
-    /// Hears one more; whether another had to go for it.
+    /// Begins one more handshake; returns whether another had to go for it.
     fn handshake(&mut self, gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) -> bool {
         let host = host(peer.ip());
         let goes = self.goes_for(host);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// How long one kind is only counted after it was told.
+/// How long one kind is only counted after it was logged.
 const QUIET: Duration = Duration::from_secs(55);
 
 /// What happened, by kind.
@@ -27,7 +27,7 @@ impl RateLimitedLog {
         Self { what, kinds: BTreeMap::new(), last: Instant::now() }
     }
 
-    /// Something has happened; it is told if nothing of its kind was for a while.
+    /// Something has happened; it is logged if nothing of its kind was for a while.
     pub fn warn(&mut self, kind: &'static str, text: impl FnOnce() -> String) {
         if self.is_due(kind) {
             log::warn!("{}", foreign::shown(&text()));
@@ -41,7 +41,7 @@ impl RateLimitedLog {
         }
     }
 
-    /// Tells how many were not told.
+    /// Logs how many were not logged one by one.
     pub fn flush(&mut self) {
         self.last = Instant::now();
         for line in self.lines() {

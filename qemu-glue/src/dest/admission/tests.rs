@@ -109,7 +109,7 @@ async fn a_recorded_first_message_gets_nobody_in() {
     for number in 0..40 {
         let mut replay = from([0, 7, number], to).await;
         replay.write_all(&recorded).await.unwrap();
-        // It is answered: the handshake is right as far as anybody can tell by now.
+        // It is answered: the handshake is right as far as it has come.
         let mut answer = [0; 8 + 50];
         replay.read_exact(&mut answer).await.unwrap();
         // Nor does it help to say anything after it.
@@ -135,7 +135,7 @@ async fn one_source_at_a_time_and_the_next_is_told() {
     gets_in(&mut admission, to, &security).await;
 }
 
-/// Those that are heard, whose bytes never come.
+/// Those in their handshake, whose bytes never come.
 struct Crowd {
     unheard: Unheard,
     gate: Arc<Gate>,

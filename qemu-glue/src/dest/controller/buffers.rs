@@ -21,7 +21,7 @@ pub(super) enum Share {
 }
 
 impl Buffers {
-    /// So many buffers in all, or as many as there are devices. `is_read` tells of each device whether it is read.
+    /// So many buffers in all, or as many as there are devices. `is_read` has an entry for each device: whether it is read.
     pub(super) fn new(count: usize, is_read: &[bool]) -> Self {
         let devices = is_read.iter().filter(|is_read| **is_read).count();
         let own = match devices {

@@ -15,7 +15,7 @@ pub(super) struct DeviceProgress {
     stalls: bool,
     /// Requests that it has not answered.
     outstanding: usize,
-    /// When the storage answered last, or was asked after it had nothing to answer.
+    /// When the storage answered last, or got a request after it had nothing to answer.
     since: Instant,
 }
 
@@ -24,7 +24,7 @@ impl DeviceProgress {
         Self { name, stalls: false, outstanding: 0, since: now }
     }
 
-    /// Whether it has to answer first before it is asked again.
+    /// Whether it has to answer before it gets another request.
     pub(super) const fn stalls(&self) -> bool {
         self.stalls
     }
@@ -34,7 +34,7 @@ impl DeviceProgress {
         !self.stalls || self.silent(now) < waits
     }
 
-    /// Before it is asked there is no silence.
+    /// Without a request there is no silence.
     pub(super) const fn requested(&mut self, now: Instant) {
         if self.outstanding == 0 {
             self.since = now;
@@ -42,7 +42,7 @@ impl DeviceProgress {
         self.outstanding += 1;
     }
 
-    /// Also an error is an answer: the next request will tell more.
+    /// An error is an answer as well: the next request will show more.
     pub(super) const fn answers(&mut self, now: Instant) {
         self.since = now;
         self.outstanding = self.outstanding.saturating_sub(1);
@@ -56,13 +56,13 @@ impl DeviceProgress {
         age >= patience && (self.silent(now) >= patience || age >= patience * LOST)
     }
 
-    /// A request is late: it is asked nothing more until it answers.
+    /// A request is late: it gets no more requests until it answers.
     pub(super) const fn is_late_with_one(&mut self) {
         self.stalls = true;
     }
 
-    /// Time has gone by: with requests that it has not answered, it stalls once it has said nothing for the patience, whether or not
-    /// one of them is still wanted. Those that are not keep their buffers, and without a buffer it is asked nothing more.
+    /// Time has gone by: with requests that it has not answered, it stalls once it has answered nothing for the patience, whether or not
+    /// one of them is still wanted. Those that are not keep their buffers, and without a buffer it gets no more requests.
     pub(super) fn look(&mut self, now: Instant, patience: Duration) {
         self.stalls |= self.outstanding > 0 && self.silent(now) >= patience;
     }
@@ -87,7 +87,7 @@ mod tests {
         assert!(device.has_hope(now, WAITS), "it had nothing to answer");
         device.requested(now);
         device.is_late_with_one();
-        assert!(device.has_hope(now, WAITS), "it was asked only now");
+        assert!(device.has_hope(now, WAITS), "it got a request only now");
         now += 2 * WAITS;
         device.requested(now);
         assert!(!device.has_hope(now, WAITS), "a further request changes nothing");

@@ -1,7 +1,7 @@
 //! What is read next from which device, and what becomes of pages that no device brings.
 //!
 //! Each device has a queue and some buffers of its own, so none waits for another. One that has answered nothing for the
-//! patience stalls: the pages of its reads are given up, and it is asked nothing more until it answers. Its other pages wait
+//! patience stalls: the pages of its reads are given up, and it gets no more requests until it answers. Its other pages wait
 //! for that as long as there is hope ([`Limits::waits`]).
 //!
 //! Every page whose hash was taken gets one answer, unless it was left to QEMU before it was read.
@@ -29,7 +29,7 @@ pub(in crate::dest) struct ReadId(u64);
 /// Something to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::dest) enum Action {
-    /// Read so many bytes from there, and tell what came ([`Feed::read`]). There is a buffer for it.
+    /// Read so many bytes from there, and pass on what came ([`Feed::read`]). There is a buffer for it.
     Read { id: ReadId, device: u16, place: u64, bytes: u64 },
     /// This has become of pages.
     Answer(Vec<SettledPages>),
@@ -215,7 +215,7 @@ impl Feed {
         Some(read)
     }
 
-    /// Asks devices for pages, as far as there are buffers.
+    /// Requests pages of the devices, as far as there are buffers.
     fn fill(&mut self, now: Instant, out: &mut Vec<Action>) {
         for index in 0..u16::try_from(self.devices.len()).unwrap_or(u16::MAX) {
             if !self.queue.waits_for(index) {
@@ -233,7 +233,7 @@ impl Feed {
         }
     }
 
-    /// Asks a device for its next pages; whether there are some, and a buffer for them.
+    /// Requests the next pages of a device; returns whether there are some, and a buffer for them.
     fn request(&mut self, now: Instant, index: u16, out: &mut Vec<Action>) -> bool {
         let Some(share) = self.buffers.take(index.into()) else { return false };
         let job = self.queue.next(index, &self.limits.requests);

@@ -1,8 +1,8 @@
-//! Whether a source still does something, whatever it says.
+//! Whether a source still does something, whatever it sends.
 //!
-//! A source that says much and does nothing would be served for ever, and no other would be. Work is pages that are installed
+//! A source that sends much and does nothing would be served for ever, and no other would be. Work is pages that are installed
 //! here; while no migration comes in, a source has little to do, and twice the silence limit is all it gets for that. Where
-//! there is none for a while, QEMU is asked whether a migration comes in: a source may well have nothing to say while its
+//! there is none for a while, QEMU is queried for an incoming migration: a source may well have nothing to send while its
 //! guest writes faster than it can send, or when nothing is restored.
 
 use std::time::{Duration, Instant};
@@ -33,9 +33,9 @@ pub(super) struct Liveness {
     came: Instant,
     work: u64,
     unknown: u32,
-    /// QEMU has told once that all has come in; the source's last word is due.
+    /// QEMU has reported once that all has come in; the source's last word is due.
     is_over: bool,
-    /// QEMU is being asked.
+    /// A query to QEMU is under way.
     is_queried: bool,
 }
 
@@ -46,7 +46,7 @@ impl Liveness {
         Self { silence, since, came, work: 0, unknown: 0, is_over: false, is_queried: false }
     }
 
-    /// So much work was done so far: whether QEMU is to be asked whether a migration comes in.
+    /// So much work was done so far: returns whether QEMU is to be queried for an incoming migration.
     pub(super) fn is_query_due(&mut self, now: Instant, work: u64) -> bool {
         if work > self.work {
             (self.work, self.since, self.unknown) = (work, now, 0);
@@ -57,7 +57,7 @@ impl Liveness {
         is_query_due
     }
 
-    /// QEMU was asked, and answered this, or nothing. An error ends the service.
+    /// QEMU's answer to the query, or none. An error ends the service.
     pub(super) fn follow(
         &mut self,
         now: Instant,
@@ -100,7 +100,7 @@ mod tests {
 
     const SILENCE: Duration = Duration::from_millis(200);
 
-    /// A source, beside a QEMU that says always the same, looked at 20 times a silence.
+    /// A source, beside a QEMU that always answers the same, looked at 20 times a silence.
     fn served(
         state: Option<IncomingState>,
         silences: u32,
@@ -135,7 +135,7 @@ mod tests {
         works(Some(IncomingState::Active)).unwrap();
         // Its monitor is somebody else's: the source is believed as long as it works.
         works(None).unwrap();
-        // All has come in: that is said once.
+        // All has come in: that is reported once.
         assert!(works(Some(IncomingState::Completed)).is_err());
     }
 

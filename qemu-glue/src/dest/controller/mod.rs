@@ -3,20 +3,20 @@
 //! | policy | decides on | file |
 //! |---|---|---|
 //! | offer | when all of it is there, how long it may take | `offer.rs` |
-//! | turns | what the source may say now, and how often | this one |
+//! | turns | what the source may send now, and how often | this one |
 //! | liveness | whether the source still does something | `liveness.rs` |
-//! | replies | when the source is told what has become of pages | `replies.rs` |
+//! | replies | when answers about pages are sent to the source | `replies.rs` |
 //! | feed | which pages are read next from which device, and what no device brings | `feed.rs`, `queue.rs`, `device.rs`, `buffers.rs` |
 //!
 //! [`Controller`] follows the source; `serve.rs` drives it, with the channel and QEMU's monitor. [`Feed`] is the restore,
-//! which `restore.rs` drives, with storage, hashing and installing: the controller tells it of hashes and of pages that are
-//! left to QEMU, and gets its answers. The drivers do as they are told and decide nothing, so every decision is tested
+//! which `restore.rs` drives, with storage, hashing and installing: the controller gives it hashes, and pages that are
+//! left to QEMU, and gets its answers. The drivers carry out commands and decide nothing, so every decision is tested
 //! without QEMU and without storage (`tests/`).
 //!
 //! # Precedence
-//! 1. What ends it: the source's last word, or an error; nothing is commanded after that but what is still to be said.
-//! 2. Time before talk: a source that says much is looked at all the same.
-//! 3. Work before silence: pages that are settled are life, whatever the clock says.
+//! 1. What ends it: the source's last word, or an error; no command follows but the messages that are still due.
+//! 2. Time before messages: a source that sends much is checked all the same.
+//! 3. Work before silence: pages that are settled count as activity, whatever the clock shows.
 
 mod buffers;
 mod counters;
@@ -48,13 +48,13 @@ pub(super) use self::trouble::InstallTrouble;
 use super::error::ReceiveError;
 use crate::channel::{Finish, Message, Progress, SetRange};
 
-/// How often the observer is told of progress.
+/// How often the observer gets the progress.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Something that has happened.
 #[derive(Debug)]
 pub(super) enum Input {
-    /// The source has said something.
+    /// A message of the source.
     Peer(Message),
     /// The source knows that these pages of the set are restored here.
     Ready {
@@ -69,7 +69,7 @@ pub(super) enum Input {
     AnswersEnded,
     /// The source's hashes were not taken.
     HashesRefused(QueueError),
-    /// What QEMU says of its migration; `None` where it could not be asked.
+    /// QEMU's state of its migration; `None` where the query failed.
     Incoming(Option<IncomingState>),
     /// Time has gone by.
     Tick {
@@ -83,19 +83,19 @@ pub(super) enum Input {
 /// Something to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    /// The offer is there: prepare the restore, or say why not.
+    /// The offer is there: prepare the restore, or refuse it with a reason.
     Prepare(Box<Offered>),
     /// Restore pages with these hashes.
     Restore { first: u32, hashes: Vec<Hash> },
     /// Leave pages to QEMU.
     Leave(Vec<SetRange>),
-    /// Tell the source.
+    /// Send this to the source.
     Send(Message),
-    /// Tell the observer.
+    /// Pass this to the observer.
     Observe(Progress),
-    /// Ask QEMU whether a migration comes in.
+    /// Query QEMU for an incoming migration.
     QueryQemu,
-    /// Restore no more: the source has said how the migration ended.
+    /// Restore no more: the source has sent how the migration ended.
     Finish(Finish),
     /// Leave the source.
     Fail(ReceiveError),
@@ -110,7 +110,7 @@ enum Phase {
     Restoring(Restoring),
     /// Nothing is restored.
     StandingBy,
-    /// The source has said how it ended; answers may come still.
+    /// The source has sent how it ended; answers may still come.
     Finishing,
     Ended,
 }

@@ -150,7 +150,7 @@ impl Queue {
     }
 }
 
-/// Adds pages of a batch to the job and says how many are done with.
+/// Adds pages of a batch to the job; returns how many are done with.
 fn extend(
     set: &SkipSet,
     job: &mut Option<Job>,

@@ -1,4 +1,4 @@
-//! When the source is told what has become of pages: in batches.
+//! When answers about pages are sent to the source: in batches.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,10 +8,10 @@ use crate::channel::{Message, Progress, SetRange};
 
 /// How long answers are gathered: long enough to merge ranges, short beside a bitmap sync.
 const GATHERED: Duration = Duration::from_millis(5);
-/// How often progress is told.
+/// How often progress is sent.
 const PROGRESS: Duration = Duration::from_millis(200);
 
-/// Answers that were not told yet.
+/// Answers that were not sent yet.
 #[derive(Debug)]
 pub(super) struct Replies {
     gathered: Vec<SettledPages>,
@@ -28,7 +28,7 @@ impl Replies {
         self.gathered.extend(answers);
     }
 
-    /// What is to be said now; the channel has room for it.
+    /// The messages that are due now; the channel has room for them.
     pub(super) fn due(
         &mut self,
         now: Instant,

@@ -14,7 +14,7 @@ use crate::dest::refusal::RestoreRefusal;
 use crate::multifd::Multifd;
 use crate::qmp::{MigrationAddress, Qmp, QmpError};
 
-/// How often QEMU is asked for the port that it got, 20 ms apart.
+/// How often QEMU is queried for the port that it got, 20 ms apart.
 const ATTEMPTS: u32 = 100;
 
 /// Gives QEMU the source's settings and lets it listen; gives the URI for the source.
@@ -44,7 +44,7 @@ pub(in crate::dest) async fn listen(
     Err(failed(QmpError::Unexpected { command, what: "address of a listening socket" }))
 }
 
-/// Where a QEMU listens that was told to before; its settings can no longer be changed, so they must be
+/// Where a QEMU listens that got `migrate-incoming` before; its settings can no longer be changed, so they must be
 /// the source's.
 pub(in crate::dest) async fn old(
     qmp: &Qmp,

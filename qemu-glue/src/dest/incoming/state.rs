@@ -1,12 +1,12 @@
 //! How far a QEMU is with the one migration that it waits for.
 //!
-//! `query-status` says `inmigrate` until the VM starts, also while its memory arrives. What `query-migrate`
-//! says beside it, seen on 7.2, 10.0 and 11.1:
+//! `query-status` shows `inmigrate` until the VM starts, also while its memory arrives. What `query-migrate`
+//! shows beside it, seen on 7.2, 10.0 and 11.1:
 //!
 //! | | 7.2 | 10.0 and 11.1 |
 //! |---|---|---|
-//! | not told to listen | nothing | nothing |
-//! | could not listen, and may be told again | nothing | never: it is `setup` for good |
+//! | no command to listen | nothing | nothing |
+//! | could not listen, and may get the command again | nothing | never: it is `setup` for good |
 //! | listens | `socket-address` | `setup`, `socket-address` |
 //! | a source has connected | `active`, `socket-address` | `active`, `socket-address` |
 
@@ -16,8 +16,8 @@ use crate::dest::controller::IncomingState;
 use crate::dest::refusal::RestoreRefusal;
 use crate::qmp::{Qmp, QmpError};
 
-/// Makes sure that QEMU was not told to listen yet. Only then no page can have arrived, and none arrives
-/// while this monitor tells it nothing.
+/// Makes sure that QEMU has had no command to listen. Only then no page can have arrived, and none arrives
+/// while this monitor sends none.
 pub(in crate::dest) async fn check_not_listening(qmp: &Qmp) -> Result<(), RestoreRefusal> {
     let reply: Value = qmp.query("query-migrate").await?;
     match (status(&reply), reply["socket-address"].is_array()) {
@@ -29,7 +29,7 @@ pub(in crate::dest) async fn check_not_listening(qmp: &Qmp) -> Result<(), Restor
     }
 }
 
-/// Asks QEMU; a status that is not known goes on.
+/// Queries QEMU; a status that is not known goes on.
 pub(in crate::dest) async fn query(qmp: &Qmp) -> Result<IncomingState, QmpError> {
     let reply: Value = qmp.query("query-migrate").await?;
     Ok(match status(&reply) {

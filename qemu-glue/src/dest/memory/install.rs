@@ -67,7 +67,7 @@ impl Target {
     }
 
     /// Installs the pages `bytes` at `offset` of block `block` (an index of the blocks that the target
-    /// was made of), and tells `each` what became of them, in order: what, and how many pages.
+    /// was made of), and calls `each` with the outcome, in order: what it is, and of how many pages.
     pub fn install(
         &self,
         block: u16,

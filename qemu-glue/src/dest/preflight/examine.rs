@@ -1,4 +1,4 @@
-//! Whether this host could restore the VM that is to come, as far as that can be told without an offer.
+//! Whether this host could restore the VM that is to come, as far as that is known without an offer.
 
 use crate::dest::memory::{Target, headroom};
 use crate::dest::preflight;
@@ -51,7 +51,7 @@ pub(crate) async fn examine(qmp: &Qmp, pid: u32) -> Vec<Finding> {
             }
         });
     }
-    // A set is smaller than the VM: how much, only an offer tells.
+    // A set is smaller than the VM: how much, only an offer shows.
     if let Some(headroom) = headroom::left().filter(|headroom| *headroom < bytes) {
         let refusal = RestoreRefusal::Headroom { headroom, needed: bytes };
         findings.push(Finding::warning(refusal.to_string(), refusal.hint()));

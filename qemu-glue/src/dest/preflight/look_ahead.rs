@@ -1,4 +1,4 @@
-//! What a receiver can tell before any source comes. QEMU may still be started, so nothing of it is an error.
+//! What a receiver can check before any source comes. QEMU may still be started, so nothing of it is an error.
 
 use std::time::Duration;
 

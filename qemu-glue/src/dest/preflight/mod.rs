@@ -58,7 +58,7 @@ pub(in crate::dest) async fn waits(qmp: &Qmp) -> Result<(), RestoreRefusal> {
     }
 }
 
-/// No capability is on here, or `asked` for by the source, with which restoring is wrong.
+/// No capability is on here, or in `requested`, with which restoring is wrong.
 pub(in crate::dest) async fn settings(qmp: &Qmp, requested: &[Name]) -> Result<(), RestoreRefusal> {
     let all: Vec<Value> = qmp.query("query-migrate-capabilities").await?;
     for name in CAPABILITIES {

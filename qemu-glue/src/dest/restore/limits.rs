@@ -23,7 +23,7 @@ pub struct Limits {
     pub buffers: usize,
     /// How long storage may answer nothing while requests wait.
     pub patience: Duration,
-    /// How long pages wait that it was not asked for yet; see [`Limits::shared`].
+    /// How long pages wait that were not requested yet; see [`Limits::shared`].
     pub waits: Duration,
     /// Threads that hash, compare and install.
     pub workers: usize,

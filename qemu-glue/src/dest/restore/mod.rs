@@ -11,7 +11,7 @@
 //! bounded: hashes by the source, which sends no more before there are answers, and by the set (32 bytes a
 //! page); bytes by the buffers, which are a small part of the set ([`Limits::sized`]). A storage that answers nothing
 //! for a while has the pages of its reads answered `TooLate`, and gets no further reads until it answers; the others
-//! go on meanwhile. What it was not asked for yet waits where the source has the network take it from the other end
+//! go on meanwhile. What was not requested yet waits where the source has the network take it from the other end
 //! meanwhile, and is answered `TooLate` too where it does not; so the time that a stall can cost is
 //! bounded.
 
@@ -127,7 +127,7 @@ impl Restore {
     pub async fn stop(mut self) {
         self.shared.stopped.store(true, Ordering::Release);
         self.driver.abort_all();
-        // Whoever verifies pages holds a permit, and asks `stopped` before it installs.
+        // A thread that verifies pages holds a permit, and checks `stopped` before it installs.
         let _ended = self.shared.cpus.acquire_many(self.shared.workers).await;
     }
 }
@@ -145,7 +145,7 @@ impl RestoreState {
         let mut out = Vec::new();
         let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
         let done = happens(&mut feed, Instant::now(), &mut out);
-        // Who hears it goes first only when it is all over.
+        // A closed receiver means that all is over.
         for action in out {
             let _ = match action {
                 Action::Answer(answers) => self.answers.send(answers).map_err(drop),
@@ -155,7 +155,7 @@ impl RestoreState {
         done
     }
 
-    /// What a device says to a read.
+    /// A device's answer to a read.
     async fn answer(&self, device: u16, place: u64, bytes: u64) -> Result<Buffer, InstallTrouble> {
         let storage = self.devices.get(usize::from(device)).and_then(Option::as_ref);
         let storage = storage.ok_or(InstallTrouble::NoDevice)?;
@@ -168,7 +168,7 @@ impl RestoreState {
     }
 }
 
-/// Does what the feed says.
+/// Carries out the feed's actions.
 async fn drive(shared: Arc<RestoreState>, mut actions: UnboundedReceiver<Action>) {
     // Aborted with this task.
     let mut reads = JoinSet::new();

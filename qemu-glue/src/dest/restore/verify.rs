@@ -1,4 +1,4 @@
-//! Holds bytes of the storage against the source's hashes, and installs those that are equal.
+//! Compares the storage's bytes with the source's hashes, and installs the pages that match.
 
 use crate::channel::{NotInstalled, SetRange};
 use crate::dest::controller::{Counters, Fate, InstallTrouble, Job, SettledPages, Verified};
@@ -7,7 +7,7 @@ use crate::page_hash::hash_pages;
 
 /// The job's pages, verified with the bytes `read` and installed: an answer for every page.
 ///
-/// The bytes are ours alone, so what is hashed is what is installed. `stopped` is asked before each
+/// The bytes are ours alone, so what is hashed is what is installed. `stopped` is checked before each
 /// installation.
 pub(super) fn verify(
     job: &Job,

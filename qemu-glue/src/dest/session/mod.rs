@@ -78,7 +78,7 @@ impl<'a> ReceiveSession<'a> {
         Ok(offered)
     }
 
-    /// Checks, opens storage, makes holes, lets QEMU listen, and tells the source.
+    /// Checks, opens storage, makes holes, lets QEMU listen, and answers the source.
     pub(in crate::dest) async fn prepare(
         &mut self,
         qemu: Result<WaitingQemu, RestoreRefusal>,
@@ -107,7 +107,7 @@ impl<'a> ReceiveSession<'a> {
         }
     }
 
-    /// Restores, or stands by, until the source says how the migration ended.
+    /// Restores, or stands by, until the source sends how the migration ended.
     pub(in crate::dest) async fn serve(self, agreed: ServiceMode) -> Result<Outcome, ReceiveError> {
         let Self {
             options,

@@ -100,7 +100,7 @@ async fn ready(
 ) -> Result<(PreparedRestore, Vec<(u16, Text)>), RestoreRefusal> {
     let install = |(doing, source)| RestoreRefusal::Install { doing, source };
     if set.pages() == 0 {
-        // A stock migration: QEMU's address is all that is asked for.
+        // A stock migration: QEMU's address is all that is needed.
         let target = Target::new(&[]).map_err(install)?;
         return Ok((
             PreparedRestore { set: Arc::new(set), devices: Vec::new(), target },

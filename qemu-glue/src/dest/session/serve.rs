@@ -1,4 +1,4 @@
-//! Serves a source from `Ready` or `Refused` to the end: does what the controller says.
+//! Serves a source from `Ready` or `Refused` to the end: carries out the controller's commands.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -24,7 +24,7 @@ use crate::{error_chain, usage};
 const STARTS: Duration = Duration::from_millis(100);
 /// How long the source may take to take the last answers, and the last word.
 const LAST_WORD: Duration = Duration::from_secs(10);
-/// How often the controller is told of the time, and of how far the restore is.
+/// How often the controller gets the time and the progress of the restore.
 const TICK: Duration = Duration::from_millis(5);
 /// How often where nothing is restored.
 const TICK_IDLE: Duration = Duration::from_millis(200);
@@ -40,7 +40,7 @@ pub(super) struct Channel {
     pub(super) qmp: PathBuf,
 }
 
-/// Hears what the source wants to skip.
+/// Receives what the source wants to skip.
 pub(super) async fn offer(
     controller: &mut Controller,
     receiver: &mut Receiver,
@@ -65,7 +65,7 @@ pub(super) async fn offer(
     }
 }
 
-/// Restores until the source says how the migration ended; nothing is installed when it returns.
+/// Restores until the source sends how the migration ended; nothing is installed when it returns.
 pub(super) async fn restore(
     prepared: PreparedRestore,
     channel: Channel,
@@ -107,7 +107,7 @@ pub(super) async fn restore(
     Ok(end(sender, finish, finished, probe_session).await)
 }
 
-/// Sends until there is nothing more to say; gives the channel back for the last word.
+/// Sends until there is nothing more to send; returns the channel for the last message.
 async fn send(
     mut sender: Sender,
     mut waiting: mpsc::Receiver<Message>,
@@ -148,7 +148,7 @@ struct Serving<'a> {
     controller: Controller,
     receiver: Receiver,
     qmp: &'a Path,
-    /// What QEMU is asked.
+    /// Queries to QEMU that are under way.
     queries: JoinSet<Option<IncomingState>>,
 }
 
@@ -161,7 +161,7 @@ struct ActiveRestore<'a> {
 }
 
 impl Serving<'_> {
-    /// Follows the source until it says how the migration ended.
+    /// Follows the source until it sends how the migration ended.
     async fn follow(
         &mut self,
         mut restoring: Option<&mut ActiveRestore<'_>>,
@@ -177,7 +177,7 @@ impl Serving<'_> {
                 }
             };
             let input = tokio::select! {
-                // What is said is no reason not to look.
+                // Messages are no reason to skip a look.
                 biased;
                 _ = tick.tick() => Input::Tick {
                     progress: restoring.as_ref().map(|it| it.restore.progress()).unwrap_or_default(),
@@ -210,7 +210,7 @@ impl Serving<'_> {
         }
     }
 
-    /// What still has an answer when the restore has stopped is told.
+    /// Sends the answers that are there when the restore has stopped.
     async fn last_answers(
         &mut self,
         answers: &mut UnboundedReceiver<Vec<SettledPages>>,
@@ -241,7 +241,7 @@ impl ActiveRestore<'_> {
                 return self.restore.hashes(first, &hashes).err().map(Input::HashesRefused);
             }
             Command::Leave(ranges) => self.restore.leave(&ranges),
-            // There was room for all that is said at a time; a channel that is gone is told by its task.
+            // There was room for all messages of a step; its own task reports a channel that is gone.
             Command::Send(message) => drop(self.out.try_send(message)),
             Command::Observe(progress) => {
                 *self.peak_memory_bytes = usage::memory_bytes().max(*self.peak_memory_bytes);

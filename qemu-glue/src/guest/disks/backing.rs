@@ -2,7 +2,7 @@
 //!
 //! QEMU names a backing device by a text that is for people (`bdrv_refresh_filename`): an NBD export is written without
 //! encoding, a host of IPv6 without brackets. It is read here by its own rules, and only where they leave no doubt; `json:`
-//! texts have every option by itself. What driver wrote it, QEMU's list of nodes says.
+//! texts have every option by itself. QEMU's list of nodes has the driver that wrote it.
 
 use std::fmt;
 use std::fs;
@@ -21,18 +21,18 @@ const NBD_PORT: &str = "10809";
 /// `raw` upon `raw` is followed so deep.
 const MAX_DEPTH: u8 = 4;
 
-/// What QEMU says that a disk lies on. It is opened only where QEMU has it open itself.
+/// What a disk lies on by QEMU's account. It is opened only where QEMU has it open itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim(Address);
 
 impl Claim {
-    /// QEMU's word.
+    /// The address that QEMU named.
     #[must_use]
     pub const fn address(&self) -> &Address {
         &self.0
     }
 
-    /// Opens it, where the QEMU that has said so has it open.
+    /// Opens it, where the QEMU that named it has it open.
     ///
     /// # Errors
     /// As [`Storage::open_held`].
@@ -53,7 +53,7 @@ impl fmt::Display for Claim {
     }
 }
 
-/// The QEMU that tells of its disks.
+/// The QEMU whose disks these are.
 pub(super) struct DiskOwner<'a> {
     /// Its process.
     pub(super) pid: u32,
@@ -77,7 +77,7 @@ pub enum Unreadable {
     #[error("QEMU has it open by the relative path `{0}`, which does not lead there any more")]
     Relative(Text),
     /// QEMU's text of it may mean several things, or is none that is known.
-    #[error("QEMU tells of it as `{0}`, which says too little")]
+    #[error("QEMU describes it as `{0}`, which is not enough to find it")]
     Unclear(Text),
 }
 
@@ -126,7 +126,7 @@ pub(super) fn of(
     if driver != "raw" {
         return of_text(driver, text, qemu);
     }
-    // The text is that of the protocol below: which one, its own node says.
+    // The text is that of the protocol below: its own node shows which one.
     let mut protocols = nodes.iter().filter(|node| node.text == text && node.driver != "raw");
     let first = protocols.next().ok_or_else(|| Unreadable::unclear(text))?;
     if protocols.any(|node| node.driver != first.driver) {

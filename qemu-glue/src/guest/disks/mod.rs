@@ -1,7 +1,7 @@
 //! Disks of a VM: what the guest calls them, and what they lie on at this host.
 //!
-//! A page list names disks as the guest sees them (`serial:...`, `wwid:...`, `pci:...`, `path:...`); QEMU tells
-//! which device has that name or address (`names.rs`), and what is behind it (`backing.rs`). Both hosts ask their own
+//! A page list names disks as the guest sees them (`serial:...`, `wwid:...`, `pci:...`, `path:...`); QEMU reports
+//! which device has that name or address (`names.rs`), and what is behind it (`backing.rs`). Both hosts query their own
 //! QEMU, so the two sides may reach one disk in different ways. A name that fits two disks is nobody's.
 
 mod backing;
@@ -45,7 +45,7 @@ pub struct Disk {
     pub backing: Result<Claim, Unreadable>,
     /// Whether QEMU goes round the host's page cache (`cache.direct=on`).
     pub direct: bool,
-    /// Its size in bytes, 0 where QEMU does not tell.
+    /// Its size in bytes, 0 where QEMU does not report it.
     pub bytes: u64,
 }
 
@@ -58,7 +58,7 @@ impl Disk {
             "serial" | "wwid" => self.names.iter().any(|own| own == device),
             "pci" => self.pci.as_deref() == Some(name),
             // `pci0000:00/0000:00:04.0/virtio1`: the last function is the controller. One controller
-            // of several disks (SCSI) is not told apart by it.
+            // of several disks (SCSI) is not identified by it.
             "path" => {
                 let function = name.split('/').rfind(|part| is_pci_function(part));
                 let one_disk = name.rsplit('/').next().is_some_and(|last| !last.contains(':'));
@@ -138,7 +138,7 @@ async fn all(qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
         disks.push(disk);
     }
     if !namespaces.is_empty() {
-        // Whichever controller it belongs to: where there are several, it is not told apart.
+        // Whichever controller it belongs to: where there are several, none is identified.
         let names = controllers(qmp).await?;
         for namespace in namespaces {
             disks[namespace].names.clone_from(&names);
@@ -161,7 +161,7 @@ async fn controllers(qmp: &Qmp) -> Result<Vec<String>, QmpError> {
     Ok(names)
 }
 
-/// Null where QEMU refuses to tell.
+/// Null where QEMU refuses it.
 fn optional(answer: Result<Value, QmpError>) -> Result<Value, QmpError> {
     match answer {
         Err(error) if !error.is_fatal() => Ok(Value::Null),

@@ -24,7 +24,7 @@ pub(super) enum Interface {
     Ide,
     NvmeController,
     NvmeNamespace,
-    /// What the guest sees of it is not what QEMU's properties say (passed-through SCSI), or nobody knows.
+    /// What the guest sees of it is not what QEMU's properties show (passed-through SCSI), or it is not known.
     Other,
 }
 

@@ -1,6 +1,6 @@
 //! How much RAM a VM of this host can have.
 //!
-//! QEMU says how large its RAM is, and what is taken for a list or a plan of it grows with that. A file that it maps is
+//! QEMU reports how large its RAM is, and the memory for a list or a plan of it grows with that. A file that it maps is
 //! no proof: one of shared memory may be all hole, and as long as it likes.
 
 use crate::guest::GuestError;

@@ -1,7 +1,7 @@
 //! The files behind pieces of another process's memory.
 //!
-//! `/proc/PID/maps` says which file QEMU maps at an address. The file itself is opened through
-//! `/proc/PID/map_files`, or, where that is forbidden (it asks for CAP_CHECKPOINT_RESTORE), through the descriptor that
+//! `/proc/PID/maps` shows which file QEMU maps at an address. The file itself is opened through
+//! `/proc/PID/map_files`, or, where that is forbidden (it needs CAP_CHECKPOINT_RESTORE), through the descriptor that
 //! QEMU keeps of it: one look at all descriptors serves all pieces. Formats: Linux
 //! `Documentation/filesystems/proc.rst`.
 
@@ -17,7 +17,7 @@ use rustix::fs::OFlags;
 use crate::descriptors::{self, Identity};
 use crate::guest::GuestError;
 
-/// Most mappings that are looked at; the kernel allows 65,530 unless it is told else.
+/// Most mappings that are looked at; the kernel allows 65,530 unless `vm.max_map_count` is set.
 const MAX_MAPPINGS: usize = 1 << 17;
 /// Most bytes of their table that are read: names of files may be as long as paths are.
 const MAX_TABLE: u64 = 64 << 20;
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(opened.metadata().unwrap().ino(), file.metadata().unwrap().ino());
     }
 
-    /// A process may map any file that it may read, and say that it is its RAM.
+    /// A process may map any file that it may read, and name it as its RAM.
     #[test]
     fn a_file_that_the_process_may_only_read_is_not_written() {
         let mut file = tempfile::tempfile().unwrap();

@@ -54,7 +54,7 @@ pub struct Clipped {
     pub block: usize,
     /// Offset in the block, in bytes.
     pub offset: u64,
-    /// Bytes from the start of what was asked for to this piece.
+    /// Bytes from the start of the requested range to this piece.
     pub ahead: u64,
     /// Length in bytes.
     pub bytes: u64,
@@ -187,7 +187,7 @@ impl GuestRam {
     }
 
     /// The parts of `bytes` bytes at `gpa` that are RAM from 1 MiB on, in order. At most one part a
-    /// window, however much is asked for.
+    /// window, however much is requested.
     pub fn clip(&self, gpa: Gpa, bytes: u64) -> impl Iterator<Item = Clipped> + '_ {
         let end = gpa.0.saturating_add(bytes);
         let first = self.windows.partition_point(|window| window.start + window.bytes <= gpa.0);

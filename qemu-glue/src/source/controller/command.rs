@@ -11,13 +11,13 @@ use crate::shim::MigrationParameters;
 /// Something to do; those of one step in their order.
 #[derive(Debug)]
 pub(in crate::source) enum Command {
-    /// Ask QEMU how far it is; [`Input::Qemu`](super::Input::Qemu) is the answer.
+    /// Query QEMU for its progress; [`Input::Qemu`](super::Input::Qemu) is the answer.
     QueryQemu,
     /// Set QEMU's migration parameters.
     SetParameters(MigrationParameters),
-    /// Tell QEMU to end its migration.
+    /// Send QEMU `migrate_cancel`.
     CancelMigration,
-    /// Tell the library that these pages are at the destination.
+    /// Confirm to the library that these pages are at the destination.
     Confirm(Vec<SetRange>),
     /// Have the library mark these pages as written, so that QEMU sends them.
     Redirty(Vec<SetRange>),
@@ -37,7 +37,7 @@ pub(in crate::source) enum Command {
     Notify(Message),
     /// The next step of the migration begins, for the report.
     Enter(&'static str),
-    /// Say this to the user and in the report.
+    /// Report this to the user, and in the record.
     Warn(Warning),
     /// QEMU's migration has ended.
     End,
@@ -50,7 +50,7 @@ pub(in crate::source) enum Warning {
     Trouble(RestoreTrouble),
     /// The migration is cancelled, for this reason.
     Cancelled(String),
-    /// QEMU waits before the switchover, as somebody has told it to.
+    /// QEMU waits before the switchover, as somebody has set it to.
     Paused,
     /// QEMU does not catch up with the guest.
     NotConverging(Lost),

@@ -5,7 +5,7 @@
 //! last; one that writes as much makes them all as long, for ever. So the two rates are compared: what the
 //! guest writes as of QEMU's last look at its bitmap, for it learns only then what was written, and what
 //! the link has carried since. Over a slow link a pass takes minutes, and none is waited for: what QEMU
-//! knows when it begins one says how it will end.
+//! knows when it begins one shows how it will end.
 //!
 //! Nothing is done about it: what to give up (downtime, the guest's speed, the migration) is the user's
 //! choice.
@@ -110,7 +110,7 @@ impl fmt::Display for Lost {
 mod tests {
     use super::*;
 
-    /// Looks every tenth of a second at passes of `pass` seconds each; gives when it was told, in seconds, and what.
+    /// Looks every tenth of a second at passes of `pass` seconds each; gives when it was reported, in seconds, and what.
     fn play(seconds: u32, pass: f64, rates: fn(f64) -> (u64, u64)) -> Vec<(f64, Lost)> {
         let start = Instant::now();
         let mut convergence = Convergence::default();

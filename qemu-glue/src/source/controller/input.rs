@@ -1,4 +1,4 @@
-//! What the controller is told: everything that it decides on, but the moment.
+//! The controller's inputs: everything that it decides on, but the moment.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use crate::source::hash::Hashed;
 use crate::source::monitor::migration_info::{MigrationInfo, Stage};
 use crate::source::zero::ZeroCheck;
 
-/// What the library's memory says: its account of the pages is the one that counts.
+/// The state of the library's memory: its account of the pages is the one that counts.
 #[derive(Debug)]
 pub(in crate::source) struct Library {
     /// Its state and its figures.
@@ -20,11 +20,11 @@ pub(in crate::source) struct Library {
 /// Something that has happened.
 #[derive(Debug)]
 pub(in crate::source) enum Input {
-    /// The set is armed, if there is one. QEMU is about to be told to migrate.
+    /// The set is armed, if there is one. QEMU's `migrate` comes next.
     Armed,
-    /// QEMU has been told to migrate.
+    /// QEMU has got `migrate`.
     Begun,
-    /// Some time has gone by; what the library's memory says now, where a set is armed.
+    /// Some time has gone by; the library's memory now, where a set is armed.
     Look(Option<Box<Library>>),
     /// QEMU's answer to [`QueryQemu`](super::Command::QueryQemu).
     Qemu {
@@ -39,9 +39,9 @@ pub(in crate::source) enum Input {
     Stage(Stage),
     /// The VM runs, or does not any more, whoever has seen to that.
     Runs(bool),
-    /// The destination has said something.
+    /// A message of the destination.
     Peer(Message),
-    /// The destination says no more, for this reason or for none.
+    /// No message follows from the destination, for this reason or for none.
     ChannelGone(Option<ChannelError>),
     /// The channel did not take what was to be sent.
     ChannelFull,

@@ -84,7 +84,7 @@ impl LoadSplit {
         self.split(sample)
     }
 
-    /// So many were given: all that were wanted, or fewer where there was no room to say so.
+    /// So many were given: all that were wanted, or fewer where the channel had no room.
     pub(super) fn given(&mut self, pages: u64) {
         self.again.given += pages * PAGE_BYTES;
     }

@@ -1,8 +1,8 @@
 //! All decisions of a migration at the source, in one state machine that does no I/O.
 //!
 //! [`Controller::step`] takes what has happened ([`Input`]) and the moment, and gives what is to be done
-//! ([`Command`]s, in their order). The driver around it (`driver/`) asks QEMU, reads the library's memory and the
-//! channel, and does what it is told; it decides nothing. So every decision is tested without QEMU (`tests/`).
+//! ([`Command`]s, in their order). The driver around it (`driver/`) queries QEMU, reads the library's memory and the
+//! channel, and carries out the commands; it decides nothing. So every decision is tested without QEMU (`tests/`).
 //!
 //! | policy | decides on | file |
 //! |---|---|---|
@@ -18,13 +18,13 @@
 //! 1. The end of QEMU's migration: nothing is commanded after it.
 //! 2. Cancelled, by somebody or as its time is up: the switchover is not released any more; should it be too late to cancel, all pages must be there.
 //! 3. The library's account: what it has re-dirtied by itself is settled, whoever still answers for it.
-//! 4. Settled: who has settled all is not silent, whatever the clock says, and trouble after it is none.
+//! 4. Settled: a destination that has settled all is not silent, whatever the clock shows, and trouble after it is ignored.
 //! 5. Trouble: what is not settled is re-dirtied, and the migration goes on.
 //! 6. Load split before throttle: pages that change over get their bandwidth with the same answer of QEMU.
 //! 7. Re-dirtying before throttling: once all is settled, QEMU has the whole link, and the sooner it takes up what is
 //!    re-dirtied.
 //!
-//! And in one step: parameters are the user's before the switchover is released; QEMU is told to cancel
+//! And in one step: parameters are the user's before the switchover is released; QEMU is cancelled
 //! before pages are re-dirtied.
 
 mod command;
@@ -54,9 +54,9 @@ use self::throttle::{Bandwidth, Throttle};
 pub(super) use crate::shim::MigrationParameters;
 use crate::source::monitor::migration_info::{MigrationInfo, Stage};
 
-/// How often QEMU is asked.
+/// How often QEMU is queried.
 const QUERY: Duration = Duration::from_millis(100);
-/// How often while it has not told its bandwidth, and is throttled for that.
+/// How often while its bandwidth is not known, and it is throttled for that.
 const QUERY_EARLY: Duration = Duration::from_millis(20);
 
 const BYTES_PER_MEGABIT: f64 = 125_000.0;
@@ -92,13 +92,13 @@ pub(super) struct Controller {
     switchover: Switchover,
     convergence: Convergence,
     step: &'static str,
-    /// QEMU's last answer, and when it was asked.
+    /// QEMU's last answer, and when it was queried.
     qemu: MigrationInfo,
     queried: Option<Instant>,
     syncs: u64,
     /// When its time is up.
     deadline: Option<Instant>,
-    /// QEMU has been told to migrate: before that there is nothing to cancel.
+    /// QEMU has got `migrate`: before that there is nothing to cancel.
     has_begun: bool,
     cancelled: Option<String>,
     is_stopped: bool,
@@ -173,7 +173,7 @@ impl Controller {
             Input::HashesEnded => self.with_skip(|skip| skip.hashes_ended(&mut out)),
             Input::ZerosEnded => self.with_skip(|skip| skip.zeros_ended(&mut out)),
         }
-        // QEMU's answer is no reason to ask it again at once.
+        // QEMU's answer is no reason for the next query.
         if !answered
             && self
                 .queried
@@ -208,7 +208,7 @@ impl Controller {
         }
     }
 
-    /// How often QEMU is asked.
+    /// How often QEMU is queried.
     fn every(&self) -> Duration {
         if self.skip.is_some() && !self.has_measured() { QUERY_EARLY } else { QUERY }
     }
@@ -248,7 +248,7 @@ impl Controller {
     }
 
     /// The pass that had the link is over: each moment more of it is wasted on resends. And what
-    /// QEMU has found tells whether it catches up.
+    /// QEMU has found shows whether it catches up.
     fn pass(&mut self, now: Instant, pass: u64, out: &mut Vec<Command>) {
         self.syncs = self.syncs.max(pass);
         if self.bandwidth == Bandwidth::Full || self.switchover.is_gentle() {
@@ -304,7 +304,7 @@ impl Controller {
         self.enter("convergence", out);
     }
 
-    /// Cancels what takes longer than it may, unless QEMU says that it is over or somebody else cancels it.
+    /// Cancels what takes longer than it may, unless QEMU reports its end or somebody else cancels it.
     fn heed_deadline(&mut self, now: Instant, input: &Input, out: &mut Vec<Command>) {
         let is_up = self.has_begun && self.deadline.is_some_and(|deadline| now >= deadline);
         let is_over = match input {

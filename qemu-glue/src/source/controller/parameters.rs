@@ -10,14 +10,14 @@ use crate::shim::MigrationParameters;
 const THROTTLED_BANDWIDTH: u64 = 80 << 10;
 /// Most bandwidth that QEMU may reckon with while throttled. It switches over when what is left fits into
 /// `downtime-limit` times this; [`THROTTLED_DOWNTIME_MS`] of it are 512 KiB, half of what the library in QEMU
-/// keeps dirty. From 8.2 on it is told the number (`avail-switchover-bandwidth`) and may send faster;
+/// keeps dirty. From 8.2 on it gets the number (`avail-switchover-bandwidth`) and may send faster;
 /// before, it takes what it has measured, and must be kept from measuring more.
 const THROTTLED_SWITCHOVER_BANDWIDTH: u64 = 512 << 20;
 /// Milliseconds of `downtime-limit` while throttled. Not 0: with 0, QEMU up to 10.x does not look at the
 /// bitmap again at the end of the first pass, finds nothing left, and switches over.
 const THROTTLED_DOWNTIME_MS: u64 = 1;
 
-/// Part of the user's downtime that is asked for at first.
+/// Part of the user's downtime that is set at first.
 const GENTLE: u64 = 8;
 
 impl MigrationParameters {
@@ -98,7 +98,7 @@ mod tests {
                 assert!(throttled.max_bandwidth > 0, "0 would be without limit");
                 assert!(throttled.max_bandwidth / 1000 * throttled.downtime_limit < 1 << 20);
                 assert!(user == 0 || throttled.max_bandwidth <= user);
-                // Where QEMU can be told what to reckon with.
+                // Where QEMU takes the bandwidth to reckon with.
                 let set = MigrationParameters {
                     avail_switchover_bandwidth: Some(0),
                     ..parameters(user, 300)

@@ -99,7 +99,7 @@ impl Controller {
             full: self.bandwidth == Bandwidth::Full,
             syncs: ram.dirty_sync_count,
         });
-        // The destination has to be told of them.
+        // The destination has to know of them.
         if pages > 0 && has_room {
             let given = skip.leave_to_network(pages, out);
             split.given(given);
@@ -107,7 +107,7 @@ impl Controller {
         }
     }
 
-    /// Says so when QEMU does not catch up with the guest.
+    /// Warns when QEMU does not catch up with the guest.
     fn look_at_convergence(&mut self, now: Instant, out: &mut Vec<Command>) {
         let is_throttled = self.skip.as_ref().is_some_and(|skip| skip.phase != SkipPhase::Released);
         // Before its second pass, and while it is throttled, QEMU is not meant to.

@@ -27,7 +27,7 @@ pub(super) enum Switchover {
     AsAllowed,
 }
 
-/// What QEMU says, all of one answer.
+/// QEMU's figures, all of one answer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SwitchoverSample {
     pub(super) at: Instant,
@@ -48,7 +48,7 @@ impl Switchover {
         matches!(self, Self::After(_) | Self::Since { .. })
     }
 
-    /// Whether the stop may be as long as the user allows from now on; said once.
+    /// Whether the stop may be as long as the user allows from now on; reported once.
     pub(super) fn look(&mut self, sample: SwitchoverSample) -> bool {
         let SwitchoverSample { at, syncs: latest, remaining } = sample;
         match *self {
@@ -77,7 +77,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// Looks every 100 ms, with what QEMU says then; the number of the look at which the user's limit came back.
+    /// Looks every 100 ms, with QEMU's answer then; the number of the look at which the user's limit came back.
     fn given_up(looks: &[(u64, u64)]) -> Option<usize> {
         let mut switchover = Switchover::released(3);
         let mut at = Instant::now();

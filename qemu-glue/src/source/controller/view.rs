@@ -34,12 +34,12 @@ impl Controller {
         self.skip.as_mut().map(|skip| skip.ledger.hash_limits()).unwrap_or_default()
     }
 
-    /// What the destination has said at its end, once.
+    /// The destination's last message, once it is there.
     pub(in crate::source) fn take_last_word(&mut self) -> Option<LastWord> {
         self.skip.as_mut().and_then(|skip| skip.peer.take_last_word())
     }
 
-    /// How far the destination says that it is.
+    /// The progress that the destination reports.
     pub(in crate::source) fn progress(&self) -> Progress {
         self.skip.as_ref().map_or_else(Progress::default, |skip| *skip.peer.progress())
     }
@@ -63,7 +63,7 @@ impl Controller {
         reasons
     }
 
-    /// What the people in the guest are told; nothing in a stock migration.
+    /// What is sent to people in the guest; nothing in a stock migration.
     pub(in crate::source) fn telemetry(&self) -> Option<Telemetry> {
         let skip = self.skip.as_ref()?;
         let phase = match skip.phase {

@@ -30,7 +30,7 @@ pub(in crate::source) struct MigrationEnd {
     pub(in crate::source) reason: Option<String>,
 }
 
-/// A migration of QEMU that has ended, and who is to be told.
+/// A migration of QEMU that has ended, and who has to know it.
 pub(in crate::source) struct Driven {
     pub(in crate::source) ended: MigrationEnd,
     pub(in crate::source) controller: Controller,
@@ -66,7 +66,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
     ///
     /// # Errors
     /// [`MigrateError::Qmp`] when QEMU refuses to begin, [`MigrateError::Lost`] when its monitor breaks,
-    /// [`MigrateError::NotEnded`] when it was told to end, and QEMU does not.
+    /// [`MigrateError::NotEnded`] when it was cancelled, and QEMU does not end.
     pub(in crate::source) async fn run(
         &mut self,
         uri: &str,
@@ -88,7 +88,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
     async fn follow(&mut self, uri: &str, stop: &mut Stop) -> Result<MigrationEnd, MigrateError> {
         let mut events = self.qmp.events();
         self.record.limits(true);
-        // QEMU does not know of a migration yet: there is none to cancel, and what it tells is of an earlier one.
+        // QEMU does not know of a migration yet: there is none to cancel, and its answers are of an earlier one.
         stop.within(Duration::ZERO, self.arm()).await.ok_or(MigrateError::Cancelled)??;
         self.record.migrate();
         // A receiver that is gone by now is known before the library hints the set.
@@ -107,7 +107,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
                 input = next(&mut self.session, &limits) => Some(input),
                 event = events.recv() => event.ok().and_then(|event| input_of(&event)),
                 _ = tick.tick() => {
-                    // What lies unread has been said: QEMU's monitor may have kept us from it.
+                    // Unread messages count: QEMU's monitor may have kept us from reading them.
                     if self.listen().await? {
                         return self.ended().await;
                     }
@@ -131,7 +131,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
         Ok(())
     }
 
-    /// Hands over what the destination has said already. `true` once QEMU's migration has ended.
+    /// Hands over the messages of the destination that are there. `true` once QEMU's migration has ended.
     async fn listen(&mut self) -> Result<bool, MigrateError> {
         let waiting = self.session.as_mut().map(SkipSession::waiting).unwrap_or_default();
         let mut has_ended = false;
@@ -206,7 +206,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
         }
     }
 
-    /// Tells how it goes: the report, the observer, and the people in the guest.
+    /// Passes on how it goes: to the report, the observer, and the people in the guest.
     fn publish(&mut self) {
         let mut snapshot = self.controller.snapshot();
         if let (Some(session), Some(telemetry)) = (&self.session, self.controller.telemetry()) {
@@ -240,7 +240,7 @@ impl<'a, 'o, D: Driver> EventLoop<'a, 'o, D> {
     }
 }
 
-/// What an event of QEMU tells the controller.
+/// The controller's input from an event of QEMU.
 fn input_of(event: &Event) -> Option<Input> {
     match &*event.name {
         "STOP" => return Some(Input::Runs(false)),

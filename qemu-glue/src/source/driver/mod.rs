@@ -1,6 +1,6 @@
-//! Who tells QEMU to migrate: this program, or somebody else, such as libvirt or a user at a monitor.
+//! Who sends QEMU `migrate`: this program, or somebody else, such as libvirt or a user at a monitor.
 //!
-//! All that is told to QEMU about the migration itself goes through a [`Driver`]. The controller knows of none: it sees a
+//! All commands to QEMU about the migration itself go through a [`Driver`]. The controller knows of none: it sees a
 //! migration that has begun, and commands.
 
 pub(super) mod event_loop;
@@ -25,7 +25,7 @@ pub trait Driver {
     fn cancel(&mut self, qmp: &Qmp) -> impl Future<Output = Result<(), QmpError>> + Send;
 }
 
-/// This program tells QEMU.
+/// This program sends QEMU the commands.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Ourselves;
 

@@ -1,6 +1,6 @@
 //! All that a skip session does I/O with: the library, the channel, the threads that read the guest's RAM, the guest.
 //!
-//! It decides nothing: what comes in is handed to the [`Controller`], which says what to do.
+//! It decides nothing: inputs go to the [`Controller`], which returns commands.
 
 use std::collections::HashSet;
 use std::io;
@@ -38,7 +38,7 @@ pub(in crate::source) struct SkipSession {
     stop: Arc<AtomicBool>,
     /// Which pages may be hashed.
     windows: Arc<HashWindows>,
-    /// The channel tells no more.
+    /// The channel brings no more.
     deaf: bool,
     /// Pages that the library had re-dirtied by itself at the last look.
     by_library: u64,
@@ -77,12 +77,12 @@ impl SkipSession {
         Ok((session, task))
     }
 
-    /// What the library's memory says.
+    /// The state of the library's memory.
     pub(in crate::source) fn status(&self) -> LibraryStatus {
         self.armed.status()
     }
 
-    /// What the library's memory says, with the pages that it has re-dirtied if it has done so by itself since the last look.
+    /// The state of the library's memory, with the pages that it has re-dirtied if it has done so by itself since the last look.
     pub(in crate::source) fn look(&mut self) -> Input {
         let status = self.status();
         let by_library = std::mem::replace(&mut self.by_library, status.redirtied_unconfirmed);
@@ -167,7 +167,7 @@ impl SkipSession {
         }
     }
 
-    /// What the destination has said already. No more than waits: one that never stops would be listened to for ever.
+    /// The messages of the destination that are there. No more than those: one that never stops sending would keep the loop for ever.
     pub(in crate::source) fn waiting(&mut self) -> Vec<Input> {
         let waiting: Vec<_> =
             (0..self.peer.incoming.len()).map_while(|_| self.peer.incoming.try_recv()).collect();
@@ -194,7 +194,7 @@ impl SkipSession {
         Input::ZerosEnded
     }
 
-    /// Does what the controller says to the library, to the channel and to the threads; gives what comes of it.
+    /// Carries out the controller's commands to the library, to the channel and to the threads; gives what comes of it.
     pub(in crate::source) fn perform(&mut self, command: Command) -> Option<Input> {
         match command {
             Command::Confirm(ranges) => ranges.iter().for_each(|range| self.armed.confirm(*range)),
@@ -210,7 +210,7 @@ impl SkipSession {
                 (self.hashes, self.zeros) = (None, None);
             }
             Command::Send(message) => return self.peer.send(message),
-            // Whether it still hears does not matter.
+            // Whether it still receives does not matter.
             Command::Notify(message) => drop(self.peer.out.try_send(message)),
             // None of a session's.
             Command::QueryQemu
@@ -237,7 +237,7 @@ impl SkipSession {
         self.windows.stop();
     }
 
-    /// Tells the destination how it ended and waits for its last word.
+    /// Sends the destination how it ended and waits for its last message.
     pub(in crate::source) async fn finish(
         &mut self,
         controller: &mut Controller,

@@ -97,7 +97,7 @@ impl Worker {
             let first = numbers.start;
             let Some(hashes) = self.batch(numbers.clone(), &mut pages) else {
                 // Memory that does not let itself be read. Without hashes, these pages are re-dirtied when all the
-                // others are hashed; the driver says how many.
+                // others are hashed; the driver decides how many.
                 log::debug!("the batch from page {first} of the set on cannot be read");
                 self.windows.unread(&numbers);
                 continue;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::qmp::{Qmp, QmpError};
 
-/// The parameter that says who looks for zero pages (9.0 and later), and what it is by default.
+/// The parameter that selects who looks for zero pages (9.0 and later), and what it is by default.
 pub(in crate::source) const ZERO_PAGES: &str = "zero-page-detection";
 pub(in crate::source) const BY_MULTIFD: &str = "multifd";
 pub(in crate::source) const LEGACY: &str = "legacy";

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use crate::qmp::{Qmp, QmpError};
 
-/// State of QEMU's migration. Where a key is missing, its value is 0 or empty: QEMU tells most of them
+/// State of QEMU's migration. Where a key is missing, its value is 0 or empty: QEMU reports most of them
 /// only in some states.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
@@ -18,7 +18,7 @@ pub(in crate::source) struct MigrationInfo {
     pub(in crate::source) downtime: u64,
     /// Milliseconds of its setup.
     pub(in crate::source) setup_time: u64,
-    /// Why it failed (8.0 and later tell this more often).
+    /// Why it failed (8.0 and later report this more often).
     pub(in crate::source) error_desc: Option<String>,
     /// The RAM's part.
     pub(in crate::source) ram: RamStats,

@@ -73,7 +73,7 @@ impl PeerChannel {
         Ok(Self { out, incoming: Incoming(incoming), bytes })
     }
 
-    /// Tells how the migration ended, and waits until the other side has taken leave; gives its
+    /// Sends how the migration ended, and waits until the other side has said goodbye; gives its
     /// last word.
     pub(in crate::source) async fn finish(&mut self, finish: Finish) -> Option<LastWord> {
         let leave = async {
@@ -115,7 +115,7 @@ async fn send(
 ) {
     while let Some(message) = messages.recv().await {
         if let Err(error) = sender.send(&message).await {
-            // Nobody to tell: the link is gone already.
+            // The link is gone already.
             let _ = failed.send(Waiting { message: Err(error), _room: None }).await;
             return;
         }
@@ -139,7 +139,7 @@ async fn receive(mut receiver: Receiver, messages: mpsc::Sender<Waiting>) {
     }
 }
 
-/// What came and waits to be looked at: a few messages of a few MiB. Whoever says more while nobody looks waits
+/// What came and waits to be looked at: a few messages of a few MiB. A peer that sends more while nothing is read waits
 /// for the stream.
 #[derive(Debug)]
 pub(in crate::source) struct Incoming(mpsc::Receiver<Waiting>);

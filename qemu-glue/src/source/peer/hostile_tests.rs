@@ -31,7 +31,7 @@ fn set() -> SkipSet {
     SkipSet::new(vec![block], vec![DEVICE.to_owned()], vec![run]).unwrap()
 }
 
-/// Offers, and hears answers to the hashes of all pages until the other goes; gives how many it settled.
+/// Offers, and receives answers to the hashes of all pages until the other goes; gives how many it settled.
 async fn migrate(link: PeerChannel, set: &SkipSet) -> Result<u64, MigrateError> {
     let hello = PeerHello {
         version: VERSION,

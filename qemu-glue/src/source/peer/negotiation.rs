@@ -109,7 +109,7 @@ fn refuses(refused: Refused) -> MigrateError {
     MigrateError::Refused { hint: there(&refused.hint), reason: refused.reason }
 }
 
-/// The destination's advice, which is of its own QEMU and files, as it is told here.
+/// The destination's advice, which is about its own QEMU and files, as it is shown here.
 fn there(hint: &Text) -> Text {
     if hint.is_empty() { Text::default() } else { format!("at the destination: {hint}").into() }
 }
@@ -134,7 +134,7 @@ pub(in crate::source) fn indices(devices: &[(u16, Text)]) -> HashSet<u16> {
 }
 
 async fn send(peer: &PeerChannel, message: Message) {
-    // A channel that is gone tells why where its answer is waited for.
+    // Where its answer is waited for, a channel that is gone gives the reason.
     let _ = peer.out.send(message).await;
 }
 

@@ -1,4 +1,4 @@
-//! From nothing to a QEMU that can be told to migrate: preflight, list, negotiation, arming.
+//! From nothing to a QEMU that can migrate: preflight, list, negotiation, arming.
 
 pub(super) mod page_list;
 pub mod plan;
@@ -21,7 +21,7 @@ use crate::source::planning::preflight::Checked;
 use crate::source::record::ReportBuilder;
 use crate::source::{peer::negotiation, recovery};
 
-/// What there is when QEMU can be told to migrate.
+/// What there is when QEMU can migrate.
 pub(in crate::source) struct PreparedMigration {
     /// Where QEMU is to migrate to.
     pub(in crate::source) uri: String,
@@ -29,7 +29,7 @@ pub(in crate::source) struct PreparedMigration {
     pub(in crate::source) user: MigrationParameters,
     pub(in crate::source) task: Task,
     pub(in crate::source) session: Option<SkipSession>,
-    /// A receiver that has nothing to restore, and is told how it ended.
+    /// A receiver that has nothing to restore, and gets the outcome.
     pub(in crate::source) listener: Option<PeerChannel>,
 }
 
@@ -37,7 +37,7 @@ pub(in crate::source) struct PreparedMigration {
 enum PeerRole {
     /// QEMU alone.
     Absent,
-    /// The receiver, which has nothing to restore, and is told how it ended.
+    /// The receiver, which has nothing to restore, and gets the outcome.
     Listener(PeerChannel),
     /// Pages go by storage.
     Session(Box<SkipSession>, SkipTask),
@@ -75,7 +75,7 @@ pub(in crate::source) async fn ready(
             agree(qmp, route, &mut checked, settings, record).await?
         }
     };
-    // Events, and the way back on which the destination tells that it has the VM: without it, a destination
+    // Events, and the return path on which the destination confirms that it has the VM: without it, a destination
     // that fails at the very end is taken for one that runs the VM.
     settings.turn_on(qmp, &["events", "return-path"]).await?;
     settings.note_parameters(user);

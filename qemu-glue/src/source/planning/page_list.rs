@@ -32,7 +32,7 @@ pub(in crate::source) struct PlannedSkip {
     pub(in crate::source) shim: Shim,
     pub(in crate::source) ram: Arc<GuestRam>,
     pub(in crate::source) plan: Plan,
-    /// From here on the guest is asked how it is.
+    /// From here on the guest gets requests for its status.
     pub(in crate::source) telemetry: Telemetry,
 }
 
@@ -78,13 +78,13 @@ impl PlanError {
             Self::Agent(error) => return error.hint(),
             Self::List(_) => Some("install the same version of Poolferry in the guest and here"),
             Self::Set(_) | Self::Fell(_) => None,
-            Self::Empty(_) => Some("`poolferry pages` in the guest tells of each page why"),
+            Self::Empty(_) => Some("`poolferry pages` in the guest shows the reason for each page"),
         };
         hint.map(Text::from)
     }
 }
 
-/// Asks the guest, and makes the set.
+/// Requests the guest's list, and makes the set.
 pub(in crate::source) async fn prepare(
     qmp: &Qmp,
     route: &Route,

@@ -1,7 +1,7 @@
 //! What must be so before a migration: of the VM, and of QEMU's settings.
 //!
 //! Little stops a migration. What a skip does not go together with makes it a stock one, and the
-//! finding says what to change.
+//! finding has what to change.
 
 use foreign::{Name, Text};
 use serde_json::Value;
@@ -58,7 +58,7 @@ impl Checked {
         self.findings.iter().find(|finding| finding.forbids_skip)
     }
 
-    /// Adds what the disks tell.
+    /// Adds the findings about the disks.
     pub fn disks(&mut self, disks: &[Disk]) {
         for disk in disks.iter().filter(|disk| !disk.direct) {
             let what = format!("disk `{}` goes through this host's page cache", disk.device);
@@ -70,7 +70,7 @@ impl Checked {
         }
         for (name, devices) in disks::twins(disks) {
             let devices = devices.join("`, `");
-            let what = format!("the guest cannot tell disks apart: `{devices}` are all `{name}`");
+            let what = format!("the guest cannot distinguish disks: `{devices}` are all `{name}`");
             let hint = "give them serial numbers that differ in their first 20 characters";
             self.find(false, what, hint);
         }

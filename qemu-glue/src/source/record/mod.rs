@@ -21,19 +21,19 @@ use migration_record::{MigrationPhase, Report, Sample, Sync};
 
 /// What a skip session shows at its end.
 pub(super) struct SessionFigures {
-    /// What the library's memory says.
+    /// The state of the library's memory.
     pub(super) status: shim::LibraryStatus,
-    /// What the guest's agent has told.
+    /// What the guest's agent has reported.
     pub(super) readings: Vec<agent::Reading>,
     /// Bytes of the channel.
     pub(super) channel_bytes: u64,
 }
 
-/// The report in the making; it also tells the observer.
+/// The report in the making; it also informs the observer.
 pub(in crate::source) struct ReportBuilder<'a> {
     pub(in crate::source) report: Report,
     observer: &'a mut (dyn FnMut(&Update) + Send),
-    /// When it was asked for.
+    /// When it was requested.
     requested: Instant,
     /// The step of QEMU's migration.
     entered: &'static str,
@@ -104,7 +104,7 @@ impl<'a> ReportBuilder<'a> {
         }
     }
 
-    /// QEMU is told to migrate now: times count from here.
+    /// QEMU gets `migrate` now: times count from here.
     pub(in crate::source) fn migrate(&mut self) {
         self.begun = Some((Instant::now(), now_ns()));
         let unix = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -213,7 +213,7 @@ impl<'a> ReportBuilder<'a> {
         }
     }
 
-    /// What QEMU says at the end.
+    /// QEMU's figures at the end.
     pub(in crate::source) fn ended(&mut self, migration: &MigrationInfo) {
         let report = &mut self.report;
         report.total_time_s = real(migration.total_time) / 1e3;

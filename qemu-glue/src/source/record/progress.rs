@@ -1,9 +1,9 @@
-//! What the migration tells while it runs.
+//! What the migration reports while it runs.
 
 use foreign::Text;
 use serde::Serialize;
 
-/// One thing that is told.
+/// One event of it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "event")]
 pub enum Update {
@@ -63,7 +63,7 @@ pub struct Snapshot {
     pub syncs: u64,
     /// Why the VM has not switched over yet.
     pub waits_for: &'static str,
-    /// Seconds until memory is there at the present rates, where they tell.
+    /// Seconds until memory is there at the present rates, where they are known.
     pub eta_s: Option<f64>,
 }
 

@@ -1,7 +1,7 @@
 //! A migration whose driver was killed, and QEMU's migration parameters that it has changed.
 //!
 //! Nothing of such a migration is wrong, but nobody releases it: it goes on throttled, and the VM runs on. The library's memory
-//! says what the parameters are to be again; a watchdog that has stood by has seen to that. Else the next driver does, after it
+//! has the parameters that are to be restored; a watchdog that has stood by has seen to that. Else the next driver does, after it
 //! has cancelled what nobody drives, so that a new migration can begin.
 
 mod watchdog;
@@ -19,7 +19,7 @@ use crate::source::monitor::settings;
 use crate::source::record::ReportBuilder;
 pub use watchdog::{DONE, Watchdog};
 
-/// How long QEMU may take to cancel, and how often it is asked.
+/// How long QEMU may take to cancel, and how often it is queried.
 const CANCELLING: Duration = Duration::from_secs(30);
 const QUERY_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a watchdog may have the library for itself.

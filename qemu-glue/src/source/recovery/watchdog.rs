@@ -15,10 +15,10 @@ use crate::qmp::{Qmp, QmpError};
 use crate::shim::Shim;
 use crate::source::recovery;
 
-/// What a driver says when it needs no watchdog any more.
+/// The message of a driver that needs no watchdog any more.
 pub const DONE: u8 = b'.';
 
-/// How long QEMU's monitor may take to let go of the driver that died, and how often it is asked.
+/// How long QEMU's monitor may take to let go of the driver that died, and how often it is tried.
 const TAKE_OVER: Duration = Duration::from_secs(30);
 const QUERY_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -38,7 +38,7 @@ impl Watchdog {
         Ok(Self { driver })
     }
 
-    /// Waits for the end of the driver, which says [`DONE`] if all is well; otherwise gives QEMU the parameters
+    /// Waits for the end of the driver, which sends [`DONE`] if all is well; otherwise gives QEMU the parameters
     /// that the library keeps for it, and gives `true`; or `false` when there is nothing to put back, or QEMU is gone too, so that no later
     /// one at that place gets them.
     ///

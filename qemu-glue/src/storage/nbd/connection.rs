@@ -113,7 +113,7 @@ fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
     pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Fails what waits; the drop of the answers tells those who wait.
+/// Fails what waits; the drop of the answers wakes those who wait.
 fn lose(pending: &Mutex<Pending>, error: &io::Error) {
     let mut pending = lock(pending);
     if !pending.lost {
@@ -167,7 +167,7 @@ async fn reply(stream: &mut ReadHalf<Stream>, pending: &Mutex<Pending>) -> io::R
         Ok(error) => Err(io::Error::from_raw_os_error(error)),
         Err(_) => Err(io::Error::other("an error without a number")),
     };
-    // Who asked may have given up.
+    // The requester may have given up.
     let _ = answer.send(result);
     Ok(())
 }

@@ -128,7 +128,7 @@ impl Nbd {
         connections.get(turn.checked_rem(connections.len())?).map(Arc::clone)
     }
 
-    /// Connects to a server that was lost, once for all who ask.
+    /// Connects to a server that was lost, once for all requesters.
     async fn again(&self) -> io::Result<Arc<Connection>> {
         let mut tried = self.tried.lock().await;
         if let Some(connection) = self.living() {

@@ -35,7 +35,7 @@ const DEFAULT_LONGEST: usize = 32 << 20;
 /// Longest reply to an option that a sane server sends.
 const MAX_REPLY_BYTES: usize = 8 << 10;
 
-/// What the server says of the export.
+/// The server's description of the export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ExportInfo {
     /// Length in bytes.
@@ -111,7 +111,7 @@ where
     Ok(ExportInfo { length, several_connections, longest_read, smallest_read })
 }
 
-/// The option `NBD_OPT_GO`, with the wish to hear of block sizes.
+/// The option `NBD_OPT_GO`, with a request for the block sizes.
 fn go(name: &str) -> Vec<u8> {
     let name = name.as_bytes();
     let length = u32::try_from(name.len()).unwrap_or(u32::MAX);

@@ -36,7 +36,7 @@ impl Stream {
             }
             NbdServer::Unix(path) => {
                 let stream = UnixStream::connect(path).await?;
-                // Who listens there is known by a connection only; nothing was said yet.
+                // Who listens there is known by a connection only; nothing was sent yet.
                 if held.is_some_and(|held| !held.shares_listener(&stream)) {
                     return Err(not_held());
                 }

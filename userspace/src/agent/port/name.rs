@@ -10,10 +10,10 @@ use std::str::FromStr;
 
 /// Where udev puts ports by name.
 const BY_NAME: &str = "/dev/virtio-ports";
-/// Where the kernel says the names (Documentation/ABI: `/sys/class/virtio-ports/vportNpM/name`).
+/// Where the kernel has the names (Documentation/ABI: `/sys/class/virtio-ports/vportNpM/name`).
 const CLASS: &str = "/sys/class/virtio-ports";
 
-/// Where the host is heard.
+/// The port that the host is connected to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PortName {
     /// A virtio-serial port, mostly `/dev/virtio-ports/NAME`.
@@ -42,7 +42,7 @@ impl fmt::Display for PortName {
     }
 }
 
-/// The device of a port. In a guest without udev there are no names in /dev, so sysfs is asked.
+/// The device of a port. In a guest without udev there are no names in /dev, so sysfs is read.
 pub(super) fn find(path: &Path) -> io::Result<PathBuf> {
     if path.exists() || path.parent() != Some(Path::new(BY_NAME)) {
         return Ok(path.to_owned());

@@ -1,4 +1,4 @@
-//! What the servers are asked for: snapshots of their pools, and lists.
+//! Requests to the servers' threads: snapshots of their pools, and lists.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

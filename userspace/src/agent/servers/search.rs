@@ -31,7 +31,7 @@ impl Servers {
         }
     }
 
-    /// How long [`look`](Self::look) would change nothing, unless a descriptor says else.
+    /// How long [`look`](Self::look) would change nothing, unless a descriptor shows otherwise.
     pub(in crate::agent) fn pause(&self) -> Duration {
         match self.next_look {
             Some(at) if !self.finder.is_requested() => at.saturating_duration_since(Instant::now()),

@@ -1,4 +1,4 @@
-//! What is said of the servers: to the host, and in the log.
+//! What is reported of the servers: to the host, and in the log.
 
 use std::time::Duration;
 
@@ -85,7 +85,7 @@ impl Servers {
         why.unwrap_or_else(|| Trouble::new("no server was looked for yet", None))
     }
 
-    /// As the host is told; of several servers, the first.
+    /// As the host gets it; of several servers, the first.
     pub(in crate::agent) fn state(&self) -> ServerState {
         if let Some(session) = self.attached().next()
             && let Some(Served { pid, version, .. }) = session.served()
@@ -101,7 +101,7 @@ impl Servers {
         }
     }
 
-    /// All servers as the host is told of them, without their figures.
+    /// All servers as the host gets them, without their figures.
     pub(in crate::agent) fn served(&self) -> Vec<Served> {
         self.attached().filter_map(ProbeSession::served).collect()
     }

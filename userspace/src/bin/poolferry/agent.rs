@@ -52,7 +52,7 @@ async fn answer(args: &Args) -> Result<(), Failure> {
         choice: Choice { rule: args.server.rule(), symbols: args.server.symbols.options() },
         observe: ObserveOptions {
             probes: ProbeOptions { queries: args.queries, ..ProbeOptions::default() },
-            // The host asks for what happens, not for what it costs.
+            // The host needs what happens, not what it costs.
             statistics: args.metrics.is_some(),
             ..ObserveOptions::default()
         },

@@ -37,7 +37,7 @@ impl Failure {
         Self::Error { error: Box::new(error), details: Vec::new(), hint }
     }
 
-    /// Says it on standard error.
+    /// Prints it on standard error.
     pub(crate) fn report(&self) {
         outlet::stderr().push(self.to_string().as_bytes());
     }

@@ -46,7 +46,7 @@ struct OutputError {
 #[error("{0}")]
 struct Conflict(&'static str);
 
-/// Whether the list can be shown as it is asked for.
+/// Whether the list can be shown in the requested form.
 fn check(args: &Args, on_terminal: bool) -> Result<(), Failure> {
     let is_bin = args.format == ListFormat::Bin;
     let refused = |what, hint: &str| Err(Failure::new(Conflict(what), Some(hint.to_owned())));

@@ -243,7 +243,7 @@ struct Collector {
 }
 
 impl Collector {
-    /// Takes snapshots until told to stop or the server ends. Dropping the observer detaches.
+    /// Takes snapshots until it is stopped or the server ends. Dropping the observer detaches.
     fn run(mut self, stopped: &std::sync::mpsc::Receiver<()>) -> Result<(), ObserveError> {
         let mut next = Instant::now() + self.refresh;
         loop {

@@ -1,5 +1,5 @@
 //! The frames of a source's memory by slot. They move, so all of them are translated for each list; the table
-//! is kept to tell whether any has moved since the last.
+//! is kept to see whether any has moved since the last.
 
 use crate::frames::{FRAME_BYTES, Frame, Frames, FramesError};
 use crate::memory::ServerAddr;

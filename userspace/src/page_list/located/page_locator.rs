@@ -9,7 +9,7 @@ use crate::frames::{FRAME_BYTES, Frame};
 use crate::on_disk::{DiskFinder, DiskRange, Location, Unmapped};
 use crate::page_list::source::{Candidate, PageSource};
 
-/// A stretch of a file that lies in one piece: where its first page lies says where all of them do.
+/// A stretch of a file that lies in one piece: the place of its first page gives those of all.
 #[derive(Clone, Copy)]
 pub(super) struct Straight {
     from: Candidate,

@@ -76,7 +76,7 @@ impl Judged {
         }
     }
 
-    /// Forgets every slot that had an event since, and tells which are to be looked at.
+    /// Forgets every slot that had an event since, and returns which are to be looked at.
     pub(in crate::page_list) fn changes(&self, word: impl Fn(u32) -> u32) -> Changes {
         let mut changes = Changes::default();
         for (slot, noted) in (0..).zip(&self.words) {

@@ -18,7 +18,7 @@ const FIL_PAGE_LSN: u64 = 16;
 /// Frames read by one system call.
 const BATCH: usize = 1024;
 
-/// Pages of a server's pool. With a residency table the probes' word is asked for each page; without one, the LSN in
+/// Pages of a server's pool. With a residency table each page's word of the probes counts; without one, the LSN in
 /// the frame of each page that was changed since it was read.
 pub struct PoolSource<'a> {
     server: &'a Server,

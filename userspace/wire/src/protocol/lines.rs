@@ -44,7 +44,7 @@ pub fn from_line<T: DeserializeOwned>(line: &[u8]) -> Result<T, LineError> {
 }
 
 /// Puts lines together from bytes as they come. Holds one line at most, and no more than the limit:
-/// a longer line is thrown away up to its end, and said once.
+/// a longer line is discarded up to its end, and reported once.
 #[derive(Debug)]
 pub struct LineBuffer {
     limit: usize,

@@ -1,4 +1,4 @@
-//! How the migration of the VM goes, as its host tells the guest. For people: nothing depends on it.
+//! How the migration of the VM goes, as its host reports it to the guest. For people: nothing depends on it.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
-//! What the probes and scans say of a pool.
+//! What the probes and scans found in a pool.
 
 use serde::{Deserialize, Serialize};
 
-/// What the probes and scans say.
+/// What the probes and scans found.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Observed {
     /// CLOCK_MONOTONIC of the guest when this was read, in ns.

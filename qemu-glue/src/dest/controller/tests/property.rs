@@ -290,7 +290,7 @@ proptest! {
             }
         }
         prop_assert!(ended, "it is served for ever");
-        prop_assert!(reported <= gathered, "more is told than there was");
+        prop_assert!(reported <= gathered, "more is reported than there was");
         prop_assert!(controller.step(now, Input::Peer(Message::OfferEnd)).is_empty());
     }
 }

@@ -175,7 +175,7 @@ fn hashes_that_were_not_taken_end_it() {
     assert!(world.step(Input::HashesRefused(error)).starts_with("fail: the source sent hashes"));
 }
 
-/// Who is left is told no more, whatever happens still.
+/// A source that is left gets no more messages, whatever happens.
 #[test]
 fn nothing_is_commanded_after_a_failure() {
     let mut world = World::restoring();

@@ -12,7 +12,7 @@ const AHEAD: RangeInclusive<u64> = 1 << 12..=1 << 15;
 /// A device has its share of them, and no fewer than these: one that settles nothing uses up its own.
 const AHEAD_OF_ONE: u64 = 1 << 10;
 
-/// The window of one device, whose pages follow each other in the set. Which pages are settled is the ledger's to say; they
+/// The window of one device, whose pages follow each other in the set. The ledger knows which pages are settled; they
 /// stay so, and none is looked at twice.
 #[derive(Clone, Debug)]
 pub(in crate::source::controller) struct HashWindow {

@@ -111,7 +111,7 @@ impl Ledger {
         Ok(fresh)
     }
 
-    /// The library has re-dirtied these pages, on its own or as it was asked. Gives the ranges that were not settled before.
+    /// The library has re-dirtied these pages, on its own or on request. Gives the ranges that were not settled before.
     pub(in crate::source) fn follow(&mut self, range: SetRange) -> Vec<SetRange> {
         // It knows the set.
         let Ok(range) = self.inside(range) else { return Vec::new() };
@@ -220,7 +220,7 @@ impl Ledger {
         self.redirtied + self.by_library
     }
 
-    /// Those of them that we have asked for.
+    /// Those of them that we have requested.
     #[must_use]
     pub(in crate::source) const fn requested_pages(&self) -> u64 {
         self.redirtied

@@ -79,7 +79,7 @@ pub(super) struct Skip {
     pub(super) phase: SkipPhase,
     pub(super) ledger: Ledger,
     pub(super) peer: PeerState,
-    /// What the library's memory said last.
+    /// The library's memory at the last look.
     pub(super) library: Option<LibraryStatus>,
     begun: Instant,
     hashed: u64,
@@ -112,7 +112,7 @@ impl Skip {
         matches!(self.phase, SkipPhase::Redirtying | SkipPhase::Released)
     }
 
-    /// QEMU is told to migrate now: the library's time begins.
+    /// QEMU gets `migrate` now: the library's time begins.
     pub(super) const fn begin(&mut self, now: Instant) {
         self.begun = now;
     }
@@ -136,7 +136,7 @@ impl Skip {
         self.ledger.requested_pages().saturating_sub(taken_up)
     }
 
-    /// What the library's memory says. Pages that it has re-dirtied by itself, as it does when the VM was stopped, are settled: QEMU
+    /// Takes the state of the library's memory. Pages that it has re-dirtied by itself, as it does when the VM was stopped, are settled: QEMU
     /// sends them, and nobody is waited for.
     pub(super) fn follow(
         &mut self,
@@ -257,7 +257,7 @@ impl Skip {
         }
     }
 
-    /// Takes what the destination says. An error is trouble.
+    /// Takes a message of the destination. An error is trouble.
     pub(super) fn receive(
         &mut self,
         message: Message,
@@ -303,7 +303,7 @@ impl Skip {
         out.push(Command::ReadLibrary);
     }
 
-    /// Leaves these pages to QEMU, and tells the destination, which may wait for their hashes.
+    /// Leaves these pages to QEMU, and notifies the destination, which may wait for their hashes.
     fn leave(&mut self, reason: &'static str, ranges: Vec<SetRange>, out: &mut Vec<Command>) {
         if !ranges.is_empty() {
             log::error!("{} pages were not read at the source: QEMU sends them", count(&ranges));
@@ -322,7 +322,7 @@ impl Skip {
     /// Whether QEMU knows of all that it has to send.
     fn is_taken_up(&mut self) -> bool {
         let Some(library) = &self.library else { return false };
-        // The library may take the set at the very moment in which it is taken back: the next look tells.
+        // The library may take the set at the very moment in which it is taken back: the next look shows it.
         let Some(after) = self.taken_up_after else {
             self.taken_up_after = Some(library.syncs);
             return false;
@@ -332,7 +332,7 @@ impl Skip {
             // It was taken back before a migration took it, or nothing of it was hinted.
             SetState::Armed | SetState::Refused | SetState::Ended => true,
             SetState::Hinting => false,
-            // One that had begun before may have looked too early; the second has not, whatever the figures say.
+            // One that had begun before may have looked too early; the second has not, whatever the figures show.
             SetState::Hinted => (syncs > 0 && self.not_taken_up() == 0) || syncs > 1,
         }
     }

@@ -1,7 +1,7 @@
-//! What the destination says of the set, taken only as far as it can be so.
+//! The destination's messages about the set, checked before they are taken.
 //!
-//! Life is pages that it settles, each once, and each buys a little time (see `allowance.rs`). Whatever else it says
-//! keeps nothing waiting: a destination that only tells of progress is as silent as one that tells nothing.
+//! Only settled pages count as activity, each once, and each earns a little time (see `allowance.rs`). Any other message
+//! keeps nothing waiting: a destination that only sends progress is as silent as one that sends nothing.
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ pub(in crate::source) enum Settled {
 pub(in crate::source) struct LastWord(Finished);
 
 impl LastWord {
-    /// What a destination has said at the end of the migration of a set of `pages` pages.
+    /// The last message of a destination, at the end of the migration of a set of `pages` pages.
     pub(in crate::source) fn new(finished: Finished, pages: u64) -> Self {
         let progress = finished.progress.within(pages);
         Self(Finished { progress, ..finished })
@@ -35,7 +35,7 @@ impl LastWord {
     }
 }
 
-/// What it has said so far.
+/// What its messages have brought so far.
 #[derive(Debug)]
 pub(in crate::source) struct PeerState {
     /// Pages of the set.
@@ -55,7 +55,7 @@ impl PeerState {
         Self { pages: pages.into(), answered: 0, progress, last_word: None, allowance }
     }
 
-    /// How far it says that it is.
+    /// The progress that it reports.
     pub(in crate::source) const fn progress(&self) -> &Progress {
         &self.progress
     }
@@ -92,7 +92,7 @@ impl PeerState {
         }
     }
 
-    /// Takes what it says, and adds the pages that this settles to `settled`. An error is trouble: it is not to be believed,
+    /// Takes its message, and adds the pages that this settles to `settled`. An error is trouble: it is not to be believed,
     /// or gives up; what it had settled before is so all the same.
     pub(in crate::source) fn receive(
         &mut self,
@@ -158,7 +158,7 @@ mod tests {
 
     const LIMIT: Duration = Duration::from_millis(20);
 
-    /// What is heard, with what it settles.
+    /// A message, with what it settles.
     fn receive(
         peer: &mut PeerState,
         message: Message,

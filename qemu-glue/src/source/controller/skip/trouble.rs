@@ -44,7 +44,7 @@ pub(in crate::source) enum RestoreTrouble {
         /// Bytes a second that QEMU sends, once that is known.
         network: Option<f64>,
     },
-    /// It said its last word before its time.
+    /// It ended the restore before the migration ended.
     #[error("the destination has ended the restore")]
     PeerEnded,
     /// It restores no more.
@@ -54,7 +54,7 @@ pub(in crate::source) enum RestoreTrouble {
         reason: Text,
     },
     /// A message that has no place here.
-    #[error("the destination said something out of turn")]
+    #[error("the destination sent a message out of turn")]
     OutOfTurn,
     /// Each page has one answer.
     #[error("the destination answered for more pages than the set has")]

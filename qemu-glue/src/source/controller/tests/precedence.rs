@@ -1,4 +1,4 @@
-//! Which policy decides where several could: a table of situations, and what is told then.
+//! Which policy decides where several could: a table of situations, and the commands that follow.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use super::super::*;
 use super::world::{PAGES, SILENCE, USER, World, ram, range};
 use crate::channel::{Message, NotInstalled, Progress};
 
-/// Whether these were told, one after the other, with others between them or not.
+/// Whether these were commanded, one after the other, with others between them or not.
 fn in_order(commands: &[String], wanted: &[&str]) -> bool {
     let mut commands = commands.iter();
     wanted.iter().all(|wanted| commands.any(|command| command == wanted))
@@ -18,7 +18,7 @@ struct Case {
     before: fn(&mut World),
     /// The input that counts.
     then: fn(&mut World),
-    /// What is told then, in this order.
+    /// The commands that follow, in this order.
     expected: &'static [&'static str],
     /// And what is not.
     not_expected: &'static [&'static str],

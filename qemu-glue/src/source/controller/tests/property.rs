@@ -37,7 +37,7 @@ enum Event {
     /// By somebody else.
     Runs(bool),
     Cancel,
-    /// QEMU does as it was told.
+    /// QEMU carries out its commands.
     Cancelled,
     /// It goes on in spite of the throttle, as with a link that it thinks fast.
     Slips,

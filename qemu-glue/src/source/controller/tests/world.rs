@@ -1,5 +1,5 @@
 //! QEMU, its library, the destination and the threads that read, as far as the controller knows them. It does what
-//! it is told, and checks each command against what must be so.
+//! it gets, and checks each command against what must be so.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -62,7 +62,7 @@ pub(super) struct World {
 }
 
 impl World {
-    /// Armed, and told to migrate.
+    /// Armed, and QEMU has got `migrate`.
     pub(super) fn new(splits_load: bool) -> Self {
         let mut world = Self::armed(splits_load);
         world.step(Input::Begun);
