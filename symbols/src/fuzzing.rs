@@ -82,4 +82,8 @@ impl FileProvider for Planted {
     fn stored(&self, _: &str) -> Option<(String, Result<String, DebugFileRefusal>)> {
         None
     }
+
+    fn has_stored(&self) -> bool {
+        false
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -14,12 +15,14 @@ use crate::dwarf::{
     self, DebugInfo, Functions, Index, Sections, TooManyUnits, Types, UnwindTable, WantedNames,
 };
 use crate::elf::Program;
+use crate::ends::Ends;
 use crate::error::Error;
 use crate::extract::{self, DebugFacts};
 use crate::profile::{BinaryId, Profile, ServerId, Source};
 use crate::reason::UnresolvedReason;
 use crate::server::{self, Definition};
 use crate::stored;
+use crate::text::ProgramText;
 
 /// One step, and its wall-clock time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +39,23 @@ pub(crate) struct Read {
     pub(crate) profile: Profile,
     pub(crate) steps: Vec<ReadStep>,
     pub(crate) tried: Vec<Attempt>,
+}
+
+/// The stored profile of an open program, true of it; none where none is stored, or where that can only be said once all
+/// of the program is read.
+pub(crate) fn known(
+    path: &Path,
+    file: File,
+    files: &dyn FileProvider,
+    ends: &Ends,
+) -> Result<Option<Profile>, Error> {
+    match ProgramText::of(file) {
+        Ok(text) => stored::find_in(path, &text.until(ends.clone()), files),
+        Err(error) => {
+            log::debug!("`{}` is to be read whole: {error}", foreign::path(path));
+            Ok(None)
+        }
+    }
 }
 
 /// Reads a program and the files that belong to it: everything here is foreign.

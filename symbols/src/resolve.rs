@@ -1,5 +1,6 @@
 //! From a program file to its profile: stored profile, cache, own DWARF, debug file.
 
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -7,12 +8,13 @@ use crate::budget::Budget;
 use crate::cache::{Cache, CacheKey};
 use crate::debug_file::Attempt;
 use crate::debug_file::files::{FileProvider, LocalFiles};
-use crate::elf::{ElfError, FileSnapshot, Program};
+use crate::elf::snapshot::opened;
+use crate::elf::{ElfError, FileSnapshot, Owner, Program};
 use crate::error::Error;
 use crate::isolated::ReadJob;
 use crate::options::Options;
 use crate::profile::Profile;
-use crate::read::{Clock, ReadStep, read};
+use crate::read::{Clock, ReadStep, known, read};
 use crate::stored;
 use crate::trust::Trust;
 
@@ -68,16 +70,32 @@ fn look(target: &ProgramPaths<'_>, options: &Options) -> Result<Resolved, Error>
     let shared = || Budget::shared(options.share);
     let budget = options.budget_bytes.map_or_else(shared, Budget::new);
     let failed = |error| Error::Elf(ElfError::read(target.program, error));
-    let program = FileSnapshot::read_until(target.program, &budget, &|| ends.reached());
-    let program = program.map_err(failed)?;
-    clock.step("read");
-    let (mut tried, search, owner) = (Vec::new(), &options.debug_files, program.owner());
+    let found = foreign_file::program(target.program).map_err(|refusal| failed(refusal.into()))?;
+    let found = OwnedFd::from(found);
+    let (open, stat) = opened(&found).map_err(failed)?;
+    let (mut tried, search, owner) = (Vec::new(), &options.debug_files, Owner::of(&stat));
     let files =
         LocalFiles::open(target.program, target.root, &search.debuginfod, &budget, &mut tried)
             .with_profiles(&options.profile_dirs)
             .trusting(Trust::new(search.users.as_deref(), Some(owner)))
             .until(ends);
     let files = Rc::new(files);
+    let (path, limit) = (target.program, budget.limit());
+    let size = u64::try_from(stat.st_size).unwrap_or(0);
+    let job = ReadJob { path, files: &files, options, limit };
+    let isolation = options.isolation.as_ref();
+    let mut isolated = isolation.map(|of| of.open(job, open.as_fd(), size)).transpose()?;
+    // Of a build whose profile is stored, little has to be read: a machine may have no room for all of it.
+    let known = match &mut isolated {
+        None => known(path, open.into(), files.as_ref(), ends)?,
+        Some(isolated) => isolated.known()?,
+    };
+    clock.step("stored profiles");
+    if let Some(profile) = known {
+        return Ok(Resolved { profile, origin: Origin::Computed, steps: clock.steps, tried });
+    }
+    let program = FileSnapshot::of(&found, &budget, &|| ends.reached()).map_err(failed)?;
+    clock.step("read");
     // This process may have all rights, so it does not even look at the headers of what is foreign.
     let (cache, key) = (Cache::new(options.cache_dir.as_deref()), CacheKey::of(&program));
     // What ships with this program, or what the operator stored, beats what was found on the way.
@@ -88,14 +106,13 @@ fn look(target: &ProgramPaths<'_>, options: &Options) -> Result<Resolved, Error>
         let (steps, tried) = (clock.steps, Vec::new());
         return Ok(Resolved { profile, origin: Origin::Cached, steps, tried });
     }
-    let read = match &options.isolation {
+    let read = match isolated {
         None => {
             let program = Program::of(target.program, program, &budget)?;
             read(&program, Rc::clone(&files) as Rc<dyn FileProvider>, search)?
         }
-        Some(isolation) => {
-            let job = ReadJob { path: target.program, program, budget, files: &files, options };
-            let read = isolation.read(&job)?;
+        Some(isolated) => {
+            let read = isolated.read(&program)?;
             clock.step("in another process");
             read
         }

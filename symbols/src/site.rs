@@ -78,8 +78,12 @@ pub fn probe_at(program: &Program, addr: LinkAddr) -> Option<ProbeAddress> {
     if !program.is_code(addr) {
         return None;
     }
-    let machine = decode(program.bytes_at(addr, PROLOGUE_BYTES), addr).next()?;
-    let file_offset = program.file_offset(addr)?;
+    probe_in(program.bytes_at(addr, PROLOGUE_BYTES), addr, program.file_offset(addr)?)
+}
+
+/// The same of the `bytes` there.
+pub(crate) fn probe_in(bytes: &[u8], addr: LinkAddr, file_offset: FileOff) -> Option<ProbeAddress> {
+    let machine = decode(bytes, addr).next()?;
     let instruction =
         if is_emulated(&machine) { Instruction::Emulated } else { Instruction::SingleStepped };
     let mut text = String::new();

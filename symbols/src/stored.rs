@@ -3,15 +3,20 @@
 //! A stored profile is believed for exactly its build id, and for exactly its content where it states
 //! one; only when every address of it that the program's own symbols can confirm is confirmed.
 
+mod examined;
 mod format2;
 
+use std::path::Path;
+
 use crate::addr::LinkAddr;
+use crate::debug_file::DebugFileRefusal;
 use crate::debug_file::files::FileProvider;
 use crate::elf::Program;
 use crate::error::{Error, Mismatch};
 use crate::kin::{self, Fingerprint, KinError, Kinship};
 use crate::profile::{BinaryId, Profile, ServerId, Source};
-use crate::site;
+use crate::text::{ProgramText, TextError};
+use examined::{ExamineError, Examined, OpenProgram};
 
 /// A profile that ships with this program.
 struct Embedded {
@@ -62,16 +67,76 @@ pub(crate) fn find(
     files: &dyn FileProvider,
 ) -> Result<Option<Profile>, Error> {
     let operators = binary.names().find_map(|name| files.stored(&name));
-    let embedded = || embedded(binary).map(|of| (of.name.to_owned(), Ok(of.json.to_owned())));
-    let Some((name, text)) = operators.or_else(embedded) else { return Ok(None) };
+    let found = operators.or_else(|| of_us(binary));
+    let Some(found) = found else { return Ok(None) };
+    let profile = read(found)?;
+    match check(program, binary, &profile) {
+        Ok(()) => Ok(Some(Profile { binary: binary.clone(), ..profile })),
+        Err(ExamineError::Other(error)) => Err(*error),
+    }
+}
+
+/// The same of a program that is open and not in memory: only what the checks need is read of it, some kilobytes, and all
+/// of it only where the profile is of one content alone. None too where the file cannot be read so: whoever reads the
+/// whole of it is told why.
+///
+/// # Errors
+/// As [`find`].
+pub(crate) fn find_in(
+    path: &Path,
+    text: &ProgramText,
+    files: &dyn FileProvider,
+) -> Result<Option<Profile>, Error> {
+    let program = OpenProgram { path, text };
+    match search(&program, files) {
+        Err(ExamineError::Text(error)) => {
+            log::debug!("`{}` is to be read whole: {error}", foreign::path(path));
+            Ok(None)
+        }
+        Err(ExamineError::Other(error)) => Err(*error),
+        Ok(profile) => Ok(profile.filter(Profile::is_complete)),
+    }
+}
+
+fn search(
+    program: &OpenProgram<'_>,
+    files: &dyn FileProvider,
+) -> Result<Option<Profile>, ExamineError<TextError>> {
+    let mut binary = program.identity()?;
+    let mut found = binary.names().find_map(|name| files.stored(&name));
+    if found.is_none() && files.has_stored() {
+        binary.content_hash = Some(program.text.hash()?);
+        found = binary.names().find_map(|name| files.stored(&name));
+    }
+    let Some(found) = found.or_else(|| of_us(&binary)) else { return Ok(None) };
+    let profile = read(found).map_err(Box::new)?;
+    if profile.binary.content_hash.is_some() && binary.content_hash.is_none() {
+        binary.content_hash = Some(program.text.hash()?);
+    }
+    check(program, &binary, &profile)?;
+    Ok(Some(Profile { binary, ..profile }))
+}
+
+/// Whether a profile is one that is stored, with nothing changed but which program it is of.
+pub(crate) fn is_stored(profile: &Profile, files: &dyn FileProvider) -> bool {
+    let of_operator = profile.binary.names().find_map(|name| files.stored(&name));
+    let found = of_operator.or_else(|| of_us(&profile.binary));
+    let stored = found.and_then(|found| read(found).ok());
+    stored.is_some_and(|stored| Profile { binary: profile.binary.clone(), ..stored } == *profile)
+}
+
+/// A stored profile: its name, and its text where that can be read.
+type StoredText = (String, Result<String, DebugFileRefusal>);
+
+fn of_us(binary: &BinaryId) -> Option<StoredText> {
+    embedded(binary).map(|of| (of.name.to_owned(), Ok(of.json.to_owned())))
+}
+
+fn read((name, text): StoredText) -> Result<Profile, Error> {
     let text = text.map_err(|source| Error::StoredRefused { profile: name.clone(), source })?;
-    let mut profile = format2::read(text.as_bytes())
+    let profile = format2::read(text.as_bytes())
         .map_err(|e| Error::StoredUnreadable { profile: name.clone(), source: e.into() })?;
-    check(program, binary, &profile, &name)?;
-    // A profile for every file of a build id does not state the content; this program has one.
-    profile.binary = binary.clone();
-    profile.source = Source::Stored { name };
-    Ok(Some(profile))
+    Ok(Profile { source: Source::Stored { name }, ..profile })
 }
 
 /// The profile of a program without one of its own, carried over from a known build whose code it has; else why each build
@@ -108,12 +173,22 @@ fn carried_over(
     kin::carry_over(name, &profile, &Fingerprint::from_bytes(name, code)?, program)
 }
 
-fn check(program: &Program, binary: &BinaryId, profile: &Profile, name: &str) -> Result<(), Error> {
+/// Whether the profile is true of the program, as far as the program itself says it.
+fn check<P: Examined>(
+    program: &P,
+    binary: &BinaryId,
+    profile: &Profile,
+) -> Result<(), ExamineError<P::Error>> {
+    let name = match &profile.source {
+        Source::Stored { name } => name.as_str(),
+        _ => "",
+    };
     let same = |what: String, stored: String, found: String| match stored == found {
         true => Ok(()),
         false => {
             let (profile, path) = (name.to_owned(), program.path().to_owned());
-            Err(Error::from(Box::new(Mismatch { profile, path, what, stored, found })))
+            let mismatch = Mismatch { profile, path, what, stored, found };
+            Err(Box::new(Error::from(Box::new(mismatch))))
         }
     };
     let text = |id: &Option<String>| id.clone().unwrap_or_else(|| "none".to_owned());
@@ -124,20 +199,21 @@ fn check(program: &Program, binary: &BinaryId, profile: &Profile, name: &str) ->
     }
     same("the size".into(), profile.binary.size.to_string(), binary.size.to_string())?;
     same("PIE".into(), profile.binary.pie.to_string(), binary.pie.to_string())?;
-    let functions = profile.sites.values().flatten().map(|site| (&site.function, site.entry));
-    let globals = profile.globals.values().map(|global| (&global.name, global.addr));
-    let stored: Vec<(&String, LinkAddr)> = functions.chain(globals).collect();
-    let symbols = program.symbols(stored.iter().map(|(name, _)| name.as_str()))?;
+    let functions = profile.sites.values().flatten().map(|site| (&*site.function, site.entry));
+    let globals = profile.globals.values().map(|global| (&*global.name, global.addr));
+    let stored: Vec<(&str, LinkAddr)> = functions.chain(globals).collect();
+    let names: Vec<&str> = stored.iter().map(|(name, _)| *name).collect();
+    let symbols = program.addresses(&names)?;
     for (symbol, addr) in stored {
-        let exported = symbols.get(symbol);
+        let exported = symbols.get(symbol).map_or(&[][..], Vec::as_slice);
         if let Some(first) = exported.first()
-            && exported.iter().all(|symbol| symbol.addr != addr)
+            && !exported.contains(&addr)
         {
-            same(format!("`{symbol}`"), addr.to_string(), first.addr.to_string())?;
+            same(format!("`{symbol}`"), addr.to_string(), first.to_string())?;
         }
     }
     for site in profile.sites.values().flatten() {
-        let found = site::probe_at(program, site.probe);
+        let found = program.instruction(site.probe)?;
         let what = format!("the instruction at {} of `{}`", site.probe, site.function);
         same(what, site.text.clone(), found.as_ref().map_or("no code".into(), |p| p.text.clone()))?;
         let what = format!("the file offset of {}", site.probe);

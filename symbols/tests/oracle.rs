@@ -18,6 +18,7 @@ use common::skip;
 use symbols::debug_file::SearchOptions;
 use symbols::profile::{Bits, Instruction, Profile, Source};
 use symbols::role::{FieldRole, SiteRole, SizeRole};
+use symbols::text::ProgramText;
 use symbols::{Options, Origin, ProgramPaths, Resolved, resolve};
 
 /// The program that an environment variable names; none, and a counted skip, without it.
@@ -206,6 +207,39 @@ fn mysql_9_7_4_changed_is_refused() {
     let error =
         resolve(&ProgramPaths { program: &copy, root: folder.path() }, &options).unwrap_err();
     assert!(error.to_string().contains("is push %rbx, not push %rbp"), "{error}");
+}
+
+/// Bytes that this thread has read of files and pipes (proc(5), `rchar`).
+fn bytes_read() -> u64 {
+    let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+    io.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+/// A machine of 1 GiB has no room for a copy of a program of 70 MB beside its server.
+#[test]
+fn a_stored_build_is_not_read_whole() {
+    const MOST: u64 = 2 << 20;
+    let variables = ["POOLFERRY_MYSQL97", "POOLFERRY_MARIADB"];
+    for program in variables.iter().filter_map(|variable| server(variable)) {
+        let options = Options {
+            cache_dir: None,
+            budget_bytes: Some(64 << 10),
+            debug_files: SearchOptions::default(),
+            ..Options::default()
+        };
+        let before = bytes_read();
+        let resolved = resolve(&ProgramPaths { program: &program, root: Path::new("/") }, &options);
+        let profile = resolved.unwrap_or_else(|error| panic!("{error}")).profile;
+        let looked = bytes_read() - before;
+        assert!(matches!(profile.source, Source::Stored { .. }), "{:?}", profile.source);
+        let text = ProgramText::open(&program).unwrap();
+        text.prepare(&profile).unwrap();
+        text.prove_all(&profile).unwrap();
+        let proven = bytes_read() - before - looked;
+        let size = fs::metadata(&program).unwrap().len();
+        println!("{program:?}: {looked} bytes to find the profile, {proven} to prove, of {size}");
+        assert!(looked + proven < MOST, "{looked} + {proven}");
+    }
 }
 
 /// Instructions at the probes, by objdump.

@@ -55,6 +55,9 @@ pub(crate) trait FileProvider: Debug {
 
     /// The profile that the operator stored under `name`: the path of its file, and its text.
     fn stored(&self, name: &str) -> Option<(String, Result<String, DebugFileRefusal>)>;
+
+    /// Whether the operator may have stored any.
+    fn has_stored(&self) -> bool;
 }
 
 /// A file that was handed out: how to get it again, and what it was.
@@ -281,6 +284,10 @@ impl FileProvider for LocalFiles {
             });
             Some((shown, text.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())))
         })
+    }
+
+    fn has_stored(&self) -> bool {
+        !self.profile_dirs.is_empty()
     }
 }
 

@@ -51,7 +51,10 @@ pub enum ElfError {
         path: PathBuf,
     },
     /// Together, the files would take more memory than they may.
-    #[error("no room for `{path}` in the {limit} bytes of memory that may be taken to read files")]
+    #[error(
+        "no room for `{path}` in the {limit} bytes of memory that may be taken to read files: only a build whose \
+         profile is stored is known with less"
+    )]
     NoRoom {
         /// The file.
         #[serde(with = "path_text")]

@@ -26,6 +26,7 @@ pub use file_id::FileVersion;
 pub use section::Section;
 pub use snapshot::{FileSnapshot, MAX_FILE_BYTES, Owner, SnapshotError};
 pub use symbol::{Symbol, SymbolKind, SymbolTable};
+pub(crate) use symbol::{is_body, stem};
 
 use crate::budget::Budget;
 use crate::cause::Cause;

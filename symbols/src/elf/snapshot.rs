@@ -143,12 +143,7 @@ impl FileSnapshot {
         budget: &Budget,
         stop: &dyn Fn() -> bool,
     ) -> Result<Self, SnapshotError> {
-        regular(&rustix::fs::fstat(file).map_err(io::Error::from)?)?;
-        // The link in /proc opens exactly the file that was looked at, whatever its name means now.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::open(link_to(file), flags, Mode::empty()).map_err(io::Error::from)?;
-        let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
+        let (file, stat) = opened(file)?;
         let size = regular(&stat)?;
         // What will be copied, as far as the file system says it: so that nothing is begun in vain.
         if !budget.has_room(size.min(kept(&stat))) {
@@ -168,11 +163,7 @@ impl FileSnapshot {
         file: &OwnedFd,
         stop: &dyn Fn() -> bool,
     ) -> Result<([u8; blake3::OUT_LEN], Owner), SnapshotError> {
-        regular(&rustix::fs::fstat(file).map_err(io::Error::from)?)?;
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file =
-            rustix::fs::open(link_to(file), flags, Mode::empty()).map_err(io::Error::from)?;
-        let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
+        let (file, stat) = opened(file)?;
         let (size, mut at) = (regular(&stat)?, 0);
         let (mut hasher, mut chunk) = (blake3::Hasher::new(), vec![0; CHUNK]);
         while at < size {
@@ -265,6 +256,17 @@ impl FileSnapshot {
 /// The link in `/proc` by which an open file is opened again.
 pub(crate) fn link_to(file: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
+}
+
+/// Opens a regular file for reading that is open as a path; not one that is too large.
+pub(crate) fn opened(file: &OwnedFd) -> Result<(OwnedFd, Stat), SnapshotError> {
+    regular(&rustix::fs::fstat(file).map_err(io::Error::from)?)?;
+    // The link in /proc opens exactly the file that was looked at, whatever its name means now.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = rustix::fs::open(link_to(file), flags, Mode::empty()).map_err(io::Error::from)?;
+    let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
+    regular(&stat)?;
+    Ok((file, stat))
 }
 
 /// Size of a regular file that is not too large.

@@ -94,12 +94,12 @@ impl Program {
 }
 
 /// The name without the suffixes that compilers append to clones.
-fn stem(name: &str) -> &str {
+pub(crate) fn stem(name: &str) -> &str {
     name.split_once('.').map_or(name, |(stem, _)| stem)
 }
 
 /// False for a `.cold` part and for suffixes that are not known to mean a whole body.
-fn is_body(name: &str) -> bool {
+pub(crate) fn is_body(name: &str) -> bool {
     name.split('.').skip(1).all(|part| {
         matches!(part, "isra" | "constprop" | "part" | "clone" | "lto_priv")
             || (!part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))

@@ -12,13 +12,14 @@ use rustix::io::Errno;
 use super::IsolatedError;
 use super::confine::{close_inherited, confine};
 use super::line::{ChildMessage, MessageError};
-use super::message::{ChildRequest, ParentReply, ParseRequest, shorten};
+use super::message::{ChildRequest, ParentReply, ParseRequest, WholeProgram, shorten};
 use crate::budget::Budget;
 use crate::debug_file::DebugFileRefusal;
 use crate::debug_file::files::FileProvider;
 use crate::debug_file::found::{FoundFile, RootPlace};
 use crate::debug_file::link::BuildId;
 use crate::elf::{FileSnapshot, Program, SnapshotError};
+use crate::ends::Ends;
 use crate::error::Error;
 use crate::path_text::SentPath;
 use crate::read::{self, Read};
@@ -40,29 +41,44 @@ fn answer() -> Result<(), MessageError> {
     let start = |error: std::io::Error| MessageError::from(IsolatedError::Start(error.into()));
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(start)?;
     let line = PARENT.get_or_init(|| Mutex::new(ChildMessage::new(socket)));
-    let (hello, memory): (ParseRequest, _) = locked(line).receive(&mut wait)?;
-    let memory = memory.ok_or_else(|| IsolatedError::protocol("no program"))?;
+    let (hello, program): (ParseRequest, _) = locked(line).receive(&mut wait)?;
+    let program = program.ok_or_else(|| IsolatedError::protocol("no program"))?;
     if log::set_logger(&Logger).is_ok() {
         let level = log::LevelFilter::from_str(&hello.level);
         log::set_max_level(level.unwrap_or(log::LevelFilter::Warn));
     }
     let memory_bytes = hello.budget_bytes.saturating_add(hello.work_bytes);
-    let mut answer = match confine(memory_bytes, hello.cpu_seconds) {
-        Ok(()) => read(&hello, memory),
-        Err(error) => Err(Box::new(IsolatedError::Start(error.into())).into()),
-    };
+    let confined = confine(memory_bytes, hello.cpu_seconds);
+    let confined =
+        confined.map_err(|error| Error::from(Box::new(IsolatedError::Start(error.into()))));
+    let budget = Budget::new(hello.budget_bytes);
+    let has_stored = hello.has_stored;
+    let files = ParentFiles { roots: hello.roots.clone(), budget, has_stored };
+    let known = || read::known(&hello.program.0, program.into(), &files, &Ends::default());
+    let known = confined.and_then(|()| known());
+    let is_all = !matches!(known, Ok(None));
+    send(&ChildRequest::Known(Box::new(known)))?;
+    if is_all {
+        return Ok(());
+    }
+    let (whole, memory): (WholeProgram, _) = locked(line).receive(&mut wait)?;
+    let memory = memory.ok_or_else(|| IsolatedError::protocol("no program"))?;
+    let mut answer = read(&hello, whole, memory, files);
     shorten(&mut answer);
     send(&ChildRequest::Done(Box::new(answer)))
 }
 
-fn read(hello: &ParseRequest, memory: OwnedFd) -> Result<Read, Error> {
-    let budget = Budget::new(hello.budget_bytes);
-    let path = &hello.program.0;
-    let snapshot = FileSnapshot::received(memory, hello.stamp.clone(), &budget);
+fn read(
+    hello: &ParseRequest,
+    whole: WholeProgram,
+    memory: OwnedFd,
+    files: ParentFiles,
+) -> Result<Read, Error> {
+    let (path, budget) = (&hello.program.0, files.budget.clone());
+    let snapshot = FileSnapshot::received(memory, whole.stamp, &budget);
     let snapshot = snapshot.map_err(|error| crate::elf::ElfError::read(path, error))?;
     let program = Program::of(path, snapshot, &budget)?;
-    let files = Rc::new(ParentFiles { roots: hello.roots.clone(), budget });
-    read::read(&program, files, &hello.options())
+    read::read(&program, Rc::new(files), &hello.options())
 }
 
 /// Files that the parent opens.
@@ -70,6 +86,7 @@ fn read(hello: &ParseRequest, memory: OwnedFd) -> Result<Read, Error> {
 struct ParentFiles {
     roots: Vec<RootPlace>,
     budget: Budget,
+    has_stored: bool,
 }
 
 impl ParentFiles {
@@ -120,6 +137,10 @@ impl FileProvider for ParentFiles {
             Ok((ParentReply::Stored { name, text }, _)) => Some((name, text)),
             _ => None,
         }
+    }
+
+    fn has_stored(&self) -> bool {
+        self.has_stored
     }
 }
 

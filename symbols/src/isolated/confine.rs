@@ -34,8 +34,9 @@ const NOBODY: u32 = 65534;
 const MAX_FILES: u64 = 256;
 
 /// What a parser needs: memory, the socket, the clock, and to end.
-const ALLOWED: [libc::c_long; 34] = [
+const ALLOWED: [libc::c_long; 35] = [
     libc::SYS_read,
+    libc::SYS_pread64,
     libc::SYS_write,
     libc::SYS_close,
     libc::SYS_fstat,

@@ -7,6 +7,7 @@ use crate::debug_file::{Attempt, DebugFileRefusal, Debuginfod, SearchOptions};
 use crate::elf::snapshot::SnapshotStamp;
 use crate::error::Error;
 use crate::path_text::SentPath;
+use crate::profile::Profile;
 use crate::read::Read;
 
 /// Longest message in bytes. A profile has 10 KB; a list of places may have some hundred.
@@ -15,11 +16,12 @@ pub(super) const MAX_BYTES: usize = 4 << 20;
 /// Most places that are named in an answer.
 const MAX_TRIED: usize = 500;
 
-/// The parent's first message, with the program's memory.
+/// The parent's first message, with the open program: of what is stored for it, little of it has to be read.
 #[derive(Serialize, Deserialize)]
 pub(super) struct ParseRequest {
     pub(super) program: SentPath,
-    pub(super) stamp: SnapshotStamp,
+    /// Whether the operator may have stored profiles.
+    pub(super) has_stored: bool,
     pub(super) roots: Vec<RootPlace>,
     debug_dirs: Vec<SentPath>,
     urls: Vec<String>,
@@ -36,7 +38,7 @@ pub(super) struct ParseRequest {
 /// Everything that is not said by the caller.
 pub(super) struct Given<'a> {
     pub(super) program: SentPath,
-    pub(super) stamp: SnapshotStamp,
+    pub(super) has_stored: bool,
     pub(super) roots: &'a [RootPlace],
     pub(super) options: &'a SearchOptions,
     pub(super) budget_bytes: u64,
@@ -49,7 +51,7 @@ impl ParseRequest {
         let servers = &given.options.debuginfod;
         Self {
             program: given.program,
-            stamp: given.stamp,
+            has_stored: given.has_stored,
             roots: given.roots.to_vec(),
             debug_dirs: given.options.debug_dirs.iter().map(|dir| dir.as_path().into()).collect(),
             urls: servers.urls.clone(),
@@ -76,6 +78,12 @@ impl ParseRequest {
     }
 }
 
+/// The program once more, with all of it in memory: where there is no stored profile.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WholeProgram {
+    pub(super) stamp: SnapshotStamp,
+}
+
 /// What the child says.
 #[derive(Serialize, Deserialize)]
 pub(super) enum ChildRequest {
@@ -91,6 +99,8 @@ pub(super) enum ChildRequest {
     Stored { name: String },
     /// A log record. No reply.
     Log { level: String, text: String },
+    /// The stored profile, and the end; none where all of the program has to be read, for which the child then waits.
+    Known(Box<Result<Option<Profile>, Error>>),
     /// The answer, and the end.
     Done(Box<Result<Read, Error>>),
 }

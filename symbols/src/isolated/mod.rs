@@ -6,9 +6,14 @@
 //! ```text
 //! parent (our rights)                              child (no rights: `confine`)
 //! opens files below the two roots (`LocalFiles`)   parses: ELF, DWARF, machine code
+//! the open program  ─────────── descriptor ──────>  some kilobytes of it: is its profile stored?
+//!                 <──── the stored profile, or none ──────
 //! copies each into sealed memory  ──── memfd ───>  maps it
 //! checks, caches  <──── profile, or why there is none ────
 //! ```
+//!
+//! A build whose profile is stored is not copied, and not read to its end: a small machine may have no room for it. What
+//! may change meanwhile is the program of a stranger, who could have written it so in the first place.
 //!
 //! The child is our own program again ([`serve`]), with one socket and nothing else. The parent does
 //! not believe it: requests are counted, messages have a length, only ELF files are handed out, and

@@ -14,9 +14,9 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::process::Signal;
 
 use super::line::{ChildMessage, MessageError};
-use super::message::{ChildRequest, Given, ParentReply, ParseRequest};
+use super::message::{ChildRequest, Given, ParentReply, ParseRequest, WholeProgram};
 use super::{COMMAND, ChildLimits, IsolatedError, Isolation};
-use crate::budget::{Budget, Charge};
+use crate::budget::Charge;
 use crate::debug_file::DebugFileRefusal;
 use crate::debug_file::files::{FileProvider, LocalFiles};
 use crate::debug_file::link::BuildId;
@@ -25,7 +25,9 @@ use crate::ends::Ends;
 use crate::error::Error;
 use crate::options::Options;
 use crate::path_text::SentPath;
+use crate::profile::Profile;
 use crate::read::Read;
+use crate::stored;
 
 /// Most log records that are passed on; a million broken units must not fill a disk.
 const MAX_LOG_RECORDS: usize = 20;
@@ -51,38 +53,110 @@ struct Reader<'a> {
     held: Vec<Charge>,
 }
 
+/// What the child answers.
+enum Answer {
+    Read(Box<Result<Read, Error>>),
+    Known(Box<Result<Option<Profile>, Error>>),
+}
+
 /// What a program is read with.
+#[derive(Clone, Copy)]
 pub(crate) struct ReadJob<'a> {
     /// For messages.
     pub(crate) path: &'a Path,
-    pub(crate) program: FileSnapshot,
-    pub(crate) budget: Budget,
     pub(crate) files: &'a LocalFiles,
     pub(crate) options: &'a Options,
+    /// Most that copies of files may take, in bytes.
+    pub(crate) limit: u64,
+}
+
+/// A program that another process is reading.
+pub(crate) struct IsolatedProgram<'a> {
+    job: ReadJob<'a>,
+    reader: Reader<'a>,
+    /// Of the open file, in bytes.
+    size: u64,
 }
 
 impl Isolation {
-    /// Has a program and the files that belong to it read by another process.
-    pub(crate) fn read(&self, job: &ReadJob<'_>) -> Result<Read, Error> {
-        let mut reader = self.start(&job.options.ends).map_err(Box::new)?;
-        let read = match reader.converse(job) {
-            Ok(read) => read?,
-            Err(error) => return Err(Box::new(reader.explain(error)).into()),
+    /// Has an open program read by another process.
+    pub(crate) fn open<'a>(
+        &self,
+        job: ReadJob<'a>,
+        file: BorrowedFd<'_>,
+        size: u64,
+    ) -> Result<IsolatedProgram<'a>, Error> {
+        let ReadJob { path, files, options, limit } = job;
+        let mut reader = self.start(&options.ends).map_err(Box::new)?;
+        let hello = ParseRequest::new(Given {
+            program: SentPath::from(path),
+            has_stored: files.has_stored(),
+            roots: files.roots(),
+            options: &options.debug_files,
+            budget_bytes: limit,
+            work_bytes: self.limits.work_bytes,
+            cpu_seconds: self.limits.cpu.as_secs(),
+        });
+        match reader.send(&hello, Some(file)) {
+            Ok(()) => Ok(IsolatedProgram { job, reader, size }),
+            Err(error) => Err(Box::new(reader.explain(error)).into()),
+        }
+    }
+}
+
+impl IsolatedProgram<'_> {
+    /// The stored profile, which the other process has compared with the program; none where none is stored, or where that
+    /// can only be said once all of the program is read.
+    pub(crate) fn known(&mut self) -> Result<Option<Profile>, Error> {
+        let known = match self.answer()? {
+            Answer::Known(known) => (*known)?,
+            Answer::Read(_) => return Err(no_answer("it answers another question")),
+        };
+        // It can be no other than what we have stored.
+        let is_ours = |profile: &Profile| {
+            profile.binary.size == self.size && stored::is_stored(profile, self.job.files)
+        };
+        match known {
+            Some(profile) if !is_ours(&profile) => {
+                Err(no_answer("its answer is no stored profile"))
+            }
+            known => Ok(known),
+        }
+    }
+
+    /// The profile by all of the program and the files that belong to it.
+    pub(crate) fn read(mut self, program: &FileSnapshot) -> Result<Read, Error> {
+        // It has waited while we read.
+        self.reader.deadline = Instant::now() + self.reader.limits.wall;
+        let whole = WholeProgram { stamp: program.stamp().clone() };
+        if let Err(error) = self.reader.send(&whole, Some(program.memory().as_fd())) {
+            return Err(Box::new(self.reader.explain(error)).into());
+        }
+        let read = match self.answer()? {
+            Answer::Read(read) => (*read)?,
+            Answer::Known(_) => return Err(no_answer("it answers another question")),
         };
         let binary = &read.profile.binary;
-        let hash = job.program.hash().to_hex();
-        let checked = match read.profile.check() {
-            _ if binary.content_hash.as_deref() != Some(hash.as_str())
-                || binary.size != job.program.size() =>
-            {
-                Err("its answer is of another program".to_owned())
-            }
-            checked => checked.map_err(|error| error.to_string()),
-        };
-        checked.map_err(|what| Box::new(IsolatedError::protocol(what)))?;
+        let hash = program.hash().to_hex();
+        if binary.content_hash.as_deref() != Some(hash.as_str()) || binary.size != program.size() {
+            return Err(no_answer("its answer is of another program"));
+        }
+        read.profile.check().map_err(|error| no_answer(error.to_string()))?;
         Ok(read)
     }
 
+    fn answer(&mut self) -> Result<Answer, Error> {
+        let ReadJob { files, limit, .. } = self.job;
+        let answer = self.reader.converse(files, limit);
+        answer.map_err(|error| Box::new(self.reader.explain(error)).into())
+    }
+}
+
+fn no_answer(what: impl Into<String>) -> Error {
+    Box::new(IsolatedError::protocol(what)).into()
+}
+
+impl Isolation {
     fn start<'a>(&self, ends: &'a Ends) -> Result<Reader<'a>, IsolatedError> {
         let failed = |error: std::io::Error| IsolatedError::Start(error.into());
         let (ours, theirs) =
@@ -112,24 +186,14 @@ impl Isolation {
 }
 
 impl Reader<'_> {
-    /// Answers the child's requests, until it has a result.
-    fn converse(&mut self, job: &ReadJob<'_>) -> Result<Result<Read, Error>, MessageError> {
-        let ReadJob { path, program, budget, files, options } = job;
-        let hello = ParseRequest::new(Given {
-            program: SentPath::from(*path),
-            stamp: program.stamp().clone(),
-            roots: files.roots(),
-            options: &options.debug_files,
-            budget_bytes: budget.limit(),
-            work_bytes: self.limits.work_bytes,
-            cpu_seconds: self.limits.cpu.as_secs(),
-        });
-        self.send(&hello, Some(program.memory().as_fd()))?;
+    /// Answers the child's requests, until it has a result; files take at most `limit` bytes.
+    fn converse(&mut self, files: &LocalFiles, limit: u64) -> Result<Answer, MessageError> {
         loop {
             let request = self.receive()?;
             let since = Instant::now();
             let reply = match request {
-                ChildRequest::Done(answer) => return Ok(*answer),
+                ChildRequest::Done(answer) => return Ok(Answer::Read(answer)),
+                ChildRequest::Known(known) => return Ok(Answer::Known(known)),
                 ChildRequest::Log { level, text } => {
                     self.log(&level, &text);
                     continue;
@@ -140,18 +204,18 @@ impl Reader<'_> {
                 }
                 ChildRequest::Open { root, path } => {
                     let found = files.open(root, &path.0);
-                    self.give(found.map(|found| (found.snapshot, found.real_dir)), budget.limit())
+                    self.give(found.map(|found| (found.snapshot, found.real_dir)), limit)
                 }
                 ChildRequest::Fetched { id } => {
                     match BuildId::new(&id).and_then(|id| files.fetched(&id)) {
-                        Some(found) => self.give(found.map(|file| (file, None)), budget.limit()),
+                        Some(found) => self.give(found.map(|file| (file, None)), limit),
                         None => (ParentReply::Nothing, None),
                     }
                 }
                 ChildRequest::Fetch { server, id } => {
                     let id = BuildId::new(&id).ok_or(DebugFileRefusal::Absent);
                     let found = id.and_then(|id| files.fetch(server, &id));
-                    self.give(found.map(|file| (file, None)), budget.limit())
+                    self.give(found.map(|file| (file, None)), limit)
                 }
                 ChildRequest::Stored { name } => (stored(files, &name), None),
             };

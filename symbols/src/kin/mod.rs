@@ -41,6 +41,13 @@ use crate::server::Definition;
 /// Most names of changed functions that an error has.
 const MOST_NAMES: usize = 5;
 
+/// The functions of a program, in the order of their addresses, by a look at its whole unwind table.
+#[cfg(test)]
+pub(crate) fn functions_of(program: &Program) -> Result<Vec<std::ops::Range<u64>>, KinError> {
+    let table = function::FunctionTable::of(program)?;
+    Ok(table.as_slice().iter().map(|of| of.start..of.end).collect())
+}
+
 /// How a profile was carried over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kinship {

@@ -12,13 +12,16 @@ use std::path::{Path, PathBuf};
 use foreign_file::Refusal;
 use object::LittleEndian as Le;
 use object::elf::{
-    ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_X86_64, FileHeader64, PF_X, PT_GNU_EH_FRAME, PT_LOAD,
-    ProgramHeader64, SHT_DYNSYM, SHT_SYMTAB, STT_FUNC, STT_GNU_IFUNC, SectionHeader64, Sym64,
+    ELFCLASS64, ELFDATA2LSB, ELFMAG, EM_X86_64, ET_DYN, FileHeader64, PF_X, PT_GNU_EH_FRAME,
+    PT_LOAD, PT_NOTE, ProgramHeader64, SHT_DYNSYM, SHT_GNU_HASH, SHT_NOTE, SHT_SYMTAB, STT_FUNC,
+    STT_GNU_IFUNC, SectionHeader64, Sym64,
 };
 use object::pod::{self, Pod};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _};
 
 use super::error::TextError;
+use super::exports::Exports;
+use super::note::Notes;
 use super::segment::Segment;
 use super::unwind::{Mapped, Unwind};
 use crate::addr::{FileOff, LinkAddr};
@@ -30,8 +33,8 @@ const MAX_HEADERS: usize = 4096;
 /// Most bytes of one symbol table that are looked through; that of a server has some ten million.
 const MAX_TABLE_BYTES: u64 = 64 << 20;
 
-/// Most bytes that are read of a program, all in all: what is needed is both tables once, the unwind table, and
-/// some code.
+/// Most bytes that are read of a program, all in all: what is needed is both tables once, some rows of the unwind
+/// table, and some code.
 const MAX_READ: u64 = 512 << 20;
 
 /// Most names of one function that are kept; what the linker has folded together has some.
@@ -45,9 +48,9 @@ const MAX_NAME: usize = 4096;
 
 /// A symbol table and the strings of its names.
 #[derive(Clone, Debug)]
-struct Symbols {
-    table: Range<u64>,
-    strings: Range<u64>,
+pub(super) struct Symbols {
+    pub(super) table: Range<u64>,
+    pub(super) strings: Range<u64>,
 }
 
 /// The open file of a program that is to be probed.
@@ -56,12 +59,19 @@ pub struct ProgramText {
     file: File,
     /// `st_dev` and `st_ino`.
     id: (u64, u64),
+    /// In bytes, when it was opened.
     size: u64,
+    /// Whether it is position independent (`ET_DYN`).
+    pie: bool,
+    /// Where its build id may stand.
+    pub(super) notes: Notes,
     segments: Vec<Segment>,
     /// `.eh_frame_hdr`.
     unwind_header: Option<Range<u64>>,
     /// `.symtab` and `.dynsym`.
-    tables: Vec<Symbols>,
+    pub(super) tables: Vec<Symbols>,
+    /// What finds a name in `.dynsym`; none where `.gnu.hash` is not there.
+    pub(super) exports: Option<Exports>,
     /// Names of functions by where they start, of those that were requested.
     names: RefCell<BTreeMap<u64, Vec<String>>>,
     /// What may still be read, in bytes.
@@ -100,9 +110,12 @@ impl ProgramText {
             file,
             id: (meta.dev(), meta.ino()),
             size: meta.len(),
+            pie: false,
+            notes: Notes::default(),
             segments: Vec::new(),
             unwind_header: None,
             tables: Vec::new(),
+            exports: None,
             names: RefCell::default(),
             left: Cell::new(MAX_READ),
             ends: Ends::default(),
@@ -132,6 +145,8 @@ impl ProgramText {
         if header.e_machine(Le) != EM_X86_64 {
             return Err(malformed("it is for another machine"));
         }
+        self.pie = header.e_type(Le) == ET_DYN;
+        let mut notes = Notes::default();
         let (at, count) = (header.e_phoff(Le), header.e_phnum(Le));
         for segment in self.table::<ProgramHeader64<Le>>(at, count, header.e_phentsize(Le))? {
             let (addr, offset) = (segment.p_vaddr(Le), segment.p_offset(Le));
@@ -142,6 +157,7 @@ impl ProgramText {
                     self.segments.push(Segment { addr, offset, len, executable });
                 }
                 PT_GNU_EH_FRAME => self.unwind_header = Some(addr..addr.saturating_add(len)),
+                PT_NOTE => notes.add(offset..offset.saturating_add(len), segment.p_align(Le)),
                 _ => {}
             }
         }
@@ -151,9 +167,16 @@ impl ProgramText {
             let start = section.sh_offset(Le).min(self.size);
             start..start.saturating_add(section.sh_size(Le)).min(self.size)
         };
+        // As everybody does: by the sections, where there are any.
+        if !sections.is_empty() {
+            notes = Notes::default();
+        }
         let mut has_dynamic = false;
         for section in &sections {
             let kind = section.sh_type(Le);
+            if kind == SHT_NOTE {
+                notes.add(range(section), section.sh_addralign(Le));
+            }
             if kind != SHT_SYMTAB && kind != SHT_DYNSYM {
                 continue;
             }
@@ -168,9 +191,15 @@ impl ProgramText {
             if let Some(strings) = strings.map(range)
                 && table.end - table.start <= MAX_TABLE_BYTES
             {
-                self.tables.push(Symbols { table, strings });
+                let symbols = Symbols { table, strings };
+                if kind == SHT_DYNSYM {
+                    let hash = sections.iter().find(|other| other.sh_type(Le) == SHT_GNU_HASH);
+                    self.exports = hash.map(|hash| Exports::new(range(hash), symbols.clone()));
+                }
+                self.tables.push(symbols);
             }
         }
+        self.notes = notes;
         Ok(())
     }
 
@@ -196,6 +225,39 @@ impl ProgramText {
     #[must_use]
     pub fn id(&self) -> (u64, u64) {
         self.id
+    }
+
+    /// Size of the file in bytes, when it was opened.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// True when a load bias is to be added to link addresses.
+    #[must_use]
+    pub fn is_pie(&self) -> bool {
+        self.pie
+    }
+
+    /// BLAKE3 of the whole file, hexadecimal; read to its end for it, and nothing of it kept.
+    ///
+    /// # Errors
+    /// It cannot be read, or was cut short.
+    pub fn hash(&self) -> Result<String, TextError> {
+        let mut hasher = blake3::Hasher::new();
+        let mut piece = vec![0; PIECE];
+        let mut at = 0;
+        while at < self.size {
+            if self.ends.reached() {
+                return Err(TextError::Ended);
+            }
+            let len = usize::try_from(self.size - at).map_or(PIECE, |left| left.min(PIECE));
+            let read = self.file.read_exact_at(&mut piece[..len], at);
+            read.map_err(|source| TextError::Read { at, len, source })?;
+            hasher.update(&piece[..len]);
+            at += len as u64;
+        }
+        Ok(hasher.finalize().to_hex().to_string())
     }
 
     /// The open file.
@@ -251,6 +313,9 @@ impl ProgramText {
     ) -> Result<(), TextError> {
         let mut found: BTreeMap<u64, Vec<String>> =
             starts.into_iter().map(|start| (start.0, Vec::new())).collect();
+        if found.is_empty() {
+            return Ok(());
+        }
         for Symbols { table, strings } in &self.tables {
             self.each_symbol(table, |symbol| {
                 let is_function = matches!(symbol.st_type(), STT_FUNC | STT_GNU_IFUNC);
@@ -302,7 +367,7 @@ impl ProgramText {
         Ok(starts)
     }
 
-    fn each_symbol(
+    pub(super) fn each_symbol(
         &self,
         table: &Range<u64>,
         mut each: impl FnMut(&Sym64<Le>) -> Result<(), TextError>,
@@ -331,7 +396,7 @@ impl ProgramText {
                 self.unwind.get_or_init(|| read)
             }
         };
-        Ok(unwind.function(addr))
+        unwind.function(self, addr)
     }
 }
 

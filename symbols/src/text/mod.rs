@@ -8,6 +8,8 @@
 //!
 //! ```text
 //! image    headers, segments, symbol tables: bounded reads of the open file
+//! note     the build id
+//! exports  addresses by name
 //! unwind   functions by the program's own unwind table (.eh_frame)
 //! proof    start of the function -> straight decoding -> the probed instruction
 //! ```
@@ -17,11 +19,14 @@
 //! pieces of bounded size, never mapped.
 
 mod error;
+mod exports;
 mod image;
+mod note;
 mod proof;
 mod segment;
 mod unwind;
 
 pub use error::{SiteError, TextError, Why};
+pub(crate) use exports::Named;
 pub use image::ProgramText;
 pub use proof::ProvenSite;

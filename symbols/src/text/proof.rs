@@ -7,6 +7,7 @@ use super::image::ProgramText;
 use crate::addr::{FileOff, LinkAddr};
 use crate::elf::hex;
 use crate::profile::{ArgLoc, Profile, Site, SiteKind};
+use crate::site::{ProbeAddress, probe_in};
 
 /// Longest way from the start of a function to a site, in bytes. Only inlined copies are far in.
 const MAX_WAY: u64 = 1 << 20;
@@ -87,9 +88,16 @@ impl ProgramText {
     /// # Errors
     /// When the program cannot be read, or is too large.
     pub fn prepare(&self, profile: &Profile) -> Result<(), TextError> {
-        let start = |site: &Site| match site.kind {
-            SiteKind::Function | SiteKind::Clone => Ok(Some(site.entry)),
-            SiteKind::Inlined => Ok(self.unwound(site.probe)?.map(|range| LinkAddr(range.start))),
+        let start = |site: &Site| {
+            let start = match site.kind {
+                SiteKind::Function | SiteKind::Clone => site.entry,
+                SiteKind::Inlined => match self.unwound(site.probe)? {
+                    Some(range) => LinkAddr(range.start),
+                    None => return Ok(None),
+                },
+            };
+            // What is exported is found by its name.
+            Ok((!self.exports(&site.function, start)?).then_some(start))
         };
         let starts: Result<Vec<_>, TextError> =
             profile.sites.values().flatten().map(start).collect();
@@ -151,6 +159,15 @@ impl ProgramText {
         Ok(ProvenSite { text: self, function, entry, probe: entry, args: Vec::new() })
     }
 
+    /// The instruction at `addr`, for people too; none where there is no code, or none that decodes.
+    pub(crate) fn instruction_at(&self, addr: LinkAddr) -> Result<Option<ProbeAddress>, TextError> {
+        let Some(file_offset) = self.code(&(addr.0..addr.0.saturating_add(1))) else {
+            return Ok(None);
+        };
+        let bytes = self.code_from(addr, MAX_INSTRUCTION)?;
+        Ok(probe_in(&bytes, addr, file_offset))
+    }
+
     fn proof(&self, site: &Site) -> Result<ProvenSite<'_>, Why> {
         let way = site.probe.0.checked_sub(site.entry.0).ok_or(Why::MidInstruction)?;
         let start = match site.kind {
@@ -187,6 +204,9 @@ impl ProgramText {
 
     /// A body must start at the site's entry, under the site's name.
     fn check_start(&self, site: &Site) -> Result<(), Why> {
+        if self.exports(&site.function, site.entry)? {
+            return Ok(());
+        }
         let names = self.names_at(site.entry)?;
         if names.contains(&site.function) {
             return Ok(());
@@ -206,6 +226,9 @@ impl ProgramText {
     fn start_around(&self, site: &Site) -> Result<LinkAddr, Why> {
         let range = self.unwound(site.probe)?.ok_or(Why::NoFunction { entry: site.entry })?;
         let start = LinkAddr(range.start);
+        if self.exports(&site.function, start)? {
+            return Ok(start);
+        }
         let names = self.names_at(start)?;
         // A part that was moved away is called like its function, with a suffix.
         let stem = |name: &str| name.split('.').next().unwrap_or_default().to_owned();

@@ -14,3 +14,4 @@ mod odd_files;
 mod proven;
 mod refused;
 mod sites;
+mod stored;

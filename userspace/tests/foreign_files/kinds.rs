@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use symbols::isolated::Isolation;
+use symbols::profile::Source;
 use symbols::reason::UnresolvedReason;
 use symbols::{Error, Options};
 use test_servers::command;
@@ -49,6 +50,31 @@ fn all_of_it() {
 fn none() {
     let Some(lab) = Lab::with("none", &["-s"]) else { return };
     assert_eq!(kind(&lab), Err(UnresolvedReason::Stripped));
+}
+
+/// Little of it is read: there may be no room for all of it.
+#[test]
+fn of_a_stored_build() {
+    let flags = ["-g", "-Wl,--build-id=sha1"];
+    let Some(lab) = Lab::with("of_a_stored_build", &flags) else { return };
+    let mut stored = resolve(&lab.program(), &isolated()).unwrap().profile;
+    // The agent could do without what so small a server lacks.
+    stored.missing.clear();
+    let id = stored.binary.build_id.clone().unwrap();
+    let text = serde_json::to_vec(&stored).unwrap();
+    std::fs::write(lab.path(&format!("{id}.json")), text).unwrap();
+    let little =
+        Options { profile_dirs: vec![lab.path("")], budget_bytes: Some(1 << 10), ..isolated() };
+    let there = resolve(&lab.program(), &little).unwrap().profile;
+    assert!(matches!(there.source, Source::Stored { .. }), "{:?}", there.source);
+    let here = Options { isolation: None, ..little.clone() };
+    assert_eq!(resolve(&lab.program(), &here).unwrap().profile, there);
+    // Of another program, the same text is refused by the process that reads it.
+    let mut bytes = std::fs::read(lab.program()).unwrap();
+    bytes.extend_from_slice(&[0; 8]);
+    std::fs::write(lab.program(), bytes).unwrap();
+    let error = resolve(&lab.program(), &little).unwrap_err();
+    assert!(error.to_string().contains("does not fit"), "{error}");
 }
 
 /// As MySQL's own archives are built since 8.0.27 (`MINIMAL_RELWITHDEBINFO`).
