@@ -9,6 +9,7 @@
 //! site         the instruction to probe     extract   names + DWARF -> profile
 //! stored       profiles of stripped builds  cache     profiles of earlier runs
 //! kin          a known build's profile carried over to another build of the same code
+//! symbol_list  names of a stripped program by the list of its package
 //! resolve      all of it, in order          report    a profile, for people
 //! trust        whose files are believed
 //! text         a site, proven in the program's own bytes before a probe goes there
@@ -44,6 +45,7 @@ pub mod server;
 pub mod site;
 mod small_file;
 mod stored;
+pub mod symbol_list;
 pub mod text;
 mod trust;
 pub mod version;

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::addr::{FileOff, LinkAddr};
 use crate::reason::UnresolvedReason;
 use crate::role::{FieldRole, GlobalRole, Role, SiteRole, SizeRole};
+use crate::symbol_list::SymbolListUse;
 
 pub use check::{MAX_PROFILE_BYTES, ProfileError};
 pub use meaning::{
@@ -149,6 +150,9 @@ pub enum Source {
         compared: usize,
         /// How many of them stand at other lines of their sources.
         moved_lines: usize,
+        /// What the list of the program's names says to it.
+        #[serde(default)]
+        symbol_list: SymbolListUse,
     },
 }
 

@@ -97,7 +97,7 @@ pub(crate) fn read(
     };
     let profile = match profile {
         Some(profile) => profile,
-        None => match stored::kin(program, &binary, &server) {
+        None => match stored::kin(program, &binary, &server, files.as_ref()) {
             Ok(profile) => profile,
             Err(refused) => {
                 let path = program.path().to_owned();

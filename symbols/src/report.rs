@@ -9,6 +9,7 @@ use crate::profile::{
     Source, States, Topology,
 };
 use crate::role::SiteRole;
+use crate::symbol_list::SymbolListUse;
 
 /// Names of the DWARF registers 0 to 15 of x86-64.
 const REGISTERS: [&str; 16] = [
@@ -139,12 +140,24 @@ impl fmt::Display for Origin<'_> {
             Source::OwnDwarf => f.write_str("DWARF in the program"),
             Source::DebugFile { path } => write!(f, "DWARF in {}", shown(path)),
             Source::Stored { name } => write!(f, "stored profile {}", shown(name)),
-            Source::Kin { name, version, compared, moved_lines } => write!(
-                f,
-                "stored profile {} of {}: {compared} functions compared, all alike ({moved_lines} at other lines)",
-                shown(name),
-                shown(version)
-            ),
+            Source::Kin { name, version, compared, moved_lines, symbol_list } => {
+                write!(
+                    f,
+                    "stored profile {} of {}: {compared} functions compared, all alike ({moved_lines} at other lines); ",
+                    shown(name),
+                    shown(version)
+                )?;
+                match symbol_list {
+                    SymbolListUse::Absent => f.write_str("no list of the program's names is there"),
+                    SymbolListUse::Agreed { symbols } => write!(
+                        f,
+                        "the list of the program's names agrees ({symbols} exported symbols bind it)"
+                    ),
+                    SymbolListUse::Unused { why } => {
+                        write!(f, "the list of the program's names is not used: it {}", shown(why))
+                    }
+                }
+            }
         }
     }
 }

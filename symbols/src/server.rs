@@ -9,6 +9,7 @@ mod names;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde::Deserialize;
@@ -53,6 +54,8 @@ pub struct Definition {
     /// known of these servers.
     #[serde(default)]
     pub compared: Vec<String>,
+    /// Where the server's package has the list of its program's names, compressed; none where it has no such list.
+    pub symbol_list: Option<PathBuf>,
     /// Roles that the agent can do without.
     #[serde(default)]
     pub optional: Optional,

@@ -15,6 +15,7 @@ use crate::elf::Program;
 use crate::error::{Error, Mismatch};
 use crate::kin::{self, Fingerprint, KinError, Kinship};
 use crate::profile::{BinaryId, Profile, ServerId, Source};
+use crate::symbol_list::{SymbolList, SymbolListError, SymbolListUse};
 use crate::text::{ProgramText, TextError};
 use examined::{ExamineError, Examined, OpenProgram};
 
@@ -145,14 +146,15 @@ pub(crate) fn kin(
     program: &Program,
     binary: &BinaryId,
     server: &ServerId,
+    files: &dyn FileProvider,
 ) -> Result<Profile, Vec<KinError>> {
     let of_definition = EMBEDDED.iter().filter(|of| of.definition == server.definition);
     let mut refused = Vec::new();
     for (embedded, code) in of_definition.filter_map(|of| Some((of, of.code?))) {
-        match carried_over(program, embedded, code) {
-            Ok((profile, Kinship { version, compared, moved_lines })) => {
+        match carried_over(program, embedded, code, files) {
+            Ok((profile, Kinship { version, compared, moved_lines }, symbol_list)) => {
                 let name = embedded.name.to_owned();
-                let source = Source::Kin { name, version, compared, moved_lines };
+                let source = Source::Kin { name, version, compared, moved_lines, symbol_list };
                 let (server, binary) = (server.clone(), binary.clone());
                 return Ok(Profile { server, binary, source, ..profile });
             }
@@ -166,11 +168,48 @@ fn carried_over(
     program: &Program,
     embedded: &Embedded,
     code: &[u8],
-) -> Result<(Profile, Kinship), KinError> {
+    files: &dyn FileProvider,
+) -> Result<(Profile, Kinship, SymbolListUse), KinError> {
     let Embedded { name, json, .. } = *embedded;
     let unreadable = |source| KinError::Unreadable { known: name.to_owned(), source };
     let profile = format2::read(json.as_bytes()).map_err(|error| unreadable(error.into()))?;
-    kin::carry_over(name, &profile, &Fingerprint::from_bytes(name, code)?, program)
+    let (list, used) = listed(program, &profile, files);
+    let known = Fingerprint::from_bytes(name, code)?;
+    let (profile, kinship) = kin::carry_over(name, &profile, &known, program, list.as_ref())?;
+    Ok((profile, kinship, used))
+}
+
+/// What the list of the program's names says of those in `profile`, and what became of it: the first list that is
+/// the program's, below its own root and then below ours.
+fn listed(
+    program: &Program,
+    profile: &Profile,
+    files: &dyn FileProvider,
+) -> (Option<SymbolList>, SymbolListUse) {
+    let functions = profile.sites.values().flatten().map(|site| &*site.function);
+    let globals = profile.globals.values().map(|global| &*global.name);
+    let names: Vec<&str> = functions.chain(globals).collect();
+    let mut used = SymbolListUse::Absent;
+    for (number, root) in files.roots().iter().enumerate() {
+        let found = files.symbol_list(number, &profile.server.definition);
+        let read = match found {
+            Err(DebugFileRefusal::Absent) => continue,
+            other => other.map_err(SymbolListError::from),
+        };
+        match read.and_then(|list| SymbolList::read(list.reader(), program, &names)) {
+            Ok(list) => {
+                let symbols = list.agreed;
+                return (Some(list), SymbolListUse::Agreed { symbols });
+            }
+            Err(error) => {
+                let why = foreign::Chain(&error).to_string();
+                let shown = foreign::path(&root.shown);
+                log::warn!("the list of the program's names below `{shown}` is not used: it {why}");
+                used = SymbolListUse::Unused { why };
+            }
+        }
+    }
+    (None, used)
 }
 
 /// Whether the profile is true of the program, as far as the program itself says it.

@@ -58,6 +58,11 @@ impl Trust {
         Self { users: [0, me].into_iter().chain(caller).collect() }
     }
 
+    /// Root alone: of what a distribution's packages bring.
+    pub(crate) fn root() -> Self {
+        Self { users: vec![0] }
+    }
+
     /// Whether only those who are trusted may have written a file.
     ///
     /// # Errors

@@ -69,6 +69,9 @@ pub enum DebugFileRefusal {
     /// Not an ELF that can be read.
     #[error("not a usable x86-64 ELF file")]
     Elf(#[source] Option<Cause>),
+    /// A list of names that is not compressed by gzip.
+    #[error("not compressed by gzip")]
+    NotGzip,
     /// It belongs to another build; the reason is a [`UnresolvedReason::BuildIdMismatch`].
     #[error("{0}")]
     OtherBuild(UnresolvedReason),
@@ -144,7 +147,7 @@ impl DebugFileRefusal {
         match self {
             Self::Absent | Self::NotAFile | Self::NoDebugInfo => None,
             Self::Open(_) => Some("run as root, or let this user read the debug files"),
-            Self::TooMany(_) => None,
+            Self::TooMany(_) | Self::NotGzip => None,
             Self::Stranger(_) => Some(
                 "if the file is yours, give it to root and let nobody else write it \
                  (chown root, chmod go-w)",

@@ -16,7 +16,8 @@ use super::attempt::DebugFileRefusal;
 use super::found::{FoundFile, RootPlace};
 use crate::budget::Budget;
 use crate::elf::snapshot::link_to;
-use crate::elf::{FileSnapshot, Owner};
+use crate::elf::{FileSnapshot, Owner, SnapshotError};
+use crate::symbol_list;
 use crate::trust::Trust;
 
 #[derive(Debug)]
@@ -63,6 +64,28 @@ impl SearchRoot {
         let file = self.find(path, trust)?;
         let snapshot =
             FileSnapshot::of(&file, budget, stop).map_err(DebugFileRefusal::from_read)?;
+        Ok(FoundFile { snapshot, real_dir: self.real_dir(&link_to(&file)) })
+    }
+
+    /// Reads a list of names at `path`: a small file of root's that is compressed by gzip.
+    pub(super) fn open_list(
+        &self,
+        path: &Path,
+        budget: &Budget,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<FoundFile, DebugFileRefusal> {
+        let file = self.find(path, &Trust::root())?;
+        let stat = rustix::fs::fstat(&file)
+            .map_err(|e| DebugFileRefusal::from_open(io::Error::from(e)))?;
+        let size = u64::try_from(stat.st_size).unwrap_or(u64::MAX);
+        if size > symbol_list::MAX_COMPRESSED {
+            return Err(DebugFileRefusal::Unread(SnapshotError::TooLarge { size }));
+        }
+        let snapshot =
+            FileSnapshot::of(&file, budget, stop).map_err(DebugFileRefusal::from_read)?;
+        if !snapshot.is_gzip() {
+            return Err(DebugFileRefusal::NotGzip);
+        }
         Ok(FoundFile { snapshot, real_dir: self.real_dir(&link_to(&file)) })
     }
 

@@ -49,6 +49,21 @@ pub(crate) struct SnapshotStamp {
     owner: Owner,
 }
 
+/// Reads a [`FileSnapshot`] from its beginning.
+#[derive(Debug)]
+pub(crate) struct SnapshotReader<'s> {
+    snapshot: &'s FileSnapshot,
+    at: u64,
+}
+
+impl io::Read for SnapshotReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = rustix::io::pread(&self.snapshot.memory, buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
 /// Who may have written a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner {
@@ -214,8 +229,22 @@ impl FileSnapshot {
 
     /// Whether it begins as an ELF file does.
     pub(crate) fn is_elf(&self) -> bool {
-        let mut magic = [0; 4];
-        rustix::io::pread(&self.memory, &mut magic, 0).is_ok_and(|_| magic == *b"\x7fELF")
+        self.begins_with(*b"\x7fELF")
+    }
+
+    /// Whether it begins as gzip lets it (RFC 1952, 2.3.1: its magic, and the only method of compression).
+    pub(crate) fn is_gzip(&self) -> bool {
+        self.begins_with([0x1f, 0x8b, 8])
+    }
+
+    fn begins_with<const N: usize>(&self, magic: [u8; N]) -> bool {
+        let mut first = [0; N];
+        rustix::io::pread(&self.memory, &mut first, 0).is_ok_and(|_| first == magic)
+    }
+
+    /// Its bytes, from the first on.
+    pub(crate) fn reader(&self) -> SnapshotReader<'_> {
+        SnapshotReader { snapshot: self, at: 0 }
     }
 
     /// Size in bytes.

@@ -142,6 +142,12 @@ impl FileProvider for ParentFiles {
     fn has_stored(&self) -> bool {
         self.has_stored
     }
+
+    fn symbol_list(&self, root: usize, definition: &str) -> Result<FileSnapshot, DebugFileRefusal> {
+        let ask = ChildRequest::SymbolList { root, definition: definition.to_owned() };
+        let found = self.file(&ask).unwrap_or(Err(DebugFileRefusal::Absent));
+        found.map(|found| found.snapshot)
+    }
 }
 
 fn send(request: &ChildRequest) -> Result<(), MessageError> {

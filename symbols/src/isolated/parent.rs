@@ -217,6 +217,10 @@ impl Reader<'_> {
                     let found = id.and_then(|id| files.fetch(server, &id));
                     self.give(found.map(|file| (file, None)), limit)
                 }
+                ChildRequest::SymbolList { root, definition } => {
+                    // Where it lies, and that it is compressed by gzip, is seen to here: nothing else is handed out.
+                    self.hand(files.symbol_list(root, &definition).map(|list| (list, None)), limit)
+                }
                 ChildRequest::Stored { name } => (stored(files, &name), None),
             };
             // What took us time is not the child's fault.
@@ -233,11 +237,21 @@ impl Reader<'_> {
         found: Result<(FileSnapshot, Option<std::path::PathBuf>), DebugFileRefusal>,
         limit: u64,
     ) -> (ParentReply, Option<FileSnapshot>) {
+        // Whatever else a path leads to, a key or a password file, stays here.
+        let found = found.and_then(|found| match found.0.is_elf() {
+            true => Ok(found),
+            false => Err(DebugFileRefusal::Elf(None)),
+        });
+        self.hand(found, limit)
+    }
+
+    /// A reply with a file.
+    fn hand(
+        &mut self,
+        found: Result<(FileSnapshot, Option<std::path::PathBuf>), DebugFileRefusal>,
+        limit: u64,
+    ) -> (ParentReply, Option<FileSnapshot>) {
         let checked = found.and_then(|(snapshot, real_dir)| {
-            // Whatever else a path leads to, a key or a password file, stays here.
-            if !snapshot.is_elf() {
-                return Err(DebugFileRefusal::Elf(None));
-            }
             self.given = self.given.saturating_add(snapshot.size());
             if self.given > limit.saturating_mul(2) {
                 return Err(DebugFileRefusal::Unread(SnapshotError::NoRoom { limit }));

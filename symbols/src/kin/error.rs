@@ -85,6 +85,9 @@ pub enum Unconfirmed {
     /// The program's own symbols say otherwise.
     #[error("the program's own symbols say otherwise")]
     Symbols,
+    /// The list of its names says otherwise.
+    #[error("the list of its package says otherwise")]
+    SymbolList,
     /// No instruction is there.
     #[error("no instruction is there")]
     NoInstruction,

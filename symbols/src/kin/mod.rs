@@ -37,6 +37,7 @@ use crate::cause::Cause;
 use crate::elf::Program;
 use crate::profile::Profile;
 use crate::server::Definition;
+use crate::symbol_list::SymbolList;
 
 /// Most names of changed functions that an error has.
 const MOST_NAMES: usize = 5;
@@ -59,15 +60,16 @@ pub struct Kinship {
     pub moved_lines: usize,
 }
 
-/// The profile of the known build `name`, made true of `program`.
+/// The profile of the known build `name`, made true of `program`; with the list of its names, where there is one.
 ///
 /// # Errors
-/// `program` has not all of the code, or a place was not found again.
+/// `program` has not all of the code, a place was not found again, or the list has it elsewhere.
 pub fn carry_over(
     name: &str,
     profile: &Profile,
     known: &Fingerprint,
     program: &Program,
+    list: Option<&SymbolList>,
 ) -> Result<(Profile, Kinship), KinError> {
     let build = Build::of(program)?;
     let matching = matching::pair(known, &build, program);
@@ -85,7 +87,8 @@ pub fn carry_over(
             names: names.collect(),
         });
     }
-    let translation = Translation { name, known, program, build: &build, matching: &matching };
+    let translation =
+        Translation { name, known, program, build: &build, matching: &matching, list };
     let definition = Definition::named(&profile.server.definition).ok_or_else(|| {
         let source = Cause::new(&"its definition is not known");
         KinError::Unreadable { known: name.to_owned(), source }
