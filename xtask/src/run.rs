@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
-use test_servers::{Config, Dataset, Load, LoadSpec, Script, Server};
+use test_servers::{Config, Dataset, Load, LoadSpec, Release, Script, Server};
 
 use crate::ebpf;
 use crate::running::{self, Running};
@@ -30,8 +30,9 @@ const RATE: u32 = 100;
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Options for `poolferry trace`, such as `--pid 42`, `--format jsonl` or `--duration 10s`;
-    /// `--yes` installs what is missing without asking
+    /// Options for `poolferry trace`, such as `--pid 42`, `--format jsonl` or `--duration 10s`; `--demo SERVER` starts a
+    /// private server even if one runs here (mysql56, mysql97, mariadb or mariadb-security); `--yes` installs what is missing
+    /// without asking
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
@@ -41,22 +42,60 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     let yes = arguments.arguments.iter().any(|argument| argument == "--yes");
     let mut passed = arguments.arguments;
     passed.retain(|argument| argument != "--yes");
+    let chosen = take_demo(&mut passed)?;
+    let names_one = names_a_server(&passed);
+    ensure!(
+        chosen.is_none() || !names_one,
+        "`--demo` starts a private server, and another option names the server to observe: leave one of them out"
+    );
     let consent = Consent::new(yes);
 
     setup::for_build(consent)?;
     ebpf::build()?;
     let release = workspace::build_release_of(&["--package", "userspace", "--bin", "poolferry"])?;
     let program = release.join("poolferry");
-    let demo = !names_a_server(&passed) && is_demo_wanted(&program)?;
-    if demo {
-        setup::for_demo(consent)?;
-    }
+    let demo = match chosen {
+        Some(release) => Some(release),
+        None if !names_one && is_demo_wanted(&program)? => {
+            eprintln!("no database server that can be observed runs here");
+            Some(Release::Mysql56)
+        }
+        None => None,
+    };
     let mut agent = as_root(&program, "trace");
-    if !demo {
-        let error = agent.args(passed).exec();
-        return Err(error).context("failed to start `poolferry`");
+    match demo {
+        Some(release) => {
+            setup::for_demo(release, consent)?;
+            with_demo_server(release, agent.args(passed))
+        }
+        None => {
+            let error = agent.args(passed).exec();
+            Err(error).context("failed to start `poolferry`")
+        }
     }
-    with_demo_server(agent.args(passed))
+}
+
+/// Takes `--demo SERVER` out of the options, wherever it stands.
+fn take_demo(arguments: &mut Vec<OsString>) -> Result<Option<Release>> {
+    const OPTION: &str = "--demo";
+    let mut found = None;
+    let mut others = Vec::with_capacity(arguments.len());
+    let mut words = std::mem::take(arguments).into_iter();
+    while let Some(word) = words.next() {
+        let text = word.to_str().and_then(|word| word.strip_prefix(OPTION));
+        let name = match text {
+            Some("") => words.next().context("`--demo` wants the name of a server")?,
+            Some(rest) if rest.starts_with('=') => OsString::from(&rest[1..]),
+            _ => {
+                others.push(word);
+                continue;
+            }
+        };
+        let release = name.to_string_lossy().parse()?;
+        ensure!(found.replace(release).is_none(), "`--demo` stands there twice");
+    }
+    *arguments = others;
+    Ok(found)
 }
 
 /// A command of `poolferry`, as root.
@@ -98,13 +137,13 @@ fn names_a_server(arguments: &[OsString]) -> bool {
 }
 
 /// Runs `agent` on a private server under load; leaves neither processes nor files, however it ends.
-fn with_demo_server(agent: &mut Command) -> Result<ExitCode> {
+fn with_demo_server(release: Release, agent: &mut Command) -> Result<ExitCode> {
     eprintln!(
-        "no database server that can be observed runs here: starting a private MySQL 5.6.24 with a pool of {POOL_MIB} MiB \
-         under a sysbench read-write load (the first time, its tables are made: a minute)"
+        "starting a private {release} with a pool of {POOL_MIB} MiB under a sysbench read-write load (the first time, its \
+         tables are made: a minute)"
     );
     // Until here an interrupt ends this program, and the server's watchdog cleans up.
-    let demo = Demo::start()?;
+    let demo = Demo::start(release)?;
     let should_end = Arc::new(AtomicBool::new(false));
     flag::register(SIGTERM, Arc::clone(&should_end))?;
     flag::register(SIGHUP, Arc::clone(&should_end))?;
@@ -127,8 +166,8 @@ pub(crate) struct Demo {
 
 impl Demo {
     /// Starts it, and waits until the load runs.
-    pub(crate) fn start() -> Result<Self> {
-        let server = Server::mysql56(Config::new().pool_mib(POOL_MIB).sysbench(DATA))?;
+    pub(crate) fn start(release: Release) -> Result<Self> {
+        let server = Server::start(release, Config::new().pool_mib(POOL_MIB).sysbench(DATA))?;
         let mut load = server.load(&LoadSpec::new(Script::ReadWrite, 2).rate(RATE).uniform())?;
         load.wait_for_seconds(1)?;
         Ok(Self { _load: load, server })
@@ -158,7 +197,40 @@ fn wait(child: &mut Child, should_end: &AtomicBool) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
-    use super::names_a_server;
+    use std::ffi::OsString;
+
+    use test_servers::Release;
+
+    use super::{names_a_server, take_demo};
+
+    #[test]
+    fn the_demo_may_be_any_server_that_the_tests_have() {
+        let take = |words: &[&str]| {
+            let mut words: Vec<OsString> = words.iter().map(Into::into).collect();
+            let found = take_demo(&mut words).map_err(|error| error.to_string());
+            let rest: Vec<String> =
+                words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+            found.map(|found| (found, rest.join(" ")))
+        };
+        for release in Release::ALL {
+            let joined = format!("--demo={}", release.name());
+            let format = "--format jsonl".to_owned();
+            let taken = Ok((Some(release), format));
+            assert_eq!(take(&["--demo", release.name(), "--format", "jsonl"]), taken);
+            assert_eq!(take(&["--format", "jsonl", &joined]), taken);
+        }
+        assert_eq!(take(&["--pid", "4"]), Ok((None, "--pid 4".to_owned())));
+        assert_eq!(take(&["--demonstrate"]), Ok((None, "--demonstrate".to_owned())));
+        for (wrong, said) in [
+            (&["--demo"][..], "wants the name"),
+            (&["--demo", "oracle"], "no server is called `oracle`: write one of mysql56"),
+            (&["--demo="], "no server is called ``"),
+            (&["--demo", "mariadb", "--demo", "mysql56"], "twice"),
+        ] {
+            let error = take(wrong).unwrap_err();
+            assert!(error.contains(said), "{error}");
+        }
+    }
 
     #[test]
     fn options_that_choose_a_server_are_seen() {

@@ -44,8 +44,8 @@ pub(crate) fn for_build(consent: Consent) -> Result<()> {
 }
 
 /// For the demo server.
-pub(crate) fn for_demo(consent: Consent) -> Result<()> {
-    Plan::default().with_servers(&[Release::Mysql56]).carry_out(consent)
+pub(crate) fn for_demo(release: Release, consent: Consent) -> Result<()> {
+    Plan::default().with_servers(&[release]).carry_out(consent)
 }
 
 /// For the laboratory.

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use test_servers::command;
+use test_servers::{Release, command};
 
 use super::screen;
 use crate::run::{Demo, as_root};
@@ -29,8 +29,8 @@ pub(super) fn draw(consent: Consent) -> Result<String> {
     setup::for_build(consent)?;
     ebpf::build()?;
     let release = workspace::build_release_of(&["--package", "userspace", "--bin", "poolferry"])?;
-    setup::for_demo(consent)?;
-    let demo = Demo::start()?;
+    setup::for_demo(Release::Mysql56, consent)?;
+    let demo = Demo::start(Release::Mysql56)?;
     let mut viewer = as_root(&release.join("poolferry"), "trace");
     viewer.args(["--pid", &demo.pid().to_string(), "--queries"]);
     let shown = show(&viewer)?;
