@@ -109,7 +109,7 @@ fn migrate(qmp: &Path, more: &[&str]) -> Child {
         .expect("it works")
 }
 
-/// Waits until QEMU was told `name`.
+/// Waits until QEMU got `name`.
 fn wait_for(commands: &Receiver<String>, name: &str) {
     while commands.recv_timeout(Duration::from_secs(20)).expect("it is told") != name {}
 }
@@ -134,7 +134,7 @@ fn ends(mut child: Child, from: Instant) -> (Option<i32>, String) {
     (status.code(), text)
 }
 
-/// A migration that gets SIGTERM once QEMU was told to migrate.
+/// A migration that gets SIGTERM once QEMU got `migrate`.
 fn terminated(fault: Fault) -> (String, Receiver<String>) {
     let folder = tempfile::tempdir().expect("it works");
     let (qmp, commands) = qemu(&folder, fault);
@@ -148,7 +148,7 @@ fn terminated(fault: Fault) -> (String, Receiver<String>) {
     (text, commands)
 }
 
-/// Whether QEMU was given other limits since it was told to cancel.
+/// Whether QEMU was given other limits since `migrate_cancel`.
 fn limits_are_back(commands: &Receiver<String>) -> bool {
     wait_for(commands, "migrate_cancel");
     loop {

@@ -24,7 +24,7 @@ static TAKEN: LazyLock<Arc<AtomicU64>> = LazyLock::new(Arc::default);
 /// same account.
 #[derive(Clone, Debug)]
 pub struct Budget {
-    /// Most that may be taken of the account, whoever takes it.
+    /// Most that all looks together may take of the account.
     limit: u64,
     taken: Arc<AtomicU64>,
 }

@@ -125,7 +125,7 @@ fn write(dir: &Path, key: &CacheKey, cached: &CachedProfile) -> Result<(), Small
     Ok(())
 }
 
-/// Opens the folder itself, which nobody else may write to: no link, and no other of that name later.
+/// Opens the folder itself, which no one else may write to: no link, and no other of that name later.
 fn folder(dir: &Path) -> Result<OwnedFd, SmallFileError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let folder = rustix::fs::open(dir, flags, Mode::empty()).map_err(io::Error::from)?;

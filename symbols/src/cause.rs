@@ -1,18 +1,18 @@
-//! What the kernel or a library said, as text: an error that can be sent to another process.
+//! An error of the kernel or a library as text: an error that can be sent to another process.
 
 use std::fmt;
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
-/// Most characters of a text that are kept: a library may quote what a foreign file says.
+/// Most characters of a text that are kept: a library may quote a foreign file.
 const MAX_CHARS: usize = 500;
 
 /// The cause of an error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cause {
     text: String,
-    /// The kernel's error number, where it was the kernel that said it.
+    /// The kernel's error number, where the error is the kernel's.
     os: Option<i32>,
 }
 

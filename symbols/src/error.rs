@@ -64,7 +64,7 @@ pub enum Error {
         /// The most that are read.
         limit: usize,
     },
-    /// Nobody waits for the profile any more: the process has ended, or this program stops.
+    /// The profile is not needed any more: the process has ended, or this program stops.
     #[error("`{path}` is not looked at any more: its process has ended, or this program stops")]
     Ended {
         /// The program.
@@ -145,9 +145,9 @@ pub struct Mismatch {
     pub path: PathBuf,
     /// The site, global or property.
     pub what: String,
-    /// What the profile says.
+    /// The profile's value.
     pub stored: String,
-    /// What the program says.
+    /// The program's value.
     pub found: String,
 }
 
@@ -194,7 +194,7 @@ impl Error {
                 Some("remove the stored profile, or install the server's debug package")
             }
             Self::StoredRefused { source, .. } => source.hint().or(Some(
-                "let it be a small file of root's or of your own that nobody else may write",
+                "let it be a small file of root's or of your own that no one else may write",
             )),
             Self::Kin(_) | Self::Definition { .. } => None,
         }

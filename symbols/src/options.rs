@@ -1,4 +1,4 @@
-//! Where to look for what a program does not say itself, and how much that may take.
+//! Where to look for what a program does not have itself, and how much that may take.
 
 use std::env;
 use std::path::PathBuf;

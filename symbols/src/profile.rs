@@ -48,7 +48,7 @@ pub struct Profile {
     pub enums: BTreeMap<String, i64>,
     /// Where pools and their blocks lie.
     pub topology: Topology,
-    /// What a descriptor's state word says; the first that it lies in counts.
+    /// The meaning of a descriptor's state word; the first that it lies in counts.
     pub states: Vec<States>,
     /// What makes a resident page eligible, in order; the first that fails names the reason.
     pub rules: Vec<CleanRule>,
@@ -113,7 +113,7 @@ impl BinaryId {
     }
 
     /// Names the build, for people and for stored profiles: the build id, or `blake3-` and the content hash.
-    /// It proves nothing, as anybody can write any build id.
+    /// It proves nothing: a build id can be forged.
     #[must_use]
     pub fn key(&self) -> String {
         match (&self.build_id, &self.content_hash) {
@@ -164,7 +164,7 @@ pub struct Site {
     /// Start of the function or inlined copy.
     pub entry: LinkAddr,
     /// Instruction to probe: the first in the prologue that the kernel emulates (one trap), while
-    /// the arguments still stand where `args` says; `entry` if there is none.
+    /// the arguments still stand where `args` has them; `entry` if there is none.
     pub probe: LinkAddr,
     /// `probe` as an offset in the file.
     pub file_offset: FileOff,
@@ -260,7 +260,7 @@ pub struct Global {
     pub name: String,
     /// Its link address.
     pub addr: LinkAddr,
-    /// Its size in bytes (0 where the source does not say).
+    /// Its size in bytes (0 where the source has none).
     pub size: u64,
 }
 

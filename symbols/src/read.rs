@@ -152,7 +152,7 @@ fn describe(
         limit: dwarf::MAX_UNITS,
     };
     let alternate = files.alt.as_ref().map(|alt| Sections::load(&alt.elf)).transpose()?;
-    // Split files are found by what the units say, and then hold units themselves.
+    // Split files are found by the units' attributes, and then hold units themselves.
     let (split_files, split_sections) = (OnceCell::new(), OnceCell::new());
     let mut info = DebugInfo::new(&sections, alternate.as_ref()).map_err(too_many)?;
     let wanted = extract::wanted(definition);
@@ -194,7 +194,7 @@ fn describe(
     Ok(Described::Profile(Box::new(profile)))
 }
 
-/// Walks the chosen units; all units when the sources have other names than the definition says.
+/// Walks the chosen units; all units when the sources have other names than in the definition.
 fn index(info: &DebugInfo<'_>, chosen: &[dwarf::UnitId], wanted: &WantedNames) -> Index {
     let mut index = Index::default();
     for unit in chosen {

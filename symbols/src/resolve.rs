@@ -58,7 +58,7 @@ pub enum Origin {
 /// stored profile, or a stored profile that does not fit; or one of [`Options::ends`] was there first.
 pub fn resolve(target: &ProgramPaths<'_>, options: &Options) -> Result<Resolved, Error> {
     match look(target, options) {
-        // Whatever was said last: the file is gone, the other process was stopped.
+        // Whatever the last error was: the file is gone, the other process was stopped.
         Err(_) if options.ends.reached() => Err(Error::Ended { path: target.program.to_owned() }),
         other => other,
     }

@@ -75,7 +75,7 @@ pub struct Definition {
     pub sites: BTreeMap<SiteRole, Vec<SiteNames>>,
     /// Where pools and their blocks lie.
     pub topology: Topology,
-    /// What the descriptor's state word says.
+    /// The meaning of the descriptor's state word.
     pub states: Vec<StateNames>,
     /// The clean rule, in the order of evaluation.
     pub rules: Vec<RuleNames>,
@@ -105,7 +105,7 @@ pub struct SiteNames {
     pub function: String,
     /// Positions of the wanted parameters, from 0; `this` counts.
     pub args: Vec<usize>,
-    /// The field that the function does no more than store to. Debug information often does not say where the object is by
+    /// The field that the function does no more than store to. Debug information often does not have where the object is by
     /// then; the instruction does.
     pub stores: Option<FieldRole>,
 }

@@ -79,7 +79,7 @@ pub(crate) fn find(
 
 /// The same of a program that is open and not in memory: only what the checks need is read of it, some kilobytes, and all
 /// of it only where the profile is of one content alone. None too where the file cannot be read so: whoever reads the
-/// whole of it is told why.
+/// whole of it gets the reason.
 ///
 /// # Errors
 /// As [`find`].

@@ -1,6 +1,6 @@
 //! Whose files are believed.
 //!
-//! A debug file says where probes go and what is read, so it is as trusted as whoever can write it. Of a
+//! A debug file decides where probes go and what is read, so it is as trusted as its writers. Of a
 //! server, that may be root, the user that it runs as (it could do worse to its own server), and the user
 //! that looks. Everybody else is a stranger, whatever folder the file lies in and whatever build id it
 //! states.
@@ -33,7 +33,7 @@ pub enum Distrust {
     },
 }
 
-/// Whoever may write to it can say what it holds: group and others, but for root's own group.
+/// All who may write to it decide what it holds: group and others, but for root's own group.
 const fn is_open(owner: &Owner) -> bool {
     owner.mode & 0o002 != 0 || (owner.mode & 0o020 != 0 && owner.gid != 0)
 }

@@ -1,4 +1,4 @@
-//! Which server, and which version of it, a program says it is.
+//! Which server, and which version of it, a program is by its own strings.
 //!
 //! Forks keep MySQL's names and numbers, and change what lies behind them: Percona Server 5.6.24-72.2 exports what MySQL 5.6.24 does.
 //! They are distinguished by texts that a client is shown: MariaDB by its version (`10.1.48-MariaDB`), Percona by the
@@ -65,10 +65,10 @@ impl fmt::Display for Family {
     }
 }
 
-/// What a program says that it is.
+/// What a program is by its own strings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stated {
-    /// Whose server; MySQL where nothing says otherwise.
+    /// Whose server; MySQL by default.
     pub family: Family,
     /// All versions that it states, sorted, each once.
     pub versions: Vec<VersionText>,

@@ -234,18 +234,18 @@ fn a_kin_build_agrees_with_its_list() {
     assert_eq!((&with.sites, &with.globals), (&without.sites, &without.globals));
     println!("{:?}", with.missing);
     // One that strangers may write, and one of another build: as without one, and told.
-    let told = |root: &TempDir| match used(&profile(&program, root.path())) {
+    let reported = |root: &TempDir| match used(&profile(&program, root.path())) {
         SymbolListUse::Unused { why } => why.clone(),
         other => panic!("{other:?}"),
     };
     let place = root.path().join(PLACE);
     fs::set_permissions(&place, Permissions::from_mode(0o666)).unwrap();
-    let why = told(&root);
+    let why = reported(&root);
     assert!(why.contains("may be written by others"), "{why}");
     fs::set_permissions(&place, Permissions::from_mode(0o644)).unwrap();
     if let Some((_, of_another)) = real(TEST, Release::Mariadb) {
         fs::copy(of_another, &place).unwrap();
-        let why = told(&root);
+        let why = reported(&root);
         assert!(why.contains("is of another build: 0 of the"), "{why}");
     }
 }

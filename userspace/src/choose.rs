@@ -277,7 +277,7 @@ fn among(
     }
 }
 
-/// Looks at a process in a thread of its own: nobody waits for one that does not end.
+/// Looks at a process in a thread of its own: one that does not end delays no other.
 fn look(index: usize, target: &Target, options: &Options, seen: &Sender<Seen>) -> bool {
     let (target, options, seen) = (target.clone(), options.clone(), seen.clone());
     let look = move || drop(seen.send((index, Server::open(target, &options))));

@@ -1,5 +1,5 @@
 //! What the agent shows: one immutable snapshot of the pool, drawn by the viewer, streamed as records
-//! and exported as metrics. Plain data; whoever draws holds no lock of whoever collects.
+//! and exported as metrics. Plain data; a reader holds no lock of the collector.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
 //! The eBPF programs in the kernel: loading them for one server, attaching, reading what they count.
 //!
-//! A keeper holds them (`probe_loader`): a process of ours that looks at nothing of a server's, so that nobody can keep it from
+//! A keeper holds them (`probe_loader`): a process of ours that looks at nothing of a server's, so that no one can keep it from
 //! ending. It ends with this one, however this one ends, and the kernel then takes the probes out of the server's text. This
 //! process holds maps only.
 //!
@@ -309,7 +309,7 @@ impl Probes {
         Ok(sum)
     }
 
-    /// Takes the trace ring out, to be read by whoever shows the trace.
+    /// Takes the trace ring out, for the reader of the trace.
     ///
     /// # Errors
     /// When it was taken before.

@@ -43,7 +43,7 @@ pub enum StreamError {
     Write(#[source] io::Error),
 }
 
-/// Writes snapshots to `out` until there are no more or nobody reads them.
+/// Writes snapshots to `out` until there are no more or the reader is gone.
 ///
 /// While the reader is slow, snapshots are passed over; the newest is written next. When the future
 /// is dropped, the last record may be cut short.

@@ -126,7 +126,7 @@ impl Target {
     }
 
     /// Whether it looks like a server of the machine's own: its program is root's, and it runs as an account of the
-    /// system. Anybody's process may be a server; this only decides whose turn is first.
+    /// system. Any user's process may be a server; this only decides whose turn is first.
     #[must_use]
     pub const fn is_likely(&self) -> bool {
         self.program_is_roots && self.user.is_of_the_system()
@@ -161,7 +161,7 @@ impl Target {
         PathBuf::from(format!("/proc/{}/root", self.pid))
     }
 
-    /// Users whose debug files are believed of this server, besides root: its own, and whoever is root in
+    /// Users whose debug files are trusted for this server, besides root: its own, and the one who is root in
     /// its user namespace (a container's).
     #[must_use]
     pub fn trusted_users(&self) -> Vec<u32> {

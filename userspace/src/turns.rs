@@ -1,4 +1,4 @@
-//! Whose turn it is to be looked at, where anybody may call a program `mysqld`.
+//! Whose turn it is to be looked at, where every user may call a program `mysqld`.
 //!
 //! A look at a process may take long if its owner wants that, so no owner keeps others waiting: looks go on side by
 //! side, each account has few places, and a look that is slow takes up none that others need.

@@ -64,7 +64,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// How long, as libFuzzer is told.
+    /// How long, as libFuzzer gets it.
     fn limit(&self) -> String {
         match self.executions {
             Some(executions) => format!("-runs={executions}"),
@@ -143,7 +143,7 @@ fn run_side_by_side(fuzzers: Vec<(String, Command)>) -> Result<Vec<String>> {
     Ok(failed.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What libFuzzer tells at its end (`-print_final_stats=1`), in short.
+/// What libFuzzer prints at its end (`-print_final_stats=1`), in short.
 fn summary(log: &str) -> String {
     let value = |key: &str| {
         let line = log.lines().rev().find_map(|line| line.strip_prefix(key))?;

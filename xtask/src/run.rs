@@ -119,7 +119,7 @@ fn is_demo_wanted(program: &Path) -> Result<bool> {
     };
     if !reasons.is_empty() {
         eprintln!(
-            "what is called like a database server here cannot be observed (`poolferry doctor` tells more):"
+            "what is called like a database server here cannot be observed (`poolferry doctor` shows more):"
         );
         reasons.iter().for_each(|reason| eprintln!("  {reason}"));
     }
@@ -221,14 +221,14 @@ mod tests {
         }
         assert_eq!(take(&["--pid", "4"]), Ok((None, "--pid 4".to_owned())));
         assert_eq!(take(&["--demonstrate"]), Ok((None, "--demonstrate".to_owned())));
-        for (wrong, said) in [
+        for (wrong, expected) in [
             (&["--demo"][..], "wants the name"),
             (&["--demo", "oracle"], "no server is called `oracle`: write one of mysql56"),
             (&["--demo="], "no server is called ``"),
             (&["--demo", "mariadb", "--demo", "mysql56"], "twice"),
         ] {
             let error = take(wrong).unwrap_err();
-            assert!(error.contains(said), "{error}");
+            assert!(error.contains(expected), "{error}");
         }
     }
 

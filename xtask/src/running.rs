@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 /// What there is.
 #[derive(Debug)]
 pub(crate) enum Running {
-    /// A server, or several: `poolferry trace` observes it, or tells them apart.
+    /// A server, or several: `poolferry trace` observes it, or lists them with their differences.
     Observable,
     /// None; of a process that is called like one, why it is none.
     None(Vec<String>),

@@ -84,7 +84,7 @@ pub enum LoadError {
     Held(Holder),
     /// Whether the kernel would wait for a process cannot be found out.
     #[error("failed to find out whether the kernel would wait for {}", process(*.pid))]
-    Unasked {
+    NotQueried {
         /// Which process; none where it is about all of them.
         pid: Option<u32>,
         /// Why.
@@ -120,7 +120,7 @@ pub enum KeeperError {
         limit: Duration,
     },
     /// Its reply is not one to the request.
-    #[error("the process that keeps the probes answers with something else than it was asked for")]
+    #[error("the process that keeps the probes has sent an unexpected reply")]
     Protocol,
     /// A map is missing or refused an access.
     #[error("failed to access the map `{map}`")]
@@ -147,7 +147,7 @@ impl KeeperError {
                 "build with `cargo xtask build`, which compiles the eBPF programs first"
             }
             Self::Refused(LoadError::Held(_)) => HELD_HINT,
-            Self::Refused(LoadError::Unasked { .. }) => {
+            Self::Refused(LoadError::NotQueried { .. }) => {
                 "run as root, or with CAP_SYS_PTRACE: a process that holds its memory map would stop `fork` of the whole machine \
                  while probes are set, so all are asked before"
             }

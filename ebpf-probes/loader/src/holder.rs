@@ -1,4 +1,4 @@
-//! Who does not let go of the lock of its memory map.
+//! A process that keeps the lock of its memory map.
 
 use std::fs;
 

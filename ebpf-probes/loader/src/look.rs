@@ -1,4 +1,4 @@
-//! Who does not let go of its memory map.
+//! Finds a process that keeps the lock of its memory map.
 //!
 //! To set or take out a probe, the kernel takes the lock of the memory map of every process that maps the probed file, one
 //! after the other (`register_for_each_vma`, kernel/events/uprobes.c), in a wait that nothing ends, and `fork` of the whole
@@ -36,7 +36,7 @@ const INIT: u32 = 1;
 /// Queries every process; returns the one that does not answer, or none. Ends early where the answer is not needed any more.
 ///
 /// # Errors
-/// [`LoadError::Unasked`].
+/// [`LoadError::NotQueried`].
 pub(crate) fn who_holds(is_wanted: impl Fn() -> bool) -> Result<Option<Holder>, LoadError> {
     let may_query_all = may_query_all();
     let found = first_silent("/proc", "pagemap", may_query_all, is_wanted)?;
@@ -65,13 +65,16 @@ fn first_silent(
     thread::Builder::new()
         .name("look".to_owned())
         .spawn(query)
-        .map_err(|error| unasked(None, &error))?;
+        .map_err(|error| not_queried(None, &error))?;
     let (mut last, mut since, mut waited) = (0, Instant::now(), Duration::ZERO);
     loop {
         match done.recv_timeout(QUICK / 2) {
             Ok(all) => return all.map(|()| None),
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(unasked(None, &io::Error::other("the thread that queries has ended")));
+                return Err(not_queried(
+                    None,
+                    &io::Error::other("the thread that queries has ended"),
+                ));
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -96,9 +99,9 @@ fn query_all(
     may_query_all: bool,
     progress: &AtomicU32,
 ) -> Result<(), LoadError> {
-    let processes = fs::read_dir(base).map_err(|error| unasked(None, &error))?;
+    let processes = fs::read_dir(base).map_err(|error| not_queried(None, &error))?;
     for entry in processes {
-        let entry = entry.map_err(|error| unasked(None, &error))?;
+        let entry = entry.map_err(|error| not_queried(None, &error))?;
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
@@ -106,12 +109,12 @@ fn query_all(
         match query(&entry.path(), name) {
             Ok(()) => {}
             Err(error) if may_query_all && error.kind() == io::ErrorKind::PermissionDenied => {}
-            Err(error) => return Err(unasked(Some(pid), &error)),
+            Err(error) => return Err(not_queried(Some(pid), &error)),
         }
     }
     // Others may be hidden, too.
     if !may_query_all && let Err(error) = fs::metadata(base.join(INIT.to_string())) {
-        return Err(unasked(Some(INIT), &error));
+        return Err(not_queried(Some(INIT), &error));
     }
     Ok(())
 }
@@ -146,8 +149,8 @@ fn has_answered(file: &Path) -> io::Result<bool> {
     }
 }
 
-fn unasked(pid: Option<u32>, error: &io::Error) -> LoadError {
-    LoadError::Unasked { pid, source: RemoteCause::of(error) }
+fn not_queried(pid: Option<u32>, error: &io::Error) -> LoadError {
+    LoadError::NotQueried { pid, source: RemoteCause::of(error) }
 }
 
 #[cfg(test)]
@@ -243,12 +246,12 @@ mod tests {
         let processes = Processes::new(&["7"]).answers("7");
         let base: &'static str = processes.0.path().to_str().unwrap().to_owned().leak();
         let query = |may_query_all| first_silent(base, "file", may_query_all, || true);
-        let unasked = |pid| matches!(query(false), Err(LoadError::Unasked { pid: Some(of), .. }) if of == pid);
-        assert!(unasked(INIT), "others are hidden");
+        let not_queried = |pid| matches!(query(false), Err(LoadError::NotQueried { pid: Some(of), .. }) if of == pid);
+        assert!(not_queried(INIT), "others are hidden");
         fs::create_dir(processes.0.path().join("1")).unwrap();
         assert_eq!(query(false), Ok(None));
         // Root may not read this either.
         fs::create_dir_all(processes.0.path().join("8/file")).unwrap();
-        assert!(unasked(8));
+        assert!(not_queried(8));
     }
 }

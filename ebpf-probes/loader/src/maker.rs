@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use crate::child::COMMAND;
 
 static ORDERS: Mutex<Option<Sender<Order>>> = Mutex::new(None);
-/// Keepers that the kernel kept for longer than anybody waited.
+/// Keepers that the kernel kept beyond the time limit.
 static LEFT: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
 struct Order {
@@ -61,7 +61,7 @@ fn order(order: Order) -> io::Result<Result<(), std::sync::mpsc::SendError<Order
 
 fn spawn(socket: OwnedFd) -> io::Result<KeeperProcess> {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner).retain_mut(|child| {
-        // Whoever has ended is reaped by the question.
+        // The query reaps those that have ended.
         matches!(child.try_wait(), Ok(None))
     });
     let child = Command::new("/proc/self/exe")

@@ -49,7 +49,7 @@ pub struct Report {
     pub memory_bytes: u64,
     /// Size of the buffer pool in bytes.
     pub pool_bytes: Option<u64>,
-    /// What ran in the VM; empty where nobody who knows has said.
+    /// What ran in the VM; empty where it is not known.
     pub guest_system: GuestSystem,
     /// Speed to which the links were shaped.
     pub links: Links,

@@ -116,7 +116,7 @@ impl Results {
     }
 }
 
-/// What there is to say of one way of a cell.
+/// The results of one way of a cell.
 pub(super) fn entry(cell: &Comparison<'_>, way: &Way<'_>) -> ModeResult {
     let limit = Limit::of(cell);
     let limit_s = limit.map(|limit| limit.seconds());

@@ -7,7 +7,7 @@ use super::units;
 use super::verdict;
 use migration_record::{Report, approximate};
 
-/// A table for each cell, and what it says in a sentence.
+/// A table for each cell, and its result in a sentence.
 #[must_use]
 pub fn text(reports: &[Report]) -> String {
     let mut text = String::new();

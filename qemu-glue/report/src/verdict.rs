@@ -1,4 +1,4 @@
-//! What the figures of a cell say, in sentences.
+//! The figures of a cell, in sentences.
 
 use super::cell::{Comparison, POOLFERRY, POOLFERRY_STORAGE, POOLFERRY_ZSTD, STOCK, Way};
 use super::limit::Limit;

@@ -27,11 +27,11 @@ pub enum LibraryState {
     Hinting = 2,
     /// The whole set is hinted; QEMU will not send it unless it is written or re-dirtied.
     Hinted = 3,
-    /// It has refused the armed set; nothing is hinted; [`ControlPage::reason`] says why.
+    /// It has refused the armed set; nothing is hinted; [`ControlPage::reason`] has the reason.
     Refused = 4,
     /// The migration that the set was armed for has ended, well or not.
     Ended = 5,
-    /// It can do nothing in this QEMU; [`ControlPage::reason`] says why.
+    /// It can do nothing in this QEMU; [`ControlPage::reason`] has the reason.
     Unusable = 6,
 }
 

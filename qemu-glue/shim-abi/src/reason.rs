@@ -78,7 +78,7 @@ pub enum RefusalReason {
         /// Its page size in bytes.
         bytes: u64,
     },
-    /// A block has another used length than the host says.
+    /// A block has another used length than the host has set.
     Length {
         /// Index of the block.
         block: u64,

@@ -11,7 +11,7 @@ use thiserror::Error;
 /// The agent could not be reached, or has not answered as it should.
 #[derive(Debug, Error)]
 pub enum AgentError {
-    /// Nobody listens on the port's socket.
+    /// Nothing listens on the port's socket.
     #[error("failed to connect to the agent's port `{path}`")]
     Connect {
         /// The chardev's socket.
@@ -20,7 +20,7 @@ pub enum AgentError {
         #[source]
         source: io::Error,
     },
-    /// The socket is there, and nobody answers.
+    /// The socket is there, and no agent answers.
     #[error("no agent answers on `{path}` within {limit:?}")]
     Silent {
         /// The chardev's socket.
@@ -94,7 +94,7 @@ impl AgentError {
                  virtserialport,chardev=pf,name=org.poolferry.0`"
             }
             Self::Silent { .. } => {
-                "start `poolferry agent` in the guest; if it runs, see that nobody else is connected \
+                "start `poolferry agent` in the guest; if it runs, see that nothing else is connected \
                  to the port's socket"
             }
             Self::Closed { .. } => "see whether QEMU still runs",

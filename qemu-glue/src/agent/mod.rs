@@ -60,7 +60,7 @@ impl Agent {
     /// (`-chardev socket,path=PATH,server=on,wait=off`), and greets the agent.
     ///
     /// # Errors
-    /// [`AgentError`] when nobody listens, nobody answers, or another version does.
+    /// [`AgentError`] when nothing listens or answers, or another version does.
     pub async fn connect(path: &Path) -> Result<Self, AgentError> {
         Self::connect_within(path, HELLO_WITHIN).await
     }
@@ -136,7 +136,7 @@ impl Agent {
                     if !std::mem::replace(&mut has_logged, true) {
                         let seconds = self.patience.as_secs();
                         log::warn!(
-                            "the guest's agent: {what}; asking again for {seconds} s at most"
+                            "the guest's agent: {what}; trying again for {seconds} s at most"
                         );
                     }
                     tokio::time::sleep(AGAIN_EVERY).await;
@@ -207,7 +207,11 @@ impl Agent {
     /// # Errors
     /// [`AgentError`] when it was not received. The migration does not depend on it.
     pub async fn report(&mut self, migration: Migration) -> Result<(), AgentError> {
-        match self.port.request(RequestBody::Migration(migration), "a nod", ANSWER_WITHIN).await? {
+        match self
+            .port
+            .request(RequestBody::Migration(migration), "an acknowledgement", ANSWER_WITHIN)
+            .await?
+        {
             ReplyBody::Noted => Ok(()),
             other => Err(AgentError::unexpected(&other)),
         }

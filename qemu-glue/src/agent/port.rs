@@ -119,7 +119,7 @@ impl AgentPort {
         self.stream.write_all(&line).await.map_err(AgentError::Io)
     }
 
-    /// The next answer, whoever it is for. Nothing is lost when this is given up.
+    /// The next answer, whatever its id. Nothing is lost when this is given up.
     async fn answer(&mut self, what: &'static str) -> Result<AgentReply, AgentError> {
         loop {
             let mut rest = &self.input[self.taken..];

@@ -24,7 +24,7 @@ const RAM: u64 = 64 << 20;
 /// Where the fake guest's RAM begins.
 const FIRST_FRAME: u64 = 0x1000;
 
-/// What the fake agent does with an ask.
+/// What the fake agent does with a request.
 enum Act {
     Reply(ReplyBody),
     /// Sends bytes as they are.

@@ -25,7 +25,7 @@ pub enum ChannelError {
     #[error("the other host closed the channel inside a message")]
     Truncated,
     /// The other side does not read what it is sent.
-    #[error("the other host took nothing of a message for {0} s")]
+    #[error("the other host read nothing of a message for {0} s")]
     NotTaken(u64),
     /// The other side did not answer the first words in time.
     #[error("the other host did not complete the handshake within {0} s")]

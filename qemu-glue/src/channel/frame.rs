@@ -1,7 +1,7 @@
 //! The two ends of the channel: one sends messages, one receives them.
 //!
 //! Neither waits for ever on the other host's pleasure: what that does not take is an error after [`TAKEN_WITHIN`], and until
-//! its first message is there it has a small buffer, as anybody can get so far.
+//! its first message is there it has a small buffer, as a stranger can get so far.
 
 use std::io;
 use std::time::Duration;

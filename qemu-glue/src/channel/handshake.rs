@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How the channel is protected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Security {
-    /// Not at all: whoever reaches the port can name pages, and read hashes of RAM.
+    /// Not at all: anyone who reaches the port can name pages, and read hashes of RAM.
     Plain,
     /// Encrypted and authenticated with this key, the same on both hosts.
     Key(Key),

@@ -25,7 +25,7 @@ const LEAST_VARIETY: usize = 8;
 /// Bytes that are read of a file: more than any key has.
 const MOST_BYTES: u64 = 128;
 
-/// A key that both hosts have, from a file that nobody else can read.
+/// A key that both hosts have, from a file that no one else can read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key([u8; KEY_BYTES]);
 
@@ -37,7 +37,7 @@ impl fmt::Debug for Key {
 
 impl Key {
     /// Reads it from a file of 32 bytes or of 64 hexadecimal digits: a regular file, no symbolic link, of root or of this
-    /// program's user, that nobody else can read or write.
+    /// program's user, that no one else can read or write.
     ///
     /// # Errors
     /// [`KeyError`] with the remedy.
@@ -191,7 +191,7 @@ pub enum KeyError {
     /// It has another form.
     #[error("the key `{}` is neither 32 bytes nor 64 hexadecimal digits", foreign::path(.0))]
     Form(PathBuf),
-    /// It was not made at random: anybody can guess it.
+    /// It was not made at random, and can be guessed.
     #[error(
         "the key `{}` is no random one: it has {different} different bytes of {KEY_BYTES}",
         foreign::path(path)

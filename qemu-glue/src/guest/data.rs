@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 /// The next data of `file` from byte `from` on; `None` where only a hole follows.
 ///
-/// Pages that fallocate has reserved and nobody has written are holes here, and present for userfaultfd
+/// Pages that fallocate has reserved and that were never written are holes here, and present for userfaultfd
 /// (`mapping_seek_hole_data`, mm/filemap.c, Linux 5.15 to 6.18).
 ///
 /// # Errors

@@ -29,7 +29,7 @@ pub enum GuestError {
         pid: u32,
     },
     /// The thread that looks at them has ended badly.
-    #[error("looking at what QEMU has open ended badly")]
+    #[error("the look at QEMU's open files failed")]
     Fell(#[source] tokio::task::JoinError),
     /// QEMU's text has no RAM block or no RAM in guest-physical memory.
     #[error("QEMU's `{command}` shows no {what}")]

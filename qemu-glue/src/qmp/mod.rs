@@ -66,7 +66,7 @@ impl Qmp {
         }
         let connected = UnixStream::connect(&path).await;
         let stream = connected.map_err(|error| QmpError::Connect { path: path.clone(), error })?;
-        // SO_PEERCRED names whoever called listen(): QEMU, or a manager that passed the socket on.
+        // SO_PEERCRED names the process that called listen(): QEMU, or a manager that passed the socket on.
         let pid = stream.peer_cred().ok().and_then(|peer| peer.pid());
         let peer_pid = pid.and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid != 0);
         let (read, write) = stream.into_split();

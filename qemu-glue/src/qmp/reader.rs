@@ -30,7 +30,7 @@ impl Default for Waiters {
     }
 }
 
-/// One who waits; dropped, it waits no more, and an answer that comes late finds nobody.
+/// A waiter; once it is dropped, a late answer is discarded.
 pub(super) struct Waiter<'a> {
     waiters: &'a Waiters,
     id: u64,
@@ -74,7 +74,7 @@ impl Waiters {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner).as_mut()?.remove(&id)
     }
 
-    /// Nobody is answered any more: dropping the senders wakes all who wait.
+    /// No answers follow: dropping the senders wakes all waiters.
     fn close(&self) {
         *self.senders.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -107,7 +107,7 @@ fn dispatch(mut value: Value, bytes: usize, waiters: &Waiters, events: &broadcas
         return;
     }
     let Some(waiter) = value["id"].as_u64().and_then(|id| waiters.take(id)) else {
-        log::debug!("an answer of {bytes} bytes that nobody waits for");
+        log::debug!("an answer of {bytes} bytes without a waiter");
         return;
     };
     let answer = match value.get_mut("return") {

@@ -1,4 +1,4 @@
-//! The task that writes: each command as one whole line, whoever stops waiting for it.
+//! The task that writes: each command as one whole line, even if its waiter gives up.
 //!
 //! A caller may be cancelled at any moment. Were it to write itself, half a line could stay behind, and QEMU would take
 //! the next command for the rest of it.

@@ -94,7 +94,7 @@ impl Armed {
         let known = matches!(state, SetState::Hinting | SetState::Hinted | SetState::Ended);
         let figure = |figure: &AtomicU64| if known { figure.load(Relaxed) } else { 0 };
         let time = |time: &AtomicU64| Some(figure(time)).filter(|time| *time > 0);
-        // Whoever sees the figure sees the bits (see `redirtied`).
+        // A reader that sees the figure sees the bits (see `redirtied`).
         let unconfirmed = control.redirtied_unconfirmed.load(Acquire);
         let unconfirmed = if known { unconfirmed } else { 0 };
         LibraryStatus {
@@ -156,7 +156,7 @@ impl Armed {
     }
 
     /// Pages of the set neither confirmed nor requested to be re-dirtied; all of them before the hint. Reads both bitmaps:
-    /// they are the account, and nobody keeps another.
+    /// they are the only account.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
         bitmap::neither(self.confirmed.words(), self.redirty.words(), self.pages)

@@ -44,7 +44,7 @@ impl SharedFile {
         let file =
             found.open_with(OFlags::RDWR).map_err(io::Error::from).map_err(failed("open"))?;
         let length = file.metadata().map_err(failed("measure"))?.len();
-        // Nobody who can make the file shorter can then make our accesses fault. Nor is it of huge pages, which may not be
+        // A process that shortens the file cannot then make our accesses fault. Nor is it of huge pages, which may not be
         // there when they are touched: such a file has no such length.
         let seals = rustix::fs::fcntl_get_seals(&file).map_err(io::Error::from);
         let seals = seals.map_err(failed("check"))?;
@@ -86,7 +86,7 @@ impl SharedFile {
         matches!(state, Some(LibraryState::Hinting | LibraryState::Hinted))
     }
 
-    /// Whether the last set was one that nobody drove any more when a migration took it.
+    /// Whether the last set had no driver any more when a migration took it.
     pub(super) fn was_abandoned(&self) -> bool {
         LibraryState::from_u32(self.control().state.load(Acquire)) == Some(LibraryState::Refused)
             && self.reason() == Some(RefusalReason::Abandoned)

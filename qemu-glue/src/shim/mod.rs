@@ -64,7 +64,7 @@ impl Shim {
         self.file.version()
     }
 
-    /// Whether a set of ours was in a migration that goes on, and nobody drives it.
+    /// Whether a set of ours is in a migration that goes on without a driver.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
         self.file.has_set_in_use() || self.file.was_abandoned()

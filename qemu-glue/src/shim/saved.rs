@@ -47,7 +47,7 @@ impl SharedFile {
     /// Saves it; nothing where QEMU has the user's parameters.
     pub(super) fn save(&self, what: Option<&SavedParameters>) {
         let saved = &self.control().saved;
-        // Nobody reads what is half written.
+        // A half-written record is not read.
         saved.driver.store(0, Release);
         if let Some(what) = what {
             write(&saved.user, &what.user);

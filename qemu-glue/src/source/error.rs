@@ -74,7 +74,7 @@ pub enum MigrateError {
         /// How long was waited.
         limit: Duration,
     },
-    /// The monitor failed while the migration ran: nobody knows how it went on.
+    /// The monitor failed while the migration ran: how it went on is not known.
     #[error("QEMU's monitor failed in the middle of the migration: {0}")]
     Lost(QmpError),
 }

@@ -98,7 +98,7 @@ impl<'a> MigrateRun<'a> {
         }
     }
 
-    /// The VM stays: QEMU's settings are as before, before anybody else is waited for.
+    /// The VM stays: QEMU's settings are as before, before anything else is waited for.
     pub(super) async fn put_back(&mut self, driven: &Driven) {
         self.completed = driven.ended.stage == Stage::Completed;
         let session = driven.session.as_ref();

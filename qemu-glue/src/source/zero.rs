@@ -67,7 +67,7 @@ pub(super) fn search(ram: &Arc<GuestRam>) -> ZeroSearch {
     let enough = Arc::new(AtomicBool::new(false));
     let (ram, until) = (Arc::clone(ram), Arc::clone(&enough));
     let search = move || {
-        // Nobody waits any more when there is no list.
+        // Without a list, the result is not needed any more.
         let _ = sender.send(find_until(&ram, &until));
     };
     if let Err(error) = thread::Builder::new().name("zero".to_owned()).spawn(search) {

@@ -55,7 +55,7 @@ impl BufferPool {
         Ok(Buffer { memory: Some(memory), filled: 0, pool, _permit: permit })
     }
 
-    /// Buffers that nobody holds.
+    /// Buffers that are free.
     #[must_use]
     pub fn available(&self) -> usize {
         self.permits.available_permits()

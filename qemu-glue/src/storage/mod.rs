@@ -3,7 +3,7 @@
 //! Reading is all that is ever done, past the page cache where the file system can: what the source's
 //! host has written is on the storage, not in this host's cache. Requests are large (`plan.rs`) and
 //! several are in flight. A buffer belongs to its request until the storage has answered, also when
-//! nobody waits for the answer any more, so a stalled storage holds buffers of the bounded
+//! no caller waits for the answer any more, so a stalled storage holds buffers of the bounded
 //! [`BufferPool`] but never memory that something else uses.
 
 mod address;
@@ -62,7 +62,7 @@ impl Storage {
         let engine = match address {
             Address::File(path) => {
                 let (wanted, held) = (path.clone(), held.cloned());
-                // A share may keep whoever opens a file on it waiting.
+                // Opening a file on a share may take any time.
                 let opened = spawn_blocking(move || file::File::open(&wanted, held.as_deref()));
                 let fell = |fell| StorageError::Open {
                     path: path.clone(),

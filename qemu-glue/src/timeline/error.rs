@@ -34,7 +34,7 @@ pub enum TimelineError {
         #[source]
         source: Box<SiteError>,
     },
-    /// There are no probes, and nobody who keeps them.
+    /// There are no probes, and no keeper.
     #[error(transparent)]
     Kept(#[from] KeeperError),
     /// A probe could not be set.

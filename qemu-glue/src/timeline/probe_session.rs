@@ -7,7 +7,7 @@ use migration_record::Side;
 
 /// The probes on one QEMU, or why there are none; a migration needs none.
 pub(crate) enum ProbeSession {
-    /// Nobody wants any.
+    /// None are wanted.
     Not,
     /// The kernel takes its time to set them.
     Begun(JoinHandle<Result<Recorder, TimelineError>>),

@@ -1,4 +1,4 @@
-//! Somebody between a source and the receiver, who hears what the source says first.
+//! Somebody between a source and the receiver, who reads the source's first bytes.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -1,4 +1,4 @@
-//! Disks as real QEMUs tell of them: what the guest calls each, and what each lies on.
+//! Disks as real QEMUs report them: what the guest calls each, and what each lies on.
 
 use std::env;
 use std::net::TcpListener;

@@ -30,7 +30,7 @@ fn migrate(qmp: &Path, key: &Path) -> Output {
     program(&migrate, &[qmp, Path::new("--key"), key])
 }
 
-/// What README tells: the key that `keygen` makes is taken by both ends.
+/// As in README: the key that `keygen` makes is taken by both ends.
 #[test]
 fn a_key_that_keygen_made_is_taken() {
     let place = Place::new();

@@ -101,7 +101,7 @@ async fn one_migration_with_a_key() {
     assert!(errors.contains("another key"), "{errors}");
 }
 
-/// A signal ends it; the source hears it at once.
+/// A signal ends it; the source notices at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_ends_it() {
     let Some(qemu) = newest("a_signal_ends_it") else { return };
@@ -146,7 +146,7 @@ fn looked_ahead(qmp: &Path, more: &[&str]) -> String {
     errors
 }
 
-/// What keeps a migration from being restored is told before any source comes.
+/// What keeps a migration from being restored is reported before any source comes.
 #[test]
 fn what_is_wrong_is_told_at_the_start() {
     let place = Place::new();

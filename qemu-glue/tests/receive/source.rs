@@ -41,7 +41,7 @@ pub(crate) fn options(qmp: &Path) -> Options {
     }
 }
 
-/// What a source with this key says first, as somebody between it and the receiver hears it.
+/// The first bytes of a source with this key, as somebody between it and the receiver reads them.
 pub(crate) async fn first_words(address: &str, security: &Security) -> [u8; FIRST_WORDS] {
     let middle = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(middle.local_addr().unwrap()).await.unwrap();
@@ -105,7 +105,7 @@ impl Source {
         source
     }
 
-    /// Offers, and hears what the destination says to it.
+    /// Offers, and receives the destination's answer.
     pub(crate) async fn offer(&mut self, (offer, runs): (Offer, Vec<SetRun>)) -> Message {
         self.send(Message::Offer(offer)).await;
         self.send(Message::Runs(runs)).await;
@@ -113,7 +113,7 @@ impl Source {
         self.receive().await
     }
 
-    /// Tells hashes of the disk's pages.
+    /// Sends hashes of the disk's pages.
     pub(crate) async fn hashes(&mut self, first: u32, disk: std::ops::Range<u64>) {
         let hashes = disk.map(|number| *blake3::hash(&page(number)).as_bytes()).collect();
         self.send(Message::Hashes { first, hashes }).await;
@@ -139,7 +139,7 @@ impl Source {
         (installed, not)
     }
 
-    /// Ends the migration, and hears the last word.
+    /// Ends the migration, and receives the last message.
     pub(crate) async fn finish(mut self) -> (Finished, Outcome) {
         let served = self.served.take().unwrap();
         let finished = self.finish_alone().await;

@@ -155,7 +155,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Tells it the hashes of pages in the set's order, as the source does, in batches of 256.
+    /// Sends it the hashes of pages in the set's order, as the source does, in batches of 256.
     pub(crate) fn hash(&self, numbers: std::ops::Range<u32>) {
         for first in numbers.clone().step_by(256) {
             let end = numbers.end.min(first + 256);

@@ -58,12 +58,12 @@ pub enum DebugFileRefusal {
     #[error("cannot be opened")]
     Open(#[source] Cause),
     /// More files were requested than any program has.
-    #[error("not looked at: more than {0} files were asked for")]
+    #[error("not looked at: more than {0} files were requested")]
     TooMany(usize),
     /// It was not read, or not to its end.
     #[error(transparent)]
     Unread(SnapshotError),
-    /// Somebody else than root and the server's user can say what it holds.
+    /// Others than root and the server's user can write it.
     #[error(transparent)]
     Stranger(#[from] Distrust),
     /// Not an ELF that can be read.
@@ -149,7 +149,7 @@ impl DebugFileRefusal {
             Self::Open(_) => Some("run as root, or let this user read the debug files"),
             Self::TooMany(_) | Self::NotGzip => None,
             Self::Stranger(_) => Some(
-                "if the file is yours, give it to root and let nobody else write it \
+                "if the file is yours, give it to root and let no one else write it \
                  (chown root, chmod go-w)",
             ),
             Self::Unread(SnapshotError::FileSystem { .. }) => Some(foreign_file::OTHER_FILE_SYSTEM),

@@ -1,7 +1,7 @@
 //! One file from one debuginfod server.
 //!
 //! Protocol: `GET /buildid/<hex>/debuginfo` (debuginfod(8)). The answer is foreign: it is limited
-//! in time and size while it arrives, and goes to a file that nobody takes for a debug file until
+//! in time and size while it arrives, and goes to a file that is not taken for a debug file until
 //! the caller has checked it.
 
 use std::io::{self, Read, Write};
@@ -55,7 +55,7 @@ pub enum FetchError {
         /// The cache folder, or the one for temporary files.
         #[serde(with = "path_text")]
         folder: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Cause,
     },
 }
@@ -139,7 +139,7 @@ pub(super) fn fetch(url: &str, config: &Debuginfod) -> Result<NamedTempFile, Fet
     }
 }
 
-/// Moves a file that was checked to its name in the cache, whole or not at all. Nobody else may write to the
+/// Moves a file that was checked to its name in the cache, whole or not at all. No one else may write to the
 /// cache: it is looked up before any request to a server.
 pub(super) fn keep(
     file: NamedTempFile,

@@ -243,7 +243,7 @@ impl FileProvider for LocalFiles {
         let url = self.servers.url(server, id).ok_or(DebugFileRefusal::Absent)?;
         let (sender, done) = channel();
         let servers = self.servers.clone();
-        // A transfer may take half an hour; whoever waits for it may be gone after a second.
+        // A transfer may take half an hour; the process that waits for it may be gone after a second.
         let transfer = move || drop(sender.send(debuginfod::fetch(&url, &servers)));
         thread::Builder::new()
             .name("debuginfod".to_owned())

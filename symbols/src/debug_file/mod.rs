@@ -11,7 +11,7 @@
 //! ```
 //!
 //! # Invariants
-//! - A file is believed only when nobody can write it but root, the server's user and the user that
+//! - A file is trusted only when it can be written only by root, the server's user and the user that
 //!   looks, whichever root it lies in.
 //! - A file is believed only when its build id is the wanted one, or its CRC-32 where the program
 //!   has no build id, or its unit's id for split DWARF. Never by its name.
@@ -64,7 +64,7 @@ pub struct DebugFiles {
 /// Finds the separate debug information of `program`, which runs with `root` as its root folder
 /// (`/proc/PID/root`, or `/`).
 ///
-/// That nothing is found is no error: [`DebugFiles::reason`] and [`DebugFiles::hint`] say why and
+/// That nothing is found is no error: [`DebugFiles::reason`] and [`DebugFiles::hint`] explain it and
 /// what to do.
 #[must_use]
 pub fn find(program: &Program, root: &Path, options: &SearchOptions) -> DebugFiles {

@@ -63,7 +63,7 @@ struct Broken {
     first: String,
 }
 
-/// What the root entry of a unit says of its sources.
+/// What the root entry of a unit has on its sources.
 #[derive(Debug)]
 pub(crate) struct UnitRoot<'d> {
     /// `DW_AT_name`.
@@ -133,7 +133,7 @@ impl<'d> DebugInfo<'d> {
         unit.as_ref().map(|unit| unit.unit_ref(&file.dwarf))
     }
 
-    /// What the root entry says, without keeping the unit: a large server has thousands, of which a
+    /// The root entry's attributes, without keeping the unit: a large server has thousands, of which a
     /// handful matter.
     pub(crate) fn root(&self, id: UnitId) -> Option<UnitRoot<'d>> {
         let file = self.files.get(id.file)?;

@@ -1,4 +1,4 @@
-//! DWARF expressions that say where a value stands, as far as a probe can follow them.
+//! DWARF expressions for the place of a value, as far as a probe can follow them.
 
 use gimli::{Encoding, Expression, Operation};
 

@@ -18,7 +18,7 @@ pub enum ElfError {
         /// The file.
         #[serde(with = "path_text")]
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: Cause,
     },
     /// The file is larger than any debug file.
@@ -62,7 +62,7 @@ pub enum ElfError {
         /// What all of them may take, in bytes.
         limit: u64,
     },
-    /// Nobody waits for it any more.
+    /// It is not needed any more.
     #[error("stopped while `{path}` was read")]
     Stopped {
         /// The file.
@@ -160,9 +160,9 @@ impl ElfError {
                 Some("the file is damaged: reinstall the server or its debug package")
             }
             Self::TooLarge { .. } | Self::Hollow { .. } => {
-                Some("no server is like that: name the server's program itself")
+                Some("this is no server: name the server's program itself")
             }
-            Self::Cut { .. } => Some("try again when nobody writes the file any more"),
+            Self::Cut { .. } => Some("try again when the file is not being written"),
             Self::NoRoom { .. } | Self::SectionTooBig { .. } => Some(STORED_PROFILE),
             Self::Stopped { .. } => None,
             Self::FileSystem { .. } => Some(foreign_file::OTHER_FILE_SYSTEM),

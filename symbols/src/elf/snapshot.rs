@@ -1,4 +1,4 @@
-//! A copy of a foreign file that nobody can change any more.
+//! A copy of a foreign file that cannot change any more.
 //!
 //! A file that is mapped may be cut short or rewritten while it is read: the first ends the process
 //! with SIGBUS, the second lets one content be hashed and another be believed. So a file is read once,
@@ -108,7 +108,7 @@ pub enum SnapshotError {
         /// [`Budget::limit`].
         limit: u64,
     },
-    /// Whoever wanted it does not any more.
+    /// It is not needed any more.
     #[error("stopped while it was read")]
     Stopped,
     /// It lies where somebody else decides whether a read ever ends.
@@ -143,7 +143,7 @@ impl FileSnapshot {
         Self::read_until(path, budget, &|| false)
     }
 
-    /// As [`Self::read`]; gives up between two reads when `stop` says so.
+    /// As [`Self::read`]; gives up between two reads when `stop` is true.
     pub(crate) fn read_until(
         path: &Path,
         budget: &Budget,
@@ -160,7 +160,7 @@ impl FileSnapshot {
     ) -> Result<Self, SnapshotError> {
         let (file, stat) = opened(file)?;
         let size = regular(&stat)?;
-        // What will be copied, as far as the file system says it: so that nothing is begun in vain.
+        // What will be copied, as far as the file system reports it: nothing is begun in vain.
         if !budget.has_room(size.min(kept(&stat))) {
             return Err(SnapshotError::NoRoom { limit: budget.limit() });
         }
@@ -198,7 +198,7 @@ impl FileSnapshot {
         Ok((*hasher.finalize().as_bytes(), Owner::of(&stat)))
     }
 
-    /// A file that lies in memory, of nobody.
+    /// A file that lies in memory, of no owner.
     #[cfg(fuzzing)]
     pub(crate) fn of_bytes(bytes: &[u8], budget: &Budget) -> Result<Self, SnapshotError> {
         let no_room = || SnapshotError::NoRoom { limit: budget.limit() };

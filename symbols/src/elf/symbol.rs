@@ -23,7 +23,7 @@ pub struct Symbol {
     pub name: String,
     /// Where it is.
     pub addr: LinkAddr,
-    /// Size in bytes, 0 where the table does not say.
+    /// Size in bytes, 0 where the table has none.
     pub size: u64,
     /// Function or data.
     pub kind: SymbolKind,

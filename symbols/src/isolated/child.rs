@@ -27,7 +27,7 @@ use crate::read::{self, Read};
 /// Most characters of a log record.
 const MAX_LOG_CHARS: usize = 1000;
 
-/// The socket: everything that is said here goes through it, log records too.
+/// The socket: all messages go through it, log records too.
 static PARENT: OnceLock<Mutex<ChildMessage>> = OnceLock::new();
 
 /// Reads files for the process that started this one, over the socket at standard input, with no
@@ -128,7 +128,7 @@ impl FileProvider for ParentFiles {
     }
 
     fn settle(&self, id: &BuildId, right: bool) {
-        // The parent is gone where this fails, and the next thing that is said to it fails too.
+        // The parent is gone where this fails, and the next message to it fails too.
         let _ = send(&ChildRequest::Settle { id: id.bytes().to_vec(), right });
     }
 
@@ -144,8 +144,8 @@ impl FileProvider for ParentFiles {
     }
 
     fn symbol_list(&self, root: usize, definition: &str) -> Result<FileSnapshot, DebugFileRefusal> {
-        let ask = ChildRequest::SymbolList { root, definition: definition.to_owned() };
-        let found = self.file(&ask).unwrap_or(Err(DebugFileRefusal::Absent));
+        let request = ChildRequest::SymbolList { root, definition: definition.to_owned() };
+        let found = self.file(&request).unwrap_or(Err(DebugFileRefusal::Absent));
         found.map(|found| found.snapshot)
     }
 }

@@ -125,7 +125,7 @@ fn limit(memory_bytes: u64, cpu_seconds: u64) -> io::Result<()> {
         let most = now.maximum.map_or(most, |maximum| maximum.min(most));
         setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
-    // At the first the kernel says why, at the second it ends us.
+    // At the first the kernel returns an error, at the second it ends us.
     let seconds = cpu_seconds.max(1);
     setrlimit(Resource::Cpu, Rlimit { current: Some(seconds), maximum: Some(seconds + 1) })?;
     Ok(())

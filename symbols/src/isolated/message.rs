@@ -1,4 +1,4 @@
-//! What the two processes say to each other: JSON, each message with its length in front.
+//! The messages between the two processes: JSON, each message with its length in front.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +35,7 @@ pub(super) struct ParseRequest {
     pub(super) level: String,
 }
 
-/// Everything that is not said by the caller.
+/// Everything that does not come from the caller.
 pub(super) struct Given<'a> {
     pub(super) program: SentPath,
     pub(super) has_stored: bool,
@@ -84,7 +84,7 @@ pub(super) struct WholeProgram {
     pub(super) stamp: SnapshotStamp,
 }
 
-/// What the child says.
+/// A message of the child.
 #[derive(Serialize, Deserialize)]
 pub(super) enum ChildRequest {
     /// The file at a path inside a root.
@@ -120,7 +120,7 @@ pub(super) enum ParentReply {
     Nothing,
 }
 
-/// Leaves out of an answer what nobody would read.
+/// Leaves out of an answer what is not read.
 pub(super) fn shorten(answer: &mut Result<Read, Error>) {
     let tried: Option<&mut Vec<Attempt>> = match answer {
         Ok(read) => Some(&mut read.tried),

@@ -1,6 +1,6 @@
 //! Foreign files are read by a process of our own that can do nothing else.
 //!
-//! Whoever runs a program called mysqld chooses what stands in it and in the debug files below its
+//! A user who runs a program called mysqld chooses its contents and in the debug files below its
 //! root. To find them we need rights; to read them we need none. So there are two processes:
 //!
 //! ```text
@@ -109,16 +109,16 @@ pub enum IsolatedError {
     /// It ended without an answer.
     #[error("the process that reads the program's files ended early: {how}")]
     Died {
-        /// Its exit status, and what it said last.
+        /// Its exit status, and its last output.
         how: String,
     },
-    /// It says what it must not say.
-    #[error("the process that reads the program's files is not to be believed: {what}")]
+    /// It has sent an invalid answer.
+    #[error("the process that reads the program's files has sent an invalid answer: {what}")]
     Protocol {
         /// What is wrong.
         what: String,
     },
-    /// Nobody waits for it any more.
+    /// It is not needed any more.
     #[error("stopped")]
     Stopped,
 }

@@ -32,7 +32,7 @@ use crate::stored;
 /// Most log records that are passed on; a million broken units must not fill a disk.
 const MAX_LOG_RECORDS: usize = 20;
 
-/// Most bytes that are kept of what the child says at its end.
+/// Most bytes that are kept of the child's last output.
 const MAX_LAST_WORDS: u64 = 2000;
 
 /// How long a child that has closed its socket is waited for.
@@ -333,12 +333,12 @@ impl Reader<'_> {
         }
         let last_words = String::from_utf8_lossy(&last_words);
         let signal = status.signal().and_then(Signal::from_named_raw);
-        // The allocator of Rust says this, and aborts.
+        // Rust's allocator prints this, and aborts.
         let no_memory = last_words.contains("memory allocation of");
         match signal {
             _ if no_memory => IsolatedError::Memory { limit: self.limits.work_bytes },
             Some(Signal::XCPU) => IsolatedError::Cpu { limit: self.limits.cpu },
-            // Nobody else ends it so: the kernel does, when memory runs out.
+            // Only the kernel ends it so, when memory runs out.
             Some(Signal::KILL) => IsolatedError::Memory { limit: self.limits.work_bytes },
             _ => IsolatedError::Died { how: format!("{status}; {}", last_words.trim()) },
         }

@@ -2,7 +2,7 @@
 //!
 //! Two builds of the same source differ in where things lie. So the displacements of operands that are relative to the
 //! instruction, and those of branches that leave the function, are masked; displacements from other registers (offsets of members),
-//! immediates and inner branches stay. What is masked is listed: it says which things a function uses, in the order of its code.
+//! immediates and inner branches stay. What is masked is listed: it shows which things a function uses, in the order of its code.
 
 use iced_x86::{Decoder, DecoderOptions, Instruction, OpKind};
 

@@ -82,8 +82,8 @@ pub enum Unconfirmed {
     /// Too few functions use it.
     #[error("too few functions use it")]
     FewUses,
-    /// The program's own symbols say otherwise.
-    #[error("the program's own symbols say otherwise")]
+    /// The program's own symbols differ.
+    #[error("the program's own symbols have it elsewhere")]
     Symbols,
     /// The list of its names says otherwise.
     #[error("the list of its package says otherwise")]

@@ -98,7 +98,7 @@ pub(super) enum Used {
 }
 
 impl Fingerprint {
-    /// Takes the fingerprint of a program. `source_of` says of which source a function is, by its start; `wanted` names
+    /// Takes the fingerprint of a program. `source_of` gives the source of a function, by its start; `wanted` names
     /// further ones that are kept by an address inside of them; `names` gives symbol names by start.
     ///
     /// # Errors

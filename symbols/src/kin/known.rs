@@ -18,7 +18,7 @@ use crate::server::Definition;
 pub struct Known {
     /// Its profile, true of the stripped program.
     pub profile: Profile,
-    /// Its code; none where the definition does not say which sources are to be compared.
+    /// Its code; none where the definition names no sources to compare.
     pub fingerprint: Option<Fingerprint>,
 }
 

@@ -204,7 +204,7 @@ impl<'a> Pairing<'a> {
         }
         for (function, found) in self.known.iter().zip(&mut self.found) {
             let there = counts.get(&function.hash).copied().unwrap_or(0);
-            // A bare return says nothing, and any source may have more of them.
+            // A bare return identifies nothing, and any source may have more of them.
             let as_many = there == function.alike || there > 0 && function.len <= BARE;
             if *found == Match::None && as_many {
                 *found = Match::There;

@@ -178,7 +178,7 @@ impl Translation<'_> {
         }
     }
 
-    /// What the program's own symbols name must be where they say, and what the list of its names has, where that does.
+    /// What the program's own symbols name must be at their addresses, and agree with the list of its names, where that has them.
     fn agrees(&self, profile: &Profile) -> Result<(), KinError> {
         let functions = profile.sites.values().flatten();
         let functions = functions

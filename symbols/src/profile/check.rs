@@ -1,6 +1,6 @@
 //! A profile that comes from a file: no more of anything than a server can have.
 //!
-//! What it says is used by a process with all rights. Its numbers lead to reads only, and are bounded
+//! Its contents are used by a process with all rights. Its numbers lead to reads only, and are bounded
 //! where they are used (`userspace/src/field_layout.rs`, `pool_map.rs`); a probe goes only where the program's
 //! own bytes prove its site ([`crate::text`]). What is bounded here is how many there are.
 
@@ -29,7 +29,7 @@ pub enum ProfileError {
     /// Of another version of this program.
     #[error("the format is {found}, not {PROFILE_FORMAT}")]
     Format {
-        /// What it says.
+        /// Its value.
         found: u32,
     },
     /// Of a server that this version has no definition of.

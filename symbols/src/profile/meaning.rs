@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::role::FieldRole;
 
-/// What a block holds, as its state word says.
+/// What a block holds, by its state word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PageState {

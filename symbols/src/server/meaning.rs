@@ -1,4 +1,4 @@
-//! What a definition says of a descriptor's fields, with the enumerators of one build.
+//! What a definition has on a descriptor's fields, with the enumerators of one build.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use crate::profile::{CleanRule, Condition, Io, Missing, States};
 use crate::reason::UnresolvedReason;
 use crate::role::Role;
 
-/// Everything that conditions on descriptors say.
+/// All conditions on descriptors.
 pub(crate) struct Meaning {
     pub(crate) states: Vec<States>,
     pub(crate) rules: Vec<CleanRule>,

@@ -14,7 +14,7 @@ pub enum TextError {
     Open {
         /// The file.
         path: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// The file cannot be read, or is cut short.
@@ -24,7 +24,7 @@ pub enum TextError {
         at: u64,
         /// How many bytes.
         len: usize,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// It lies where somebody else decides whether a read ever ends.
@@ -47,7 +47,7 @@ pub enum TextError {
         /// What is read at most.
         limit: u64,
     },
-    /// Its process is gone, or whoever wanted it.
+    /// Its process is gone, or it is not needed any more.
     #[error("stopped while the program was read")]
     Ended,
     /// Not an ELF of x86-64, or one with headers that no linker makes.
@@ -102,7 +102,7 @@ pub enum Why {
     #[error("the program has no code there")]
     NoCode,
     /// The profile gives it another place in the file than the program's segments do.
-    #[error("it lies at {found} of the file, the profile says {stored}")]
+    #[error("it lies at {found} of the file, and at {stored} by the profile")]
     OtherOffset {
         /// By the profile.
         stored: FileOff,
@@ -143,7 +143,7 @@ pub enum Why {
         bytes: u64,
     },
     /// The bytes are not those that the profile was made from.
-    #[error("the program has the bytes {found} there, the profile says {stored}")]
+    #[error("the program has the bytes {found} there, and the profile {stored}")]
     OtherBytes {
         /// By the profile, hexadecimal.
         stored: String,

@@ -454,7 +454,7 @@ mod tests {
             assert!(!text.names_at(start).unwrap().is_empty());
         }
         assert_eq!(text.left.get(), after);
-        // Whoever asks on and on gets an end.
+        // An endless series of requests has a limit.
         let error = loop {
             if let Err(error) = text.bytes(0, 1 << 20) {
                 break error;

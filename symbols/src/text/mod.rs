@@ -2,7 +2,7 @@
 //! goes there.
 //!
 //! A probe changes a byte of a running server. In the middle of an instruction it makes another
-//! instruction of it, and the server dies. So whatever a profile says, and wherever the profile came
+//! instruction of it, and the server dies. So whatever a profile has, and wherever the profile came
 //! from, the process that sets the probe looks at the program's own bytes first: [`ProvenSite`] is
 //! the only thing that probes are set by, and [`ProgramText::prove`] the only way to one.
 //!

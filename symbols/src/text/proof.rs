@@ -68,8 +68,8 @@ impl ProvenSite<'_> {
 impl ProgramText {
     /// Proves one site of a profile.
     ///
-    /// The function must start where the program's own symbols say or, where it has none for that
-    /// place and is stripped, where its own unwind table says. From there, instruction by
+    /// The function must start where the program's own symbols have it or, where it has none for that
+    /// place and is stripped, where its own unwind table has it. From there, instruction by
     /// instruction, the site must be reached: through the straight line at the start of a body, at
     /// any distance for an inlined copy. The bytes must be those that the profile was made from.
     ///
@@ -115,7 +115,7 @@ impl ProgramText {
     /// Proves the starts of functions that the program exports, with no profile: for each of `names` its site, or `None` where
     /// the program has no such function.
     ///
-    /// The program's symbols say where a function starts, its own unwind table must say the same, and an instruction must
+    /// The program's symbols have where a function starts, its own unwind table must agree, and an instruction must
     /// be there.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What all integration tests of this crate share.
 
-/// Tells the runner (`cargo xtask test`) that the current test cannot run here, and why: it counts
+/// Reports to the runner (`cargo xtask test`) that the current test cannot run here, and why: it counts
 /// this line of the test's output. The caller returns after it.
 #[expect(clippy::print_stdout, reason = "the line is the protocol between test and runner")]
 pub(crate) fn skip(reason: &str) {

@@ -16,7 +16,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut start = 0;
     let files: Vec<&[u8]> = ends.iter().map(|end| &bytes[std::mem::replace(&mut start, *end)..*end]).collect();
     match symbols::fuzzing::read(files[0], &files[1..]) {
-        // What the process with the rights asks of an answer.
+        // What the process with the rights requires of an answer.
         Ok(profile) => profile.check().expect("a profile of its own is believed"),
         Err(error) => drop((error.to_string(), error.hint())),
     }

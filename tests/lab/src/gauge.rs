@@ -28,7 +28,7 @@ impl Gauge {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let measure = move || {
             runtime.block_on(async {
-                // Without an agent there is nothing to tell; what wants it says so elsewhere.
+                // Without an agent there is nothing to measure; a caller that needs it fails elsewhere.
                 let Ok(agent) = Agent::connect_within(&port, CONNECT_LIMIT).await else {
                     return Vec::new();
                 };
@@ -41,7 +41,7 @@ impl Gauge {
         Ok(Self { stop, thread: thread.context("no thread to ask the guest")? })
     }
 
-    /// Ends it; gives what was heard.
+    /// Ends it; returns the readings.
     pub(crate) fn end(self) -> Vec<Reading> {
         let _ = self.stop.send(());
         self.thread.join().unwrap_or_default()

@@ -20,7 +20,7 @@ use crate::{baseline, wait};
 
 /// A migration ends within this time, whatever the link.
 const LIMIT: Duration = Duration::from_secs(600);
-/// Ticks that are heard after the VM goes on, so that a late silence counts too.
+/// Ticks that are received after the VM goes on, so that a late silence counts too.
 const LAST_TICKS: Duration = Duration::from_secs(1);
 
 /// A migration that has brought the VM to the other host.
@@ -36,7 +36,7 @@ pub struct Hop {
     pub links: LinkBytes,
     /// The comparison of both sides' RAM; `None` where the VM ran before all of it was there.
     pub identity: Option<Identity>,
-    /// When the guest was first heard at the destination.
+    /// When the guest's first tick came at the destination.
     pub ran_there: Option<Instant>,
     /// The silence of the guest, without the time in which it was paused to be compared.
     pub interruption: Option<Interruption>,

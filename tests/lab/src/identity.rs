@@ -12,7 +12,7 @@ use crate::vm::{MEMORY, Machine};
 
 /// Bytes that are compared at a time.
 const STEP: usize = 1 << 20;
-/// Unit in which differences are told.
+/// Unit in which differences are reported.
 const PAGE: usize = page_number::PAGE_LEN;
 /// Offsets of differing pages that are kept.
 const KEPT: usize = 64;

@@ -243,7 +243,7 @@ impl Laboratory {
         seconds
     }
 
-    /// What was heard since this was asked before.
+    /// What was received since the last call.
     pub fn readings(&mut self) -> Vec<Reading> {
         std::mem::take(&mut self.readings)
     }
@@ -292,7 +292,7 @@ impl Laboratory {
         &mut self.storage
     }
 
-    /// Whether the guest tells its free pages.
+    /// Whether the guest reports its free pages.
     #[must_use]
     pub fn has_balloon(&self) -> bool {
         self.hardware.balloon

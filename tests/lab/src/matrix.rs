@@ -1,4 +1,4 @@
-//! Servers, guest kernels and QEMUs: a migration under load for each combination, and the document that tells of them.
+//! Servers, guest kernels and QEMUs: a migration under load for each combination, and the document about them.
 //!
 //! What is done is kept in `matrix.json`, a cell at a time; a run goes on with those that it lacks.
 
@@ -120,7 +120,7 @@ pub struct MatrixResult {
 pub enum Outcome {
     /// It completed, and the RAM of both sides was the same.
     Identical {
-        /// Seconds, as QEMU tells.
+        /// Seconds, as QEMU reports.
         total_time_s: f64,
         /// Pages of 4 KiB that QEMU did not send at first.
         skipped: u64,

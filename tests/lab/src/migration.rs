@@ -57,13 +57,13 @@ pub struct Ongoing<'a> {
 }
 
 impl Ongoing<'_> {
-    /// What `poolferry-host migrate` has told so far: one JSON object a line.
+    /// The output of `poolferry-host migrate` so far: one JSON object a line.
     #[must_use]
     pub fn output(&self) -> String {
         fs::read_to_string(&self.output).unwrap_or_default()
     }
 
-    /// The highest number that was told under `key` so far.
+    /// The highest number under `key` so far.
     #[must_use]
     pub fn highest(&self, key: &str) -> u64 {
         let label = format!("\"{key}\":");
@@ -168,7 +168,7 @@ fn finish(name: &str, program: &mut Process, migration: &Migration<'_>) -> Resul
     Ok(status)
 }
 
-/// File in the folder of a migration with what `poolferry-host migrate` tells.
+/// File in the folder of a migration with the output of `poolferry-host migrate`.
 const OUTPUT: &str = "migrate.jsonl";
 
 /// Starts the receiver at the destination and waits until it listens.

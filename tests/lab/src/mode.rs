@@ -15,9 +15,9 @@ pub enum Mode {
     AutoConverge,
     /// The VM goes on at the destination at once, its memory follows
     Postcopy,
-    /// The guest tells QEMU its free pages
+    /// The guest reports its free pages to QEMU
     FreePageHint,
-    /// The server is restarted with an empty pool before, and the guest tells its free pages
+    /// The server is restarted with an empty pool before, and the guest reports its free pages
     ColdPool,
     /// Skipping the buffer pool, what storage has by storage only
     PoolferryStorage,
@@ -73,7 +73,7 @@ impl Mode {
         !matches!(self, Self::Postcopy)
     }
 
-    /// Whether the VM has a balloon by which the guest tells its free pages. QEMU makes use of it in every migration, so
+    /// Whether the VM has a balloon by which the guest reports its free pages. QEMU makes use of it in every migration, so
     /// VMs that migrate in another way have none.
     #[must_use]
     pub const fn has_balloon(self) -> bool {

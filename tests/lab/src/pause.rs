@@ -18,7 +18,7 @@ impl Pause {
         self.to.saturating_duration_since(self.from)
     }
 
-    /// When something would have been heard of the guest without it.
+    /// When a message of the guest would have come without it.
     #[must_use]
     pub fn taken_out(self, at: Instant) -> Instant {
         if at <= self.from {

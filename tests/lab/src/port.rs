@@ -40,7 +40,7 @@ impl Port {
         Self { messages, sender, writer: None, next_id: 0, connections: AtomicU32::new(0) }
     }
 
-    /// Connects to the port of a further QEMU. What the guest says is heard from all of them; asks go to
+    /// Connects to the port of a further QEMU. Messages of the guest are received from all of them; requests go to
     /// the one that [`speak_to`](Self::speak_to) names.
     ///
     /// # Errors
@@ -85,12 +85,12 @@ impl Port {
         Ok(wanted.id)
     }
 
-    /// All that was heard since the last call.
+    /// All messages since the last call.
     pub fn receive(&self) -> impl Iterator<Item = GuestMessage> + '_ {
         self.messages.try_iter()
     }
 
-    /// Waits until `pick` takes something of what is heard; everything goes to `pick`, in order.
+    /// Waits until `pick` takes a message; all go to `pick`, in order.
     ///
     /// # Errors
     /// Nothing was taken within `limit`, or the user wants an end.

@@ -56,14 +56,14 @@ pub enum GuestReply {
     Hello,
     /// It did what was asked.
     Done {
-        /// Of the ask.
+        /// Of the request.
         id: u64,
         /// Standard output of a program.
         output: String,
     },
     /// It could not do what was asked.
     Failed {
-        /// Of the ask.
+        /// Of the request.
         id: u64,
         /// Why.
         reason: String,
@@ -93,7 +93,7 @@ pub struct Tick {
     pub number: u64,
     /// CLOCK_MONOTONIC of the guest in ns.
     pub guest_ns: u64,
-    /// The QEMU that it was heard from, in the order in which they were started. The laboratory fills it in.
+    /// The QEMU that it came through, in the order in which they were started. The laboratory fills it in.
     #[serde(skip)]
     pub qemu: u32,
 }

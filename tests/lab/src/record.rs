@@ -19,7 +19,7 @@ use crate::storage::Kind;
 use crate::transactions;
 use crate::workload::GuestSecond;
 
-/// What was heard of the load from before a migration to after it.
+/// What the load has reported from before a migration to after it.
 #[derive(Debug, Default)]
 pub struct LoadRecord {
     /// What sysbench has reported.
@@ -143,7 +143,7 @@ fn links(setup: &Setup) -> Links {
     }
 }
 
-/// RAM of this machine in bytes (Linux: `MemTotal` in `/proc/meminfo`, in KiB); `None` where the kernel does not tell.
+/// RAM of this machine in bytes (Linux: `MemTotal` in `/proc/meminfo`, in KiB); `None` where the kernel does not report it.
 pub(crate) fn machine_memory() -> Option<u64> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
@@ -182,7 +182,7 @@ fn samples(hop: &Hop, before_s: f64) -> Vec<Sample> {
     looks.map(sample).filter(|sample| sample.at_s >= 0.0).collect()
 }
 
-/// Puts what the laboratory heard before and after around what the driver heard on the way.
+/// Puts what the laboratory received before and after around what the driver received on the way.
 fn guest(report: &mut Report, hop: &Hop, readings: &[Reading], before_s: f64) {
     let (begun, _) = hop.watch.begun();
     let zero = begun + Duration::try_from_secs_f64(before_s).unwrap_or_default();

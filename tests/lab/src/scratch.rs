@@ -22,7 +22,7 @@ use crate::wait;
 /// First letters of all namespaces of laboratories.
 const PREFIX: &str = "poolferry-";
 
-/// A laboratory that is told to end is gone within this time.
+/// A laboratory that gets the signal to end is gone within this time.
 const END_LIMIT: Duration = Duration::from_secs(60);
 
 /// Ends and removes all of the laboratory `$1` whose folder is `$2`. Network namespaces are named `$1-SITE`.
@@ -122,7 +122,7 @@ fn sweep(all: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Ends all laboratories: those that run are told to end and get a moment for it, those whose owner is dead are
+/// Ends all laboratories: those that run get a signal and a moment to end, those whose owner is dead are
 /// cleared away.
 ///
 /// # Errors

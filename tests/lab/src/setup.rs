@@ -54,7 +54,7 @@ pub struct Setup {
     /// How guest code runs
     #[arg(long, value_enum, default_value = "tcg")]
     pub accel: Accelerator,
-    /// Give the VM a balloon by which the guest tells its free pages; modes that need it set it
+    /// Give the VM a balloon by which the guest reports its free pages; modes that need it set it
     #[arg(long, hide = true)]
     pub balloon: bool,
 }

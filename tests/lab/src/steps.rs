@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 /// Prints a line.
-#[expect(clippy::print_stdout, reason = "the laboratory tells what it does")]
+#[expect(clippy::print_stdout, reason = "the laboratory prints what it does")]
 pub fn print_line(line: &str) {
     println!("{line}");
 }

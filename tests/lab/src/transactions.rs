@@ -1,8 +1,8 @@
-//! The load's transactions around a migration: those that the probes counted beside those that the load tells of.
+//! The load's transactions around a migration: those that the probes counted beside those that the load reports.
 
 use migration_record::{Tps, Transactions};
 
-/// A second of the load's lasts no longer than this in front of its report, in seconds; what it told nothing of, it
+/// A second of the load's lasts no longer than this in front of its report, in seconds; what it did not report, it
 /// did nothing in.
 const SECOND: f64 = 1.0;
 

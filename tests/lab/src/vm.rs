@@ -39,7 +39,7 @@ pub struct Hardware {
     pub memory: Size,
     /// Virtual CPUs.
     pub vcpus: u32,
-    /// A balloon by which the guest tells its free pages.
+    /// A balloon by which the guest reports its free pages.
     pub balloon: bool,
 }
 
@@ -61,7 +61,7 @@ pub struct Devices<'a> {
 pub enum Start {
     /// Boots.
     Boot,
-    /// `-incoming defer -S`: takes a migration when told to, and then waits for `cont`.
+    /// `-incoming defer -S`: takes a migration on command, and then waits for `cont`.
     Incoming,
     /// `-incoming defer`: likewise, and runs as soon as it can. A VM whose memory follows it must not wait for that.
     IncomingAndRun,

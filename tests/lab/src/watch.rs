@@ -38,9 +38,9 @@ pub struct LinkBytes {
 /// How a migration ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// `completed`, `failed`, `cancelled`; `not-begun` where QEMU was never told to migrate, `abandoned` where nobody waited.
+    /// `completed`, `failed`, `cancelled`; `not-begun` where QEMU never got `migrate`, `abandoned` where nobody waited.
     pub status: String,
-    /// Why, where QEMU tells.
+    /// Why, where QEMU reports it.
     pub reason: Option<String>,
     /// `query-migrate` at the end.
     pub statistics: Value,
@@ -56,7 +56,7 @@ impl Ended {
         Self::new("abandoned".to_owned(), None, Value::Null)
     }
 
-    /// QEMU was never told to migrate, for this `reason`.
+    /// QEMU never got `migrate`, for this `reason`.
     pub(crate) fn not_begun(reason: String) -> Self {
         Self::new("not-begun".to_owned(), Some(reason), Value::Null)
     }
@@ -74,7 +74,7 @@ pub struct Watch {
     destination: u32,
     before: LinkBytes,
     last: Option<Instant>,
-    /// What QEMU at the source tells of an earlier migration: that brought the VM here, that failed, or that goes on without
+    /// What QEMU at the source reports of an earlier migration: that brought the VM here, that failed, or that goes on without
     /// anybody to drive it. `None` once the one that is watched has begun.
     old: Option<Value>,
     looks: Vec<Look>,

@@ -81,10 +81,10 @@ impl Qemu {
         self.run(&self.program.with_file_name(name))
     }
 
-    /// Major and minor version that the program itself tells.
+    /// Major and minor version that the program itself prints.
     ///
     /// # Errors
-    /// It does not run, or tells no version.
+    /// It does not run, or prints no version.
     pub fn reported_version(&self) -> Result<(u32, u32)> {
         let text = command::output(self.command().arg("-version"))?;
         parse_version(&text).with_context(|| format!("no version in `{}`", text.trim_end()))

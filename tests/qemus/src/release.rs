@@ -87,7 +87,7 @@ impl QemuRelease {
     /// the cache.
     ///
     /// # Errors
-    /// It is not there, or is another version; the text tells how to get it.
+    /// It is not there, or is another version; the text has how to get it.
     pub fn installed(self) -> Result<Qemu> {
         if let Some(program) = env::var_os(self.variable()).map(PathBuf::from) {
             let named = format!("`{}`, which {} names,", program.display(), self.variable());

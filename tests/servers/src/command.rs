@@ -1,4 +1,4 @@
-//! External programs: every failure tells the command line and what it wrote to standard error.
+//! External programs: every failure has the command line and what it wrote to standard error.
 
 use std::io;
 use std::process::{Command, Output, Stdio};
@@ -18,7 +18,7 @@ pub fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Fails unless `output`, which `command` gave, tells of success.
+/// Fails unless `output`, which `command` gave, is of a success.
 ///
 /// # Errors
 /// The program ended with another status than 0.

@@ -236,7 +236,7 @@ impl Server {
     /// Kills the server (SIGKILL) but keeps its files for [`start_again`](Self::start_again).
     ///
     /// # Errors
-    /// The kernel does not tell how it ended.
+    /// The kernel does not report how it ended.
     pub fn kill(&mut self) -> Result<()> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
         process::signal(running.pid, rustix::process::Signal::KILL);

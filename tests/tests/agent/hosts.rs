@@ -19,7 +19,7 @@ fn the_next_host_is_answered_whatever_the_last_one_left() {
     let _process = fixture.agent_on(&server);
     fixture.attached();
     let connect = || UnixStream::connect(fixture.path()).unwrap();
-    // Half an ask; no ask at all; an ask whose answer is not waited for; one that is read in part.
+    // Half a request; no request at all; a request whose answer is not waited for; one that is read in part.
     connect().write_all(b"{\"id\":1,\"page-").unwrap();
     connect().write_all(&[0xff; 100_000]).unwrap_or_default();
     connect().write_all(b"{\"id\":1,\"page-list\":null}\n").unwrap();
@@ -33,8 +33,8 @@ fn the_next_host_is_answered_whatever_the_last_one_left() {
 }
 
 #[test]
-fn what_is_no_ask_is_answered_with_an_error() {
-    let Some(fixture) = Fixture::set("hosts::what_is_no_ask_is_answered_with_an_error") else {
+fn what_is_no_request_is_answered_with_an_error() {
+    let Some(fixture) = Fixture::set("hosts::what_is_no_request_is_answered_with_an_error") else {
         return;
     };
     // No server is needed for that.

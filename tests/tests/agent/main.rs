@@ -3,7 +3,7 @@
 //! | module | what it holds against what |
 //! |---|---|
 //! | [`list`] | the list read in the agent's frames, and copied, against one made here |
-//! | [`server`] | what the host is told of a server that works, ends, and starts again |
+//! | [`server`] | what the host gets of a server that works, ends, and starts again |
 //! | [`several`] | several servers as one list, and strangers that are called so |
 //! | [`guest`] | all of it in a VM: its port, its RAM, and what the disk has |
 //! | [`many`] | a data directory with 200,000 files |

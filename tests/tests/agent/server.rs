@@ -1,4 +1,4 @@
-//! What the host is told of the server.
+//! What the host gets of the server.
 
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ fn a_server_that_is_gone_is_told_with_a_remedy() {
         ServerState::Waiting { why, hint } => why.contains("no process") && hint.is_some(),
         _ => false,
     };
-    assert!(eventually(waits), "it is not told");
+    assert!(eventually(waits), "it is not reported");
     assert_eq!(fixture.status(&mut agent).observed, None);
 }
 

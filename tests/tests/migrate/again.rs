@@ -1,4 +1,4 @@
-//! A destination's QEMU that was told to listen by an attempt before: what has arrived in it stays, and the migration is a
+//! A destination's QEMU that got `migrate-incoming` from an attempt before: what has arrived in it stays, and the migration is a
 //! stock one where it still can be one. Small VMs of their own, of each release that is here.
 
 use std::fs::File;
@@ -147,7 +147,7 @@ fn offered() -> Vec<u8> {
     vec![0x5a; 4096 * PAGES as usize]
 }
 
-/// Greets, offers and hears the answer; the channel ends with this.
+/// Greets, offers and receives the answer; the channel ends with this.
 async fn offer(stream: tokio::io::DuplexStream) -> Result<Message> {
     let (mut sender, mut receiver) = channel::connect(stream, &Security::Plain).await?;
     let hello = PeerHello {

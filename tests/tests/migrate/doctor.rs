@@ -1,4 +1,4 @@
-//! What is told before a migration is what a migration then meets.
+//! What is reported before a migration is what a migration then meets.
 
 use std::path::Path;
 use std::process::Command;

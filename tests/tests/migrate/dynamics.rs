@@ -278,11 +278,11 @@ fn a_guest_that_outruns_the_link_is_told_of(lab: &mut Laboratory) -> Result<()> 
     shape(lab, Rate::UNLIMITED, Rate::UNLIMITED)?;
     let report = record(lab)?;
     println!(
-        "told after {output:?}, over after {:.1} s: {:?}",
+        "reported after {output:?}, over after {:.1} s: {:?}",
         report.total_time_s, report.warnings
     );
     assert!(hop.ended.driver.is_some_and(|status| status.success()), "{:?}", hop.ended);
-    assert!(output.is_some(), "nobody was told");
+    assert!(output.is_some(), "nothing was reported");
     let warning = report.warnings.iter().find(|warning| warning.contains(OUTRUN));
     assert!(warning.is_some_and(|warning| warning.contains("--downtime-limit")), "{warning:?}");
     // Over a fast link it is caught up with, and nothing is said.

@@ -6,7 +6,7 @@
 //! | [`teeth`] | the comparison finds what it must find |
 //! | [`programs`] | a program of Poolferry's dies in each phase |
 //! | [`agent`] | the guest's agent is missing, dies |
-//! | [`doctor`] | what is told before a migration, at both hosts |
+//! | [`doctor`] | what is reported before a migration, at both hosts |
 //! | [`storage`] | storage at the destination is missing, old, broken, stalled |
 //! | [`dynamics`] | links change their rate or are too slow, storage stops and comes back |
 //! | [`hosts`] | the destination's QEMU dies, the link breaks, the user interrupts; the next migration works |
@@ -14,7 +14,7 @@
 //! | [`results`] | no space for the record; a baseline that fails |
 //! | [`servers`] | MariaDB |
 //! | [`tables`] | tables are dropped, truncated and made meanwhile |
-//! | [`again`] | the destination's QEMU was told to listen before, or takes a stream already; small VMs of its own |
+//! | [`again`] | the destination's QEMU got `migrate-incoming` before, or takes a stream already; small VMs of its own |
 //!
 //! One VM serves all tests: it goes to and fro between two hosts. After a test that failed another is booted.
 #![expect(clippy::print_stdout, reason = "what became of a VM, shown by `cargo xtask test`")]

@@ -1,4 +1,4 @@
-//! Results that cannot be written, and results that are failures: both are told.
+//! Results that cannot be written, and results that are failures: both are reported.
 
 use std::fs::{self, File};
 use std::process::{Command, Stdio};
@@ -100,7 +100,7 @@ fn baseline_fails(lab: &mut Laboratory) -> Result<()> {
     assert_eq!(stock["runs"][0]["status"], "completed", "{stock:#}");
     assert_eq!(stock["runs"][0]["differing_bytes"], 0, "{stock:#}");
     let page = fs::read_to_string(out.join(HTML))?;
-    assert!(page.contains("failed"), "the page does not tell the failure");
+    assert!(page.contains("failed"), "the page does not show the failure");
     resumed(&cache, &setup, &programs, series)
 }
 

@@ -17,7 +17,7 @@ use crate::shared::{Needs, arrives, migrated, record, run};
 /// Port of the second server.
 const PORT: u16 = 10_888;
 
-/// Tells the receiver to read the guest's disk from the second server.
+/// Makes the receiver read the guest's disk from the second server.
 pub(crate) fn elsewhere(lab: &mut Laboratory) -> Vec<String> {
     let server = lab.machine().host().other().storage_server();
     vec!["--disk".to_owned(), format!("serial:{SERIAL}=nbd://{server}:{PORT}/data")]

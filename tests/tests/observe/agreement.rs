@@ -28,7 +28,7 @@ fn by_block(pool_map: &PoolMap, reported: &BTreeMap<(u32, u32), Reported>) -> Ve
             list.push(reported[&(chunk.instance, chunk.first - start + inside)].clone());
         }
     }
-    assert_eq!(list.len(), reported.len(), "the server tells of more blocks than the pool map has");
+    assert_eq!(list.len(), reported.len(), "the server reports more blocks than the pool map has");
     list
 }
 
@@ -169,7 +169,7 @@ fn dirty_pages_are_listed_as_the_server_tells_it(release: Release) {
     assert!(look.still().all(|(row, _)| row.state != "dirty" || !row.eligible));
 }
 
-/// Blocks of eight instances (InnoDB keeps to one below 1 GiB) are told apart.
+/// Blocks of eight instances (InnoDB keeps to one below 1 GiB) are distinguished.
 fn eight_instances_are_listed_as_the_server_tells_it(release: Release) {
     let server = warm(release, Config::new().pool_mib(1024).instances(8));
     let observed = open(&server);

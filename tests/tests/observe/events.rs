@@ -1,4 +1,4 @@
-//! `trace --events`: each event is written once, and what is missing is told, no more and no less.
+//! `trace --events`: each event is written once, and what is missing is reported, no more and no less.
 
 use serde_json::Value;
 use test_servers::{Config, LoadSpec, Release, Script};

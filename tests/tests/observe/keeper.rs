@@ -400,7 +400,7 @@ fn memory_of_the_keeper_is_counted() {
         });
         // Each of the numbers is of another moment; what the agent has grows at first.
         let is_sum = |(rss, own, keeper): &(u64, u64, u64)| {
-            println!("told {rss}, the agent has {own} and its keeper {keeper}");
+            println!("reported {rss}, the agent has {own} and its keeper {keeper}");
             rss.abs_diff(own + keeper) < keeper / 4
         };
         let counted = figures.by_ref().take(20).any(|figure| is_sum(&figure));

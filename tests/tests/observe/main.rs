@@ -20,7 +20,7 @@
 //! | [`keeper`] | probes whose agent is held by one, killed, stopped; who makes the kernel wait |
 //! | [`endings`], [`detach`] | servers and agents that end, in order and not |
 //! | [`stalled`] | outputs that nobody reads: signals, metrics and probes go on |
-//! | [`events`] | trace records on the way out: each once, and what is missing is told |
+//! | [`events`] | trace records on the way out: each once, and what is missing is reported |
 //!
 //! Tests start servers and set probes, so they take turns ([`lab::run`]) whatever the number of
 //! test threads.

@@ -1,4 +1,4 @@
-//! The pool as the server itself tells it: `information_schema.INNODB_BUFFER_PAGE`.
+//! The pool as the server itself reports it: `information_schema.INNODB_BUFFER_PAGE`.
 //!
 //! A table that reads the descriptors under the pool's mutex, so it is the truth, and too slow and
 //! disturbing for anything but tests.
@@ -16,7 +16,7 @@ pub(crate) struct Reported {
     pub(crate) newest_lsn: u64,
     pub(crate) oldest_lsn: u64,
     pub(crate) io_fix: String,
-    /// MariaDB tells of a page that is free in its tablespace that there is one, and neither which nor whether it is dirty
+    /// MariaDB reports of a page that is free in its tablespace that there is one, and neither which nor whether it is dirty
     /// (`i_s_innodb_buffer_page_get_info`, handler/i_s.cc, 10.11.18).
     pub(crate) freed: bool,
     /// The highest oldest LSN of a clean page: in MariaDB 1 is one that was written and is still on the flush list.
@@ -41,7 +41,7 @@ pub(crate) fn by_server(server: &Server) -> BTreeMap<(u32, u32), Reported> {
         let reported = Reported {
             state: row[2].clone(),
             id,
-            // MariaDB's descriptors have none; it tells what the frame has.
+            // MariaDB's descriptors have none; it reports what the frame has.
             newest_lsn: if holds_page && !is_mariadb { number(&row[6]) } else { 0 },
             oldest_lsn: if holds_page { number(&row[7]) } else { 0 },
             io_fix: row[3].clone(),

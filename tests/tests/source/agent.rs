@@ -88,7 +88,7 @@ pub(crate) fn hello() -> ReplyBody {
     })
 }
 
-/// What is told of a list that lies nowhere in the guest's memory.
+/// The reply about a list that lies nowhere in the guest's memory.
 pub(crate) fn page_list(list: &[u8]) -> PageList {
     PageList {
         list: 1,

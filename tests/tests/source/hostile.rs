@@ -1,4 +1,4 @@
-//! Guests whose agent tells what would cost the host's program much: it takes no more than it may, and the VM runs on.
+//! Guests whose agent sends what would cost the host's program much: it takes no more than it may, and the VM runs on.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,7 +19,7 @@ use crate::lab::{self, Lab};
 /// 64 MiB, and 1 % of the VM's RAM.
 const MOST_KIB: u64 = (64 << 10) + MEMORY / 100 / 1024;
 
-/// What the agent tells.
+/// The agent's replies.
 struct Guest {
     name: &'static str,
     list: Vec<u8>,

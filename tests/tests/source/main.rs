@@ -7,11 +7,11 @@
 //! | [`whole`] | RAM of both sides byte by byte, pages against what the list and the storage had |
 //! | [`faults`] | each part failing in each phase: RAM identity where it completes, else a VM that runs on |
 //! | [`driver`] | the program at the source killed: the VM runs on, its next migration works |
-//! | [`seam`] | somebody else tells QEMU to migrate, and to end |
+//! | [`seam`] | somebody else sends QEMU `migrate`, and its end |
 //! | [`stopped`] | somebody else stops the VM while its pages are skipped: QEMU sends them at once |
 //! | [`teeth`] | what happens when hashes are taken before the hint |
 //! | [`stalled`] | outputs that nobody reads: deadline and signals hold, QEMU gets the user's limits back |
-//! | [`hostile`] | the memory of the host's program, with guests that tell what would take much |
+//! | [`hostile`] | the memory of the host's program, with guests whose figures would take much |
 //! | [`disks`] | two disks at the destination, one of which stalls: storage brings all of the other |
 //! | [`limits`] | the user's limits before and after; what a driver that was killed leaves behind |
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]

@@ -1,4 +1,4 @@
-//! Somebody else than this program tells QEMU to migrate: a scripted second driver.
+//! Somebody else than this program sends QEMU `migrate`: a scripted second driver.
 
 use qemu_glue::qmp::{Qmp, QmpError};
 use qemu_glue::source::{self, Driver, Update, cancellation};
@@ -29,7 +29,7 @@ impl Driver for Somebody<'_> {
     }
 }
 
-/// Pages are skipped and arrive as when this program tells QEMU.
+/// Pages are skipped and arrive as when this program does it.
 async fn begins(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     let mut somebody = Somebody { vm: &fixture.source, calls: Vec::new() };

@@ -63,7 +63,7 @@ async fn differing(lab: &Lab) {
     assert_eq!(report.redirtied_by_reason.get("differs"), Some(&200));
 }
 
-/// Somebody has told QEMU to wait before the switchover, as libvirt does: he alone lets it go on.
+/// Somebody has set QEMU to wait before the switchover, as libvirt does: he alone lets it go on.
 async fn paused_before_switchover(lab: &Lab) {
     let fixture = Fixture::new(lab, Setting::default()).await;
     fixture.source.set_capability("pause-before-switchover", true).await;

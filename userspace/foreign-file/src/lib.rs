@@ -29,7 +29,7 @@
 //! even be killed. So FUSE, shares and overlays are read only where root has mounted them, as a cluster's share or a
 //! container is; of what a user has mounted, in a user namespace or by `fusermount`, nothing is asked, not even a
 //! name. A share of root's may hang as well, but by the choice of who runs the machine. How they are distinguished is
-//! said in `mounts.rs`.
+//! described in `mounts.rs`.
 
 mod found;
 mod mounts;

@@ -285,7 +285,7 @@ fn each(table: Table, with: impl FnMut(Mount)) {
     mounts(table).for_each(with);
 }
 
-/// What a table names; a line that says something else is passed over.
+/// What a table names; any other line is passed over.
 fn mounts(table: Table) -> impl Iterator<Item = Mount> {
     let lines = BufReader::new(table).split(b'\n').map_while(Result::ok);
     lines.filter_map(|line| Mount::parse(&String::from_utf8_lossy(&line)))

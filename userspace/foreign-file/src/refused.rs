@@ -59,7 +59,7 @@ pub(crate) struct View {
 }
 
 impl View {
-    /// A mount, as the first that speaks of it says.
+    /// A mount, as its first line has it.
     pub(crate) fn add(&mut self, number: u64, why: Option<&str>) {
         if self.mounts.len() >= MOST_MOUNTS {
             self.is_cut = true;

@@ -8,7 +8,7 @@ use crate::shown::of;
 /// Most causes that are shown.
 const CAUSES: usize = 20;
 
-/// Longest text of each, in bytes: the kernel's verifier has much to say.
+/// Longest text of each, in bytes: the log of the kernel's verifier is long.
 const CAUSE_BYTES: usize = 4096;
 
 /// An error and what caused it, parted by `: ` in one line, or each on a line of its own (`{:#}`).

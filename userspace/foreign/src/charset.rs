@@ -13,7 +13,7 @@ pub enum Charset {
     Utf8,
 }
 
-/// What the locale says: the first of `LC_ALL`, `LC_CTYPE` and `LANG` that is set and not empty names UTF-8,
+/// The locale's charset: the first of `LC_ALL`, `LC_CTYPE` and `LANG` that is set and not empty names UTF-8,
 /// or it does not. Without any the locale is `C`, which is ASCII. It is looked at once.
 ///
 /// Only a terminal is bound to the locale, so who writes elsewhere uses UTF-8: without a terminal on standard

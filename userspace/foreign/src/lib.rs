@@ -29,7 +29,7 @@
 //! separators of lines and paragraphs, tags), no private, unassigned or non-character, and no byte that
 //! is no UTF-8: they are written as in Rust's literals (`\n`, `\u{202e}`, `\xff`). A backslash stays as
 //! it is, so that what went through twice looks the same. At most [`SHOWN_BYTES`] of output come from one
-//! name, [`HELD_BYTES`] from a [`Text`], or as many as the precision of the format says; a mark shows how many bytes were left out.
+//! name, [`HELD_BYTES`] from a [`Text`], or as many as the format's precision; a mark shows how many bytes were left out.
 
 mod cell;
 mod chain;
@@ -58,7 +58,7 @@ pub use program::{logger, start};
 pub use shown::{Shown, bytes, of, os, path, shown};
 pub use text::Text;
 
-/// Most bytes that one name or path takes where it is shown, its mark not counted, unless the format says else.
+/// Most bytes that one name or path takes where it is shown, its mark not counted, unless the format sets it.
 pub const SHOWN_BYTES: usize = 512;
 
 /// Most bytes that a [`Text`] holds and shows: the kernel's longest path.

@@ -9,7 +9,7 @@ use crate::shown::{of, shown};
 
 /// From now on panics are logged through this door, on one line each. `RUST_BACKTRACE` works as ever.
 pub(crate) fn hook() {
-    // Standard error may be closed; there is nowhere left to say so.
+    // Standard error may be closed; there is nowhere left to report it.
     hook_to(|text| {
         let _ = io::stderr().write_all(text.as_bytes());
     });

@@ -45,7 +45,7 @@ pub fn start<Arguments: Parser>() -> Arguments {
 pub fn logger(verbose: u8) -> Builder {
     let level = ["warn", "info", "debug"][usize::from(verbose.min(2))];
     let mut logger = Builder::from_env(Env::default().default_filter_or(level));
-    // Which module says it helps developers only.
+    // The module's name helps developers only.
     let names_module = verbose > 1 || std::env::var_os("RUST_LOG").is_some();
     logger.format(move |out, record| {
         let (level, text) = (record.level(), of(record.args()).at_most(RECORD_BYTES));

@@ -54,24 +54,24 @@ impl Text {
     #[must_use]
     pub fn of(value: &dyn fmt::Display) -> Self {
         let mut collected = Collected::default();
-        // What refuses to print itself has said what it could.
+        // A value that fails to print itself is kept as far as it came.
         let _ = fmt::write(&mut collected, format_args!("{value}"));
         Self { cut: collected.cut, ..Self::new(&collected.text) }
     }
 
-    /// What was said, as it was said: to compare or to hand on to a machine, never to show.
+    /// The raw text: to compare or to hand on to a machine, never to show.
     #[must_use]
     pub const fn raw(&self) -> &str {
         &self.raw
     }
 
-    /// Whether these words were said.
+    /// Whether the text has these words.
     #[must_use]
     pub fn contains(&self, words: &str) -> bool {
         self.raw.contains(words)
     }
 
-    /// Whether nothing was said.
+    /// Whether the text is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.raw.is_empty()

@@ -26,7 +26,7 @@ pub struct Mapping<'a> {
     pub device: (u32, u32),
     /// Number of the file; 0 where there is none.
     pub inode: u64,
-    /// The file's path as the process's namespace names it, or what the kernel says instead, as `[stack]`; nothing for
+    /// The file's path as the process's namespace names it, or the kernel's name instead, as `[stack]`; nothing for
     /// plain memory.
     pub name: &'a Path,
 }

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! lines, logs, frames ──> Outlet: bounded queue ──> one thread ──> write(2)
-//!        what finds no room is dropped and counted; a note says so once there is room
+//!        what finds no room is dropped and counted; a note reports it once there is room
 //! ```
 //!
 //! | who writes | how | when the reader stalls |

@@ -25,7 +25,7 @@ impl Output {
     /// Opens it.
     ///
     /// # Errors
-    /// What the file system says; a link that neither root nor this user has made is not followed.
+    /// The file system's error; a link that neither root nor this user has made is not followed.
     pub fn create(path: &Path) -> io::Result<Self> {
         let ours = |uid| uid == 0 || uid == rustix::process::geteuid().as_raw();
         if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink() && !ours(found.uid())) {
@@ -55,7 +55,7 @@ impl Output {
     /// Puts a regular file in its place; call it when all has been written.
     ///
     /// # Errors
-    /// What the file system says; the old file then stays.
+    /// The file system's error; the old file then stays.
     pub fn finish(self) -> io::Result<()> {
         match self.0 {
             Kind::New { file, path } => finish(file, &path),

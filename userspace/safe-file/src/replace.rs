@@ -29,7 +29,7 @@ impl Mode {
 /// `path` is replaced, not followed.
 ///
 /// # Errors
-/// What the file system says; what was at `path` then is as it was, and nothing is left beside it.
+/// The file system's error; what was at `path` then is as it was, and nothing is left beside it.
 pub fn replace(
     path: &Path,
     mode: Mode,

@@ -85,7 +85,7 @@ impl Failed {
         self.0.iter().find(|(_, failure)| failure.last.is_passing).map(|(key, _)| key.pid)
     }
 
-    /// Why there is no server; nothing where nobody has failed.
+    /// Why there is no server; nothing where no process has failed.
     pub(super) fn why(&self) -> Option<Trouble> {
         let mut all: Vec<_> = self.0.iter().filter(|(_, failure)| !failure.last.is_other).collect();
         all.sort_by_key(|(key, _)| (key.started, key.pid));
@@ -144,7 +144,7 @@ mod tests {
         for pid in 2..100 {
             failed.note(key(pid), failure("no", false));
         }
-        // Who only has a loader's name is nobody who failed.
+        // A process that only has a loader's name has not failed.
         failed.note(key(100), NotAttached { is_other: true, ..failure("other", false) });
         let why = failed.why().unwrap();
         assert!(why.what.contains("none of 99 processes"), "{why:?}");

@@ -1,5 +1,5 @@
-//! The thread that looks for processes that may be servers: how many there are, and what they are like, is up to whoever
-//! starts them, and the agent waits for nobody.
+//! The thread that looks for processes that may be servers: how many there are, and what they are like, is up to the users who
+//! start them, and the agent waits for none of them.
 
 use std::io;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The host's telemetry of a migration, for `poolferry trace` in the same guest.
 //!
-//! A small file in /run, written by the agent, read by whoever draws. The host does not send a goodbye
+//! A small file in /run, written by the agent, read by the viewer. The host does not send a goodbye
 //! when the VM has moved, so telemetry that is not fresh is ignored.
 
 use std::fs::File;

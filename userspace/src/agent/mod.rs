@@ -58,14 +58,14 @@ use port::{Port, Received};
 use servers::Servers;
 use trouble::trouble;
 
-/// How often snapshots are taken while nobody looks: an audit now and then keeps the table honest.
+/// How often snapshots are taken without requests: an audit now and then keeps the table honest.
 const UNWATCHED_EVERY: Duration = Duration::from_secs(10);
 /// A snapshot younger than this answers a request for the status.
 const FRESH: Duration = Duration::from_millis(200);
 /// A request for the status waits so long for newer ones.
 const SNAPSHOTS_WITHIN: Duration = Duration::from_secs(1);
 /// A list notes what it has judged, so that the next one reads only what has changed since: one is
-/// made now and then for nobody, and the host's comes sooner.
+/// made now and then without a request, and the host's comes sooner.
 const PREPARE_EVERY: Duration = Duration::from_secs(30);
 /// Nothing that takes long begins before a host that has just greeted, or requested a list, has been silent for
 /// as long: it is about to request more.

@@ -2,7 +2,7 @@
 //!
 //! Locked memory (`mlock`) stays in RAM, but compaction may still move it to other frames
 //! (`vm.compact_unevictable_allowed`, 1 by default). A buffer registered with an io_uring is pinned
-//! for long (`FOLL_LONGTERM`, io_uring/rsrc.c), and a pinned page is moved for nobody. Where a kernel
+//! for long (`FOLL_LONGTERM`, io_uring/rsrc.c), and a pinned page is never moved. Where a kernel
 //! has io_uring switched off, locking must do; the hash of the bytes shows a page that has moved.
 #![expect(unsafe_code, reason = "io_uring takes raw pointers")]
 

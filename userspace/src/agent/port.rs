@@ -2,7 +2,7 @@
 //!
 //! What the guest's driver does (drivers/char/virtio_console.c, Linux 6.1 and 6.18): a port can be
 //! opened once at a time (EBUSY). While the host's end is closed, `poll` reports POLLHUP at once (and POLLIN
-//! with it, data or not), `read` gives what is left and then 0 bytes and a non-blocking `write` gives EAGAIN; nothing wakes whoever waits for the
+//! with it, data or not), `read` gives what is left and then 0 bytes and a non-blocking `write` gives EAGAIN; nothing wakes a process that waits for the
 //! host to come, so that is looked for now and then. After a migration the port is the same and the
 //! host's end is another: for us a host that went and one that came.
 
@@ -243,7 +243,7 @@ impl Port {
     }
 }
 
-/// Reads what a host has left behind that is gone: nobody waits for an answer, and the next host has not
+/// Reads what a host that is gone has left behind: no one waits for an answer, and the next host has not
 /// asked it.
 fn drain(port: &File) {
     let mut bytes = [0; MAX_REQUEST_BYTES];

@@ -33,7 +33,7 @@ pub(super) enum Task {
     Snapshot,
     /// A list for the host, by the number that the host will know it by.
     List(u64),
-    /// A list for nobody: the next one is made from it.
+    /// A list without a request: the next one is made from it.
     Prepare,
 }
 
@@ -63,7 +63,7 @@ pub(super) struct NotAttached {
     pub(super) why: Trouble,
     /// It may be otherwise in a moment: the server is starting, or being resized.
     pub(super) is_passing: bool,
-    /// It is called like a loader only, and nobody takes it for a server.
+    /// It is called like a loader only, and it does not count as a server.
     pub(super) is_other: bool,
     /// Another process than the server is in the way.
     pub(super) is_held: bool,
@@ -269,7 +269,7 @@ impl Drop for Thread {
 
 impl Thread {
     fn send(&self, event: SessionEvent) {
-        // Nobody listens any more when the agent ends.
+        // There is no receiver any more when the agent ends.
         let _ = self.news.send(News(self.id, event));
         self.wake.set();
     }

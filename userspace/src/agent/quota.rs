@@ -1,4 +1,4 @@
-//! Who may have how many of the servers that are observed: whoever starts many keeps nobody else's out.
+//! Who may have how many of the servers that are observed: a user who starts many keeps no other's out.
 
 use page_wire::protocol::MAX_SERVERS;
 

@@ -123,7 +123,7 @@ pub(super) fn ptrace_scope(scope: Option<&str>, held: Option<Capabilities>) -> C
         ),
         Some(("3", _)) => Check::fail(
             NAME,
-            "3: nobody may read another process's memory",
+            "3: no process may read another's memory",
             "set kernel.yama.ptrace_scope=1 in /etc/sysctl.d and boot again: 3 cannot be taken back",
         ),
         Some((scope, _)) => Check::unknown(NAME, format!("`{scope}` is not known")),

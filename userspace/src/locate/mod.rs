@@ -8,7 +8,7 @@
 //! ```
 //!
 //! # What a place is worth
-//! A place is a hint, as all of the page list is: the server may drop the file a moment later. Whoever reads the
+//! A place is a hint, as all of the page list is: the server may drop the file a moment later. Every reader of the
 //! place proves the bytes. So this module need not be right always, but it must not be wrong often, and it never
 //! guesses: where something is not understood the answer is a [`NotOnDisk`] reason.
 //!

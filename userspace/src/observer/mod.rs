@@ -221,7 +221,7 @@ impl Observer {
         self.page_list_within(if has_looked { FILES_PATIENCE } else { FIRST_PATIENCE })
     }
 
-    /// Makes a list for nobody, so that the next one has less to do; waits for no file.
+    /// Makes a list in advance, so that the next one has less to do; waits for no file.
     ///
     /// # Errors
     /// As [`Self::page_list`].

@@ -11,7 +11,7 @@
 //! is the business of the page sources ([`crate::page_list`]).
 //!
 //! # What a range on a disk is worth
-//! It is a hint: the file system may move a file a moment later. Whoever reads it proves the bytes. So this module
+//! It is a hint: the file system may move a file a moment later. Its reader proves the bytes. So this module
 //! need not be right always, but it must not be wrong often, and it never guesses: where something is not
 //! understood the answer is an [`Unmapped`] reason.
 //!

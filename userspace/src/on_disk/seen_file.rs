@@ -23,7 +23,7 @@ impl SeenFile {
     /// Looks at the file that the process calls `path`.
     ///
     /// # Errors
-    /// [`Refusal`]: it is not there, or nobody opens what lies there.
+    /// [`Refusal`]: it is not there, or of a kind that is never opened.
     pub fn at(view: &FileView, path: &Path) -> Result<Self, Refusal> {
         Ok(Self { stamp: view.stamp(path)?, path: path.to_owned(), fd: None })
     }

@@ -1,7 +1,7 @@
 //! `GET /metrics` over HTTP/1.1.
 //!
 //! Every request gets the newest snapshot, or the answer that there is none; nothing waits for the
-//! collector, and the collector waits for nobody. A client costs bounded memory and time: at most [`CLIENTS`] at once,
+//! collector, and the collector waits for no client. A client costs bounded memory and time: at most [`CLIENTS`] at once,
 //! a limited head, a limited time to send it and to take the answer; a request's body is not read.
 
 use std::convert::Infallible;
@@ -151,8 +151,8 @@ impl Clients {
         if self.of(address) >= CLIENTS_OF_ONE {
             self.end_oldest(address);
         } else if self.open.len() >= CLIENTS
-            // Of several that have most, the last one here, which has the oldest: whoever has many addresses would else
-            // end whoever came just before.
+            // Of several that have most, the last one here, which has the oldest: a client with many addresses would otherwise
+            // end the one that came just before.
             && let Some(most) = self.open.iter().rev().map(|(of, _)| *of).max_by_key(|of| self.of(*of))
         {
             self.end_oldest(most);

@@ -98,7 +98,7 @@ impl TargetError {
     }
 }
 
-/// Most processes that an error names: anybody may start processes of any name.
+/// Most processes that an error names: every user may start processes of any name.
 const NAMED: usize = 8;
 
 fn processes(pids: &[u32]) -> String {

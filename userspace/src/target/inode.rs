@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 pub(super) struct PathOwner {
     /// Device and number.
     pub(super) inode: (u64, u64),
-    /// Whether root owns it and nobody else may write it.
+    /// Whether root owns it and no one else may write it.
     pub(super) is_roots: bool,
 }
 

@@ -8,7 +8,7 @@ use super::facts::unit_of;
 use super::inode::inode;
 use super::unit;
 
-/// Program names that are looked for when nobody names one.
+/// Program names that are looked for by default.
 pub const SERVER_NAMES: [&str; 3] = ["mysqld", "mariadbd", "mysqld-debug"];
 
 /// Which servers are meant. Of each kind any of the values will do, and kinds narrow each other; a kind without
@@ -34,7 +34,7 @@ impl ServerRule {
         Self { pids: vec![pid], ..Self::default() }
     }
 
-    /// Whether it is about more than names, which anybody may take.
+    /// Whether it is about more than names, which every user may take.
     #[must_use]
     pub const fn is_narrow(&self) -> bool {
         !(self.pids.is_empty()

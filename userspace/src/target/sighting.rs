@@ -1,6 +1,6 @@
 //! A process that may be a server as far as its name goes.
 //!
-//! Anybody may call a program by a server's name, or by that of the dynamic loader, as often as they like. So a first
+//! Every user may call a program by a server's name, or by that of the dynamic loader, as often as they like. So a first
 //! look at a process reads only what the kernel answers at once whatever the process is like, and keeps a few bytes. What
 //! takes longer, its command line and its mappings, is looked at later, when it is the turn of its account.
 

@@ -3,7 +3,7 @@
 /// Unit of the system by `/proc/PID/cgroup` (cgroups(7)): `mysql.service`, `user@1000.service`, `docker-3f2a.scope`.
 ///
 /// As systemd itself finds it (src/basic/cgroup-util.c, `cg_path_get_unit`): the first part of the path that is no
-/// slice. What a user's own manager runs is below `user@UID.service`, so nobody can call a unit of theirs by a name
+/// slice. What a user's own manager runs is below `user@UID.service`, so no user can call a unit by a name
 /// of the system's.
 pub(super) fn of_cgroup(text: &str) -> Option<String> {
     // `ID:CONTROLLERS:PATH`; systemd's own hierarchy, where there is one, else the unified one.
@@ -48,7 +48,7 @@ mod tests {
         is("/system.slice/docker-3f2a.scope", "docker-3f2a.scope");
         is("/kubepods.slice/kubepods-pod1.slice/cri-containerd-9.scope", "cri-containerd-9.scope");
         is("/system.slice/_tmp.service", "tmp.service");
-        // Anybody may call a service of theirs so.
+        // Every user may call a service so.
         let user = "/user.slice/user-1000.slice/user@1000.service/app.slice/mysql.service";
         is(user, "user@1000.service");
         for none in ["/", "", "/init", "/../other", "/system.slice", "/docker/3f2a"] {

@@ -96,7 +96,7 @@ fn drain(held: &mut Held, out: &mut impl Write) -> io::Result<()> {
     out.flush()
 }
 
-/// The lines stay sound whoever panicked while logging.
+/// The lines stay sound if a thread panicked while logging.
 fn lock() -> MutexGuard<'static, Held> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }

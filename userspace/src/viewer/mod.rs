@@ -101,7 +101,7 @@ const TICK: Duration = Duration::from_millis(500);
 /// Ctrl-Z and SIGTSTP give the terminal back and stop the process; when it goes on, the terminal is taken again and
 /// all of it drawn.
 ///
-/// A terminal that does not take its bytes gets no new frame, and stops nobody. It is given back whenever the future
+/// A terminal that does not take its bytes gets no new frame, and delays nothing. It is restored whenever the future
 /// ends, also when it is dropped. When `snapshots` is closed, the last snapshot stays on the screen, marked as such, until
 /// the user quits. Commands that
 /// nobody receives are dropped.

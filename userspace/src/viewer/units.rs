@@ -76,7 +76,7 @@ pub(crate) fn share(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { to_f64(part) / to_f64(whole) }
 }
 
-/// The nearest `f64`; counts and sizes above 2^53 lose low digits that nobody is shown.
+/// The nearest `f64`; counts and sizes above 2^53 lose low digits that are not shown.
 #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
 pub(crate) const fn to_f64(value: u64) -> f64 {
     value as f64

@@ -61,7 +61,7 @@ const PROGRAMS: &[Program] = &[
         pairs: &[
             ("Command", "what each side's controller asks its driver for, and the subcommands"),
             ("Controller", "the decisions of each side"),
-            ("Input", "what each side's controller hears"),
+            ("Input", "what each side's controller receives"),
             ("Options", "what each side is asked to do, and the search for symbols"),
         ],
         still_twice: HOST_STILL_TWICE,

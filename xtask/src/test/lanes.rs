@@ -18,7 +18,7 @@ pub(super) struct Job {
     pub(super) command: Command,
 }
 
-/// What a lane tells.
+/// An event of a lane.
 enum Event {
     Line(String),
     /// How a job ended.

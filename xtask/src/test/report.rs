@@ -154,7 +154,7 @@ impl TestReport {
         }
     }
 
-    /// A passed test that tells that it could not run. Its further reasons are of the same test.
+    /// A passed test that reports that it could not run. Its further reasons are of the same test.
     fn skip(&mut self, text: &str) {
         if self.counted {
             return;

@@ -1,4 +1,4 @@
-//! Colours by meaning; `page/style.css` says what they are in light and dark.
+//! Colours by meaning; `page/style.css` defines them for light and dark.
 
 /// What a colour stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -50,7 +50,7 @@ fn medians(cell: &Comparison<'_>, of: fn(&Report) -> f64) -> Vec<Row> {
         let dots = way.values(of);
         Some(Row { name, parts: vec![part], dots: if dots.len() > 1 { dots } else { vec![] } })
     };
-    // One colour a way would need a legend that says what the rows' names say.
+    // One colour a way would need a legend that repeats the rows' names.
     let mut rows: Vec<Row> = cell.ways.iter().filter_map(row).collect();
     for part in rows.iter_mut().flat_map(|row| &mut row.parts) {
         part.name.clear();

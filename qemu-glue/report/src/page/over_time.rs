@@ -199,7 +199,7 @@ fn sync_span(sync: &Sync) -> Span {
     Span { name: "bitmap sync".to_owned(), from: sync.begin_s, to }
 }
 
-/// As long as QEMU says, from when the probes saw the stop, else up to the end. Only where QEMU says
+/// As long as QEMU reports, from when the probes saw the stop, else up to the end. Only where QEMU reports
 /// nothing it is up to the start that the probes saw: a VM that is paused after its arrival, to be
 /// compared, starts later for that reason alone.
 fn stopped(run: &Report) -> Option<Span> {

@@ -1,4 +1,4 @@
-//! `poolferry-host doctor`: what a migration needs, before anybody migrates.
+//! `poolferry-host doctor`: checks in advance what a migration needs.
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;

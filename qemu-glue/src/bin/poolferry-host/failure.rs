@@ -25,14 +25,14 @@ pub(crate) fn report(error: &anyhow::Error) {
     let hint = error.downcast_ref::<Hint>();
     let first = error.chain().nth(usize::from(hint.is_some()));
     if let Some(first) = first {
-        complain(&format!("error: {}", foreign::Chain(first)));
+        write_error(&format!("error: {}", foreign::Chain(first)));
     }
     if let Some(hint) = hint {
-        complain(&format!("hint: {hint}"));
+        write_error(&format!("hint: {hint}"));
     }
 }
 
 /// Prints it on standard error; a slow reader delays nothing.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn write_error(text: &str) {
     outlet::stderr().push(format!("{text}\n").as_bytes());
 }

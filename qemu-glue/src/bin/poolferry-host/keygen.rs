@@ -11,7 +11,7 @@ use crate::failure::Hint;
 /// Make a key for the channel between `migrate` and `receive`.
 ///
 /// It is 32 random bytes in a new file that only its owner can read; what lies there is never overwritten. Copy it to the
-/// other host in a way that nobody else can read, and keep its mode there: `scp -p FILE HOST:FILE`.
+/// other host in a way that no one else can read, and keep its mode there: `scp -p FILE HOST:FILE`.
 #[derive(Args)]
 pub(crate) struct KeygenArgs {
     /// The file to make.

@@ -98,7 +98,7 @@ enum Format {
     Jsonl,
 }
 
-/// What becomes of a migration whose driver was killed when nobody stands by.
+/// What becomes of a migration whose driver was killed when no watchdog runs.
 const UNWATCHED: &str = "its migration waits, at the source, for the next `poolferry-host migrate`";
 
 /// What becomes of limits that were not put back when somebody does.
@@ -208,9 +208,7 @@ async fn migrate(
         source::Update::Limits { ours } => {
             *throttled = *ours;
             if let Some(error) = unwatched.take_if(|_| *throttled) {
-                log::warn!(
-                    "nobody stands by: should this program be killed, {UNWATCHED}: {error:#}"
-                );
+                log::warn!("no watchdog runs: if this program is killed, {UNWATCHED}: {error:#}");
             }
         }
         update => show.update(update),
@@ -228,7 +226,7 @@ fn peer(text: &str) -> Result<String> {
     Ok(text.to_owned())
 }
 
-/// All options that are missing, so that nobody has to try one after the other.
+/// All options that are missing at once, not one after the other.
 fn missing(args: &MigrateArgs) -> Vec<&'static str> {
     let wanted = [
         (args.agent.is_none(), "--agent SOCKET"),

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-use crate::failure::{Hint, complain};
+use crate::failure::{Hint, write_error};
 use crate::keygen;
 
 /// How long no source is served after so many have failed or had nothing restored in a row, each time, and at most.
@@ -163,7 +163,7 @@ async fn serve(args: &ReceiveArgs) -> Result<()> {
     tokio::select! {
         served = served => served,
         _ = endings.next() => {
-            complain(match serves.load(Ordering::Relaxed) {
+            write_error(match serves.load(Ordering::Relaxed) {
                 true => "stopped: pages that were not installed travel by network",
                 false => "stopped",
             });

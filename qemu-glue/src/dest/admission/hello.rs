@@ -1,4 +1,4 @@
-//! The first words of a source: until they have come it is nobody.
+//! The hello of a source: before it a connection is a stranger's.
 //!
 //! With a key, the hello is the first proof that the other side has it. The first message of the handshake is none: it
 //! stays right when it is sent again, so a recording of one can be replayed. What follows it is encrypted with what this

@@ -46,7 +46,7 @@ const MUTE: Duration = Duration::from_secs(1);
 const WAITING: usize = 8;
 /// How long a source that has greeted waits for the one before it; it expects an answer within 10 s.
 const SLOT: Duration = Duration::from_secs(3);
-/// How long nobody is accepted after it has failed, most of all for want of descriptors.
+/// How long no connection is accepted after that has failed, most of all for want of descriptors.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long a source host may be gone before the channel counts as broken.
 const GONE_AFTER: Duration = Duration::from_secs(20);
@@ -177,7 +177,7 @@ impl Gate {
         };
         match timeout(SLOT, Arc::clone(&self.slot).acquire_owned()).await {
             Ok(Ok(slot)) => {
-                // Nobody takes it only when the program ends.
+                // Sending fails only when the program ends.
                 let _ = self.admitted.send(Admitted { source, peer, slot }).await;
             }
             _ => source.refuse(busy, hint).await,

@@ -2,7 +2,7 @@
 //!
 //! A device that stalls keeps the buffers of its requests until it answers. So none gets those that others
 //! need to go on: with `n` buffers and `d` devices each has `n / 4`, at most `n / 2d` and at least one, to itself, and the rest
-//! is for whoever comes first. One device alone has all.
+//! is for the device that comes first. One device alone has all.
 
 /// How many buffers of a restore are free.
 #[derive(Debug)]

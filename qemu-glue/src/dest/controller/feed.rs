@@ -121,7 +121,7 @@ impl Feed {
     }
 
     /// A device has answered a read with so many bytes, or with an error. Gives what they have to be compared with; nothing
-    /// where nobody wants them any more.
+    /// where they are not needed any more.
     pub(in crate::dest) fn read(
         &mut self,
         now: Instant,

@@ -16,7 +16,7 @@ const API: u64 = 0xaa;
 /// `UFFD_FEATURE_MISSING_SHMEM`.
 const FEATURE_MISSING_SHMEM: u64 = 1 << 5;
 const REGISTER_MODE_MISSING: u64 = 1;
-/// Nobody waits for a page of our mapping: nobody touches it.
+/// No thread waits for a page of our mapping, as none touches it.
 const COPY_MODE_DONTWAKE: u64 = 1;
 /// Bit of `UFFDIO_COPY` in the ioctls that a registered range has.
 const IOCTL_COPY: u64 = 1 << 3;

@@ -2,7 +2,7 @@
 //!
 //! A page list names disks as the guest sees them (`serial:...`, `wwid:...`, `pci:...`, `path:...`); QEMU reports
 //! which device has that name or address (`names.rs`), and what is behind it (`backing.rs`). Both hosts query their own
-//! QEMU, so the two sides may reach one disk in different ways. A name that fits two disks is nobody's.
+//! QEMU, so the two sides may reach one disk in different ways. A name that fits two disks identifies none.
 
 mod backing;
 mod names;
@@ -108,7 +108,7 @@ async fn all(qmp: &Qmp) -> Result<Vec<Disk>, GuestError> {
     let nodes: Vec<Node> = elements(&nodes).take(MAX_NODES).filter_map(node).collect();
     // Machines without PCI have no such command's answer; their disks have other names only.
     let functions = pci_functions(&optional(qmp.execute("query-pci", json!({})).await)?);
-    // 0 is nobody: relative paths are then not followed.
+    // 0 is no process: relative paths are then not followed.
     let pid = qmp.peer_pid().unwrap_or(0);
     let reading = spawn_blocking(move || {
         let held = OpenFiles::look(pid, Instant::now() + LOOKED).ok();

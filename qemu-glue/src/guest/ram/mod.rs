@@ -266,7 +266,7 @@ fn block(
 }
 
 /// The block of a memory region: their names are equal, or the block's has the owner's path before it
-/// (`/objects/mem0`, `0000:00:02.0/vga.vram`). A name that fits several blocks is nobody's.
+/// (`/objects/mem0`, `0000:00:02.0/vga.vram`). A name that fits several blocks identifies none.
 fn named<'a>(blocks: &'a [ramblock::BlockLine], region: &str) -> Option<&'a ramblock::BlockLine> {
     if let Some(block) = blocks.iter().find(|block| block.name == region) {
         return Some(block);

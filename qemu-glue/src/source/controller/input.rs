@@ -37,7 +37,7 @@ pub(in crate::source) enum Input {
     Pass(u64),
     /// QEMU's migration has changed to this stage.
     Stage(Stage),
-    /// The VM runs, or does not any more, whoever has seen to that.
+    /// The VM runs, or does not any more, whatever the cause.
     Runs(bool),
     /// A message of the destination.
     Peer(Message),

@@ -1,6 +1,6 @@
 //! Splits the skipped pages between storage and network, so that both end together.
 //!
-//! Storage works through the set from its front. QEMU, once it has sent what nobody else can send, is
+//! Storage works through the set from its front. QEMU, once it has sent what only it can send, is
 //! given pages from the back: as many as make both paths end at the same time, at the rates that both
 //! show. With `O` bytes outstanding, `R` bytes that QEMU still has, and the rates `s` of storage and `n`
 //! of the network, `x` bytes change over:

@@ -17,7 +17,7 @@
 //! Where several apply to one input, the first of these decides:
 //! 1. The end of QEMU's migration: nothing is commanded after it.
 //! 2. Cancelled, by somebody or as its time is up: the switchover is not released any more; should it be too late to cancel, all pages must be there.
-//! 3. The library's account: what it has re-dirtied by itself is settled, whoever still answers for it.
+//! 3. The library's account: what it has re-dirtied by itself is settled, whatever the destination still answers.
 //! 4. Settled: a destination that has settled all is not silent, whatever the clock shows, and trouble after it is ignored.
 //! 5. Trouble: what is not settled is re-dirtied, and the migration goes on.
 //! 6. Load split before throttle: pages that change over get their bandwidth with the same answer of QEMU.
@@ -55,9 +55,9 @@ pub(super) use crate::shim::MigrationParameters;
 use crate::source::monitor::migration_info::{MigrationInfo, Stage};
 
 /// How often QEMU is queried.
-const QUERY: Duration = Duration::from_millis(100);
+const QUERY_INTERVAL: Duration = Duration::from_millis(100);
 /// How often while its bandwidth is not known, and it is throttled for that.
-const QUERY_EARLY: Duration = Duration::from_millis(20);
+const QUERY_INTERVAL_EARLY: Duration = Duration::from_millis(20);
 
 const BYTES_PER_MEGABIT: f64 = 125_000.0;
 
@@ -210,7 +210,11 @@ impl Controller {
 
     /// How often QEMU is queried.
     fn every(&self) -> Duration {
-        if self.skip.is_some() && !self.has_measured() { QUERY_EARLY } else { QUERY }
+        if self.skip.is_some() && !self.has_measured() {
+            QUERY_INTERVAL_EARLY
+        } else {
+            QUERY_INTERVAL
+        }
     }
 
     fn query(&mut self, now: Instant, out: &mut Vec<Command>) {

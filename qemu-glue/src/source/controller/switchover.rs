@@ -16,7 +16,7 @@ const SHRINKS: f64 = 0.7;
 /// How the switchover comes.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) enum Switchover {
-    /// It is not released, or nobody changes it.
+    /// It is not released, or the limit stays as it is.
     #[default]
     NotYet,
     /// With a short stop, but not before there are more syncs than these: QEMU has a pass to end.

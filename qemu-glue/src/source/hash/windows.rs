@@ -38,10 +38,10 @@ struct WindowState {
 /// The pages of one device, in the order of the set.
 #[derive(Debug)]
 struct HashWindow {
-    /// The first page that nobody has claimed, and the end of the device's.
+    /// The first page that no thread has claimed, and the end of the device's.
     rest: Range<u32>,
     limit: HashLimit,
-    /// Pages that could not be read: nobody settles them, so as many more may be hashed.
+    /// Pages that could not be read: they are never settled, so as many more may be hashed.
     unread: u32,
 }
 

@@ -130,7 +130,7 @@ async fn agree(
         (Err(error), None) => return Err(error),
         (Err(error), Some(uri)) => {
             stock(record, &error.to_string(), error.hint().as_ref());
-            // Nobody sets the destination's.
+            // The destination's is not set by anyone.
             settings.multifd_back(qmp).await?;
             return Ok((uri.clone(), PeerRole::Absent));
         }

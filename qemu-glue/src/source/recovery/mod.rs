@@ -1,8 +1,8 @@
 //! A migration whose driver was killed, and QEMU's migration parameters that it has changed.
 //!
-//! Nothing of such a migration is wrong, but nobody releases it: it goes on throttled, and the VM runs on. The library's memory
+//! Nothing of such a migration is wrong, but it is never released: it goes on throttled, and the VM runs on. The library's memory
 //! has the parameters that are to be restored; a watchdog that has stood by has seen to that. Else the next driver does, after it
-//! has cancelled what nobody drives, so that a new migration can begin.
+//! has cancelled a migration without a driver, so that a new migration can begin.
 
 mod watchdog;
 
@@ -62,7 +62,7 @@ pub(in crate::source) async fn put_back(qmp: &Qmp, shim: &Shim) -> Result<bool, 
     Ok(true)
 }
 
-/// The library, where QEMU has loaded it and nobody drives it.
+/// The library, where QEMU has loaded it and it has no driver.
 async fn library(qmp: &Qmp) -> Option<Shim> {
     let pid = qmp.peer_pid().ok()?;
     let begun = Instant::now();

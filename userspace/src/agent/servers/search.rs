@@ -53,7 +53,7 @@ impl Servers {
                 Vec::new()
             }
         };
-        // Of a loader nobody knows whether it is a server at all.
+        // A loader may be no server at all.
         let rule = &self.choice.rule;
         if rule.pids.is_empty() && candidates.iter().all(|seen| seen.is_loader) {
             let error = rule.none();

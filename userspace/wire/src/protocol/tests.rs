@@ -25,7 +25,7 @@ fn list() -> PageList {
 }
 
 #[test]
-fn the_text_of_the_asks_is_the_contract() {
+fn the_text_of_requests_is_the_contract() {
     assert_eq!(line(RequestBody::Hello { version: 1 }), "{\"id\":7,\"hello\":{\"version\":1}}\n");
     assert_eq!(line(RequestBody::PageList), "{\"id\":7,\"page-list\":null}\n");
     let copy = RequestBody::Copy { list: 3, offset: 4096, len: 10 };
@@ -47,7 +47,7 @@ fn the_text_of_the_asks_is_the_contract() {
 }
 
 #[test]
-fn asks_and_answers_survive_the_line() {
+fn requests_and_replies_survive_the_line() {
     for what in [
         RequestBody::PageList,
         RequestBody::Status,

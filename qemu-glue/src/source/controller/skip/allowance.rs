@@ -1,6 +1,6 @@
 //! How long the destination may keep the migration throttled: time that it earns with each page.
 //!
-//! A limit of silence alone can be stretched: whoever settles one page in each limit keeps QEMU throttled for as many limits as
+//! A limit of silence alone can be stretched: a destination that settles one page in each limit keeps QEMU throttled for as many limits as
 //! there are pages, which are years. So the limit is an account of time. It is full at first; it runs down while the
 //! destination has hashes and pages to settle; each settled page puts back what the page may take at the least rate;
 //! and it never has more than the limit. All pages together so take no more than the limit and their bytes at the
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn all_pages_take_no_longer_than_the_limit_and_their_bytes() {
-        // Whoever knows the rule settles just enough, and only when it must.
+        // A destination that knows the rule settles just enough, and only when it must.
         let set_pages = mib(64);
         let mut at = Instant::now();
         let (begun, mut account, mut settled) = (at, Allowance::new(LIMIT, at), 0);

@@ -67,7 +67,7 @@ impl Ledger {
     /// The destination accounts for these pages. Gives the ranges that were not settled before.
     ///
     /// # Errors
-    /// [`LedgerError`]: the destination is not to be believed.
+    /// [`LedgerError`]: the destination contradicts itself.
     pub(in crate::source) fn installed(
         &mut self,
         range: SetRange,
@@ -214,7 +214,7 @@ impl Ledger {
         self.zero
     }
 
-    /// Pages that QEMU sends after all, whoever has seen to that.
+    /// Pages that QEMU sends after all, whatever the cause.
     #[must_use]
     pub(in crate::source) const fn redirtied_pages(&self) -> u64 {
         self.redirtied + self.by_library

@@ -137,7 +137,7 @@ impl Skip {
     }
 
     /// Takes the state of the library's memory. Pages that it has re-dirtied by itself, as it does when the VM was stopped, are settled: QEMU
-    /// sends them, and nobody is waited for.
+    /// sends them, and no answer is needed.
     pub(super) fn follow(
         &mut self,
         Library { status, redirtied }: Library,
@@ -221,7 +221,7 @@ impl Skip {
         out.push(Command::Send(Message::Hashes { first: first.0, hashes }));
     }
 
-    /// Nobody can verify what a thread could not read, or has left when it fell.
+    /// Pages that a thread could not read, or has left when it panicked, cannot be verified.
     pub(super) fn hashes_ended(&mut self, out: &mut Vec<Command>) {
         if self.phase == SkipPhase::Restoring {
             let unhashed = self.ledger.redirty_unhashed(self.task.zero_pages);

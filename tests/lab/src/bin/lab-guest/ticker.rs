@@ -1,4 +1,4 @@
-//! A clock that the laboratory can hear: its silence is the interruption of service.
+//! A clock whose ticks the laboratory receives: its silence is the interruption of service.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -43,7 +43,7 @@ enum Task {
     Matrix(Matrix),
     /// A shell in the guest of `up`, on this terminal
     Shell {
-        /// Where the guest's terminal is, as `up` tells
+        /// Where the guest's terminal is, as `up` prints
         socket: PathBuf,
     },
     /// End the laboratories of this user, those that run included

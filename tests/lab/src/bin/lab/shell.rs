@@ -22,12 +22,12 @@ pub(crate) fn join(socket: &Path) -> Result<()> {
     let here = io::stdin();
     ensure!(here.is_terminal(), "`lab shell` joins a terminal to the guest, and this is none");
     let mut guest = UnixStream::connect(socket).with_context(|| {
-        format!("no guest behind `{}`; `lab up` tells where it is", socket.display())
+        format!("no guest behind `{}`; `lab up` prints where it is", socket.display())
     })?;
     print_line("Ctrl-] ends it; the viewer is `poolferry trace`.");
     let size = tcgetwinsize(&here)?;
     let raw = Raw::set()?;
-    // The guest does not hear of the size by itself, and a viewer wants it.
+    // The guest does not get the size by itself, and a viewer wants it.
     let (rows, columns) = (size.ws_row, size.ws_col);
     guest.write_all(format!("\nstty rows {rows} columns {columns}; clear\n").as_bytes())?;
 

@@ -9,7 +9,7 @@ use lab::steps::print_line;
 use lab::wait;
 use test_servers::cache::Cache;
 
-/// Boots the VM and a destination for it, tells how to reach them, and keeps them until the user wants an end.
+/// Boots the VM and a destination for it, prints how to reach them, and keeps them until the user ends it.
 pub(crate) fn keep(cache: &Cache, setup: Setup, programs: Programs) -> Result<()> {
     let agent = programs.poolferry.is_some();
     let workload = setup.workload;
