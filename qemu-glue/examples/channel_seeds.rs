@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 /// All bytes that a side sends which says `messages`.
 async fn spoken(messages: &[Message]) -> Result<Vec<u8>, Box<dyn Error>> {
-    // The peer's first bytes come from a real peer; nothing else is heard.
+    // The peer's first bytes come from a real peer; nothing else is received.
     let (near, far) = duplex(ROOM);
     let (mut received, mut answers) = tokio::io::split(far);
     let (own, peer) = duplex(ROOM);

@@ -111,7 +111,7 @@ fn migrate(qmp: &Path, more: &[&str]) -> Child {
 
 /// Waits until QEMU got `name`.
 fn wait_for(commands: &Receiver<String>, name: &str) {
-    while commands.recv_timeout(Duration::from_secs(20)).expect("it is told") != name {}
+    while commands.recv_timeout(Duration::from_secs(20)).expect("it gets it") != name {}
 }
 
 /// Waits for the end, which has to come in time; gives the exit code and all that it has said.

@@ -82,7 +82,7 @@ fn a_long_list_is_read_once_and_never_held() {
     assert!(peak < MOST_KIB, "{peak} KiB for a list of 64 MiB");
 }
 
-/// What came before a fault is told as what it is: nothing in the summary, whole lines of runs else.
+/// What came before a fault is printed as what it is: nothing in the summary, whole lines of runs else.
 #[test]
 fn a_list_that_ends_early_is_an_error() {
     let file = NamedTempFile::new_in("/var/tmp").unwrap();

@@ -1,6 +1,6 @@
 //! The locks of apt and dpkg, which `unattended-upgrades` holds for minutes after a machine's first boot.
 //!
-//! apt waits for dpkg's locks by itself when it is told to (`DPkg::Lock::Timeout`), but never for that of its
+//! apt waits for dpkg's locks by itself when it is configured to (`DPkg::Lock::Timeout`), but never for that of its
 //! package lists (apt 2.6, `apt-pkg/acquire.cc`, `pkgAcquire::GetLock`).
 
 use std::fs::{self, File};

@@ -49,7 +49,7 @@ pub(crate) fn examine(doctor: &mut Command) -> Result<Running> {
 
 fn of(checks: Vec<Check>) -> Running {
     let is = |check: &Check, name: &str, status: &str| check.name == name && check.status == status;
-    // Its buffer pool is what proves a server. Of several that have one, only the first check tells.
+    // Its buffer pool is what proves a server. Of several that have one, only the first check decides.
     let proven = |check: &Check| is(check, "buffer pool", "ok") || is(check, "server", "warning");
     if checks.iter().any(proven) {
         return Running::Observable;
@@ -113,7 +113,7 @@ mod tests {
             let Running::None(reasons) = among(&program, pids) else {
                 panic!("{pids:?} were taken for servers");
             };
-            assert!(!reasons.is_empty(), "{pids:?}: nothing is told of them");
+            assert!(!reasons.is_empty(), "{pids:?}: nothing is reported of them");
         }
         let Ok(server) = Server::mysql56(Config::new().pool_mib(16)) else {
             return skipped(test, "MySQL 5.6.24 is not installed");

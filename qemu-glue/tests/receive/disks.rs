@@ -147,7 +147,7 @@ fn relative(path: &Path) -> PathBuf {
     up.join(path.strip_prefix("/").unwrap())
 }
 
-/// What QEMU was told is what is read, whatever it makes of it in its texts.
+/// What QEMU was given is what is read, whatever it makes of it in its texts.
 #[tokio::test(flavor = "multi_thread")]
 async fn backing_devices_are_those_that_qemu_was_given() {
     const ODD: &str = "a b%20c?d=e/f";
@@ -251,7 +251,7 @@ async fn doctor_opens_what_receive_will_read() {
     let finding = examined(&[]).await;
     assert_eq!(finding.verdict, Verdict::Warning, "{finding:?}");
     assert!(finding.what.contains("cannot be read"), "{finding:?}");
-    // Elsewhere, as `receive --disk` is told; and elsewhere and too short.
+    // Elsewhere, as with `receive --disk`; and elsewhere and too short.
     let at = |path: &Path| [("serial:remote".to_owned(), Address::File(path.to_owned()))];
     assert_eq!(examined(&at(&disk)).await.verdict, Verdict::Ok);
     // A name that no disk has.

@@ -56,7 +56,7 @@ fn a_key_that_keygen_made_is_taken() {
     assert!(output_of(&migrated).contains("none.qmp"), "{}", output_of(&migrated));
 }
 
-/// It needs no QEMU, so what is wrong with it is told even where there is none, and the fault before the remedy.
+/// It needs no QEMU, so what is wrong with it is reported even where there is none, and the fault before the remedy.
 #[test]
 fn doctor_tells_of_the_key_without_a_qemu() {
     let place = Place::new();

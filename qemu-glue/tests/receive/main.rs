@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds against what |
 //! |---|---|
-//! | [`whole`] | the RAM that QEMU has afterwards; a stock migration through the URI that was told |
+//! | [`whole`] | the RAM that QEMU has afterwards; a stock migration through the URI that was sent |
 //! | [`program`] | `poolferry-host receive`: keys, events, exit codes, signals |
 //! | [`hostile`] | strangers, floods, replays, and sources that do nothing |
 //! | [`keys`] | key files: made, taken, refused |

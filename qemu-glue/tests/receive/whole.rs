@@ -98,7 +98,7 @@ async fn an_empty_offer_is_a_stock_migration() {
     assert_eq!(finished.progress.installed, 0);
 }
 
-/// A disk that is told by the operator is read in place of QEMU's own.
+/// A disk that the operator names is read in place of QEMU's own.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_by_the_operators_word() {
     let Some(qemu) = crate::qemu::newest("a_disk_by_the_operators_word") else { return };

@@ -224,7 +224,7 @@ async fn nothing_is_installed_after_the_stop() {
     tokio::time::sleep(Duration::from_millis(2)).await;
     running.restore.stop().await;
     let present = || (0..PAGES).filter(|number| rig.ram_page(*number) == page(*number)).count();
-    // Reading makes holes present too, so only the bytes tell.
+    // Reading makes holes present too, so only the bytes show it.
     let then = present();
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(present(), then);

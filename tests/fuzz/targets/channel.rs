@@ -25,7 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     });
 });
 
-/// What is told stays within its bounds, whatever it is.
+/// What is received stays within its bounds, whatever it is.
 fn receive(message: Message, offer: &mut Option<Offer>, runs: &mut Vec<SetRun>) {
     let short = |raw: &str| assert!(raw.len() <= HELD_BYTES);
     match message {

@@ -210,7 +210,7 @@ impl Laboratory {
                 }
                 Ok(log.iter().any(|line| line.contains(ATTACHED)).then_some(()))
             });
-            attached.with_context(|| format!("the agent in the guest said:\n{}", log.join("\n")))
+            attached.with_context(|| format!("log of the agent in the guest:\n{}", log.join("\n")))
         })
     }
 

@@ -19,7 +19,7 @@ const LOADS: [Workload; 3] = [Workload::Idle, Workload::Ro, Workload::Rw];
 /// What the programs of the laboratory need beside both VMs.
 const BESIDE: Size = Size::mib(2 << 10);
 
-/// A part; in this order the most telling ones come first.
+/// A part; in this order the most informative ones come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Part {
     /// 4 GiB, all loads, links of 1 Gbit/s: the paper's own figures

@@ -30,7 +30,7 @@ use rustix::thread::{UnshareFlags, unshare_unsafe};
 use tests::fuse::{DIRECT_IO, Served, code, serve};
 use tests::squatter::STRANGER;
 
-/// How a test is told that there is nothing to test.
+/// How it reports to a test that there is nothing to test.
 const CANNOT: u8 = 77;
 const NAME: &str = "file";
 /// More than any program has data.

@@ -24,7 +24,7 @@ use rustix::thread::{UnshareFlags, set_thread_res_gid, set_thread_res_uid, unsha
 use tests::fuse::{Served, serve};
 use tests::squatter::STRANGER;
 
-/// How a test is told that there is nothing to test.
+/// How it reports to a test that there is nothing to test.
 const CANNOT: u8 = 77;
 
 static IS_MUTE: AtomicBool = AtomicBool::new(false);

@@ -10,7 +10,7 @@
 //! | [`hosts`] | hosts that go in the middle of a word, agents that are killed |
 //!
 //! The agent is the built program. Its memory is read as a host reads a guest's: by the frames that it
-//! tells ([`memory`]). Tests set probes, so they take turns.
+//! reports ([`memory`]). Tests set probes, so they take turns.
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 #![expect(clippy::print_stdout, reason = "figures of a test, shown by `cargo xtask test`")]
 

@@ -1,6 +1,6 @@
 //! The agent's memory as a host sees a guest's: by frame.
 //!
-//! Physical memory cannot be read on a machine of one's own, so the frames that the agent tells are
+//! Physical memory cannot be read on a machine of one's own, so the frames that the agent reports are
 //! looked for among those that the kernel says it has, and their bytes are read where they are mapped.
 
 use std::cell::OnceCell;

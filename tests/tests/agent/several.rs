@@ -166,7 +166,7 @@ fn two_servers(fixture: &Fixture, one: &Server, other: &Server) -> usize {
     assert_eq!(listed_pids, pids(&status));
     let compared = assert_bytes(&listed, &servers);
     println!("{} pages of {listed_pids:?}, {compared} frames compared with disks", listed.pages);
-    // Their figures are told apart, and summed.
+    // Their figures are kept apart, and summed.
     let each: Vec<u64> = status
         .servers
         .iter()

@@ -19,7 +19,7 @@ use rustix::process::Signal;
 use crate::shared::{Needs, arrives, migrated, record, run};
 use crate::storage::{elsewhere, raw_shared, serve};
 
-/// Told when QEMU's first pass is over.
+/// Notified when QEMU's first pass is over.
 const THROTTLED: &str = r#""name":"throttle""#;
 
 /// Part of what is said of a guest that writes more than the link carries.

@@ -18,7 +18,7 @@ fn stock(lab: &mut Laboratory, workload: Workload) -> Result<()> {
     lab.check()
 }
 
-/// QEMU's own stream over several connections, compressed; the destination's QEMU was told nothing of it.
+/// QEMU's own stream over several connections, compressed; the destination's QEMU has no options for it.
 fn compressed(lab: &mut Laboratory) -> Result<()> {
     lab.load(Workload::Ro)?;
     let folder = folder(lab);
@@ -45,7 +45,7 @@ fn postcopy(lab: &mut Laboratory) -> Result<()> {
     lab.machine().monitor().execute("migrate-set-parameters", slowly)?;
     let hop = lab.hop(Mode::Postcopy, &folder)?;
     assert_eq!(hop.identity, None, "a VM that runs cannot be compared");
-    let ran = hop.ran_there.context("the guest was not heard at the destination")?;
+    let ran = hop.ran_there.context("no tick of the guest came at the destination")?;
     let (begun, _) = hop.watch.begun();
     let looks = hop.watch.looks();
     let all = looks.iter().map(|look| look.remaining).max().unwrap_or(0);

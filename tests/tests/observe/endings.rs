@@ -10,7 +10,7 @@ use userspace::observer::{ObserveError, Observer};
 use crate::agent::{Agent, complaint};
 use crate::lab::{eventually, observe, on_each_mysql, start};
 
-/// All that an observer can be asked for tells the same.
+/// All requests to an observer have the same result.
 fn assert_exited(observer: &mut Observer, pid: u32) {
     let is_exit = |error: Option<ObserveError>| {
         let error = error.expect("the server is gone");

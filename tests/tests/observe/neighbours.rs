@@ -117,7 +117,7 @@ fn probes(profile: &Profile) -> Vec<String> {
     profile.sites.values().flatten().map(|site| site.probe.to_string()).collect()
 }
 
-/// A lie as good as it can be told: everything but the place is true of the place.
+/// The best possible lie: everything but the place is true of the place.
 fn move_to(site: &mut Site, program: &Elf, entry: u64, way: u64) {
     let entry = LinkAddr(entry);
     let probe = probe_at(program, LinkAddr(entry.0 + way)).expect("something decodes there");

@@ -38,7 +38,7 @@ fn anew(server: &Server) -> Vec<u8> {
     bytes(&whole)
 }
 
-/// Compares two lists; their bytes tell nobody anything.
+/// Compares two lists; a failure does not print their bytes.
 fn assert_same(left: &[u8], right: &[u8]) {
     let at = left.iter().zip(right).position(|(left, right)| left != right);
     assert!(left == right, "{} and {} bytes, differing from {at:?} on", left.len(), right.len());

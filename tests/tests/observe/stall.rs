@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// What no signal may take longer than.
 pub(crate) const LIMIT: Duration = Duration::from_secs(3);
 
-/// What the test waits for in place of it, so that what is wrong is told as a time.
+/// What the test waits for in place of it, so that a failure is reported as a time.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 /// What nobody reads.

@@ -116,7 +116,7 @@ fn every_signal_ends_every_command() {
 }
 
 /// Whoever is asked at the same time answers: metrics come while nobody reads the records, and lines that were
-/// missed are told once somebody reads.
+/// missed are reported once there is a reader.
 #[test]
 fn metrics_and_probes_go_on() {
     const TEST: &str = "stalled::metrics_and_probes_go_on";

@@ -136,7 +136,7 @@ fn compare_at(release: Release, config: Config, rows: u32, snapshots: u32, at_le
         assert!(wrong.is_empty(), "{:#?}", &wrong[..wrong.len().min(3)]);
         assert!(scanned_wrong.is_empty(), "{:#?}", &scanned_wrong[..scanned_wrong.len().min(3)]);
         assert!(*eligible >= at_least, "{eligible} eligible pages");
-        // The comparison tells pages from pages.
+        // The comparison distinguishes pages.
         assert!(
             *dirty > 20 && dirty_equal * 2 < *dirty,
             "{dirty_equal} of {dirty} dirty pages are on disk"

@@ -42,7 +42,7 @@ impl Text {
     }
 
     /// Number of places that are not as in the file, as far as nobody else has changed them: on a machine where an agent looks
-    /// for servers it finds those of tests too, and nobody can tell its probes from those of `agent`.
+    /// for servers it finds those of tests too, and its probes look like those of `agent`.
     pub(crate) fn left_by(&self, agent: u32) -> usize {
         let changed = self.changed();
         if changed > 0 && is_observed_by_others(self.pid, agent) { 0 } else { changed }

@@ -19,7 +19,7 @@ fn expected(block: &Block<'_>, clean: u64) -> Option<(u32, Option<(u32, u32)>)> 
         None | Some(PageState::Free | PageState::Memory | PageState::NoFrame) => {
             Some((state::FREE, None))
         }
-        // Nothing tells of a temporary page of MariaDB that it is changed.
+        // Nothing shows that a temporary page of MariaDB is changed.
         Some(PageState::Page)
             if block.fails(RuleReason::Compressed)
                 || block.fails(RuleReason::Temporary)

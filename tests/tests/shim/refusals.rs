@@ -144,7 +144,7 @@ async fn late_arming_is_refused(lab: &Lab) {
     stock(lab, &source).await;
 }
 
-/// A VM that does not run has no last sync by which to tell the end.
+/// A VM that does not run has no last sync that would mark the end.
 async fn a_paused_vm_is_refused(lab: &Lab) {
     let source = Vm::source(lab, Options::default()).await;
     source.execute("stop", json!({})).await;

@@ -19,7 +19,7 @@ use crate::lab::{Lab, on_each_qemu, wait_for};
 
 on_each_qemu!(killed_while_restoring, killed_before_the_migration, watched);
 
-/// Variables that tell the process that is to be killed what to do.
+/// Variables with the orders to the process that is to be killed.
 const VARIABLES: [&str; 3] = ["POOLFERRY_TEST_QMP", "POOLFERRY_TEST_AGENT", "POOLFERRY_TEST_TO"];
 
 /// The process that the tests kill: this test, in another process.
@@ -84,7 +84,7 @@ impl Drop for Driver {
     }
 }
 
-/// Stands between the driver and the receiver. The driver hears that the receiver is ready, and nothing after that: however
+/// Stands between the driver and the receiver. The driver learns that the receiver is ready, and nothing after that: however
 /// fast the receiver is, the driver throttles the migration until it is killed.
 pub(crate) struct Relay {
     pub(crate) address: String,
@@ -137,7 +137,7 @@ impl Relay {
     }
 }
 
-/// Waits until the driver has told QEMU to migrate. It has set the parameters of a throttled migration before that, and
+/// Waits until the driver has sent QEMU `migrate`. It has set the parameters of a throttled migration before that, and
 /// behind a [`Relay`] they stay.
 pub(crate) async fn is_held(fixture: &Fixture<'_>) {
     wait_for("the migration is active", async || {
@@ -168,7 +168,7 @@ async fn killed_while_restoring(lab: &Lab) {
     assert_eq!(report.pages.installed, PAGES);
 }
 
-/// The list is asked for, and nobody is there any more to hear it.
+/// The list is requested, and its requester is gone.
 async fn killed_before_the_migration(lab: &Lab) {
     let mut fixture = Fixture::new(lab, Setting::default()).await;
     let (address, receiver) = fixture.receiver().await;

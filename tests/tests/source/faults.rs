@@ -239,7 +239,7 @@ async fn idle_receiver(fixture: &Fixture<'_>, does: Does) -> Report {
     report
 }
 
-/// A page in each silence limit would keep QEMU throttled for as many limits as there are pages. One QEMU tells.
+/// A page in each silence limit would keep QEMU throttled for as many limits as there are pages. One QEMU is enough.
 #[test]
 fn receiver_settles_a_page_now_and_then() {
     lab::run("faults::receiver_settles_a_page_now_and_then", QemuRelease::Q100, async |lab| {
@@ -267,7 +267,7 @@ async fn receiver_only_chats(lab: &Lab) {
     assert!(report.pages.already_present <= report.pages.skipped, "{:?}", report.pages);
 }
 
-/// Nor does it by reading nothing. One QEMU tells: it has no part in this.
+/// Nor does it by reading nothing. One QEMU is enough: it has no part in this.
 #[test]
 fn receiver_reads_nothing() {
     lab::run("faults::receiver_reads_nothing", QemuRelease::Q100, async |lab| {

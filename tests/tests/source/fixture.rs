@@ -140,7 +140,7 @@ impl<'a> Fixture<'a> {
         self.receiver_of(Vec::new(), |_| ()).await
     }
 
-    /// One with storage of its own for these disks, which tells `observer` how it goes.
+    /// One with storage of its own for these disks, which reports to `observer` how it goes.
     pub(crate) async fn receiver_of(
         &self,
         disks: Vec<dest::Override>,

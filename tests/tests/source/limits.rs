@@ -37,7 +37,7 @@ async fn put_back(lab: &Lab) {
     fixture.assert_identical(&report).await;
 }
 
-/// What QEMU is told of migrations.
+/// QEMU's migration parameters.
 async fn settings(fixture: &Fixture<'_>) -> [Value; 2] {
     let capabilities = fixture.source.execute("query-migrate-capabilities", json!({})).await;
     [capabilities, fixture.source.execute("query-migrate-parameters", json!({})).await]

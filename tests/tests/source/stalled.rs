@@ -51,7 +51,7 @@ impl Program {
         Self { child: command.spawn().unwrap(), _stalled: Some(stalled) }
     }
 
-    /// When it ended after a moment; longer than `limit` is told, and ends it.
+    /// When it ended after a moment; longer than `limit` is reported, and ends it.
     async fn ended(&mut self, since: Instant, limit: Duration) -> Result<Duration, String> {
         loop {
             if self.child.try_wait().unwrap().is_some() {
@@ -79,7 +79,7 @@ impl Drop for Program {
     }
 }
 
-/// Whether it was in time; told either way.
+/// Whether it was in time; printed either way.
 fn in_time(what: &str, took: Result<Duration, String>, limit: Duration, late: &mut Vec<String>) {
     println!("{what}: {took:?}");
     if !took.as_ref().is_ok_and(|took| *took < limit) {

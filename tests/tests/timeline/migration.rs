@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::guest;
 use crate::vm::Vm;
 
-/// What both told.
+/// The reports of both.
 pub(crate) struct Migrated {
     /// `query-migrate` of the source.
     pub(crate) info: Value,

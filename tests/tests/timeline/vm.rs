@@ -18,7 +18,7 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
-    /// Starts one; `more` is what tells source and destination apart.
+    /// Starts one; `more` is what distinguishes source and destination.
     pub(crate) async fn start(
         qemu: &Qemu,
         folder: &Path,

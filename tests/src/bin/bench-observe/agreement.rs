@@ -1,4 +1,4 @@
-//! Whether all witnesses tell of the same pages, and whether what is called clean is on disk.
+//! Whether all witnesses report the same pages, and whether what is called clean is on disk.
 
 use anyhow::{Result, bail};
 use test_servers::{Config, Dataset, LoadSpec, Release, Script, Server};

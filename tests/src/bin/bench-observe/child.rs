@@ -39,7 +39,7 @@ pub(crate) fn measure(command: &Command) -> Result<Used> {
         };
     }
     let text = test_servers::command::output(&mut between)?;
-    serde_json::from_str(&text).with_context(|| format!("`{text}` tells no usage"))
+    serde_json::from_str(&text).with_context(|| format!("`{text}` has no usage"))
 }
 
 /// The process in between: runs the program named by `arguments` and prints what it used.

@@ -61,7 +61,7 @@ pub(crate) struct Figure {
 pub(crate) enum Verdict {
     Met,
     Missed,
-    /// Missed by less than the machine's own noise: this run cannot tell.
+    /// Missed by less than the machine's own noise: this run cannot decide.
     Unclear,
 }
 

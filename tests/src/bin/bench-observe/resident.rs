@@ -1,4 +1,4 @@
-//! The resident pages as each witness tells them: descriptors, list, table, and the server itself.
+//! The resident pages as each witness reports them: descriptors, list, table, and the server itself.
 
 use std::collections::HashSet;
 

@@ -24,7 +24,7 @@ pub(crate) fn lower_quartile(values: &[f64]) -> f64 {
 }
 
 /// The mean without the highest and the lowest tenth, and two standard errors of it (Yuen's, from what is left
-/// with the rest pulled in). A machine that was taken away for a moment makes a few values that tell nothing.
+/// with the rest pulled in). A machine that was taken away for a moment makes a few values that mean nothing.
 pub(crate) fn trimmed(values: &[f64]) -> (f64, f64) {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
