@@ -87,7 +87,7 @@ impl FileProvider for Planted {
         false
     }
 
-    fn symbol_list(&self, _: usize, _: &str) -> Result<FileSnapshot, DebugFileRefusal> {
+    fn symbol_list(&self, _: usize, _: &Path) -> Result<FileSnapshot, DebugFileRefusal> {
         self.next()
     }
 }

@@ -15,6 +15,7 @@ use crate::elf::Program;
 use crate::error::{Error, Mismatch};
 use crate::kin::{self, Fingerprint, KinError, Kinship};
 use crate::profile::{BinaryId, Profile, ServerId, Source};
+use crate::server::Definition;
 use crate::symbol_list::{SymbolList, SymbolListError, SymbolListUse};
 use crate::text::{ProgramText, TextError};
 use examined::{ExamineError, Examined, OpenProgram};
@@ -190,8 +191,12 @@ fn listed(
     let globals = profile.globals.values().map(|global| &*global.name);
     let names: Vec<&str> = functions.chain(globals).collect();
     let mut used = SymbolListUse::Absent;
+    let definition = Definition::named(&profile.server.definition);
+    let Some(path) = definition.and_then(|definition| definition.symbol_list) else {
+        return (None, used);
+    };
     for (number, root) in files.roots().iter().enumerate() {
-        let found = files.symbol_list(number, &profile.server.definition);
+        let found = files.symbol_list(number, &path);
         let read = match found {
             Err(DebugFileRefusal::Absent) => continue,
             other => other.map_err(SymbolListError::from),

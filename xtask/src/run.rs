@@ -30,9 +30,11 @@ const RATE: u32 = 100;
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// Options for `poolferry trace`, such as `--pid 42`, `--format jsonl` or `--duration 10s`; `--demo SERVER` starts a
-    /// private server even if one runs here (mysql56, mysql97, mariadb or mariadb-security); `--yes` installs what is missing
-    /// without asking
+    /// Start a private server even if one runs here: mysql56, mysql97, mariadb or mariadb-security
+    #[arg(long, value_name = "SERVER")]
+    demo: Option<Release>,
+    /// Options for `poolferry trace`, such as `--pid 42`, `--format jsonl` or `--duration 10s`;
+    /// `--yes` installs what is missing without asking
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
@@ -42,7 +44,8 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     let yes = arguments.arguments.iter().any(|argument| argument == "--yes");
     let mut passed = arguments.arguments;
     passed.retain(|argument| argument != "--yes");
-    let chosen = take_demo(&mut passed)?;
+    // It may stand behind the options of `poolferry trace` too.
+    let chosen = take_demo(arguments.demo, &mut passed)?;
     let names_one = names_a_server(&passed);
     ensure!(
         chosen.is_none() || !names_one,
@@ -75,10 +78,9 @@ pub(crate) fn perform(arguments: Arguments) -> Result<ExitCode> {
     }
 }
 
-/// Takes `--demo SERVER` out of the options, wherever it stands.
-fn take_demo(arguments: &mut Vec<OsString>) -> Result<Option<Release>> {
+/// Takes `--demo SERVER` out of the options, wherever it stands; `found` is what stood before them.
+fn take_demo(mut found: Option<Release>, arguments: &mut Vec<OsString>) -> Result<Option<Release>> {
     const OPTION: &str = "--demo";
-    let mut found = None;
     let mut others = Vec::with_capacity(arguments.len());
     let mut words = std::mem::take(arguments).into_iter();
     while let Some(word) = words.next() {
@@ -207,7 +209,7 @@ mod tests {
     fn the_demo_may_be_any_server_that_the_tests_have() {
         let take = |words: &[&str]| {
             let mut words: Vec<OsString> = words.iter().map(Into::into).collect();
-            let found = take_demo(&mut words).map_err(|error| error.to_string());
+            let found = take_demo(None, &mut words).map_err(|error| error.to_string());
             let rest: Vec<String> =
                 words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
             found.map(|found| (found, rest.join(" ")))

@@ -26,7 +26,6 @@ use crate::elf::{FileSnapshot, Owner, SnapshotError};
 use crate::ends::Ends;
 use crate::path_text::SentPath;
 use crate::profile::MAX_PROFILE_BYTES;
-use crate::server::Definition;
 use crate::small_file::{self, SmallFileError};
 use crate::trust::Trust;
 
@@ -60,8 +59,8 @@ pub(crate) trait FileProvider: Debug {
     /// Whether the operator may have stored any.
     fn has_stored(&self) -> bool;
 
-    /// The list of names that the definition of this name says where to find, inside a root. It must be root's own.
-    fn symbol_list(&self, root: usize, definition: &str) -> Result<FileSnapshot, DebugFileRefusal>;
+    /// The list of a program's names at `path`, absolute inside a root. It must be root's own.
+    fn symbol_list(&self, root: usize, path: &Path) -> Result<FileSnapshot, DebugFileRefusal>;
 }
 
 /// A file that was handed out: how to get it again, and what it was.
@@ -294,17 +293,15 @@ impl FileProvider for LocalFiles {
         !self.profile_dirs.is_empty()
     }
 
-    fn symbol_list(&self, root: usize, definition: &str) -> Result<FileSnapshot, DebugFileRefusal> {
+    fn symbol_list(&self, root: usize, path: &Path) -> Result<FileSnapshot, DebugFileRefusal> {
         self.count()?;
-        let path = Definition::named(definition).and_then(|definition| definition.symbol_list);
-        let path = path.ok_or(DebugFileRefusal::Absent)?;
         let number = root;
         let root = self.roots.get(root).ok_or(DebugFileRefusal::Absent)?;
         let stop = || self.ends.reached();
-        let found = root.open_list(&path, &self.budget, &stop)?;
+        let found = root.open_list(path, &self.budget, &stop)?;
         let lasting =
             found.real_dir.is_some_and(|dir| root.holds_still(&dir.join("file"), &self.trust));
-        let place = Handle::Below { root: number, path: SentPath::from(path.as_path()) };
+        let place = Handle::Below { root: number, path: SentPath::from(path) };
         self.hand_out(place, &found.snapshot, lasting);
         Ok(found.snapshot)
     }

@@ -143,8 +143,8 @@ impl FileProvider for ParentFiles {
         self.has_stored
     }
 
-    fn symbol_list(&self, root: usize, definition: &str) -> Result<FileSnapshot, DebugFileRefusal> {
-        let request = ChildRequest::SymbolList { root, definition: definition.to_owned() };
+    fn symbol_list(&self, root: usize, path: &Path) -> Result<FileSnapshot, DebugFileRefusal> {
+        let request = ChildRequest::SymbolList { root, path: SentPath::from(path) };
         let found = self.file(&request).unwrap_or(Err(DebugFileRefusal::Absent));
         found.map(|found| found.snapshot)
     }

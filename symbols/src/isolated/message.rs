@@ -97,8 +97,8 @@ pub(super) enum ChildRequest {
     Settle { id: Vec<u8>, right: bool },
     /// The operator's profile of a build.
     Stored { name: String },
-    /// The list of names that a definition says where to find, inside a root.
-    SymbolList { root: usize, definition: String },
+    /// The list of a program's names at a path inside a root, which a definition must name.
+    SymbolList { root: usize, path: SentPath },
     /// A log record. No reply.
     Log { level: String, text: String },
     /// The stored profile, and the end; none where all of the program has to be read, for which the child then waits.

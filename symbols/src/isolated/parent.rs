@@ -27,6 +27,7 @@ use crate::options::Options;
 use crate::path_text::SentPath;
 use crate::profile::Profile;
 use crate::read::Read;
+use crate::server::Definition;
 use crate::stored;
 
 /// Most log records that are passed on; a million broken units must not fill a disk.
@@ -217,9 +218,13 @@ impl Reader<'_> {
                     let found = id.and_then(|id| files.fetch(server, &id));
                     self.give(found.map(|file| (file, None)), limit)
                 }
-                ChildRequest::SymbolList { root, definition } => {
-                    // Where it lies, and that it is compressed by gzip, is seen to here: nothing else is handed out.
-                    self.hand(files.symbol_list(root, &definition).map(|list| (list, None)), limit)
+                ChildRequest::SymbolList { root, path } => {
+                    // Only where a definition has a list, and only what is compressed by gzip: nothing else is handed out.
+                    let found = match is_list(&path.0) {
+                        true => files.symbol_list(root, &path.0),
+                        false => Err(DebugFileRefusal::Absent),
+                    };
+                    self.hand(found.map(|list| (list, None)), limit)
                 }
                 ChildRequest::Stored { name } => (stored(files, &name), None),
             };
@@ -351,6 +356,12 @@ impl Drop for Reader<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a definition has the list of its servers' names at this path.
+fn is_list(path: &Path) -> bool {
+    let all = Definition::all().unwrap_or_default();
+    all.iter().any(|definition| definition.symbol_list.as_deref() == Some(path))
 }
 
 /// The operator's profile of a build; the child chooses the name, so it must be one.

@@ -7,13 +7,13 @@ const DIGITS: usize = 16;
 
 /// A symbol of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Line<'l> {
+pub(super) struct ListedSymbol<'l> {
     /// None where the program does not define it.
     pub(super) addr: Option<LinkAddr>,
     pub(super) name: &'l [u8],
 }
 
-impl<'l> Line<'l> {
+impl<'l> ListedSymbol<'l> {
     /// Sixteen digits or spaces, a space, a letter or sign, a space, and a name.
     pub(super) fn of(line: &'l [u8]) -> Option<Self> {
         let (addr, rest) = line.split_at_checked(DIGITS)?;
@@ -36,18 +36,18 @@ impl<'l> Line<'l> {
 
 #[cfg(test)]
 mod tests {
-    use super::Line;
+    use super::ListedSymbol;
     use crate::addr::LinkAddr;
 
     #[test]
     fn a_line_of_nm() {
-        let of = |line: &'static str| Line::of(line.as_bytes());
+        let of = |line: &'static str| ListedSymbol::of(line.as_bytes());
         let defined = |addr, name: &'static str| {
-            Some(Line { addr: Some(LinkAddr(addr)), name: name.as_bytes() })
+            Some(ListedSymbol { addr: Some(LinkAddr(addr)), name: name.as_bytes() })
         };
         assert_eq!(of("0000000001830380 d buf_pool"), defined(0x0183_0380, "buf_pool"));
         assert_eq!(of("ffffffffffffffff ? operator new"), defined(u64::MAX, "operator new"));
-        assert_eq!(of("                 U free"), Some(Line { addr: None, name: b"free" }));
+        assert_eq!(of("                 U free"), Some(ListedSymbol { addr: None, name: b"free" }));
         for wrong in [
             "",
             "1830380 d buf_pool",

@@ -22,7 +22,7 @@ use crate::addr::LinkAddr;
 use crate::cause::Cause;
 use crate::elf::Program;
 use exported::Exported;
-use line::Line;
+use line::ListedSymbol;
 
 pub use error::SymbolListError;
 
@@ -97,8 +97,8 @@ impl SymbolList {
             }
             number += 1;
             // The last line too ends with a line feed.
-            let line = bytes.strip_suffix(b"\n").and_then(Line::of);
-            let Line { addr, name } = line.ok_or(SymbolListError::Line { number })?;
+            let line = bytes.strip_suffix(b"\n").and_then(ListedSymbol::of);
+            let ListedSymbol { addr, name } = line.ok_or(SymbolListError::Line { number })?;
             let Some(addr) = addr else { continue };
             exported.see(name, addr);
             let Ok(name) = std::str::from_utf8(name) else { continue };

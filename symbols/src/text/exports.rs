@@ -1,10 +1,8 @@
 //! Addresses of functions and variables by their names, without a look at all of them.
 //!
 //! What a program exports, the dynamic linker finds by a hash table (`.gnu.hash`, "GNU Hash ELF Sections",
-//! binutils' `elflink.c`): some ten bytes of it, and one symbol. So are they found here. A program with a `.symtab` has
-//! names beside those, which no table leads to: there all symbols are looked through.
+//! binutils' `elflink.c`): some ten bytes of it, and one symbol. So are they found here.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 
 use object::LittleEndian as Le;
@@ -13,21 +11,23 @@ use object::pod;
 use object::read::elf::Sym as _;
 
 use super::error::TextError;
-use super::image::{ProgramText, Symbols};
-use super::unwind::Mapped as _;
+use super::unwind::Mapped;
 use crate::addr::LinkAddr;
-use crate::elf::{is_body, stem};
 
 /// Most symbols of one bucket that are looked at; in a server's table a bucket has some three.
 const MAX_CHAIN: u64 = 4096;
-
-/// Bytes of a symbol's name behind that of the function that it is a clone of.
-const MAX_SUFFIX: u64 = 64;
 
 /// Bytes of the table's head: four numbers.
 const HEAD: u64 = 16;
 
 const SYMBOL: u64 = size_of::<Sym64<Le>>() as u64;
+
+/// A symbol table and the strings of its names.
+#[derive(Clone, Debug)]
+pub(super) struct Symbols {
+    pub(super) table: Range<u64>,
+    pub(super) strings: Range<u64>,
+}
 
 /// The hash table of the symbols that a program exports.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ pub(crate) struct Named {
 
 impl Named {
     /// What a symbol defines, if it is a function or a variable.
-    fn of(symbol: &Sym64<Le>) -> Option<Self> {
+    pub(super) fn of(symbol: &Sym64<Le>) -> Option<Self> {
         let is_function = match symbol.st_type() {
             STT_FUNC | STT_GNU_IFUNC => true,
             STT_OBJECT | STT_COMMON => false,
@@ -64,7 +64,7 @@ impl Exports {
     }
 
     /// Symbols of exactly this name; nothing where the table makes no sense.
-    fn find(&self, text: &ProgramText, name: &str) -> Result<Vec<Named>, TextError> {
+    pub(super) fn find(&self, text: &impl Mapped, name: &str) -> Result<Vec<Named>, TextError> {
         let head = text.bytes(self.table.start, HEAD.min(self.len()))?;
         let (numbers, _) = head.as_chunks::<4>();
         let [buckets, first, bloom, _] = numbers else { return Ok(Vec::new()) };
@@ -99,7 +99,7 @@ impl Exports {
     }
 
     /// The number `at` bytes into the table.
-    fn number(&self, text: &ProgramText, at: u64) -> Result<Option<u32>, TextError> {
+    fn number(&self, text: &impl Mapped, at: u64) -> Result<Option<u32>, TextError> {
         if at.saturating_add(4) > self.len() {
             return Ok(None);
         }
@@ -110,7 +110,7 @@ impl Exports {
     /// The symbol of this number, if it is called so.
     fn symbol(
         &self,
-        text: &ProgramText,
+        text: &impl Mapped,
         index: u64,
         name: &str,
     ) -> Result<Option<Named>, TextError> {
@@ -125,49 +125,5 @@ impl Exports {
         let own = text.bytes(at, strings.end.saturating_sub(at).min(name.len() as u64 + 1))?;
         let is_it = own.strip_prefix(name.as_bytes()) == Some(&[0]);
         Ok(Named::of(symbol).filter(|_| is_it))
-    }
-}
-
-impl ProgramText {
-    /// Whether the program exports a function of this name that starts at `addr`.
-    pub(super) fn exports(&self, name: &str, addr: LinkAddr) -> Result<bool, TextError> {
-        let Some(exports) = &self.exports else { return Ok(false) };
-        let found = exports.find(self, name)?;
-        Ok(found.iter().any(|found| found.is_function && found.addr == addr))
-    }
-
-    /// What the program's symbols define of these names: as [`Program::symbols`](crate::elf::Program::symbols) does, with
-    /// clones where the program has names for them.
-    pub(crate) fn named(&self, names: &[&str]) -> Result<BTreeMap<String, Vec<Named>>, TextError> {
-        match &self.exports {
-            Some(exports) if !self.names_all => {
-                let find = |name: &&str| Ok(((*name).to_owned(), exports.find(self, name)?));
-                names.iter().map(find).collect()
-            }
-            _ => self.all_named(names),
-        }
-    }
-
-    fn all_named(&self, names: &[&str]) -> Result<BTreeMap<String, Vec<Named>>, TextError> {
-        let longest = names.iter().map(|name| name.len()).max().unwrap_or(0) as u64;
-        let mut all: BTreeMap<String, Vec<Named>> =
-            names.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
-        for Symbols { table, strings } in &self.tables {
-            self.each_symbol(table, |symbol| {
-                let Some(named) = Named::of(symbol) else { return Ok(()) };
-                let at = strings.start.saturating_add(u64::from(symbol.st_name(Le)));
-                let len = strings.end.saturating_sub(at).min(longest + MAX_SUFFIX);
-                let bytes = self.bytes(at, len)?;
-                let own = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
-                let Ok(own) = std::str::from_utf8(own) else { return Ok(()) };
-                if let Some(found) = all.get_mut(stem(own)).filter(|_| is_body(own))
-                    && !found.contains(&named)
-                {
-                    found.push(named);
-                }
-                Ok(())
-            })?;
-        }
-        Ok(all)
     }
 }

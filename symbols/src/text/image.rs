@@ -20,7 +20,7 @@ use object::pod::{self, Pod};
 use object::read::elf::{FileHeader as _, ProgramHeader as _, SectionHeader as _, Sym as _};
 
 use super::error::TextError;
-use super::exports::Exports;
+use super::exports::{Exports, Symbols};
 use super::note::Notes;
 use super::segment::Segment;
 use super::unwind::{Mapped, Unwind};
@@ -45,13 +45,6 @@ const PIECE: usize = 24 * 4096;
 
 /// Longest name of a function that is read; C++ has names of some hundred bytes.
 const MAX_NAME: usize = 4096;
-
-/// A symbol table and the strings of its names.
-#[derive(Clone, Debug)]
-pub(super) struct Symbols {
-    pub(super) table: Range<u64>,
-    pub(super) strings: Range<u64>,
-}
 
 /// The open file of a program that is to be probed.
 #[derive(Debug)]

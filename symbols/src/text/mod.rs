@@ -10,6 +10,7 @@
 //! image    headers, segments, symbol tables: bounded reads of the open file
 //! note     the build id
 //! exports  addresses by name
+//! identity what of both is for others
 //! unwind   functions by the program's own unwind table (.eh_frame)
 //! proof    start of the function -> straight decoding -> the probed instruction
 //! ```
@@ -20,6 +21,7 @@
 
 mod error;
 mod exports;
+mod identity;
 mod image;
 mod note;
 mod proof;

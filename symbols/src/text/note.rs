@@ -5,8 +5,7 @@ use std::ops::Range;
 use object::elf::{ELF_NOTE_GNU, NT_GNU_BUILD_ID};
 
 use super::error::TextError;
-use super::image::ProgramText;
-use super::unwind::Mapped as _;
+use super::unwind::Mapped;
 
 /// Most bytes of notes that are read of one section; those of a server have some hundred.
 const MAX_BYTES: u64 = 64 << 10;
@@ -30,17 +29,12 @@ impl Notes {
             self.0.push((range, if align == 8 { 8 } else { 4 }));
         }
     }
-}
 
-impl ProgramText {
-    /// The build id that the linker gave it, if any.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn build_id(&self) -> Result<Option<Vec<u8>>, TextError> {
-        for (range, align) in &self.notes.0 {
+    /// The build id that the linker gave the program, if any.
+    pub(super) fn build_id(&self, text: &impl Mapped) -> Result<Option<Vec<u8>>, TextError> {
+        for (range, align) in &self.0 {
             let len = range.end.saturating_sub(range.start).min(MAX_BYTES);
-            let bytes = self.bytes(range.start, len)?;
+            let bytes = text.bytes(range.start, len)?;
             if let Some(id) = find(&bytes, *align) {
                 let is_usual = (1..=MAX_ID).contains(&id.len());
                 return Ok(is_usual.then(|| id.to_vec()));
