@@ -16,8 +16,10 @@ use std::time::Instant;
 
 use common::skip;
 use symbols::debug_file::SearchOptions;
-use symbols::profile::{Bits, Instruction, Profile, Source};
+use symbols::elf::Program;
+use symbols::profile::{Bits, Instruction, Profile, Site, Source};
 use symbols::role::{FieldRole, SiteRole, SizeRole};
+use symbols::site::probe_at;
 use symbols::text::ProgramText;
 use symbols::{Options, Origin, ProgramPaths, Resolved, resolve};
 
@@ -239,6 +241,62 @@ fn a_stored_build_is_not_read_whole() {
         let size = fs::metadata(&program).unwrap().len();
         println!("{program:?}: {looked} bytes to find the profile, {proven} to prove, of {size}");
         assert!(looked + proven < MOST, "{looked} + {proven}");
+    }
+}
+
+/// Moves something of a site by some bytes.
+type Change = fn(&mut Site, i64) -> Option<()>;
+
+/// How a site of a profile may be wrong by `shift` bytes: its start, its probe, its place in the file, or all of it.
+const WAYS: [(&str, Change); 5] = [
+    ("start", |site, shift| move_by(&mut site.entry.0, shift)),
+    ("probe", |site, shift| move_by(&mut site.probe.0, shift)),
+    ("place in the file", |site, shift| move_by(&mut site.file_offset.0, shift)),
+    ("probe and its place", |site, shift| {
+        move_by(&mut site.probe.0, shift).and_then(|()| move_by(&mut site.file_offset.0, shift))
+    }),
+    ("all", |site, shift| {
+        move_by(&mut site.entry.0, shift)?;
+        move_by(&mut site.probe.0, shift)?;
+        move_by(&mut site.file_offset.0, shift)
+    }),
+];
+
+fn move_by(number: &mut u64, shift: i64) -> Option<()> {
+    *number = number.checked_add_signed(shift)?;
+    Some(())
+}
+
+/// No probe stands on a site that is wrong by a few bytes, whatever else of it is right: the proof refuses it, but for
+/// another instruction of the same straight line, which the comparison of the profile refuses by its text.
+#[test]
+fn a_site_that_is_shifted_is_refused() {
+    let variables = ["POOLFERRY_MYSQL97", "POOLFERRY_MARIADB", "POOLFERRY_MARIADB_SECURITY"];
+    for program in variables.iter().filter_map(|variable| server(variable)) {
+        let profile = resolved(&program, None).profile;
+        let text = ProgramText::open(&program).unwrap();
+        text.prepare(&profile).unwrap();
+        text.prove_all(&profile).unwrap();
+        let elf = Program::open(&program).unwrap();
+        let (mut mutants, mut believed) = (0, Vec::new());
+        for (role, site) in
+            profile.sites.iter().flat_map(|(role, of)| of.iter().map(move |s| (role, s)))
+        {
+            for ((what, change), shift) in WAYS
+                .iter()
+                .flat_map(|way| [-16, -8, -4, -2, -1, 1, 2, 4, 8, 16].map(|by| (way, by)))
+            {
+                let mut wrong = site.clone();
+                change(&mut wrong, shift).unwrap();
+                mutants += 1;
+                let same = || probe_at(&elf, wrong.probe).is_some_and(|at| at.text == wrong.text);
+                if text.prove(&wrong).is_ok() && same() {
+                    believed.push(format!("{role}: {what} {shift:+}"));
+                }
+            }
+        }
+        println!("{program:?}: {mutants} sites that are wrong");
+        assert!(believed.is_empty(), "{program:?}: {believed:#?}");
     }
 }
 

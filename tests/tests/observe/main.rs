@@ -14,6 +14,7 @@
 //! | [`page_sizes`], [`tables`], [`resize`], [`isolation`] | servers that are not plain |
 //! | [`mariadb`] | temporary and compressed pages, import, undo, change buffer |
 //! | [`scanned`] | a server that no probe sees, and that is only scanned |
+//! | [`mutated`] | profiles that are wrong by a little |
 //! | [`strangers`], [`rights`] | what cannot be observed, and the error that says so |
 //! | [`squatters`] | strangers' processes that are called `mysqld`, and several servers |
 //! | [`mute_files`] | a user's file systems that never answer |
@@ -41,6 +42,7 @@ mod lab;
 mod listed;
 mod losses;
 mod mariadb;
+mod mutated;
 mod mute_files;
 mod neighbours;
 mod page_sizes;
