@@ -1,4 +1,5 @@
 //! A hostile program and a hostile site in it: what is proven lies in the program and holds the bytes of the site.
+//! Its build id is looked for too.
 #![no_main]
 
 use std::fs::File;
@@ -24,6 +25,7 @@ fuzz_target!(|bytes: &[u8]| {
     let mut file = File::from(file);
     file.write_all(program).expect("a memfd takes what memory holds");
     let Ok(text) = ProgramText::of(file) else { return };
+    let _ = text.build_id();
     let site = Site {
         function: String::from_utf8_lossy(name).into_owned(),
         entry: LinkAddr(entry),
