@@ -22,6 +22,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let name = name.to_string_lossy();
     let (rebuilt, stripped) = (Program::open(rebuilt)?, Program::open(stripped)?);
     let known = kin::describe(&name, &rebuilt, &stripped)?;
+    println!("{}", known.identity);
     print!("{}", ProfileReport(&known.profile));
     if !known.profile.is_complete() {
         return Err("the profile lacks something that is needed (see above)".into());

@@ -66,6 +66,7 @@ pub(crate) fn profile(
         states: meaning.states,
         rules: meaning.rules,
         io: meaning.io,
+        off_flush_list: facts.definition.off_flush_list.clone(),
         enums,
         missing,
     }

@@ -54,6 +54,9 @@ pub struct Profile {
     pub rules: Vec<CleanRule>,
     /// How reads and writes are distinguished; none where an enumerator of it was not found.
     pub io: Option<Io>,
+    /// Values of `block.oldest_lsn` of pages that are not on the flush list.
+    #[serde(default)]
+    pub off_flush_list: Vec<u64>,
     /// What was looked for and not found, and why.
     pub missing: Vec<Missing>,
 }

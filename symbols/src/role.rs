@@ -101,6 +101,12 @@ roles! {
         ChunkSize = "chunk.size",
         /// Address of the array of chunks.
         PoolChunks = "pool.chunks",
+        /// Length of the list of pages with unwritten changes.
+        PoolFlushCount = "pool.flush_count",
+        /// Length of the list of free blocks.
+        PoolFreeCount = "pool.free_count",
+        /// Length of the list of pages by their use.
+        PoolLruCount = "pool.lru_count",
         /// Address of the first extent.
         PoolMemory = "pool.memory",
         /// Number of blocks over all extents.

@@ -23,8 +23,9 @@ use crate::version::{Family, ServerVersion, Stated, VersionText, stated};
 pub use names::{ConditionNames, IoNames, Operand, RuleNames, StateNames};
 
 /// The embedded definitions.
-const FILES: [(&str, &str); 6] = [
+const FILES: [(&str, &str); 7] = [
     ("mariadb-10.11", include_str!("../servers/mariadb-10.11.toml")),
+    ("mariadb-11.8", include_str!("../servers/mariadb-11.8.toml")),
     ("mysql-5.6", include_str!("../servers/mysql-5.6.toml")),
     ("mysql-5.7", include_str!("../servers/mysql-5.7.toml")),
     ("mysql-8.0.11", include_str!("../servers/mysql-8.0.11.toml")),
@@ -81,6 +82,9 @@ pub struct Definition {
     pub rules: Vec<RuleNames>,
     /// How the descriptor distinguishes reads from writes.
     pub io: IoNames,
+    /// Values of `block.oldest_lsn` of pages that are not on the flush list; none where the length of that list is not to be compared.
+    #[serde(default)]
+    pub off_flush_list: Vec<u64>,
 }
 
 /// Roles that the agent can do without.

@@ -31,7 +31,7 @@ struct Embedded {
     code: Option<&'static [u8]>,
 }
 
-const EMBEDDED: [Embedded; 2] = [
+const EMBEDDED: [Embedded; 3] = [
     Embedded {
         build_id: "cc8a18826385d7182761a4a8f41044748267244d",
         name: "mysql-9.7.4-debian-amd64",
@@ -45,6 +45,13 @@ const EMBEDDED: [Embedded; 2] = [
         definition: "mariadb-10.11",
         json: include_str!("../profiles/mariadb-10.11.18-bookworm-amd64.json"),
         code: Some(include_bytes!("../profiles/mariadb-10.11.18-bookworm-amd64.kin")),
+    },
+    Embedded {
+        build_id: "2709f499a097a419b25142742f24e79f0a243149",
+        name: "mariadb-11.8.6-trixie-amd64",
+        definition: "mariadb-11.8",
+        json: include_str!("../profiles/mariadb-11.8.6-trixie-amd64.json"),
+        code: Some(include_bytes!("../profiles/mariadb-11.8.6-trixie-amd64.kin")),
     },
 ];
 

@@ -45,6 +45,8 @@ pub struct BlockLayout {
     states: Vec<States>,
     /// The clean rule, in order.
     rule: Vec<Rule>,
+    /// Values of the LSN of the oldest unwritten change of pages that are not on the flush list.
+    off_flush_list: Vec<u64>,
 }
 
 impl BlockLayout {
@@ -67,6 +69,14 @@ impl BlockLayout {
         self.rule.iter().find(|rule| !rule.condition.holds(descriptor)).map(|rule| rule.reason)
     }
 
+    /// Whether the descriptor says that its page is on the flush list; nothing where the profile does not know how it says so.
+    #[must_use]
+    #[inline]
+    pub fn is_on_flush_list(&self, descriptor: &[u8]) -> Option<bool> {
+        let oldest = self.oldest_lsn.filter(|_| !self.off_flush_list.is_empty())?;
+        Some(!self.off_flush_list.contains(&oldest.read(descriptor)))
+    }
+
     /// Whether a condition of the clean rule with this reason fails.
     #[must_use]
     pub fn fails(&self, descriptor: &[u8], reason: RuleReason) -> bool {
@@ -84,6 +94,19 @@ pub struct PoolLayout {
     pub pool_size: u64,
     /// Where its blocks are.
     pub blocks: BlocksLayout,
+    /// The lengths of its lists, as far as the profile has them.
+    pub lists: ListLengths,
+}
+
+/// Lengths of lists that a pool keeps of its blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct ListLengths {
+    /// Of pages by their use.
+    pub lru: Option<Slot>,
+    /// Of free blocks.
+    pub free: Option<Slot>,
+    /// Of pages with unwritten changes.
+    pub flush: Option<Slot>,
 }
 
 /// Where the blocks of a pool are.
@@ -199,6 +222,11 @@ impl FieldLayout {
                 withdraw: in_pool(FieldRole::PoolWithdraw).ok(),
             },
         };
+        let lists = ListLengths {
+            lru: in_pool(FieldRole::PoolLruCount).ok(),
+            free: in_pool(FieldRole::PoolFreeCount).ok(),
+            flush: in_pool(FieldRole::PoolFlushCount).ok(),
+        };
         let (space, page) = find.page_id(stride)?;
         Ok(Self {
             block: BlockLayout {
@@ -215,8 +243,9 @@ impl FieldLayout {
                 state: block(FieldRole::BlockState)?,
                 states: profile.states.clone(),
                 rule,
+                off_flush_list: profile.off_flush_list.clone(),
             },
-            pool: PoolLayout { pools: profile.topology.pools, pool_size, blocks },
+            pool: PoolLayout { pools: profile.topology.pools, pool_size, blocks, lists },
             space: match (
                 find.slot(FieldRole::SpaceId, UNKNOWN_SIZE),
                 find.slot(FieldRole::SpaceVersion, UNKNOWN_SIZE),

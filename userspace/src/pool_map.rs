@@ -87,8 +87,8 @@ pub struct Chunk {
 pub struct PoolMap {
     /// InnoDB page size in bytes.
     pub page_size: u32,
-    /// Number of instances.
-    pub instances: u32,
+    /// Where the structure of each instance is.
+    pub pools: Vec<ServerAddr>,
     /// Chunks in pool order: by instance, then as the server numbers them.
     pub chunks: Vec<Chunk>,
 }
@@ -130,10 +130,12 @@ impl PoolMap {
         if pools.0 == 0 {
             return Err(PoolMapError::NotYet);
         }
+        let pools: Vec<ServerAddr> = (0..instances)
+            .map(|instance| pools.plus(u64::from(instance) * layout.pool.pool_size))
+            .collect();
         let mut chunks = Vec::new();
         let mut first = 0_u32;
-        for instance in 0..instances {
-            let pool = pools.plus(u64::from(instance) * layout.pool.pool_size);
+        for (instance, pool) in (0..).zip(pools.iter().copied()) {
             for Stretch { descriptors, frames, blocks } in reader.blocks(layout, page_size, pool)? {
                 chunks.push(Chunk { descriptors, frames, blocks, first, instance });
                 first = first
@@ -141,7 +143,7 @@ impl PoolMap {
                     .ok_or(PoolMapError::Absurd { what: "a number of blocks", value: u64::MAX })?;
             }
         }
-        let pool_map = Self { page_size, instances, chunks };
+        let pool_map = Self { page_size, pools, chunks };
         pool_map.fits(layout, machine_bytes())?;
         Ok(pool_map)
     }
@@ -155,6 +157,12 @@ impl PoolMap {
             true => Ok(()),
             false => Err(PoolMapError::Absurd { what: "a pool in bytes", value: bytes }),
         }
+    }
+
+    /// Number of instances.
+    #[must_use]
+    pub const fn instances(&self) -> usize {
+        self.pools.len()
     }
 
     /// Number of blocks over all chunks.

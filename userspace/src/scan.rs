@@ -71,6 +71,13 @@ impl Block<'_> {
         self.layout.fails(self.bytes, reason)
     }
 
+    /// Whether its page is on the flush list, where the profile knows how the descriptor says so.
+    #[must_use]
+    #[inline]
+    pub fn is_on_flush_list(&self) -> Option<bool> {
+        self.layout.is_on_flush_list(self.bytes)
+    }
+
     /// Whether its page is being read.
     #[must_use]
     pub fn is_being_read(&self) -> bool {

@@ -25,15 +25,7 @@ pub enum KinError {
     /// The program loads at fixed addresses: then addresses stand in its code unmarked.
     #[error("the program is not position independent")]
     FixedAddresses,
-    /// A program with debug information that is not that of the stripped one.
-    #[error("the build ids differ: {rebuilt} with debug information, {stripped} without")]
-    OtherBuild {
-        /// Of the program that was made again.
-        rebuilt: String,
-        /// Of the stripped one.
-        stripped: String,
-    },
-    /// The same.
+    /// A program with debug information that is not the stripped one.
     #[error("the sections `{name}` differ")]
     OtherSection {
         /// Which.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use object::{Object as _, ObjectSymbol as _};
 
+use super::identity::{Identity, same_program};
 use super::{Fingerprint, KinError};
 use crate::addr::LinkAddr;
 use crate::dwarf::{self, DebugInfo, Sections};
@@ -20,6 +21,8 @@ pub struct Known {
     pub profile: Profile,
     /// Its code; none where the definition names no sources to compare.
     pub fingerprint: Option<Fingerprint>,
+    /// By what the rebuilt program is known to be the stripped one.
+    pub identity: Identity,
 }
 
 /// Describes `stripped` by `rebuilt`, the same program with its debug information.
@@ -28,7 +31,7 @@ pub struct Known {
 /// `rebuilt` is no server that can be described by its debug information; the two are not the same code; or one of them cannot
 /// be read.
 pub fn describe(name: &str, rebuilt: &Program, stripped: &Program) -> Result<Known, Error> {
-    same_code(rebuilt, stripped)?;
+    let identity = same_program(rebuilt, stripped)?;
     let profile = by_own_debug_info(rebuilt)?;
     let definition = Definition::named(&profile.server.definition);
     let compared = definition.map(|definition| definition.compared).unwrap_or_default();
@@ -39,23 +42,7 @@ pub fn describe(name: &str, rebuilt: &Program, stripped: &Program) -> Result<Kno
     let binary = BinaryId { content_hash: None, ..BinaryId::of(stripped) };
     let source = Source::Stored { name: name.to_owned() };
     let profile = Profile { binary, source, ..profile };
-    Ok(Known { profile, fingerprint })
-}
-
-/// Whether both have the same build id, and the same code and constants to the byte.
-fn same_code(rebuilt: &Program, stripped: &Program) -> Result<(), KinError> {
-    if rebuilt.build_id() != stripped.build_id() {
-        let id = |program: &Program| program.build_id_hex().unwrap_or_else(|| "none".to_owned());
-        return Err(KinError::OtherBuild { rebuilt: id(rebuilt), stripped: id(stripped) });
-    }
-    for name in [".text", ".rodata", ".data", ".eh_frame", ".dynsym"] {
-        let (one, other) = (rebuilt.section(name)?, stripped.section(name)?);
-        let places = (rebuilt.section_address(name), stripped.section_address(name));
-        if one.is_none() || one != other || places.0 != places.1 {
-            return Err(KinError::OtherSection { name: name.to_owned() });
-        }
-    }
-    Ok(())
+    Ok(Known { profile, fingerprint, identity })
 }
 
 fn fingerprint(

@@ -12,6 +12,7 @@
 //! matching   which function is which: by code that is only once, and by what those functions use
 //! translate  the known profile with the places of this build
 //! known      how profile and fingerprint of a known build are made
+//! identity   whether the program that was made again for that is the distributed one
 //! ```
 //!
 //! Every function of those sources must be there, or nothing is believed: a member that has moved changes a displacement in
@@ -21,12 +22,14 @@ mod code;
 mod error;
 mod fingerprint;
 mod function;
+mod identity;
 mod known;
 mod matching;
 mod translate;
 
 pub use error::{KinError, Unconfirmed};
 pub use fingerprint::Fingerprint;
+pub use identity::{Identity, same_program};
 pub use known::{Known, describe};
 
 use fingerprint::Build;

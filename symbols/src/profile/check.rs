@@ -88,6 +88,7 @@ impl Profile {
         within("enumerators", self.enums.len(), MAX_ENTRIES)?;
         within("states", self.states.len(), MAX_ENTRIES)?;
         within("rules", self.rules.len(), MAX_ENTRIES)?;
+        within("values", self.off_flush_list.len(), MAX_ENTRIES)?;
         within("missing names", self.missing.len(), 2 * MAX_ENTRIES)
     }
 }

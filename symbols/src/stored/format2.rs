@@ -59,6 +59,7 @@ fn of_format_2(bytes: &[u8]) -> Result<Profile, ProfileError> {
         states: meaning.states,
         rules: meaning.rules,
         io: meaning.io,
+        off_flush_list: definition.off_flush_list,
         missing,
     })
 }
@@ -79,7 +80,7 @@ mod tests {
         old["format"] = 2.into();
         old["states"] = serde_json::json!({"5": "page"});
         old["rules"] = serde_json::json!([rule]);
-        for new in ["io", "topology"] {
+        for new in ["io", "off_flush_list", "topology"] {
             old.as_object_mut().unwrap().remove(new);
         }
         let reread = |old: &serde_json::Value| read(old.to_string().as_bytes());

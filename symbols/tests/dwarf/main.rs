@@ -9,6 +9,7 @@ mod build;
 mod common;
 
 mod hostile;
+mod identity;
 mod layout;
 mod odd_files;
 mod proven;

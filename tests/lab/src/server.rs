@@ -18,7 +18,7 @@ pub(crate) fn command(release: Release) -> (Vec<&'static str>, Vec<(&'static str
     match release {
         Release::Mysql56 => (vec!["/server/mysqld", OPTIONS], vec![("LD_LIBRARY_PATH", HOME)]),
         Release::Mysql97 => (vec!["chroot", HOME, "/usr/sbin/mysqld", OPTIONS], Vec::new()),
-        Release::Mariadb | Release::MariadbSecurity => {
+        Release::Mariadb | Release::MariadbSecurity | Release::MariadbTrixie => {
             // Its data directory has no tables of accounts.
             let argv = vec!["chroot", HOME, "/usr/sbin/mariadbd", OPTIONS, "--skip-grant-tables"];
             (argv, Vec::new())

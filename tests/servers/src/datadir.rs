@@ -61,7 +61,9 @@ fn empty(cache: &Cache, installed: &Installed, config: &Config) -> Result<PathBu
                     &data,
                 );
             }
-            Release::Mariadb | Release::MariadbSecurity => fs::create_dir(&data)?,
+            Release::Mariadb | Release::MariadbSecurity | Release::MariadbTrixie => {
+                fs::create_dir(&data)?
+            }
         }
         // A first start writes the system tablespace and the log files.
         let server = Server::on_copy(cache, installed, &plain, &data)?;

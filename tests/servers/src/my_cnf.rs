@@ -55,7 +55,7 @@ impl MyCnf<'_> {
                 line("mysqlx", &0);
                 line("auto_generate_certs", &0);
             }
-            Release::Mariadb | Release::MariadbSecurity => {}
+            Release::Mariadb | Release::MariadbSecurity | Release::MariadbTrixie => {}
         }
         text.push_str("skip_networking\n");
         // 9.7 runs as it does for most people: binary log and performance schema are on.

@@ -173,7 +173,7 @@ fn dirty_pages_are_listed_as_the_server_tells_it(release: Release) {
 fn eight_instances_are_listed_as_the_server_tells_it(release: Release) {
     let server = warm(release, Config::new().pool_mib(1024).instances(8));
     let observed = open(&server);
-    assert_eq!(observed.pool_map.instances, 8);
+    assert_eq!(observed.pool_map.instances(), 8);
     assert_same(&server, &observed);
     let mut resident = [0; 8];
     for (index, ..) in descriptors(&observed) {

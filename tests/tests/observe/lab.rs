@@ -36,10 +36,11 @@ macro_rules! on_each_mysql {
 }
 pub(crate) use on_each_mysql;
 
-/// Declares a test of `$name` for MariaDB: a build whose profile is stored, and a later one that is its kin.
+/// Declares a test of `$name` for MariaDB: a build whose profile is stored, a later one that is its kin, and one of another layout.
 macro_rules! on_mariadb {
     ($($name:ident: $module:ident),+ $(,)?) => {$(
-        crate::lab::on_servers!($name in $module: mariadb Mariadb, mariadb_security MariadbSecurity);
+        crate::lab::on_servers!($name in $module:
+            mariadb Mariadb, mariadb_security MariadbSecurity, mariadb_trixie MariadbTrixie);
     )+};
 }
 pub(crate) use on_mariadb;

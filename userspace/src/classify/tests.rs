@@ -79,7 +79,7 @@ fn classes(profile: &Profile, blocks: &[&[(usize, u64, usize)]]) -> Vec<(Class, 
         first: 0,
         instance: 0,
     };
-    let pool_map = PoolMap { page_size: 0, instances: 1, chunks: vec![chunk] };
+    let pool_map = PoolMap { page_size: 0, pools: Vec::new(), chunks: vec![chunk] };
     let mut found = Vec::new();
     scan(Memory::of(std::process::id()), &layout, &pool_map, |block| {
         let class = described(&block);

@@ -101,7 +101,7 @@ fn pool(pool_map: &PoolMap, validation: Validation) -> Check {
     let found = format!(
         "{} in {} and {}, pages of {}; {} of {} descriptors agree with their frames",
         units::bytes(blocks.saturating_mul(page)),
-        counted(usize::try_from(pool_map.instances).unwrap_or(usize::MAX), "instance"),
+        counted(pool_map.instances(), "instance"),
         counted(pool_map.chunks.len(), "chunk"),
         units::bytes(page),
         validation.compared - validation.wrong.min(validation.compared),
@@ -222,7 +222,8 @@ mod tests {
             first: 0,
             instance: 0,
         };
-        let pool_map = PoolMap { page_size: 16384, instances: 2, chunks: vec![chunk; 2] };
+        let pool_map =
+            PoolMap { page_size: 16384, pools: vec![ServerAddr(0); 2], chunks: vec![chunk; 2] };
         let check = pool(&pool_map, Validation { compared: 1000, wrong: 3 });
         assert!(check.found.contains("997 of 1000"), "{}", check.found);
         assert!(check.found.contains("2 instances and 2 chunks"), "{}", check.found);

@@ -101,7 +101,7 @@ impl Observer {
             unit: self.server.target.unit.as_deref().map(Text::new),
             profile: profile.into(),
             page_size: pool_map.page_size,
-            instances: pool_map.instances,
+            instances: u32::try_from(pool_map.instances()).unwrap_or(u32::MAX),
             chunks: u32::try_from(pool_map.chunks.len()).unwrap_or(u32::MAX),
             blocks: pool_map.blocks().into(),
         }

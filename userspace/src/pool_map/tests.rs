@@ -71,7 +71,7 @@ fn one_static_pool_with_extents_is_read() {
         instance: 0,
     };
     assert_eq!(pool_map.chunks, [chunk(0, 234, 0), chunk(1, 234, 234), chunk(2, 132, 468)]);
-    assert_eq!((pool_map.instances, pool_map.blocks()), (1, 600));
+    assert_eq!((pool_map.instances(), pool_map.blocks()), (1, 600));
     assert_eq!(pool_map.frame(467), Some(ServerAddr(memory + 2 * extent - 4096)), "the last");
     pool.0[2] = 7;
     assert!(matches!(read(&profile), Err(PoolMapError::Resizing)));
@@ -147,7 +147,7 @@ fn pools_with_chunks_are_read() {
     let topology = Topology { pools: Pools::Array, blocks: BlockTopology::Chunks };
     let pool_map = read(&made_up(topology, &globals, &fields)).unwrap();
     let wanted = [chunk(&one, 1 << 40, 10, 0, 0), chunk(&other, 1 << 41, 20, 10, 1)];
-    assert_eq!((pool_map.chunks.as_slice(), pool_map.instances), (&wanted[..], 2));
+    assert_eq!((pool_map.chunks.as_slice(), pool_map.instances()), (&wanted[..], 2));
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_pool_that_no_machine_holds_is_absurd() {
     let (descriptors, frames) = (ServerAddr(1 << 40), ServerAddr(1 << 41));
     let pool = |blocks| {
         let chunk = Chunk { descriptors, frames, blocks, first: 0, instance: 0 };
-        PoolMap { page_size: 16384, instances: 1, chunks: vec![chunk] }
+        PoolMap { page_size: 16384, pools: Vec::new(), chunks: vec![chunk] }
     };
     let machine = 1 << 30;
     pool(4 * 65536).fits(&layout, machine).unwrap();

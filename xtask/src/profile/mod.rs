@@ -82,8 +82,9 @@ fn note(out: &Path, name: &str, package: &DebianPackage) -> Result<()> {
          are known to be its kin. Both were made by\n\n\
          ```sh\ncargo xtask profile --package {}={} --suite {}\n```\n\n\
          which builds the server again from its source package, in the folder and with the date that Debian's own build had. The program\n\
-         that comes out has the same build id as the distributed one, and the same `.text`, `.rodata`, `.data`, `.eh_frame` and `.dynsym` to the\n\
-         byte; so its debug information is true of the distributed one.\n",
+         that comes out has the same `.text`, `.rodata`, `.data`, `.data.rel.ro`, `.init_array` and `.eh_frame` to the byte, and exports the same\n\
+         symbols; so its debug information is true of the distributed one. Its build id is the same too, unless the distributed one has a note\n\
+         (`.note.package`) that Debian's tools add to a whole build.\n",
         package.name,
         package.version,
         package.suite,

@@ -162,7 +162,7 @@ impl Bench {
             first: 0,
             instance: 0,
         };
-        let pool_map = PoolMap { page_size: 16384, instances: 1, chunks: vec![chunk] };
+        let pool_map = PoolMap { page_size: 16384, pools: Vec::new(), chunks: vec![chunk] };
         Ok(Self { probed, functions, target, profile, layout, pool_map })
     }
 
