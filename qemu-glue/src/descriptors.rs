@@ -19,7 +19,7 @@ pub(crate) struct Descriptor {
 
 /// What the kernel has once at a time: a file by file system and number, a block device by its own number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Identity {
+pub(crate) enum DescriptorIdentity {
     File {
         device: (u32, u32),
         inode: u64,
@@ -44,12 +44,12 @@ impl Descriptor {
     }
 
     /// What it is; an error where it is closed by now.
-    pub(crate) fn identity(self) -> io::Result<Identity> {
-        Identity::at(CWD, &self.link(), AtFlags::empty())
+    pub(crate) fn identity(self) -> io::Result<DescriptorIdentity> {
+        DescriptorIdentity::at(CWD, &self.link(), AtFlags::empty())
     }
 }
 
-impl Identity {
+impl DescriptorIdentity {
     /// Of an open file.
     pub(crate) fn of(file: impl rustix::fd::AsFd) -> io::Result<Self> {
         Self::at(file, "".as_ref(), AtFlags::EMPTY_PATH)
@@ -113,9 +113,9 @@ mod tests {
             of(pid, Instant::now() + Duration::from_secs(10)).unwrap().map(Result::unwrap);
         let own = own.find(|descriptor| descriptor.number == file.as_raw_fd()).unwrap();
         let identity = own.identity().unwrap();
-        assert!(matches!(identity, Identity::File { .. }));
-        assert_eq!(identity, Identity::of(&file).unwrap());
-        assert_ne!(identity, Identity::of(tempfile::tempfile().unwrap()).unwrap());
+        assert!(matches!(identity, DescriptorIdentity::File { .. }));
+        assert_eq!(identity, DescriptorIdentity::of(&file).unwrap());
+        assert_ne!(identity, DescriptorIdentity::of(tempfile::tempfile().unwrap()).unwrap());
         let late: Vec<_> = of(pid, Instant::now()).unwrap().collect();
         assert_eq!(late.len(), 1);
         assert_eq!(late[0].as_ref().unwrap_err().kind(), io::ErrorKind::TimedOut);

@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix, SocketType, getpeername, ipproto, sockopt};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use crate::descriptors::{self, Descriptor, Identity};
+use crate::descriptors::{self, Descriptor, DescriptorIdentity};
 
 /// How long all descriptors may be looked at.
 pub(crate) const LOOKED: Duration = Duration::from_secs(20);
@@ -33,7 +33,7 @@ const MOST: usize = 1 << 18;
 pub struct OpenFiles {
     pidfd: OwnedFd,
     /// By identity; each is looked at again when it is needed.
-    files: Vec<(Identity, Descriptor)>,
+    files: Vec<(DescriptorIdentity, Descriptor)>,
     peers: Vec<Connection>,
 }
 
@@ -68,14 +68,17 @@ impl OpenFiles {
         for descriptor in descriptors::of(pid, until)? {
             let descriptor = descriptor?;
             match descriptor.identity() {
-                Ok(identity @ (Identity::File { .. } | Identity::BlockDevice { .. })) => {
+                Ok(
+                    identity @ (DescriptorIdentity::File { .. }
+                    | DescriptorIdentity::BlockDevice { .. }),
+                ) => {
                     files.push((identity, descriptor));
                 }
-                Ok(Identity::Socket) => {
+                Ok(DescriptorIdentity::Socket) => {
                     let socket = pidfd_getfd(&pidfd, descriptor.number, PidfdGetfdFlags::empty());
                     peers.extend(socket.ok().and_then(|socket| Connection::of(&socket, network)));
                 }
-                Ok(Identity::Other) | Err(_) => {}
+                Ok(DescriptorIdentity::Other) | Err(_) => {}
             }
             if files.len().max(peers.len()) > MOST {
                 return Err(io::Error::other("it has too many files open"));
@@ -87,20 +90,21 @@ impl OpenFiles {
 
     /// Whether the process has what was found open for reading.
     pub(crate) fn has(&self, found: &Found) -> bool {
-        let Ok(wanted) = Identity::of(found) else { return false };
+        let Ok(wanted) = DescriptorIdentity::of(found) else { return false };
         let from = self.files.partition_point(|(identity, _)| *identity < wanted);
         let mut same = self.files[from..].iter().take_while(|(identity, _)| *identity == wanted);
         same.any(|(_, descriptor)| self.reads(*descriptor, wanted))
     }
 
     /// Whether a descriptor is of that file, and for reading.
-    fn reads(&self, descriptor: Descriptor, wanted: Identity) -> bool {
+    fn reads(&self, descriptor: Descriptor, wanted: DescriptorIdentity) -> bool {
         match pidfd_getfd(&self.pidfd, descriptor.number, PidfdGetfdFlags::empty()) {
             Ok(copy) => {
                 let for_reading = fcntl_getfl(&copy).is_ok_and(|flags| {
                     !flags.contains(OFlags::PATH) && flags & OFlags::RWMODE != OFlags::WRONLY
                 });
-                for_reading && Identity::of(&copy).is_ok_and(|identity| identity == wanted)
+                for_reading
+                    && DescriptorIdentity::of(&copy).is_ok_and(|identity| identity == wanted)
             }
             // Without the right to copy it, we have few rights that the process has not; the kernel's link shows its
             // mode of access, too.

@@ -14,7 +14,7 @@ use std::time::Instant;
 use kernel_text::first_mapping;
 use rustix::fs::OFlags;
 
-use crate::descriptors::{self, Identity};
+use crate::descriptors::{self, DescriptorIdentity};
 use crate::guest::GuestError;
 
 /// Most mappings that are looked at; the kernel allows 65,530 unless `vm.max_map_count` is set.
@@ -35,7 +35,7 @@ pub(super) struct FileMapping {
     addresses: Range<u64>,
     /// Place of the first address in the file, in bytes.
     file_offset: u64,
-    identity: Identity,
+    identity: DescriptorIdentity,
     /// The kernel's own link to its file.
     link: PathBuf,
     /// The process may write the file: the kernel maps it so only through a descriptor that was opened for it (mmap(2)).
@@ -48,7 +48,7 @@ impl FileMapping {
         (mapping.shared && mapping.inode != 0).then(|| Self {
             addresses: mapping.addresses.clone(),
             file_offset: mapping.offset,
-            identity: Identity::File { device: mapping.device, inode: mapping.inode },
+            identity: DescriptorIdentity::File { device: mapping.device, inode: mapping.inode },
             link: mapping.file_of(pid),
             writable: mapping.writable,
         })
@@ -73,7 +73,7 @@ impl FileMapping {
     /// identity counts: mappings and descriptors come and go meanwhile.
     fn open_by(&self, link: &Path, access: Access) -> io::Result<File> {
         let found = foreign_file::held_by(link)?;
-        if Identity::of(&found)? != self.identity {
+        if DescriptorIdentity::of(&found)? != self.identity {
             return Err(io::ErrorKind::NotFound.into());
         }
         let flags = match access {
@@ -217,7 +217,7 @@ mod tests {
         // Where /proc/PID/map_files is closed to us, and where there is no time for it.
         let pid = std::process::id();
         let mappings = shared(pid).unwrap();
-        let identity = Identity::of(&file).unwrap();
+        let identity = DescriptorIdentity::of(&file).unwrap();
         let mapping = mappings.iter().find(|mapping| mapping.identity == identity);
         let found = [Some((mapping.unwrap(), 0))];
         let mut files = [Some(Err(io::ErrorKind::PermissionDenied.into()))];
