@@ -313,6 +313,17 @@ impl SpaceVersions<'_> {
     }
 }
 
+/// Whether there is a tablespace of this id and version at `object`.
+pub(crate) fn is_current(
+    memory: Memory,
+    layout: &SpaceLayout,
+    object: ServerAddr,
+    id: u32,
+    version: u32,
+) -> bool {
+    read_space(memory, layout, object) == Some((id, version))
+}
+
 /// Id and version of a tablespace object; nothing when it cannot be read or is being dropped.
 fn read_space(memory: Memory, layout: &SpaceLayout, object: ServerAddr) -> Option<(u32, u32)> {
     let read = |slot: &Slot| {

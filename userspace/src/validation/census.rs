@@ -1,6 +1,6 @@
 //! A count of all blocks by what they are, with a sample of their pages.
 
-use super::ValidationError;
+use super::error::ValidationError;
 use super::identity::Sampled;
 use crate::field_layout::FieldLayout;
 use crate::memory::{Memory, MemoryError};
@@ -22,6 +22,8 @@ pub(super) struct Census {
     pub(super) free: u64,
     /// Pages on the flush list; none where the profile does not know how a descriptor says so.
     pub(super) on_flush_list: Option<u64>,
+    /// Of these, how many have the address of a descriptor where the LSN of their oldest change should be.
+    addresses: u64,
     /// Blocks in no known state.
     unknown: u64,
     /// Blocks whose frame is not where the pool map puts it.
@@ -39,8 +41,13 @@ impl Census {
     ) -> Result<Self, MemoryError> {
         let mut census = Self { sample: Vec::with_capacity(SAMPLE), ..Self::default() };
         let mut reservoir = Reservoir::default();
+        let descriptors = pool_map.for_probes(layout);
+        let is_descriptor = |addr: u64| {
+            let at = descriptors.partition_point(|chunk| chunk.start <= addr);
+            at.checked_sub(1).is_some_and(|at| addr < descriptors[at].end)
+        };
         scan(memory, layout, pool_map, |block| {
-            census.count(&block);
+            census.count(&block, is_descriptor);
             if Sampled::is_comparable(&block)
                 && let Some(slot) = reservoir.slot()
             {
@@ -53,13 +60,14 @@ impl Census {
         Ok(census)
     }
 
-    fn count(&mut self, block: &Block<'_>) {
+    fn count(&mut self, block: &Block<'_>, is_descriptor: impl Fn(u64) -> bool) {
         self.blocks += 1;
         match block.holds() {
             Some(PageState::Page) => {
                 self.pages += 1;
                 if let Some(is_on) = block.is_on_flush_list() {
                     *self.on_flush_list.get_or_insert(0) += u64::from(is_on);
+                    self.addresses += u64::from(is_on && is_descriptor(block.oldest_lsn()));
                 }
             }
             Some(PageState::Free) => self.free += 1,
@@ -75,6 +83,10 @@ impl Census {
         let Self { unknown, elsewhere, blocks: of, .. } = *self;
         if unknown * 100 > of {
             return Err(ValidationError::States { unknown, of });
+        }
+        let changed = self.on_flush_list.unwrap_or(0);
+        if self.addresses * 2 > changed {
+            return Err(ValidationError::Changes { addresses: self.addresses, of: changed });
         }
         if elsewhere * 100 > of {
             return Err(ValidationError::Frames { elsewhere, of });

@@ -2,8 +2,8 @@
 
 use symbols::profile::RuleReason;
 
-use super::{Validation, ValidationError};
-use crate::classify::{Reason, described};
+use super::error::ValidationError;
+use crate::classify::{Reason, described, is_current};
 use crate::field_layout::FieldLayout;
 use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::pool_map::PoolMap;
@@ -12,6 +12,15 @@ use crate::scan::{Block, scan_block};
 /// Bytes of a page that hold its identity.
 const HEADER: usize = 38;
 
+/// How well the profile fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validation {
+    /// Pages compared.
+    pub compared: usize,
+    /// Pages whose frame disagreed: being read or created when we looked.
+    pub wrong: usize,
+}
+
 /// A page as its descriptor names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sampled {
@@ -19,6 +28,8 @@ pub(super) struct Sampled {
     space: u32,
     page: u32,
     frame: ServerAddr,
+    /// The object of its tablespace, and the version of that, where the descriptor has them.
+    tablespace: Option<(ServerAddr, u32)>,
 }
 
 impl Sampled {
@@ -33,7 +44,13 @@ impl Sampled {
 
     /// What the descriptor says.
     pub(super) fn of(block: &Block<'_>) -> Self {
-        Self { index: block.index, space: block.space(), page: block.page(), frame: block.frame() }
+        Self {
+            index: block.index,
+            space: block.space(),
+            page: block.page(),
+            frame: block.frame(),
+            tablespace: block.space_version(),
+        }
     }
 
     /// Whether the frame carries the page's identity; nothing where it carries none: a page of zeros was allocated
@@ -58,7 +75,7 @@ pub(super) fn compare(
     pool_map: &PoolMap,
     sample: Vec<Sampled>,
 ) -> Result<Validation, ValidationError> {
-    let (mut compared, mut wrong) = (0, 0);
+    let (mut compared, mut wrong, mut current) = (0, 0, 0);
     for page in sample {
         let Some(agrees) = page.agrees(memory)? else { continue };
         let stays = |block: &Block<'_>| Sampled::is_comparable(block) && Sampled::of(block) == page;
@@ -67,12 +84,21 @@ pub(super) fn compare(
         }
         compared += 1;
         wrong += usize::from(!agrees);
+        let is_current = |layout| match page.tablespace {
+            Some((object, version)) => is_current(memory, layout, object, page.space, version),
+            None => true,
+        };
+        current += usize::from(layout.space.as_ref().is_none_or(is_current));
     }
     if compared == 0 {
         return Err(ValidationError::Empty);
     }
     if wrong * 100 > compared {
         return Err(ValidationError::Disproved { wrong, of: compared });
+    }
+    // Pages of dropped tables stay until their frames are wanted, but hardly all of a pool.
+    if current * 100 < compared {
+        return Err(ValidationError::Tablespaces { current, of: compared });
     }
     Ok(Validation { compared, wrong })
 }

@@ -1,13 +1,16 @@
 //! The lengths of the server's own lists beside what the descriptors say.
 
-use super::ValidationError;
 use super::census::Census;
+use super::error::ValidationError;
 use crate::field_layout::{FieldLayout, Slot};
 use crate::memory::{Memory, MemoryError};
 use crate::pool_map::PoolMap;
 
 /// Blocks on their way from one list to another, at most, beside a hundredth of the pool.
 const ON_THE_WAY: u64 = 32;
+
+/// Compressed pages of the smallest size, 1 KiB, that fit into the largest page, 64 KiB.
+const SMALLEST: u64 = 64;
 
 /// Lengths of lists over all instances; none where the profile does not have them.
 #[derive(Clone, Copy, Debug)]
@@ -50,6 +53,14 @@ pub(super) fn compare(
     if let Some((least, most)) = both(before.lru, after.lru) {
         at_most("pages", census.pages, most, slack)?;
         without_frame = least.saturating_sub(census.pages);
+        // A number, not an address: so many pages without a frame fit into the pool at most.
+        if without_frame > census.blocks.saturating_mul(SMALLEST) {
+            return Err(ValidationError::Lists {
+                what: "pages",
+                counted: census.pages,
+                length: least,
+            });
+        }
     }
     if let Some((least, most)) = both(before.free, after.free) {
         at_most("free", census.free, most, slack)?;

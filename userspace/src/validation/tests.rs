@@ -19,6 +19,10 @@ struct Pool {
     layout: FieldLayout,
     descriptors: Vec<u8>,
     frames: Vec<u8>,
+    /// The object of the tablespace that all pages are of.
+    tablespace: Vec<u8>,
+    /// Where a descriptor has the version of its tablespace.
+    version_offset: u64,
     /// Of the list by use, of free blocks, of pages with unwritten changes.
     lengths: [u64; 3],
 }
@@ -37,7 +41,14 @@ impl Pool {
         assert!(most > 24);
         let layout = FieldLayout::compile(&profile).unwrap();
         let stride = layout.block.stride;
+        let at = |role| usize::try_from(profile.fields[&role].offset).unwrap();
+        let mut tablespace = vec![0; 4096];
+        for (role, value) in [(FieldRole::SpaceId, 7_u32), (FieldRole::SpaceVersion, 3)] {
+            tablespace[at(role)..at(role) + 4].copy_from_slice(&value.to_le_bytes());
+        }
         let mut pool = Self {
+            tablespace,
+            version_offset: profile.fields[&FieldRole::BlockSpaceVersion].offset,
             descriptors: vec![0; stride * BLOCKS],
             frames: vec![0; PAGE * BLOCKS],
             layout,
@@ -52,6 +63,9 @@ impl Pool {
                 let page = u32::try_from(block).unwrap();
                 pool.set(block, 0, &7_u32.to_le_bytes());
                 pool.set(block, 4, &page.to_le_bytes());
+                let object = pool.tablespace.as_ptr().addr();
+                pool.set(block, at(FieldRole::BlockSpacePtr), &object.to_le_bytes());
+                pool.set(block, at(FieldRole::BlockSpaceVersion), &3_u32.to_le_bytes());
                 pool.frames[block * PAGE + 4..][..4].copy_from_slice(&page.to_be_bytes());
                 pool.frames[block * PAGE + 34..][..4].copy_from_slice(&7_u32.to_be_bytes());
             }
@@ -129,6 +143,40 @@ fn lists_of_another_length_are_not() {
     assert!(pool.validate().is_ok());
     pool.dirty(200);
     pool.assert_refused("200 blocks are dirty, and the server's list of them has 100");
+}
+
+#[test]
+fn a_pool_of_no_tablespace_is_not() {
+    let mut pool = Pool::with(300);
+    // Dropped tables.
+    let at = usize::try_from(pool.version_offset).unwrap();
+    for block in 0..290 {
+        pool.set(block, at, &2_u32.to_le_bytes());
+    }
+    assert!(pool.validate().is_ok());
+    for block in 290..300 {
+        pool.set(block, at, &2_u32.to_le_bytes());
+    }
+    pool.assert_refused("0 of 300 pages are of a tablespace that there is");
+}
+
+#[test]
+fn changes_that_are_addresses_are_not() {
+    let mut pool = Pool::with(300);
+    pool.lengths[2] = 100;
+    let first = pool.descriptors.as_ptr().addr() as u64;
+    for block in 0..100 {
+        let lsn = if block < 60 { first + block as u64 * 64 } else { 99 };
+        pool.set(block, 0x38, &lsn.to_le_bytes());
+    }
+    pool.assert_refused("60 of 100 LSNs of changes are addresses");
+}
+
+#[test]
+fn lengths_that_are_addresses_are_not() {
+    let mut pool = Pool::with(300);
+    pool.lengths[0] = 0x7f12_3456_7890;
+    pool.assert_refused("300 blocks are pages");
 }
 
 #[test]
