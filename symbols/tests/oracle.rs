@@ -142,7 +142,7 @@ fn mysql_5_6_24_has_the_layout_that_gdb_sees() {
         }
         compared += 1;
     }
-    assert_eq!(compared, 15 + 4 + 12, "{printed}");
+    assert_eq!(compared, 18 + 4 + 12, "{printed}");
 }
 
 #[test]

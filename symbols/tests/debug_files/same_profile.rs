@@ -8,6 +8,7 @@ use symbols::Options;
 use symbols::debug_file::{Debuginfod, SearchOptions};
 use symbols::elf::Program;
 use symbols::profile::Profile;
+use symbols::role::{FieldRole, Role};
 
 use crate::http::{Answer, Server};
 use crate::lab::{Lab, PROGRAM};
@@ -25,7 +26,10 @@ fn options() -> Options {
 fn whole(lab: &Lab, flags: &[&str]) -> (PathBuf, Profile) {
     let whole = compile(lab, "whole", flags);
     let expected = facts(lab, &whole, &options());
-    assert!(expected.missing.is_empty(), "the model lacks {:?}", expected.missing);
+    // The model has no lists: with one struct more, llvm-dwp 14 never ends on its units (it loses its way in abbreviations).
+    let lengths = [FieldRole::PoolFlushCount, FieldRole::PoolFreeCount, FieldRole::PoolLruCount];
+    let lacking: Vec<_> = expected.missing.iter().map(|missing| missing.role.clone()).collect();
+    assert_eq!(lacking, lengths.map(Role::Field));
     assert_eq!((expected.sites.len(), expected.fields.len()), (8, 15));
     (whole, expected)
 }
