@@ -115,7 +115,7 @@ roles! {
         PoolNChunks = "pool.n_chunks",
         /// Number of chunks that the pool is to have.
         PoolNChunksNew = "pool.n_chunks_new",
-        /// Number of blocks that are being given up, 0 but for a resize.
+        /// Not 0 while the pool is made smaller.
         PoolWithdraw = "pool.withdraw",
         /// Set while the space is being dropped.
         SpaceDeleted = "space.deleted",

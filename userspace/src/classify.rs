@@ -192,7 +192,7 @@ pub const fn recorded(entry: &Resident) -> Class {
     }
 }
 
-/// What the residency table must have of a block of this class; nothing where it need not have anything.
+/// The entry that the residency table must have for a block of this class; none where any entry is right.
 #[must_use]
 pub fn expected(block: &Block<'_>, class: &Class) -> Option<Resident> {
     match class.state {
@@ -216,7 +216,7 @@ pub fn expected(block: &Block<'_>, class: &Class) -> Option<Resident> {
 pub enum Agreement {
     /// Both have the same.
     Agrees,
-    /// The table has dirty and the descriptor clean, of the same page: taken off the flush list without a write, or
+    /// The table has the page as dirty, the descriptor has it as clean: taken off the flush list without a write, or
     /// an event is in flight.
     Detached,
     /// They contradict each other.
@@ -313,15 +313,10 @@ impl SpaceVersions<'_> {
     }
 }
 
-/// Whether there is a tablespace of this id and version at `object`.
-pub(crate) fn is_current(
-    memory: Memory,
-    layout: &SpaceLayout,
-    object: ServerAddr,
-    id: u32,
-    version: u32,
-) -> bool {
-    read_space(memory, layout, object) == Some((id, version))
+/// Whether there is a tablespace of this id at `object`, of whatever version.
+pub(crate) fn is_space(memory: Memory, layout: &SpaceLayout, object: ServerAddr, id: u32) -> bool {
+    let found = memory.integer(object.plus(layout.id.offset()), layout.id.size());
+    found.is_ok_and(|found| found == u64::from(id))
 }
 
 /// Id and version of a tablespace object; nothing when it cannot be read or is being dropped.

@@ -135,7 +135,7 @@ pub enum BlocksLayout {
         memory: Slot,
         /// Number of blocks, in the pool.
         blocks: Slot,
-        /// Not 0 while blocks are being given up, in the pool.
+        /// Not 0 while it is made smaller, in the pool.
         withdraw: Option<Slot>,
     },
 }

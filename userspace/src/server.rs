@@ -16,6 +16,8 @@ use crate::validation::{self, Validation, ValidationError, validate};
 
 /// How long a server that is starting or resizing is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And a pool that may be growing or shrinking, where nothing says so.
+const RESIZE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The server cannot be observed.
@@ -169,6 +171,12 @@ fn patiently<T>(mut attempt: impl FnMut() -> Result<T, ServerError>) -> Result<T
                 sleep(PAUSE);
             }
             Err(ServerError::Validation(ValidationError::Empty)) if start.elapsed() < PATIENCE => {
+                sleep(PAUSE);
+            }
+            // The pool map is read again.
+            Err(ServerError::Validation(error))
+                if error.may_be_a_resize() && start.elapsed() < RESIZE =>
+            {
                 sleep(PAUSE);
             }
             other => return other,

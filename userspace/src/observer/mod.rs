@@ -33,6 +33,7 @@ use crate::probes::{Coverage, Probes};
 use crate::residency::Residency;
 use crate::server::Server;
 use crate::target::Target;
+use crate::validation::ValidationError;
 use block_counts::BlockCounts;
 pub use error::ObserveError;
 pub use options::ObserveOptions;
@@ -48,6 +49,8 @@ const SCAN_SHARE: u32 = 50; // one fiftieth: 2 %
 const FILES_EVERY: Duration = Duration::from_secs(2);
 /// How long a server whose pool cannot be read any more has to end, before that counts as a fault.
 const ENDING: Duration = Duration::from_secs(2);
+/// Looks at a changed pool that may fail to prove the profile.
+const MOST_UNPROVEN: u32 = 5;
 /// How long a snapshot waits for the files. A few thousand are looked at within.
 const SNAPSHOT_PATIENCE: Duration = Duration::from_millis(50);
 /// How long attaching and a list wait for them: what was known before serves as well, and each page is
@@ -80,6 +83,8 @@ pub struct Observer {
     notices: Vec<Text>,
     /// What the last scan found, where only scans find anything.
     scanned: Option<BlockCounts>,
+    /// Looks in a row at a changed pool that did not prove the profile.
+    unproven: u32,
 }
 
 impl Observer {
@@ -126,6 +131,7 @@ impl Observer {
             next_files: now + FILES_EVERY,
             notices: Vec::new(),
             scanned: None,
+            unproven: 0,
         })
     }
 
@@ -297,10 +303,17 @@ impl Observer {
         self.probes.check()?;
         match self.server.current_pool_map() {
             Ok(pool_map) if pool_map == self.server.pool_map => Ok(Pool::Settled),
-            Ok(pool_map) => {
-                self.follow(pool_map)?;
-                Ok(Pool::Settled)
-            }
+            Ok(pool_map) => match self.follow(pool_map) {
+                Ok(()) => {
+                    self.unproven = 0;
+                    Ok(Pool::Settled)
+                }
+                Err(ObserveError::Validation(error)) if self.may_still_resize(&error) => {
+                    self.notices.push(error.to_string().into());
+                    Ok(Pool::Unsettled(PoolMapError::Resizing))
+                }
+                Err(error) => Err(error),
+            },
             Err(error) if error.is_passing() => {
                 self.notices.push(error.to_string().into());
                 Ok(Pool::Unsettled(error))
@@ -308,6 +321,16 @@ impl Observer {
             // A server that shuts down frees its pool some time before it is gone.
             Err(_) if self.ends_soon() => Err(ObserveError::Exited { pid: self.server.target.pid }),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether the next look at a changed pool may prove what this one did not: its lists change before the rest of it, and one
+    /// that was emptied gets pages again.
+    fn may_still_resize(&mut self, error: &ValidationError) -> bool {
+        self.unproven += u32::from(error.may_be_a_resize());
+        match error {
+            ValidationError::Empty => true,
+            error => error.may_be_a_resize() && self.unproven <= MOST_UNPROVEN,
         }
     }
 

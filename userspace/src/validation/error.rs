@@ -61,11 +61,11 @@ pub enum ValidationError {
     },
     /// Pages do not point to their tablespaces.
     #[error(
-        "the profile does not fit this server: {current} of {of} pages are of a tablespace that there is"
+        "the profile does not fit this server: {of_a_space} of {of} pages point to their tablespace"
     )]
     Tablespaces {
-        /// Pages of a tablespace of their id and version.
-        current: usize,
+        /// Pages that point to an object with the id of their tablespace.
+        of_a_space: usize,
         /// Pages looked at.
         of: usize,
     },
@@ -80,6 +80,12 @@ pub enum ValidationError {
 }
 
 impl ValidationError {
+    /// True where a server that is making its pool larger or smaller may be the reason: its lists change before its number of blocks does.
+    #[must_use]
+    pub const fn may_be_a_resize(&self) -> bool {
+        matches!(self, Self::Frames { .. } | Self::Lists { .. } | Self::Changes { .. })
+    }
+
     /// What the operator can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {

@@ -3,7 +3,7 @@
 use symbols::profile::RuleReason;
 
 use super::error::ValidationError;
-use crate::classify::{Reason, described, is_current};
+use crate::classify::{Reason, described, is_space};
 use crate::field_layout::FieldLayout;
 use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::pool_map::PoolMap;
@@ -75,7 +75,7 @@ pub(super) fn compare(
     pool_map: &PoolMap,
     sample: Vec<Sampled>,
 ) -> Result<Validation, ValidationError> {
-    let (mut compared, mut wrong, mut current) = (0, 0, 0);
+    let (mut compared, mut wrong, mut of_a_space) = (0, 0, 0);
     for page in sample {
         let Some(agrees) = page.agrees(memory)? else { continue };
         let stays = |block: &Block<'_>| Sampled::is_comparable(block) && Sampled::of(block) == page;
@@ -84,11 +84,11 @@ pub(super) fn compare(
         }
         compared += 1;
         wrong += usize::from(!agrees);
-        let is_current = |layout| match page.tablespace {
-            Some((object, version)) => is_current(memory, layout, object, page.space, version),
+        let is_of_its_space = |layout| match page.tablespace {
+            Some((object, _)) => is_space(memory, layout, object, page.space),
             None => true,
         };
-        current += usize::from(layout.space.as_ref().is_none_or(is_current));
+        of_a_space += usize::from(layout.space.as_ref().is_none_or(is_of_its_space));
     }
     if compared == 0 {
         return Err(ValidationError::Empty);
@@ -96,9 +96,9 @@ pub(super) fn compare(
     if wrong * 100 > compared {
         return Err(ValidationError::Disproved { wrong, of: compared });
     }
-    // Pages of dropped tables stay until their frames are wanted, but hardly all of a pool.
-    if current * 100 < compared {
-        return Err(ValidationError::Tablespaces { current, of: compared });
+    // Whatever the version: after a DROP all but a few pages may be of tablespaces that are gone.
+    if of_a_space * 100 < compared {
+        return Err(ValidationError::Tablespaces { of_a_space, of: compared });
     }
     Ok(Validation { compared, wrong })
 }

@@ -39,6 +39,13 @@ impl Lengths {
     }
 }
 
+impl Lengths {
+    /// Whether no page is listed, as far as the profile knows.
+    pub(super) const fn have_no_page(&self) -> bool {
+        matches!(self.lru, None | Some(0))
+    }
+}
+
 /// Compares a census with the lengths before and after it.
 ///
 /// A compressed page without a frame has a descriptor elsewhere: it stands in the lists and in no block. So there may be fewer
