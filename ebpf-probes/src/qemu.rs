@@ -5,7 +5,7 @@
 //! | `qemu_enter` | any function, entry | counts, and writes a record |
 //! | `qemu_return` | any function, return | the same |
 //!
-//! The attach cookie has the function, so two programs serve all of them.
+//! The attach cookie names the function, so two programs serve all of them.
 
 #![no_std]
 #![no_main]

@@ -9,7 +9,7 @@ use aya_ebpf::programs::ProbeContext;
 use core::ffi::c_void;
 use probe_abi::{Cookie, WordRange};
 
-/// The wanted argument, from the place that the attach cookie has.
+/// The wanted argument, from the place that the attach cookie names.
 ///
 /// Zero where the cookie or the memory is unreadable: no descriptor has that address.
 #[inline(always)]

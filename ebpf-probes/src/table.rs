@@ -26,7 +26,7 @@ pub enum Event {
 
 /// Takes one event of the block whose descriptor stands at `descriptor`.
 ///
-/// The descriptor itself is read only where the entry does not have the same: a read of the server's
+/// The descriptor itself is read only where the entry does not have what is needed: a read of the server's
 /// memory costs more than all else here, and a block keeps its page until it is freed. So what became
 /// dirty after it was read, and what was written after it became dirty, is the page of the entry. While
 /// probes are being set ([`Control::settled`]) no entry is valid. Where the descriptor cannot be

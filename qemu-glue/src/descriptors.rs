@@ -1,6 +1,6 @@
 //! What another process has open, as the kernel reports it.
 //!
-//! No request goes to the file system of a descriptor (`AT_STATX_DONT_SYNC`), none is opened, and whoever has very many of them
+//! No request goes to the file system of a descriptor (`AT_STATX_DONT_SYNC`), no descriptor is opened, and a process with very many of them
 //! is looked at until a deadline only.
 
 use std::fs;

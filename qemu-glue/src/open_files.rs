@@ -1,4 +1,4 @@
-//! What QEMU has open itself: only that is read of what it names.
+//! What QEMU has open itself: of what it names, only that is read.
 //!
 //! QEMU names its disks by paths and addresses, and `receive` opens them with rights that QEMU may not have: whoever has
 //! taken over a QEMU could so have root read any file, and learn from a peer's hashes what stands in it. So a file that

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Descriptors of which each ends the work once it is readable: that of a process which has ended
-/// (pidfd_open(2)), that of an agent which stops.
+/// (pidfd_open(2)), that of an agent which is being stopped.
 #[derive(Clone, Debug, Default)]
 pub struct Ends(Vec<Arc<OwnedFd>>);
 

@@ -109,8 +109,8 @@ pub struct SiteNames {
     pub function: String,
     /// Positions of the wanted parameters, from 0; `this` counts.
     pub args: Vec<usize>,
-    /// The field that the function does no more than store to. Debug information often does not have where the object is by
-    /// then; the instruction does.
+    /// The field that the function does no more than store to. By then debug information often no longer has the place of the
+    /// object; the instruction has.
     pub stores: Option<FieldRole>,
 }
 

@@ -5,7 +5,7 @@
 //! a block whose table entry and descriptor both stay as they are and still contradict each other has
 //! lost an update: *drift*. Drift is counted and repaired (the scan's word is laid under the entry).
 //!
-//! One contradiction is no drift: the table has dirty, the descriptor clean, and the frame does not
+//! One contradiction is no drift: the table has the page as dirty, the descriptor as clean, and the frame does not
 //! carry the newest LSN. That page was taken off the flush list without a write, and the table is
 //! right that the disk does not hold it.
 
@@ -207,7 +207,7 @@ fn retain_same(now: &mut Vec<Suspect>, before: &[Suspect]) {
     });
 }
 
-/// What the table must have of a block; nothing where it need not have anything.
+/// The entry that the table must have for a block; none where any entry is right.
 fn truth(block: &Block<'_>) -> Option<Resident> {
     expected(block, &described(block))
 }

@@ -149,7 +149,7 @@ impl PoolMap {
     }
 
     /// Whether a machine with so much memory can hold it. The kernel's table and the scans are as large as
-    /// the pool claims, and a pool that is larger than the machine claims too much.
+    /// the pool claims to be, and one that claims to be much larger than the machine is refused.
     fn fits(&self, layout: &FieldLayout, machine: u64) -> Result<(), PoolMapError> {
         let descriptors = u64::from(self.blocks()).saturating_mul(layout.block.stride as u64);
         let bytes = self.frame_bytes().max(descriptors);

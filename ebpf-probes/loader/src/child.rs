@@ -42,7 +42,7 @@ pub fn start(object: &[u8]) {
         return;
     }
     let went_well = become_one().and_then(|socket| keep(&Pair::of(socket), object));
-    // There is no reader.
+    // There is no one to send the error to.
     std::process::exit(i32::from(went_well.is_err()));
 }
 
@@ -159,7 +159,7 @@ struct Kept {
     ebpf: Ebpf,
 }
 
-/// Sets probes; nothing where they cannot be set, which is reported, or are not needed any more.
+/// Sets probes; returns nothing where that fails, which is reported, or where they are not needed any more.
 fn attach(
     pair: &Pair,
     mut ebpf: Ebpf,

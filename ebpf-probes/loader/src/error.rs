@@ -119,7 +119,7 @@ pub enum KeeperError {
         /// The time that it had.
         limit: Duration,
     },
-    /// Its reply is not one to the request.
+    /// Its reply does not match the request.
     #[error("the process that keeps the probes has sent an unexpected reply")]
     Protocol,
     /// A map is missing or refused an access.
@@ -149,7 +149,7 @@ impl KeeperError {
             Self::Refused(LoadError::Held(_)) => HELD_HINT,
             Self::Refused(LoadError::NotQueried { .. }) => {
                 "run as root, or with CAP_SYS_PTRACE: a process that holds its memory map would stop `fork` of the whole machine \
-                 while probes are set, so all are asked before"
+                 while probes are set, so all are checked before"
             }
             Self::Start(_) => "check the limits on processes and memory of this user",
             Self::Ended { .. } => {

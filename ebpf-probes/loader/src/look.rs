@@ -3,7 +3,7 @@
 //! To set or take out a probe, the kernel takes the lock of the memory map of every process that maps the probed file, one
 //! after the other (`register_for_each_vma`, kernel/events/uprobes.c), in a wait that nothing ends, and `fork` of the whole
 //! machine waits meanwhile. A process holds that lock in its own `mmap`, for as long as the file system of the mapped file
-//! takes, and that may be its own FUSE. So a file of each process is read first, which takes the same lock and can be given up:
+//! takes, and that may be its own FUSE. So a file of each process is read first, a read that takes the same lock and can be given up:
 //! `/proc/PID/pagemap` of an address where nothing is (`pagemap_read`: `mmap_read_lock_killable`; Linux 6.17 reads `maps`
 //! without).
 //!

@@ -6,7 +6,7 @@
 //! ```
 //! No reply of the agent is trusted: lengths and counts are bounded before anything is allocated,
 //! addresses are read through [`ReadRam`], which knows the VM's RAM, and the bytes count only when they
-//! hash in its reply (a list that has moved, or changes while it is read, does not). What the list
+//! have the hash of its reply (a list that has moved, or changes while it is read, does not). What the list
 //! *contains* is for its reader to clip and to prove. Every wait has an end; an answer that comes after
 //! that is recognised by its id and ignored, so a request may follow any error but
 //! [`AgentError::Closed`] and [`AgentError::Io`].

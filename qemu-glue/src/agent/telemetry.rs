@@ -1,4 +1,4 @@
-//! Guest telemetry: sends the guest how its migration goes, and requests how its server does.
+//! Guest telemetry: reports to the guest how its migration goes, and requests the readings of its probes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! One deadline for all queries to QEMU about one thing.
 //!
-//! A query has its own, and QEMU decides how many there are: it names RAM blocks and disks. One that answers each of some
-//! thousand questions late would hold its caller for a day.
+//! Each query has a deadline of its own, and QEMU decides how many there are: it names RAM blocks and disks. A QEMU that
+//! answers each of some thousand late would hold its caller for a day.
 
 use std::time::Duration;
 

@@ -54,8 +54,8 @@ impl Cancel {
     }
 }
 
-/// Ends waiting for one migration: on request, or after the time that it is allowed. Sending `migrate_cancel` then is the
-/// controller's to decide.
+/// Ends waiting for one migration: on request, or after the time that it is allowed. Whether `migrate_cancel` is sent then, the
+/// controller decides.
 #[derive(Clone, Debug)]
 pub(super) struct Stop {
     cancel: Cancel,

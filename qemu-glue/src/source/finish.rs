@@ -14,8 +14,7 @@ use super::record::ReportBuilder;
 use crate::channel::Finish;
 use crate::qmp::Qmp;
 
-/// The `query-status` of a VM that has not gone back to running after a failed migration is asked
-/// for as long.
+/// How long `query-status` is repeated for a VM that has not gone back to running after a failed migration.
 const RESUME: Duration = Duration::from_secs(5);
 
 /// Sends the destination how it ended, and records the end.

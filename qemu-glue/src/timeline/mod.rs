@@ -6,7 +6,7 @@
 //! [`Recorder`] sets uprobes on functions that a QEMU exports, and a thread takes what they write.
 //! [`Calls`] puts it in order. Nothing is loaded into QEMU, and nothing of a migration depends on it:
 //! a function that is missing, or that never fires because the compiler called a private copy, is
-//! reported as such, and QMP's stays the figure of reference.
+//! reported as such, and QMP's figures stay the reference.
 
 mod calls;
 mod code;

@@ -1,6 +1,6 @@
 //! Where a search gets the files that it needs.
 //!
-//! [`LocalFiles`] opens them. A process that may not, and parses for another, requests them of that one
+//! [`LocalFiles`] opens them. A process that may not, and parses for another, requests them from the first one
 //! (`isolated`), so every look goes through this trait.
 
 use std::cell::{Cell, RefCell};

@@ -15,7 +15,7 @@ use super::places::SearchPaths;
 use super::{candidates, link};
 use crate::elf::Program;
 
-/// What a skeleton unit has on its split unit.
+/// What a skeleton unit records of its split unit.
 #[derive(Clone, Copy, Debug)]
 pub struct SplitUnit<'a> {
     /// The id in the unit's header, or `DW_AT_GNU_dwo_id`.
@@ -31,7 +31,7 @@ pub struct SplitUnit<'a> {
 pub enum SplitFile {
     /// A `.dwo`: the sections are those of the unit.
     Unit(Arc<DebugElf>),
-    /// A `.dwp`: the sections are shared, `.debug_cu_index` has which parts are the unit's.
+    /// A `.dwp`: the sections are shared, `.debug_cu_index` lists the parts of the unit.
     Package(Arc<DebugElf>),
 }
 

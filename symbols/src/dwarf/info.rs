@@ -63,7 +63,7 @@ struct Broken {
     first: String,
 }
 
-/// What the root entry of a unit has on its sources.
+/// What the root entry of a unit records of its sources.
 #[derive(Debug)]
 pub(crate) struct UnitRoot<'d> {
     /// `DW_AT_name`.

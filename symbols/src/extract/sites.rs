@@ -63,7 +63,7 @@ impl DebugFacts<'_, '_> {
     ) -> Result<Site, (String, UnresolvedReason)> {
         let (function, kind) = self.name_of(copy);
         // At its entry a body has its arguments where the ABI puts them, unless the compiler changed
-        // the signature: then the debug information has that.
+        // the signature: then the debug information shows it.
         let by_abi = |at: &ArgLoc, position: usize| match (kind, at, ABI_ARGUMENTS.get(position)) {
             (_, ArgLoc::Register { .. } | ArgLoc::Constant { .. }, _) => *at,
             (SiteKind::Function, _, Some(reg)) => ArgLoc::Register { reg: *reg },

@@ -1,6 +1,6 @@
 //! Foreign files are read by a process of our own that can do nothing else.
 //!
-//! A user who runs a program called mysqld chooses its contents and in the debug files below its
+//! A user who runs a program called mysqld chooses its contents and those of the debug files below its
 //! root. To find them we need rights; to read them we need none. So there are two processes:
 //!
 //! ```text

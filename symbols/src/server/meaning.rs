@@ -1,4 +1,4 @@
-//! What a definition has on a descriptor's fields, with the enumerators of one build.
+//! What a definition states of a descriptor's fields, with the enumerators of one build.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What a definition has on a descriptor's fields: the keys of its file.
+//! What a definition states of a descriptor's fields: the keys of its file.
 
 use serde::{Deserialize, Deserializer};
 

@@ -102,7 +102,7 @@ pub enum Why {
     #[error("the program has no code there")]
     NoCode,
     /// The profile gives it another place in the file than the program's segments do.
-    #[error("it lies at {found} of the file, and at {stored} by the profile")]
+    #[error("it lies at {found} of the file, the profile has {stored}")]
     OtherOffset {
         /// By the profile.
         stored: FileOff,
@@ -143,7 +143,7 @@ pub enum Why {
         bytes: u64,
     },
     /// The bytes are not those that the profile was made from.
-    #[error("the program has the bytes {found} there, and the profile {stored}")]
+    #[error("the program has the bytes {found} there, the profile has {stored}")]
     OtherBytes {
         /// By the profile, hexadecimal.
         stored: String,

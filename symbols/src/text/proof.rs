@@ -115,7 +115,7 @@ impl ProgramText {
     /// Proves the starts of functions that the program exports, with no profile: for each of `names` its site, or `None` where
     /// the program has no such function.
     ///
-    /// The program's symbols have where a function starts, its own unwind table must agree, and an instruction must
+    /// The program's symbols give the start of a function, its own unwind table must agree, and an instruction must
     /// be there.
     ///
     /// # Errors

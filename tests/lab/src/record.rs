@@ -28,7 +28,7 @@ pub struct LoadRecord {
     pub readings: Vec<Reading>,
 }
 
-/// The record of a hop, with what the `load` has reported. For one of Poolferry's, its own record in `folder` is taken, and what it cannot know or what the
+/// The record of a hop, with what was `received` of the load. For one of Poolferry's, its own record in `folder` is taken, and what it cannot know or what the
 /// laboratory knows better (the links, the guest, the proof) is put in.
 ///
 /// # Errors

@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_secs(10);
 /// The agent answers so soon meanwhile.
 const AT_ONCE: Duration = Duration::from_millis(1500);
 
-/// Maps a file with a long path over and over, in as many processes as its argument has.
+/// Maps a file with a long path over and over, in as many processes as its argument names.
 const PROGRAM: &str = r#"
 #include <fcntl.h>
 #include <stdlib.h>

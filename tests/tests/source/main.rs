@@ -7,7 +7,7 @@
 //! | [`whole`] | RAM of both sides byte by byte, pages against what the list and the storage had |
 //! | [`faults`] | each part failing in each phase: RAM identity where it completes, else a VM that runs on |
 //! | [`driver`] | the program at the source killed: the VM runs on, its next migration works |
-//! | [`seam`] | somebody else sends QEMU `migrate`, and its end |
+//! | [`seam`] | somebody else sends QEMU `migrate` and `migrate_cancel` |
 //! | [`stopped`] | somebody else stops the VM while its pages are skipped: QEMU sends them at once |
 //! | [`teeth`] | what happens when hashes are taken before the hint |
 //! | [`stalled`] | outputs that nobody reads: deadline and signals hold, QEMU gets the user's limits back |

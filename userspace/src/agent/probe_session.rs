@@ -33,7 +33,7 @@ pub(super) enum Task {
     Snapshot,
     /// A list for the host, by the number that the host will know it by.
     List(u64),
-    /// A list without a request: the next one is made from it.
+    /// A list in advance: the next one is made from it.
     Prepare,
 }
 

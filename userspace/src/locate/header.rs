@@ -106,7 +106,7 @@ pub(crate) fn sample_page_types(
     Ok(())
 }
 
-/// True when page 0 marks that pages may be encrypted: its record lies behind the array of extent descriptors
+/// True when page 0 shows that pages may be encrypted: its record lies behind the array of extent descriptors
 /// (`FSP_HEADER_OFFSET + fsp_header_get_encryption_offset()`, fil0crypt.cc; the latter has that offset already, so it counts twice).
 pub(crate) fn is_encrypted(file: &File, page_bytes: u32, record: &CryptRecord) -> bool {
     const DESCRIPTORS_AT: u32 = 38 + 38 + 112; // FIL header, twice, FSP header

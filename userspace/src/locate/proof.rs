@@ -2,7 +2,7 @@
 //!
 //! A name proves nothing: operators name the files of the system tablespace as they like, and the first
 //! bytes of a binary log read as a page number and space 0. A header alone proves little: it must carry a
-//! checksum, and the file be as long as its header has it. The system tablespace, whose claim needs no more than two
+//! checksum, and the file be as long as its header states. The system tablespace, whose claim needs no more than two
 //! zeros, is also known by the pages that every one has (fsp0types.h): that of the insert buffer's bitmap
 //! (1), the segment inodes (2) and the transaction system (5).
 

@@ -79,7 +79,7 @@ impl Space {
     }
 
     /// Adds the later files of the system tablespace, each at the page number that its own pages prove,
-    /// as long as the space goes on by its header.
+    /// up to the length that the space's header states.
     fn add_parts(&mut self, files: &BTreeMap<FileId, Arc<DataFile>>) {
         let declared = |part: &FilePart| files.get(&part.file).and_then(|file| file.system());
         let end = self.parts.first().and_then(declared).map_or(0, |(_, pages)| pages);

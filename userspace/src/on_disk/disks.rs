@@ -3,7 +3,7 @@
 //!
 //! Anything else between file system and disk (RAID, encryption, thin pools, caches, multipath)
 //! stores other bytes or moves them about: `stacked-device`. A loop device counts as a disk of its
-//! own, whose identity is its backing file: where that file lies is up to its reader.
+//! own, whose identity is its backing file: where that file lies is left to the reader.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,7 +1,7 @@
 //! A server that was started through the dynamic loader: `ld-linux-x86-64.so.2 /path/mysqld`.
 //!
 //! The kernel then knows the loader as the program (`/proc/PID/exe`), and the server is one of the files
-//! that it maps. The command line has which one; the file itself is taken from the mapping, so the
+//! that it maps. The command line names it; the file itself is taken from the mapping, so the
 //! command line can only choose among what the process really runs.
 
 use std::ffi::OsStr;

@@ -37,7 +37,7 @@ pub(crate) fn rate(per_second: f64) -> String {
         scaled /= 1000.0;
         unit += 1;
     }
-    // hits are whole: decimals only where the number would otherwise be 0
+    // hits are whole: without a prefix, decimals only below 10, where a whole number would be too coarse
     let number = match unit {
         0 if scaled == 0.0 || scaled >= 10.0 => format!("{scaled:.0}"),
         _ => three(scaled),

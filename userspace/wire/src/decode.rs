@@ -11,7 +11,7 @@ use crate::{
 /// The bytes are no list that this version reads.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ListError {
-    /// Fewer bytes than the header has.
+    /// Fewer bytes than the header states.
     #[error("the page list is cut short: {have} bytes, {need} needed")]
     Short {
         /// Bytes there.

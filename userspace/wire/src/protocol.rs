@@ -11,8 +11,8 @@
 //!          {"id":12,"migration":{"phase":"held",...}}         {"id":12,"noted":null}
 //!                                              or, to any     {"id":8,"error":{"what":...,"hint":...}}
 //! ```
-//! The list itself does not travel: it lies in pinned pages of the agent, and the reply has in which
-//! frames ([`GuestRun`]) and what its bytes hash to. Who cannot read the guest's RAM has it copied.
+//! The list itself does not travel: it lies in pinned pages of the agent, and the reply has
+//! its frames ([`GuestRun`]) and the hash of its bytes. Who cannot read the guest's RAM has it copied.
 //!
 //! A port may still hold bytes for an earlier requester: a reply counts only under the id of its
 //! request, and ids are not used twice on a port in living memory.

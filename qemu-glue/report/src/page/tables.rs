@@ -166,7 +166,7 @@ pub(super) fn glossary() -> Markup {
             dl {
                 dt { "total time, whole command" }
                 dd {
-                    "QEMU counts from its own migrate command on. The whole command also has what comes before: the page list, the checks and the negotiation with the destination."
+                    "QEMU counts from its own migrate command on. The whole command also includes what comes before: the page list, the checks and the negotiation with the destination."
                 }
                 dt { "skipped" }
                 dd { "QEMU got the hint not to send the page, before it had sent anything." }

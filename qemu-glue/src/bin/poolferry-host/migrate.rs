@@ -173,7 +173,7 @@ fn last_line(report: &Report, page: Option<&Path>) -> String {
     line
 }
 
-/// Writes record and page; where that fails, the error has how the migration itself ended.
+/// Writes record and page; where that fails, the error includes how the migration itself ended.
 fn write(report: &Report, folder: &Path) -> Result<()> {
     let written = report
         .write(folder)

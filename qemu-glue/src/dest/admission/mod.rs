@@ -46,7 +46,7 @@ const MUTE: Duration = Duration::from_secs(1);
 const WAITING: usize = 8;
 /// How long a source that has greeted waits for the one before it; it expects an answer within 10 s.
 const SLOT: Duration = Duration::from_secs(3);
-/// How long no connection is accepted after that has failed, most of all for want of descriptors.
+/// The pause after a connection could not be accepted, most of all for want of descriptors.
 const AGAIN: Duration = Duration::from_millis(100);
 /// How long a source host may be gone before the channel counts as broken.
 const GONE_AFTER: Duration = Duration::from_secs(20);

@@ -241,7 +241,7 @@ impl ActiveRestore<'_> {
                 return self.restore.hashes(first, &hashes).err().map(Input::HashesRefused);
             }
             Command::Leave(ranges) => self.restore.leave(&ranges),
-            // There was room for all messages of a step; its own task reports a channel that is gone.
+            // There was room for all messages of a step; the sending task reports a channel that is gone.
             Command::Send(message) => drop(self.out.try_send(message)),
             Command::Observe(progress) => {
                 *self.peak_memory_bytes = usage::memory_bytes().max(*self.peak_memory_bytes);

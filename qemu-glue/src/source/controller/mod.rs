@@ -24,7 +24,7 @@
 //! 7. Re-dirtying before throttling: once all is settled, QEMU has the whole link, and the sooner it takes up what is
 //!    re-dirtied.
 //!
-//! And in one step: parameters are the user's before the switchover is released; QEMU is cancelled
+//! And in one step: parameters are the user's before the switchover is released; QEMU's migration is cancelled
 //! before pages are re-dirtied.
 
 mod command;

@@ -1,7 +1,7 @@
 //! What must be so before a migration: of the VM, and of QEMU's settings.
 //!
 //! Little stops a migration. What a skip does not go together with makes it a stock one, and the
-//! finding has what to change.
+//! finding names what to change.
 
 use foreign::{Name, Text};
 use serde_json::Value;

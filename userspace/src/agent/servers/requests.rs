@@ -59,7 +59,7 @@ impl Servers {
         });
     }
 
-    /// Makes a list without a request of each server that has had none for so long.
+    /// Makes a list in advance of each server that has had none for so long.
     pub(in crate::agent) fn prepare(&mut self, every: Duration) {
         for session in self.sessions.iter_mut().filter(|session| session.is_idle()) {
             if session.prepared.is_none_or(|prepared| prepared.elapsed() >= every) {

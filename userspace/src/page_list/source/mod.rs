@@ -36,7 +36,7 @@ pub trait PageSource: Sync {
     fn files(&self) -> &dyn Files;
 
     /// Finds the pages in the slots `unknown`, those left out that are [`Judged`] already. For each page that may be
-    /// skipped as far as the source knows, it notes in `judged` the slot's word of before it looked.
+    /// skipped as far as the source knows, it notes in `judged` the slot's word as it was before the look.
     ///
     /// # Errors
     /// When the process is gone, or its memory cannot be read.

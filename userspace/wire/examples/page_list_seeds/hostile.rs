@@ -159,7 +159,7 @@ fn many_devices(bytes: &mut Vec<u8>, runs: usize, dice: &mut Dice) {
     }
 }
 
-/// The same run over and over, as often as the header has it.
+/// The same run over and over, as often as the header states.
 fn many_runs(bytes: &mut Vec<u8>, runs: usize, dice: &mut Dice) {
     let run = bytes.get(runs..runs + RUN_BYTES).map(<[u8]>::to_vec);
     let Some(run) = run else { return };

@@ -1,5 +1,5 @@
-//! QEMU, its library, the destination and the threads that read, as far as the controller knows them. It does what
-//! it gets, and checks each command against what must be so.
+//! QEMU, its library, the destination and the threads that read, as far as the controller knows them. It carries out
+//! the commands, and checks each against what must be so.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
