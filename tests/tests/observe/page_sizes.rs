@@ -23,8 +23,14 @@ pub(crate) fn fill(server: &Server, table: &str, options: &str) {
 
 fn observe_pages_of(release: Release, size: PageSize) {
     let server = start(release, Config::new().pool_mib(32).page_size(size));
-    // A profile is proven by pages that are clean.
+    // A profile is proven by pages. At the kernel's word that memory is short, MariaDB gives up all that nobody uses.
+    if release.is_mariadb() {
+        fill(&server, "shop.first", "");
+    }
     settle(&server);
+    if release.is_mariadb() {
+        server.query("SELECT SUM(LENGTH(b)) FROM shop.first").unwrap();
+    }
     let mut observer = observe(&server);
     assert_eq!(observer.server().pool_map.page_size, size.bytes());
     fill(&server, "shop.t", "");
