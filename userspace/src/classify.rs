@@ -70,7 +70,7 @@ impl State {
 /// Why a block is not on the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reason {
-    /// It holds no page; the state has what it holds.
+    /// It holds no page; the state names what it holds.
     State(State),
     /// It fails the clean rule.
     Rule(RuleReason),

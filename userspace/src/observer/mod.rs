@@ -302,7 +302,10 @@ impl Observer {
         }
         self.probes.check()?;
         match self.server.current_pool_map() {
-            Ok(pool_map) if pool_map == self.server.pool_map => Ok(Pool::Settled),
+            Ok(pool_map) if pool_map == self.server.pool_map => {
+                self.unproven = 0;
+                Ok(Pool::Settled)
+            }
             Ok(pool_map) => match self.follow(pool_map) {
                 Ok(()) => {
                     self.unproven = 0;

@@ -3,7 +3,7 @@
 use super::census::Census;
 use super::error::ValidationError;
 use crate::field_layout::{FieldLayout, Slot};
-use crate::memory::{Memory, MemoryError};
+use crate::memory::{Memory, MemoryError, ServerAddr};
 use crate::pool_map::PoolMap;
 
 /// Blocks on their way from one list to another, at most, beside a hundredth of the pool.
@@ -28,18 +28,14 @@ impl Lengths {
     ) -> Result<Self, MemoryError> {
         let read = |slot: Option<Slot>| {
             let Some(slot) = slot else { return Ok(None) };
-            let length = |pool: &crate::memory::ServerAddr| {
-                memory.integer(pool.plus(slot.offset()), slot.size())
-            };
+            let length = |pool: &ServerAddr| memory.integer(pool.plus(slot.offset()), slot.size());
             let lengths: Vec<u64> = pool_map.pools.iter().map(length).collect::<Result<_, _>>()?;
             Ok(Some(lengths.iter().fold(0, |sum, length| length.saturating_add(sum))))
         };
         let lists = &layout.pool.lists;
         Ok(Self { lru: read(lists.lru)?, free: read(lists.free)?, flush: read(lists.flush)? })
     }
-}
 
-impl Lengths {
     /// Whether no page is listed, as far as the profile knows.
     pub(super) const fn have_no_page(&self) -> bool {
         matches!(self.lru, None | Some(0))
